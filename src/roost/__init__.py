@@ -1,0 +1,1 @@
+"""Roost: a runtime for AI agents."""

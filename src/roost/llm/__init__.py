@@ -1,0 +1,1 @@
+"""Models: the request, the wires that carry it, the embedded model."""

@@ -1,0 +1,1 @@
+"""The log: events, inputs, and the journal that keeps them."""

@@ -1,0 +1,99 @@
+"""What messages are made of. These shapes are persisted inside events: extend, never change."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+
+class _Shape(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+    pass
+
+
+class Text(_Shape, frozen=True, tag="text"):
+    text: str
+
+
+class Thinking(_Shape, frozen=True, tag="thinking"):
+    """Reasoning that a model showed; `signature` is the provider's proof, sent back unchanged."""
+
+    text: str
+    signature: str | None = None
+
+
+class Image(_Shape, frozen=True, tag="image"):
+    """`data` is base64 without line breaks."""
+
+    media_type: str
+    data: str
+
+
+class ToolCall(_Shape, frozen=True, tag="tool_call"):
+    """`arguments` is the JSON text exactly as the model gave it; it may be invalid."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+UserPart: TypeAlias = Text | Image
+AssistantPart: TypeAlias = Text | Thinking | ToolCall
+ResultPart: TypeAlias = Text | Image
+
+
+class UserMessage(_Shape, frozen=True, tag="user"):
+    parts: tuple[UserPart, ...]
+
+
+class AssistantMessage(_Shape, frozen=True, tag="assistant"):
+    parts: tuple[AssistantPart, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        return [part for part in self.parts if isinstance(part, ToolCall)]
+
+
+class ToolMessage(_Shape, frozen=True, tag="tool"):
+    """The outcome of one call. Follows the assistant message that made the call."""
+
+    call: str
+    name: str
+    parts: tuple[ResultPart, ...]
+    error: bool = False
+
+
+Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens as the provider counted them. `cost` is in nano-dollars (1e-9 USD); None means unknown, never zero."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cost: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(self.input + other.input, self.output + other.output, self.cached + other.cached, cost)
+
+
+class ErrorData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as data: a stable code, a message for people, and whether trying again may help."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after: float | None = None
+
+
+StopReason: TypeAlias = Literal["end", "tool_calls", "length", "refusal"]
+ToolOutcome: TypeAlias = Literal["ok", "error", "denied", "cancelled", "interrupted", "skipped"]
+Replay: TypeAlias = Literal["safe", "never", "ask"]
+"""What recovery does with a tool call that started and has no outcome: run it again with the same idempotency key,
+record "interrupted, effect unknown", or wait for a person."""

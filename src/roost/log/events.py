@@ -1,0 +1,211 @@
+"""The closed union of events: everything that happens in a session is one of these.
+
+An event is stored as JSON with a `type` tag. Fields may be added with a default. A change that is not additive gets a
+new class with the tag `name.2`; the old class stays in `_Stored` and gains `upgrade()`. `tests/golden` pins the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import UnknownEvent
+from roost.log.content import (
+    AssistantPart,
+    ErrorData,
+    Replay,
+    ResultPart,
+    StopReason,
+    ToolOutcome,
+    Usage,
+    UserPart,
+)
+
+SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
+Phase: TypeAlias = Literal["idle", "working", "waiting"]
+InputMode: TypeAlias = Literal["follow_up", "steer"]
+ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop"]
+Decision: TypeAlias = Literal["approve", "reject"]
+TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
+
+
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
+    at: float
+    """Wall clock, seconds since 1970. Informative: order is the sequence number's business."""
+
+
+class SessionCreated(_Event, frozen=True, tag="session.created"):
+    """`spec` is the agent's definition as data: the session pins it."""
+
+    agent: str
+    version: str
+    spec: msgspec.Raw
+    workspace: str | None = None
+    title: str | None = None
+    labels: dict[str, str] = {}
+    parent: str | None = None
+
+
+class StateChanged(_Event, frozen=True, tag="session.state"):
+    state: SessionState
+    reason: str | None = None
+
+
+class ControlApplied(_Event, frozen=True, tag="control.applied"):
+    action: ControlAction
+    input: int
+
+
+class InputReceived(_Event, frozen=True, tag="input.received"):
+    """An inbox item became part of the conversation."""
+
+    input: int
+    parts: tuple[UserPart, ...]
+    mode: InputMode = "follow_up"
+    source: str | None = None
+
+
+class TurnStarted(_Event, frozen=True, tag="turn.started"):
+    turn: int
+    input: int
+
+
+class ModelStarted(_Event, frozen=True, tag="model.started"):
+    """Intent: the request is about to be sent. `step` counts the model calls of the session, `attempt` from 1."""
+
+    step: int
+    model: str
+    attempt: int = 1
+
+
+class ModelCompleted(_Event, frozen=True, tag="model.completed"):
+    step: int
+    parts: tuple[AssistantPart, ...]
+    stop: StopReason = "end"
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+class ModelFailed(_Event, frozen=True, tag="model.failed"):
+    """The step produced nothing that counts; `error.retryable` says whether the loop tries again."""
+
+    step: int
+    error: ErrorData
+    seconds: float = 0.0
+
+
+class ToolStarted(_Event, frozen=True, tag="tool.started"):
+    """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt."""
+
+    call: str
+    name: str
+    replay: Replay
+    key: str
+    attempt: int = 1
+
+
+class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
+    call: str
+    outcome: ToolOutcome
+    parts: tuple[ResultPart, ...] = ()
+    seconds: float = 0.0
+
+
+class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
+    """`cause`: the policy gate asks before a first run, or recovery asks before a run again."""
+
+    call: str
+    name: str
+    arguments: str
+    reason: str
+    cause: Literal["policy", "replay"] = "policy"
+
+
+class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
+    call: str
+    decision: Decision
+    note: str | None = None
+    source: str | None = None
+
+
+class TimerSet(_Event, frozen=True, tag="timer.set"):
+    timer: str
+    due: float
+
+
+class TimerFired(_Event, frozen=True, tag="timer.fired"):
+    timer: str
+    input: int
+
+
+class TimerCleared(_Event, frozen=True, tag="timer.cleared"):
+    timer: str
+
+
+class ContextTrimmed(_Event, frozen=True, tag="context.trimmed"):
+    """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates."""
+
+    dropped: int
+    before: int
+    after: int
+
+
+class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
+    """`reason` names the limit or the error when the outcome is not an answer."""
+
+    turn: int
+    outcome: TurnOutcome
+    reason: str | None = None
+    steps: int = 0
+    usage: Usage = Usage()
+
+
+class Emitted(_Event, frozen=True, tag="emitted"):
+    """A program's own event, put into the log with `emit`."""
+
+    name: str
+    data: Any = None
+
+
+Event: TypeAlias = (
+    SessionCreated
+    | StateChanged
+    | ControlApplied
+    | InputReceived
+    | TurnStarted
+    | ModelStarted
+    | ModelCompleted
+    | ModelFailed
+    | ToolStarted
+    | ToolCompleted
+    | ApprovalRequested
+    | ApprovalResolved
+    | TimerSet
+    | TimerFired
+    | TimerCleared
+    | ContextTrimmed
+    | TurnCompleted
+    | Emitted
+)
+
+EVENT_TYPES: tuple[type[Event], ...] = Event.__args__
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def event_type(event: Event | type[Event]) -> str:
+    """The tag, for example `turn.completed`."""
+    return str(event.__struct_config__.tag)
+
+
+def encode_event(event: Event) -> bytes:
+    return _encoder.encode(event)
+
+
+def decode_event(body: bytes) -> Event:
+    """Raises `UnknownEvent` for a kind that this version does not know or a body that is not an event."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise UnknownEvent(f"cannot read an event of this log: {error}. A newer Roost may have written it") from error

@@ -1,0 +1,64 @@
+"""What may be put into a session's inbox: the closed union of inputs."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.log.content import UserPart
+from roost.log.events import ControlAction, Decision, InputMode
+
+
+class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    pass
+
+
+class MessageInput(_Input, frozen=True, tag="message"):
+    """Something said to the agent. `steer` is delivered inside the running turn, `follow_up` when it would stop."""
+
+    parts: tuple[UserPart, ...]
+    mode: InputMode = "follow_up"
+    source: str | None = None
+
+
+class ControlInput(_Input, frozen=True, tag="control"):
+    action: ControlAction
+
+
+class ApprovalInput(_Input, frozen=True, tag="approval"):
+    call: str
+    decision: Decision
+    note: str | None = None
+    source: str | None = None
+
+
+class TimerInput(_Input, frozen=True, tag="timer"):
+    """A durable timer that came due. `data` is what was set with it."""
+
+    timer: str
+    data: Any = None
+
+
+class EmitInput(_Input, frozen=True, tag="emit"):
+    name: str
+    data: Any = None
+
+
+Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | TimerInput | EmitInput
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)
+
+
+def encode_input(item: Input) -> bytes:
+    return _encoder.encode(item)
+
+
+def decode_input(body: bytes) -> Input:
+    return _decoder.decode(body)
+
+
+def is_urgent(item: Input) -> bool:
+    """Whether a paused or stopped session still takes it. Everything else waits until the session runs."""
+    return isinstance(item, ControlInput)

@@ -1,0 +1,204 @@
+"""The Journal: the one store of record. Everything durable in Roost is written through these methods.
+
+All methods are coroutines of one event loop and safe to call concurrently. A method that returns has committed
+(fsync included); a method that raises has changed nothing. `roost.testing.journal` is the conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from roost.log.events import Event, Phase, SessionState, decode_event
+from roost.log.inputs import Input
+
+
+class Record(NamedTuple):
+    """One entry of a log: its sequence number (1, 2, 3 … without gaps) and its bytes as stored."""
+
+    seq: int
+    body: bytes
+
+    @property
+    def event(self) -> Event:
+        return decode_event(self.body)
+
+
+class InboxItem(NamedTuple):
+    id: int
+    input: Input
+    accepted_at: float
+
+
+class Accepted(NamedTuple):
+    """`duplicate`: the idempotency key was seen before and `id` is the item that it made then."""
+
+    id: int
+    duplicate: bool
+
+
+class Snapshot(NamedTuple):
+    """The session's folded state after event `seq`, in a form that only the fold's `version` can read."""
+
+    seq: int
+    version: int
+    body: bytes
+
+
+class TimerSpec(NamedTuple):
+    """Comes due at wall time `due` (seconds); its input is then put into the inbox, exactly once."""
+
+    id: str
+    due: float
+    input: Input
+
+
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the session index: what can be known of a session without reading its log."""
+
+    id: str
+    agent: str
+    version: str
+    state: SessionState
+    phase: Phase
+    head: int
+    created_at: float
+    updated_at: float
+    workspace: str | None = None
+    title: str | None = None
+    parent: str | None = None
+    labels: dict[str, str] = {}
+    owner: str | None = None
+    epoch: int = 0
+    pending: int = 0
+    """Inputs accepted and not yet taken."""
+
+
+class NewSession(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    agent: str
+    version: str
+    workspace: str | None = None
+    title: str | None = None
+    parent: str | None = None
+    labels: dict[str, str] = {}
+
+
+class Append(msgspec.Struct, kw_only=True):
+    """One atomic write of a session's owner: events and everything that must be true together with them."""
+
+    session: str
+    epoch: int
+    expected: int
+    """The head that the writer knows; the first event gets `expected + 1`."""
+    bodies: Sequence[bytes] = ()
+    """Encoded events, in order."""
+    consume: Sequence[int] = ()
+    """Inbox items that these events take in. Each must be pending, or the append raises `SequenceConflict`."""
+    state: SessionState | None = None
+    phase: Phase | None = None
+    snapshot: Snapshot | None = None
+    timers: Sequence[TimerSpec] = ()
+    clear_timers: Sequence[str] = ()
+    release: bool = False
+    """Give the lease back in the same commit."""
+
+
+class Claim(NamedTuple):
+    """Ownership of a session, with all that is needed to wake it: newest snapshot, the events after it, the inbox."""
+
+    info: SessionInfo
+    epoch: int
+    snapshot: Snapshot | None
+    tail: list[Record]
+    inbox: list[InboxItem]
+
+
+class Change(NamedTuple):
+    """Something was committed. `records` when this process knows them, else None: read. `inbox`: items were added."""
+
+    session: str
+    records: Sequence[Record] | None
+    inbox: bool
+
+
+class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter. Sessions are returned by age, newest first; `before` continues from the last id of a page."""
+
+    agent: str | None = None
+    state: SessionState | None = None
+    parent: str | None = None
+    label: tuple[str, str] | None = None
+    updated_before: float | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class Journal(Protocol):
+    async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
+        """Make a session with its first events. With a `key` seen before, return the session that it made then.
+        Raises `Conflict` when the id is taken."""
+        ...
+
+    async def append(self, append: Append) -> int:
+        """Write, and return the new head. Raises `Fenced` when `epoch` is not the session's newest or the lease is not
+        held, `SequenceConflict` when `expected` is not its head, `NotFound`, `StoreFailed`."""
+        ...
+
+    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        """Records with `seq > after`, oldest first. Raises `NotFound`."""
+        ...
+
+    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
+        """Replay from `after`, then follow for ever: every record once, in order, whoever wrote it. Ends when the
+        session is deleted or the journal closed."""
+        ...
+
+    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+        """Put an input into the inbox. An idempotency `key` is unique per session for the session's life. Raises
+        `NotFound`, and `Busy` when the inbox is full."""
+        ...
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        """Take sessions that have work and no living owner (or the one named, work or not); each gets a new epoch.
+        Work: a pending input that the state admits, or a turn left unfinished."""
+        ...
+
+    async def pending(self, session: str) -> list[InboxItem]:
+        """The inbox, oldest first."""
+        ...
+
+    async def beat(self, node: str, *, ttl: float) -> None:
+        """Say that `node` lives for `ttl` more seconds. The first beat makes it known. A node that misses its beat, or
+        whose process is gone where the store can tell, loses its sessions to the next `claim`."""
+        ...
+
+    async def leave(self, node: str) -> None:
+        """Release everything that `node` holds."""
+        ...
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        """Turn timers due by `now` into inbox items, atomically. Returns when the next one is due."""
+        ...
+
+    async def get(self, session: str) -> SessionInfo:
+        """Raises `NotFound`."""
+        ...
+
+    async def find(self, query: SessionQuery) -> list[SessionInfo]: ...
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        """The newest snapshot."""
+        ...
+
+    async def delete(self, session: str) -> None:
+        """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it."""
+        ...
+
+    def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `listener` on the event loop after every commit; may coalesce. Returns the way to stop it."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Sandboxes: isolation levels behind one contract."""

@@ -1,0 +1,65 @@
+"""What a tool is. A tool is data plus one coroutine; `roost.tools.tool` makes one from a typed function."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from roost.llm.ir import ToolSpec
+from roost.log.content import Replay, ResultPart, Text
+from roost.policy.gate import Safety
+from roost.sandbox.base import Sandbox
+from roost.workspace.files import Workspace
+
+
+class ToolError(Exception):
+    """Raised by a tool to tell the model what went wrong. The message is what the model reads."""
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    parts: tuple[ResultPart, ...]
+    error: bool = False
+
+    @staticmethod
+    def of(text: str, *, error: bool = False) -> ToolResult:
+        return ToolResult((Text(text),), error)
+
+
+class ToolContext(msgspec.Struct, kw_only=True):
+    """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
+    so that an outside service can drop a repetition."""
+
+    session: str
+    call: str
+    key: str
+    attempt: int
+    workspace: Workspace
+    sandbox: Sandbox
+    seen: dict[str, str]
+    """Digest of each file as this turn last read it, by real path."""
+    emit: Callable[[str, Any], Awaitable[None]]
+    """Put a program's own event into the session's log."""
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """`run` gets validated arguments. It raises `ToolError` for the model; any other exception also becomes data for
+    the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave nothing
+    running when it ends. `inside`: the tool cannot touch anything but the workspace."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    run: Callable[[ToolContext, dict[str, Any]], Awaitable[ToolResult]]
+    replay: Replay = "never"
+    safety: Safety = "high_risk"
+    inside: bool = False
+    timeout: float = 120.0
+
+    @property
+    def spec(self) -> ToolSpec:
+        return ToolSpec(self.name, self.description, self.schema)
+
+
+Toolbox = Mapping[str, Tool]

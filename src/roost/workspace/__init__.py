@@ -1,0 +1,1 @@
+"""Workspaces: a session's files."""

@@ -1,0 +1,34 @@
+"""A session's files: one folder, and no way out of it by path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from roost.errors import Invalid
+
+
+class PathOutside(Invalid):
+    code = "path_outside_workspace"
+
+
+class Workspace:
+    """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files."""
+
+    def __init__(self, root: Path, *, private: bool) -> None:
+        self.root = Path(os.path.realpath(root))
+        self.private = private
+
+    def resolve(self, path: str) -> Path:
+        """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
+        check. Raises `PathOutside` when it leads out of the workspace or is not a path at all."""
+        if "\0" in path:
+            raise PathOutside(f"{path!r} is not a path")
+        real = Path(os.path.realpath(self.root / path))
+        if real != self.root and self.root not in real.parents:
+            raise PathOutside(f"{path!r} is outside the workspace; use a path inside it, such as 'notes.txt'")
+        return real
+
+    def relative(self, path: Path) -> str:
+        """`path` as the model names it."""
+        return path.relative_to(self.root).as_posix() or "."
