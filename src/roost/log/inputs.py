@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
 from roost.log.content import UserPart
-from roost.log.events import ControlAction, Decision, InputMode
+from roost.log.events import ControlAction, Decision, InputMode, Phase, SessionState
 
 
 class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -59,6 +59,21 @@ def decode_input(body: bytes) -> Input:
     return _decoder.decode(body)
 
 
-def is_urgent(item: Input) -> bool:
-    """Whether a paused or stopped session still takes it. Everything else waits until the session runs."""
-    return isinstance(item, ControlInput)
+def urgency(item: Input) -> int:
+    """0: conversation; 1: answers that a waiting turn needs; 2: control."""
+    match item:
+        case MessageInput() | EmitInput():
+            return 0
+        case ApprovalInput() | TimerInput():
+            return 1
+        case ControlInput():
+            return 2
+        case _:
+            assert_never(item)
+
+
+def admits(state: SessionState, phase: Phase) -> int:
+    """The least urgency that a session in this state takes in; the rest waits in its inbox."""
+    if state not in ("created", "running"):
+        return 2
+    return 1 if phase == "waiting" else 0

@@ -197,8 +197,10 @@ class Journal(Protocol):
         """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it."""
         ...
 
-    def watch(self, listener: Callable[[Change], None]) -> Callable[[], None]:
-        """Call `listener` on the event loop after every commit; may coalesce. Returns the way to stop it."""
+    def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
+        """Call `listener` on the event loop after every commit (of one session, if named), whoever made it; may
+        coalesce. It must be quick and must not raise. A change with an empty session means "anything may have
+        changed". Returns the way to stop it."""
         ...
 
     async def close(self) -> None: ...

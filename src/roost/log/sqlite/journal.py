@@ -1,0 +1,203 @@
+"""`SqliteJournal`: the embedded implementation of the Journal protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from roost.errors import NotFound, StoreFailed
+from roost.log.events import Event
+from roost.log.inputs import Input
+from roost.log.journal import (
+    Accepted,
+    Append,
+    Change,
+    Claim,
+    InboxItem,
+    NewSession,
+    Record,
+    SessionInfo,
+    SessionQuery,
+    Snapshot,
+)
+from roost.log.sqlite import operations, rows
+from roost.log.sqlite.nodes import Nodes
+from roost.log.sqlite.schema import Durability, connect, failure
+from roost.log.sqlite.writer import Writer, positions
+from roost.log.tail import follow
+from roost.log.watchers import Watchers
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.2
+
+
+class SqliteJournal:
+    """One database file. Open it with `await SqliteJournal.open(path)`.
+
+    Several processes may open the same file; changes of another process are noticed within 0.2 s.
+    """
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self._path = path
+        self._watchers = Watchers()
+        self._nodes = Nodes(path.with_name(path.name + ".nodes"))
+        self._writer = Writer(path, durability, self._committed)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._seen = (0, 0)
+        self._background: set[asyncio.Task[None]] = set()
+        self._poller: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: str | Path, *, durability: Durability = "full") -> SqliteJournal:
+        """Open or create the file. Raises `StoreFailed` when that cannot be done."""
+        journal = cls(Path(path), durability)
+        try:
+            journal._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"cannot make {str(journal._path.parent)!r}: {error}") from error
+        await journal._writer.open()
+        await journal._start()
+        return journal
+
+    async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
+        return await self._writer.submit(lambda c, out: operations.create(c, out, session, events, key))
+
+    async def append(self, append: Append) -> int:
+        return await self._writer.submit(lambda c, out: operations.append(c, out, append))
+
+    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+        return await self._writer.submit(lambda c, out: operations.accept(c, out, session, item, key))
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        dead = self._nodes.is_dead
+        return await self._writer.submit(lambda c, out: operations.claim(c, out, node, session, limit, dead))
+
+    async def beat(self, node: str, *, ttl: float) -> None:
+        self._nodes.hold(node)
+        await self._writer.submit(lambda c, out: operations.beat(c, out, node, time.monotonic() + ttl))
+
+    async def leave(self, node: str) -> None:
+        await self._writer.submit(lambda c, out: operations.leave(c, out, node))
+        self._nodes.drop(node)
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        return await self._writer.submit(lambda c, out: operations.fire(c, out, now, limit))
+
+    async def delete(self, session: str) -> None:
+        dead = self._nodes.is_dead
+        s = await self._writer.submit(lambda c, out: operations.delete(c, out, session, dead))
+        self._purge_later(s)
+
+    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        return await self._read(lambda c: rows.records(c, rows.number(c, session), after, limit))
+
+    async def pending(self, session: str) -> list[InboxItem]:
+        return await self._read(lambda c: rows.inbox(c, rows.number(c, session)))
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await self._read(lambda c: rows.snapshot(c, rows.number(c, session)))
+
+    async def get(self, session: str) -> SessionInfo:
+        def one(connection: sqlite3.Connection) -> SessionInfo:
+            row = connection.execute(f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE id = ?", (session,)).fetchone()
+            if row is None:
+                raise NotFound(f"there is no session {session!r}")
+            return rows.info(row)
+
+        return await self._read(one)
+
+    async def find(self, query: SessionQuery) -> list[SessionInfo]:
+        sql, values = rows.find(query)
+        return await self._read(lambda c: [rows.info(row) for row in c.execute(sql, values)])
+
+    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
+        return follow(self, session, after)
+
+    def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
+        return self._watchers.add(listener, session)
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go of everything. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._poller is not None:
+            self._poller.cancel()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.close()
+        self._nodes.close()
+        self._watchers.close()
+
+    async def _start(self) -> None:
+        self._poll_connection = self._connect()
+        self._version = self._data_version()
+        self._seen = positions(self._poll_connection)
+        for (s,) in self._poll_connection.execute("SELECT s FROM garbage").fetchall():
+            self._purge_later(s)
+        self._poll_later()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self._path, "full")
+        connection.execute("PRAGMA query_only = 1")
+        self._connections.append(connection)
+        return connection
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            try:
+                if not hasattr(self._local, "connection"):
+                    self._local.connection = self._connect()
+                return query(self._local.connection)
+            except sqlite3.Error as error:
+                raise failure(error) from error
+
+        if self._closed:
+            raise StoreFailed("the journal is closed", code="store_closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def _committed(self, changes: list[Change], events: int, inbox: int) -> None:
+        self._seen = (max(self._seen[0], events), max(self._seen[1], inbox))
+        self._watchers.publish(changes)
+
+    def _data_version(self) -> int:
+        return int(self._poll_connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _poll_later(self) -> None:
+        self._poller = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
+
+    def _poll(self) -> None:
+        """Notice what another process wrote. Reads the shared header of the file, a few microseconds."""
+        try:
+            version = self._data_version()
+            if version != self._version:
+                self._version = version
+                now = positions(self._poll_connection)
+                if now[0] > self._seen[0] or now[1] > self._seen[1]:
+                    self._seen = (max(now[0], self._seen[0]), max(now[1], self._seen[1]))
+                    self._watchers.publish([Change("", None, True)])
+        except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
+            pass
+        self._poll_later()
+
+    def _purge_later(self, s: int) -> None:
+        async def purge() -> None:
+            while not await self._writer.submit(lambda c, out: operations.purge(c, out, s)):
+                pass
+
+        task = asyncio.create_task(purge())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

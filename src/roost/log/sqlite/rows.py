@@ -1,0 +1,87 @@
+"""Rows of the SQLite journal as the protocol's types."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from roost.errors import NotFound
+from roost.log.inputs import decode_input
+from roost.log.journal import InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+
+INFO_COLUMNS = (
+    "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
+    " pending"
+)
+_labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+
+
+def info(row: tuple[Any, ...]) -> SessionInfo:
+    """From a row of `INFO_COLUMNS`."""
+    return SessionInfo(
+        id=row[0],
+        agent=row[1],
+        version=row[2],
+        state=row[3],
+        phase=row[4],
+        head=row[5],
+        created_at=row[6],
+        updated_at=row[7],
+        workspace=row[8],
+        title=row[9],
+        parent=row[10],
+        labels=_labels.decode(row[11]),
+        owner=row[12],
+        epoch=row[13],
+        pending=row[14],
+    )
+
+
+def number(connection: sqlite3.Connection, session: str) -> int:
+    """The row number of a session. Raises `NotFound`."""
+    row = connection.execute("SELECT s FROM sessions WHERE id = ?", (session,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no session {session!r}")
+    return int(row[0])
+
+
+def records(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
+    rows = connection.execute(
+        "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
+    )
+    return [Record(seq, bytes(body)) for seq, body in rows]
+
+
+def snapshot(connection: sqlite3.Connection, s: int) -> Snapshot | None:
+    row = connection.execute("SELECT seq, version, body FROM snapshots WHERE s = ?", (s,)).fetchone()
+    return None if row is None else Snapshot(row[0], row[1], bytes(row[2]))
+
+
+def inbox(connection: sqlite3.Connection, s: int) -> list[InboxItem]:
+    rows = connection.execute("SELECT id, body, accepted_at FROM inbox WHERE s = ? AND taken = 0 ORDER BY id", (s,))
+    return [InboxItem(row, decode_input(body), at) for row, body, at in rows]
+
+
+def find(query: SessionQuery) -> tuple[str, list[Any]]:
+    """The statement and its values for a query."""
+    where: list[str] = []
+    values: list[Any] = []
+    for column in ("agent", "state", "parent"):
+        value = getattr(query, column)
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if query.label is not None:
+        where.append("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)")
+        values.extend(query.label)
+    if query.updated_before is not None:
+        where.append("updated_at < ?")
+        values.append(query.updated_before)
+    if query.before is not None:
+        where.append("s < (SELECT s FROM sessions WHERE id = ?)")
+        values.append(query.before)
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    values.append(query.limit)
+    return f"SELECT {INFO_COLUMNS} FROM sessions{condition} ORDER BY s DESC LIMIT ?", values

@@ -1,0 +1,153 @@
+"""The one thread that writes: it takes every waiting operation into one transaction and commits them together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from roost.errors import RoostError, StoreFailed
+from roost.log.journal import Change
+from roost.log.sqlite.schema import Durability, connect, failure, prepare
+
+T = TypeVar("T")
+Operation: TypeAlias = "Callable[[sqlite3.Connection, list[Change]], T]"
+"""Runs inside the shared transaction. It checks before its first write: a `RoostError` must leave nothing behind."""
+
+_LARGEST_GROUP = 1024
+
+
+class _Job(NamedTuple):
+    run: Operation[Any]
+    future: asyncio.Future[Any]
+
+
+class _Done(NamedTuple):
+    future: asyncio.Future[Any]
+    result: Any
+    error: Exception | None
+
+
+class Writer:
+    """Operations are applied in the order of `submit`. `on_commit` runs on the loop, before the callers go on, with the
+    changes of one committed group and the largest event and inbox row numbers."""
+
+    def __init__(self, path: Path, durability: Durability, on_commit: Callable[[list[Change], int, int], None]) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        self._on_commit = on_commit
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._main, name="roost-journal", daemon=True)
+
+    async def open(self) -> None:
+        """Open or create the file. Raises `StoreFailed`."""
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._opened = opened
+        self._thread.start()
+        await opened
+
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """Queue an operation. The future ends after the commit; cancelling it does not undo the write."""
+        if self._closed:
+            raise StoreFailed("the journal is closed", code="store_closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Job(operation, future))
+        return future
+
+    async def close(self) -> None:
+        """Commit what is queued, then close the file."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _main(self) -> None:
+        try:
+            connection = connect(self._path, self._durability)
+            prepare(connection)
+        except (sqlite3.Error, RoostError, OSError) as error:
+            problem = failure(error) if isinstance(error, sqlite3.Error) else error
+            self._loop.call_soon_threadsafe(self._opened.set_exception, problem)
+            return
+        self._loop.call_soon_threadsafe(self._opened.set_result, None)
+        with contextlib.closing(connection):
+            while self._serve(connection):
+                pass
+
+    def _serve(self, connection: sqlite3.Connection) -> bool:
+        jobs: list[_Job] = []
+        job = self._queue.get()
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == _LARGEST_GROUP or self._queue.empty():
+                break
+            job = self._queue.get()  # the only consumer: what is not empty answers at once
+        if jobs:
+            self._group(connection, jobs)
+        return job is not None
+
+    def _group(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        changes: list[Change] = []
+        try:
+            done, events, inbox = _transact(connection, jobs, changes)
+        except Exception as error:
+            _rollback(connection)
+            if len(jobs) > 1:  # one of them may be at fault: let each stand for itself
+                for job in jobs:
+                    self._group(connection, [job])
+                return
+            problem = failure(error) if isinstance(error, sqlite3.Error) else error
+            self._finish([_Done(jobs[0].future, None, problem)], [], 0, 0)
+            return
+        self._finish(done, changes, events, inbox)
+
+    def _finish(self, done: list[_Done], changes: list[Change], events: int, inbox: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
+            self._loop.call_soon_threadsafe(self._settle, done, changes, events, inbox)
+
+    def _settle(self, done: list[_Done], changes: list[Change], events: int, inbox: int) -> None:
+        if changes:
+            self._on_commit(changes, events, inbox)
+        for future, result, error in done:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+def _transact(
+    connection: sqlite3.Connection, jobs: Sequence[_Job], changes: list[Change]
+) -> tuple[list[_Done], int, int]:
+    done: list[_Done] = []
+    connection.execute("BEGIN IMMEDIATE")
+    for job in jobs:
+        try:
+            done.append(_Done(job.future, job.run(connection, changes), None))
+        except RoostError as error:
+            done.append(_Done(job.future, None, error))
+    events = inbox = 0
+    if changes:
+        events, inbox = positions(connection)
+    connection.execute("COMMIT")
+    return done, events, inbox
+
+
+def positions(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The largest row numbers of events and inbox."""
+    row = connection.execute("SELECT (SELECT max(id) FROM events), (SELECT max(id) FROM inbox)").fetchone()
+    return row[0] or 0, row[1] or 0
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

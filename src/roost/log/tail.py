@@ -1,0 +1,86 @@
+"""Following a log: replay, then live, without gap or duplicate, at the reader's own speed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from roost.errors import NotFound, StoreFailed
+from roost.log.journal import Change, Journal, Record
+
+_BUFFER = 256
+_PAGE = 500
+
+
+class Follower:
+    """One reader's place in one log. A reader that falls behind its buffer goes back to reading the store, so it costs
+    the writer nothing. `woken` is set when there may be something new."""
+
+    def __init__(self, journal: Journal, session: str, after: int, *, woken: asyncio.Event | None = None) -> None:
+        self.after = after
+        self.woken = woken or asyncio.Event()
+        self._journal = journal
+        self._session = session
+        self._live: list[Record] = []
+        self._behind = True
+        self._stop = journal.watch(self._listen, session=session)
+
+    def close(self) -> None:
+        self._stop()
+
+    async def take(self) -> list[Record] | None:
+        """What is new, possibly nothing; None when the log is gone or the journal closed."""
+        if self._behind:
+            return await self._replay()
+        live, self._live = self._live, []
+        fresh = [record for record in live if record.seq > self.after]
+        if fresh and fresh[0].seq != self.after + 1:
+            return await self._replay()
+        if fresh:
+            self.after = fresh[-1].seq
+        return fresh
+
+    async def _replay(self) -> list[Record] | None:
+        self._behind = False
+        self._live.clear()
+        try:
+            page = await self._journal.read(self._session, after=self.after, limit=_PAGE)
+        except NotFound:
+            return None
+        except StoreFailed as error:
+            if error.code == "store_closed":
+                return None
+            raise
+        if page:
+            self.after = page[-1].seq
+        if len(page) == _PAGE:
+            self._behind = True
+            self.woken.set()
+        return page
+
+    def _listen(self, change: Change) -> None:
+        if change.records is None:
+            self._behind = self._behind or not change.inbox or not change.session
+        elif len(self._live) + len(change.records) > _BUFFER:
+            self._behind = True
+            self._live.clear()
+        elif not self._behind:
+            self._live.extend(change.records)
+        self.woken.set()
+
+
+async def follow(journal: Journal, session: str, after: int) -> AsyncIterator[Record]:
+    """`Journal.tail`, for any journal."""
+    follower = Follower(journal, session, after)
+    try:
+        while True:
+            follower.woken.clear()
+            records = await follower.take()
+            if records is None:
+                return
+            for record in records:
+                yield record
+            if not records:
+                await follower.woken.wait()
+    finally:
+        follower.close()

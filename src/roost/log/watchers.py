@@ -1,0 +1,43 @@
+"""Who wants to hear of commits. Used by every journal on its event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from roost.log.journal import Change
+
+
+class Watchers:
+    def __init__(self) -> None:
+        self._all: dict[int, Callable[[Change], None]] = {}
+        self._one: dict[str, dict[int, Callable[[Change], None]]] = {}
+        self._next = 0
+
+    def add(self, listener: Callable[[Change], None], session: str | None) -> Callable[[], None]:
+        self._next += 1
+        token = self._next
+        group = self._all if session is None else self._one.setdefault(session, {})
+        group[token] = listener
+
+        def remove() -> None:
+            group.pop(token, None)
+            if session is not None and not group and self._one.get(session) is group:
+                del self._one[session]
+
+        return remove
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            groups = [self._all]
+            if change.session:
+                groups.append(self._one.get(change.session, {}))
+            else:
+                groups.extend(self._one.values())
+            for listener in [listener for group in groups for listener in group.values()]:
+                listener(change)
+
+    def close(self) -> None:
+        """Wake everybody once more, so that they see that the journal is closed."""
+        self.publish([Change("", None, False)])
+        self._all.clear()
+        self._one.clear()
