@@ -33,11 +33,19 @@ class ApprovalInput(_Input, frozen=True, tag="approval"):
     source: str | None = None
 
 
-class TimerInput(_Input, frozen=True, tag="timer"):
-    """A durable timer that came due. `data` is what was set with it."""
+class SetTimerInput(_Input, frozen=True, tag="timer.set"):
+    """Set, move or (with `due` None) clear a durable timer. When it comes due, `parts` are said to the agent."""
 
     timer: str
-    data: Any = None
+    due: float | None
+    parts: tuple[UserPart, ...] = ()
+
+
+class TimerInput(_Input, frozen=True, tag="timer"):
+    """A durable timer that came due."""
+
+    timer: str
+    parts: tuple[UserPart, ...]
 
 
 class EmitInput(_Input, frozen=True, tag="emit"):
@@ -45,7 +53,7 @@ class EmitInput(_Input, frozen=True, tag="emit"):
     data: Any = None
 
 
-Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | TimerInput | EmitInput
+Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | SetTimerInput | TimerInput | EmitInput
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)
@@ -62,11 +70,11 @@ def decode_input(body: bytes) -> Input:
 def urgency(item: Input) -> int:
     """0: conversation; 1: answers that a waiting turn needs; 2: control."""
     match item:
-        case MessageInput() | EmitInput():
+        case MessageInput() | TimerInput() | EmitInput():
             return 0
-        case ApprovalInput() | TimerInput():
+        case ApprovalInput():
             return 1
-        case ControlInput():
+        case ControlInput() | SetTimerInput():
             return 2
         case _:
             assert_never(item)

@@ -117,11 +117,11 @@ class Claim(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something was committed. `records` when this process knows them, else None: read. `inbox`: items were added."""
+    """Something was committed. None means "not known here: look"; an empty session means "any session"."""
 
     session: str
-    records: Sequence[Record] | None
-    inbox: bool
+    records: Sequence[Record] | None = ()
+    inbox: Sequence[InboxItem] | None = ()
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):

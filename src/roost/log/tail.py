@@ -22,7 +22,7 @@ class Follower:
         self._journal = journal
         self._session = session
         self._live: list[Record] = []
-        self._behind = True
+        self.behind = True
         self._stop = journal.watch(self._listen, session=session)
 
     def close(self) -> None:
@@ -30,7 +30,7 @@ class Follower:
 
     async def take(self) -> list[Record] | None:
         """What is new, possibly nothing; None when the log is gone or the journal closed."""
-        if self._behind:
+        if self.behind:
             return await self._replay()
         live, self._live = self._live, []
         fresh = [record for record in live if record.seq > self.after]
@@ -41,7 +41,7 @@ class Follower:
         return fresh
 
     async def _replay(self) -> list[Record] | None:
-        self._behind = False
+        self.behind = False
         self._live.clear()
         try:
             page = await self._journal.read(self._session, after=self.after, limit=_PAGE)
@@ -54,17 +54,17 @@ class Follower:
         if page:
             self.after = page[-1].seq
         if len(page) == _PAGE:
-            self._behind = True
+            self.behind = True
             self.woken.set()
         return page
 
     def _listen(self, change: Change) -> None:
-        if change.records is None:
-            self._behind = self._behind or not change.inbox or not change.session
-        elif len(self._live) + len(change.records) > _BUFFER:
-            self._behind = True
+        if change.records is None or len(self._live) + len(change.records) > _BUFFER:
+            self.behind = True
             self._live.clear()
-        elif not self._behind:
+        elif not change.records:
+            return
+        elif not self.behind:
             self._live.extend(change.records)
         self.woken.set()
 

@@ -38,6 +38,6 @@ class Watchers:
 
     def close(self) -> None:
         """Wake everybody once more, so that they see that the journal is closed."""
-        self.publish([Change("", None, False)])
+        self.publish([Change("", None, None)])
         self._all.clear()
         self._one.clear()

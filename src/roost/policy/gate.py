@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -11,12 +11,12 @@ Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "all"]
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate may judge. `inside` says whether the tool keeps itself inside the session's own files."""
+    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it. `inside` says whether the tool keeps itself inside the session's own files."""
 
     session: str
     call: str
     tool: str
-    arguments: dict[str, Any]
+    arguments: str
     safety: Safety
     inside: bool
     private_workspace: bool

@@ -188,7 +188,7 @@ class SqliteJournal:
                 now = positions(self._poll_connection)
                 if now[0] > self._seen[0] or now[1] > self._seen[1]:
                     self._seen = (max(now[0], self._seen[0]), max(now[1], self._seen[1]))
-                    self._watchers.publish([Change("", None, True)])
+                    self._watchers.publish([Change("", None, None)])
         except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
             pass
         self._poll_later()

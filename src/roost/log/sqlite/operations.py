@@ -13,7 +13,7 @@ import msgspec
 from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.events import Event, encode_event
 from roost.log.inputs import Input, admits, decode_input, encode_input, urgency
-from roost.log.journal import Accepted, Append, Change, Claim, NewSession, Record, SessionInfo
+from roost.log.journal import Accepted, Append, Change, Claim, InboxItem, NewSession, Record, SessionInfo
 from roost.log.sqlite import rows
 
 INBOX_LIMIT = 1000
@@ -52,7 +52,7 @@ def create(
     assert cursor.lastrowid is not None
     bodies = [encode_event(event) for event in events]
     _insert_events(connection, cursor.lastrowid, 0, bodies)
-    changes.append(Change(session.id, _records(0, bodies), False))
+    changes.append(Change(session.id, _records(0, bodies)))
     return _info(connection, cursor.lastrowid)
 
 
@@ -79,7 +79,7 @@ def append(connection: sqlite3.Connection, changes: list[Change], write: Append)
         connection.execute("UPDATE sessions SET owner = NULL WHERE s = ?", (s,))
         refresh_ready(connection, s)
     if write.bodies:
-        changes.append(Change(write.session, _records(write.expected, write.bodies), False))
+        changes.append(Change(write.session, _records(write.expected, write.bodies)))
     return head
 
 
@@ -109,8 +109,8 @@ def accept(
     connection.execute(
         "UPDATE sessions SET pending = pending + 1, ready = max(ready, ?), updated_at = ? WHERE s = ?", (ready, now, s)
     )
-    changes.append(Change(session, None, True))
     assert cursor.lastrowid is not None
+    changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, now),)))
     return Accepted(cursor.lastrowid, False)
 
 
@@ -139,16 +139,19 @@ def fire(connection: sqlite3.Connection, changes: list[Change], now: float, limi
         (now, limit),
     ).fetchall()
     for s, timer, body, session, state, phase in due:
-        level = urgency(decode_input(body))
+        item = decode_input(body)
+        level = urgency(item)
+        at = time.time()
         connection.execute("DELETE FROM timers WHERE s = ? AND id = ?", (s, timer))
-        connection.execute(
-            "INSERT INTO inbox (s, urgency, accepted_at, body) VALUES (?, ?, ?, ?)", (s, level, time.time(), body)
+        cursor = connection.execute(
+            "INSERT INTO inbox (s, urgency, accepted_at, body) VALUES (?, ?, ?, ?)", (s, level, at, body)
         )
+        assert cursor.lastrowid is not None
         connection.execute(
             "UPDATE sessions SET pending = pending + 1, ready = max(ready, ?) WHERE s = ?",
             (level >= admits(state, phase), s),
         )
-        changes.append(Change(session, None, True))
+        changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, at),)))
     (following,) = connection.execute("SELECT min(due) FROM timers").fetchone()
     return following
 
@@ -178,7 +181,7 @@ def delete(
     connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
     for table in ("sessions", "inbox", "timers", "snapshots"):
         connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
-    changes.append(Change(session, None, False))
+    changes.append(Change(session, None))
     return s
 
 

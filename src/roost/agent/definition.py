@@ -1,0 +1,112 @@
+"""What an agent is. `AgentSpec` is the definition as data, which a session pins; `Agent` adds tools and models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.ids import is_id
+from roost.llm.ir import Model
+from roost.policy.gate import Permissions
+from roost.tools.base import Tool
+
+
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of a turn, and with `session_` of the whole session. None is no bound.
+
+    `steps` counts model calls. `tokens` counts input and output. `money` is in US dollars; a model whose price is
+    unknown cannot run under it. `seconds` is wall time.
+    """
+
+    steps: int | None = 50
+    tokens: int | None = None
+    money: float | None = None
+    seconds: float | None = 1800.0
+    session_steps: int | None = None
+    session_tokens: int | None = None
+    session_money: float | None = None
+
+
+class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """`model` None is the node's default. `tools` are names, resolved where the session runs."""
+
+    name: str
+    instructions: str = "You are a helpful agent. Use your tools when they help. Be brief and exact."
+    description: str = ""
+    model: str | None = None
+    tools: tuple[str, ...] = ()
+    permissions: Permissions = "workspace"
+    limits: Limits = Limits()
+    max_output: int | None = None
+    temperature: float | None = None
+
+    @property
+    def version(self) -> str:
+        """A digest of the definition: the same content is the same version."""
+        return hashlib.blake2b(encode_spec(self), digest_size=8).hexdigest()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AgentSpec)
+
+
+def encode_spec(spec: AgentSpec) -> bytes:
+    return _encoder.encode(spec)
+
+
+def decode_spec(data: bytes | msgspec.Raw) -> AgentSpec:
+    return _decoder.decode(data)
+
+
+class Agent:
+    """An agent written in Python.
+
+    >>> Agent("clerk", instructions="Answer from the files.", tools=["read_file", "grep"])
+
+    `tools` takes names of built-in tools and `Tool` objects; `model` a name such as `openai/gpt-5-mini`, a `Model`, or
+    None for the default. Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        instructions: str | None = None,
+        description: str = "",
+        model: str | Model | None = None,
+        tools: Sequence[str | Tool] = (),
+        permissions: Permissions = "workspace",
+        limits: Limits | None = None,
+        max_output: int | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        if not is_id(name):
+            raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
+        self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
+        self.own_model = model if model is not None and not isinstance(model, str) else None
+        fields: dict[str, Any] = {} if instructions is None else {"instructions": instructions}
+        self.spec = AgentSpec(
+            name=name,
+            description=description,
+            model=self.own_model.name if self.own_model is not None else _name(model),
+            tools=tuple(tool if isinstance(tool, str) else tool.name for tool in tools),
+            permissions=permissions,
+            limits=limits or Limits(),
+            max_output=max_output,
+            temperature=temperature,
+            **fields,
+        )
+
+    @classmethod
+    def of(cls, spec: AgentSpec) -> Agent:
+        agent = cls(spec.name)
+        agent.spec = spec
+        return agent
+
+
+def _name(model: str | Model | None) -> str | None:
+    return model if isinstance(model, str) else None

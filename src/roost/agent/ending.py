@@ -1,0 +1,51 @@
+"""How steps and turns end when they do not end by themselves. A log never keeps a call without an outcome."""
+
+from __future__ import annotations
+
+import time
+
+from roost.agent.session import LiveSession
+from roost.log import events as ev
+from roost.log.content import ErrorData, Text, ToolOutcome
+
+UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
+
+
+def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+    turn = session.state.turn
+    if turn is not None:
+        session.note(
+            ev.TurnCompleted(
+                at=time.time(), turn=turn.number, outcome=outcome, reason=reason, steps=turn.steps, usage=turn.usage
+            )
+        )
+
+
+def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str) -> None:
+    session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),)))
+
+
+def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
+    """Give every open call an outcome. One that was running may have had its effect, and says so."""
+    for call in list(session.state.calls):
+        if call.status == "running":
+            unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
+            end_call(session, call.call.id, outcome, unknown)
+        elif call.status != "done":
+            end_call(session, call.call.id, outcome, f"[not run: {text}]")
+
+
+def fail_step(session: LiveSession, code: str, message: str, *, retryable: bool = False, seconds: float = 0.0) -> None:
+    """End the open model call, if there is one, without an answer."""
+    step = session.state.open_step
+    if step is not None:
+        error = ErrorData(code, message, retryable)
+        session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds))
+
+
+def suspend(session: LiveSession) -> None:
+    """Leave the open steps so that they can be taken up again: as after a crash, but said in the log."""
+    fail_step(session, "paused", "the session was paused")
+    for call in list(session.state.calls):
+        if call.status == "running" and call.replay == "never":
+            end_call(session, call.call.id, "interrupted", UNKNOWN_EFFECT)

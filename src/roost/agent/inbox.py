@@ -1,0 +1,141 @@
+"""Taking inputs in: control and approvals at once, steering between steps, messages as new turns."""
+
+from __future__ import annotations
+
+import time
+from typing import assert_never
+
+from roost.agent import ending
+from roost.agent.session import LiveSession
+from roost.log import events as ev
+from roost.log.inputs import (
+    ApprovalInput,
+    ControlInput,
+    EmitInput,
+    MessageInput,
+    SetTimerInput,
+    TimerInput,
+    admits,
+    urgency,
+)
+from roost.log.journal import InboxItem, TimerSpec
+
+
+def has_control(session: LiveSession) -> bool:
+    """Whether an input is waiting that the session takes in its present state."""
+    least = admits(session.state.state, session.state.phase)
+    return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
+
+
+def settle(session: LiveSession) -> None:
+    """Take in everything that is not conversation. The first message starts a session that was only created."""
+    if session.state.state == "created" and _next(session) is not None:
+        _enter(session, "running", True)
+    for item in list(session.inbox):
+        match item.input:
+            case ControlInput():
+                control(session, item, item.input.action)
+            case SetTimerInput():
+                _set_timer(session, item, item.input)
+            case ApprovalInput() if session.state.state == "running":
+                _approve(session, item, item.input)
+            case EmitInput() if session.state.state == "running":
+                event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
+                session.note(event, consume=item.id)
+            case ApprovalInput() | EmitInput() | MessageInput() | TimerInput():
+                pass
+            case _:
+                assert_never(item.input)
+
+
+def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> None:
+    """Apply a control. One that does not fit the state is logged and changes nothing."""
+    session.note(ev.ControlApplied(at=time.time(), action=action, input=item.id), consume=item.id)
+    state = session.state.state
+    match action:
+        case "start":
+            _enter(session, "running", state in ("created", "stopped", "error"))
+        case "resume":
+            _enter(session, "running", state in ("paused", "error"))
+        case "pause":
+            if state in ("created", "running"):
+                ending.suspend(session)
+                _enter(session, "paused", True)
+        case "cancel":
+            _cancel(session)
+        case "stop":
+            _cancel(session)
+            _enter(session, "stopped", state != "stopped")
+        case _:
+            assert_never(action)
+
+
+def begin_turn(session: LiveSession) -> bool:
+    """Start a turn with the oldest message, if there is one."""
+    item = _next(session)
+    if item is None:
+        return False
+    number = session.state.turns + 1
+    _receive(session, item)
+    session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
+    return True
+
+
+def deliver_steer(session: LiveSession) -> bool:
+    """Put every steering message into the running turn."""
+    steers = [item for item in session.inbox if isinstance(item.input, MessageInput) and item.input.mode == "steer"]
+    for item in steers:
+        _receive(session, item)
+    return bool(steers)
+
+
+def _next(session: LiveSession) -> InboxItem | None:
+    return next((item for item in session.inbox if isinstance(item.input, MessageInput | TimerInput)), None)
+
+
+def _receive(session: LiveSession, item: InboxItem) -> None:
+    now = time.time()
+    match item.input:
+        case MessageInput(parts=parts, mode=mode, source=source):
+            event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
+            session.note(event, consume=item.id)
+        case TimerInput(timer=timer, parts=parts):
+            session.note(ev.TimerFired(at=now, timer=timer, input=item.id))
+            event = ev.InputReceived(at=now, input=item.id, parts=parts, source=f"timer:{timer}")
+            session.note(event, consume=item.id)
+        case _:
+            raise AssertionError(f"{item.input!r} is not conversation")
+
+
+def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
+    if fits and session.state.state != state:
+        session.note(ev.StateChanged(at=time.time(), state=state))
+
+
+def _cancel(session: LiveSession) -> None:
+    if session.state.turn is None:
+        return
+    ending.fail_step(session, "cancelled", "the turn was cancelled")
+    ending.close_calls(session, "cancelled", "the turn was cancelled")
+    ending.end_turn(session, "cancelled")
+
+
+def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> None:
+    call = session.state.call(answer.call)
+    if call is None or call.status != "asking":
+        session.drop(item)
+        return
+    event = ev.ApprovalResolved(
+        at=time.time(), call=answer.call, decision=answer.decision, note=answer.note, source=answer.source
+    )
+    session.note(event, consume=item.id)
+
+
+def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:
+    if order.due is None:
+        session.note(ev.TimerCleared(at=time.time(), timer=order.timer), consume=item.id)
+        session.set_timer(order.timer, None)
+    else:
+        session.note(ev.TimerSet(at=time.time(), timer=order.timer, due=order.due), consume=item.id)
+        due = TimerInput(order.timer, order.parts)
+        session.set_timer(order.timer, TimerSpec(order.timer, order.due, due))

@@ -1,0 +1,48 @@
+"""The loop: model → tools → model. What to do next is always a function of the state, so that the same lines run a turn
+for the first time and carry on after a crash."""
+
+from __future__ import annotations
+
+from roost.agent import calls, inbox, limits, steps
+from roost.agent.ending import close_calls, end_turn, fail_step
+from roost.agent.session import Interrupted, LiveSession
+
+
+async def drive(session: LiveSession) -> None:
+    """Do all that the session can do now: control, then turns, until its inbox and its open turn are done, or it waits,
+    or it is paused, stopped or shut down. Everything is committed when this returns."""
+    while True:
+        inbox.settle(session)
+        running = session.state.state == "running" and not session.stopping
+        if running and (session.state.turn is not None or inbox.begin_turn(session)):
+            await run_turn(session)
+            running = session.state.phase != "waiting"
+        else:
+            running = False
+        await session.flush()
+        if not running and not inbox.has_control(session):
+            return
+
+
+async def run_turn(session: LiveSession) -> None:
+    """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
+    session.start_clock()
+    try:
+        while session.state.turn is not None and session.cause() is None:
+            if session.state.calls:
+                await calls.run(session)
+                if session.state.phase == "waiting":
+                    return
+            elif inbox.deliver_steer(session):
+                continue
+            elif session.state.answered:
+                end_turn(session, "answered")
+            elif reason := limits.reached(session):
+                end_turn(session, "limit", reason)
+            elif problem := await steps.run(session):
+                end_turn(session, "failed", problem)
+    except Interrupted as interrupted:
+        if interrupted.cause == "deadline":
+            fail_step(session, "deadline", "the turn's time is up")
+            close_calls(session, "cancelled", "the turn's time is up")
+            end_turn(session, "limit", "seconds")

@@ -1,0 +1,271 @@
+"""A session in the memory of its owner: the folded state, the unwritten events, the inbox, and the means to act."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from roost.agent.definition import AgentSpec
+from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state
+from roost.errors import RoostError, StoreFailed
+from roost.llm.ir import Model
+from roost.log import events as ev
+from roost.log.inputs import ControlInput, Input, MessageInput
+from roost.log.journal import Append, Claim, InboxItem, Journal, Snapshot, TimerSpec
+from roost.policy.gate import Gate
+from roost.sandbox.base import Sandbox
+from roost.tools.base import Toolbox
+from roost.workspace.files import Workspace
+
+T = TypeVar("T")
+log = logging.getLogger("roost.session")
+
+Cause: TypeAlias = Literal["cancel", "pause", "stop", "steer", "deadline", "shutdown"]
+
+SNAPSHOT_EVENTS = 256
+SNAPSHOT_BYTES = 64 * 1024
+_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Interrupted(Exception):
+    """The step in progress was cut off; `cause` says by what."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause: Cause = cause
+
+
+class Deltas(Protocol):
+    """Where the pieces of an unfinished step go. Nothing durable depends on them."""
+
+    def push(
+        self, session: str, step: int, after: int, kind: Literal["text", "thinking", "call"], text: str
+    ) -> None: ...
+
+    def clear(self, session: str) -> None: ...
+
+
+class Means(msgspec.Struct):
+    """What a session acts with."""
+
+    model: Model
+    tools: Toolbox
+    gate: Gate
+    workspace: Workspace
+    sandbox: Sandbox
+    deltas: Deltas
+
+
+class LiveSession:
+    """Only the task that drives the session calls its methods, except `offer` and `shut_down` (any callback of the
+    loop) and `emit` (tools of the running step)."""
+
+    def __init__(self, journal: Journal, claim: Claim, state: State, spec: AgentSpec, means: Means) -> None:
+        self.id = claim.info.id
+        self.spec = spec
+        self.means = means
+        self.state = state
+        self.inbox: list[InboxItem] = list(claim.inbox)
+        self.woken = asyncio.Event()
+        self.stopping = False
+        self.seen: dict[str, str] = {}
+        self._journal = journal
+        self._epoch = claim.epoch
+        self.head = claim.info.head
+        self._known = claim.inbox[-1].id if claim.inbox else 0
+        self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
+        self._bodies: list[bytes] = []
+        self._consume: list[int] = []
+        self._timers: dict[str, TimerSpec | None] = {}
+        self._lock = asyncio.Lock()
+        self._broken: RoostError | None = None
+        self._scope: asyncio.Timeout | None = None
+        self._steerable = False
+        self._tail_events = len(claim.tail)
+        self._tail_bytes = sum(len(record.body) for record in claim.tail)
+        self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
+        self.start_clock()
+
+    # Events
+
+    def note(self, event: ev.Event, *, consume: int | None = None) -> None:
+        """Take an event into the state now and into the log with the next `flush`."""
+        apply(self.state, event)
+        self._bodies.append(ev.encode_event(event))
+        if consume is not None:
+            self._take(consume)
+
+    def drop(self, item: InboxItem) -> None:
+        """Take an input that means nothing any more out of the inbox."""
+        self._take(item.id)
+
+    def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
+        self._timers[timer] = spec
+
+    async def flush(self, *, release: bool = False) -> None:
+        """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
+        tried again until the session is told to shut down; then, and when the session has a newer owner, it raises."""
+        async with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            if not (self._bodies or self._consume or self._timers or release):
+                return
+            write = self._write(release=release)
+            self._stored = (self.state.state, self.state.phase)
+            try:
+                self.head = await self._append(write)
+            except RoostError as error:
+                self._broken = error
+                raise
+
+    async def flush_shielded(self) -> None:
+        """As `flush`, for a task that may be cancelled: the commit goes on."""
+        writing = asyncio.ensure_future(self.flush())
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
+        await asyncio.shield(writing)
+
+    async def emit(self, name: str, data: Any) -> None:
+        """Put a program's own event into the log. Returns when it is committed, cancelled or not."""
+        self.note(ev.Emitted(at=time.time(), name=name, data=data))
+        await self.flush_shielded()
+
+    # Inbox
+
+    def offer(self, items: Sequence[InboxItem]) -> None:
+        """New inputs were committed. Cuts into the step in progress when one of them says so."""
+        for item in items:
+            if item.id <= self._known:
+                continue
+            self._known = item.id
+            self.inbox.append(item)
+            cause = _interrupts(item.input)
+            if cause is not None and (cause != "steer" or self._steerable):
+                self._interrupt()
+        self.woken.set()
+
+    def shut_down(self, *, cut: bool) -> None:
+        """Stop after the step in progress, or with `cut` at once, leaving it as a crash would."""
+        self.stopping = True
+        if cut:
+            self._interrupt()
+        self.woken.set()
+
+    def cause(self, *, steer: bool = False) -> Cause | None:
+        """What, of the things waiting, stops the step in progress or the next one."""
+        if self.stopping:
+            return "shutdown"
+        causes = [_interrupts(item.input) for item in self.inbox]
+        for cause in ("stop", "cancel", "pause"):
+            if cause in causes:
+                return cause
+        return "steer" if steer and "steer" in causes else None
+
+    async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool) -> T:
+        """Await `work()` until an interrupting input or the turn's time limit cuts it off. Raises `Interrupted`."""
+        cause = self.cause(steer=steer)
+        if cause is not None:
+            raise Interrupted(cause)
+        scope = asyncio.timeout(self.seconds_left())
+        try:
+            async with scope:
+                self._scope, self._steerable = scope, steer
+                return await work()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise Interrupted(self.cause(steer=steer) or "deadline") from None
+        finally:
+            self._scope, self._steerable = None, False
+
+    def seconds_left(self) -> float | None:
+        """Of the turn's time. Neither waiting, nor being paused, nor the daemon's absence counts."""
+        limit = self.spec.limits.seconds
+        return None if limit is None else max(0.0, limit - self._used - (time.monotonic() - self._since))
+
+    def start_clock(self) -> None:
+        """The turn begins or goes on; what it used before is the sum of its steps in the log."""
+        self._used = self.state.turn.seconds if self.state.turn else 0.0
+        self._since = time.monotonic()
+
+    # Inner parts
+
+    def _take(self, item: int) -> None:
+        self._consume.append(item)
+        self.inbox = [one for one in self.inbox if one.id != item]
+
+    def _interrupt(self) -> None:
+        if self._scope is not None and not self._scope.expired():
+            with contextlib.suppress(RuntimeError):  # it is ending by itself at this moment
+                self._scope.reschedule(asyncio.get_running_loop().time())
+
+    def _write(self, *, release: bool) -> Append:
+        bodies, self._bodies = self._bodies, []
+        consume, self._consume = self._consume, []
+        timers, self._timers = self._timers, {}
+        self._tail_events += len(bodies)
+        self._tail_bytes += sum(map(len, bodies))
+        state, phase = self.state.state, self.state.phase
+        return Append(
+            session=self.id,
+            epoch=self._epoch,
+            expected=self.head,
+            bodies=bodies,
+            consume=consume,
+            state=state if state != self._stored[0] else None,
+            phase=phase if phase != self._stored[1] else None,
+            snapshot=self._snapshot(self.head + len(bodies)),
+            timers=[timer for timer in timers.values() if timer is not None],
+            clear_timers=[name for name, timer in timers.items() if timer is None],
+            release=release,
+        )
+
+    def _snapshot(self, seq: int) -> Snapshot | None:
+        """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
+        if self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes) and self._tail_events < SNAPSHOT_EVENTS:
+            return None
+        body = encode_state(self.state)
+        self._tail_bytes = self._tail_events = 0
+        self._snapshot_bytes = len(body)
+        return Snapshot(seq, STATE_VERSION, body)
+
+    async def _append(self, write: Append) -> int:
+        for pause in (*_RETRY_SECONDS, *[_RETRY_SECONDS[-1]] * 100_000):
+            try:
+                return await self._journal.append(write)
+            except StoreFailed as error:
+                if self.stopping or error.code == "store_closed":
+                    raise
+                log.error("session %s: cannot write, trying again in %s s: %s", self.id, pause, error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._until_stopping(), pause)
+        raise StoreFailed(f"session {self.id!r} could not be written for days")
+
+    async def _until_stopping(self) -> None:
+        while not self.stopping:
+            self.woken.clear()
+            await self.woken.wait()
+
+
+def wake(claim: Claim) -> State:
+    """The state of a claimed session: its newest snapshot and the events after it."""
+    snapshot = claim.snapshot
+    state = decode_state(snapshot.body) if snapshot and snapshot.version == STATE_VERSION else State()
+    for record in claim.tail:
+        apply(state, record.event)
+    return state
+
+
+def _interrupts(item: Input) -> Cause | None:
+    match item:
+        case ControlInput(action="cancel" | "pause" | "stop" as action):
+            return action
+        case MessageInput(mode="steer"):
+            return "steer"
+        case _:
+            return None

@@ -1,0 +1,251 @@
+"""The state of a session: a fold of its events. One function, `apply`, is the only meaning that events have."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, assert_never
+
+import msgspec
+
+from roost.agent.tokens import estimate
+from roost.log import events as ev
+from roost.log.content import (
+    AssistantMessage,
+    Message,
+    Replay,
+    ResultPart,
+    Text,
+    ToolCall,
+    ToolMessage,
+    ToolOutcome,
+    Usage,
+    UserMessage,
+)
+
+STATE_VERSION = 1
+"""Of the snapshot's shape. Another version is not read: the log is folded again."""
+
+CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]
+
+
+class Entry(msgspec.Struct):
+    """A message in the model's context; `tokens` is an estimate; `pinned` while its turn runs."""
+
+    message: Message
+    tokens: int
+    turn: int
+
+
+class Call(msgspec.Struct):
+    """A tool call of the newest assistant message. `cause` says who asked for the approval."""
+
+    call: ToolCall
+    status: CallStatus = "planned"
+    attempt: int = 0
+    replay: Replay | None = None
+    cause: str | None = None
+    reason: str | None = None
+    result: ToolMessage | None = None
+
+
+class OpenStep(msgspec.Struct):
+    """A model call whose outcome is not in the log."""
+
+    step: int
+    attempt: int
+
+
+class Turn(msgspec.Struct):
+    """The open turn. `seconds` is the time its finished steps took; `failures` counts failed model calls in a row."""
+
+    number: int
+    input: int
+    started_at: float
+    steps: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    last_error: str | None = None
+    usage: Usage = Usage(cost=0)
+
+
+class State(msgspec.Struct):
+    """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees."""
+
+    agent: str = ""
+    spec: bytes = b""
+    workspace: str | None = None
+    state: ev.SessionState = "created"
+    reason: str | None = None
+    entries: list[Entry] = []
+    tokens: int = 0
+    calls: list[Call] = []
+    open_step: OpenStep | None = None
+    turn: Turn | None = None
+    turns: int = 0
+    steps: int = 0
+    usage: Usage = Usage(cost=0)
+    timers: dict[str, float] = {}
+
+    @property
+    def phase(self) -> ev.Phase:
+        if self.turn is None:
+            return "idle"
+        waiting = any(call.status == "asking" for call in self.calls)
+        return "waiting" if waiting and all(call.status in ("asking", "done") for call in self.calls) else "working"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model has had the last word."""
+        return bool(self.entries) and not self.calls and isinstance(self.entries[-1].message, AssistantMessage)
+
+    def call(self, call: str) -> Call | None:
+        return next((one for one in self.calls if one.call.id == call), None)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def encode_state(state: State) -> bytes:
+    return _encoder.encode(state)
+
+
+def decode_state(body: bytes) -> State:
+    return _decoder.decode(body)
+
+
+def transcript(state: State) -> list[Message]:
+    """The messages as every provider accepts them: a call without outcome gets a stand-in result."""
+    messages = [entry.message for entry in state.entries]
+    messages.extend(call.result or _stand_in(call) for call in state.calls)
+    return messages
+
+
+def _stand_in(call: Call) -> ToolMessage:
+    return ToolMessage(call.call.id, call.call.name, (Text("[no result yet]"),), True)
+
+
+def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+    """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
+    match event:
+        case ev.SessionCreated():
+            state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
+        case ev.StateChanged():
+            state.state, state.reason = event.state, event.reason
+        case ev.InputReceived():
+            _settle(state)
+            _say(state, UserMessage(event.parts))
+        case ev.TurnStarted():
+            state.turns = event.turn
+            state.turn = Turn(event.turn, event.input, event.at)
+            if state.entries:
+                state.entries[-1].turn = event.turn
+        case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
+            _apply_model(state, event)
+        case ev.ToolStarted() | ev.ToolCompleted() | ev.ApprovalRequested() | ev.ApprovalResolved():
+            _apply_tool(state, event)
+        case ev.TimerSet():
+            state.timers[event.timer] = event.due
+        case ev.TimerFired() | ev.TimerCleared():
+            state.timers.pop(event.timer, None)
+        case ev.ContextTrimmed():
+            trim(state, event.dropped)
+        case ev.TurnCompleted():
+            _settle(state)
+            state.turn = state.open_step = None
+        case ev.ControlApplied() | ev.Emitted():
+            pass
+        case _:
+            assert_never(event)
+
+
+def trim(state: State, count: int) -> None:
+    """Drop the oldest `count` messages, but never the one that began the running turn."""
+    pinned = None if state.turn is None else state.turn.number
+    kept: list[Entry] = []
+    for place, entry in enumerate(state.entries):
+        opens_turn = entry.turn == pinned and isinstance(entry.message, UserMessage)
+        if count > 0 and not opens_turn:
+            count -= 1
+            state.tokens -= entry.tokens
+            continue
+        if count > 0:
+            kept.append(entry)
+            continue
+        kept.extend(state.entries[place:])
+        break
+    state.entries = kept
+
+
+def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.ModelFailed) -> None:
+    if isinstance(event, ev.ModelStarted):
+        if state.open_step is None or state.open_step.step != event.step:
+            state.steps = max(state.steps, event.step)
+            if state.turn is not None:
+                state.turn.steps += 1
+        state.open_step = OpenStep(event.step, event.attempt)
+        return
+    state.open_step = None
+    if state.turn is not None:
+        state.turn.seconds += event.seconds
+    if isinstance(event, ev.ModelFailed):
+        if state.turn is not None:
+            state.turn.last_error = event.error.code
+            state.turn.failures += event.error.retryable
+        return
+    message = AssistantMessage(event.parts)
+    _settle(state)
+    if event.parts:
+        _say(state, message)
+    state.calls = [Call(call) for call in message.calls]
+    state.usage += event.usage
+    if state.turn is not None:
+        state.turn.usage += event.usage
+        state.turn.failures = 0
+
+
+_OPEN: dict[str, CallStatus] = {"approve": "approved", "reject": "rejected"}
+
+
+def _apply_tool(
+    state: State, event: ev.ToolStarted | ev.ToolCompleted | ev.ApprovalRequested | ev.ApprovalResolved
+) -> None:
+    call = state.call(event.call)
+    if call is None or call.status == "done":
+        return
+    match event:
+        case ev.ToolStarted():
+            call.status, call.attempt, call.replay = "running", event.attempt, event.replay
+        case ev.ApprovalRequested():
+            call.status, call.cause, call.reason = "asking", event.cause, event.reason
+        case ev.ApprovalResolved():
+            call.status, call.reason = _OPEN[event.decision], event.note
+        case ev.ToolCompleted():
+            parts = event.parts or (Text(_empty(event.outcome)),)
+            call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
+            call.status = "done"
+            if state.turn is not None:
+                state.turn.seconds += event.seconds
+            if all(one.status == "done" for one in state.calls):
+                _settle(state)
+
+
+def _empty(outcome: ToolOutcome) -> str:
+    return "(no output)" if outcome == "ok" else f"({outcome})"
+
+
+def _settle(state: State) -> None:
+    """Move the results of the newest calls into the context, in the order of the calls."""
+    for call in state.calls:
+        _say(state, call.result or _stand_in(call))
+    state.calls = []
+
+
+def _say(state: State, message: Message) -> None:
+    tokens = estimate(message)
+    state.entries.append(Entry(message, tokens, 0))
+    state.tokens += tokens
+
+
+def result_text(parts: tuple[ResultPart, ...]) -> str:
+    """The text of a tool's result, for people."""
+    return "\n".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)

@@ -1,0 +1,96 @@
+"""One model call: intent, stream, outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+
+from roost.agent import context
+from roost.agent.ending import fail_step
+from roost.agent.session import Interrupted, LiveSession
+from roost.llm.ir import CallDelta, Completed, Failed, Request, TextDelta, ThinkingDelta
+from roost.log import events as ev
+from roost.log.content import ErrorData
+
+ATTEMPTS = 5
+"""Failed calls in a row before the turn fails."""
+_BACKOFF = (0.5, 1.0, 2.0, 4.0)
+_LONGEST_WAIT = 120.0
+
+
+async def run(session: LiveSession) -> str | None:
+    """Call the model once. Returns None to go on, or why the turn cannot. Raises `Interrupted`, with the step closed
+    in the log unless the daemon is shutting down."""
+    context.make_room(session)
+    step = _announce(session)
+    await session.flush()
+    request = context.build(session)
+    began = time.monotonic()
+    try:
+        outcome = await session.interruptible(lambda: _stream(session, step, request), steer=True)
+    except Interrupted as interrupted:
+        if interrupted.cause != "shutdown":
+            code = "steered" if interrupted.cause == "steer" else interrupted.cause
+            fail_step(session, code, f"cut off: {interrupted.cause}", seconds=time.monotonic() - began)
+        if interrupted.cause == "steer":
+            return None
+        raise
+    finally:
+        session.means.deltas.clear(session.id)
+    seconds = time.monotonic() - began
+    if isinstance(outcome, Completed) and outcome.parts:
+        session.note(
+            ev.ModelCompleted(
+                at=time.time(), step=step, parts=outcome.parts, stop=outcome.stop, usage=outcome.usage, seconds=seconds
+            )
+        )
+        return None
+    empty = ErrorData("empty", "the model answered nothing", retryable=True)
+    return await _recover(session, step, outcome.error if isinstance(outcome, Failed) else empty, seconds)
+
+
+def _announce(session: LiveSession) -> int:
+    """Note the intent. A step that a crash cut off is taken up under its own number."""
+    open_step = session.state.open_step
+    step = open_step.step if open_step else session.state.steps + 1
+    attempt = open_step.attempt + 1 if open_step else 1
+    session.note(ev.ModelStarted(at=time.time(), step=step, model=session.means.model.name, attempt=attempt))
+    return step
+
+
+async def _stream(session: LiveSession, step: int, request: Request) -> Completed | Failed:
+    push = session.means.deltas.push
+    stream = session.means.model.stream(request)
+    async with contextlib.aclosing(stream):  # pyright: ignore[reportArgumentType]
+        async for event in stream:
+            match event:
+                case Completed() | Failed():
+                    return event
+                case TextDelta():
+                    push(session.id, step, session.head, "text", event.text)
+                case ThinkingDelta():
+                    push(session.id, step, session.head, "thinking", event.text)
+                case CallDelta():
+                    push(session.id, step, session.head, "call", event.arguments)
+    return Failed(ErrorData("malformed", "the model's stream ended without an outcome", retryable=True))
+
+
+async def _recover(session: LiveSession, step: int, error: ErrorData, seconds: float) -> str | None:
+    session.note(ev.ModelFailed(at=time.time(), step=step, error=error, seconds=seconds))
+    turn = session.state.turn
+    if not error.retryable or turn is None or turn.failures >= ATTEMPTS:
+        return f"{error.code}: {error.message}"
+    pause = _BACKOFF[min(turn.failures, len(_BACKOFF)) - 1] * random.uniform(0.8, 1.2)
+    if error.retry_after is not None:
+        if error.retry_after > _LONGEST_WAIT:
+            return f"{error.code}: the provider asks to wait {error.retry_after:.0f} s"
+        pause = max(pause, error.retry_after)
+    await session.flush()
+    try:
+        await session.interruptible(lambda: asyncio.sleep(pause), steer=True)
+    except Interrupted as interrupted:
+        if interrupted.cause != "steer":
+            raise
+    return None

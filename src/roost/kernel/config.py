@@ -1,0 +1,22 @@
+"""How a kernel behaves."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds everywhere.
+
+    `linger`: how long a session stays in memory after its last work. `lease`: how long a node that cannot be asked is
+    believed alive. `scan`: how often to look for work that nobody announced. `session_timeout`: a session without
+    activity for this long is stopped; `retention`: a stopped one is deleted after this long. None is never.
+    """
+
+    linger: float = 1.0
+    lease: float = 10.0
+    scan: float = 2.0
+    max_live: int = 4096
+    session_timeout: float | None = None
+    retention: float | None = None
+    cleanup_every: float = 60.0

@@ -1,0 +1,213 @@
+"""The kernel: every session that has work and no living owner runs here, one driver each, until it sleeps again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+from roost.agent.definition import decode_spec
+from roost.agent.loop import drive
+from roost.agent.session import LiveSession, wake
+from roost.errors import Fenced, NotFound, RoostError, SequenceConflict, StoreFailed
+from roost.ids import new_id
+from roost.kernel.config import KernelConfig
+from roost.kernel.hub import Hub
+from roost.kernel.keeper import Keeper
+from roost.kernel.means import Agents, Workshop
+from roost.llm.accounts import Models
+from roost.log import events as ev
+from roost.log.journal import Change, Claim, Journal
+from roost.sandbox.base import Sandbox
+
+log = logging.getLogger("roost.kernel")
+_TIMER_SET = b'{"type":"timer.set"'
+
+
+class Kernel:
+    """Runs the sessions of one journal on one node. Start it, then put inputs into inboxes; `stop` is graceful.
+
+    It belongs to the event loop that started it. The journal stays the caller's to close.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        agents: Agents,
+        models: Models,
+        sandbox: Sandbox,
+        workspaces: Path,
+        config: KernelConfig | None = None,
+    ) -> None:
+        self.journal = journal
+        self.agents = agents
+        self.hub = Hub()
+        self.node = new_id("node")
+        self.config = config or KernelConfig()
+        self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
+        self.live: dict[str, LiveSession] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._parked: set[str] = set()
+        self._work = asyncio.Event()
+        self._stopping = False
+        self._keeper = Keeper(self)
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Make the node known and begin to take work. Raises `StoreFailed`."""
+        await self.journal.beat(self.node, ttl=self.config.lease)
+        self._unwatch = self.journal.watch(self._changed)
+        self._work.set()
+        self._background = [asyncio.create_task(self._dispatch()), *self._keeper.start()]
+
+    async def stop(self, *, grace: float = 5.0) -> None:
+        """Let the steps in progress end within `grace` seconds, then cut them as a crash would: their sessions carry
+        on when a node starts again."""
+        self._stopping = True
+        self._unwatch()
+        for live in self.live.values():
+            live.shut_down(cut=False)
+        await self._drain(grace)
+        for live in self.live.values():
+            live.shut_down(cut=True)
+        await self._drain(grace)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        with contextlib.suppress(StoreFailed):
+            await self.journal.leave(self.node)
+
+    def scan(self) -> None:
+        """Look for work now."""
+        self._work.set()
+
+    @property
+    def keeper(self) -> Keeper:
+        return self._keeper
+
+    async def evict(self, session: str) -> None:
+        """Put a session to sleep and wait until it is. Its step in progress is cut."""
+        live, task = self.live.get(session), self._tasks.get(session)
+        if live is not None:
+            live.shut_down(cut=True)
+        if task is not None:
+            await asyncio.wait([task])
+
+    async def retry_parked(self) -> None:
+        """Sessions that a failing store threw out of memory while this node owned them."""
+        for session in list(self._parked):
+            self._parked.discard(session)
+            with contextlib.suppress(NotFound):
+                for claim in await self.journal.claim(self.node, session=session):
+                    self._begin(claim)
+
+    async def refresh(self) -> None:
+        """Look into the inboxes of the sessions in memory: another process may have written there."""
+        for session, live in list(self.live.items()):
+            with contextlib.suppress(NotFound):
+                live.offer(await self.journal.pending(session))
+
+    def _changed(self, change: Change) -> None:
+        if change.inbox is None:
+            self._work.set()
+            self._keeper.look_again()
+            return
+        if change.records and any(record.body.startswith(_TIMER_SET) for record in change.records):
+            self._keeper.timer_set()
+        if change.inbox:
+            live = self.live.get(change.session)
+            if live is None:
+                self._work.set()
+            else:
+                live.offer(change.inbox)
+
+    async def _dispatch(self) -> None:
+        while not self._stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.scan):
+                    await self._work.wait()
+            self._work.clear()
+            try:
+                await self._claim_all()
+            except StoreFailed as error:
+                log.error("cannot look for work: %s", error)
+                await asyncio.sleep(1.0)
+
+    async def _claim_all(self) -> None:
+        while (room := self.config.max_live - len(self._tasks)) > 0 and not self._stopping:
+            limit = min(room, 256)
+            claims = await self.journal.claim(self.node, limit=limit)
+            for claim in claims:
+                self._begin(claim)
+            if len(claims) < limit:
+                return
+
+    def _begin(self, claim: Claim) -> None:
+        session = claim.info.id
+        if session not in self._tasks:
+            self._tasks[session] = asyncio.create_task(self._serve(claim), name=f"session {session}")
+
+    async def _serve(self, claim: Claim) -> None:
+        """Drive one session from wake to sleep."""
+        session = claim.info.id
+        try:
+            live = self._wake(claim)
+            try:
+                await self._drive(live)
+            except (Fenced, SequenceConflict, NotFound, StoreFailed):
+                raise
+            except Exception as error:  # a defect must not take the session with it unseen, nor be retried for ever
+                log.exception("session %s: the kernel failed", session)
+                await self._fail(live, f"internal: {type(error).__name__}: {error}")
+            if live.inbox:
+                self._work.set()
+        except (Fenced, SequenceConflict, NotFound) as error:
+            log.warning("session %s: dropped: %s", session, error)
+            self._work.set()
+        except StoreFailed as error:
+            log.error("session %s: the store failed: %s", session, error)
+            self._parked.add(session)
+        except RoostError as error:
+            log.error("session %s: cannot be woken: %s", session, error)
+        finally:
+            self.live.pop(session, None)
+            self._tasks.pop(session, None)
+            self.hub.clear(session)
+
+    def _wake(self, claim: Claim) -> LiveSession:
+        session = claim.info.id
+        state = wake(claim)
+        spec = decode_spec(state.spec)
+        means = self.workshop.equip(session, spec, state.workspace)
+        live = LiveSession(self.journal, claim, state, spec, means)
+        live.stopping = self._stopping
+        self.live[session] = live
+        return live
+
+    async def _drive(self, live: LiveSession) -> None:
+        while True:
+            live.woken.clear()
+            await drive(live)
+            if live.stopping or not await self._linger(live):
+                await live.flush(release=True)
+                return
+
+    async def _linger(self, live: LiveSession) -> bool:
+        """Wait a moment for more to do. False when it is time to sleep."""
+        try:
+            async with asyncio.timeout(self.config.linger):
+                return await live.woken.wait()
+        except TimeoutError:
+            return False
+
+    async def _fail(self, live: LiveSession, reason: str) -> None:
+        live.note(ev.StateChanged(at=time.time(), state="error", reason=reason))
+        await live.flush(release=True)
+
+    async def _drain(self, seconds: float) -> None:
+        tasks = list(self._tasks.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)

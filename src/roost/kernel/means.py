@@ -1,0 +1,132 @@
+"""From a session's pinned definition to what it acts with on this node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from roost.agent.definition import Agent, AgentSpec
+from roost.agent.session import Deltas, Means
+from roost.errors import ConfigError, Invalid, RoostError
+from roost.llm.accounts import Models
+from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
+from roost.log.content import ErrorData
+from roost.policy.gate import ModeGate
+from roost.sandbox.base import Sandbox
+from roost.tools.base import Tool, Toolbox
+from roost.tools.builtin import builtin_tools
+from roost.workspace.files import Workspace
+
+
+class Unavailable:
+    """Stands in for a model that cannot be used here: each call fails with the reason, and the turn says so."""
+
+    def __init__(self, name: str, error: RoostError) -> None:
+        self.name = name
+        self.profile = Profile()
+        self._error = ErrorData(error.code, error.message)
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        yield Failed(self._error)
+
+    async def close(self) -> None:
+        return None
+
+
+class Agents:
+    """The agents that this node knows, by name. A later one of the same name is the one that new sessions get."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, Agent] = {}
+
+    def add(self, agent: Agent) -> None:
+        known = {**builtin_tools(), **agent.own_tools}
+        missing = [name for name in agent.spec.tools if name not in known]
+        if missing:
+            raise ConfigError(
+                f"agent {agent.spec.name!r} names tools that do not exist: {', '.join(missing)}."
+                f" Built in: {', '.join(builtin_tools())}"
+            )
+        self._agents[agent.spec.name] = agent
+
+    def get(self, name: str) -> Agent:
+        agent = self._agents.get(name)
+        if agent is None:
+            known = ", ".join(sorted(self._agents)) or "none"
+            raise Invalid(f"there is no agent {name!r}; the agents are: {known}", code="unknown_agent")
+        return agent
+
+    def all(self) -> list[Agent]:
+        return [self._agents[name] for name in sorted(self._agents)]
+
+    def own_tools(self, name: str) -> dict[str, Tool]:
+        agent = self._agents.get(name)
+        return agent.own_tools if agent else {}
+
+    def own_model(self, spec: AgentSpec) -> Model | None:
+        agent = self._agents.get(spec.name)
+        model = agent.own_model if agent else None
+        return model if model is not None and model.name == spec.model else None
+
+
+class Workshop:
+    """Makes the means of sessions. `root` holds the private workspaces."""
+
+    def __init__(self, agents: Agents, models: Models, root: Path, sandbox: Sandbox, deltas: Deltas) -> None:
+        self._agents = agents
+        self._models = models
+        self._root = root
+        self._bin = root.with_name(root.name + ".bin")
+        self._sandbox = sandbox
+        self._deltas = deltas
+
+    def private(self, session: str) -> Path:
+        """Where a session's own files are when it was given no folder."""
+        return self._root / session
+
+    def throw_away(self, session: str) -> None:
+        """Move a session's own files into the bin."""
+        with contextlib.suppress(FileNotFoundError):
+            self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.rename(self.private(session), self._bin / session)
+
+    def bring_back(self, session: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._bin / session, self.private(session))
+
+    def thrown_away(self) -> list[str]:
+        return os.listdir(self._bin) if self._bin.is_dir() else []
+
+    def empty_bin(self, session: str) -> None:
+        """Blocks as long as the files are many."""
+        shutil.rmtree(self._bin / session, ignore_errors=True)
+
+    def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
+        return Means(
+            model=self.model(spec),
+            tools=self._tools(spec),
+            gate=ModeGate(spec.permissions),
+            workspace=self._workspace(session, workspace),
+            sandbox=self._sandbox,
+            deltas=self._deltas,
+        )
+
+    def model(self, spec: AgentSpec) -> Model:
+        try:
+            return self._agents.own_model(spec) or self._models.resolve(spec.model)
+        except RoostError as error:
+            return Unavailable(spec.model or "default", error)
+
+    def _tools(self, spec: AgentSpec) -> Toolbox:
+        known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
+        return {name: known[name] for name in spec.tools if name in known}
+
+    def _workspace(self, session: str, folder: str | None) -> Workspace:
+        if folder is not None:
+            return Workspace(Path(folder), private=False)
+        path = self.private(session)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return Workspace(path, private=True)

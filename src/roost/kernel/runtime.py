@@ -1,0 +1,164 @@
+"""`Runtime`: the kernel in your own process, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from roost.agent.definition import Agent
+from roost.errors import RoostError
+from roost.kernel.config import KernelConfig
+from roost.kernel.kernel import Kernel
+from roost.kernel.means import Agents
+from roost.kernel.sessions import Sessions, SessionView
+from roost.llm.accounts import Models
+from roost.log import events as ev
+from roost.log.bus import Bus
+from roost.log.content import AssistantMessage, UserPart
+from roost.log.journal import Accepted, Journal, SessionInfo
+from roost.log.sqlite import SqliteJournal
+from roost.log.sqlite.schema import Durability
+from roost.sandbox.marks import reap_orphans
+from roost.sandbox.process import ProcessSandbox
+
+
+class TurnFailed(RoostError):
+    """The turn ended without an answer; the message says why."""
+
+    code, status = "turn_failed", 502
+
+
+def default_home() -> Path:
+    """`$ROOST_HOME`, else `~/.roost`."""
+    return Path(os.environ.get("ROOST_HOME") or Path.home() / ".roost")
+
+
+class Runtime:
+    """Opens a home folder (store, workspaces) and runs its sessions until closed.
+
+    >>> async with Runtime(agents=[Agent("clerk", tools=["read_file"])]) as runtime:
+    ...     session = await runtime.session("clerk")
+    ...     print(await session.ask("What is in notes.txt?"))
+
+    Several runtimes and a daemon may share a home: each session runs in one of them at a time. `journal` replaces the
+    SQLite file of the home; the runtime closes it.
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        *,
+        agents: Sequence[Agent] = (),
+        models: Models | None = None,
+        journal: Journal | None = None,
+        config: KernelConfig | None = None,
+        durability: Durability = "full",
+    ) -> None:
+        self.home = Path(home) if home is not None else default_home()
+        self.agents = Agents()
+        for agent in agents:
+            self.agents.add(agent)
+        self._models = models
+        self._journal = journal
+        self._config = config
+        self._durability: Durability = durability
+
+    async def start(self) -> None:
+        """Raises `StoreFailed` when the home cannot be used."""
+        journal = self._journal or await SqliteJournal.open(self.home / "roost.db", durability=self._durability)
+        self.models = self._models or Models()
+        self.sandbox = ProcessSandbox(marker=str(self.home.resolve()))
+        self.kernel = Kernel(
+            journal,
+            agents=self.agents,
+            models=self.models,
+            sandbox=self.sandbox,
+            workspaces=self.home / "workspaces",
+            config=self._config,
+        )
+        self.sessions = Sessions(self.kernel)
+        await self.kernel.start()
+
+    async def stop(self, *, grace: float = 5.0) -> None:
+        """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
+        await self.kernel.stop(grace=grace)
+        await self.models.close()
+        await self.sandbox.close()
+        await self.kernel.journal.close()
+
+    async def __aenter__(self) -> Runtime:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def session(self, agent: str, **options: Any) -> SessionHandle:
+        """A new session. Options as of `Sessions.create`."""
+        info = await self.sessions.create(agent, **options)
+        return SessionHandle(self, info.id)
+
+    def open(self, session: str) -> SessionHandle:
+        """A handle on a session that exists."""
+        return SessionHandle(self, session)
+
+    async def reap(self) -> int:
+        """Kill the commands that a crashed daemon of this home left running. Only for the home's single owner."""
+        return await asyncio.to_thread(reap_orphans, str(self.home.resolve()))
+
+
+class SessionHandle:
+    """One session, seen from a program."""
+
+    def __init__(self, runtime: Runtime, session: str) -> None:
+        self.id = session
+        self._sessions = runtime.sessions
+        self.bus = Bus(runtime.kernel.journal, session, self._sessions.emit)
+
+    async def send(
+        self, content: str | Sequence[UserPart], *, mode: ev.InputMode = "follow_up", key: str | None = None
+    ) -> Accepted:
+        return await self._sessions.send(self.id, content, mode=mode, key=key)
+
+    async def ask(self, content: str | Sequence[UserPart], *, key: str | None = None) -> str:
+        """Send, and wait for the answer. Raises `TurnFailed` when the turn ends without one."""
+        head = (await self._sessions.get(self.id)).head if key is None else 0
+        accepted = await self.send(content, key=key)
+        return await self.answer(accepted.id, after=head)
+
+    async def answer(self, item: int, *, after: int = 0) -> str:
+        """The answer to an accepted input, waiting for it if need be."""
+        turn, text = None, ""
+        async for event in self.events(after=after):
+            match event:
+                case ev.TurnStarted(input=one) if one == item:
+                    turn = event.turn
+                case ev.ModelCompleted():
+                    text = AssistantMessage(event.parts).text
+                case ev.TurnCompleted() if event.turn == turn:
+                    if event.outcome != "answered":
+                        raise TurnFailed(f"{event.outcome}: {event.reason or 'no reason given'}")
+                    return text
+                case _:
+                    pass
+        raise TurnFailed(f"session {self.id!r} was deleted")
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
+        """The log from a position, then live."""
+        async for record in self._sessions.tail(self.id, after=after):
+            yield record.event
+
+    async def control(self, action: ev.ControlAction) -> SessionInfo:
+        return await self._sessions.control(self.id, action)
+
+    async def approve(self, call: str, decision: ev.Decision = "approve", *, note: str | None = None) -> Accepted:
+        return await self._sessions.approve(self.id, call, decision, note=note)
+
+    async def inspect(self) -> SessionView:
+        return await self._sessions.inspect(self.id)
+
+    async def delete(self) -> None:
+        await self._sessions.delete(self.id)

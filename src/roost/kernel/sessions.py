@@ -1,0 +1,218 @@
+"""What one can do with sessions. The server, the command line and Python programs all go through here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from roost.agent.definition import encode_spec
+from roost.agent.state import STATE_VERSION, State, apply, decode_state
+from roost.errors import Conflict, Invalid
+from roost.ids import is_id, new_id
+from roost.kernel.kernel import Kernel
+from roost.kernel.stream import Frame, frames
+from roost.log import events as ev
+from roost.log.content import Text, Usage, UserPart
+from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
+from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
+
+MESSAGE_BYTES = 1024 * 1024
+_PAGE = 500
+
+
+class PendingApproval(msgspec.Struct, frozen=True):
+    """A call that waits for a person."""
+
+    call: str
+    tool: str
+    arguments: str
+    reason: str
+
+
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A session as its log says it is. `usage.cost` is in nano-dollars."""
+
+    info: SessionInfo
+    reason: str | None
+    turns: int
+    steps: int
+    usage: Usage
+    context_tokens: int
+    approvals: tuple[PendingApproval, ...]
+    timers: Mapping[str, float]
+
+
+class Sessions:
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._journal = kernel.journal
+
+    async def create(
+        self,
+        agent: str,
+        *,
+        id: str | None = None,
+        workspace: str | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> SessionInfo:
+        """A session of the agent's present version. `workspace` is an existing folder of yours; without it the session
+        gets a private one. `key` makes it safe to call again. Raises `Invalid`, `Conflict` when the id is taken."""
+        spec = self._kernel.agents.get(agent).spec
+        if id is not None and not is_id(id):
+            raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
+        if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
+            raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
+        session = NewSession(
+            id=id or new_id("ses"),
+            agent=agent,
+            version=spec.version,
+            workspace=workspace,
+            title=title,
+            labels=dict(labels or {}),
+        )
+        created = ev.SessionCreated(
+            at=time.time(),
+            agent=agent,
+            version=spec.version,
+            spec=msgspec.Raw(encode_spec(spec)),
+            workspace=workspace,
+            title=title,
+            labels=session.labels,
+        )
+        return await self._journal.create(session, [created], key=key)
+
+    async def send(
+        self,
+        session: str,
+        content: str | Sequence[UserPart],
+        *,
+        mode: ev.InputMode = "follow_up",
+        key: str | None = None,
+        source: str | None = None,
+    ) -> Accepted:
+        """Say something to the agent. When this returns, the message is on disk and will be answered. Raises `Invalid`,
+        `NotFound`, `Busy`, and `Conflict` when the session is stopped."""
+        parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
+        if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
+            raise Invalid("the message is empty", code="empty_message")
+        info = await self._journal.get(session)
+        if info.state in ("stopped", "error"):
+            raise Conflict(f"session {session!r} is {info.state}; start it again first", code=f"session_{info.state}")
+        return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
+
+    async def control(
+        self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float = 10.0
+    ) -> SessionInfo:
+        """Start, pause, resume, cancel or stop. Returns when it took effect, or after `wait` seconds with the order
+        accepted and still to take effect."""
+        head = (await self._journal.get(session)).head
+        accepted = await self._accept(session, ControlInput(action), key)
+        if not accepted.duplicate and wait > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._until_applied(session, accepted.id, head)
+        return await self._journal.get(session)
+
+    async def approve(
+        self, session: str, call: str, decision: ev.Decision, *, note: str | None = None, source: str | None = None
+    ) -> Accepted:
+        """Answer a call that waits. Raises `Conflict` when it does not wait (any more)."""
+        view = await self.inspect(session)
+        if all(waiting.call != call for waiting in view.approvals):
+            raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
+        return await self._accept(session, ApprovalInput(call, decision, note, source), None)
+
+    async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
+        """Put a program's own event into the session's log."""
+        return await self._accept(session, EmitInput(name, data), key)
+
+    async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
+        """At wall time `due` (seconds since 1970) say `text` to the agent, once, whatever crashes in between."""
+        return await self._accept(session, SetTimerInput(timer, due, (Text(text),)), key)
+
+    async def clear_timer(self, session: str, timer: str) -> Accepted:
+        return await self._accept(session, SetTimerInput(timer, None), None)
+
+    async def get(self, session: str) -> SessionInfo:
+        return await self._journal.get(session)
+
+    async def find(self, query: SessionQuery) -> list[SessionInfo]:
+        return await self._journal.find(query)
+
+    async def inspect(self, session: str) -> SessionView:
+        """Raises `NotFound`."""
+        info, state = await self._state(session)
+        waiting = [call for call in state.calls if call.status == "asking"]
+        return SessionView(
+            info=info,
+            reason=state.reason,
+            turns=state.turns,
+            steps=state.steps,
+            usage=state.usage,
+            context_tokens=state.tokens,
+            approvals=tuple(
+                PendingApproval(call.call.id, call.call.name, call.call.arguments, call.reason or "")
+                for call in waiting
+            ),
+            timers=dict(state.timers),
+        )
+
+    async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        return await self._journal.read(session, after=after, limit=limit)
+
+    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
+        """The log from a position, then live."""
+        return self._journal.tail(session, after=after)
+
+    def stream(
+        self, session: str, *, after: int = 0, deltas: bool = True, idle: float | None = None
+    ) -> AsyncIterator[list[Frame]]:
+        """See `roost.kernel.stream.frames`. Raises `NotFound` at the first step when there is no such session."""
+        return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)
+
+    async def delete(self, session: str) -> None:
+        """Remove the session, its log and its private files. A step in progress is cut. Raises `NotFound`."""
+        await self._kernel.keeper.delete(session)
+
+    async def _accept(self, session: str, item: Input, key: str | None) -> Accepted:
+        if key is not None and not 1 <= len(key) <= 255:
+            raise Invalid("an idempotency key has 1 to 255 characters")
+        return await self._journal.accept(session, item, key=key)
+
+    async def _until_applied(self, session: str, item: int, after: int) -> None:
+        async for record in self._journal.tail(session, after=after):
+            event = record.event
+            if isinstance(event, ev.ControlApplied) and event.input == item:
+                return
+
+    async def _state(self, session: str) -> tuple[SessionInfo, State]:
+        """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""
+        info = await self._journal.get(session)
+        snapshot = await self._journal.snapshot(session)
+        usable = snapshot is not None and snapshot.version == STATE_VERSION
+        state = decode_state(snapshot.body) if snapshot is not None and usable else State()
+        after = snapshot.seq if snapshot is not None and usable else 0
+        while page := await self._journal.read(session, after=after, limit=_PAGE):
+            for record in page:
+                apply(state, record.event)
+            after = page[-1].seq
+        return info, state
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_absolute() and Path(path).is_dir()
+
+
+def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
+    """Lone surrogates cannot be stored as UTF-8."""
+    return tuple(
+        Text(part.text.encode("utf-8", "replace").decode()) if isinstance(part, Text) else part for part in parts
+    )
