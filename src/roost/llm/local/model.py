@@ -1,0 +1,191 @@
+"""The embedded model as a `Model`: works offline, with no key, and calls tools by constrained decoding."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from roost.errors import RoostError
+from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Request, TextDelta
+from roost.llm.local.cache import Report
+from roost.llm.local.catalog import Weights
+from roost.llm.local.decode import StepReader
+from roost.llm.local.engine import Chunk, Engine, shared
+from roost.llm.local.guard import RepetitionGuard, is_stuck
+from roost.llm.local.prompt import chat
+from roost.llm.local.schema import step_schema
+from roost.llm.local.settings import Settings, from_environment
+from roost.llm.local.weights import ensure, resolve
+from roost.log.content import AssistantPart, ErrorData, StopReason, Text, ToolCall, Usage
+
+_CAP = 8_000
+_SMALLEST_CAP = 500
+_ROOM = 256
+_RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory"})
+
+
+class LocalModel:
+    """`name`: a model of the catalog, the path of a `.gguf` file, or None for the default (`resolve` has the rules).
+    Settings not given come from the environment. Nothing is fetched or loaded before the first call; `report` hears of
+    the fetching, from another thread. Raises `NotFound`, `ConfigError`."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        threads: int | None = None,
+        context: int | None = None,
+        deadline: float | None = None,
+        idle: float | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self._weights = resolve(name)
+        given = from_environment(threads=threads, context=context, deadline=deadline, idle=idle)
+        window = min(given.context, self._weights.window) if isinstance(self._weights, Weights) else given.context
+        self._settings: Settings = msgspec.structs.replace(given, context=window)
+        self._report = report
+        self._engine: Engine | None = None
+
+    @property
+    def name(self) -> str:
+        return f"local/{self._weights.name if isinstance(self._weights, Weights) else self._weights}"
+
+    @property
+    def profile(self) -> Profile:
+        window = self._settings.context
+        return Profile(local=True, window=window, max_output=min(2048, window // 2), price=Price(0, 0))
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._engine is not None and self._engine.loaded
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        cap = min(_CAP, self._settings.context)
+        try:
+            while True:
+                run = _Run(request, self.profile, cap=cap)
+                async with contextlib.aclosing(self._acquire().generate(run.body)) as chunks:
+                    async for chunk in chunks:
+                        for event in run.take(chunk):
+                            yield event
+                        if run.too_long or run.over:
+                            break
+                if not run.too_long:
+                    yield run.result()
+                    return
+                if cap <= _SMALLEST_CAP:
+                    yield _failed("context_overflow", "the conversation does not fit the local model's context")
+                    return
+                cap = max(_SMALLEST_CAP, cap // 2)
+        except RoostError as error:
+            yield _failed(error.code, error.message)
+
+    async def close(self) -> None:
+        """Unloads the weights when no other model of this process uses them."""
+        if self._engine is None:
+            return
+        self._engine = None
+        ending = shared.release(self._key)
+        if ending is not None:
+            await asyncio.to_thread(ending.join)
+
+    @property
+    def _key(self) -> str:
+        return self._weights.file if isinstance(self._weights, Weights) else os.path.realpath(self._weights)
+
+    def _acquire(self) -> Engine:
+        if self._engine is None:
+            self._engine = shared.acquire(self._key, lambda: Engine(self._locate, self._settings, report=self._report))
+        return self._engine
+
+    def _locate(self, report: Report) -> Path:
+        weights = self._weights
+        return ensure(weights if isinstance(weights, Weights) else os.fspath(weights), progress=report)
+
+
+class _Run:
+    """One attempt at a request: what is asked of the engine, and what came of it."""
+
+    def __init__(self, request: Request, profile: Profile, *, cap: int) -> None:
+        if request.tools and request.tool_choice != "required" and is_stuck(request.messages):
+            request = msgspec.structs.replace(request, tool_choice="none")
+        schema = step_schema(request)
+        self.too_long = False
+        self.over = False
+        self._window = profile.window
+        self._reader = StepReader() if request.tools else None
+        self._guard = RepetitionGuard()
+        self._text: list[str] = []
+        self._finish: str | None = None
+        self._error: str | None = None
+        self._prompt = self._pieces = 0
+        self._usage: Usage | None = None
+        self.body: dict[str, Any] = {
+            "messages": chat(request, cap=cap),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,
+            "cache_prompt": True,
+            "max_tokens": min(request.max_output or profile.max_output, profile.max_output),
+            "temperature": request.temperature or 0.0,
+            "stop": list(request.stop),
+        }
+        if schema is not None:
+            self.body["response_format"] = {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
+
+    def take(self, chunk: Chunk) -> list[ModelEvent]:
+        """Learn from a chunk. `too_long`: the prompt must shrink; `over`: nothing more is wanted."""
+        if error := chunk.get("error"):
+            self.too_long = error.get("type") == "exceed_context_size_error"
+            self._error = str(error.get("message"))
+            self.over = True
+            return []
+        if progress := chunk.get("prompt_progress"):
+            self._prompt = int(progress["total"])
+            self.too_long = self._prompt + _ROOM > self._window
+        if usage := chunk.get("usage"):
+            details: dict[str, int] = usage.get("prompt_tokens_details") or {}
+            cached = details.get("cached_tokens", 0)
+            self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], cached, 0)
+        events: list[ModelEvent] = []
+        for choice in chunk.get("choices") or ():
+            self._finish = choice.get("finish_reason") or self._finish
+            if piece := choice["delta"].get("content"):
+                events += self._piece(piece)
+        return events
+
+    def _piece(self, piece: str) -> list[ModelEvent]:
+        self._pieces += 1
+        self._text.append(piece)
+        if self._guard.circles(piece):
+            self.over, self._finish = True, "length"
+        return self._reader.feed(piece) if self._reader else [TextDelta(piece)]
+
+    def result(self) -> Completed | Failed:
+        if self._error is not None:
+            return _failed("engine_failed", f"llama.cpp refused the request: {self._error}")
+        stop: StopReason = "length" if self._finish == "length" else "end"
+        usage = self._usage or Usage(self._prompt, self._pieces, 0, 0)
+        if self._reader is None:
+            return Completed(_text("".join(self._text)), stop, usage)
+        step = self._reader.step()
+        if step.tool is None:
+            return Completed(_text(step.text), stop, usage)
+        call = ToolCall(f"call_{secrets.token_hex(6)}", step.tool, step.text or "{}")
+        return Completed((call,), "length" if stop == "length" else "tool_calls", usage)
+
+
+def _text(text: str) -> tuple[AssistantPart, ...]:
+    return (Text(text),) if text else ()
+
+
+def _failed(code: str, message: str) -> Failed:
+    return Failed(ErrorData(code, message, retryable=code in _RETRYABLE))
