@@ -78,3 +78,9 @@ class UnknownEvent(RoostError):
 
 class ConfigError(RoostError):
     code, status = "config", 400
+
+
+class SandboxError(RoostError):
+    """The sandbox cannot run commands. What a command itself does wrong is data, never this."""
+
+    code, status = "sandbox_failed", 500

@@ -34,9 +34,9 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
 class Sandbox(Protocol):
     """Runs commands for one session.
 
-    `exec` returns an `ExecResult` whatever the command does: its failure is data. It raises `SandboxError` only when the
-    sandbox itself cannot run commands. When it returns or is cancelled, no process that the command started is alive,
-    detached ones included. Output is decoded as UTF-8 with replacement. Calls may run concurrently.
+    `exec` returns an `ExecResult` whatever the command does: its failure is data. It raises `SandboxError` only when
+    the sandbox itself cannot run commands. When it returns or is cancelled, no process that the command started is
+    alive, detached ones included. Output is decoded as UTF-8 with replacement. Calls may run concurrently.
     """
 
     @property

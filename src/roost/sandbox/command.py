@@ -1,0 +1,224 @@
+"""One level 0 command from start to the death of its last process. Blocks: it runs in a thread of its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from roost.errors import SandboxError
+from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.launch import launch_argv, launch_env
+from roost.sandbox.marks import kill_tree, new_mark, read_process
+from roost.sandbox.output import HeadTail
+
+_log = logging.getLogger(__name__)
+_CHUNK = 65536
+_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL."""
+_DRAIN = 1.0
+"""Seconds to wait for the end of the output when every process that we know of is dead."""
+_COMMAND_FAULTS = {errno.E2BIG, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
+_LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
+
+
+class Command:
+    def __init__(
+        self, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, stdin: bytes | None, quota: Quota, home: str
+    ) -> None:
+        self._mark = new_mark(home)
+        self._argv, self._cwd, self._quota = argv, cwd, quota
+        self._env = launch_env(cwd, env, self._mark)
+        self._stdin = memoryview(stdin) if stdin else None
+        self._outputs: dict[int, HeadTail] = {}
+        self._lock = threading.Lock()
+        self._cancelled = False
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            raise _cannot_run(error) from error
+
+    def cancel(self) -> None:
+        """End it from any thread. `run` then returns soon."""
+        with self._lock:
+            if self._wake_write >= 0 and not self._cancelled:
+                self._cancelled = True
+                os.write(self._wake_write, b"x")
+
+    def run(self) -> ExecResult:
+        started = time.monotonic()
+        try:
+            process = self._spawn()
+            if isinstance(process, str):
+                return ExecResult(exit_code=126, stdout="", stderr=process, seconds=time.monotonic() - started)
+            with process:
+                return self._supervise(process, started)
+        finally:
+            with self._lock:
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                self._wake_write = -1
+
+    def _spawn(self) -> subprocess.Popen[bytes] | str:
+        """The process, or why this command cannot be started."""
+        try:
+            return subprocess.Popen(
+                launch_argv(self._argv, self._quota, self._mark),
+                cwd=self._cwd,
+                env=self._env,
+                stdin=subprocess.DEVNULL if self._stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except ValueError as error:
+            return f"the command cannot be started: {error}"
+        except OSError as error:
+            if error.errno in _COMMAND_FAULTS:
+                return f"the command cannot be started: {error}"
+            raise _cannot_run(error) from error
+
+    def _supervise(self, process: subprocess.Popen[bytes], started: float) -> ExecResult:
+        born = _birth(process.pid)
+        exit_fd: int | None = None
+        try:
+            exit_fd = _exit_fd(process.pid)
+            with selectors.DefaultSelector() as selector:
+                self._register(selector, process, exit_fd)
+                ended = self._pump(selector, process, started + self._quota.wall_seconds)
+                if not ended:
+                    self._terminate(selector, process)
+                self._kill(process, born)
+                self._drain(selector)
+        except BaseException as error:  # whatever happened, the command must not outlive this call
+            self._kill(process, born)
+            raise (_cannot_run(error) if isinstance(error, OSError) else error) from None
+        finally:
+            if exit_fd is not None:
+                os.close(exit_fd)
+        code = process.wait()
+        killed = _LIMIT_SIGNALS.get(code) if ended else "cancelled" if self._cancelled else "wall_seconds"
+        return self._result(None if killed else code, killed, time.monotonic() - started)
+
+    def _kill(self, process: subprocess.Popen[bytes], born: int) -> None:
+        if left := kill_tree(self._mark, process.pid, born):
+            _log.error("processes %s of a sandboxed command cannot be killed", sorted(left))
+
+    def _register(
+        self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes], exit_fd: int | None
+    ) -> None:
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            self._outputs[stream.fileno()] = HeadTail(self._quota.output_bytes)
+            selector.register(stream.fileno(), selectors.EVENT_READ, "output")
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin.fileno(), selectors.EVENT_WRITE, "input")
+        selector.register(self._wake_read, selectors.EVENT_READ, "wake")
+        if exit_fd is not None:
+            selector.register(exit_fd, selectors.EVENT_READ, "exit")
+
+    def _pump(self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes], deadline: float) -> bool:
+        """Move bytes until the first process ends (True), or the deadline or a cancel comes (False)."""
+        has_exit = any(key.data == "exit" for key in selector.get_map().values())
+        while (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left if has_exit else min(left, 0.02)):
+                kind: Literal["output", "input", "wake", "exit"] = key.data
+                if kind == "exit":
+                    return True
+                if kind == "wake":
+                    selector.unregister(key.fd)
+                    return False
+                self._move(selector, key.fd, kind, process)
+            if not has_exit and _has_ended(process):
+                return True
+        return False
+
+    def _move(
+        self, selector: selectors.BaseSelector, fd: int, kind: str, process: subprocess.Popen[bytes] | None
+    ) -> None:
+        try:
+            if kind == "output":
+                data = os.read(fd, _CHUNK)
+                self._outputs[fd].add(data)
+                done = not data
+            else:
+                assert self._stdin is not None
+                self._stdin = self._stdin[os.write(fd, self._stdin[:_CHUNK]) :]
+                done = not self._stdin
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            done = True
+        if done:
+            selector.unregister(fd)
+            if kind == "input" and process is not None and process.stdin is not None:
+                process.stdin.close()
+
+    def _terminate(self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes]) -> None:
+        try:
+            os.killpg(process.pid, signal.SIGTERM)
+        except (ProcessLookupError, PermissionError):
+            return
+        self._pump(selector, process, time.monotonic() + _GRACE)
+
+    def _drain(self, selector: selectors.BaseSelector) -> None:
+        """Read what the dead processes left in the pipes."""
+        for key in list(selector.get_map().values()):
+            if key.data != "output":
+                selector.unregister(key.fd)
+        deadline = time.monotonic() + _DRAIN
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                self._move(selector, key.fd, "output", None)
+
+    def _result(self, code: int | None, killed: str | None, seconds: float) -> ExecResult:
+        out, err = self._outputs.values()
+        return ExecResult(
+            exit_code=code,
+            stdout=out.text(),
+            stderr=err.text(),
+            seconds=seconds,
+            truncated=out.truncated or err.truncated,
+            killed_by=killed,
+        )
+
+
+def _cannot_run(error: OSError) -> SandboxError:
+    return SandboxError(f"cannot run commands: {error}; look at the machine's limits on processes and open files")
+
+
+def _birth(pid: int) -> int:
+    """When the process started, in ticks since boot; 0 (before everything) when that cannot be known."""
+    try:
+        process = read_process(pid)
+    except OSError:
+        return 0
+    return process.started if process else 0
+
+
+def _exit_fd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends, where the system has such a thing."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Without reaping where the system can: an unreaped process keeps its number, and so its group's."""
+    if sys.platform == "linux":
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return process.poll() is not None

@@ -1,0 +1,44 @@
+"""Keeping the daemon's secrets out of what the system shows about its process."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+def hide_secrets() -> list[str]:
+    """Blank the values of secret-looking variables in /proc/PID/environ, and return their names.
+
+    A command gets a clean environment, but it can look at its parent's, which the system keeps as it was at the start
+    whatever the program changes later. `os.environ` and `getenv` go on working. To be called once by the daemon at its
+    start, before other threads run. Does nothing where there is no /proc. Memory itself stays readable for root.
+    """
+    if sys.platform != "linux":
+        return []
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open("/proc/self/environ", "rb") as file:
+            block = file.read()
+    except OSError:
+        return []
+    import ctypes
+
+    start, end = int(fields[47]), int(fields[48])
+    hidden: list[str] = []
+    place = 0
+    for entry in block.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        at = start + place + len(name) + 1
+        place += len(entry) + 1
+        text = os.fsdecode(name)
+        if not (start and equals and value and _SECRET.search(text) and at + len(value) <= end):
+            continue
+        if text in os.environ:
+            os.environ[text] = os.environ[text]  # the C library now has a copy elsewhere
+        ctypes.memset(at, ord("*"), len(value))
+        hidden.append(text)
+    return hidden
