@@ -235,16 +235,18 @@ class LiveSession:
         return Snapshot(seq, STATE_VERSION, body)
 
     async def _append(self, write: Append) -> int:
-        for pause in (*_RETRY_SECONDS, *[_RETRY_SECONDS[-1]] * 100_000):
+        failures = 0
+        while True:
             try:
                 return await self._journal.append(write)
             except StoreFailed as error:
                 if self.stopping or error.code == "store_closed":
                     raise
+                pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                failures += 1
                 log.error("session %s: cannot write, trying again in %s s: %s", self.id, pause, error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._until_stopping(), pause)
-        raise StoreFailed(f"session {self.id!r} could not be written for days")
 
     async def _until_stopping(self) -> None:
         while not self.stopping:
