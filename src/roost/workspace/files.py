@@ -7,6 +7,8 @@ from pathlib import Path
 
 from roost.errors import Invalid
 
+_LONGEST = 4000
+
 
 class PathOutside(Invalid):
     code = "path_outside_workspace"
@@ -21,10 +23,13 @@ class Workspace:
 
     def resolve(self, path: str) -> Path:
         """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
-        check. Raises `PathOutside` when it leads out of the workspace or is not a path at all."""
-        if "\0" in path:
-            raise PathOutside(f"{path!r} is not a path")
-        real = Path(os.path.realpath(self.root / path))
+        check. Raises `PathOutside` when it leads out of the workspace or is no path that the system can take."""
+        if len(path) > _LONGEST:
+            raise PathOutside(f"a path of {len(path)} characters is too long; the limit is {_LONGEST}")
+        try:
+            real = Path(os.path.realpath(self.root / path))
+        except (ValueError, OSError) as error:
+            raise PathOutside(f"{path!r} is not a path") from error
         if real != self.root and self.root not in real.parents:
             raise PathOutside(f"{path!r} is outside the workspace; use a path inside it, such as 'notes.txt'")
         return real

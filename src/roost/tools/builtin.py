@@ -1,0 +1,24 @@
+"""The tools that every agent may be given."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from roost.tools.base import Tool
+
+
+def builtin_tools() -> dict[str, Tool]:
+    """The built-in tools by name. Built at the first call."""
+    return dict(_built())
+
+
+@cache
+def _built() -> dict[str, Tool]:
+    from roost.tools.browse import glob, list_files
+    from roost.tools.edit import edit_file
+    from roost.tools.grep import grep
+    from roost.tools.read import read_file
+    from roost.tools.shell import shell
+    from roost.tools.write import write_file
+
+    return {tool.name: tool for tool in (shell, read_file, write_file, edit_file, list_files, glob, grep)}

@@ -1,0 +1,105 @@
+"""`@tool`: a typed function becomes a tool."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, overload
+
+import msgspec
+
+from roost.log.content import Replay
+from roost.policy.gate import Safety
+from roost.tools.base import Tool, ToolContext, ToolError, ToolResult
+from roost.tools.signature import Signature, read_signature
+
+_Function = Callable[..., Any]
+
+
+@overload
+def tool(function: _Function, /) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    replay: Replay = "never",
+    safety: Safety = "high_risk",
+    inside: bool = False,
+    timeout: float = 120.0,
+) -> Callable[[_Function], Tool]: ...
+def tool(
+    function: _Function | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    replay: Replay = "never",
+    safety: Safety = "high_risk",
+    inside: bool = False,
+    timeout: float = 120.0,
+) -> Tool | Callable[[_Function], Tool]:
+    """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
+
+    A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
+    context and is not in the schema. A plain function runs in a thread and should bound its own time: a thread cannot
+    be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises
+    `TypeError` for a signature that a model cannot call.
+    """
+    names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
+
+    def make(function: _Function) -> Tool:
+        signature = read_signature(function, names)
+        called = name or function.__name__
+        return Tool(
+            name=called,
+            description=inspect.cleandoc(description or function.__doc__ or ""),
+            schema=signature.schema,
+            run=_runner(called, function, signature),
+            replay=replay,
+            safety=safety,
+            inside=inside,
+            timeout=timeout,
+        )
+
+    return make if function is None else make(function)
+
+
+def _runner(
+    name: str, function: _Function, signature: Signature
+) -> Callable[[ToolContext, dict[str, Any]], Awaitable[ToolResult]]:
+    arguments, fields, context = signature.arguments, signature.fields, signature.context
+    is_async = inspect.iscoroutinefunction(function)
+
+    async def run(ctx: ToolContext, given: dict[str, Any]) -> ToolResult:
+        try:
+            values = msgspec.convert(given, arguments, strict=False)
+        except msgspec.ValidationError as error:
+            raise ToolError(signature.explain(name, error)) from None
+        named = {field: getattr(values, field) for field in fields}
+        if context is not None:
+            named[context] = ctx
+        return _result(await function(**named) if is_async else await asyncio.to_thread(_called, function, named))
+
+    return run
+
+
+def _called(function: _Function, named: dict[str, Any]) -> Any:
+    try:
+        return function(**named)
+    except StopIteration as error:  # a future cannot carry it: the caller would wait for ever
+        raise RuntimeError("the tool raised StopIteration") from error
+
+
+def _result(value: Any) -> ToolResult:
+    if isinstance(value, str):
+        return ToolResult.of(value)
+    if isinstance(value, ToolResult):
+        return value
+    if value is None:
+        return ToolResult(())
+    if isinstance(value, bytes | bytearray):
+        return ToolResult.of(value.decode("utf-8", "replace"))
+    return ToolResult.of(msgspec.json.encode(value).decode())

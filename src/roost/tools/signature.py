@@ -1,0 +1,103 @@
+"""Reading a function's signature: what a model may pass, as a type to validate with and a schema to show."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from roost.tools.base import ToolContext
+
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<place>.*)`)?$", re.DOTALL)
+
+
+_MUTABLE = (list, dict, set, bytearray)
+
+
+class Signature(NamedTuple):
+    """`arguments` is the struct that arguments are converted to; `context` names the parameter for the context."""
+
+    arguments: type[msgspec.Struct]
+    fields: tuple[str, ...]
+    context: str | None
+    schema: dict[str, Any]
+
+    def explain(self, tool: str, error: msgspec.ValidationError) -> str:
+        """What the model must change, and what it may pass."""
+        match = _PLACE.match(str(error))
+        what, place = (match["what"], match["place"]) if match else (str(error), None)
+        what = what.replace("Object missing required field", "missing argument")
+        what = what.replace("Object contains unknown field", "there is no argument")
+        where = f"argument `{place}`: " if place else ""
+        required = self.schema.get("required", ())
+        takes = ", ".join(f"{name} ({'required' if name in required else 'optional'})" for name in self.fields)
+        return f"Wrong arguments for {tool!r}: {where}{what}. It takes: {takes or 'no arguments'}."
+
+
+def read_signature(function: Callable[..., Any], names: Mapping[str, Any]) -> Signature:
+    """Raises `TypeError` naming the parameter and the fix. `names` are those known where the function is defined."""
+    label = function.__name__
+    hints = _hints(function, label, names)
+    context: str | None = None
+    fields: list[tuple[str, Any, Any]] = []
+    for parameter in inspect.signature(function).parameters.values():
+        _check(label, parameter, hints)
+        annotation = hints[parameter.name]
+        if annotation is ToolContext:
+            context = parameter.name
+        else:
+            fields.append((parameter.name, _described(annotation), _default(parameter)))
+    try:
+        arguments = msgspec.defstruct(label, fields, kw_only=True, forbid_unknown_fields=True)
+        schema = _schema(arguments)
+    except TypeError as error:
+        raise TypeError(f"tool {label!r}: {error}; use types that JSON can hold") from error
+    return Signature(arguments, tuple(name for name, _, _ in fields), context, schema)
+
+
+def _hints(function: Callable[..., Any], label: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, localns=dict(names), include_extras=True)
+    except NameError as error:
+        raise TypeError(f"tool {label!r}: an annotation cannot be resolved ({error}); import that name") from error
+
+
+def _check(label: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> None:
+    name = parameter.name
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise TypeError(f"tool {label!r}: a model cannot pass {str(parameter)!r}; name each parameter")
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise TypeError(f"tool {label!r}: parameter {name!r} is positional-only; remove the '/' from the signature")
+    if name not in hints:
+        raise TypeError(f"tool {label!r}: parameter {name!r} has no annotation; write for example '{name}: str'")
+
+
+def _described(annotation: Any) -> Any:
+    """Plain text in `Annotated` becomes the description."""
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    base, *extras = get_args(annotation)
+    for extra in extras:
+        base = Annotated[base, msgspec.Meta(description=extra) if isinstance(extra, str) else extra]
+    return base
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    default: Any = parameter.default
+    if default is inspect.Parameter.empty:
+        return msgspec.NODEFAULT
+    if isinstance(default, _MUTABLE):
+        return msgspec.field(default_factory=lambda: copy.deepcopy(cast("Any", default)))
+    return default
+
+
+def _schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    schema = msgspec.json.schema(arguments)
+    definitions = schema.pop("$defs")
+    root = definitions.pop(schema["$ref"].rpartition("/")[2])
+    root.pop("title", None)
+    return {**root, "$defs": definitions} if definitions else root

@@ -1,0 +1,92 @@
+"""Going through a tree of any size and shape: bounded, sorted, never following a link."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from roost.workspace.access import explained, open_folder
+from roost.workspace.files import Workspace
+
+_DEPTH = 64
+_SECONDS = 10.0
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Entry(NamedTuple):
+    """`path` is relative to where the walk began, with `/` between names. `size` is in bytes, 0 for what is no file."""
+
+    path: str
+    folder: bool
+    link: bool
+    size: int
+
+
+class Walk:
+    """Iterate to get the entries in order: a folder, then what is in it. Blocks.
+
+    `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable.
+    """
+
+    def __init__(
+        self, workspace: Workspace, real: Path, *, depth: int = _DEPTH, cap: int = 200_000, skip: frozenset[str]
+    ) -> None:
+        self._workspace, self._real = workspace, real
+        self._depth, self._left, self._skip = depth, cap, skip
+        self._deadline = time.monotonic() + _SECONDS
+        self.incomplete: set[str] = set()
+
+    def __iter__(self) -> Iterator[Entry]:
+        name = self._workspace.relative(self._real)
+        with explained(name), open_folder(self._workspace, self._real) as fd:
+            yield from self._folder(fd, "", 1)
+
+    def _folder(self, fd: int, prefix: str, level: int) -> Iterator[Entry]:
+        for name, status in self._list(fd):
+            if self._left <= 0 or time.monotonic() > self._deadline:
+                self.incomplete.add("the tree is too large to go through")
+                return
+            self._left -= 1
+            mode = status.st_mode
+            folder = stat.S_ISDIR(mode)
+            yield Entry(prefix + name, folder, stat.S_ISLNK(mode), status.st_size if stat.S_ISREG(mode) else 0)
+            if folder and name not in self._skip:
+                yield from self._below(fd, name, prefix, level)
+
+    def _below(self, fd: int, name: str, prefix: str, level: int) -> Iterator[Entry]:
+        if level >= self._depth:
+            if self._depth == _DEPTH:
+                self.incomplete.add(f"folders deeper than {_DEPTH} levels")
+            return
+        try:
+            below = os.open(name, _FOLDER, dir_fd=fd)
+        except OSError:
+            self.incomplete.add("folders that cannot be read")
+            return
+        try:
+            yield from self._folder(below, f"{prefix}{name}/", level + 1)
+        finally:
+            os.close(below)
+
+    def _list(self, fd: int) -> list[tuple[str, os.stat_result]]:
+        found: list[tuple[str, os.stat_result]] = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if len(found) >= self._left:
+                    self.incomplete.add("the tree is too large to go through")
+                    break
+                try:
+                    found.append((entry.name, entry.stat(follow_symlinks=False)))
+                except OSError:
+                    continue
+        return sorted(found)
+
+
+def printable(path: str) -> str:
+    """`path` on one line and as valid Unicode: control characters and bytes that are no UTF-8 become escapes."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

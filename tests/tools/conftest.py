@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.sandbox.process import ProcessSandbox
+from roost.tools.base import ToolContext
+from roost.workspace.files import Workspace
+
+
+@pytest.fixture
+async def ctx(tmp_path: Path) -> AsyncIterator[ToolContext]:
+    async def emit(name: str, data: Any) -> None:
+        return None
+
+    (tmp_path / "work").mkdir()
+    sandbox = ProcessSandbox(marker=f"test-{secrets.token_hex(4)}")
+    yield ToolContext(
+        session="ses_test",
+        call="call_1",
+        key="key_1",
+        attempt=1,
+        workspace=Workspace(tmp_path / "work", private=True),
+        sandbox=sandbox,
+        seen={},
+        emit=emit,
+    )
+    await sandbox.close()
