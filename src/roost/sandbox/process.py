@@ -19,7 +19,7 @@ from roost.sandbox.command import Command
 class ProcessSandbox:
     """`marker` names the daemon's home: `reap_orphans(marker)` finds what a crashed daemon left running.
 
-    Each command has a thread while it runs and costs about 2 ms; between commands there is nothing.
+    Each command has a thread while it runs and costs about 4 ms; between commands there is nothing.
     """
 
     def __init__(self, *, marker: str, quota: Quota | None = None) -> None:
