@@ -12,7 +12,7 @@ from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import CallDelta, Completed, Failed, Request, TextDelta, ThinkingDelta
 from roost.log import events as ev
-from roost.log.content import ErrorData
+from roost.log.content import AssistantMessage, AssistantPart, ErrorData, ToolCall
 
 ATTEMPTS = 5
 """Failed calls in a row before the turn fails."""
@@ -43,12 +43,31 @@ async def run(session: LiveSession) -> str | None:
     if isinstance(outcome, Completed) and outcome.parts:
         session.note(
             ev.ModelCompleted(
-                at=time.time(), step=step, parts=outcome.parts, stop=outcome.stop, usage=outcome.usage, seconds=seconds
+                at=time.time(),
+                step=step,
+                parts=_unique(session, step, outcome.parts),
+                stop=outcome.stop,
+                usage=outcome.usage,
+                seconds=seconds,
             )
         )
         return None
     empty = ErrorData("empty", "the model answered nothing", retryable=True)
     return await _recover(session, step, outcome.error if isinstance(outcome, Failed) else empty, seconds)
+
+
+def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+    """Some providers count their call ids anew in every answer; strict ones refuse an id that was there before."""
+    if not any(isinstance(part, ToolCall) for part in parts):
+        return parts
+    messages = (entry.message for entry in session.state.entries)
+    known = {call.id for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
+    return tuple(
+        ToolCall(f"{part.id}-{step}", part.name, part.arguments)
+        if isinstance(part, ToolCall) and part.id in known
+        else part
+        for part in parts
+    )
 
 
 def _announce(session: LiveSession) -> int:

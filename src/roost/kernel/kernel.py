@@ -8,6 +8,8 @@ import logging
 import time
 from pathlib import Path
 
+import msgspec
+
 from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
 from roost.agent.session import LiveSession, wake
@@ -19,7 +21,7 @@ from roost.kernel.keeper import Keeper
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.journal import Change, Claim, Journal
+from roost.log.journal import Append, Change, Claim, Journal
 from roost.sandbox.base import Sandbox
 
 log = logging.getLogger("roost.kernel")
@@ -170,8 +172,9 @@ class Kernel:
         except StoreFailed as error:
             log.error("session %s: the store failed: %s", session, error)
             self._parked.add(session)
-        except RoostError as error:
+        except (RoostError, msgspec.MsgspecError) as error:
             log.error("session %s: cannot be woken: %s", session, error)
+            await self._set_aside(claim, error)
         finally:
             self.live.pop(session, None)
             self._tasks.pop(session, None)
@@ -206,6 +209,22 @@ class Kernel:
     async def _fail(self, live: LiveSession, reason: str) -> None:
         live.note(ev.StateChanged(at=time.time(), state="error", reason=reason))
         await live.flush(release=True)
+
+    async def _set_aside(self, claim: Claim, problem: Exception) -> None:
+        """A log that cannot be read must not be tried for ever: the session says so, and a person may start it again."""
+        broken = ev.StateChanged(at=time.time(), state="error", reason=str(problem)[:1000])
+        with contextlib.suppress(RoostError):
+            await self.journal.append(
+                Append(
+                    session=claim.info.id,
+                    epoch=claim.epoch,
+                    expected=claim.info.head,
+                    bodies=[ev.encode_event(broken)],
+                    state="error",
+                    phase="idle",
+                    release=True,
+                )
+            )
 
     async def _drain(self, seconds: float) -> None:
         tasks = list(self._tasks.values())

@@ -1,0 +1,494 @@
+"""The conformance suite of the Journal protocol. Subclass it, say how to open a journal, and run it with pytest:
+
+    class TestMyJournal(JournalConformance):
+        async def open(self, folder: Path) -> Journal: ...
+
+`open` called twice with one folder opens the same store twice, as two processes would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from roost.errors import Busy, Conflict, Fenced, NotFound, RoostError, SequenceConflict
+from roost.log.content import Text
+from roost.log.events import Emitted, SessionCreated, encode_event
+from roost.log.inputs import ControlInput, MessageInput, TimerInput
+from roost.log.journal import (
+    Append,
+    Change,
+    Claim,
+    Journal,
+    NewSession,
+    Record,
+    SessionInfo,
+    SessionQuery,
+    Snapshot,
+    TimerSpec,
+)
+
+NODE = "node-a"
+
+
+def created(agent: str = "agent") -> SessionCreated:
+    return SessionCreated(at=1.0, agent=agent, version="1", spec=msgspec.Raw(b"{}"))
+
+
+def bodies(*names: str) -> list[bytes]:
+    return [encode_event(Emitted(at=2.0, name=name)) for name in names]
+
+
+def said(text: str = "hello") -> MessageInput:
+    return MessageInput((Text(text),))
+
+
+async def new(journal: Journal, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
+    return await journal.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
+
+
+async def own(journal: Journal, session: str, node: str = NODE) -> Claim:
+    await journal.beat(node, ttl=60)
+    (claim,) = await journal.claim(node, session=session)
+    return claim
+
+
+def names(records: list[Record]) -> list[str]:
+    return [record.event.name for record in records if isinstance(record.event, Emitted)]
+
+
+class JournalConformance:
+    async def open(self, folder: Path) -> Journal:
+        raise AssertionError("say in a subclass how to open a journal")
+
+    @contextlib.asynccontextmanager
+    async def journal(self, folder: Path) -> AsyncIterator[Journal]:
+        journal = await self.open(folder)
+        try:
+            yield journal
+        finally:
+            await journal.close()
+
+    # Sessions
+
+    async def test_create_get_find(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            for number in range(5):
+                await new(journal, f"s{number}", agent=f"agent{number % 2}")
+            info = await journal.get("s3")
+            assert (info.agent, info.state, info.phase, info.head, info.pending) == ("agent1", "created", "idle", 1, 0)
+            first = await journal.find(SessionQuery(limit=2))
+            assert [one.id for one in first] == ["s4", "s3"]
+            rest = await journal.find(SessionQuery(before="s3", limit=9))
+            assert [one.id for one in rest] == ["s2", "s1", "s0"]
+            assert [one.id for one in await journal.find(SessionQuery(agent="agent1"))] == ["s3", "s1"]
+            assert await journal.find(SessionQuery(state="stopped")) == []
+
+    async def test_labels_are_found(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            labels = {"user": "ann", 'odd "key"': "x"}
+            await journal.create(NewSession(id="s", agent="a", version="1", labels=labels), [created()])
+            await new(journal, "other")
+            assert [one.id for one in await journal.find(SessionQuery(label=("user", "ann")))] == ["s"]
+            assert [one.id for one in await journal.find(SessionQuery(label=('odd "key"', "x")))] == ["s"]
+            assert await journal.find(SessionQuery(label=("user", "bob"))) == []
+
+    async def test_create_twice(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            first = await new(journal, "s", key="k")
+            assert (await new(journal, "other", key="k")).id == first.id
+            with pytest.raises(Conflict):
+                await new(journal, "s")
+            with pytest.raises(NotFound):
+                await journal.get("other")
+
+    async def test_delete(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            await new(journal, "other")
+            await journal.accept("s", said())
+            await journal.delete("s")
+            for call in (journal.get("s"), journal.read("s"), journal.accept("s", said()), journal.delete("s")):
+                with pytest.raises(NotFound):
+                    await call
+            await new(journal, "s")
+            assert (await journal.get("s")).head == 1
+            assert len(await journal.read("other")) == 1
+
+    async def test_delete_refused_while_owned(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            await own(journal, "s")
+            with pytest.raises(Conflict):
+                await journal.delete("s")
+            await journal.leave(NODE)
+            await journal.delete("s")
+
+    # The log
+
+    async def test_append_and_read(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            head = await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a", "b")))
+            assert head == 3
+            records = await journal.read("s", after=1)
+            assert [record.seq for record in records] == [2, 3]
+            assert [record.body for record in records] == bodies("a", "b")
+            assert await journal.read("s", after=3) == []
+            assert [record.seq for record in await journal.read("s", limit=2)] == [1, 2]
+            assert (await journal.get("s")).head == 3
+
+    async def test_wrong_expectation_changes_nothing(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            for expected in (0, 2, 99):
+                with pytest.raises(SequenceConflict):
+                    await journal.append(
+                        Append(session="s", epoch=claim.epoch, expected=expected, bodies=bodies("x"), state="paused")
+                    )
+            info = await journal.get("s")
+            assert (info.head, info.state) == (1, "created")
+            with pytest.raises(NotFound):
+                await journal.append(Append(session="none", epoch=1, expected=0, bodies=bodies("x")))
+
+    async def test_former_owner_is_fenced(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            old = await own(journal, "s")
+            await journal.leave(NODE)
+            with pytest.raises(Fenced):
+                await journal.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
+            fresh = await own(journal, "s", "node-b")
+            assert fresh.epoch > old.epoch
+            with pytest.raises(Fenced):
+                await journal.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
+            await journal.append(Append(session="s", epoch=fresh.epoch, expected=1, bodies=bodies("good")))
+            assert names(await journal.read("s")) == ["good"]
+
+    async def test_one_append_is_all_or_nothing(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            item = await journal.accept("s", said())
+            timer = TimerSpec("t", 5.0, TimerInput("t", (Text("now"),)))
+            append = Append(
+                session="s",
+                epoch=claim.epoch,
+                expected=1,
+                bodies=bodies("a"),
+                consume=[item.id, item.id + 1000],
+                state="running",
+                snapshot=Snapshot(2, 1, b"state"),
+                timers=[timer],
+            )
+            with pytest.raises(SequenceConflict):
+                await journal.append(append)
+            info = await journal.get("s")
+            assert (info.head, info.state, info.pending) == (1, "created", 1)
+            assert await journal.snapshot("s") is None
+            assert await journal.fire(10.0) is None
+            append.consume = [item.id]
+            await journal.append(append)
+            info = await journal.get("s")
+            assert (info.head, info.state, info.pending) == (2, "running", 0)
+            assert await journal.snapshot("s") == Snapshot(2, 1, b"state")
+
+    async def test_many_sessions_at_once(self, tmp_path: Path) -> None:
+        """Concurrent owners share commits; one that is refused harms no other."""
+
+        async def write(journal: Journal, session: str) -> None:
+            claim = await own(journal, session)
+            head = claim.info.head
+            for number in range(20):
+                head = await journal.append(
+                    Append(session=session, epoch=claim.epoch, expected=head, bodies=bodies(f"{session}.{number}"))
+                )
+                with pytest.raises(SequenceConflict):
+                    await journal.append(Append(session=session, epoch=claim.epoch, expected=0, bodies=bodies("no")))
+
+        async with self.journal(tmp_path) as journal:
+            sessions = [f"s{number}" for number in range(20)]
+            for session in sessions:
+                await new(journal, session)
+            await asyncio.gather(*(write(journal, session) for session in sessions))
+            for session in sessions:
+                assert names(await journal.read(session)) == [f"{session}.{number}" for number in range(20)]
+
+    async def test_survives_reopening(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            append = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"), state="running")
+            await journal.append(append)
+            await journal.accept("s", said("kept"), key="k")
+            await journal.leave(NODE)
+        async with self.journal(tmp_path) as journal:
+            assert names(await journal.read("s")) == ["a"]
+            (item,) = await journal.pending("s")
+            assert item.input == said("kept")
+            assert (await journal.accept("s", said("kept"), key="k")).duplicate
+
+    # Inbox
+
+    async def test_inbox_order_and_consumption(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            accepted = [await journal.accept("s", said(str(number))) for number in range(3)]
+            pending = await journal.pending("s")
+            assert [item.id for item in pending] == [one.id for one in accepted] == sorted(one.id for one in accepted)
+            claim = await own(journal, "s")
+            assert [item.id for item in claim.inbox] == [one.id for one in accepted]
+            write = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("x"), consume=[accepted[0].id])
+            await journal.append(write)
+            assert [item.id for item in await journal.pending("s")] == [one.id for one in accepted[1:]]
+            with pytest.raises(SequenceConflict):
+                await journal.append(msgspec.structs.replace(write, expected=2))
+
+    async def test_idempotency_key(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            await new(journal, "other")
+            results = await asyncio.gather(*(journal.accept("s", said(), key="k") for _ in range(10)))
+            assert len({result.id for result in results}) == 1
+            assert sorted(result.duplicate for result in results) == [False] + [True] * 9
+            assert not (await journal.accept("other", said(), key="k")).duplicate
+            claim = await own(journal, "s")
+            await journal.append(Append(session="s", epoch=claim.epoch, expected=1, consume=[results[0].id]))
+            again = await journal.accept("s", said(), key="k")
+            assert again.duplicate
+            assert again.id == results[0].id
+            assert await journal.pending("s") == []
+            with pytest.raises(Conflict) as refused:
+                await journal.accept("s", said("something else"), key="k")
+            assert refused.value.code == "idempotency_mismatch"
+
+    async def test_inbox_is_bounded_but_control_passes(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            with pytest.raises(Busy):
+                for _ in range(100_000):
+                    await asyncio.gather(*(journal.accept("s", said()) for _ in range(100)))
+            await journal.accept("s", ControlInput("stop"))
+
+    # Ownership
+
+    async def test_claim_finds_work_only(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await journal.beat(NODE, ttl=60)
+            for session in ("idle", "busy"):
+                await new(journal, session)
+            await journal.accept("busy", said())
+            assert [claim.info.id for claim in await journal.claim(NODE)] == ["busy"]
+            assert await journal.claim(NODE) == []
+
+    async def test_release_leaves_what_arrived_meanwhile(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            first = await journal.accept("s", said("1"))
+            (claim,) = await journal.claim(NODE)
+            await journal.accept("s", said("2"))
+            done = Append(session="s", epoch=claim.epoch, expected=1, consume=[first.id], state="running", release=True)
+            await journal.append(done)
+            (claim,) = await journal.claim(NODE)
+            assert [item.input for item in claim.inbox] == [said("2")]
+
+    async def test_state_decides_what_is_work(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            pause = Append(session="s", epoch=claim.epoch, expected=1, state="paused", release=True)
+            await journal.append(pause)
+            await journal.accept("s", said())
+            assert await journal.claim(NODE) == []
+            await journal.accept("s", ControlInput("resume"))
+            (claim,) = await journal.claim(NODE)
+            assert len(claim.inbox) == 2
+
+    async def test_unfinished_turn_is_work(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            working = Append(session="s", epoch=claim.epoch, expected=1, state="running", phase="working")
+            await journal.append(working)
+            await journal.leave(NODE)
+            assert [one.info.id for one in await journal.claim("node-b")] == ["s"]
+
+    async def test_dead_node_loses_its_sessions(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            await journal.accept("s", said())
+            await journal.beat(NODE, ttl=0.2)
+            (old,) = await journal.claim(NODE)
+            await journal.beat("node-b", ttl=60)
+            assert await journal.claim("node-b") == []
+            await asyncio.sleep(0.3)
+            (fresh,) = await journal.claim("node-b")
+            assert fresh.epoch > old.epoch
+            assert [item.input for item in fresh.inbox] == [said()]
+            with pytest.raises(Fenced):
+                await journal.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("zombie")))
+
+    async def test_only_one_of_many_claims_it(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as first, self.journal(tmp_path) as second:
+            for number in range(10):
+                await new(first, f"s{number}")
+                await first.accept(f"s{number}", said())
+            nodes = [(journal, f"{place}-{number}") for number in range(4) for place, journal in enumerate((first, second))]
+            for journal, node in nodes:
+                await journal.beat(node, ttl=60)
+            taken = await asyncio.gather(*(journal.claim(node, limit=2) for journal, node in nodes))
+            ids = [claim.info.id for claims in taken for claim in claims]
+            assert sorted(ids) == [f"s{number}" for number in range(10)]
+
+    async def test_claim_brings_snapshot_and_tail(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies(*"abc")))
+            snapshot = Snapshot(5, 7, b"\x00state")
+            await journal.append(
+                Append(session="s", epoch=claim.epoch, expected=4, bodies=bodies("d"), snapshot=snapshot)
+            )
+            await journal.append(
+                Append(session="s", epoch=claim.epoch, expected=5, bodies=bodies("e"), release=True)
+            )
+            claim = await own(journal, "s")
+            assert claim.snapshot == snapshot
+            assert names(claim.tail) == ["e"]
+            assert claim.info.head == 6
+
+    # Timers
+
+    async def test_timer_fires_once(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            late = TimerInput("late", (Text("later"),))
+            soon = TimerInput("soon", (Text("now"),))
+            gone = TimerSpec("gone", 50.0, TimerInput("gone", (Text("never"),)))
+            timers = [TimerSpec("late", 300.0, late), TimerSpec("soon", 100.0, soon), gone]
+            await journal.append(Append(session="s", epoch=claim.epoch, expected=1, timers=timers))
+            clear = Append(session="s", epoch=claim.epoch, expected=1, clear_timers=["gone"], release=True)
+            await journal.append(clear)
+            assert await journal.fire(99.0) == 100.0
+            assert await journal.fire(150.0) == 300.0
+            assert await journal.fire(150.0) == 300.0
+            (claim,) = await journal.claim(NODE)
+            assert [item.input for item in claim.inbox] == [soon]
+            assert await journal.fire(1000.0) is None
+
+    async def test_timer_is_replaced_by_its_name(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            for due in (10.0, 20.0):
+                timer = TimerSpec("t", due, TimerInput("t", (Text(str(due)),)))
+                await journal.append(Append(session="s", epoch=claim.epoch, expected=1, timers=[timer]))
+            assert await journal.fire(15.0) == 20.0
+            await journal.fire(25.0)
+            assert [item.input for item in await journal.pending("s")] == [TimerInput("t", (Text("20.0"),))]
+
+    # Readers
+
+    async def test_tail_replays_then_follows(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            total, got = 1500, list[int]()
+
+            async def read(after: int) -> list[int]:
+                async for record in journal.tail("s", after=after):
+                    got.append(record.seq)
+                    if record.seq == total + 1:
+                        break
+                return got
+
+            reading = asyncio.create_task(read(0))
+            head = 1
+            while head < total + 1:
+                head = await journal.append(
+                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 30))
+                )
+            await asyncio.wait_for(reading, 30)
+            assert got == list(range(1, total + 2))
+
+    async def test_slow_reader_misses_nothing(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            tail = journal.tail("s")
+            assert (await anext(tail)).seq == 1
+            head = 1
+            for _ in range(40):
+                head = await journal.append(
+                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 50))
+                )
+            got = [(await anext(tail)).seq for _ in range(head - 1)]
+            assert got == list(range(2, head + 1))
+
+    async def test_tail_ends_with_the_session_and_the_journal(self, tmp_path: Path) -> None:
+        journal = await self.open(tmp_path)
+        await new(journal, "deleted")
+        await new(journal, "kept")
+
+        async def last(session: str) -> int:
+            seq = 0
+            async for record in journal.tail(session):
+                seq = record.seq
+            return seq
+
+        ends = [asyncio.create_task(last(session)) for session in ("deleted", "kept")]
+        await asyncio.sleep(0.05)
+        await journal.delete("deleted")
+        assert await asyncio.wait_for(ends[0], 5) == 1
+        await journal.close()
+        assert await asyncio.wait_for(ends[1], 5) == 1
+
+    async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as writer, self.journal(tmp_path) as reader:
+            await new(writer, "s")
+            heard = asyncio.Event()
+            changes: list[Change] = []
+
+            def listen(change: Change) -> None:
+                changes.append(change)
+                heard.set()
+
+            stop = reader.watch(listen)
+            tail = reader.tail("s")
+            assert (await anext(tail)).seq == 1
+            claim = await own(writer, "s")
+            await writer.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
+            record = await asyncio.wait_for(anext(tail), 5)
+            assert (record.seq, record.body) == (2, bodies("far")[0])
+            await asyncio.wait_for(heard.wait(), 5)
+            stop()
+
+    async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+
+            async def write() -> None:
+                head = 1
+                while True:
+                    head = await journal.append(
+                        Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
+                    )
+
+            writing = asyncio.create_task(write())
+            began = time.monotonic()
+            for _ in range(50):
+                assert (await journal.get("s")).id == "s"
+            assert time.monotonic() - began < 10
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RoostError):
+                await writing

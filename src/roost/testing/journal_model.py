@@ -1,0 +1,173 @@
+"""A state machine over a journal: random operations beside a model in memory, with reopenings in between.
+
+    class MyMachine(JournalMachine):
+        async def open(self, folder): ...
+    TestMachine = MyMachine.TestCase
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from roost.errors import Fenced, SequenceConflict
+from roost.log.inputs import Input, MessageInput
+from roost.log.journal import Append, Journal, Snapshot
+from roost.testing.journal import bodies, new, said
+
+T = TypeVar("T")
+_SESSIONS = st.sampled_from(["a", "b"])
+_NODES = st.sampled_from(["n1", "n2"])
+
+
+class _Model:
+    def __init__(self) -> None:
+        self.log: list[bytes] = []
+        self.inbox: dict[int, Input] = {}
+        self.keys: dict[str, int] = {}
+        self.owner: str | None = None
+        self.epoch = 0
+        self.snapshot: Snapshot | None = None
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """Two sessions, two nodes. Every rule does the same to the journal and to the model, and compares."""
+
+    async def open(self, folder: Path) -> Journal:
+        raise AssertionError("say in a subclass how to open a journal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._loop = asyncio.new_event_loop()
+        self._journal = self._do(self.open(Path(self._folder.name)))
+        self._models: dict[str, _Model] = {}
+        self._stale: dict[str, int] = {}
+        for name in ("a", "b"):
+            self._do(new(self._journal, name))
+            self._models[name] = _Model()
+        self._beat()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+    def _beat(self) -> None:
+        for node in ("n1", "n2"):
+            self._do(self._journal.beat(node, ttl=600))
+
+    @rule(session=_SESSIONS, text=st.text(max_size=20), key=st.sampled_from([None, "k1", "k2"]))
+    def accept(self, session: str, text: str, key: str | None) -> None:
+        model = self._models[session]
+        item = said(f"{key}" if key else text.encode("utf-8", "replace").decode())
+        accepted = self._do(self._journal.accept(session, item, key=key))
+        assert accepted.duplicate == (key in model.keys)
+        if key is not None and accepted.duplicate:
+            assert model.keys[key] == accepted.id
+            return
+        model.inbox[accepted.id] = item
+        if key is not None:
+            model.keys[key] = accepted.id
+
+    @rule(session=_SESSIONS, node=_NODES)
+    def claim(self, session: str, node: str) -> None:
+        model = self._models[session]
+        claims = self._do(self._journal.claim(node, session=session))
+        if model.owner not in (None, node):
+            assert claims == []
+            return
+        (claim,) = claims
+        assert claim.epoch > model.epoch
+        assert claim.snapshot == model.snapshot
+        start = model.snapshot.seq if model.snapshot else 0
+        assert [record.body for record in claim.tail if record.seq > 1] == model.log[max(start - 1, 0) :]
+        assert {item.id: item.input for item in claim.inbox} == model.inbox
+        self._stale[session] = model.epoch
+        model.owner, model.epoch = node, claim.epoch
+
+    @rule(
+        session=_SESSIONS,
+        count=st.integers(0, 4),
+        consume=st.integers(0, 2),
+        snapshot=st.booleans(),
+        release=st.booleans(),
+        stale=st.booleans(),
+        wrong=st.booleans(),
+    )
+    def append(
+        self, session: str, count: int, consume: int, snapshot: bool, release: bool, stale: bool, wrong: bool
+    ) -> None:
+        model = self._models[session]
+        head = len(model.log) + 1
+        events = bodies(*(f"{session}{head + place}" for place in range(count)))
+        taken = list(model.inbox)[:consume]
+        point = Snapshot(head + count, 1, str(head).encode()) if snapshot else None
+        write = Append(
+            session=session,
+            epoch=self._stale.get(session, 0) if stale else model.epoch,
+            expected=head + 1 if wrong else head,
+            bodies=events,
+            consume=taken,
+            snapshot=point,
+            release=release,
+        )
+        try:
+            result = self._do(self._journal.append(write))
+        except Fenced:
+            assert stale or model.owner is None
+            return
+        except SequenceConflict:
+            assert wrong
+            return
+        assert not stale
+        assert not wrong
+        assert model.owner is not None
+        assert result == head + count
+        model.log.extend(events)
+        model.snapshot = point or model.snapshot
+        for item in taken:
+            del model.inbox[item]
+        if release:
+            model.owner = None
+
+    @rule(node=_NODES)
+    def leave(self, node: str) -> None:
+        self._do(self._journal.leave(node))
+        for model in self._models.values():
+            if model.owner == node:
+                model.owner = None
+        self._beat()
+
+    @precondition(lambda self: all(model.owner is None for model in self._models.values()))
+    @rule()
+    def reopen(self) -> None:
+        self._do(self._journal.close())
+        self._journal = self._do(self.open(Path(self._folder.name)))
+        self._beat()
+
+    @invariant()
+    def same_as_the_model(self) -> None:
+        for name, model in self._models.items():
+            info = self._do(self._journal.get(name))
+            assert info.head == len(model.log) + 1
+            assert info.pending == len(model.inbox)
+            assert info.owner == model.owner
+            records = self._do(self._journal.read(name, after=1))
+            assert [record.body for record in records] == model.log
+            assert [record.seq for record in records] == list(range(2, len(model.log) + 2))
+            items = self._do(self._journal.pending(name))
+            assert all(isinstance(item.input, MessageInput) for item in items)
+            assert {item.id: item.input for item in items} == model.inbox
+
+    def teardown(self) -> None:
+        self._do(self._journal.close())
+        self._loop.close()
+        self._folder.cleanup()
+
+
+JournalMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)

@@ -1,0 +1,153 @@
+"""The fold: any prefix of any log is a transcript that a strict provider accepts, and a snapshot changes nothing."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roost.agent.context import plan_trim
+from roost.agent.state import Entry, State, apply, decode_state, encode_state, transcript, trim
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, UserMessage
+from roost.testing.transcript import check_transcript
+
+calls = st.sampled_from(["c1", "c2", "c3"])
+
+
+def _answer(count: int, say: bool) -> tuple[Text | ToolCall, ...]:
+    parts: list[Text | ToolCall] = [Text("said")] if say or not count else []
+    return (*parts, *(ToolCall(f"c{place + 1}", "t", "{}") for place in range(count)))
+
+
+any_event: st.SearchStrategy[ev.Event] = st.one_of(
+    st.builds(ev.InputReceived, at=st.just(1.0), input=st.integers(1, 9), parts=st.just((Text("hi"),))),
+    st.builds(ev.TurnStarted, at=st.just(1.0), turn=st.integers(1, 9), input=st.integers(1, 9)),
+    st.builds(ev.ModelStarted, at=st.just(1.0), step=st.integers(1, 9), model=st.just("m")),
+    st.builds(
+        ev.ModelCompleted,
+        at=st.just(1.0),
+        step=st.integers(1, 9),
+        parts=st.builds(_answer, st.integers(0, 3), st.booleans()),
+    ),
+    st.builds(ev.ModelFailed, at=st.just(1.0), step=st.integers(1, 9), error=st.just(ErrorData("x", "y", True))),
+    st.builds(
+        ev.ToolStarted, at=st.just(1.0), call=calls, name=st.just("t"), replay=st.just("never"), key=st.just("k")
+    ),
+    st.builds(
+        ev.ToolCompleted,
+        at=st.just(1.0),
+        call=calls,
+        outcome=st.sampled_from(["ok", "error", "interrupted"]),
+        parts=st.sampled_from([(), (Text("out"),)]),
+    ),
+    st.builds(
+        ev.ApprovalRequested, at=st.just(1.0), call=calls, name=st.just("t"), arguments=st.just("{}"), reason=st.just("")
+    ),
+    st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
+    st.builds(ev.TurnCompleted, at=st.just(1.0), turn=st.integers(1, 9), outcome=st.just("answered")),
+)
+
+
+def numbered(events: list[ev.Event]) -> list[ev.Event]:
+    """The same events with the ids of calls unique in the log, as the loop makes them."""
+    answers, result = 0, list[ev.Event]()
+    for event in events:
+        if isinstance(event, ev.ModelCompleted):
+            answers += 1
+            parts = tuple(
+                ToolCall(f"{answers}.{part.id}", "t", "{}") if isinstance(part, ToolCall) else part
+                for part in event.parts
+            )
+            result.append(msgspec.structs.replace(event, parts=parts))
+        elif isinstance(event, ev.ToolStarted | ev.ToolCompleted | ev.ApprovalRequested | ev.ApprovalResolved):
+            result.append(msgspec.structs.replace(event, call=f"{answers}.{event.call}"))
+        else:
+            result.append(event)
+    return result
+
+
+logs = st.lists(any_event, max_size=40).map(numbered)
+
+
+@settings(max_examples=300, deadline=None)
+@given(logs)
+def test_any_prefix_of_any_log_is_a_valid_transcript(events: list[ev.Event]) -> None:
+    """Even of logs that the loop would never write: only the first input is put first, as it is in every log."""
+    state = State()
+    apply(state, ev.InputReceived(at=0.0, input=1, parts=(Text("first"),)))
+    for event in events:
+        apply(state, event)
+        check_transcript(transcript(state))
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs, st.integers(0, 40))
+def test_a_snapshot_anywhere_changes_nothing(events: list[ev.Event], place: int) -> None:
+    whole, resumed = State(), State()
+    for number, event in enumerate(events):
+        apply(whole, event)
+        apply(resumed, event)
+        if number == place:
+            resumed = decode_state(encode_state(resumed))
+    assert resumed == whole
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Entry]:
+    entries: list[Entry] = []
+    turns = draw(st.integers(1, 6))
+    for turn in range(1, turns + 1):
+        entries.append(Entry(UserMessage((Text("q"),)), draw(st.integers(1, 500)), turn))
+        for step in range(draw(st.integers(0, 5))):
+            name = f"c{turn}.{step}"
+            entries.append(Entry(AssistantMessage((ToolCall(name, "t", "{}"),)), draw(st.integers(1, 500)), 0))
+            entries.append(Entry(ToolMessage(name, "t", (Text("r"),)), draw(st.integers(1, 500)), 0))
+        if turn < turns or draw(st.booleans()):
+            entries.append(Entry(AssistantMessage((Text("a"),)), draw(st.integers(1, 500)), 0))
+    return entries
+
+
+@settings(max_examples=300, deadline=None)
+@given(conversations(), st.integers(0, 3000), st.booleans())
+def test_trimming_keeps_the_transcript_valid_and_the_turn_s_question(
+    entries: list[Entry], target: int, running: bool
+) -> None:
+    number = max(entry.turn for entry in entries)
+    state = State(entries=entries, tokens=sum(entry.tokens for entry in entries), turns=number)
+    if running:
+        apply(state, ev.TurnStarted(at=1.0, turn=number, input=1))
+        state.entries[-1].turn = 0 if not isinstance(state.entries[-1].message, UserMessage) else number
+    question = next(entry for entry in entries if entry.turn == number)
+    newest = state.entries[-1]
+    before = state.tokens
+    count, left = plan_trim(state.entries, state.tokens, target, number if running else 0)
+    trim(state, count)
+    assert state.tokens == left == sum(entry.tokens for entry in state.entries) <= before
+    assert state.entries[-1] is newest
+    check_transcript([entry.message for entry in state.entries])
+    if running:
+        assert question in state.entries
+
+
+def test_trimming_reaches_its_target_when_it_can() -> None:
+    entries: list[Entry] = []
+    for turn in range(1, 101):
+        entries.append(Entry(UserMessage((Text("q"),)), 10, turn))
+        entries.append(Entry(AssistantMessage((Text("a"),)), 10, 0))
+    count, left = plan_trim(entries, 2000, 500, 0)
+    assert (count, left) == (150, 500)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_results_stand_in_the_order_of_the_calls(count: int) -> None:
+    state = State()
+    apply(state, ev.InputReceived(at=0.0, input=1, parts=(Text("first"),)))
+    parts = tuple(ToolCall(f"c{place}", "t", "{}") for place in range(count)) or (Text("none"),)
+    apply(state, ev.ModelCompleted(at=1.0, step=1, parts=parts))
+    for place in reversed(range(count)):
+        apply(state, ev.ToolCompleted(at=2.0, call=f"c{place}", outcome="ok", parts=(Text(str(place)),)))
+    results = [entry.message for entry in state.entries if isinstance(entry.message, ToolMessage)]
+    assert [result.call for result in results] == [f"c{place}" for place in range(count)]
+    assert state.calls == []

@@ -1,0 +1,113 @@
+"""The bytes of every persisted shape are pinned: what a log holds today must be readable for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from roost.agent.state import STATE_VERSION, State
+from roost.errors import UnknownEvent
+from roost.log import events as ev
+from roost.log.content import ErrorData, Image, Text, Thinking, ToolCall, Usage
+from roost.log.inputs import (
+    ApprovalInput,
+    ControlInput,
+    EmitInput,
+    Input,
+    MessageInput,
+    SetTimerInput,
+    TimerInput,
+    decode_input,
+    encode_input,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+_SPEC = msgspec.Raw(b'{"name":"clerk"}')
+
+EVENTS: list[ev.Event] = [
+    ev.SessionCreated(
+        at=1.5, agent="clerk", version="v", spec=_SPEC, workspace="/w", title="t", labels={"k": "v"}, parent="p"
+    ),
+    ev.SessionCreated(at=1.5, agent="clerk", version="v", spec=_SPEC),
+    ev.StateChanged(at=2.0, state="paused", reason="why"),
+    ev.ControlApplied(at=2.0, action="pause", input=7),
+    ev.InputReceived(at=2.0, input=8, parts=(Text("hé"), Image("image/png", "aGk=")), mode="steer", source="cli"),
+    ev.InputReceived(at=2.0, input=8, parts=(Text("hi"),)),
+    ev.TurnStarted(at=2.0, turn=1, input=8),
+    ev.ModelStarted(at=2.0, step=1, model="m", attempt=2),
+    ev.ModelCompleted(
+        at=3.0,
+        step=1,
+        parts=(Thinking("hm", "sig"), Text("ok"), ToolCall("c1", "read", '{"path":"a"}')),
+        stop="tool_calls",
+        usage=Usage(10, 5, 2, 700),
+        seconds=0.5,
+    ),
+    ev.ModelFailed(at=3.0, step=1, error=ErrorData("rate_limited", "slow down", True, 3.0), seconds=0.1),
+    ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:1:c1", attempt=2),
+    ev.ToolCompleted(at=4.0, call="c1", outcome="ok", parts=(Text("text"),), seconds=0.2),
+    ev.ToolCompleted(at=4.0, call="c1", outcome="interrupted"),
+    ev.ApprovalRequested(at=4.0, call="c1", name="rm", arguments="{}", reason="r", cause="replay"),
+    ev.ApprovalResolved(at=4.0, call="c1", decision="reject", note="no", source="ann"),
+    ev.TimerSet(at=4.0, timer="t", due=9.0),
+    ev.TimerFired(at=9.0, timer="t", input=9),
+    ev.TimerCleared(at=9.0, timer="t"),
+    ev.ContextTrimmed(at=9.0, dropped=4, before=900, after=400),
+    ev.TurnCompleted(at=9.0, turn=1, outcome="limit", reason="steps", steps=3, usage=Usage(20, 9)),
+    ev.Emitted(at=9.0, name="mine", data={"a": [1, None]}),
+]
+
+INPUTS: list[Input] = [
+    MessageInput((Text("hi"),), "steer", "cli"),
+    MessageInput((Text("hi"), Image("image/png", "aGk="))),
+    ControlInput("cancel"),
+    ApprovalInput("c1", "approve", "fine", "ann"),
+    SetTimerInput("t", 9.0, (Text("wake"),)),
+    SetTimerInput("t", None),
+    TimerInput("t", (Text("wake"),)),
+    EmitInput("mine", {"a": 1}),
+]
+
+
+def test_every_kind_is_pinned() -> None:
+    assert {type(event) for event in EVENTS} == set(ev.EVENT_TYPES)
+    assert {type(item) for item in INPUTS} == set(Input.__args__)
+
+
+@pytest.mark.parametrize("place", range(len(EVENTS)))
+def test_event_bytes(place: int) -> None:
+    golden = (GOLDEN / "events.v1.jsonl").read_bytes().splitlines()[place]
+    assert ev.encode_event(EVENTS[place]) == golden
+    assert ev.decode_event(golden) == EVENTS[place]
+
+
+@pytest.mark.parametrize("place", range(len(INPUTS)))
+def test_input_bytes(place: int) -> None:
+    golden = (GOLDEN / "inputs.v1.jsonl").read_bytes().splitlines()[place]
+    assert encode_input(INPUTS[place]) == golden
+    assert decode_input(golden) == INPUTS[place]
+
+
+def test_state_shape_changes_with_its_version() -> None:
+    """A snapshot is read back by whoever runs next: change `STATE_VERSION` together with the shape."""
+    golden = (GOLDEN / f"state.v{STATE_VERSION}.json").read_bytes()
+    assert msgspec.json.format(msgspec.json.encode(msgspec.json.schema(State), order="deterministic")) == golden.strip()
+
+
+def test_the_tag_comes_first() -> None:
+    """Readers take an event's type from its first bytes without decoding the rest."""
+    for event in EVENTS:
+        assert ev.encode_event(event).startswith(b'{"type":"' + ev.event_type(event).encode() + b'"')
+
+
+def test_fields_of_a_newer_version_are_ignored() -> None:
+    body = b'{"type":"turn.started","turn":1,"input":8,"at":2.0,"colour":"blue"}'
+    assert ev.decode_event(body) == ev.TurnStarted(at=2.0, turn=1, input=8)
+
+
+@pytest.mark.parametrize("body", [b'{"type":"turn.begun","at":1.0}', b'{"type":"turn.started"}', b"", b"\xff\xfe", b"[]"])
+def test_unknown_events_are_an_error_of_ours(body: bytes) -> None:
+    with pytest.raises(UnknownEvent):
+        ev.decode_event(body)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from roost.errors import StoreCorrupt, StoreFailed
+from roost.log.journal import Append, Journal
+from roost.log.sqlite import SqliteJournal
+from roost.testing.journal import JournalConformance, bodies, new, own, said
+from roost.testing.journal_model import JournalMachine
+
+
+class TestSqliteJournal(JournalConformance):
+    async def open(self, folder: Path) -> Journal:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+class _Machine(JournalMachine):
+    async def open(self, folder: Path) -> Journal:
+        return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+
+
+TestMachine = _Machine.TestCase
+TestMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+async def test_full_durability_is_the_default(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    await new(journal, "s")
+    await journal.close()
+    connection = sqlite3.connect(tmp_path / "roost.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> None:
+    """The owner holds a lease of an hour; its death is seen by its file lock, not by the lease."""
+    script = (
+        "import asyncio, sys\n"
+        "from roost.log.sqlite import SqliteJournal\n"
+        "from roost.testing.journal import new, own, said\n"
+        "async def main():\n"
+        "    journal = await SqliteJournal.open(sys.argv[1])\n"
+        "    await new(journal, 's')\n"
+        "    await journal.accept('s', said())\n"
+        "    await journal.beat('gone', ttl=3600)\n"
+        "    assert await journal.claim('gone')\n"
+        "    print('owned', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "roost.db")], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    assert await asyncio.to_thread(owner.stdout.readline) == b"owned\n"
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    await journal.beat("heir", ttl=60)
+    assert await journal.claim("heir") == []
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    claims = await journal.claim("heir")
+    assert [claim.info.id for claim in claims] == ["s"]
+    await journal.close()
+
+
+async def test_newer_layout_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "roost.db"
+    await (await SqliteJournal.open(path)).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreFailed, match="upgrade Roost"):
+        await SqliteJournal.open(path)
+
+
+async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "roost.db"
+    path.write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(StoreCorrupt):
+        await SqliteJournal.open(path)
+
+
+async def test_torn_end_of_the_write_ahead_log_keeps_what_was_committed(tmp_path: Path) -> None:
+    """A power loss may tear the last frames; SQLite's checksums cut them off, and what came before stays."""
+    path = tmp_path / "roost.db"
+    journal = await SqliteJournal.open(path)
+    await new(journal, "s")
+    claim = await own(journal, "s")
+    head = 1
+    for number in range(20):
+        head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(str(number))))
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", torn / f"roost.db{suffix}")
+    await journal.close()
+    with open(torn / "roost.db-wal", "r+b") as wal:
+        wal.seek(-100, os.SEEK_END)
+        wal.write(b"\xff" * 100)
+    again = await SqliteJournal.open(torn / "roost.db")
+    seqs = [record.seq for record in await again.read("s")]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) in (head - 1, head)
+    await again.close()
+
+
+async def test_corrupt_page_is_an_error_and_the_rest_works(tmp_path: Path) -> None:
+    path = tmp_path / "roost.db"
+    journal = await SqliteJournal.open(path)
+    for name in ("a", "b"):
+        await new(journal, name)
+        claim = await own(journal, name)
+        await journal.append(Append(session=name, epoch=claim.epoch, expected=1, bodies=bodies("x" * 300_000)))
+    await journal.close()
+    size = path.stat().st_size
+    with open(path, "r+b") as file:
+        file.seek(size - size % 4096 - 4096)
+        file.write(b"\xff" * 4096)
+    again = await SqliteJournal.open(path)
+    assert (await again.get("a")).head == 2
+    assert len((await again.read("a"))[1].body) > 300_000
+    await again.close()
+
+
+async def test_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
+    """`max_page_count` makes SQLite answer exactly as a full disk does, without filling one."""
+    path = tmp_path / "roost.db"
+    journal = await SqliteJournal.open(path)
+    await new(journal, "s")
+    claim = await own(journal, "s")
+
+    def limit(pages: int) -> object:
+        return journal._writer.submit(lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+    await limit(1)  # type: ignore[misc]
+    big = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("x" * 1_000_000))
+    with pytest.raises(StoreFailed) as refused:
+        await journal.append(big)
+    assert refused.value.code == "disk_full"
+    assert (await journal.get("s")).head == 1
+    with pytest.raises(StoreFailed):
+        await journal.accept("s", said("y" * 1_000_000))
+    await limit(1_000_000)  # type: ignore[misc]
+    assert await journal.append(big) == 2
+    await journal.close()
+
+
+async def test_appends_do_not_slow_down_as_a_session_grows(tmp_path: Path) -> None:
+    """Counted in SQLite's virtual machine steps, which no busy machine can disturb."""
+    journal = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
+    await new(journal, "s")
+    claim = await own(journal, "s")
+    head, ticks = 1, [0]
+
+    def count(steps: list[int]) -> object:
+        def install(connection: sqlite3.Connection, _: object) -> None:
+            def tick() -> int:
+                steps[0] += 1
+                return 0
+
+            connection.set_progress_handler(tick, 1)
+
+        return journal._writer.submit(install)
+
+    async def cost() -> int:
+        nonlocal head
+        before = ticks[0]
+        head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+        return ticks[0] - before
+
+    async def grow(to: int) -> None:
+        nonlocal head
+        while head < to:
+            batch = bodies(*["x"] * 500)
+            head = await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=batch))
+
+    await count(ticks)  # type: ignore[misc]
+    early = await cost()
+    await grow(20_000)
+    assert await cost() <= early * 1.2
+    await journal.close()
