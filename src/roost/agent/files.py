@@ -173,7 +173,8 @@ def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) ->
     if not is_id(spec.name):
         fix = "Set" if "name" not in data else "Change"
         raise ConfigError(
-            f"{_place(path, text, 'name')}: {spec.name!r} cannot name an agent. {fix} 'name' to letters, digits and ._:-"
+            f"{_place(path, text, 'name')}: {spec.name!r} cannot name an agent."
+            f" {fix} 'name' to letters, digits and ._:-"
         )
     _check_tools(path, text, spec.tools)
     return AgentFile(Agent.of(spec), path)

@@ -1,0 +1,175 @@
+"""Agents in files: what is read, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.agent.builtin import default_agent
+from roost.agent.files import load_agent_files, load_agents, search_path
+from roost.errors import ConfigError
+from roost.tools.builtin import builtin_tools
+
+TOML = """\
+description = "Answers from files"
+instructions = "Read, then answer."
+model = "openai/gpt-5-mini"
+tools = ["read_file", "grep"]
+permissions = "read_only"
+max_output = 500
+temperature = 0.5
+
+[limits]
+steps = 7
+money = 0.25
+"""
+
+YAML = """\
+---
+name: clerk
+tools: [read_file]
+limits:
+  steps: 3
+---
+
+Be a clerk.
+
+---
+Not a fence any more.
+"""
+
+
+def put(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_toml_gives_every_field_and_the_stem_is_the_name(tmp_path: Path) -> None:
+    put(tmp_path, "clerk.toml", TOML)
+    (agent,) = load_agents([tmp_path])
+    spec = agent.spec
+    assert (spec.name, spec.description, spec.instructions) == ("clerk", "Answers from files", "Read, then answer.")
+    assert (spec.model, spec.tools, spec.permissions) == ("openai/gpt-5-mini", ("read_file", "grep"), "read_only")
+    assert (spec.max_output, spec.temperature, spec.limits.steps, spec.limits.money) == (500, 0.5, 7, 0.25)
+
+
+@pytest.mark.parametrize("text", [YAML, YAML.replace("\n", "\r\n"), "\ufeff" + YAML])
+def test_markdown_body_is_the_instructions(tmp_path: Path, text: str) -> None:
+    put(tmp_path, "x.md", text)
+    (agent,) = load_agents([tmp_path])
+    assert agent.spec.name == "clerk"
+    assert agent.spec.tools == ("read_file",)
+    assert agent.spec.limits.steps == 3
+    assert agent.spec.instructions == "Be a clerk.\n\n---\nNot a fence any more."
+
+
+def test_markdown_with_toml_front_matter(tmp_path: Path) -> None:
+    put(tmp_path, "fast.md", '+++\ntools = ["grep"]\n+++\nFind it.\n')
+    (agent,) = load_agents([tmp_path])
+    assert (agent.spec.name, agent.spec.tools, agent.spec.instructions) == ("fast", ("grep",), "Find it.")
+
+
+def test_python_agents_come_with_their_tools(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "mine.py",
+        "from roost.agent.definition import Agent\n"
+        "from roost.tools.function import tool\n"
+        "@tool\n"
+        "async def double(n: int) -> str:\n"
+        '    """Twice a number."""\n'
+        "    return str(2 * n)\n"
+        "one = Agent('one', tools=[double, 'grep'])\n"
+        "again = one\n"
+        "two = Agent('two')\n",
+    )
+    agents = {agent.spec.name: agent for agent in load_agents([tmp_path])}
+    assert set(agents) == {"one", "two"}
+    assert agents["one"].spec.tools == ("double", "grep")
+    assert set(agents["one"].own_tools) == {"double"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.toml", 'model = "x"\ntools = [\n', r"a\.toml:\d: not valid TOML"),
+        ("a.toml", "name = clerk", r"a\.toml:1: not valid TOML: Invalid value"),
+        ("a.toml", 'model = "x"\n\ntols = []', r"a\.toml:3: unknown field 'tols'; did you mean 'tools'\?"),
+        ("a.toml", "[limits]\nstep = 3", r"a\.toml:2: unknown field 'limits\.step'; did you mean 'steps'\?"),
+        ("a.toml", 'tools = ["read_files"]', r"a\.toml:1: unknown tool 'read_files'; did you mean 'read_file'\?"),
+        ("a.toml", 'tools = "grep"', r"a\.toml:1: field 'tools': expected array, got str, as in tools = "),
+        ("a.toml", "\nmodel = 3", r"a\.toml:2: field 'model': expected str \| null, got int"),
+        ("a.toml", '[limits]\nmoney = "much"', r"a\.toml:2: field 'limits\.money': expected float \| null"),
+        ("a.toml", "limits = 3", r"a\.toml:1: field 'limits': expected object, got int"),
+        ("a.toml", 'permissions = "root"', r"a\.toml:1: field 'permissions': invalid enum value 'root'"),
+        ("a.toml", 'name = "two words"', r"a\.toml:1: 'two words' cannot name an agent\. Change 'name'"),
+        ("two words.toml", "", r"two words\.toml: 'two words' cannot name an agent\. Set 'name'"),
+        ("a.toml", b"\xff\xfe", r"a\.toml: not UTF-8"),
+        ("a.toml", b"#" * (1024 * 1024 + 1), r"a\.toml: an agent file has at most 1 MB"),
+        ("a.md", "---\nname: [\n---\n", r"a\.md:\d: not valid YAML"),
+        ("a.md", "---\nmodel: x\nwhat: 1\n---\n", r"a\.md:3: unknown field 'what'"),
+        ("a.md", "---\n- a\n---\n", r"a\.md:2: the front matter is not a list of fields"),
+        ("a.md", "---\ninstructions: x\n---\nbody", r"a\.md:2: 'instructions' stand in the front matter and below"),
+        ("a.md", "+++\n\nx =\n+++\nbody", r"a\.md:3: not valid TOML"),
+        ("a.py", "x = 1\nraise RuntimeError('broken')", r"a\.py:2: RuntimeError: broken"),
+        ("a.py", "def f(:\n", r"a\.py:1: SyntaxError"),
+        (
+            "a.py",
+            "from roost.agent.definition import Agent\nx = Agent('x', tools=['gerp'])",
+            r"a\.py: agent 'x': unknown tool 'gerp'; did you mean 'grep'\?",
+        ),
+    ],
+)
+def test_a_wrong_file_says_where_and_what_to_do(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+    put(tmp_path, name, text)
+    with pytest.raises(ConfigError, match=message):
+        load_agents([tmp_path])
+
+
+def test_a_readme_and_hidden_files_are_no_agents_but_a_named_file_must_be_one(tmp_path: Path) -> None:
+    readme = put(tmp_path, "README.md", "# Agents\n")
+    put(tmp_path, "_draft.toml", "broken")
+    put(tmp_path, ".hidden.toml", "broken")
+    put(tmp_path, "notes.txt", "")
+    assert load_agents([tmp_path]) == []
+    with pytest.raises(ConfigError, match="no front matter"):
+        load_agents([readme])
+    with pytest.raises(ConfigError, match=r"ends in \.toml, \.md, \.py"):
+        load_agents([tmp_path / "notes.txt"])
+
+
+def test_the_earlier_folder_wins_and_a_folder_with_twins_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "one/a.toml", 'description = "first"')
+    put(tmp_path, "two/a.toml", 'description = "second"')
+    put(tmp_path, "two/b.toml", "")
+    found = load_agent_files([tmp_path / "one", tmp_path / "two"])
+    assert [(item.agent.spec.name, item.path.parent.name) for item in found] == [("a", "one"), ("b", "two")]
+    put(tmp_path, "two/c.toml", 'name = "b"')
+    with pytest.raises(ConfigError, match=r"c\.toml and .*b\.toml both define 'b'"):
+        load_agents([tmp_path / "two"])
+
+
+def test_where_agents_are_looked_for(tmp_path: Path) -> None:
+    home, cwd = tmp_path / "home", tmp_path / "work"
+    for folder in (home / "agents", cwd / "agents", cwd / ".roost" / "agents", tmp_path / "more"):
+        folder.mkdir(parents=True)
+    assert search_path(home, cwd=cwd, extra=[tmp_path / "more"]) == [
+        tmp_path / "more",
+        cwd / "agents",
+        cwd / ".roost" / "agents",
+        home / "agents",
+    ]
+    assert search_path(cwd / ".roost", cwd=cwd) == [cwd / "agents", cwd / ".roost" / "agents"]
+    with pytest.raises(ConfigError, match="no agent file or folder"):
+        search_path(home, cwd=cwd, extra=[tmp_path / "none"])
+
+
+def test_the_default_agent_has_the_file_tools_and_the_shell() -> None:
+    spec = default_agent().spec
+    assert spec.name == "assistant"
+    assert set(spec.tools) == {"list_files", "glob", "grep", "read_file", "write_file", "edit_file", "shell"}
+    assert set(spec.tools) <= set(builtin_tools())
+    assert spec.permissions == "workspace"
