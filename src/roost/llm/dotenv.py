@@ -1,0 +1,47 @@
+"""Reads a `.env` file: `KEY=VALUE` lines. Nothing is expanded and the process's environment is not changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from roost.errors import ConfigError
+
+MAX_SIZE = 1024 * 1024
+
+_LINE = re.compile(
+    r"""\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*
+        (?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([^'"\s#](?:[^#]|(?<!\s)\#)*?)?)\s*(?:(?:^|(?<=\s)|(?<=['"]))\#.*)?""",
+    re.VERBOSE,
+)
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse(text: str) -> dict[str, str]:
+    """The pairs of a file; a later line wins. Lines that are not understood are left out, never shown."""
+    values: dict[str, str] = {}
+    for line in text.removeprefix("\ufeff").splitlines():
+        if match := _LINE.fullmatch(line):
+            key, single, double, plain = match.groups()
+            if double is not None:
+                double = _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), double)
+            values[key] = next((value for value in (single, double, plain) if value is not None), "")
+    return values
+
+
+def load(path: Path) -> dict[str, str]:
+    """The pairs of the file at `path`; empty without such a file. Raises `ConfigError` when it cannot be read."""
+    try:
+        if not path.is_file():
+            return {}
+        with path.open("rb") as file:
+            return parse(file.read(MAX_SIZE).decode("utf-8", "replace"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}. Fix its permissions or remove it") from error
+
+
+def merged(environ: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The file's pairs under the environment's, which always win."""
+    return {**load(path), **environ}

@@ -1,0 +1,168 @@
+"""The HTTP client of the model wires: pooled, streaming, lazy, with few kinds of failure."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from roost.errors import RoostError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class HttpFailed(RoostError):
+    """The connection was refused, reset or closed early. `retryable` says whether another try may go through."""
+
+    code, status = "connection", 502
+    retryable = True
+
+
+class HttpTimeout(HttpFailed):
+    """Nothing came for too long, or the server did not take the connection in time."""
+
+    code, status = "timeout", 504
+
+
+class HttpMalformed(HttpFailed):
+    """What came is not what the protocol allows."""
+
+    code = "malformed"
+
+
+class HttpUnusable(HttpFailed):
+    """The URL, the headers or the certificate cannot work, however often one tries."""
+
+    retryable = False
+
+
+class HttpResponse:
+    """An answer whose body is read while it comes. Raises `HttpFailed` and its kinds only."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes:
+        """The bytes that are there, at least one; empty at the end of the body."""
+        try:
+            return await self._response.content.readany()
+        except Exception as error:  # whatever the library raises becomes one of ours
+            raise _normalised(error) from error
+
+    async def read_all(self, cap: int) -> bytes:
+        """The rest of the body, cut at `cap` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        while size < cap and (data := await self.read()):
+            pieces.append(data)
+            size += len(data)
+        return b"".join(pieces)[:cap]
+
+
+class HttpClient:
+    """A pool of connections for one event loop. Making one costs nothing: the library is loaded by the first request.
+
+    `connect_timeout` and `idle_timeout` (the longest silence while reading) are in seconds. A proxy of the environment
+    (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Redirects are not followed.
+    """
+
+    def __init__(
+        self, *, connect_timeout: float = 10.0, idle_timeout: float = 120.0, max_connections: int = 512
+    ) -> None:
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @asynccontextmanager
+    async def stream_post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, idle_timeout: float | None = None
+    ) -> AsyncGenerator[HttpResponse]:
+        """Posts JSON. Leaving the block, by whatever way, closes a connection whose answer was not read to its end."""
+        session, timeout = await self._ready(idle_timeout)
+        send = {**headers, "Content-Type": "application/json"}
+        proxy = _proxy(url)
+        try:
+            response = await session.post(
+                url, data=body, headers=send, timeout=timeout, proxy=proxy, allow_redirects=False
+            )
+        except Exception as error:  # whatever the library raises becomes one of ours
+            raise _normalised(error) from error
+        try:
+            yield HttpResponse(response)
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _ready(self, idle_timeout: float | None) -> tuple[aiohttp.ClientSession, aiohttp.ClientTimeout]:
+        # The import takes some 0.4 s of CPU: in a thread the loop goes on between its slices.
+        if self._session is None:
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
+        import aiohttp
+
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed or self._loop is not loop:
+            connector = aiohttp.TCPConnector(limit=self._max_connections)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._loop = loop
+        idle = self._idle_timeout if idle_timeout is None else idle_timeout
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=idle)
+        return self._session, timeout
+
+
+def is_loopback(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+def _proxy(url: str) -> str | None:
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    proxies = getproxies_environment()
+    if not proxies or is_loopback(url):
+        return None
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _normalised(error: Exception) -> HttpFailed:
+    import aiohttp
+
+    said = str(error) or type(error).__name__
+    match error:
+        case TimeoutError():
+            return HttpTimeout(f"the server was silent for too long: {said}")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return HttpUnusable("the model's URL is not a valid http or https URL; correct its base URL")
+        case aiohttp.ClientConnectorCertificateError():
+            return HttpUnusable(f"no trusted TLS connection: {said}")
+        case aiohttp.ClientConnectorError():
+            return HttpFailed(f"cannot connect: {said}")
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
+            return HttpFailed(f"the connection broke before the answer was whole: {said}")
+        case aiohttp.ClientResponseError():
+            return HttpMalformed(f"the server does not speak HTTP as expected: {error.message}")
+        case ValueError():
+            return HttpUnusable("the request's headers or URL are not valid; check the key and the base URL")
+        case _:
+            return HttpFailed(f"the request failed: {type(error).__name__}: {said}")

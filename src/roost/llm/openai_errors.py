@@ -1,0 +1,114 @@
+"""What an OpenAI-compatible server says when it refuses, as data with stable codes."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from roost.log.content import ErrorData
+
+MAX_MESSAGE = 1_000
+
+_OVERFLOW = re.compile(
+    r"context[ _-]?(length|window|size)|maximum (context|prompt|input)|prompt is too long|input is too long"
+    r"|too many (input )?tokens|reduce the length|request too large|exceeds? the (available|model'?s) ",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(r"content[ _-]?(filter|policy|management)|moderation|safety system|flagged", re.IGNORECASE)
+_QUOTA = re.compile(r"insufficient[ _-]?(quota|credit|balance|fund)|exceeded your current quota", re.IGNORECASE)
+
+
+def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
+    """The error of an answer whose status is not 2xx. `where` names the model in the message."""
+    said, codes = describe(body)
+    code, retryable = _classify(status, f"{codes} {said}")
+    message = f"{where} answered {status}: {said or 'no explanation'}{_hint(code, status)}"
+    return ErrorData(code, message[:MAX_MESSAGE], retryable, _retry_after(headers) if retryable else None)
+
+
+def stream_error(error: Any, *, where: str) -> ErrorData:
+    """The error of an `error` object that came inside a 200 stream."""
+    said, codes = describe(msgspec.json.encode({"error": error}))
+    code, retryable = _classify(_status(codes), f"{codes} {said}")
+    return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
+
+
+def describe(body: bytes) -> tuple[str, str]:
+    """(the message for people, the codes) of an error body of any of the usual shapes."""
+    try:
+        data = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return " ".join(re.sub(r"<[^>]*>", " ", body.decode("utf-8", "replace")).split())[:MAX_MESSAGE], ""
+    if isinstance(data, list):
+        data = next(iter(cast("list[Any]", data)), "")
+    if not isinstance(data, dict):
+        return body.decode("utf-8", "replace")[:MAX_MESSAGE], ""
+    top = cast("dict[str, Any]", data)
+    inner = top.get("error") or top
+    if not isinstance(inner, dict):
+        return str(inner)[:MAX_MESSAGE], ""
+    error = cast("dict[str, Any]", inner)
+    said = error.get("message") or error.get("detail") or error
+    codes = " ".join(str(error[key]) for key in ("code", "type", "status") if error.get(key))
+    return (said if isinstance(said, str) else msgspec.json.encode(said).decode())[:MAX_MESSAGE], codes
+
+
+def _status(codes: str) -> int:
+    if number := re.search(r"\b[45]\d\d\b", codes):
+        return int(number[0])
+    known = {"rate_limit": 429, "authentication": 401, "invalid_request": 400, "not_found": 404}
+    return next((status for word, status in known.items() if word in codes), 500)
+
+
+def _classify(status: int, said: str) -> tuple[str, bool]:
+    if status == 402 or _QUOTA.search(said):
+        return "quota", False
+    if status == 429:
+        return "rate_limited", True
+    if status in (401, 407) or (status == 403 and not _REFUSED.search(said)):
+        return "auth", False
+    if status == 408:
+        return "timeout", True
+    if status == 413 or (status in (400, 422, 500) and _OVERFLOW.search(said)):
+        return "context_overflow", False
+    if status in (400, 403, 422) and _REFUSED.search(said):
+        return "refused", False
+    if status in (409, 425) or status >= 500:
+        return "overloaded", True
+    return "bad_request", False
+
+
+def _hint(code: str, status: int) -> str:
+    if code == "auth":
+        return ". Check the key of this account"
+    if status == 404:
+        return ". Check the model's name and the base URL"
+    if 300 <= status < 400:
+        return ". The base URL redirects: use the address that it leads to"
+    return ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from now, from `Retry-After-Ms`, or `Retry-After` in seconds or as a date."""
+    milliseconds, value = headers.get("Retry-After-Ms"), headers.get("Retry-After")
+    try:
+        if milliseconds:
+            return _seconds(float(milliseconds) / 1000)
+        return _seconds(float(value)) if value else None
+    except ValueError:
+        pass
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return _seconds(max(0.0, parsedate_to_datetime(value or "").timestamp() - time.time()))
+    except ValueError:
+        return None
+
+
+def _seconds(value: float) -> float | None:
+    return value if math.isfinite(value) and value >= 0 else None

@@ -1,0 +1,67 @@
+"""One request's connection, down to its transport: what the faults of the stub provider need."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+class Line:
+    """One request's connection. `gone` once the client hung up; `left` if it did so on its own account."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._transport: Any = scope["roost.transport"]
+        self._hangup = asyncio.create_task(self._watch())
+        self._aborted = False
+
+    @property
+    def gone(self) -> bool:
+        return self._hangup.done()
+
+    @property
+    def left(self) -> bool:
+        return self.gone and not self._aborted
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether the client hung up meanwhile."""
+        if seconds > 0:
+            await asyncio.wait({self._hangup}, timeout=seconds)
+        return self.gone
+
+    async def start(self, content_type: str) -> None:
+        headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        if data or not more:
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def whole(self, response: Response) -> None:
+        await response(self._scope, self._receive, self._send)
+
+    async def abort(self, *, reset: bool) -> bool:
+        """Ends the connection without an end of the answer."""
+        self._aborted = True
+        # What was written must reach the client before the reset may overtake it.
+        await asyncio.sleep(0.005)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._transport.abort()
+        else:
+            self._transport.close()
+        await self._hangup
+        return False
+
+    def end(self) -> None:
+        self._hangup.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass

@@ -1,0 +1,300 @@
+"""A stub provider: a server that speaks the OpenAI chat wire by a script, with faults, and checks what it is sent.
+
+    python -m roost.testing.provider --port 8900 --script script.json
+
+`POST /v1/chat/completions`, `GET /v1/models`, `GET /stats`, `GET /health`. A request that a strict provider would
+refuse is answered 400 with the reason and counted as a violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from roost.testing.frames import document, stream_frames
+from roost.testing.line import Line
+from roost.testing.script import Fault, Reply, Script, digest, load
+from roost.testing.transcript import check_openai_request
+
+Replies: TypeAlias = Script | Callable[[dict[str, Any]], Reply]
+
+_BROKEN = b'data: {"choices": [{"delta": {"content": \n\n'
+_PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
+_ABORT = {"reset", "close"}
+
+
+class Stats(msgspec.Struct):
+    """`left`: clients that went away before their answer was whole. `open`: requests in progress. `connections`: how
+    many different ones brought requests."""
+
+    requests: int = 0
+    connections: int = 0
+    violations: int = 0
+    answered: int = 0
+    faults: int = 0
+    left: int = 0
+    open: int = 0
+    reasons: list[str] = []
+
+
+class Provider:
+    """The ASGI application. With `key`, a request without it is answered 401. `bodies` keeps the last requests."""
+
+    def __init__(self, script: Replies | None = None, *, key: str | None = None, keep: int = 16) -> None:
+        self.stats = Stats()
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}
+        self._script = script or Script()
+        self._key = key
+        self._keep = keep
+        self._peers: set[Any] = set()
+        self._met: Counter[tuple[str, Fault]] = Counter()
+        self._random = random.Random(self._script.seed if isinstance(self._script, Script) else 0)
+        self._app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", _Chat(self), methods=["POST"]),
+                Route("/v1/models", self._models),
+                Route("/stats", self._stats),
+                Route("/health", self._health),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A fault of the connection needs the connection: the server's own `send` is bound to it.
+        scope["roost.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await self._app(scope, receive, send)
+
+    def accept(self, raw: bytes, headers: dict[str, str], peer: Any) -> dict[str, Any] | Response:
+        """The body of a valid request, or the refusal."""
+        self.stats.requests += 1
+        self._peers.add(peer)
+        self.stats.connections = len(self._peers)
+        self.headers = headers
+        if self._key is not None and headers.get("authorization") != f"Bearer {self._key}":
+            return _error(401, "Incorrect API key provided", "invalid_api_key")
+        try:
+            body = msgspec.json.decode(raw, type=dict[str, Any])
+            check_openai_request(body)
+        except (ValueError, AssertionError) as error:
+            self.stats.violations += 1
+            self.stats.reasons = [*self.stats.reasons, str(error)][-20:]
+            return _error(400, f"Invalid request: {error}", "invalid_request_error")
+        self.bodies = [*self.bodies, body][-self._keep :] if self._keep else []
+        return body
+
+    def reply(self, body: dict[str, Any]) -> tuple[Reply, Fault | None, float]:
+        """What to say, what goes wrong, and how long to wait before."""
+        script = self._script
+        if not isinstance(script, Script):
+            reply = script(body)
+            return reply, self._due(reply.fault, body), reply.delay
+        reply = script.reply(body)
+        fault = self._due(reply.fault, body)
+        if fault is None and script.faults and self._random.random() < script.fault_rate:
+            fault = self._random.choice(script.faults)
+        self.stats.faults += fault is not None
+        return reply, fault, reply.delay + script.wait(body["messages"])
+
+    @property
+    def chunk(self) -> int | None:
+        return self._script.chunk if isinstance(self._script, Script) else None
+
+    def _due(self, fault: Fault | None, body: dict[str, Any]) -> Fault | None:
+        if fault is None or not fault.times:
+            return fault
+        key = (digest(body["messages"]), fault)
+        self._met[key] += 1
+        return fault if self._met[key] <= fault.times else None
+
+    async def _models(self, _: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "roost"}]})
+
+    async def _stats(self, _: Request) -> Response:
+        return Response(msgspec.json.encode(self.stats), media_type="application/json")
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+
+class _Chat:
+    """The endpoint, below the level of response objects: faults need the single writes."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        accepted = self._provider.accept(await request.body(), dict(request.headers), scope["client"])
+        if isinstance(accepted, Response):
+            await accepted(scope, receive, send)
+            return
+        stats = self._provider.stats
+        stats.open += 1
+        line = Line(scope, receive, send)
+        try:
+            if await self._answer(accepted, line):
+                stats.answered += 1
+            else:
+                stats.left += line.left
+        finally:
+            stats.open -= 1
+            line.end()
+
+    async def _answer(self, body: dict[str, Any], line: Line) -> bool:
+        reply, fault, delay = self._provider.reply(body)
+        if await line.wait(delay):
+            return False
+        if fault is not None and fault.kind in ("status", "html", "empty"):
+            await line.whole(_refusal(fault))
+            return True
+        if not body.get("stream") or (fault is not None and fault.kind == "json"):
+            await line.whole(Response(document(reply, body), media_type="application/json"))
+            return True
+        frames = stream_frames(reply, body, finish=fault is None or fault.kind != "no_finish")
+        return await self._stream(frames, fault, reply.pace, line)
+
+    async def _stream(self, frames: list[bytes], fault: Fault | None, pace: float, line: Line) -> bool:
+        size = sum(map(len, frames))
+        at = 0 if fault is None else fault.at if fault.at >= 0 else max(0, size + fault.at)
+        kind = None if fault is None else fault.kind
+        if kind in _ABORT and not at:
+            return await line.abort(reset=kind == "reset")
+        if kind == "malformed":
+            frames = _with_broken(frames, at)
+        writes = _cut(frames, self._provider.chunk)
+        if kind == "trickle" and fault is not None:
+            writes = _cut(frames, max(1, size // 50))
+            pace = fault.seconds / len(writes)
+        await line.start("text/plain" if kind == "plain" else "text/event-stream")
+        sent = 0
+        for write in writes:
+            if kind in ("reset", "close", "stall") and sent + len(write) >= at and fault is not None:
+                await line.write(write[: at - sent])
+                if kind != "stall":
+                    return await line.abort(reset=kind == "reset")
+                if await line.wait(fault.seconds):
+                    return False
+                write, kind = write[at - sent :], None
+            await line.write(write)
+            sent += len(write)
+            if line.gone or (pace and await line.wait(pace)):
+                return False
+        await line.write(b"", more=False)
+        return True
+
+
+def _error(status: int, message: str, code: str, retry_after: str | None = None) -> Response:
+    headers = {"Retry-After": retry_after} if retry_after is not None else None
+    return JSONResponse({"error": {"message": message, "type": code, "code": code}}, status, headers)
+
+
+def _refusal(fault: Fault) -> Response:
+    if fault.kind == "status":
+        return _error(fault.status, fault.message, f"scripted_{fault.status}", fault.retry_after)
+    if fault.kind == "html":
+        return Response(_PAGE, media_type="text/html")
+    return Response(b"", media_type="text/event-stream")
+
+
+def _with_broken(frames: list[bytes], at: int) -> list[bytes]:
+    passed = 0
+    for index, frame in enumerate(frames):
+        passed += len(frame)
+        if passed > at:
+            return [*frames[: index + 1], _BROKEN, *frames[index + 1 :]]
+    return [*frames[:-1], _BROKEN, frames[-1]]
+
+
+def _cut(frames: list[bytes], size: int | None) -> list[bytes]:
+    if size is None:
+        return frames
+    whole = b"".join(frames)
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
+
+
+class ProviderServer:
+    """Runs a provider in a thread of this process: `with ProviderServer(script) as server: server.url`.
+
+    Leaving the block ends every connection. `provider` may be read at any time.
+    """
+
+    def __init__(self, script: Replies | None = None, *, key: str | None = None, port: int = 0) -> None:
+        self.provider = Provider(script, key=key)
+        self._socket = _listen("127.0.0.1", port)
+        self._server = _server(self.provider)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The base URL, `/v1` included."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def stats(self) -> Stats:
+        return self.provider.stats
+
+    def __enter__(self) -> ProviderServer:
+        self._port: int = self._socket.getsockname()[1]
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(512)
+    return listener
+
+
+def _server(provider: Provider) -> Any:
+    import uvicorn
+
+    config = uvicorn.Config(
+        provider,
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=0,
+    )
+    return uvicorn.Server(config)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m roost.testing.provider", description="A stub provider")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--script", type=Path, help="JSON; without one the provider repeats what the user said")
+    parser.add_argument("--key", help="refuse requests without this key")
+    options = parser.parse_args(arguments)
+    script = load(options.script.read_bytes()) if options.script else Script()
+    listener = _listen(options.host, options.port)
+    sys.stdout.write(f"listening on http://{options.host}:{listener.getsockname()[1]}/v1\n")
+    sys.stdout.flush()
+    _server(Provider(script, key=options.key)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

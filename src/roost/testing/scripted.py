@@ -1,0 +1,166 @@
+"""A model that follows a script, in this process. It costs next to nothing, so that a bench measures the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
+from roost.log.content import (
+    AssistantMessage,
+    AssistantPart,
+    ErrorData,
+    StopReason,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+    UserMessage,
+)
+
+_USAGE = Usage(input=100, output=20)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call of a script. `arguments` is an object, or the text itself, which may be invalid JSON. Without `id`
+    the call gets one that follows from the transcript alone."""
+
+    name: str
+    arguments: dict[str, Any] | str = {}
+    id: str | None = None
+
+    @property
+    def text(self) -> str:
+        return self.arguments if isinstance(self.arguments, str) else msgspec.json.encode(self.arguments).decode()
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model says. `delay` is in seconds before the first delta, `pace` between deltas of `piece` characters.
+    With `error` nothing is said: the call fails after `delay`."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: tuple[Call, ...] = ()
+    stop: StopReason | None = None
+    usage: Usage = _USAGE
+    delay: float = 0.0
+    pace: float = 0.0
+    piece: int = 20
+    error: ErrorData | None = None
+
+    def parts(self, step: int) -> tuple[AssistantPart, ...]:
+        parts: list[AssistantPart] = [Thinking(self.thinking)] if self.thinking else []
+        if self.text:
+            parts.append(Text(self.text))
+        parts += [ToolCall(c.id or f"call_{step}_{i}", c.name, c.text) for i, c in enumerate(self.calls)]
+        return tuple(parts)
+
+    @property
+    def reason(self) -> StopReason:
+        return self.stop or ("tool_calls" if self.calls else "end")
+
+
+Script: TypeAlias = Sequence[Answer | str] | Callable[[Request], Answer | str]
+
+
+def by_step(answers: Sequence[Answer | str]) -> Callable[[Request], Answer | str]:
+    """A script that is a function of the transcript alone: the n-th model call of each turn gets the n-th answer, the
+    last one from then on. A repeated request gets the same answer."""
+
+    def answer(request: Request) -> Answer | str:
+        said = 0
+        for message in reversed(request.messages):
+            if isinstance(message, UserMessage):
+                break
+            said += isinstance(message, AssistantMessage)
+        return answers[min(said, len(answers) - 1)]
+
+    return answer
+
+
+class ScriptedModel:
+    """A `Model` whose answers are a list, one for each call in order, or a function of the request.
+
+    After the end of a list every call fails with the code `script_over`. `deltas` says whether pieces are streamed
+    before the whole. `calls` counts the calls, `requests` keeps the last `keep` of them.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        name: str = "scripted",
+        profile: Profile | None = None,
+        deltas: bool = False,
+        keep: int = 64,
+    ) -> None:
+        self._script = script
+        self._name = name
+        self._profile = profile or Profile()
+        self._deltas = deltas
+        self.calls = 0
+        self.requests: deque[Request] = deque(maxlen=keep)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def profile(self) -> Profile:
+        return self._profile
+
+    async def close(self) -> None:
+        pass
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        answer = self._next(request)
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        if answer.error is not None:
+            yield Failed(answer.error)
+            return
+        parts = answer.parts(len(request.messages))
+        if self._deltas or answer.pace:
+            for delta in _deltas(parts, answer.piece):
+                yield delta
+                await asyncio.sleep(answer.pace)
+        yield Completed(parts, answer.reason, self._spent(answer.usage))
+
+    def _next(self, request: Request) -> Answer:
+        self.calls += 1
+        self.requests.append(request)
+        if callable(self._script):
+            said = self._script(request)
+        elif self.calls <= len(self._script):
+            said = self._script[self.calls - 1]
+        else:
+            said = Answer(error=ErrorData("script_over", f"the script has {len(self._script)} answers and no more"))
+        return Answer(text=said) if isinstance(said, str) else said
+
+    def _spent(self, usage: Usage) -> Usage:
+        if usage.cost is None and self._profile.price is not None:
+            return msgspec.structs.replace(usage, cost=self._profile.price.cost(usage))
+        return usage
+
+
+def _deltas(parts: Sequence[AssistantPart], size: int) -> list[ModelEvent]:
+    deltas: list[ModelEvent] = []
+    index = 0
+    for part in parts:
+        if isinstance(part, ToolCall):
+            first, *rest = pieces(part.arguments, size) or [""]
+            deltas.append(CallDelta(index, first, part.name))
+            deltas += [CallDelta(index, piece) for piece in rest]
+            index += 1
+        else:
+            kind = TextDelta if isinstance(part, Text) else ThinkingDelta
+            deltas += [kind(piece) for piece in pieces(part.text, size)]
+    return deltas
+
+
+def pieces(text: str, size: int) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), max(1, size))]
