@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import encode_spec
-from roost.agent.state import STATE_VERSION, State, apply, decode_state
+from roost.agent.state import STATE_VERSION, State, apply, decode_state, transcript
 from roost.errors import Conflict, Invalid
 from roost.ids import is_id, new_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.stream import Frame, frames
 from roost.log import events as ev
-from roost.log.content import Text, Usage, UserPart
+from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
 
@@ -167,6 +167,11 @@ class Sessions:
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)
+
+    async def transcript(self, session: str) -> list[Message]:
+        """The messages in the model's context, as a provider gets them."""
+        _, state = await self._state(session)
+        return transcript(state)
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         """The log from a position, then live."""

@@ -1,0 +1,187 @@
+"""Steer, follow-up, pause, cancel, stop: each takes effect in the middle of a model call or of a tool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.errors import Conflict
+from roost.kernel.runtime import TurnFailed
+from roost.log import events as ev
+from roost.log.content import AssistantMessage
+from roost.testing.scripted import Answer, ScriptedModel
+from roost.testing.transcript import check_transcript
+
+from .support import Traces, agent, asleep, calling, events, kinds, outcomes, running, said, until
+
+SLOW = Answer(text="slow", delay=30.0)
+
+
+async def test_cancel_in_a_model_call(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([SLOW])) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        began = time.monotonic()
+        await session.control("cancel")
+        done = await until(session, ev.TurnCompleted)
+        assert time.monotonic() - began < 2
+        assert done.outcome == "cancelled"
+        log = await events(session, runtime)
+        (failed,) = [event for event in log if isinstance(event, ev.ModelFailed)]
+        assert failed.error.code == "cancel"
+        assert "model.completed" not in kinds(log)
+        assert (await session.inspect()).info.phase == "idle"
+
+
+async def test_cancel_in_a_tool_stops_it(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("never"), "end"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        await session.control("cancel")
+        assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
+        assert (traces.cut, traces.done) == (["never"], [])
+        assert set(outcomes(await events(session, runtime)).values()) == {"cancelled"}
+        traces.gate.set()
+        assert await session.ask("again") == "end"
+
+
+async def test_cancel_of_an_idle_session_changes_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["one"])) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("hi") == "one"
+        info = await session.control("cancel")
+        assert info.state == "running"
+        assert await session.ask("again") == "one"
+
+
+@pytest.mark.parametrize(("name", "repeated"), [("safe", True), ("never", False)])
+async def test_pause_in_a_tool_then_resume(tmp_path: Path, name: str, repeated: bool) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling(name), "end"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        began = time.monotonic()
+        info = await session.control("pause")
+        assert time.monotonic() - began < 2
+        assert info.state == "paused"
+        assert traces.cut == [name]
+        await asleep(runtime, session)
+        traces.gate.set()
+        await session.send("queued")
+        await asyncio.sleep(0.3)
+        assert (await session.inspect()).info.pending == 1
+        await session.control("resume")
+        done = await until(session, ev.TurnCompleted)
+        assert done.outcome == "answered"
+        assert traces.began == ([name, name] if repeated else [name])
+        assert len(set(traces.keys)) == 1
+        assert set(outcomes(await events(session, runtime)).values()) == {"ok" if repeated else "interrupted"}
+
+
+async def test_pause_in_a_model_call_then_resume(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([Answer(text="slow", delay=0.5)])) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        assert (await session.control("pause")).state == "paused"
+        await asyncio.sleep(0.7)
+        assert "model.completed" not in kinds(await events(session, runtime))
+        await session.control("resume")
+        assert (await until(session, ev.TurnCompleted)).outcome == "answered"
+
+
+async def test_steer_in_a_model_call_is_seen_by_the_next_one(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([Answer(text="slow", delay=1.0)])) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        await session.send("no, this", mode="steer")
+        assert (await until(session, ev.TurnCompleted)).outcome == "answered"
+        log = await events(session, runtime)
+        assert kinds(log).count("turn.started") == 1
+        assert said(log) == ["hi", "no, this"]
+        order = kinds(log)
+        assert order.index("model.failed") < len(order) - order[::-1].index("input.received")
+
+
+async def test_steer_in_a_tool_waits_for_it_and_skips_the_next(tmp_path: Path) -> None:
+    traces = Traces()
+    model = ScriptedModel([calling("safe", "never"), "end"])
+    async with running(tmp_path, Agent("a", model=model, tools=traces.tools(), permissions="all")) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        await session.send("stop that", mode="steer")
+        await asyncio.sleep(0.1)
+        assert traces.cut == []
+        traces.gate.set()
+        assert (await until(session, ev.TurnCompleted)).outcome == "answered"
+        assert traces.done == ["safe"]
+        log = await events(session, runtime)
+        assert sorted(outcomes(log).values()) == ["ok", "skipped"]
+        assert said(log) == ["hi", "stop that"]
+        check_transcript(await runtime.sessions.transcript(session.id))
+
+
+async def test_follow_up_is_answered_after(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "end"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        first = await session.send("one")
+        await traces.started.wait()
+        second = await session.send("two")
+        traces.gate.set()
+        assert await session.answer(first.id) == "end"
+        assert await session.answer(second.id) == "end"
+        log = await events(session, runtime)
+        turns = [(event.turn, event.input) for event in log if isinstance(event, ev.TurnStarted)]
+        assert turns == [(1, first.id), (2, second.id)]
+
+
+async def test_stop_and_start_again(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([SLOW], name="slow"), agent(["quick"])) as runtime:
+        session = await runtime.session("slow")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        assert (await session.control("stop")).state == "stopped"
+        assert (await events(session, runtime))[-2].outcome == "cancelled"  # type: ignore[union-attr]
+        with pytest.raises(Conflict) as refused:
+            await session.send("more")
+        assert refused.value.code == "session_stopped"
+        assert (await session.control("start")).state == "running"
+        await session.send("more")
+        await until(session, ev.ModelStarted, after=(await session.inspect()).info.head - 1)
+
+
+async def test_the_same_control_twice_is_applied_once(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hi")
+        await asyncio.gather(*(runtime.sessions.control(session.id, "pause", key="k") for _ in range(5)))
+        await until(session, ev.StateChanged, after=2)
+        log = await events(session, runtime)
+        assert kinds(log).count("control.applied") == 1
+
+
+async def test_deltas_of_a_cut_call_are_not_an_answer(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([Answer(text="half of an answer", pace=0.2, piece=4)])) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        pieces = []
+        async for batch in runtime.sessions.stream(session.id):
+            pieces += [frame for frame in batch if frame.seq is None]
+            if pieces:
+                break
+        await session.control("cancel")
+        messages = await runtime.sessions.transcript(session.id)
+        assert not any(isinstance(message, AssistantMessage) for message in messages)
+        with pytest.raises(TurnFailed, match="cancelled"):
+            await session.answer(1)
