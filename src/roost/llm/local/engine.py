@@ -54,6 +54,10 @@ class _Job:
         return self.stopped.is_set()
 
 
+def _closed() -> EngineFailed:
+    return EngineFailed("the local model was closed", code="closed")
+
+
 class Engine:
     """Serves one weights file. `locate` brings the path of the weights, in the engine's thread, and may take long.
 
@@ -117,6 +121,7 @@ class Engine:
         with self._lock:
             self._closing = True
             if self._current is not None:
+                self._current.deliver(_closed())
                 self._current.stopped.set()
             self._jobs.put(None)
             return self._thread
@@ -141,7 +146,7 @@ class Engine:
             self._current = job
         try:
             if self._closing:
-                raise EngineFailed("the local model is shutting down", code="closed")
+                raise _closed()
             if not job.stopped.is_set():
                 server = self._server or self._load(job)
                 job.deliver({})

@@ -22,8 +22,16 @@ def step_schema(request: Request) -> dict[str, Any] | None:
     return steps[0] if len(steps) == 1 else {"anyOf": steps}
 
 
+def offered(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The arguments that a small model is shown: required ones, and optional ones of a plain string type. It fills in
+    whatever else it sees, needed or not."""
+    properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
+    required = schema.get("required") or ()
+    return {name: value for name, value in properties.items() if name in required or value.get("type") == "string"}
+
+
 def _call(tool: ToolSpec) -> dict[str, Any]:
-    arguments = simplify({"type": "object"} | tool.schema)
+    arguments = simplify({"type": "object"} | tool.schema | {"properties": offered(tool.schema)})
     return _closed({"tool": {"const": tool.name}, "args": arguments}, ["tool", "args"])
 
 
