@@ -165,6 +165,10 @@ class Sessions:
             timers=dict(state.timers),
         )
 
+    async def messages(self, session: str) -> list[Message]:
+        """What is in the model's context. Raises `NotFound`."""
+        return transcript((await self._state(session))[1])
+
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)
 

@@ -1,0 +1,59 @@
+"""The ASGI application of a runtime."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from roost.kernel.runtime import Runtime
+from roost.server import events, inputs, node, openapi, sessions
+from roost.server.auth import Guard
+from roost.server.context import Api
+from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
+from roost.server.replies import Reply, encode
+
+
+@functools.cache
+def _document() -> bytes:
+    return encode(openapi.document(ENDPOINTS))
+
+
+async def _openapi(call: Call[Nothing, Nothing]) -> Reply:
+    return Reply(200, _document())
+
+
+ENDPOINTS: list[Endpoint[Any, Any]] = [
+    *node.ENDPOINTS,
+    *sessions.ENDPOINTS,
+    *inputs.ENDPOINTS,
+    *events.ENDPOINTS,
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        summary="This document",
+        handler=_openapi,
+        body=Nothing,
+        query=Nothing,
+        answers={200: dict[str, Any]},
+        open=True,
+    ),
+]
+
+
+def build_app(
+    runtime: Runtime, *, token: str | None, loopback: bool = True, on_shutdown: Callable[[], None] = lambda: None
+) -> tuple[ASGIApp, Api]:
+    """The application of a started runtime, and its handle: `Api.stop()` ends the streams before a shutdown. `token`
+    None asks for none: only behind something else that does."""
+    api = Api(runtime, on_shutdown)
+    by_path: dict[str, list[Endpoint[Any, Any]]] = {}
+    for endpoint in ENDPOINTS:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+    routes = [Route(path, Resource(api, endpoints)) for path, endpoints in by_path.items()]
+    router = Router(routes, redirect_slashes=False, default=not_found)
+    open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
+    return Guard(router, token=token, loopback=loopback, open_paths=open_paths), api

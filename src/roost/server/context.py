@@ -1,0 +1,56 @@
+"""What the handlers share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from roost.errors import RoostError
+from roost.kernel.runtime import Runtime
+
+if TYPE_CHECKING:
+    from roost.server.stream import EventStream
+
+_PROBE_SECONDS = 1.0
+_PROBE_TIMEOUT = 2.0
+
+
+class Api:
+    """`on_shutdown` is called when a client asks the daemon to stop."""
+
+    def __init__(self, runtime: Runtime, on_shutdown: Callable[[], None]) -> None:
+        self.runtime = runtime
+        self.sessions = runtime.sessions
+        self.on_shutdown = on_shutdown
+        self.started = time.monotonic()
+        self.stopping = False
+        self.streams: set[EventStream] = set()
+        self._probed = float("-inf")
+        self._store_works = True
+        self._probing: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Take nothing more in and end the streams; their clients come back with the number of the last event."""
+        self.stopping = True
+        for stream in list(self.streams):
+            stream.end()
+
+    async def store_works(self) -> bool:
+        """Whether the store takes a small write. Tried at most once a second, whoever asks."""
+        if time.monotonic() - self._probed >= _PROBE_SECONDS:
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._probe())
+            await asyncio.shield(self._probing)
+        return self._store_works
+
+    async def _probe(self) -> None:
+        kernel = self.runtime.kernel
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await kernel.journal.beat(kernel.node, ttl=kernel.config.lease)
+            self._store_works = True
+        except (RoostError, TimeoutError):
+            self._store_works = False
+        self._probed = time.monotonic()

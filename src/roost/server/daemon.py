@@ -1,0 +1,263 @@
+"""The daemon: one per home, from its lock to its graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from roost.agent.definition import Agent
+from roost.errors import ConfigError, StoreFailed
+from roost.kernel.config import KernelConfig
+from roost.kernel.runtime import Runtime, default_home
+from roost.llm.accounts import Models
+from roost.log.sqlite.schema import Durability
+from roost.server.app import build_app
+from roost.server.auth import is_loopback
+from roost.server.home import Home
+from roost.server.listen import DEFAULT_PORT, bind, check_exposure, url_of
+from roost.server.logs import log_to_stderr
+from roost.server.version import version
+
+log = logging.getLogger("roost.daemon")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`home` None is `default_home()`. `token` None is the home's own. `port` 0 takes any free one. `grace`: seconds
+    that requests, and then steps, get to end when the daemon stops."""
+
+    home: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    token: str | None = None
+    allow_public: bool = False
+    grace: float = 5.0
+    durability: Durability = "full"
+
+    @staticmethod
+    def from_environment(**given: Any) -> Options:
+        """What is `given` and not None counts first, then ROOST_HOME, ROOST_HOST, ROOST_PORT and ROOST_TOKEN. Raises
+        `ConfigError`."""
+        names = {"home": "ROOST_HOME", "host": "ROOST_HOST", "port": "ROOST_PORT", "token": "ROOST_TOKEN"}
+        found: dict[str, Any] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+        found |= {field: value for field, value in given.items() if value is not None}
+        try:
+            found["port"] = int(found.get("port", DEFAULT_PORT))
+        except ValueError:
+            raise ConfigError(f"{found['port']!r} is not a port: give a number, 0 for any free one") from None
+        if "home" in found:
+            found["home"] = Path(found["home"])
+        return Options(**found)
+
+
+class _Server(uvicorn.Server):
+    """The daemon has its own idea of signals, and wants to know when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class Daemon:
+    """`run` returns after the graceful end. `stop` begins it, from the event loop; called again it cuts what is still
+    going on, as a crash would: nothing that was accepted is lost."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        agents: Sequence[Agent] = (),
+        models: Models | None = None,
+        config: KernelConfig | None = None,
+        ready: Callable[[str], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._home = Home(options.home or default_home())
+        self._runtime = Runtime(
+            self._home.path, agents=agents, models=models, config=config, durability=options.durability
+        )
+        self._ready = ready
+        self._stop = asyncio.Event()
+        self._cut = asyncio.Event()
+
+    def stop(self) -> None:
+        if self._stop.is_set():
+            self._cut.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises `ConfigError` (running already, port taken, public address) and `StoreFailed` before it serves."""
+        options = self._options
+        token = _checked(options.token)
+        check_exposure(options.host, token_given=token is not None, allow_public=options.allow_public)
+        self._home.lock()
+        try:
+            with contextlib.closing(bind(options.host, options.port)) as listener:
+                await self._runtime.reap()
+                await self._runtime.start()
+                try:
+                    await self._serve(listener, token or self._home.token())
+                finally:
+                    await self._end()
+        finally:
+            self._home.unlock()
+
+    async def _serve(self, listener: socket.socket, token: str) -> None:
+        app, api = build_app(
+            self._runtime, token=token, loopback=is_loopback(self._options.host), on_shutdown=self._stop.set
+        )
+        server = _Server(_config(app, self._options.grace))
+        serving = asyncio.create_task(server.serve([listener]))
+        stopping = asyncio.create_task(self._stop.wait())
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            await server.listening.wait()
+            self._announce(url_of(listener))
+            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            log.info("stopping")
+            api.stop()
+            server.should_exit = True
+            cutting = asyncio.create_task(self._cut.wait())
+            await asyncio.wait([serving, cutting], return_when=asyncio.FIRST_COMPLETED)
+            server.force_exit = True
+            cutting.cancel()
+            await serving
+        finally:
+            for task in (serving, stopping, tidying):
+                task.cancel()
+
+    async def _end(self) -> None:
+        """Stop the kernel; a second order to stop cuts the steps that it waits for."""
+        self._home.retract()
+        kernel = self._runtime.kernel
+        ending = asyncio.create_task(self._runtime.stop(grace=self._options.grace))
+        cutting = asyncio.create_task(self._cut.wait())
+        await asyncio.wait([ending, cutting], return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            for live in list(kernel.live.values()):
+                live.shut_down(cut=True)
+        cutting.cancel()
+        await ending
+        log.info("stopped")
+
+    def _announce(self, url: str) -> None:
+        self._home.announce(url)
+        log.info("roost %s serves %s at %s", version(), self._home.path, url)
+        if self._ready is not None:
+            self._ready(url)
+
+    async def _tidy(self) -> None:
+        try:
+            await self._runtime.kernel.keeper.tidy()
+        except (StoreFailed, OSError) as error:
+            log.error("cannot finish old deletions: %s", error)
+
+
+async def serve(
+    options: Options,
+    *,
+    agents: Sequence[Agent] = (),
+    models: Models | None = None,
+    config: KernelConfig | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. `ready` is called with the
+    URL. Raises as `Daemon.run`."""
+    daemon = Daemon(options, agents=agents, models=models, config=config, ready=ready)
+    with _signals(daemon):
+        await daemon.run()
+
+
+def main(
+    options: Options | None = None,
+    *,
+    agents: Sequence[Agent] = (),
+    models: Models | None = None,
+    config: KernelConfig | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """`serve` in this process, with its log on stderr."""
+    log_to_stderr()
+    chosen = options or Options.from_environment()
+    run(serve(chosen, agents=agents, models=models, config=config, ready=ready))
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """On uvloop where it is installed."""
+    try:
+        factory = importlib.import_module("uvloop").new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)
+
+
+@contextlib.contextmanager
+def _signals(daemon: Daemon) -> Generator[None, None, None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    heard = 0
+
+    def on_signal() -> None:
+        nonlocal heard
+        heard += 1
+        daemon.stop()
+        if heard == 2:
+            unhook()
+
+    def unhook() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        unhook()
+
+
+def _config(app: Any, grace: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http="auto",
+        ws="none",
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=math.ceil(grace),
+    )
+
+
+def _checked(token: str | None) -> str | None:
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token and token):
+        raise ConfigError("a token is one word of printable ASCII characters; leave it out to use the home's own")
+    return token
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""One row of the API's table: what comes in, who handles it, what goes out. Routes and the OpenAPI document are made
+from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from roost.errors import Invalid, RoostError
+from roost.server.bodies import BodyTooLarge, Lingering, decode_body, header, read_body
+from roost.server.context import Api
+from roost.server.problems import Refused
+from roost.server.replies import ReplyCall, from_error
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+KEY_LENGTH = 255
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """No body, or no query."""
+
+
+@dataclass(slots=True)
+class Call(Generic[B, Q]):
+    """A request that fits its row of the table."""
+
+    api: Api
+    scope: Scope
+    params: Mapping[str, str]
+    body: B
+    query: Q
+
+    def header(self, name: bytes) -> str | None:
+        return header(self.scope, name)
+
+    @property
+    def session(self) -> str:
+        return self.params["session"]
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key. Raises `Invalid`."""
+        key = self.header(b"idempotency-key")
+        if key is not None and not 1 <= len(key) <= KEY_LENGTH:
+            raise Invalid(f"an Idempotency-Key has 1 to {KEY_LENGTH} characters")
+        return key
+
+    @property
+    def wants_stream(self) -> bool:
+        return "text/event-stream" in (self.header(b"accept") or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint(Generic[B, Q]):
+    """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
+    those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
+    `open`: needs no token."""
+
+    method: str
+    path: str
+    summary: str
+    handler: Callable[[Call[B, Q]], Awaitable[ReplyCall]]
+    body: type[B]
+    query: type[Q]
+    answers: Mapping[int, Any]
+    errors: Sequence[int] = ()
+    keyed: bool = False
+    streams: bool = False
+    open: bool = False
+    decoder: msgspec.json.Decoder[B] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decoder", msgspec.json.Decoder(self.body))
+
+    @property
+    def takes_body(self) -> bool:
+        return self.body is not Nothing
+
+    async def reply(self, api: Api, scope: Scope, receive: Receive) -> ReplyCall:
+        """Raises `RoostError` for what the table or the handler refuses."""
+        query = self._query(scope["query_string"])
+        body = cast(B, _NOTHING)
+        if self.takes_body:
+            body = decode_body(scope, await read_body(scope, receive), self.decoder)
+        return await self.handler(Call(api, scope, scope["path_params"], body, query))
+
+    def _query(self, text: bytes) -> Q:
+        if not text and self.query is Nothing:
+            return cast(Q, _NOTHING)
+        try:
+            pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
+        except ValueError as error:
+            raise Invalid(f"the query cannot be read: {error}") from None
+        try:
+            return msgspec.convert(dict(pairs), self.query, strict=False)
+        except msgspec.ValidationError as error:
+            raise Invalid(f"query: {error}") from None
+
+
+_NOTHING = Nothing()
+
+
+class Resource:
+    """All methods of one path."""
+
+    def __init__(self, api: Api, endpoints: Sequence[Endpoint[Any, Any]]) -> None:
+        self._api = api
+        self._methods = {endpoint.method: endpoint for endpoint in endpoints}
+        self._allow = ", ".join(self._methods).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            reply = await self._reply(scope, receive)
+        except BodyTooLarge as error:
+            reply = Lingering(error)
+        except RoostError as error:
+            reply = from_error(error, scope)
+        except Exception as error:  # a defect of ours is the client's 500 and the operator's log line
+            reply = from_error(error, scope)
+        await reply(scope, receive, send)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:
+        endpoint = self._methods.get(scope["method"])
+        if endpoint is None:
+            detail = f"{scope['method']} is not a method of {scope['path']}; {self._allow.decode()} is"
+            raise Refused(405, "method_not_allowed", detail, [(b"allow", self._allow)])
+        if self._api.stopping and not endpoint.open:
+            raise Refused(503, "shutting_down", "the daemon is stopping", [(b"connection", b"close")])
+        return await endpoint.reply(self._api, scope, receive)
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        error = Refused(404, "not_found", f"there is nothing at {scope['path']}; GET /openapi.json says what there is")
+        await from_error(error, scope)(scope, receive, send)

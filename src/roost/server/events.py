@@ -1,0 +1,59 @@
+"""A session's log, as pages and as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import cast
+
+import msgspec
+
+from roost.errors import Conflict, Invalid
+from roost.kernel.stream import Frame
+from roost.log.events import Event
+from roost.server.context import Api
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.replies import ReplyCall, json
+from roost.server.shapes import Entry, EventPage, EventsQuery
+from roost.server.stream import PING_SECONDS, EventStream, Watch
+
+
+async def events(call: Call[Nothing, EventsQuery]) -> ReplyCall:
+    after = _position(call.header(b"last-event-id")) if call.wants_stream else None
+    if after is None:
+        after = call.query.after
+    head = (await call.api.sessions.get(call.session)).head
+    if after > head:
+        raise Conflict(f"the log ends at {head}; there is nothing after {after} yet", code="ahead_of_log")
+    if call.wants_stream:
+        return open_stream(call.api, call.session, after=after, deltas=call.query.deltas)
+    records = await call.api.sessions.history(call.session, after=after, limit=call.query.limit)
+    entries = [Entry(seq=record.seq, event=msgspec.Raw(record.body)) for record in records]
+    return json(200, EventPage(events=entries, head=max(head, records[-1].seq if records else 0)))
+
+
+def open_stream(api: Api, session: str, *, after: int, deltas: bool, watch: Watch | None = None) -> EventStream:
+    frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
+    return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch)
+
+
+def _position(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Invalid(f"Last-Event-ID {text!r} is not the number of an event")
+    return int(text)
+
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/sessions/{session}/events",
+        summary="The log after a position: a page, or as a stream all of it and then what happens",
+        handler=events,
+        body=Nothing,
+        query=EventsQuery,
+        answers={200: EventPage[Event]},
+        errors=(404, 409),
+        streams=True,
+    )
+]

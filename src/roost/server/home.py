@@ -1,0 +1,94 @@
+"""The files by which a home knows its daemon: the lock, the token, and where the daemon listens."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import ConfigError, StoreFailed
+from roost.server.version import version
+
+
+class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`daemon.json`. `started_at` is in seconds since 1970."""
+
+    url: str
+    pid: int
+    version: str
+    started_at: float
+
+
+class Home:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Become the home's daemon, until the process ends. Raises `ConfigError` when there is one already."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self.path / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(f"cannot use the home {str(self.path)!r}: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            found = self.daemon()
+            where = f" at {found.url}, process {found.pid}" if found else ""
+            raise ConfigError(
+                f"a daemon of {str(self.path)!r} is running already{where}: use it, stop it, or set ROOST_HOME",
+                code="already_running",
+            ) from error
+        self._lock = lock
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def token(self) -> str:
+        """The home's token, made at the first call. Raises `StoreFailed`."""
+        path = self.path / "token"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                token = path.read_text("ascii").strip()
+                if token:
+                    return token
+            token = secrets.token_urlsafe(32)
+            _write(path, token.encode() + b"\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreFailed(f"cannot read or make the token {str(path)!r}: {error}") from error
+        return token
+
+    def announce(self, url: str) -> None:
+        info = DaemonInfo(url=url, pid=os.getpid(), version=version(), started_at=time.time())
+        _write(self.path / "daemon.json", msgspec.json.encode(info) + b"\n")
+
+    def retract(self) -> None:
+        (self.path / "daemon.json").unlink(missing_ok=True)
+
+    def daemon(self) -> DaemonInfo | None:
+        """What the last daemon said of itself; after a crash it may be gone."""
+        try:
+            return msgspec.json.decode((self.path / "daemon.json").read_bytes(), type=DaemonInfo)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, for the owner's eyes only."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, data)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(fresh, path)

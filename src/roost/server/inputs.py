@@ -1,0 +1,132 @@
+"""What is put into a session's inbox: messages, answers to approvals, a program's events, timers."""
+
+from __future__ import annotations
+
+import time
+
+from roost.errors import Invalid
+from roost.ids import is_id
+from roost.log.content import Text, UserPart
+from roost.log.journal import Accepted
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.events import open_stream
+from roost.server.replies import Reply, ReplyCall, json
+from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, StreamQuery, TimerBody
+from roost.server.turn import TurnWatch, find_turn
+
+
+async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
+    body, sessions, session = call.body, call.api.sessions, call.session
+    head = (await sessions.get(session)).head
+    accepted = await sessions.send(session, _parts(body), mode=body.mode, key=call.key, source=body.source)
+    if not call.wants_stream:
+        return _accepted(accepted, head)
+    if accepted.duplicate:
+        begun = await find_turn(sessions, session, accepted.id)
+        head = head if begun is None else begun
+    watch = TurnWatch(sessions, session, accepted.id)
+    return open_stream(call.api, session, after=head, deltas=call.query.deltas, watch=watch)
+
+
+async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
+    sessions, session = call.api.sessions, call.session
+    head = (await sessions.get(session)).head
+    body = call.body
+    return _accepted(await sessions.approve(session, call.params["call"], body.decision, note=body.note), head)
+
+
+async def emit(call: Call[EmitBody, Nothing]) -> Reply:
+    head = (await call.api.sessions.get(call.session)).head
+    return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key), head)
+
+
+async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
+    body, sessions = call.body, call.api.sessions
+    timer = _timer(call.params["timer"])
+    if (body.due is None) == (body.after is None):
+        raise Invalid("give either `due` (seconds since 1970) or `in` (seconds from now)")
+    due = body.due if body.due is not None else time.time() + (body.after or 0.0)
+    head = (await sessions.get(call.session)).head
+    return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key), head)
+
+
+async def clear_timer(call: Call[Nothing, Nothing]) -> Reply:
+    timer = _timer(call.params["timer"])
+    head = (await call.api.sessions.get(call.session)).head
+    return _accepted(await call.api.sessions.clear_timer(call.session, timer), head)
+
+
+def _accepted(accepted: Accepted, head: int) -> Reply:
+    return json(202, AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=head))
+
+
+def _parts(body: MessageBody) -> list[UserPart]:
+    if body.parts is not None and body.text is None:
+        return body.parts
+    if body.text is None or body.parts is not None:
+        raise Invalid("give either `text` or `parts`")
+    return [Text(body.text)]
+
+
+def _timer(name: str) -> str:
+    if not is_id(name):
+        raise Invalid(f"{name!r} cannot name a timer: use letters, digits and ._:- (at most 128)")
+    return name
+
+
+ENDPOINTS = [
+    Endpoint(
+        method="POST",
+        path="/sessions/{session}/messages",
+        summary="Say something to the agent. As a stream: the events from here to the end of the turn that takes it in",
+        handler=say,
+        body=MessageBody,
+        query=StreamQuery,
+        answers={202: AcceptedInput},
+        errors=(404, 409),
+        keyed=True,
+        streams=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/sessions/{session}/approvals/{call:path}",
+        summary="Answer a call that waits for a person",
+        handler=approve,
+        body=ApprovalBody,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404, 409),
+    ),
+    Endpoint(
+        method="POST",
+        path="/sessions/{session}/emit",
+        summary="Put a program's own event into the log",
+        handler=emit,
+        body=EmitBody,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404, 409),
+        keyed=True,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/sessions/{session}/timers/{timer}",
+        summary="Say something to the agent at a time, once, whatever crashes in between",
+        handler=set_timer,
+        body=TimerBody,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404, 409),
+        keyed=True,
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/sessions/{session}/timers/{timer}",
+        summary="Clear a timer",
+        handler=clear_timer,
+        body=Nothing,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404,),
+    ),
+]

@@ -1,0 +1,55 @@
+"""Where the daemon listens, and who may reach it there."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from roost.errors import ConfigError
+from roost.server.auth import is_loopback
+
+DEFAULT_PORT = 7667
+
+
+def check_exposure(host: str, *, token_given: bool, allow_public: bool) -> None:
+    """An address that others can reach must be meant: refused unless a token was chosen and it was said aloud. Raises
+    `ConfigError`."""
+    if is_loopback(host) or (token_given and allow_public):
+        return
+    missing = [] if token_given else ["choose a token (--token or ROOST_TOKEN)"]
+    missing += [] if allow_public else ["add --allow-public"]
+    raise ConfigError(
+        f"{host!r} can be reached from other machines, and who has the token can run commands here."
+        f" If you mean it, {' and '.join(missing)}; otherwise listen on 127.0.0.1",
+        code="public_bind",
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes any free one. Raises `ConfigError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host!r}, port {port}: {error}", code="cannot_listen") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1)  # two sockets may be bound to a port, but not both listen: find out now
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} of {host} is taken: choose another with --port or ROOST_PORT (0 takes any free one)",
+                code="port_taken",
+            ) from error
+        raise ConfigError(f"cannot listen on {host!r}, port {port}: {error}", code="cannot_listen") from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a client of this machine finds it."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,135 @@
+"""The OpenAPI document, made from the table that the routes are made from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from roost.log.events import Event
+from roost.server.endpoint import KEY_LENGTH, Endpoint, Nothing
+from roost.server.problems import Problem
+from roost.server.version import version
+
+_JSON = "application/json"
+_EVENTS = "text/event-stream"
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (400, 403, 422, 500, 503, 507)
+_STREAM = (
+    "Server-Sent Events. `id` is the event's number in the log (come back with `Last-Event-ID`), `event` its type,"
+    " `data` the event. `delta` events have no id: pieces of the running step. A last `problem` event says why a"
+    " stream ended before its time."
+)
+
+
+def document(endpoints: Sequence[Endpoint[Any, Any]]) -> dict[str, Any]:
+    types = _types(endpoints)
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    named = dict(zip(map(_key, types), schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        path = re.sub(r"{(\w+):\w+}", r"{\1}", endpoint.path)
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, named, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Roost", "version": version(), "description": "A runtime for durable AI agents."},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _types(endpoints: Sequence[Endpoint[Any, Any]]) -> list[Any]:
+    wanted: dict[str, Any] = {_key(Problem): Problem, _key(Event): Event}
+    for endpoint in endpoints:
+        for one in (endpoint.body, endpoint.query, *endpoint.answers.values()):
+            if one is not None and one is not Nothing:
+                wanted[_key(one)] = one
+    return list(wanted.values())
+
+
+def _key(one: Any) -> str:
+    return repr(one)
+
+
+def _operation(endpoint: Endpoint[Any, Any], named: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": endpoint.summary,
+        "operationId": _name(endpoint),
+        "parameters": _parameters(endpoint, components),
+        "responses": _responses(endpoint, named),
+    }
+    if endpoint.takes_body:
+        schema = named[_key(endpoint.body)]
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+    if endpoint.open:
+        operation["security"] = []
+    return operation
+
+
+def _name(endpoint: Endpoint[Any, Any]) -> str:
+    words = re.findall(r"\w+", re.sub(r"{(\w+)(:\w+)?}", r"\1", endpoint.path))
+    return "_".join([endpoint.method.lower(), *words])
+
+
+def _parameters(endpoint: Endpoint[Any, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+    names = re.findall(r"{(\w+)(?::\w+)?}", endpoint.path)
+    found = [_parameter(name, "path", {"type": "string", "minLength": 1}, required=True) for name in names]
+    if endpoint.query is not Nothing:
+        query = components[endpoint.query.__name__]
+        required = query.get("required", [])
+        found += [_parameter(n, "query", _plain(s), required=n in required) for n, s in query["properties"].items()]
+    if endpoint.keyed:
+        schema = {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH}
+        found.append(_parameter("Idempotency-Key", "header", schema))
+    if endpoint.streams and endpoint.method == "GET":
+        found.append(_parameter("Last-Event-ID", "header", {"type": "string", "pattern": "^[0-9]{1,18}$"}))
+    return found
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query cannot say null: a parameter that may be null may be left out."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    plain = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}
+    if len(choices) == 1:
+        plain |= choices[0]
+    return plain
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": schema}
+
+
+def _responses(endpoint: Endpoint[Any, Any], named: dict[str, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, answer in endpoint.answers.items():
+        content = {} if answer is None else {_JSON: {"schema": named[_key(answer)]}}
+        if endpoint.streams and endpoint.method == "GET":
+            content[_EVENTS] = _stream()
+        responses[str(status)] = _response(status, content)
+    if endpoint.streams and "200" not in responses:
+        responses["200"] = _response(200, {_EVENTS: _stream()})
+    problem = {"application/problem+json": {"schema": named[_key(Problem)]}}
+    statuses = {*_ALWAYS, *endpoint.errors, *(() if endpoint.open else (401,))}
+    if endpoint.takes_body:
+        statuses |= {408, 413, 415}
+    for status in sorted(statuses):
+        responses.setdefault(str(status), _response(status, problem))
+    return responses
+
+
+def _stream() -> dict[str, Any]:
+    return {"schema": {"type": "string", "description": _STREAM}}
+
+
+def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if content:
+        response["content"] = content
+    return response

@@ -1,0 +1,61 @@
+"""Errors as problem documents: `application/problem+json` with a stable `code`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+import msgspec
+
+from roost.errors import RoostError
+
+log = logging.getLogger("roost.server")
+CONTENT_TYPE = b"application/problem+json"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """`code` is stable and safe to match on; `detail` is for people and may change."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class Refused(RoostError):
+    """The request itself is not acceptable. `headers` belong to the answer."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(detail, code=code, status=status)
+        self.headers = headers or []
+
+
+def problem_of(error: Exception, where: str) -> Problem:
+    """An error that Roost did not raise on purpose is logged with `where`, and says nothing of its inside."""
+    if not isinstance(error, RoostError):
+        log.error("%s failed", where, exc_info=error)
+        return _problem(500, "internal", "the server failed on this request; its log has a line about it")
+    if error.code == "store_closed":
+        return shutting_down()
+    if error.status >= 500:
+        log.error("%s: %s", where, error)
+    return _problem(error.status, error.code, error.message)
+
+
+def shutting_down() -> Problem:
+    return _problem(503, "shutting_down", "the daemon is stopping; what it accepted is safe: connect again later")
+
+
+def session_gone(session: str) -> Problem:
+    return _problem(404, "session_deleted", f"session {session!r} was deleted")
+
+
+def session_halted(session: str, state: str, reason: str | None) -> Problem:
+    why = f" ({reason})" if reason else ""
+    detail = f"session {session!r} is {state}{why}; what it has not answered waits until it is started again"
+    return _problem(409, f"session_{state}", detail)
+
+
+def _problem(status: int, code: str, detail: str) -> Problem:
+    return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, code=code, detail=detail)

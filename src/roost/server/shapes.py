@@ -1,0 +1,159 @@
+"""Bodies and queries of the API. Answers that are the kernel's own shapes are not repeated here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from roost.agent.definition import Agent
+from roost.log.content import Message, UserPart
+from roost.log.events import Decision, InputMode, SessionState
+from roost.log.journal import SessionInfo
+from roost.policy.gate import Permissions
+
+E = TypeVar("E")
+_LARGEST = 2**63 - 1
+
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+Position = Annotated[int, Meta(ge=0, le=_LARGEST)]
+Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^:]+$")]
+
+
+class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class NewSessionBody(_Shape):
+    """`workspace` is an absolute path of an existing folder; without it the session gets a private one."""
+
+    agent: Annotated[str, Meta(max_length=128)]
+    id: Name | None = None
+    workspace: Annotated[str, Meta(max_length=4096)] | None = None
+    title: Annotated[str, Meta(max_length=1024)] | None = None
+    labels: Annotated[dict[LabelKey, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)] | None = None
+
+
+class MessageBody(_Shape):
+    """Either `text` or `parts`. `steer` is delivered into the running turn, `follow_up` when it has ended."""
+
+    text: str | None = None
+    parts: Annotated[list[UserPart], Meta(min_length=1, max_length=256)] | None = None
+    mode: InputMode = "follow_up"
+    source: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class ApprovalBody(_Shape):
+    decision: Decision
+    note: str | None = None
+
+
+class EmitBody(_Shape):
+    name: Name
+    data: Any = None
+
+
+class TimerBody(_Shape):
+    """Either `due` (seconds since 1970) or `in` (seconds from now)."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    due: Seconds | None = None
+    after: Seconds | None = msgspec.field(default=None, name="in")
+
+
+class SessionsQuery(_Shape):
+    """`label` is `key:value`. `before` is the id that the last page named as `next`."""
+
+    agent: str | None = None
+    state: SessionState | None = None
+    label: Annotated[str, Meta(pattern="^[^:]+:")] | None = None
+    before: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class EventsQuery(_Shape):
+    """`after` is the number of the last event that you have. `deltas` and `limit` are for streams and pages."""
+
+    after: Position = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+    deltas: bool = True
+
+
+class StreamQuery(_Shape):
+    deltas: bool = True
+
+
+class Health(_Shape):
+    """`uptime` in seconds. `degraded`: the store refuses writes."""
+
+    status: Literal["ok", "degraded", "stopping"]
+    version: str
+    node: str
+    uptime: float
+
+
+class AgentInfo(_Shape):
+    """`model` None is the node's default."""
+
+    name: str
+    description: str
+    model: str | None
+    tools: tuple[str, ...]
+    permissions: Permissions
+    version: str
+
+    @staticmethod
+    def of(agent: Agent) -> AgentInfo:
+        spec = agent.spec
+        return AgentInfo(
+            name=spec.name,
+            description=spec.description,
+            model=spec.model,
+            tools=spec.tools,
+            permissions=spec.permissions,
+            version=spec.version,
+        )
+
+
+class AgentList(_Shape):
+    agents: list[AgentInfo]
+
+
+class SessionPage(_Shape):
+    """Newest first. `next` is the `before` of the next page."""
+
+    sessions: list[SessionInfo]
+    next: str | None
+
+
+class AcceptedInput(_Shape):
+    """It is on disk. `input` is its number in the log; `head` the position before it: follow the events from there.
+    `duplicate`: this Idempotency-Key was accepted before, and nothing was added."""
+
+    input: int
+    duplicate: bool
+    head: int
+
+
+class Transcript(_Shape):
+    """What is in the model's context."""
+
+    messages: list[Message]
+
+
+class Entry(msgspec.Struct, Generic[E], kw_only=True):
+    seq: int
+    event: E
+
+
+class EventPage(msgspec.Struct, Generic[E], kw_only=True):
+    """`head` is the number of the newest event there is."""
+
+    events: list[Entry[E]]
+    head: int
+
+
+class Stopping(_Shape):
+    status: Literal["stopping"] = "stopping"

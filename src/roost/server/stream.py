@@ -1,0 +1,139 @@
+"""Sessions as Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Any, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from roost.errors import RoostError
+from roost.kernel.stream import Frame
+from roost.server.context import Api
+from roost.server.problems import Problem, problem_of, session_gone, shutting_down
+from roost.server.replies import Header, encode
+
+PING_SECONDS = 15.0
+STALL_SECONDS = 60.0
+_CHUNK = 64 * 1024
+_KIND = len(b'{"type":"')
+_PING = b": ping\n\n"
+_HEADERS: list[Header] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Watch(Protocol):
+    """Decides when a stream has said all that it was asked for."""
+
+    async def cut(self, batch: list[Frame]) -> tuple[list[Frame], bool, Problem | None]:
+        """(what of the batch to send, whether that is the end, the problem to end with)"""
+        ...
+
+
+class EventStream:
+    """The response. Ends when the client leaves, when `watch` says so, when the session is deleted, and when the daemon
+    stops. A client that takes nothing for 60 s is disconnected: it comes back with the number of its last event."""
+
+    def __init__(
+        self, api: Api, session: str, frames: AsyncGenerator[list[Frame], None], watch: Watch | None = None
+    ) -> None:
+        self._api = api
+        self._session = session
+        self._frames = frames
+        self._watch = watch
+        self._scope: asyncio.Timeout | None = None
+        self._ended = False
+
+    def end(self) -> None:
+        """Cut the stream off from outside."""
+        self._ended = True
+        if self._scope is not None and not self._scope.expired():
+            with contextlib.suppress(RuntimeError):  # it is ending by itself at this moment
+                self._scope.reschedule(asyncio.get_running_loop().time())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(self._until_gone(receive))
+        self._api.streams.add(self)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await self._run(scope, send, gone)
+        except TimeoutError:
+            _abort(send)
+        finally:
+            self._api.streams.discard(self)
+            gone.cancel()
+
+    async def _run(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
+        cut = asyncio.timeout(0 if self._ended else None)
+        try:
+            async with cut:
+                self._scope = cut
+                problem = await self._pump(send)
+        except TimeoutError:
+            if not cut.expired():
+                raise
+            problem = shutting_down()
+        except RoostError as error:
+            problem = problem_of(error, f"{scope['method']} {scope['path']}")
+        if gone.done():
+            return
+        last = b"" if problem is None else b"event: problem\ndata: %b\n\n" % encode(problem)
+        async with asyncio.timeout(1.0):
+            await send({"type": "http.response.body", "body": last})
+
+    async def _pump(self, send: Send) -> Problem | None:
+        async with contextlib.aclosing(self._frames) as batches:
+            async for frames in batches:
+                batch, last, problem = frames, False, None
+                if self._watch is not None:
+                    batch, last, problem = await self._watch.cut(frames)
+                for chunk in chunks(batch):
+                    async with asyncio.timeout(STALL_SECONDS):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if last:
+                    return problem
+        return shutting_down() if self._api.stopping else session_gone(self._session)
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.end()
+
+
+def chunks(frames: Sequence[Frame]) -> Iterator[bytes]:
+    """Frames as bytes of a stream, many to a chunk. An empty batch is a sign of life."""
+    if not frames:
+        yield _PING
+        return
+    parts: list[bytes] = []
+    size = 0
+    for frame in frames:
+        parts.append(encode_frame(frame))
+        size += len(parts[-1])
+        if size >= _CHUNK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    if parts:
+        yield b"".join(parts)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Only events of the log have an `id`: that is what a client comes back with."""
+    seq, body = frame
+    if seq is None:
+        return b"event: delta\ndata: %b\n\n" % body
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, body[_KIND : body.index(b'"', _KIND)], body)
+
+
+def _abort(send: Any) -> None:
+    """Closing would wait for the client to take what is buffered, which it does not. uvicorn's `send` is a method of
+    what holds the connection; without that the server closes in its own way."""
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
