@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import msgspec
@@ -21,10 +22,12 @@ from roost.kernel.keeper import Keeper
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.journal import Append, Change, Claim, Journal
+from roost.log.journal import Append, Change, Claim, InboxItem, Journal
 from roost.sandbox.base import Sandbox
 
 log = logging.getLogger("roost.kernel")
+_CLAIMS_AT_ONCE = 64
+"""Waking is work on the event loop, about 0.1 ms a session: more at once would be felt by everybody else."""
 _TIMER_SET = b'{"type":"timer.set"'
 
 
@@ -53,6 +56,8 @@ class Kernel:
         self.live: dict[str, LiveSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parked: set[str] = set()
+        self._claiming = 0
+        self._early: dict[str, list[InboxItem]] = {}
         self._work = asyncio.Event()
         self._stopping = False
         self._keeper = Keeper(self)
@@ -103,8 +108,7 @@ class Kernel:
         for session in list(self._parked):
             self._parked.discard(session)
             with contextlib.suppress(NotFound):
-                for claim in await self.journal.claim(self.node, session=session):
-                    self._begin(claim)
+                await self._claim(session=session)
 
     async def refresh(self) -> None:
         """Look into the inboxes of the sessions in memory: another process may have written there."""
@@ -121,10 +125,12 @@ class Kernel:
             self._keeper.timer_set()
         if change.inbox:
             live = self.live.get(change.session)
-            if live is None:
-                self._work.set()
-            else:
+            if live is not None:
                 live.offer(change.inbox)
+                return
+            self._work.set()
+            if self._claiming:
+                self._early.setdefault(change.session, []).extend(change.inbox)
 
     async def _dispatch(self) -> None:
         while not self._stopping:
@@ -140,55 +146,71 @@ class Kernel:
 
     async def _claim_all(self) -> None:
         while (room := self.config.max_live - len(self._tasks)) > 0 and not self._stopping:
-            limit = min(room, 256)
-            claims = await self.journal.claim(self.node, limit=limit)
+            limit = min(room, _CLAIMS_AT_ONCE)
+            if await self._claim(limit=limit) < limit:
+                return
+
+    async def _claim(self, *, session: str | None = None, limit: int = 1) -> int:
+        """Claim and begin. What is accepted between the claim's commit and its beginning here is kept in `_early`."""
+        self._claiming += 1
+        try:
+            claims = await self.journal.claim(self.node, session=session, limit=limit)
             for claim in claims:
                 self._begin(claim)
-            if len(claims) < limit:
-                return
+        finally:
+            self._claiming -= 1
+            if not self._claiming:
+                self._early.clear()
+        return len(claims)
 
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id
-        if session not in self._tasks:
-            self._tasks[session] = asyncio.create_task(self._serve(claim), name=f"session {session}")
-
-    async def _serve(self, claim: Claim) -> None:
-        """Drive one session from wake to sleep."""
-        session = claim.info.id
+        if session in self._tasks:
+            return
         try:
             live = self._wake(claim)
-            try:
-                await self._drive(live)
-            except (Fenced, SequenceConflict, NotFound, StoreFailed):
-                raise
-            except Exception as error:  # a defect must not take the session with it unseen, nor be retried for ever
-                log.exception("session %s: the kernel failed", session)
-                await self._fail(live, f"internal: {type(error).__name__}: {error}")
-            if live.inbox:
-                self._work.set()
+        except (RoostError, msgspec.MsgspecError, OSError) as error:
+            log.error("session %s: cannot be woken: %s", session, error)
+            work = self._set_aside(claim, error)
+        else:
+            self.live[session] = live
+            live.offer(self._early.get(session, ()))
+            work = self._serve(live)
+        self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
+
+    def _wake(self, claim: Claim) -> LiveSession:
+        state = wake(claim)
+        spec = decode_spec(state.spec)
+        means = self.workshop.equip(claim.info.id, spec, state.workspace)
+        live = LiveSession(self.journal, claim, state, spec, means)
+        live.stopping = self._stopping
+        return live
+
+    async def _finish(self, session: str, work: Coroutine[None, None, None]) -> None:
+        """Drive one session from wake to sleep, and let it go."""
+        try:
+            await work
         except (Fenced, SequenceConflict, NotFound) as error:
             log.warning("session %s: dropped: %s", session, error)
             self._work.set()
         except StoreFailed as error:
             log.error("session %s: the store failed: %s", session, error)
             self._parked.add(session)
-        except (RoostError, msgspec.MsgspecError) as error:
-            log.error("session %s: cannot be woken: %s", session, error)
-            await self._set_aside(claim, error)
         finally:
             self.live.pop(session, None)
             self._tasks.pop(session, None)
             self.hub.clear(session)
 
-    def _wake(self, claim: Claim) -> LiveSession:
-        session = claim.info.id
-        state = wake(claim)
-        spec = decode_spec(state.spec)
-        means = self.workshop.equip(session, spec, state.workspace)
-        live = LiveSession(self.journal, claim, state, spec, means)
-        live.stopping = self._stopping
-        self.live[session] = live
-        return live
+    async def _serve(self, live: LiveSession) -> None:
+        try:
+            await self._drive(live)
+        except (Fenced, SequenceConflict, NotFound, StoreFailed):
+            raise
+        except Exception as error:  # a defect must not take the session with it unseen, nor be retried for ever
+            log.exception("session %s: the kernel failed", live.id)
+            await self._fail(live, f"internal: {type(error).__name__}: {error}")
+        if live.inbox:
+            self._work.set()
 
     async def _drive(self, live: LiveSession) -> None:
         while True:
@@ -211,7 +233,7 @@ class Kernel:
         await live.flush(release=True)
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
-        """A log that cannot be read must not be tried for ever: the session says so, and a person may start it again."""
+        """A log that cannot be read is not tried for ever: the session says so, and a person may start it again."""
         broken = ev.StateChanged(at=time.time(), state="error", reason=str(problem)[:1000])
         with contextlib.suppress(RoostError):
             await self.journal.append(

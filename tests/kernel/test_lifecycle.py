@@ -1,0 +1,283 @@
+"""Sleep and wake, graceful stop, takeover, timers, time-outs and clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from roost.agent.session import LiveSession
+from roost.errors import NotFound
+from roost.kernel.config import KernelConfig
+from roost.kernel.runtime import Runtime
+from roost.log import events as ev
+from roost.log.inputs import MessageInput
+from roost.log.content import Text
+from roost.log.journal import Append
+from roost.log.sqlite import SqliteJournal
+from roost.testing.scripted import Answer
+
+from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, running, said, until
+
+
+async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        sessions = [await runtime.session("a") for _ in range(50)]
+        await asyncio.gather(*(session.ask("hi") for session in sessions))
+        tasks = len(asyncio.all_tasks())
+        for session in sessions:
+            await asleep(runtime, session)
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert not [one for one in gc.get_objects() if isinstance(one, LiveSession)]
+        assert runtime.kernel.live == {}
+        assert len(asyncio.all_tasks()) <= tasks
+        assert await sessions[7].ask("again") == "x"
+
+
+async def test_a_thousand_sessions_at_once(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("look"), "done"], traces.tools())) as runtime:
+        sessions = await asyncio.gather(*(runtime.session("a") for _ in range(1000)))
+        answers = await asyncio.gather(*(session.ask("hi") for session in sessions))
+        assert answers == ["done"] * 1000
+        assert len(traces.done) == 1000
+
+
+async def test_more_sessions_than_may_live_at_once(tmp_path: Path) -> None:
+    config = KernelConfig(linger=0.0, scan=0.05, max_live=3)
+    async with running(tmp_path, agent([Answer(text="x", delay=0.02)]), config=config) as runtime:
+        sessions = await asyncio.gather(*(runtime.session("a") for _ in range(20)))
+        asking = asyncio.gather(*(session.ask("hi") for session in sessions))
+        most = 0
+        while not asking.done():
+            most = max(most, len(runtime.kernel.live))
+            await asyncio.sleep(0.005)
+        assert await asking == ["x"] * 20
+        assert most <= 3
+
+
+@pytest.mark.parametrize(("name", "began", "outcome"), [("safe", 2, "ok"), ("never", 1, "interrupted")])
+async def test_graceful_stop_in_a_tool_carries_on_later(tmp_path: Path, name: str, began: int, outcome: str) -> None:
+    traces = Traces()
+    crew = agent([calling(name), "end"], traces.tools())
+    async with running(tmp_path, crew) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("hi")
+        await traces.started.wait()
+        stopping = time.monotonic()
+    assert time.monotonic() - stopping < 3
+    assert traces.cut == [name]
+    traces.gate.set()
+    async with running(tmp_path, crew) as runtime:
+        session = runtime.open(session.id)
+        assert await session.answer(accepted.id) == "end"
+        assert len(traces.began) == began
+        assert len(set(traces.keys)) == 1
+        assert set(outcomes(await events(session, runtime)).values()) == {outcome}
+
+
+async def test_a_rule_of_ask_asks_before_it_runs_again(tmp_path: Path) -> None:
+    traces = Traces()
+    crew = agent([calling("ask"), "end"], traces.tools())
+    async with running(tmp_path, crew) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("hi")
+        await traces.started.wait()
+    traces.gate.set()
+    async with running(tmp_path, crew) as runtime:
+        session = runtime.open(session.id)
+        asked = await until(session, ev.ApprovalRequested)
+        assert asked.cause == "replay"
+        assert traces.began == ["ask"]
+        await session.approve(asked.call)
+        assert await session.answer(accepted.id) == "end"
+        assert traces.began == ["ask", "ask"]
+
+
+async def test_messages_accepted_while_nothing_runs_are_answered(tmp_path: Path) -> None:
+    crew = agent(["x"])
+    async with running(tmp_path, crew) as runtime:
+        session = await runtime.session("a")
+        await session.ask("first")
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    accepted = [await journal.accept(session.id, MessageInput((Text(str(n)),)), key=str(n)) for n in range(3)]
+    await journal.close()
+    async with running(tmp_path, crew) as runtime:
+        session = runtime.open(session.id)
+        for one in accepted:
+            assert await session.answer(one.id) == "x"
+        assert said(await events(session, runtime)) == ["first", "0", "1", "2"]
+
+
+async def test_two_runtimes_share_a_home(tmp_path: Path) -> None:
+    """Each session runs in one at a time; either may be spoken to."""
+    crew = agent([Answer(text="x", delay=0.01)])
+    async with running(tmp_path, crew) as first, running(tmp_path, crew) as second:
+        session = await first.session("a")
+        here, there = first.open(session.id), second.open(session.id)
+        for number in range(3):
+            assert await here.ask(f"{number}") == "x"
+            assert await there.ask(f"{number}") == "x"
+        log = await events(here, first)
+        assert kinds(log).count("turn.completed") == 6
+        assert kinds(log).count("model.completed") == 6
+
+
+async def test_a_cancel_reaches_the_runtime_that_runs_the_session(tmp_path: Path) -> None:
+    async with running(tmp_path, agent([Answer(text="x", delay=30)])) as first:
+        session = await first.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        async with running(tmp_path, agent(["y"])) as second:
+            await second.open(session.id).control("cancel")
+            assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
+
+
+async def test_timer_speaks_once_and_survives_a_restart(tmp_path: Path) -> None:
+    crew = agent(["awake"])
+    async with running(tmp_path, crew) as runtime:
+        session = await runtime.session("a")
+        await runtime.sessions.set_timer(session.id, "tea", time.time() + 0.6, "tea is ready")
+        await runtime.sessions.set_timer(session.id, "never", time.time() + 0.6, "cleared")
+        await runtime.sessions.clear_timer(session.id, "never")
+        await until(session, ev.TimerCleared)
+        assert list((await session.inspect()).timers) == ["tea"]
+    await asyncio.sleep(0.7)
+    async with running(tmp_path, crew) as runtime:
+        session = runtime.open(session.id)
+        await until(session, ev.TurnCompleted)
+        log = await events(session, runtime)
+        assert said(log) == ["tea is ready"]
+        assert kinds(log).count("timer.fired") == 1
+        assert (await session.inspect()).timers == {}
+        await asyncio.sleep(0.5)
+        assert said(await events(session, runtime)) == ["tea is ready"]
+
+
+async def test_timer_comes_on_time(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["awake"])) as runtime:
+        session = await runtime.session("a")
+        due = time.time() + 0.5
+        await runtime.sessions.set_timer(session.id, "t", due, "now")
+        fired = await until(session, ev.TimerFired)
+        assert due <= fired.at < due + 0.5
+
+
+async def test_delete_cuts_what_runs_and_leaves_nothing(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("never"), "x"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        folder = tmp_path / "workspaces" / session.id
+        assert folder.is_dir()
+        await session.delete()
+        assert traces.cut == ["never"]
+        assert not folder.exists()
+        assert list((tmp_path / "workspaces.bin").iterdir()) == []
+        with pytest.raises(NotFound):
+            await session.inspect()
+        with pytest.raises(NotFound):
+            await session.delete()
+
+
+async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        kept, gone = [await runtime.session("a") for _ in range(2)]
+        for session in (kept, gone):
+            await session.ask("hi")
+            await asleep(runtime, session)
+            (tmp_path / "workspaces" / session.id / "file.txt").write_text("mine")
+            runtime.kernel.workshop.throw_away(session.id)
+        await runtime.kernel.journal.delete(gone.id)
+        await runtime.kernel.keeper.tidy()
+        assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
+        assert [path.name for path in (tmp_path / "workspaces").iterdir()] == [kept.id]
+        assert list((tmp_path / "workspaces.bin").iterdir()) == []
+
+
+async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path) -> None:
+    config = KernelConfig(linger=0.02, scan=0.1, session_timeout=0.3, retention=0.6, cleanup_every=0.1)
+    async with running(tmp_path, agent(["x"]), config=config) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hi")
+        stopped = await until(session, ev.StateChanged, after=3)
+        assert stopped.state == "stopped"
+        async with asyncio.timeout(5):
+            with pytest.raises(NotFound):
+                while True:
+                    await runtime.sessions.get(session.id)
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        broken, fine = [await runtime.session("a") for _ in range(2)]
+        journal = runtime.kernel.journal
+        await journal.beat("other", ttl=60)
+        (claim,) = await journal.claim("other", session=broken.id)
+        future = b'{"type":"dream.started","at":1.0}'
+        await journal.append(Append(session=broken.id, epoch=claim.epoch, expected=1, bodies=[future], release=True))
+        await broken.send("hi")
+        assert await fine.ask("hi") == "x"
+        async with asyncio.timeout(5):
+            while (info := await runtime.sessions.get(broken.id)).state != "error":
+                await asyncio.sleep(0.02)
+        assert info.owner is None
+
+
+async def test_a_snapshot_bounds_the_tail(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["word " * 200])) as runtime:
+        session = await runtime.session("a")
+        for number in range(120):
+            await session.ask(str(number))
+        snapshot = await runtime.kernel.journal.snapshot(session.id)
+        assert snapshot is not None
+        info = await runtime.sessions.get(session.id)
+        assert info.head - snapshot.seq < 300
+        view = await session.inspect()
+        assert (view.turns, view.steps) == (120, 120)
+
+
+async def test_a_workspace_of_yours_is_used_and_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("the key is under the mat")
+    reader = agent([calling("read_file", path="notes.txt"), "end"], ["read_file"], permissions="workspace")
+    async with running(tmp_path / "home", reader) as runtime:
+        session = await runtime.session("a", workspace=str(folder))
+        await session.ask("where?")
+        log = await events(session, runtime)
+        (result,) = [event for event in log if isinstance(event, ev.ToolCompleted)]
+        assert result.outcome == "ok"
+        assert b"under the mat" in msgspec.json.encode(result)
+        await session.delete()
+        assert (folder / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(("private", "asked"), [(True, False), (False, True)])
+async def test_writing_asks_unless_the_workspace_is_the_session_s_own(
+    tmp_path: Path, private: bool, asked: bool
+) -> None:
+    writer = agent(
+        [calling("write_file", path="out.txt", content="hello"), "end"], ["write_file"], permissions="workspace"
+    )
+    async with running(tmp_path / "home", writer) as runtime:
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        session = await runtime.session("a", workspace=None if private else str(folder))
+        await session.send("write")
+        await until(session, ev.ApprovalRequested if asked else ev.TurnCompleted)
+        root = tmp_path / "home" / "workspaces" / session.id if private else folder
+        assert (root / "out.txt").exists() is not asked
+
+
+async def test_the_runtime_needs_nothing_but_a_folder(tmp_path: Path) -> None:
+    async with Runtime(tmp_path / "new" / "home", agents=[agent(["hello"])], config=FAST) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("hi") == "hello"
