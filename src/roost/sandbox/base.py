@@ -13,7 +13,8 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
     wall_seconds: float = 60.0
     cpu_seconds: int | None = 60
-    memory_bytes: int | None = 2 * 1024**3
+    memory_bytes: int | None = 4 * 1024**3
+    """Address space of each process. A Java VM does not start below 4 GiB."""
     file_bytes: int | None = 1024**3
     open_files: int | None = 1024
     output_bytes: int = 64 * 1024

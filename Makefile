@@ -1,0 +1,55 @@
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DIR    ?= examples/trip
+ASK    ?= Which files are in this folder, and what time does the train leave?
+
+.PHONY: run chat test check format lock bench soak eval clean help
+
+help:           ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(READY)   ## set up, fetch the local model once, and ask an agent about a folder: make run DIR=. ASK="..."
+	@$(BIN)/roost run --workspace "$(DIR)" "$(ASK)"
+
+chat: $(READY)  ## set up and talk to an agent
+	@$(BIN)/roost chat
+
+test: $(READY)  ## set up and pass the tests
+	$(BIN)/pytest
+
+check: $(READY) ## format, lint, types, layers, dependencies
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry src
+
+format: $(READY) ## put the code into shape
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+soak: $(READY)  ## hundreds of kills, hours if you like
+	$(BIN)/python -m roost.testing.crash --kills $(or $(KILLS),300)
+
+eval: $(READY)  ## agent tasks on the default model, judged by code
+	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all)
+
+lock:           ## pin every dependency by hash
+	$(BIN)/uv lock -q --upgrade
+	$(BIN)/uv export -q --all-extras --all-groups --no-emit-project --no-header --no-annotate --format requirements.txt -o requirements.lock
+
+clean:          ## remove what `make` made
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Roost needs Python 3.11 or newer: make PYTHON=python3.13")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.9"
+	$(BIN)/uv pip install -q --python $(VENV) --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(VENV) --no-deps -e .
+	@touch $@
