@@ -43,7 +43,12 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         parts=st.sampled_from([(), (Text("out"),)]),
     ),
     st.builds(
-        ev.ApprovalRequested, at=st.just(1.0), call=calls, name=st.just("t"), arguments=st.just("{}"), reason=st.just("")
+        ev.ApprovalRequested,
+        at=st.just(1.0),
+        call=calls,
+        name=st.just("t"),
+        arguments=st.just("{}"),
+        reason=st.just(""),
     ),
     st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
     st.builds(ev.TurnCompleted, at=st.just(1.0), turn=st.integers(1, 9), outcome=st.just("answered")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def calling(*names: str, **arguments: Any) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Path, *agents: Agent, config: KernelConfig = FAST) -> AsyncIterator[Runtime]:
+async def running(home: Path, *agents: Agent, config: KernelConfig = FAST) -> AsyncGenerator[Runtime]:
     runtime = Runtime(home, agents=agents, config=config)
     await runtime.start()
     try:

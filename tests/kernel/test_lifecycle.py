@@ -15,8 +15,8 @@ from roost.errors import NotFound
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
-from roost.log.inputs import MessageInput
 from roost.log.content import Text
+from roost.log.inputs import MessageInput
 from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer
@@ -208,11 +208,14 @@ async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path)
         await session.ask("hi")
         stopped = await until(session, ev.StateChanged, after=3)
         assert stopped.state == "stopped"
-        async with asyncio.timeout(5):
-            with pytest.raises(NotFound):
-                while True:
-                    await runtime.sessions.get(session.id)
-                    await asyncio.sleep(0.05)
+
+        async def until_gone() -> None:
+            while True:
+                await runtime.sessions.get(session.id)
+                await asyncio.sleep(0.05)
+
+        with pytest.raises(NotFound):
+            await asyncio.wait_for(until_gone(), 5)
 
 
 async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) -> None:

@@ -107,7 +107,9 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     assert ev.decode_event(body) == ev.TurnStarted(at=2.0, turn=1, input=8)
 
 
-@pytest.mark.parametrize("body", [b'{"type":"turn.begun","at":1.0}', b'{"type":"turn.started"}', b"", b"\xff\xfe", b"[]"])
+@pytest.mark.parametrize(
+    "body", [b'{"type":"turn.begun","at":1.0}', b'{"type":"turn.started"}', b"", b"\xff\xfe", b"[]"]
+)
 def test_unknown_events_are_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(UnknownEvent):
         ev.decode_event(body)

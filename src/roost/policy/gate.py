@@ -11,7 +11,8 @@ Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "all"]
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it. `inside` says whether the tool keeps itself inside the session's own files."""
+    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it; `inside` says whether
+    the tool keeps itself inside the session's own files."""
 
     session: str
     call: str

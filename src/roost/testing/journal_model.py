@@ -1,8 +1,8 @@
 """A state machine over a journal: random operations beside a model in memory, with reopenings in between.
 
-    class MyMachine(JournalMachine):
-        async def open(self, folder): ...
-    TestMachine = MyMachine.TestCase
+class MyMachine(JournalMachine):
+    async def open(self, folder): ...
+TestMachine = MyMachine.TestCase
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from roost.errors import Fenced, SequenceConflict
