@@ -46,3 +46,5 @@ async def run_turn(session: LiveSession) -> None:
             fail_step(session, "deadline", "the turn's time is up")
             close_calls(session, "cancelled", "the turn's time is up")
             end_turn(session, "limit", "seconds")
+    finally:
+        session.stop_clock()

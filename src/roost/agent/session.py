@@ -16,6 +16,8 @@ from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_
 from roost.errors import RoostError, StoreFailed
 from roost.llm.ir import Model
 from roost.log import events as ev
+from roost.log.content import AssistantMessage
+from roost.log.content import AssistantMessage, ToolCall
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Append, Claim, InboxItem, Journal, Snapshot, TimerSpec
 from roost.policy.gate import Gate
@@ -75,6 +77,7 @@ class LiveSession:
         self.woken = asyncio.Event()
         self.stopping = False
         self.seen: dict[str, str] = {}
+        self.call_ids = call_ids(state)
         self._journal = journal
         self._epoch = claim.epoch
         self.head = claim.info.head
@@ -86,10 +89,18 @@ class LiveSession:
         self._lock = asyncio.Lock()
         self._broken: RoostError | None = None
         self._scope: asyncio.Timeout | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._steerable = False
         self._tail_events = len(claim.tail)
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
+        self.call_ids = {
+            part.id
+            for entry in state.entries
+            if isinstance(entry.message, AssistantMessage)
+            for part in entry.message.parts
+            if isinstance(part, ToolCall)
+        }
         self.start_clock()
 
     # Events
@@ -171,7 +182,9 @@ class LiveSession:
         cause = self.cause(steer=steer)
         if cause is not None:
             raise Interrupted(cause)
-        scope = asyncio.timeout(self.seconds_left())
+        if self.seconds_left() == 0.0:
+            raise Interrupted("deadline")
+        scope = asyncio.timeout(None)
         try:
             async with scope:
                 self._scope, self._steerable = scope, steer
@@ -189,9 +202,18 @@ class LiveSession:
         return None if limit is None else max(0.0, limit - self._used - (time.monotonic() - self._since))
 
     def start_clock(self) -> None:
-        """The turn begins or goes on; what it used before is the sum of its steps in the log."""
+        """The turn begins or goes on; what it used before is the sum of its steps in the log. One timer serves all its
+        steps, until `stop_clock`."""
         self._used = self.state.turn.seconds if self.state.turn else 0.0
         self._since = time.monotonic()
+        left = self.seconds_left()
+        if left is not None:
+            self._deadline = asyncio.get_running_loop().call_later(left, self._interrupt)
+
+    def stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     # Inner parts
 
@@ -261,6 +283,12 @@ def wake(claim: Claim) -> State:
     for record in claim.tail:
         apply(state, record.event)
     return state
+
+
+def call_ids(state: State) -> set[str]:
+    """The ids of the tool calls that the model's context holds."""
+    messages = (entry.message for entry in state.entries)
+    return {call.id for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
 
 
 def _interrupts(item: Input) -> Cause | None:

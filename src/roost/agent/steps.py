@@ -12,7 +12,7 @@ from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import CallDelta, Completed, Failed, Request, TextDelta, ThinkingDelta
 from roost.log import events as ev
-from roost.log.content import AssistantMessage, AssistantPart, ErrorData, ToolCall
+from roost.log.content import AssistantPart, ErrorData, ToolCall
 
 ATTEMPTS = 5
 """Failed calls in a row before the turn fails."""
@@ -58,16 +58,15 @@ async def run(session: LiveSession) -> str | None:
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
     """Some providers count their call ids anew in every answer; strict ones refuse an id that was there before."""
-    if not any(isinstance(part, ToolCall) for part in parts):
-        return parts
-    messages = (entry.message for entry in session.state.entries)
-    known = {call.id for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
-    return tuple(
+    known = session.call_ids
+    unique = tuple(
         ToolCall(f"{part.id}-{step}", part.name, part.arguments)
         if isinstance(part, ToolCall) and part.id in known
         else part
         for part in parts
     )
+    known.update(part.id for part in unique if isinstance(part, ToolCall))
+    return unique
 
 
 def _announce(session: LiveSession) -> int:
