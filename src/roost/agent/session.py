@@ -16,7 +16,6 @@ from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_
 from roost.errors import RoostError, StoreFailed
 from roost.llm.ir import Model
 from roost.log import events as ev
-from roost.log.content import AssistantMessage
 from roost.log.content import AssistantMessage, ToolCall
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Append, Claim, InboxItem, Journal, Snapshot, TimerSpec
@@ -77,7 +76,6 @@ class LiveSession:
         self.woken = asyncio.Event()
         self.stopping = False
         self.seen: dict[str, str] = {}
-        self.call_ids = call_ids(state)
         self._journal = journal
         self._epoch = claim.epoch
         self.head = claim.info.head
@@ -101,7 +99,7 @@ class LiveSession:
             for part in entry.message.parts
             if isinstance(part, ToolCall)
         }
-        self.start_clock()
+        self._used = self._since = 0.0
 
     # Events
 
@@ -283,12 +281,6 @@ def wake(claim: Claim) -> State:
     for record in claim.tail:
         apply(state, record.event)
     return state
-
-
-def call_ids(state: State) -> set[str]:
-    """The ids of the tool calls that the model's context holds."""
-    messages = (entry.message for entry in state.entries)
-    return {call.id for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
 
 
 def _interrupts(item: Input) -> Cause | None:

@@ -42,7 +42,8 @@ class Writer:
         self._durability: Durability = durability
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._gathered: list[_Job] = []
         self._closed = False
         self._thread = threading.Thread(target=self._main, name="roost-journal", daemon=True)
 
@@ -58,13 +59,22 @@ class Writer:
         if self._closed:
             raise StoreFailed("the journal is closed", code="store_closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Job(operation, future))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Job(operation, future))
         return future
+
+    def _hand_over(self) -> None:
+        """What all tasks of one pass of the loop submitted goes over together: one wake-up, one commit."""
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     async def close(self) -> None:
         """Commit what is queued, then close the file."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -83,15 +93,15 @@ class Writer:
 
     def _serve(self, connection: sqlite3.Connection) -> bool:
         jobs: list[_Job] = []
-        job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == _LARGEST_GROUP or self._queue.empty():
+        more = self._queue.get()
+        while more is not None:
+            jobs += more
+            if len(jobs) >= _LARGEST_GROUP or self._queue.empty():
                 break
-            job = self._queue.get()  # the only consumer: what is not empty answers at once
+            more = self._queue.get()  # the only consumer: what is not empty answers at once
         if jobs:
             self._group(connection, jobs)
-        return job is not None
+        return more is not None
 
     def _group(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
         changes: list[Change] = []
