@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -284,3 +287,39 @@ async def test_the_runtime_needs_nothing_but_a_folder(tmp_path: Path) -> None:
     async with Runtime(tmp_path / "new" / "home", agents=[agent(["hello"])], config=FAST) as runtime:
         session = await runtime.session("a")
         assert await session.ask("hi") == "hello"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_commands_of_a_runtime_that_died_are_ended_by_the_next_and_those_of_a_living_one_are_not(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from roost.kernel.runtime import Runtime\n"
+        "async def main():\n"
+        "    async with Runtime(sys.argv[1]) as runtime:\n"
+        "        await runtime.sandbox.exec(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 300'], cwd='/')\n"
+        "asyncio.run(main())\n"
+    )
+    pids = [tmp_path / name for name in ("dead", "living")]
+    owners = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "home"), str(path))
+        for path in pids
+    ]
+    async with asyncio.timeout(20):
+        while not all(path.exists() and path.read_text().strip() for path in pids):
+            await asyncio.sleep(0.05)
+    dead, living = (int(path.read_text()) for path in pids)
+    owners[0].kill()
+    await owners[0].wait()
+    async with running(tmp_path / "home", agent(["x"])):
+        assert (_runs(dead), _runs(living)) == (False, True)
+    owners[1].terminate()
+    await owners[1].wait()
+    os.killpg(living, signal.SIGKILL)

@@ -10,8 +10,10 @@ from typing import Any
 
 from roost.agent.definition import Agent
 from roost.errors import RoostError
+from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.kernel import Kernel
+from roost.kernel.leftovers import RunFile
 from roost.kernel.means import Agents
 from roost.kernel.sessions import Sessions, SessionView
 from roost.llm.accounts import Models
@@ -21,7 +23,6 @@ from roost.log.content import AssistantMessage, UserPart
 from roost.log.journal import Accepted, Journal, SessionInfo
 from roost.log.sqlite import SqliteJournal
 from roost.log.sqlite.schema import Durability
-from roost.sandbox.marks import reap_orphans
 from roost.sandbox.process import ProcessSandbox
 
 
@@ -67,10 +68,13 @@ class Runtime:
         self._durability: Durability = durability
 
     async def start(self) -> None:
-        """Raises `StoreFailed` when the home cannot be used."""
+        """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
+        cannot be used."""
         journal = self._journal or await SqliteJournal.open(self.home / "roost.db", durability=self._durability)
         self.models = self._models or Models()
-        self.sandbox = ProcessSandbox(marker=str(self.home.resolve()))
+        self._run_file = RunFile(self.home, new_id("node"))
+        await asyncio.to_thread(self._take_place)
+        self.sandbox = ProcessSandbox(marker=self._run_file.marker)
         self.kernel = Kernel(
             journal,
             agents=self.agents,
@@ -88,6 +92,7 @@ class Runtime:
         await self.models.close()
         await self.sandbox.close()
         await self.kernel.journal.close()
+        self._run_file.drop()
 
     async def __aenter__(self) -> Runtime:
         await self.start()
@@ -105,9 +110,9 @@ class Runtime:
         """A handle on a session that exists."""
         return SessionHandle(self, session)
 
-    async def reap(self) -> int:
-        """Kill the commands that a crashed daemon of this home left running. Only for the home's single owner."""
-        return await asyncio.to_thread(reap_orphans, str(self.home.resolve()))
+    def _take_place(self) -> None:
+        self._run_file.hold()
+        self._run_file.reap()
 
 
 class SessionHandle:

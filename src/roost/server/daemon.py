@@ -23,6 +23,7 @@ from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
+from roost.log.journal import Journal
 from roost.log.sqlite.schema import Durability
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
@@ -89,12 +90,18 @@ class Daemon:
         agents: Sequence[Agent] = (),
         models: Models | None = None,
         config: KernelConfig | None = None,
+        journal: Journal | None = None,
         ready: Callable[[str], None] | None = None,
     ) -> None:
         self._options = options
         self._home = Home(options.home or default_home())
         self._runtime = Runtime(
-            self._home.path, agents=agents, models=models, config=config, durability=options.durability
+            self._home.path,
+            agents=agents,
+            models=models,
+            journal=journal,
+            config=config,
+            durability=options.durability,
         )
         self._ready = ready
         self._stop = asyncio.Event()
@@ -113,7 +120,6 @@ class Daemon:
         self._home.lock()
         try:
             with contextlib.closing(bind(options.host, options.port)) as listener:
-                await self._runtime.reap()
                 await self._runtime.start()
                 try:
                     await self._serve(listener, token or self._home.token())
@@ -179,11 +185,12 @@ async def serve(
     agents: Sequence[Agent] = (),
     models: Models | None = None,
     config: KernelConfig | None = None,
+    journal: Journal | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. `ready` is called with the
-    URL. Raises as `Daemon.run`."""
-    daemon = Daemon(options, agents=agents, models=models, config=config, ready=ready)
+    URL. `journal` replaces the home's SQLite file. Raises as `Daemon.run`."""
+    daemon = Daemon(options, agents=agents, models=models, config=config, journal=journal, ready=ready)
     with _signals(daemon):
         await daemon.run()
 
