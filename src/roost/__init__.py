@@ -1,1 +1,66 @@
-"""Roost: a runtime for AI agents."""
+"""Roost: a runtime for AI agents.
+
+>>> from roost import Agent, Runtime, tool
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost.agent.definition import Agent as Agent
+    from roost.agent.definition import Limits as Limits
+    from roost.errors import RoostError as RoostError
+    from roost.kernel.config import KernelConfig as KernelConfig
+    from roost.kernel.runtime import Runtime as Runtime
+    from roost.kernel.runtime import SessionHandle as SessionHandle
+    from roost.kernel.runtime import TurnFailed as TurnFailed
+    from roost.tools.base import Tool as Tool
+    from roost.tools.base import ToolContext as ToolContext
+    from roost.tools.base import ToolError as ToolError
+    from roost.tools.base import ToolResult as ToolResult
+    from roost.tools.function import tool as tool
+
+__all__ = [
+    "Agent",
+    "KernelConfig",
+    "Limits",
+    "RoostError",
+    "Runtime",
+    "SessionHandle",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "TurnFailed",
+    "tool",
+]
+
+_WHERE = {
+    "Agent": "roost.agent.definition",
+    "Limits": "roost.agent.definition",
+    "RoostError": "roost.errors",
+    "KernelConfig": "roost.kernel.config",
+    "Runtime": "roost.kernel.runtime",
+    "SessionHandle": "roost.kernel.runtime",
+    "TurnFailed": "roost.kernel.runtime",
+    "Tool": "roost.tools.base",
+    "ToolContext": "roost.tools.base",
+    "ToolError": "roost.tools.base",
+    "ToolResult": "roost.tools.base",
+    "tool": "roost.tools.function",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used, so that `import roost` costs next to nothing."""
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module 'roost' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(where), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,39 @@
+"""Budgets of what users wait for at every command: CPU time, so that a busy machine does not matter much."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("aiohttp", "xllamacpp", "uvicorn", "starlette", "rich", "yaml", "hypothesis", "pytest")
+
+
+def cpu_seconds(code: str) -> float:
+    probe = (
+        "import time, sys\n"
+        "before = time.process_time()\n"
+        f"{code}\n"
+        "print(time.process_time() - before)\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not heavy, heavy\n"
+    )
+    return min(float(subprocess.check_output([sys.executable, "-c", probe])) for _ in range(5))
+
+
+@pytest.mark.parametrize(
+    ("code", "budget"),
+    [("import roost", 0.02), ("from roost import Agent, Runtime, tool", 0.35), ("import roost.cli", 0.05)],
+)
+def test_import_budget(code: str, budget: float) -> None:
+    assert cpu_seconds(code) < budget
+
+
+def test_public_names_are_there() -> None:
+    import roost
+
+    for name in roost.__all__:
+        assert getattr(roost, name).__name__ == name
+    with pytest.raises(AttributeError):
+        roost.no_such_name  # noqa: B018
