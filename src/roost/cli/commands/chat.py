@@ -1,0 +1,219 @@
+"""`roost chat`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from roost.cli.app import App, folder
+from roost.cli.approvals import Approver, mode_for
+from roost.cli.begin import Wanted, begin
+from roost.cli.commands.listing import activity
+from roost.cli.follow import Follower
+from roost.cli.ids import short
+from roost.cli.node import Node
+from roost.cli.options import agent_places, command
+from roost.cli.out import ago, note, say, styled
+from roost.cli.screen import Screen
+from roost.errors import RoostError
+
+_HELP = """\
+/help            this
+/steer TEXT      say something into the running turn (plain text does so too while the agent works)
+/later TEXT      say something for after the running turn
+/cancel          end the running turn (Ctrl-C does so too)
+/pause, /resume  stop where it is, and go on
+/new             begin a new session with the same agent
+/sessions        list the newest sessions
+/quit            leave (Ctrl-D does so too); the session is kept"""
+
+
+@command("chat")
+@click.argument("agent", required=False)
+@click.option("--workspace", "-w", metavar="DIR", default=".", help="The folder to work in. [default: this one]")
+@click.option("--private", is_flag=True, help="Work in an empty folder of the session's own instead.")
+@click.option("--model", "-m", metavar="NAME", help="A model for this session, as in openai/gpt-5-mini or local.")
+@click.option("--session", "-s", metavar="SESSION", help="Go on with this session; @last is the newest.")
+@click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
+@agent_places
+def chat(
+    app: App,
+    agent: str | None,
+    workspace: str,
+    private: bool,
+    model: str | None,
+    session: str | None,
+    yes: bool,
+    agent_places: tuple[Path, ...],
+) -> int:
+    """Talk with an agent; by default with the built-in assistant.
+
+    What you type while it works is delivered into the running turn. /help lists the commands. It uses the daemon if
+    one runs, else it works by itself, for as long as it is open. A pipe is read line by line, each one a message.
+    """
+    place = None if private else folder(workspace)
+    wanted = Wanted(agent, model, agent_places, session, place)
+    node, session = begin(app, wanted)
+    talk = _Chat(node, session, yes=yes)
+    try:
+        talk.open()
+        while talk.once():
+            if talk.session is None:
+                talk.session = node.create(node.get(session).agent, workspace=place).id
+                session = talk.session
+                talk.open()
+        return 0
+    finally:
+        if talk.session is not None:
+            note(f"session {short(session)} is kept: roost chat --session {short(session)}")
+        node.close(grace=1.0)
+
+
+class _Chat:
+    """One conversation. `session` becomes None when a new one is wanted."""
+
+    def __init__(self, node: Node, session: str, *, yes: bool) -> None:
+        self._node = node
+        self._yes = yes
+        self.session: str | None = session
+        self._queue: list[int] = []
+        self._tty = sys.stdin.isatty() and sys.stdout.isatty()
+        if self._tty:
+            importlib.import_module("readline")  # gives `input` its line editing
+
+    def open(self) -> None:
+        """Begin to follow the session where it is; a turn that is going on is followed to its end."""
+        assert self.session is not None
+        info = self._node.get(self.session)
+        self._follower = Follower(
+            self._node,
+            self.session,
+            screen=Screen(),
+            approver=Approver(mode_for(yes=self._yes)),
+            typed=self._while_working,
+        )
+        self._follower.seq = info.head
+        where = info.workspace or "its private folder"
+        note(f"{info.agent} in {where}, session {short(info.id)}. /help for commands, Ctrl-D to leave")
+        self._node.work_on(self.session)
+        if info.phase != "idle" or info.pending:
+            self._follow("any")
+
+    def once(self) -> bool:
+        """One line of the person and what follows from it. False to leave."""
+        line = self._line()
+        if line is None:
+            return False
+        line = line.strip()
+        if not line:
+            return True
+        try:
+            return self._obey(line)
+        except RoostError as error:
+            note(f"error: {error.message}", "red")
+            return error.code != "unreachable"
+
+    def _line(self) -> str | None:
+        if not self._tty:
+            line = sys.stdin.readline()
+            return line or None
+        try:
+            return input("> ")
+        except EOFError:
+            say()
+            return None
+        except KeyboardInterrupt:
+            say()
+            return ""
+
+    def _obey(self, line: str) -> bool:
+        word, _, rest = line.partition(" ")
+        match word:
+            case "/quit" | "/exit":
+                return False
+            case "/help":
+                note(_HELP, None)
+            case "/new":
+                self.session = None
+            case "/sessions":
+                self._list()
+            case "/pause" | "/resume" | "/cancel":
+                self._control(word)
+            case "/steer" | "/later":
+                self._say(rest)
+            case _ if word.startswith("/"):
+                note(f"there is no command {word}; /help lists them. (A message cannot begin with /)", "yellow")
+            case _:
+                self._say(line)
+        return True
+
+    def _control(self, word: str) -> None:
+        assert self.session is not None
+        action = "pause" if word == "/pause" else "resume" if word == "/resume" else "cancel"
+        info = self._node.control(self.session, action)
+        note(f"session {activity(info)}")
+        if action == "resume" and info.phase == "working":
+            self._follow("any")
+
+    def _say(self, text: str) -> None:
+        assert self.session is not None
+        if not text.strip():
+            note("say what, as in: /steer look at the tests first", "yellow")
+            return
+        self._queue.append(self._node.send(self.session, text, source="cli").input)
+        while self._queue:
+            number = self._queue.pop(0)
+            if number not in self._follower.received and not self._follow(number):
+                self._queue.clear()
+
+    def _follow(self, number: int | Literal["any"]) -> bool:
+        """Whether the turn came to its end."""
+        turn = self._follower.follow(after=self._follower.seq, until=number)
+        if turn.outcome == "paused":
+            note("paused; /resume goes on")
+        if turn.outcome == "left":
+            raise click.exceptions.Exit(0)
+        return turn.outcome in ("answered", "cancelled", "limit", "failed")
+
+    def _while_working(self, line: str | None) -> bool:
+        """A line typed while the agent works."""
+        assert self.session is not None
+        if line is None:
+            return False
+        word, _, rest = line.strip().partition(" ")
+        match word:
+            case "":
+                pass
+            case "/quit" | "/exit":
+                return False
+            case "/cancel":
+                self._node.order(self.session, "cancel")
+            case "/pause":
+                self._node.order(self.session, "pause")
+            case "/help":
+                note(_HELP, None)
+            case "/later":
+                self._add(rest, later=True)
+            case "/steer":
+                self._add(rest, later=False)
+            case _ if word.startswith("/"):
+                note(f"{word} has to wait for the end of the turn", "yellow")
+            case _:
+                self._add(line, later=False)
+        return True
+
+    def _add(self, text: str, *, later: bool) -> None:
+        assert self.session is not None
+        if text.strip():
+            sent = self._node.send(self.session, text, mode="follow_up" if later else "steer", source="cli")
+            self._queue.append(sent.input)
+            note("  (for later)" if later else "  (told)")
+
+    def _list(self) -> None:
+        for info in self._node.find(limit=10):
+            mark = "*" if info.id == self.session else " "
+            say(f"{mark} {styled(short(info.id), 'bold')}  {info.agent}  {activity(info)}  {ago(info.updated_at)}")

@@ -1,0 +1,116 @@
+"""`roost pause`, `resume`, `cancel`, `stop`, `start` and `rm`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from roost.cli.app import App
+from roost.cli.ids import session_id, short
+from roost.cli.node import Node
+from roost.cli.options import as_json, command, sessions_argument
+from roost.cli.out import note, say, say_json
+from roost.errors import RoostError
+from roost.log.events import ControlAction
+from roost.log.journal import SessionInfo
+
+_AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
+
+
+def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], object], *, as_json: bool) -> int:
+    """Do it to each; an error of one does not keep the others from it."""
+    node = app.node()
+    failed = 0
+    results: list[object] = []
+    try:
+        for text in sessions:
+            try:
+                session = session_id(node, text)
+                results.append(work(node, session))
+            except RoostError as error:
+                failed += 1
+                results.append({"session": text, "error": {"code": error.code, "message": error.message}})
+                note(f"error: {error.message}", "red")
+    finally:
+        node.close()
+    if as_json:
+        say_json(results)
+    return 1 if failed else 0
+
+
+def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_json: bool) -> int:
+    def one(node: Node, session: str) -> SessionInfo:
+        info = node.control(session, action)
+        if not as_json:
+            say(f"{short(session)} {_now(info, action, daemon=node.daemon)}")
+        return info
+
+    return _each(app, sessions, one, as_json=as_json)
+
+
+def _now(info: SessionInfo, action: ControlAction, *, daemon: bool) -> str:
+    if action == "cancel" and info.state == "running":
+        return "cancelled" if info.phase == "idle" else f"cancelled what it did; now {info.phase} on what was queued"
+    if info.state == _AIMS.get(action):
+        return info.state
+    if info.pending:
+        when = "as soon as the step allows" if daemon else "when a daemon runs (`roost up`)"
+        return f"{info.state}; {action} accepted, takes effect {when}"
+    return f"{info.state}; {action} changes nothing in this state"
+
+
+def _command(action: ControlAction, text: str) -> click.Command:
+    def run(app: App, sessions: tuple[str, ...], as_json: bool) -> int:
+        return _control(app, sessions, action, as_json=as_json)
+
+    run.__doc__ = text
+    return command(action)(sessions_argument(as_json_option(run)))
+
+
+as_json_option = as_json
+
+pause = _command(
+    "pause",
+    """Pause sessions where they are.
+
+    What is going on is cut off and taken up again by `roost resume`; messages wait meanwhile.""",
+)
+resume = _command("resume", """Go on with paused or failed sessions.""")
+cancel = _command(
+    "cancel",
+    """End what sessions are doing; they stay.
+
+    The running turn ends without an answer, at once: a model call or a tool is cut off. The session takes the next
+    message.""",
+)
+stop = _command(
+    "stop",
+    """Stop sessions; they take no more messages.
+
+    As cancel, and the session stays closed until `roost start`.""",
+)
+start = _command("start", """Start stopped sessions again.""")
+
+
+@command("rm")
+@sessions_argument
+@click.option("--force", "-f", is_flag=True, help="Do not ask.")
+@as_json
+def rm(app: App, sessions: tuple[str, ...], force: bool, as_json: bool) -> int:
+    """Delete sessions, their logs and private files.
+
+    A folder of yours that a session worked in is not touched. In a terminal it asks first.
+    """
+    import sys
+
+    if not force and not as_json and sys.stdin.isatty():
+        click.confirm(f"Delete {len(sessions)} session(s) for good?", abort=True, err=True)
+
+    def one(node: Node, session: str) -> dict[str, object]:
+        node.delete(session)
+        if not as_json:
+            say(f"{short(session)} deleted")
+        return {"session": session, "deleted": True}
+
+    return _each(app, sessions, one, as_json=as_json)

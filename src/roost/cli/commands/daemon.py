@@ -1,0 +1,185 @@
+"""`roost up` and `roost down`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import agent_places, as_json, command
+from roost.cli.out import note, say, say_json, styled
+from roost.cli.remote import RemoteNode
+from roost.client.endpoint import Unreachable
+from roost.errors import RoostError
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+
+
+@command("up")
+@click.option("--background", "-d", is_flag=True, help="Leave it running and return when it is ready.")
+@click.option("--host", metavar="ADDRESS", help="Where to listen. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
+@click.option("--allow-public", is_flag=True, help="Allow an address that other machines reach; needs --token.")
+@agent_places
+@as_json
+def up(
+    app: App,
+    background: bool,
+    host: str | None,
+    port: int | None,
+    allow_public: bool,
+    agent_places: tuple[Path, ...],
+    as_json: bool,
+) -> int:
+    """Start the daemon, here until Ctrl-C, or with -d in the background.
+
+    It runs all sessions of the home, goes on with what was unfinished when it ended, and serves the HTTP API on this
+    machine only. `roost run`, `chat` and the rest use it as soon as it is there.
+    """
+    running = _running(app)
+    if running is not None:
+        if as_json:
+            say_json({"url": running.endpoint.url, "pid": running.endpoint.pid, "started": False})
+        else:
+            say(f"already running at {running.endpoint.url} (process {running.endpoint.pid}); `roost down` stops it")
+        return 0
+    agents = app.agents(agent_places)
+    for name in sorted({agent.spec.model or "" for agent in agents}):
+        _prepare(name or None)
+    if background:
+        return _background(app, _arguments(host, port, allow_public, agent_places), as_json=as_json)
+    from roost.server.daemon import Options, main
+
+    options = Options.from_environment(
+        home=app.home, host=host, port=port, token=app.token, allow_public=allow_public or None
+    )
+    main(options, agents=agents, ready=lambda url: _ready(app, url, as_json=as_json))
+    return 0
+
+
+def _running(app: App) -> RemoteNode | None:
+    app.url = None  # the daemon of this home is meant, whatever ROOST_URL names
+    return app.daemon()
+
+
+def _prepare(name: str | None) -> None:
+    """The weights of the models that the agents use. One that cannot be used does not keep the daemon from starting:
+    its turns say why."""
+    from roost.cli.fetch import ensure_model
+
+    try:
+        ensure_model(name)
+    except RoostError as error:
+        note(f"! the model {name or '(default)'} cannot be used now: {error.message}", "yellow")
+
+
+def _ready(app: App, url: str, *, as_json: bool) -> None:
+    if as_json:
+        say_json({"url": url, "pid": os.getpid(), "home": str(app.home), "started": True}, lines=True)
+        return
+    say(f"roost is up at {styled(url, 'bold')}, home {app.home}")
+    note('Ctrl-C stops it. In another terminal: roost chat, or roost run "…"')
+
+
+def _arguments(host: str | None, port: int | None, allow_public: bool, places: tuple[Path, ...]) -> list[str]:
+    given = [("--host", host), ("--port", port)] + [("--agents", place.absolute()) for place in places]
+    arguments = [str(part) for name, value in given if value is not None for part in (name, value)]
+    return arguments + (["--allow-public"] if allow_public else [])
+
+
+def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
+    """A process of its own session, with its log in the home."""
+    import subprocess
+
+    app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = app.home / "daemon.log"
+    environment = os.environ | {"ROOST_HOME": str(app.home)} | ({"ROOST_TOKEN": app.token} if app.token else {})
+    with path.open("ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "roost.cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        node = app.daemon()
+        if node is not None and node.endpoint.pid == process.pid:
+            if as_json:
+                say_json({"url": node.endpoint.url, "pid": process.pid, "started": True})
+            else:
+                say(f"roost is up at {node.endpoint.url} (process {process.pid}, log {path})")
+            return 0
+        if process.poll() is not None:
+            raise RoostError(f"the daemon did not start: {_last_words(path, begin)}", code="not_started")
+        time.sleep(0.05)
+    raise RoostError(f"the daemon is not ready after {_START_SECONDS:.0f} s; see {path}", code="not_started")
+
+
+def _last_words(path: Path, begin: int) -> str:
+    with path.open("rb") as log:
+        log.seek(begin)
+        lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+@command("down")
+@as_json
+def down(app: App, as_json: bool) -> int:
+    """Stop the daemon gracefully and wait until it is gone.
+
+    Steps in progress get a few seconds to end. Whatever is unfinished goes on when a daemon starts again.
+    """
+    node = app.daemon()
+    if node is None:
+        if as_json:
+            say_json({"stopped": False})
+        else:
+            say("no daemon is running")
+        return 0
+    endpoint = node.endpoint
+    node.shutdown()
+    node.close()
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _alive(node, endpoint.pid):
+        if time.monotonic() > deadline:
+            raise RoostError(f"the daemon still runs after {_STOP_SECONDS:.0f} s (process {endpoint.pid})")
+        time.sleep(0.05)
+    if as_json:
+        say_json({"stopped": True, "pid": endpoint.pid})
+    else:
+        say("stopped")
+    return 0
+
+
+def _alive(node: RemoteNode, pid: int | None) -> bool:
+    if pid is not None:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return not _is_zombie(pid)
+    try:
+        node.health()
+    except Unreachable:
+        return False
+    return True
+
+
+def _is_zombie(pid: int) -> bool:
+    """Ended, and not yet waited for by whoever started it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False

@@ -1,0 +1,120 @@
+"""`roost ps`, `agents` and `version`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from roost.cli.app import App
+from roost.cli.ids import short
+from roost.cli.node import Node
+from roost.cli.options import agent_places, as_json, command
+from roost.cli.out import ago, note, one_line, say, say_json, table
+from roost.log.events import SessionState
+from roost.log.journal import SessionInfo
+
+_STATES: tuple[SessionState, ...] = ("created", "running", "paused", "stopped", "error")
+
+
+@command("ps")
+@click.option("--all", "-a", "everything", is_flag=True, help="Stopped ones too.")
+@click.option("--agent", metavar="NAME", help="Only sessions of this agent.")
+@click.option("--state", type=click.Choice(_STATES), help="Only sessions in this state.")
+@click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, help="At most so many. [default: 50]")
+@as_json
+def ps(app: App, everything: bool, agent: str | None, state: SessionState | None, limit: int, as_json: bool) -> int:
+    """List sessions, the newest first.
+
+    STATE says what a session does: idle (sleeps until spoken to), working, waiting (for a person's answer), or created,
+    paused, stopped, error. QUEUE counts messages that it has not begun with.
+    """
+    node = app.node()
+    try:
+        found: list[SessionInfo] = []
+        for info in _sessions(node, agent, state):
+            if everything or state is not None or info.state != "stopped":
+                found.append(info)
+            if len(found) > limit:
+                break
+    finally:
+        node.close()
+    if as_json:
+        say_json(found[:limit])
+        return 0
+    if not found:
+        note('no sessions. Start one with `roost run "…"` or `roost chat`')
+        return 0
+    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), [_row(info) for info in found[:limit]])
+    if len(found) > limit:
+        note(f"only the newest {limit}; more with --limit")
+    if not node.daemon and any(info.phase == "working" or info.pending for info in found[:limit]):
+        note("no daemon runs: `roost up` goes on with unfinished work")
+    return 0
+
+
+def _sessions(node: Node, agent: str | None, state: SessionState | None) -> Iterator[SessionInfo]:
+    before: str | None = None
+    while page := node.find(agent=agent, state=state, before=before, limit=100):
+        yield from page
+        before = page[-1].id
+        if len(page) < 100:
+            return
+
+
+def activity(info: SessionInfo) -> str:
+    return info.phase if info.state == "running" else info.state
+
+
+def _row(info: SessionInfo) -> tuple[str, ...]:
+    place = info.title or info.workspace or "(private)"
+    return short(info.id), info.agent, activity(info), ago(info.updated_at), str(info.pending or "-"), place
+
+
+@command("agents")
+@agent_places
+@as_json
+def agents(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
+    """List the agents: the built-in one, those of files, and those that the daemon knows."""
+    from roost.agent.builtin import default_agent
+    from roost.cli.embedded import row_of
+
+    rows = {"assistant": (row_of(default_agent()), "built in")}
+    daemon = app.daemon()
+    if daemon is not None:
+        rows |= {row.name: (row, "daemon") for row in daemon.agents() if row.name != "assistant"}
+        daemon.close()
+    rows |= {found.agent.spec.name: (row_of(found.agent), str(found.path)) for found in app.agent_files(agent_places)}
+    chosen = [rows[name] for name in sorted(rows)]
+    if as_json:
+        say_json([{"source": source, **_fields(row)} for row, source in chosen])
+        return 0
+    table(
+        ("AGENT", "MODEL", "PERMISSIONS", "FROM", "DESCRIPTION"),
+        [
+            (row.name, row.model or "(default)", row.permissions, source, one_line(row.description, 200) or "-")
+            for row, source in chosen
+        ],
+    )
+    return 0
+
+
+def _fields(row: object) -> dict[str, object]:
+    import msgspec
+
+    return msgspec.structs.asdict(row)  # type: ignore[arg-type]
+
+
+@command("version")
+@as_json
+def version(app: App, as_json: bool) -> int:
+    """Print the version."""
+    import platform
+    from importlib.metadata import version
+
+    if as_json:
+        say_json({"version": version("roost"), "python": platform.python_version()})
+    else:
+        say(f"roost {version('roost')} (Python {platform.python_version()})")
+    return 0

@@ -1,0 +1,82 @@
+"""`roost logs`."""
+
+from __future__ import annotations
+
+import datetime
+
+import click
+import msgspec
+
+from roost.cli.app import App
+from roost.cli.feed import Ended, Feed, Interrupt
+from roost.cli.ids import session_id
+from roost.cli.node import Node
+from roost.cli.options import as_json, command, session_argument
+from roost.cli.out import one_line, say, styled
+from roost.cli.signals import Signals
+from roost.kernel.stream import Frame
+
+_PAGE = 500
+_decode = msgspec.json.Decoder(dict[str, object])
+
+
+@command("logs")
+@session_argument
+@click.option("--follow", "-f", is_flag=True, help="Go on with new events until Ctrl-C.")
+@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Begin after event N.")
+@as_json
+def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool) -> int:
+    """Print a session's events; by default the newest session's.
+
+    With --json each line is one event: {"seq": N, "event": {…}}.
+    """
+    node = app.node()
+    try:
+        session = session_id(node, session)
+        while page := node.events(session, after=after, limit=_PAGE):
+            for record in page:
+                _print(record.seq, record.body, as_json=as_json)
+                after = record.seq
+        if follow:
+            _follow(node, session, after, as_json=as_json)
+        return 0
+    finally:
+        node.close()
+
+
+def _follow(node: Node, session: str, after: int, *, as_json: bool) -> None:
+    feed = Feed()
+    with Signals(feed):
+        stop = node.subscribe(session, feed, after=after, deltas=False)
+        try:
+            while True:
+                match feed.get():
+                    case Frame(seq=int(seq), body=body) if seq > after:
+                        _print(seq, body, as_json=as_json)
+                        after = seq
+                    case Ended() | Interrupt():
+                        return
+                    case Exception() as error:
+                        raise error
+                    case _:
+                        pass
+        finally:
+            stop()
+
+
+def _print(seq: int, body: bytes, *, as_json: bool) -> None:
+    if as_json:
+        say(f'{{"seq":{seq},"event":{body.decode()}}}')
+        return
+    event = _decode.decode(body)
+    at = event.pop("at", 0.0)
+    kind = str(event.pop("type", "?"))
+    moment = datetime.datetime.fromtimestamp(float(at) if isinstance(at, (int, float)) else 0.0)
+    fields = " ".join(f"{name}={_short(value)}" for name, value in event.items() if value not in (None, "", [], {}))
+    place = f"{seq:>5} {moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    say(f"{styled(place, 'dim')} {styled(kind.ljust(18), 'cyan')} {one_line(fields, 500)}")
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return one_line(text, 160)

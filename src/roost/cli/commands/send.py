@@ -1,0 +1,51 @@
+"""`roost send`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from roost.cli.app import App
+from roost.cli.approvals import Approver
+from roost.cli.follow import Follower
+from roost.cli.ids import session_id, short
+from roost.cli.options import as_json, command
+from roost.cli.out import note, say_json
+from roost.cli.screen import Screen
+
+
+@command("send")
+@click.argument("session")
+@click.argument("message")
+@click.option("--steer", is_flag=True, help="Deliver it into the running turn, after the present tool calls.")
+@click.option("--wait", is_flag=True, help="Follow until it is answered, and print the answer.")
+@as_json
+def send(app: App, session: str, message: str, steer: bool, wait: bool, as_json: bool) -> int:
+    """Send a message to a session (- reads it from standard input).
+
+    When this returns the message is on disk and will be answered: by the daemon, or when one starts. A working session
+    answers it after what it is doing now, unless --steer puts it into that.
+    """
+    if message == "-":
+        message = sys.stdin.buffer.read().decode("utf-8", "replace")
+    node = app.node()
+    try:
+        session = session_id(node, session)
+        sent = node.send(session, message, mode="steer" if steer else "follow_up", source="cli")
+        if wait:
+            node.work_on(session)
+            follower = Follower(
+                node, session, screen=Screen(silent=as_json, spin=True), approver=Approver("leave"), ctrl_c="leave"
+            )
+            turn = follower.follow(after=sent.head, until=sent.input)
+            if as_json:
+                say_json({"session": session, "input": sent.input, "outcome": turn.outcome, "text": turn.text})
+            return 0 if turn.outcome == "answered" else 1
+        if as_json:
+            say_json({"session": session, "input": sent.input, "duplicate": sent.duplicate})
+        else:
+            note(f"accepted by {short(session)}" + ("" if node.daemon else "; no daemon runs: `roost up` answers it"))
+        return 0
+    finally:
+        node.close()

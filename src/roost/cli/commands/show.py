@@ -1,0 +1,78 @@
+"""`roost show`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+
+from roost.cli.app import App
+from roost.cli.commands.listing import activity
+from roost.cli.ids import session_id
+from roost.cli.options import as_json, command, session_argument
+from roost.cli.out import ago, clean, one_line, say, say_json, styled
+from roost.cli.screen import arguments_line, result_lines, usage_line
+from roost.kernel.sessions import SessionView
+from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
+
+
+@command("show")
+@session_argument
+@click.option("--messages", "-n", "count", type=click.IntRange(0), default=6, help="How many messages. [default: 6]")
+@as_json
+def show(app: App, session: str | None, count: int, as_json: bool) -> int:
+    """Show a session and its last messages; by default the newest session."""
+    node = app.node()
+    try:
+        session = session_id(node, session)
+        view = node.inspect(session)
+        messages = node.messages(session)[-count:] if count else []
+    finally:
+        node.close()
+    if as_json:
+        say_json({**msgspec.to_builtins(view), "messages": messages})
+        return 0
+    _facts(view)
+    for message in messages:
+        say()
+        _message(message)
+    return 0
+
+
+def _facts(view: SessionView) -> None:
+    info = view.info
+    facts = {
+        "session": info.id,
+        "agent": f"{info.agent} (version {info.version[:8]})",
+        "state": activity(info) + (f": {view.reason}" if view.reason else ""),
+        "workspace": info.workspace or "private",
+        "created": ago(info.created_at),
+        "active": ago(info.updated_at),
+        "turns": f"{view.turns}, {view.steps} model calls, {usage_line(view.usage)}",
+        "context": f"about {view.context_tokens:,} tokens",
+        "events": str(info.head),
+    }
+    if info.pending:
+        facts["queue"] = f"{info.pending} not begun"
+    for name, value in facts.items():
+        say(f"{styled(name.ljust(10), 'dim')} {clean(value)}")
+    for timer, due in view.timers.items():
+        say(f"{styled('timer'.ljust(10), 'dim')} {timer} in {max(0, due - time.time()):.0f} s")
+    for waiting in view.approvals:
+        call = f"{waiting.tool} {one_line(arguments_line(waiting.arguments), 80)}"
+        say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {info.id[-8:]} {waiting.call}")
+
+
+def _message(message: Message) -> None:
+    match message:
+        case UserMessage(parts=parts):
+            text = "".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
+            say(styled("> ", "bold") + clean(text))
+        case AssistantMessage():
+            if message.text:
+                say(clean(message.text))
+            for call in message.calls:
+                say(f"● {styled(call.name, 'cyan')} {one_line(arguments_line(call.arguments), 100)}")
+        case ToolMessage(parts=parts, error=error):
+            say(styled(result_lines(parts, prefix="✗ " if error else ""), "dim"))

@@ -1,0 +1,167 @@
+"""The kernel in this process: commands work without a daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from roost.agent.definition import Agent
+from roost.cli.feed import Ended, Feed
+from roost.cli.logs import quiet_logs
+from roost.client.client import AgentRow, Sent
+from roost.errors import NotFound, RoostError
+from roost.log.content import Message
+from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.journal import Record, SessionInfo, SessionQuery
+
+if TYPE_CHECKING:
+    from roost.cli.scope import ScopedJournal
+    from roost.kernel.runtime import Runtime
+    from roost.kernel.sessions import SessionView
+
+T = TypeVar("T")
+
+
+class EmbeddedNode:
+    """A `Runtime` on an event loop in a thread of its own. It works only on the sessions given to `work_on`."""
+
+    daemon = False
+
+    def __init__(self, home: Path, agents: Sequence[Agent]) -> None:
+        quiet_logs()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="roost-node", daemon=True)
+        self._thread.start()
+        self._pumps: set[asyncio.Task[None]] = set()
+        try:
+            self._runtime, self._journal = self._do(self._start(home, agents))
+        except BaseException:
+            self._end_loop()
+            raise
+        self._sessions = self._runtime.sessions
+
+    async def _start(self, home: Path, agents: Sequence[Agent]) -> tuple[Runtime, ScopedJournal]:
+        from roost.cli.scope import ScopedJournal
+        from roost.kernel.runtime import Runtime
+
+        journal = await ScopedJournal.open(home / "roost.db")
+        assert isinstance(journal, ScopedJournal)
+        runtime = Runtime(home, agents=agents, journal=journal)
+        try:
+            await runtime.start()
+        except BaseException:
+            await journal.close()
+            raise
+        return runtime, journal
+
+    def agents(self) -> list[AgentRow]:
+        return [row_of(agent) for agent in self._runtime.agents.all()]
+
+    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+        return self._do(self._sessions.create(agent, workspace=workspace, title=title))
+
+    def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+        self._runtime.agents.add(agent)
+        return self.create(agent.spec.name, workspace=workspace, title=title)
+
+    def find(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[SessionInfo]:
+        return self._do(self._sessions.find(SessionQuery(agent=agent, state=state, before=before, limit=limit)))
+
+    def get(self, session: str) -> SessionInfo:
+        return self._do(self._sessions.get(session))
+
+    def inspect(self, session: str) -> SessionView:
+        return self._do(self._sessions.inspect(session))
+
+    def messages(self, session: str) -> list[Message]:
+        return self._do(self._sessions.transcript(session))
+
+    def events(self, session: str, *, after: int = 0, limit: int = 500) -> list[Record]:
+        return self._do(self._sessions.history(session, after=after, limit=limit))
+
+    def work_on(self, session: str) -> None:
+        self._journal.scope.add(session)
+        self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
+
+    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
+        head = self.get(session).head
+        accepted = self._do(self._sessions.send(session, text, mode=mode, source=source))
+        return Sent(accepted.id, accepted.duplicate, head)
+
+    def control(self, session: str, action: ControlAction) -> SessionInfo:
+        """To begin work is left to whoever works on the session; to end it is done here when nobody does."""
+        if action in ("start", "resume") and session not in self._journal.scope:
+            return self._do(self._sessions.control(session, action, wait=0.5))
+        self.work_on(session)
+        return self._do(self._sessions.control(session, action))
+
+    def order(self, session: str, action: ControlAction) -> None:
+        asyncio.run_coroutine_threadsafe(self._sessions.control(session, action, wait=0), self._loop)
+
+    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None:
+        self._do(self._sessions.approve(session, call, decision, note=note, source="cli"))
+
+    def delete(self, session: str) -> None:
+        self._do(self._sessions.delete(session))
+
+    def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+        task = self._do(self._begin_pump(session, feed, after, deltas))
+
+        def stop() -> None:
+            self._loop.call_soon_threadsafe(task.cancel)
+
+        return stop
+
+    def close(self, *, grace: float = 5.0) -> None:
+        try:
+            self._do(self._stop(grace))
+        finally:
+            self._end_loop()
+
+    async def _stop(self, grace: float) -> None:
+        for task in self._pumps:
+            task.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await self._runtime.stop(grace=grace)
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+        self._loop.close()
+
+    async def _begin_pump(self, session: str, feed: Feed, after: int, deltas: bool) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._pump(session, feed, after, deltas))
+        self._pumps.add(task)
+        task.add_done_callback(self._pumps.discard)
+        return task
+
+    async def _pump(self, session: str, feed: Feed, after: int, deltas: bool) -> None:
+        try:
+            async for batch in self._sessions.stream(session, after=after, deltas=deltas):
+                for frame in batch:
+                    feed.put(frame)
+                if feed.full:
+                    await asyncio.to_thread(feed.wait_for_room)
+            feed.put(Ended())
+        except NotFound:
+            feed.put(Ended())
+        except RoostError as error:
+            feed.put(error)
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def row_of(agent: Agent) -> AgentRow:
+    spec = agent.spec
+    return AgentRow(spec.name, spec.description, spec.model, spec.tools, spec.permissions, spec.version)

@@ -1,0 +1,93 @@
+"""The local model's weights, fetched with progress before a turn needs them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roost.cli.out import note, size
+
+if TYPE_CHECKING:
+    from roost.agent.definition import Agent
+    from roost.llm.local.cache import Progress
+
+_WORDS = {"waiting": "waiting for another process", "hub": "fetching", "packages": "fetching", "checking": "checking"}
+_BAR = 24
+
+
+def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = False) -> str:
+    """See that the model can be used: its key is set, or its weights are here (fetched now if not). Returns the full
+    name. Raises `RoostError`."""
+    if agent is not None and agent.own_model is not None:
+        return agent.own_model.name
+    from roost.llm.accounts import Models
+
+    model = Models().resolve(name)
+    if model.profile.local and model.name.startswith("local/"):
+        fetch(model.name, quiet=quiet)
+    return model.name
+
+
+def fetch(name: str | None, *, quiet: bool = False) -> Path:
+    """The weights' verified file. Ctrl-C ends it; what came is kept."""
+    from roost.llm.local.weights import ensure
+
+    shown = Shown(quiet=quiet)
+    try:
+        return ensure(name, progress=shown)
+    finally:
+        shown.end()
+
+
+class Shown:
+    """A bar on a terminal, else a line now and then."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._tty = sys.stderr.isatty()
+        self._began: dict[str, tuple[float, int]] = {}
+        self._said = 0.0
+        self._open = False
+        self._lock = threading.Lock()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._quiet:
+            return
+        with self._lock:
+            now = time.monotonic()
+            first = progress.stage not in self._began
+            began, at = self._began.setdefault(progress.stage, (now, progress.done))
+            if not self._tty and not first and now - self._said < 10.0:
+                return
+            if self._tty and not first and now - self._said < 0.1 and progress.done < progress.total:
+                return
+            self._said = now
+            rate = (progress.done - at) / (now - began) if now - began > 0.5 else 0.0
+            line = _line(progress, rate)
+            if self._tty:
+                sys.stderr.write(f"\r{line}\x1b[K")
+                sys.stderr.flush()
+                self._open = True
+            else:
+                note(line)
+
+    def end(self) -> None:
+        if self._open:
+            sys.stderr.write("\n")
+            self._open = False
+
+
+def _line(progress: Progress, rate: float) -> str:
+    share = progress.done / progress.total if progress.total else 0.0
+    what = f"{_WORDS[progress.stage]} the local model"
+    if progress.stage == "waiting":
+        return f"{what[: len(_WORDS['waiting'])]} that is fetching the local model"
+    bar = "█" * round(share * _BAR)
+    line = f"{what} {bar:·<{_BAR}} {share:4.0%} of {size(progress.total)}"
+    if rate > 0 and progress.stage != "checking":
+        left = (progress.total - progress.done) / rate
+        line += f", {size(rate)}/s, {left // 60:.0f}:{left % 60:02.0f} left"
+    return line

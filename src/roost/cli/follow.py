@@ -1,0 +1,185 @@
+"""Following one session: frames to the screen, approvals to the person, Ctrl-C to the run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from roost.cli.approvals import Approver
+from roost.cli.feed import Ended, Feed, Gap, Interrupt, Typed
+from roost.cli.keyboard import Keyboard
+from roost.cli.node import Node
+from roost.cli.out import note
+from roost.cli.screen import Screen
+from roost.cli.signals import Signals
+from roost.errors import RoostError, UnknownEvent
+from roost.kernel.hub import Delta
+from roost.kernel.sessions import PendingApproval
+from roost.kernel.stream import Frame
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ToolCall, Usage
+
+_TICK = 0.2
+_delta = msgspec.json.Decoder(Delta)
+Outcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed", "paused", "stopped", "left", "gone"]
+
+
+class Turn(NamedTuple):
+    """How the turn that was followed ended. `interrupted`: by Ctrl-C here."""
+
+    outcome: Outcome
+    reason: str | None = None
+    text: str = ""
+    steps: int = 0
+    usage: Usage = Usage()
+    calls: tuple[ToolCall, ...] = ()
+    interrupted: bool = False
+
+
+class Follower:
+    """Follows `session` from event `after` on. With `until` it ends with the turn of the input of that number, or with
+    the first turn that ends ("any").
+
+    `ctrl_c`: the first one cancels the turn durably and the second leaves, or the first leaves at once. With `typed`
+    the keyboard is read meanwhile: it gets each line (None at the end of input) and says whether to go on. `seq` is the
+    last event seen, `received` the inputs that were taken into a turn.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        session: str,
+        *,
+        screen: Screen,
+        approver: Approver,
+        ctrl_c: Literal["cancel", "leave"] = "cancel",
+        typed: Callable[[str | None], bool] | None = None,
+    ) -> None:
+        self._node = node
+        self._session = session
+        self._screen = screen
+        self._approver = approver
+        self._feed = Feed()
+        self._ctrl_c = ctrl_c
+        self._typed = typed
+        self._keyboard = Keyboard(self._feed) if typed is not None else None
+        self._asked: set[str] = set()
+        self._interrupts = 0
+        self._until: int | Literal["any"] | None = None
+        self._mine = False
+        self._text = ""
+        self._calls: list[ToolCall] = []
+        self.received: set[int] = set()
+        self.seq = 0
+
+    def follow(self, *, after: int, until: int | Literal["any"] | None = None) -> Turn:
+        """Blocks until the turn has ended, the session is gone, or the person leaves. Raises `RoostError`."""
+        self._until, self._mine, self._text, self._calls = until, until == "any", "", []
+        self._interrupts, self.seq = 0, after
+        with Signals(self._feed) as signals, self._keyboard or contextlib.nullcontext():
+            stop = self._node.subscribe(self._session, self._feed, after=after)
+            try:
+                for waiting in self._node.inspect(self._session).approvals:
+                    self._approve(waiting, signals)
+                while True:
+                    ended = self._next(signals)
+                    if ended is not None:
+                        return ended
+            finally:
+                stop()
+                self._screen.fresh_line()
+
+    def _next(self, signals: Signals) -> Turn | None:
+        item = self._feed.get(_TICK)
+        match item:
+            case None:
+                self._screen.tick()
+            case Frame(seq=seq, body=body):
+                if seq is not None:
+                    return self._event(seq, body, signals)
+                self._screen.delta(_delta.decode(body))
+            case Gap(lost=lost):
+                self._screen.note("the daemon is away; waiting for it" if lost else "the daemon is back")
+            case Ended():
+                return Turn("gone", "the session was deleted")
+            case Interrupt(leave=leave):
+                return self._interrupt(leave=leave)
+            case Typed(line=line):
+                if self._typed is not None and not self._typed(line):
+                    return self._turn("left", None)
+            case Exception():
+                raise item
+        return None
+
+    def _event(self, seq: int, body: bytes, signals: Signals) -> Turn | None:
+        if seq <= self.seq:
+            return None  # an earlier subscription's
+        self.seq = seq
+        try:
+            event = ev.decode_event(body)
+        except UnknownEvent:
+            return None
+        self._screen.event(event)
+        match event:
+            case ev.InputReceived(input=number):
+                self.received.add(number)
+                self._mine = self._mine or number == self._until
+                if number == self._until and self._interrupts:
+                    self._node.order(self._session, "cancel")
+            case ev.ModelCompleted(parts=parts):
+                message = AssistantMessage(parts)
+                self._text = message.text
+                self._calls += message.calls
+            case ev.ApprovalRequested():
+                self._approve(PendingApproval(event.call, event.name, event.arguments, event.reason), signals)
+            case ev.TurnCompleted() if self._mine:
+                return self._done(event)
+            case ev.StateChanged(state="paused" | "stopped" as state) if self._until is not None:
+                return self._turn(state, event.reason)
+            case ev.StateChanged(state="error") if self._until is not None:
+                return self._turn("failed", event.reason)
+            case _:
+                pass
+        return None
+
+    def _done(self, event: ev.TurnCompleted) -> Turn:
+        return self._turn(event.outcome, event.reason)._replace(steps=event.steps, usage=event.usage)
+
+    def _turn(self, outcome: Outcome, reason: str | None) -> Turn:
+        calls = tuple(self._calls)
+        return Turn(outcome, reason, self._text, calls=calls, interrupted=bool(self._interrupts))
+
+    def _interrupt(self, *, leave: bool) -> Turn | None:
+        self._interrupts += 1
+        if leave or self._ctrl_c == "leave" or self._interrupts > 1:
+            return self._turn("left", None)
+        self._screen.note("cancelling; Ctrl-C again leaves at once")
+        self._node.order(self._session, "cancel")
+        return None
+
+    def _approve(self, waiting: PendingApproval, signals: Signals) -> None:
+        if waiting.call in self._asked:
+            return
+        self._asked.add(waiting.call)
+        self._screen.fresh_line()
+        signals.raising = True
+        try:
+            with self._keyboard.held() if self._keyboard else contextlib.nullcontext():
+                answer = self._approver.decide(waiting, self._session)
+        except KeyboardInterrupt:
+            note("")
+            self._feed.put(Interrupt())
+            return
+        finally:
+            signals.raising = False
+        if answer is None:
+            return
+        try:
+            self._node.approve(self._session, waiting.call, answer.decision, note=answer.note)
+        except RoostError as error:
+            if error.code != "not_waiting":
+                raise
+            self._screen.note("  it was answered elsewhere")

@@ -1,0 +1,47 @@
+"""Which session is meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roost.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
+
+_PAGE = 200
+_PAGES = 50
+SHORT = 8
+
+
+def short(session: str) -> str:
+    """The end of an id, which is its random part."""
+    return session[-SHORT:] if session.startswith("ses_") else session
+
+
+def session_id(node: Node, text: str | None) -> str:
+    """The full id of `text`: an id, a unique beginning or end of one of the newest 10,000, or `@last` (also None), the
+    newest. Raises `NotFound`, and `Invalid` when several fit."""
+    if text is None or text == "@last":
+        newest = node.find(limit=1)
+        if not newest:
+            raise NotFound('there are no sessions yet. Start one with `roost run "…"`')
+        return newest[0].id
+    found: list[str] = []
+    before: str | None = None
+    for _ in range(_PAGES):
+        page = node.find(before=before, limit=_PAGE)
+        for info in page:
+            if info.id == text:
+                return text
+            if info.id.startswith((text, f"ses_{text}")) or info.id.endswith(text):
+                found.append(info.id)
+        if len(page) < _PAGE:
+            break
+        before = page[-1].id
+    if not found:
+        raise NotFound(f"there is no session {text!r}; `roost ps --all` lists them")
+    if len(found) > 1:
+        some = ", ".join(short(one) for one in found[:5])
+        raise Invalid(f"{text!r} fits {len(found)} sessions ({some}{', …' if len(found) > 5 else ''}): give more of it")
+    return found[0]

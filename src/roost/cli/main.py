@@ -1,0 +1,149 @@
+"""The command `roost`: names, one line each, and the module that is imported when one is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from roost.cli.options import places
+
+GROUPS: dict[str, dict[str, str]] = {
+    "Talk to an agent": {
+        "run": "Give an agent one task and print its answer.",
+        "chat": "Talk with an agent.",
+    },
+    "Sessions": {
+        "ps": "List sessions.",
+        "show": "Show a session and its last messages.",
+        "logs": "Print a session's events.",
+        "send": "Send a message to a session.",
+        "attach": "Follow a session live; Ctrl-C leaves it running.",
+        "approve": "Answer a tool call that waits for a person.",
+        "pause": "Pause sessions where they are.",
+        "resume": "Go on with paused or failed sessions.",
+        "cancel": "End what sessions are doing; they stay.",
+        "stop": "Stop sessions; they take no more messages.",
+        "start": "Start stopped sessions again.",
+        "rm": "Delete sessions, their logs and private files.",
+    },
+    "The daemon": {
+        "up": "Start the daemon.",
+        "down": "Stop the daemon; unfinished work is kept.",
+    },
+    "This machine": {
+        "agents": "List the agents.",
+        "pull": "Fetch the weights of a local model.",
+        "doctor": "Check what this machine can do.",
+        "version": "Print the version.",
+    },
+}
+_MODULES = {
+    "up": "daemon", "down": "daemon",
+    "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
+    "rm": "control", "ps": "listing", "agents": "listing", "version": "listing",
+}  # fmt: skip
+
+
+class LazyGroup(click.Group):
+    """Help needs no command's module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for group in GROUPS.values() for name in group]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if all(cmd_name not in group for group in GROUPS.values()):
+            return None
+        module = importlib.import_module(f"roost.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"did you mean `roost {near[0]}`?" if near else 'to give an agent a task: roost run "…"'
+            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()), col_max=12)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(
+            "SESSION is an id, or a beginning or an end of one that fits no other, or @last for the newest."
+        )
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    subcommand_metavar="COMMAND ...",
+)
+@places(hidden=False)
+def roost() -> None:
+    """Agents that live on your machine: they sleep on disk, wake when spoken to, and survive a kill.
+
+    \b
+      roost run "What is in this folder?"     one task, in this folder
+      roost chat                              a conversation
+      roost up -d                             a daemon, so that work goes on without a terminal
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code and raises nothing (unless ROOST_DEBUG=1)."""
+    from roost.errors import RoostError
+
+    debug = os.environ.get("ROOST_DEBUG", "") not in ("", "0")
+    try:
+        code = roost.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.UsageError as error:
+        _complain(error.format_message())
+        if error.ctx is not None:
+            _hint(f"see `{error.ctx.command_path} --help`")
+        return 2
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has enough; the interpreter's own last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except RoostError as error:
+        if debug:
+            raise
+        _complain(error.message)
+        return 1
+    except Exception as error:  # a defect: one line for people, the traceback for those who ask for it
+        if debug:
+            raise
+        _complain(f"internal: {type(error).__name__}: {error}")
+        _hint("this is a bug of Roost; ROOST_DEBUG=1 shows where")
+        return 1
+
+
+def _complain(text: str) -> None:
+    from roost.cli.out import clean, styled
+
+    sys.stderr.write(f"{styled('error:', 'red', to=sys.stderr)} {clean(text)}\n")
+
+
+def _hint(text: str) -> None:
+    sys.stderr.write(f"  {text}\n")

@@ -1,0 +1,70 @@
+"""Who runs the sessions that a command is about: the daemon, or this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from roost.agent.definition import Agent
+from roost.cli.feed import Feed
+from roost.client.client import AgentRow, Sent
+from roost.kernel.sessions import SessionView
+from roost.log.content import Message
+from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.journal import Record, SessionInfo
+
+
+class Node(Protocol):
+    """Blocking methods, for the main thread. They raise `RoostError`."""
+
+    @property
+    def daemon(self) -> bool:
+        """Whether work goes on when this process ends."""
+        ...
+
+    def agents(self) -> list[AgentRow]: ...
+
+    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo: ...
+
+    def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+        """A session of this very definition, whatever the node knows under its name."""
+        ...
+
+    def find(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[SessionInfo]: ...
+
+    def get(self, session: str) -> SessionInfo: ...
+
+    def inspect(self, session: str) -> SessionView: ...
+
+    def messages(self, session: str) -> list[Message]: ...
+
+    def events(self, session: str, *, after: int = 0, limit: int = 500) -> list[Record]: ...
+
+    def work_on(self, session: str) -> None:
+        """Have this session's work done, if nobody else does it. Nothing for a daemon: it does it all."""
+        ...
+
+    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent: ...
+
+    def control(self, session: str, action: ControlAction) -> SessionInfo: ...
+
+    def order(self, session: str, action: ControlAction) -> None:
+        """As `control`, without waiting for the effect."""
+        ...
+
+    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None: ...
+
+    def delete(self, session: str) -> None: ...
+
+    def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+        """Put the session's frames into `feed`, then `Ended` or an error. Returns the way to stop it."""
+        ...
+
+    def close(self, *, grace: float = 5.0) -> None: ...

@@ -1,0 +1,69 @@
+"""Options that several commands share. The global ones may stand before or after the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from roost.cli.app import App
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _home(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(App).set_home(Path(value))
+
+
+def _url(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(App).url = value
+
+
+def _token(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(App).token = value
+
+
+def places(hidden: bool) -> Callable[[F], F]:
+    """--home, --url and --token."""
+
+    def add(command: F) -> F:
+        for option in (
+            click.option("--token", metavar="TEXT", expose_value=False, callback=_token, hidden=hidden,
+                         help="The daemon's token. [env: ROOST_TOKEN; default: the home's]"),
+            click.option("--url", metavar="URL", expose_value=False, callback=_url, hidden=hidden,
+                         help="A daemon's address. [env: ROOST_URL; default: the home's daemon]"),
+            click.option("--home", metavar="DIR", expose_value=False, callback=_home, hidden=hidden, is_eager=True,
+                         help="Where everything is kept. [env: ROOST_HOME; default: ~/.roost]"),
+        ):  # fmt: skip
+            command = option(command)
+        return command
+
+    return add
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command that also takes the global options and gets the `App` first."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        return click.command(name)(places(hidden=True)(click.make_pass_decorator(App, ensure=True)(function)))
+
+    return make
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+agent_places = click.option(
+    "--agents",
+    "agent_places",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="A file or folder that defines agents (repeatable). Python files are run. Always looked at: ./agents, "
+    "./.roost/agents and the home's agents.",
+)
+session_argument = click.argument("session", required=False, metavar="[SESSION]")
+sessions_argument = click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")

@@ -1,0 +1,85 @@
+"""Printing: answers on standard output, everything about them on standard error."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, TextIO, TypeAlias
+
+import msgspec
+
+Style: TypeAlias = Literal["dim", "bold", "red", "green", "yellow", "cyan"]
+
+_CODES: dict[Style, str] = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: str) -> str:
+    """Without what a terminal would obey: a file's or a model's text must not move the cursor or set the title."""
+    return _CONTROL.sub("", text)
+
+
+def one_line(text: str, width: int) -> str:
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, style: Style, *, to: TextIO | None = None) -> str:
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if coloured(to or sys.stdout) else text
+
+
+def say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str, style: Style | None = "dim") -> None:
+    sys.stderr.write((styled(text, style, to=sys.stderr) if style else text) + "\n")
+    sys.stderr.flush()
+
+
+def say_json(value: Any, *, lines: bool = False) -> None:
+    """`lines`: compact, for one of many."""
+    body = msgspec.json.encode(value)
+    say((body if lines else msgspec.json.format(body, indent=2)).decode())
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as needed; the last one is cut at the terminal's edge."""
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    space = _columns() - sum(widths[:-1]) - 2 * (len(head) - 1)
+    for number, row in enumerate([head, *rows]):
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        last = one_line(row[-1], max(10, space)) if sys.stdout.isatty() else clean(row[-1])
+        line = "  ".join([*cells, last]).rstrip()
+        say(styled(line, "bold") if number == 0 else line)
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def ago(moment: float) -> str:
+    """How long ago, in one unit."""
+    seconds = max(0.0, time.time() - moment)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit} ago"
+    return f"{int(seconds)}s ago"
+
+
+def size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.1f} {unit}" if count < 100 and unit not in ("B",) else f"{count:.0f} {unit}"
+        count /= 1000
+    raise AssertionError

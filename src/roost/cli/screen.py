@@ -1,0 +1,219 @@
+"""A session's frames as text for people."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import assert_never
+
+import msgspec
+
+from roost.cli.out import clean, note, one_line, styled
+from roost.kernel.hub import Delta
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
+
+_WIDTH = 100
+_RESULT_LINES = 4
+_ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadline"}
+"""Codes of model calls that somebody ended on purpose."""
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_MARKS: dict[ToolOutcome, str] = {"error": "✗ ", "cancelled": "✗ ", "interrupted": "✗ "}
+
+
+class Screen:
+    """Text of the model on standard output, the rest on standard error. With `quiet` only the former; with `silent`
+    neither. `inputs` shows what was said to the agent too. `spin` shows that the agent works, on a terminal."""
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        silent: bool = False,
+        inputs: bool = False,
+        spin: bool = False,
+        results: bool = True,
+    ) -> None:
+        self._quiet = quiet or silent
+        self._silent = silent
+        self._inputs = inputs
+        self._results = results
+        self._spin = spin and sys.stderr.isatty() and not self._quiet
+        self._spinning: float | None = None
+        self._shown = 0
+        self._step: int = 0
+        self._seen: int = 0
+        self._done = 0
+        self._column = 0
+        self._calls: dict[str, tuple[str, str]] = {}
+
+    def delta(self, delta: Delta) -> None:
+        """Print what is new of the text; a reader that starts over gets it from offset 0 again."""
+        if delta.kind != "text" or delta.step <= self._done:
+            return
+        self._begin(delta.step)
+        text = delta.text[max(0, self._seen - delta.offset) :]
+        if delta.offset <= self._seen and text:
+            self._seen = delta.offset + len(delta.text)
+            self._text(text)
+
+    def event(self, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+        match event:
+            case ev.ModelStarted():
+                self._started(event)
+            case ev.ModelCompleted():
+                self._complete(event)
+            case ev.ModelFailed():
+                self._failed(event)
+            case ev.ToolStarted():
+                self._spinning = time.monotonic()
+            case ev.ToolCompleted():
+                self._outcome(event)
+            case ev.InputReceived():
+                self._said(event)
+            case ev.StateChanged() if event.state in ("paused", "stopped", "error"):
+                self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
+            case ev.TurnCompleted():
+                self._end(event)
+            case ev.ContextTrimmed():
+                self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
+            case ev.Emitted():
+                self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
+            case ev.ApprovalResolved():
+                self._resolved(event)
+            case (
+                ev.SessionCreated()
+                | ev.StateChanged()
+                | ev.ControlApplied()
+                | ev.TurnStarted()
+                | ev.ApprovalRequested()
+                | ev.TimerSet()
+                | ev.TimerFired()
+                | ev.TimerCleared()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self.fresh_line()
+            note(clean(text))
+
+    def fresh_line(self) -> None:
+        """End a line that text left open, and wipe the sign of work."""
+        self._wipe()
+        if self._column:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._column = 0
+
+    def tick(self) -> None:
+        """Called a few times a second when nothing happens."""
+        if self._spin and self._spinning is not None and not self._column:
+            passed = time.monotonic() - self._spinning
+            if passed > 0.5:
+                sign = _SPINNER[int(passed * 5) % len(_SPINNER)]
+                sys.stderr.write(styled(f"\r{sign} working {passed:.0f} s ", "dim", to=sys.stderr))
+                sys.stderr.flush()
+                self._shown = 1
+
+    def _wipe(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = 0
+
+    def _begin(self, step: int) -> None:
+        if step != self._step:
+            self.fresh_line()
+            self._step, self._seen = step, 0
+
+    def _text(self, text: str) -> None:
+        text = clean(text)
+        if self._silent or not text:
+            return
+        self._wipe()
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        self._column = 0 if text.endswith("\n") else 1
+
+    def _started(self, event: ev.ModelStarted) -> None:
+        self._spinning = time.monotonic()
+        if event.step == self._step and self._seen:
+            self.note("(the answer was cut off and begins again)")
+        if event.step == self._step:
+            self._seen = 0
+
+    def _complete(self, event: ev.ModelCompleted) -> None:
+        self._begin(event.step)
+        self._spinning = None
+        message = AssistantMessage(event.parts)
+        self._text(message.text[self._seen :])
+        self._seen, self._done = len(message.text), event.step
+        self.fresh_line()
+        for call in message.calls:
+            self._calls[call.id] = (call.name, call.arguments)
+            if not self._quiet:
+                name = styled(call.name, "cyan", to=sys.stderr)
+                note(f"● {name} {one_line(arguments_line(call.arguments), _WIDTH)}", None)
+
+    def _failed(self, event: ev.ModelFailed) -> None:
+        self._spinning = None
+        if event.error.code not in _ORDERED:
+            again = "; trying again" if event.error.retryable else ""
+            self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}{again}")
+
+    def _outcome(self, event: ev.ToolCompleted) -> None:
+        self._spinning = None
+        if self._results and not self._quiet and event.outcome != "denied":
+            self.fresh_line()
+            name = f"{self._calls[event.call][0]}: " if len(self._calls) > 1 and event.call in self._calls else ""
+            note(result_lines(event.parts, prefix=_MARKS.get(event.outcome, "") + name))
+        self._calls.pop(event.call, None)
+
+    def _said(self, event: ev.InputReceived) -> None:
+        if self._inputs and not self._quiet:
+            self.fresh_line()
+            text = "".join(part.text for part in event.parts if isinstance(part, Text))
+            source = f" [{event.source}]" if event.source and event.source.startswith("timer:") else ""
+            note(f"> {clean(text)}{source}", "bold")
+
+    def _resolved(self, event: ev.ApprovalResolved) -> None:
+        word = "approved" if event.decision == "approve" else "rejected"
+        self.note(f"  {word}" + (f": {event.note}" if event.note else ""))
+
+    def _end(self, event: ev.TurnCompleted) -> None:
+        self._spinning = None
+        self.fresh_line()
+        if event.outcome != "answered":
+            self.note(f"turn {event.outcome}" + (f": {event.reason}" if event.reason else ""))
+
+
+def arguments_line(arguments: str) -> str:
+    """A call's arguments in short: the value alone where there is one, else `name=value`."""
+    try:
+        data = msgspec.json.decode(arguments, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return arguments
+    if len(data) == 1:
+        return _value(next(iter(data.values())))
+    return ", ".join(f"{name}={_value(value)}" for name, value in data.items())
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def result_lines(parts: tuple[ResultPart, ...], *, prefix: str = "") -> str:
+    text = "\n".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)
+    lines = clean(text).rstrip().splitlines() or ["(nothing)"]
+    shown = [one_line(line, _WIDTH) if len(line) > _WIDTH else line for line in lines[:_RESULT_LINES]]
+    more = len(lines) - len(shown)
+    shown[0] = prefix + shown[0]
+    return "\n".join("  " + line for line in shown + ([f"… {more} more lines"] if more else []))
+
+
+def usage_line(usage: Usage) -> str:
+    cost = "" if not usage.cost else f", ${usage.cost / 1e9:.4f}"
+    return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"

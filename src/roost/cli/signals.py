@@ -1,0 +1,33 @@
+"""Ctrl-C and the wish to end, as items of the feed instead of exceptions at any place."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from roost.cli.feed import Feed, Interrupt
+
+
+class Signals:
+    """While in its block SIGINT, SIGTERM and SIGHUP go into the feed. Main thread only. With `raising` set, Ctrl-C
+    raises `KeyboardInterrupt` as usual: for the time of a question."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._before: dict[signal.Signals, Any] = {}
+        self.raising = False
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.raising:
+            raise KeyboardInterrupt
+        self._feed.put(Interrupt(leave=number != signal.SIGINT))

@@ -1,0 +1,171 @@
+"""`Client`: every operation of the daemon as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from roost.client.endpoint import Endpoint, Locate
+from roost.client.http import ApiError, Requests
+from roost.ids import new_id
+from roost.log.content import Message
+from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.journal import Record, SessionInfo
+
+if TYPE_CHECKING:
+    from roost.client.stream import EventStream
+    from roost.kernel.sessions import SessionView
+
+T = TypeVar("T")
+
+
+class Health(msgspec.Struct):
+    status: Literal["ok", "degraded", "stopping"]
+    version: str
+    node: str | None = None
+    uptime: float = 0.0
+
+
+class AgentRow(msgspec.Struct):
+    """An agent as a list shows it. `model` None is the node's default."""
+
+    name: str
+    description: str = ""
+    model: str | None = None
+    tools: tuple[str, ...] = ()
+    permissions: str = "workspace"
+    version: str = ""
+
+
+class Sent(msgspec.Struct):
+    """`input` names the message in the log; `head` is the log's end before it was accepted."""
+
+    input: int
+    duplicate: bool = False
+    head: int = 0
+
+
+class _Agents(msgspec.Struct):
+    agents: list[AgentRow]
+
+
+class _Page(msgspec.Struct):
+    sessions: list[SessionInfo]
+
+
+class _Messages(msgspec.Struct):
+    messages: list[Message]
+
+
+class _Logged(msgspec.Struct):
+    seq: int
+    event: msgspec.Raw
+
+
+class _Events(msgspec.Struct):
+    events: list[_Logged]
+
+
+class Client:
+    """Blocking; one thread at a time, except that streams may be read in their own. Raises `ApiError` with the
+    daemon's own code, and `Unreachable`."""
+
+    def __init__(self, locate: Locate, *, timeout: float = 60.0) -> None:
+        self._locate = locate
+        self._requests = Requests(locate, timeout=timeout)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._requests.endpoint
+
+    def close(self) -> None:
+        self._requests.close()
+
+    def health(self) -> Health:
+        return _decode(self._requests.call("GET", "/health", also=(503,)), Health)
+
+    def agents(self) -> list[AgentRow]:
+        return self._get("/agents", _Agents).agents
+
+    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
+        body = {"agent": agent, "workspace": workspace, "title": title}
+        given = {name: value for name, value in body.items() if value is not None}
+        return _decode(self._requests.call("POST", "/sessions", body=given, key=new_id("key")), SessionInfo)
+
+    def find(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[SessionInfo]:
+        """Newest first."""
+        query = {"agent": agent, "state": state, "before": before, "limit": limit}
+        return self._get("/sessions", _Page, query).sessions
+
+    def get(self, session: str) -> SessionInfo:
+        return self.inspect(session).info
+
+    def inspect(self, session: str) -> SessionView:
+        from roost.kernel.sessions import SessionView
+
+        return self._get(_path(session), SessionView)
+
+    def messages(self, session: str) -> list[Message]:
+        return self._get(_path(session, "messages"), _Messages).messages
+
+    def events(self, session: str, *, after: int = 0, limit: int = 500) -> list[Record]:
+        found = self._get(_path(session, "events"), _Events, {"after": after, "limit": limit}).events
+        return [Record(item.seq, bytes(item.event)) for item in found]
+
+    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
+        body = {"text": text, "mode": mode} | ({"source": source} if source else {})
+        return _decode(
+            self._requests.call("POST", _path(session, "messages"), body=body, key=new_id("key")),
+            Sent,
+        )
+
+    def control(self, session: str, action: ControlAction) -> SessionInfo:
+        """The session after the order took effect, or with the order accepted and still to take effect."""
+        return _decode(self._requests.call("POST", _path(session, action), key=new_id("key")), SessionInfo)
+
+    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None:
+        body = {"decision": decision} | ({"note": note} if note else {})
+        self._requests.call("POST", _path(session, "approvals", call), body=body)
+
+    def delete(self, session: str) -> None:
+        self._requests.call("DELETE", _path(session))
+
+    def shutdown(self) -> None:
+        self._requests.call("POST", "/shutdown")
+
+    def stream(
+        self,
+        session: str,
+        *,
+        after: int = 0,
+        deltas: bool = True,
+        patience: float = 60.0,
+        on_gap: Callable[[bool], None] = lambda _: None,
+    ) -> EventStream:
+        from roost.client.stream import EventStream
+
+        return EventStream(self._locate, session, after=after, deltas=deltas, patience=patience, on_gap=on_gap)
+
+    def _get(self, path: str, kind: type[T], query: dict[str, Any] | None = None) -> T:
+        return _decode(self._requests.call("GET", path, query=query), kind)
+
+
+def _path(session: str, *more: str) -> str:
+    return "/".join(["/sessions", *(quote(part, safe=":") for part in (session, *more))])
+
+
+def _decode(answer: tuple[int, bytes], kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer[1], type=kind)
+    except msgspec.MsgspecError as error:
+        raise ApiError(f"the answer is not one of a Roost daemon of this version: {error}", code="not_roost") from error

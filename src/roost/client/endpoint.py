@@ -1,0 +1,67 @@
+"""Where a daemon is: its address and the token that it wants."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from roost.errors import ConfigError, RoostError
+
+
+class Unreachable(RoostError):
+    """No daemon answers there."""
+
+    code, status = "unreachable", 503
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """`url` has no path of its own. `pid` is known for a daemon of this machine."""
+
+    url: str
+    token: str | None = None
+    pid: int | None = None
+
+    @property
+    def address(self) -> tuple[str, int, bool]:
+        """(host, port, whether TLS)."""
+        parts = urlsplit(self.url)
+        secure = parts.scheme == "https"
+        return parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80), secure
+
+
+Locate: TypeAlias = Callable[[], Endpoint]
+"""Says where the daemon is now; asked again when a connection is lost. Raises `Unreachable` when it is nowhere."""
+
+
+class _DaemonFile(msgspec.Struct):
+    url: str
+    pid: int
+
+
+def at_url(url: str, token: str | None) -> Endpoint:
+    """Raises `ConfigError` when this is no URL of a server."""
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ConfigError(f"{url!r} is not a server's URL; it looks like 'http://127.0.0.1:7667'")
+    return Endpoint(url.rstrip("/"), token)
+
+
+def of_home(home: Path, token: str | None = None) -> Endpoint:
+    """The daemon that says in its home that it runs. Whether it does is known when it answers."""
+    try:
+        found = msgspec.json.decode((home / "daemon.json").read_bytes(), type=_DaemonFile)
+    except (OSError, msgspec.MsgspecError):
+        raise Unreachable("no daemon is running. Start one with `roost up -d`") from None
+    if token is None:
+        with contextlib.suppress(OSError):
+            token = (home / "token").read_text().strip()
+    return Endpoint(found.url.rstrip("/"), token, found.pid)
