@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -51,7 +53,7 @@ async def stops(model: LocalModel, seconds: float) -> bool:
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  # the engine's thread has no event for this
+        while not true():  # the engine has no event for this
             await asyncio.sleep(0.02)
 
 
@@ -299,3 +301,25 @@ async def test_closing_while_it_generates() -> None:
     assert [event.error.code for event in events if isinstance(event, Failed)] == ["closed"]
     assert not any(isinstance(event, Completed) for event in events)
     assert not any(thread.name == "roost-local-model" for thread in threading.enumerate())
+
+
+LEAVING = """
+import asyncio
+from roost.llm.ir import Request
+from roost.llm.local.model import LocalModel
+from roost.log.content import Text, UserMessage
+
+async def main():
+    asked = Request(instruction="Hi.", messages=(UserMessage((Text("Tell me a very long story about a ship."),)),))
+    async for event in LocalModel("smollm2-135m", context=2048).stream(asked):
+        print("began")
+        return
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.local_model
+def test_a_program_may_end_without_closing() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "began\n"), done.stderr

@@ -23,11 +23,11 @@ def step_schema(request: Request) -> dict[str, Any] | None:
 
 
 def offered(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The arguments that a small model is shown: required ones, and optional ones of a plain string type. It fills in
-    whatever else it sees, needed or not."""
+    """The arguments that a small model is shown: the required ones, or when there are none those of a plain string
+    type. It fills in whatever else it sees, needed or not."""
     properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
-    required = schema.get("required") or ()
-    return {name: value for name, value in properties.items() if name in required or value.get("type") == "string"}
+    required = schema.get("required") or [name for name, value in properties.items() if value.get("type") == "string"]
+    return {name: value for name, value in properties.items() if name in required}
 
 
 def _call(tool: ToolSpec) -> dict[str, Any]:
