@@ -20,7 +20,7 @@ from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.inputs import MessageInput
-from roost.log.journal import Append
+from roost.log.journal import Append, Snapshot
 from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer
 
@@ -323,3 +323,35 @@ async def test_commands_of_a_runtime_that_died_are_ended_by_the_next_and_those_o
     owners[1].terminate()
     await owners[1].wait()
     os.killpg(living, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("state", ["created", "running", "paused", "stopped"])
+async def test_events_of_a_program_are_taken_in_any_state_or_wait(tmp_path: Path, state: str) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        orders = {"running": ["start"], "paused": ["start", "pause"], "stopped": ["start", "stop"]}
+        for order in orders.get(state, []):
+            await session.control(order)  # type: ignore[arg-type]
+        await session.bus.emit("mine", 1)
+        await asyncio.sleep(0.3)
+        taken = state in ("created", "running")
+        assert kinds(await events(session, runtime)).count("emitted") == taken
+        assert (await runtime.sessions.get(session.id)).pending == (not taken)
+        assert (await runtime.sessions.get(session.id)).state == state
+
+
+async def test_a_snapshot_of_another_version_is_not_read(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("one")
+        await asleep(runtime, session)
+        journal = runtime.kernel.journal
+        await journal.beat("other", ttl=60)
+        (claim,) = await journal.claim("other", session=session.id)
+        old = Snapshot(claim.info.head, 0, b"the shape of another version")
+        head = claim.info.head
+        await journal.append(Append(session=session.id, epoch=claim.epoch, expected=head, snapshot=old, release=True))
+        assert await session.ask("two") == "x"
+        view = await session.inspect()
+        assert (view.turns, view.steps) == (2, 2)
+        assert said(await events(session, runtime)) == ["one", "two"]

@@ -188,3 +188,21 @@ async def test_appends_do_not_slow_down_as_a_session_grows(tmp_path: Path) -> No
     await grow(20_000)
     assert await cost() <= early * 1.2
     await journal.close()
+
+
+async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from roost.log.sqlite import SqliteJournal\n"
+        "async def main():\n"
+        "    journal = await SqliteJournal.open(sys.argv[1])\n"
+        "    await journal.beat(sys.argv[2], ttl=5)\n"
+        "    await journal.close()\n"
+        "asyncio.run(main())\n"
+    )
+    path = str(tmp_path / "roost.db")
+    openers = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", script, path, f"node-{number}")
+        for number in range(6)
+    ]
+    assert [await opener.wait() for opener in openers] == [0] * 6

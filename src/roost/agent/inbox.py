@@ -32,17 +32,19 @@ def settle(session: LiveSession) -> None:
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
+        if urgency(item.input) < admits(session.state.state, session.state.phase):
+            continue
         match item.input:
             case ControlInput():
                 control(session, item, item.input.action)
             case SetTimerInput():
                 _set_timer(session, item, item.input)
-            case ApprovalInput() if session.state.state == "running":
+            case ApprovalInput():
                 _approve(session, item, item.input)
-            case EmitInput() if session.state.state == "running":
+            case EmitInput():
                 event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
                 session.note(event, consume=item.id)
-            case ApprovalInput() | EmitInput() | MessageInput() | TimerInput():
+            case MessageInput() | TimerInput():
                 pass
             case _:
                 assert_never(item.input)

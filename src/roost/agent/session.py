@@ -275,9 +275,8 @@ class LiveSession:
 
 
 def wake(claim: Claim) -> State:
-    """The state of a claimed session: its newest snapshot and the events after it."""
-    snapshot = claim.snapshot
-    state = decode_state(snapshot.body) if snapshot and snapshot.version == STATE_VERSION else State()
+    """The state of a claimed session: its newest snapshot, of this version, and the events after it."""
+    state = decode_state(claim.snapshot.body) if claim.snapshot else State()
     for record in claim.tail:
         apply(state, record.event)
     return state

@@ -14,6 +14,7 @@ import msgspec
 from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
 from roost.agent.session import LiveSession, wake
+from roost.agent.state import STATE_VERSION
 from roost.errors import Fenced, NotFound, RoostError, SequenceConflict, StoreFailed
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
@@ -22,7 +23,7 @@ from roost.kernel.keeper import Keeper
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.journal import Append, Change, Claim, InboxItem, Journal
+from roost.log.journal import Append, Change, Claim, InboxItem, Journal, Record
 from roost.sandbox.base import Sandbox
 
 log = logging.getLogger("roost.kernel")
@@ -156,12 +157,21 @@ class Kernel:
         try:
             claims = await self.journal.claim(self.node, session=session, limit=limit)
             for claim in claims:
-                self._begin(claim)
+                self._begin(await self._readable(claim))
         finally:
             self._claiming -= 1
             if not self._claiming:
                 self._early.clear()
         return len(claims)
+
+    async def _readable(self, claim: Claim) -> Claim:
+        """A snapshot of another version cannot be read: the whole log takes its place, once."""
+        if claim.snapshot is None or claim.snapshot.version == STATE_VERSION:
+            return claim
+        tail: list[Record] = []
+        while page := await self.journal.read(claim.info.id, after=tail[-1].seq if tail else 0):
+            tail.extend(page)
+        return claim._replace(snapshot=None, tail=tail)
 
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -76,9 +77,22 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """A connection for the thread that calls, in WAL mode, statements outside transactions committing at once."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute("PRAGMA busy_timeout = 10000")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite's busy timeout does not cover this switch: two processes that open a new file together need a few tries."""
+    for _ in range(200):
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+                return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        time.sleep(0.05)
+    raise StoreFailed("the database is locked by another program: close what has it open", code="store_locked")
 
 
 def prepare(connection: sqlite3.Connection) -> None:
