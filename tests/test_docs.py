@@ -1,0 +1,106 @@
+"""The README's examples are run as they stand there, against a stub provider."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roost.agent.files import load_agents
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Reply, Rule, Script
+from roost.testing.scripted import Call
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_SCRIPT = Script(
+    rules=(
+        Rule(
+            when="Ghent",
+            answers=(Reply(calls=(Call("distance", {"a": "Ghent", "b": "Brussels"}),)), Reply(text="{result}")),
+        ),
+        Rule(answers=(Reply(text="You said: {input}"),)),
+    )
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in _BLOCK.findall((ROOT / "README.md").read_text()) if kind == language]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with ProviderServer(_SCRIPT) as server:
+        kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        yield {
+            **kept,
+            "HOME": str(tmp_path),
+            "ROOST_HOME": str(tmp_path / ".roost"),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "OPENAI_API_KEY": "stub",
+            "OPENAI_BASE_URL": server.url,
+            "ROOST_PORT": str(_free_port()),
+        }
+
+
+def test_the_python_example(tmp_path: Path, environment: dict[str, str]) -> None:
+    (example,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "56 km", done.stderr
+
+
+def test_the_agent_file(tmp_path: Path) -> None:
+    (example,) = blocks("markdown")
+    (tmp_path / "clerk.md").write_text(example)
+    (agent,) = load_agents([tmp_path])
+    assert (agent.spec.name, agent.spec.permissions) == ("clerk", "read_only")
+    assert "grep" in agent.spec.tools
+
+
+def test_the_agents_of_the_examples() -> None:
+    assert [agent.spec.name for agent in load_agents([ROOT / "examples" / "agents"])] == ["clerk"]
+
+
+def test_the_http_example(tmp_path: Path, environment: dict[str, str]) -> None:
+    (example,) = [block for block in blocks("sh") if "curl" in block]
+    daemon = subprocess.Popen([BIN / "roost", "up"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / ".roost" / "daemon.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        example = example.replace("7667", environment["ROOST_PORT"])
+        done = subprocess.run(["sh", "-c", example], env=environment, capture_output=True, text=True, timeout=60)
+    finally:
+        daemon.terminate()
+        daemon.communicate(timeout=20)
+    assert "event: turn.completed" in done.stdout, done.stdout + done.stderr
+    assert "You said: Hello" in done.stdout
+
+
+def test_the_commands(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Each line of "Use" but those that wait for a person at a terminal."""
+    (example,) = [block for block in blocks("sh") if "roost chat" in block]
+    lines = [line.split("#")[0].strip() for line in example.splitlines()]
+    commands = [line for line in lines if line.startswith("roost ") and not re.search("chat|attach|doctor", line)]
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run(
+            ["sh", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
