@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-from roost.llm.ir import Model
 from roost.testing.evals import dev, heldout
 from roost.testing.evals.score import Result, as_json, by_kind, run_tasks, total
 from roost.testing.evals.task import Task
@@ -18,7 +17,9 @@ _SETS = {"dev": dev.TASKS, "test": heldout.TASKS, "all": dev.TASKS + heldout.TAS
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m roost.testing.evals", description=__doc__)
-    parser.add_argument("--model", default="local", help="local, local/NAME or local/PATH.gguf (default: local)")
+    parser.add_argument(
+        "--model", default="local", help="any model name, such as local/qwen2.5-coder-0.5b (default: local)"
+    )
     parser.add_argument("--set", default="all", choices=sorted(_SETS), help="which half of the tasks")
     parser.add_argument("--only", help="only the tasks whose id contains this")
     parser.add_argument("--json", action="store_true", help="print one JSON document with every answer and call")
@@ -34,18 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def open_model(name: str) -> Model:
-    from roost.llm.local.model import LocalModel
-
-    return LocalModel(name)
-
-
 async def _run(name: str, tasks: Sequence[Task]) -> list[Result]:
-    model = open_model(name)
+    from roost.llm.accounts import Models
+
+    models = Models()
     try:
-        return await run_tasks(model, tasks, seen=_say)
+        return await run_tasks(models.resolve(name), tasks, seen=_say)
     finally:
-        await model.close()
+        await models.close()
 
 
 def _say(result: Result) -> None:
