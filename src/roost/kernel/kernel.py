@@ -107,9 +107,9 @@ class Kernel:
     async def retry_parked(self) -> None:
         """Sessions that a failing store threw out of memory while this node owned them."""
         for session in list(self._parked):
-            self._parked.discard(session)
             with contextlib.suppress(NotFound):
                 await self._claim(session=session)
+            self._parked.discard(session)
 
     async def refresh(self) -> None:
         """Look into the inboxes of the sessions in memory: another process may have written there."""
@@ -157,7 +157,13 @@ class Kernel:
         try:
             claims = await self.journal.claim(self.node, session=session, limit=limit)
             for claim in claims:
-                self._begin(await self._readable(claim))
+                try:
+                    self._begin(await self._readable(claim))
+                except NotFound:
+                    continue
+                except StoreFailed as error:  # the others of this batch are ours already, and must begin
+                    log.error("session %s: cannot be read: %s", claim.info.id, error)
+                    self._parked.add(claim.info.id)
         finally:
             self._claiming -= 1
             if not self._claiming:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -11,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from roost.errors import NotFound, StoreFailed
+import msgspec
+
+from roost.errors import NotFound, StoreCorrupt, StoreFailed
 from roost.log.events import Event
 from roost.log.inputs import Input
 from roost.log.journal import (
@@ -34,6 +37,7 @@ from roost.log.tail import follow
 from roost.log.watchers import Watchers
 
 T = TypeVar("T")
+log = logging.getLogger("roost.journal")
 _POLL_SECONDS = 0.2
 
 
@@ -78,8 +82,10 @@ class SqliteJournal:
         return await self._writer.submit(lambda c, out: operations.accept(c, out, session, item, key))
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
-        dead = self._nodes.is_dead
-        return await self._writer.submit(lambda c, out: operations.claim(c, out, node, session, limit, dead))
+        try:
+            return await self._claim(node, session, limit)
+        except (StoreCorrupt, msgspec.MsgspecError) as error:
+            return await self._claim_apart(node, [session] if session else None, limit, error)
 
     async def beat(self, node: str, *, ttl: float) -> None:
         self._nodes.hold(node)
@@ -141,6 +147,29 @@ class SqliteJournal:
             connection.close()
         self._nodes.close()
         self._watchers.close()
+
+    async def _claim(self, node: str, session: str | None, limit: int) -> list[Claim]:
+        dead = self._nodes.is_dead
+        return await self._writer.submit(lambda c, out: operations.claim(c, out, node, session, limit, dead))
+
+    async def _claim_apart(
+        self, node: str, sessions: list[str] | None, limit: int, error: StoreCorrupt | msgspec.MsgspecError
+    ) -> list[Claim]:
+        """Damage in one session's rows must not keep the others from running. Each in a commit of its own: after a
+        damaged page was met SQLite lets a transaction write nothing more."""
+        if sessions is None:
+            dead = self._nodes.is_dead
+            sessions = await self._writer.submit(lambda c, out: operations.ready(c, out, node, limit, dead))
+        if not sessions:
+            raise error
+        claims: list[Claim] = []
+        for session in sessions:
+            try:
+                claims += await self._claim(node, session, 1)
+            except (StoreCorrupt, msgspec.MsgspecError) as damage:
+                log.error("session %s is damaged and set aside: %s", session, damage)
+                await self._writer.submit(lambda c, out, s=session: operations.set_aside(c, out, s))
+        return claims
 
     async def _start(self) -> None:
         self._poll_connection = self._connect()

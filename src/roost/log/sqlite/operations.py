@@ -19,6 +19,7 @@ from roost.log.sqlite import rows
 INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
 _TAIL_LIMIT = 1_000_000
+_READY = "FROM sessions WHERE ready = 1 AND owner IS NULL ORDER BY s LIMIT ?"
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -124,12 +125,25 @@ def claim(
 ) -> list[Claim]:
     if session is None:
         _bury(connection, node, is_dead)
-        found = connection.execute(
-            "SELECT s FROM sessions WHERE ready = 1 AND owner IS NULL ORDER BY s LIMIT ?", (limit,)
-        ).fetchall()
+        found = connection.execute(f"SELECT s {_READY}", (limit,)).fetchall()
     else:
         found = _claimable(connection, node, session, is_dead)
     return [_take(connection, node, s) for (s,) in found]
+
+
+def ready(
+    connection: sqlite3.Connection, changes: list[Change], node: str, limit: int, is_dead: Callable[[str, float], bool]
+) -> list[str]:
+    """The sessions that have work and no living owner."""
+    _bury(connection, node, is_dead)
+    return [name for (name,) in connection.execute(f"SELECT id {_READY}", (limit,))]
+
+
+def set_aside(connection: sqlite3.Connection, changes: list[Change], session: str) -> None:
+    """For a session whose rows are damaged: its log cannot say so, the index does."""
+    connection.execute(
+        "UPDATE sessions SET state = 'error', phase = 'idle', owner = NULL, ready = 0 WHERE id = ?", (session,)
+    )
 
 
 def fire(connection: sqlite3.Connection, changes: list[Change], now: float, limit: int) -> float | None:
