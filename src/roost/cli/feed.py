@@ -60,6 +60,6 @@ class Feed:
     def get(self, timeout: float | None = None) -> Item | None:
         """The next item; None when there is none in time."""
         try:
-            return self._queue.get(timeout=timeout)
+            return self._queue.get(block=timeout != 0, timeout=timeout)
         except queue.Empty:
             return None

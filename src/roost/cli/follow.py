@@ -15,6 +15,7 @@ from roost.cli.node import Node
 from roost.cli.out import note
 from roost.cli.screen import Screen
 from roost.cli.signals import Signals
+from roost.client.endpoint import Unreachable
 from roost.errors import RoostError, UnknownEvent
 from roost.kernel.hub import Delta
 from roost.kernel.sessions import PendingApproval
@@ -62,10 +63,8 @@ class Follower:
         self._session = session
         self._screen = screen
         self._approver = approver
-        self._feed = Feed()
         self._ctrl_c = ctrl_c
         self._typed = typed
-        self._keyboard = Keyboard(self._feed) if typed is not None else None
         self._asked: set[str] = set()
         self._interrupts = 0
         self._until: int | Literal["any"] | None = None
@@ -79,11 +78,12 @@ class Follower:
         """Blocks until the turn has ended, the session is gone, or the person leaves. Raises `RoostError`."""
         self._until, self._mine, self._text, self._calls = until, until == "any", "", []
         self._interrupts, self.seq = 0, after
+        self._feed = Feed()
+        self._keyboard = Keyboard(self._feed) if self._typed is not None else None
         with Signals(self._feed) as signals, self._keyboard or contextlib.nullcontext():
             stop = self._node.subscribe(self._session, self._feed, after=after)
             try:
-                for waiting in self._node.inspect(self._session).approvals:
-                    self._approve(waiting, signals)
+                self._approve_all(signals)
                 while True:
                     ended = self._next(signals)
                     if ended is not None:
@@ -91,6 +91,13 @@ class Follower:
             finally:
                 stop()
                 self._screen.fresh_line()
+                self._drain()
+
+    def _drain(self) -> None:
+        """What was typed in the last moment counts too."""
+        while (item := self._feed.get(0)) is not None:
+            if isinstance(item, Typed) and item.line and self._typed is not None:
+                self._typed(item.line)
 
     def _next(self, signals: Signals) -> Turn | None:
         item = self._feed.get(_TICK)
@@ -103,6 +110,8 @@ class Follower:
                 self._screen.delta(_delta.decode(body))
             case Gap(lost=lost):
                 self._screen.note("the daemon is away; waiting for it" if lost else "the daemon is back")
+                if not lost:
+                    self._approve_all(signals)
             case Ended():
                 return Turn("gone", "the session was deleted")
             case Interrupt(leave=leave):
@@ -159,6 +168,12 @@ class Follower:
         self._screen.note("cancelling; Ctrl-C again leaves at once")
         self._node.order(self._session, "cancel")
         return None
+
+    def _approve_all(self, signals: Signals) -> None:
+        """What waited before this was there to hear of it."""
+        with contextlib.suppress(Unreachable):  # it is tried again when the daemon is back
+            for waiting in self._node.inspect(self._session).approvals:
+                self._approve(waiting, signals)
 
     def _approve(self, waiting: PendingApproval, signals: Signals) -> None:
         if waiting.call in self._asked:

@@ -15,11 +15,18 @@ Style: TypeAlias = Literal["dim", "bold", "red", "green", "yellow", "cyan"]
 
 _CODES: dict[Style, str] = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_OPEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$")
 
 
 def clean(text: str) -> str:
     """Without what a terminal would obey: a file's or a model's text must not move the cursor or set the title."""
     return _CONTROL.sub("", text)
+
+
+def unfinished(text: str) -> int:
+    """Where a control sequence begins that may go on in the next piece; the text's length without one."""
+    found = _OPEN.search(text, max(0, len(text) - 256))
+    return found.start() if found else len(text)
 
 
 def one_line(text: str, width: int) -> str:

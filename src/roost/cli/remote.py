@@ -59,7 +59,7 @@ class RemoteNode(Client):
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         stream = self.stream(
-            session, after=after, deltas=deltas, patience=_PATIENCE, on_gap=lambda lost: feed.put(Gap(lost))
+            session, after=after, deltas=deltas, patience=_PATIENCE, on_gap=lambda lost: feed.put(Gap(lost)), known=True
         )
 
         def pump() -> None:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 import msgspec
 
-from roost.cli.out import clean, note, one_line, styled
+from roost.cli.out import clean, note, one_line, styled, unfinished
 from roost.kernel.hub import Delta
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
@@ -44,6 +44,7 @@ class Screen:
         self._step: int = 0
         self._seen: int = 0
         self._done = 0
+        self._held: str = ""
         self._column = 0
         self._calls: dict[str, tuple[str, str]] = {}
 
@@ -103,6 +104,7 @@ class Screen:
     def fresh_line(self) -> None:
         """End a line that text left open, and wipe the sign of work."""
         self._wipe()
+        self._held = ""
         if self._column:
             sys.stdout.write("\n")
             sys.stdout.flush()
@@ -130,7 +132,9 @@ class Screen:
             self._step, self._seen = step, 0
 
     def _text(self, text: str) -> None:
-        text = clean(text)
+        text = self._held + text
+        cut = unfinished(text)
+        text, self._held = clean(text[:cut]), text[cut:]
         if self._silent or not text:
             return
         self._wipe()

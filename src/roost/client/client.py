@@ -135,13 +135,13 @@ class Client:
 
     def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None:
         body = {"decision": decision} | ({"note": note} if note else {})
-        self._requests.call("POST", _path(session, "approvals", call), body=body)
+        self._requests.call("POST", _path(session, "approvals", call), body=body, again=True)
 
     def delete(self, session: str) -> None:
         self._requests.call("DELETE", _path(session))
 
     def shutdown(self) -> None:
-        self._requests.call("POST", "/shutdown")
+        self._requests.call("POST", "/shutdown", again=True)
 
     def stream(
         self,
@@ -151,10 +151,14 @@ class Client:
         deltas: bool = True,
         patience: float = 60.0,
         on_gap: Callable[[bool], None] = lambda _: None,
+        known: bool = False,
     ) -> EventStream:
+        """See `EventStream`."""
         from roost.client.stream import EventStream
 
-        return EventStream(self._locate, session, after=after, deltas=deltas, patience=patience, on_gap=on_gap)
+        return EventStream(
+            self._locate, session, after=after, deltas=deltas, patience=patience, on_gap=on_gap, known=known
+        )
 
     def _get(self, path: str, kind: type[T], query: dict[str, Any] | None = None) -> T:
         return _decode(self._requests.call("GET", path, query=query), kind)

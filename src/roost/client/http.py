@@ -91,11 +91,12 @@ class Requests:
         query: dict[str, Any] | None = None,
         body: Any = None,
         key: str | None = None,
+        again: bool = False,
         also: tuple[int, ...] = (),
     ) -> tuple[int, bytes]:
-        """(status, body) of a success, or of a status in `also`. What may be repeated (a GET, or with a key) is sent
-        again once when the connection breaks. Raises `ApiError`, `Unreachable`."""
-        repeatable = method in ("GET", "DELETE", "PUT") or key is not None
+        """(status, body) of a success, or of a status in `also`. What may be repeated (`again`, a GET, or with a
+        key) is sent once more when the connection breaks. Raises `ApiError`, `Unreachable`."""
+        repeatable = again or method in ("GET", "DELETE", "PUT") or key is not None
         data = None if body is None else msgspec.json.encode(body)
         for last in (False, True):
             try:

@@ -24,7 +24,8 @@ class EventStream:
 
     Every event once and in order, deltas between them. A lost connection is taken up again at the last event for up
     to `patience` seconds, wherever the daemon is then; `on_gap` hears of it with True and of its end with False. Ends
-    when the session is deleted. Raises `ApiError`, and `Unreachable` when the patience is over.
+    when the session is deleted. `known`: daemon and session were there a moment ago, so even the first connection may
+    wait. Raises `ApiError`, and `Unreachable` when the patience is over.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class EventStream:
         deltas: bool = True,
         patience: float = 60.0,
         on_gap: Callable[[bool], None] = lambda _: None,
+        known: bool = False,
     ) -> None:
         self._locate = locate
         self._path = f"/sessions/{session}/events"
@@ -45,7 +47,7 @@ class EventStream:
         self._on_gap = on_gap
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
-        self._stood = False
+        self._stood = known
         self._lost: float | None = None
         self._tries = 0
 

@@ -181,9 +181,16 @@ class _Chat:
 
     def _while_working(self, line: str | None) -> bool:
         """A line typed while the agent works."""
-        assert self.session is not None
         if line is None:
             return False
+        try:
+            return self._interject(line)
+        except RoostError as error:
+            note(f"error: {error.message}", "red")
+            return True
+
+    def _interject(self, line: str) -> bool:
+        assert self.session is not None
         word, _, rest = line.strip().partition(" ")
         match word:
             case "":

@@ -33,15 +33,22 @@ def logs(app: App, session: str | None, follow: bool, after: int, as_json: bool)
     node = app.node()
     try:
         session = session_id(node, session)
-        while page := node.events(session, after=after, limit=_PAGE):
-            for record in page:
-                _print(record.seq, record.body, as_json=as_json)
-                after = record.seq
         if follow:
             _follow(node, session, after, as_json=as_json)
+        else:
+            _replay(node, session, after, as_json=as_json)
         return 0
     finally:
         node.close()
+
+
+def _replay(node: Node, session: str, after: int, *, as_json: bool) -> None:
+    while page := node.events(session, after=after, limit=_PAGE):
+        for record in page:
+            _print(record.seq, record.body, as_json=as_json)
+            after = record.seq
+        if len(page) < _PAGE:
+            return
 
 
 def _follow(node: Node, session: str, after: int, *, as_json: bool) -> None:

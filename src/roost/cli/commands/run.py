@@ -115,7 +115,7 @@ def _closing(node: Node, session: str, turn: Turn) -> str:
     name = short(session)
     match turn.outcome:
         case "answered":
-            return f"session {name}: {turn.steps} steps, {usage_line(turn.usage)}"
+            return f"session {name}: {turn.steps} step{'' if turn.steps == 1 else 's'}, {usage_line(turn.usage)}"
         case "left":
             if node.daemon:
                 return f"left; it goes on in the daemon: roost attach {name}"

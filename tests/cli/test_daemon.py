@@ -1,0 +1,172 @@
+"""The command line over a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from roost.client.client import Client
+from roost.client.endpoint import Unreachable, of_home
+from roost.client.http import ApiError
+
+from .conftest import WORDS, Machine
+
+
+@pytest.fixture
+def daemon(roost: Machine) -> Machine:
+    roost("up", "-d").ok()
+    return roost
+
+
+def test_up_and_down(roost: Machine) -> None:
+    started = roost("up", "-d", "--json").ok().json
+    assert started["started"] is True
+    assert "already running" in roost("up").ok().out
+    assert roost("up", "-d", "--json").json == {"url": started["url"], "pid": started["pid"], "started": False}
+    assert f"ok   daemon   {started['url']}, version" in roost("doctor").out
+    assert roost("down").ok().out == "stopped\n"
+    assert not (roost.home / "daemon.json").exists()
+    assert "not running" in roost("doctor").out
+    assert roost("down", "--json").ok().json == {"stopped": False}
+
+
+def test_up_in_the_foreground_ends_with_ctrl_c(roost: Machine) -> None:
+    process = roost.start("up")
+    assert process.stdout is not None
+    assert "roost is up at http://127.0.0.1:" in process.stdout.readline()
+    assert roost("run", "hello").ok().out == "You said: hello\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "stopped" in err
+
+
+def test_up_says_why_it_cannot(roost: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = roost("up", "-d", "--port", str(taken.getsockname()[1]))
+    assert done.code == 1
+    assert "is taken: choose another with --port" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert "--allow-public" in roost("up", "--host", "0.0.0.0").err
+
+
+def test_a_run_over_the_daemon(daemon: Machine) -> None:
+    done = daemon("run", "which files?").ok()
+    assert "I found" in done.out
+    assert "● list_files" in done.err
+    assert daemon("run", "make it", "--yes", "--json").ok().json["text"] == "The result: done"
+    view = daemon("show", "--json").ok().json
+    assert [message["kind"] for message in view["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert [info["workspace"] for info in daemon("ps", "--json").json] == [str(daemon.work)] * 2
+    assert daemon("send", "@last", "hello", "--wait").ok().out == "You said: hello\n"
+
+
+def test_a_folders_own_agent_and_model_work_over_the_daemon(daemon: Machine) -> None:
+    folder = daemon.work / "agents"
+    folder.mkdir()
+    (folder / "late.toml").write_text('tools = ["list_files"]\n')  # after the daemon started
+    assert "I found" in daemon("run", "late", "files?").ok().out
+    daemon("run", "hi", "--model", "openai/other").ok()
+    assert "model=openai/other" in daemon("logs").ok().out
+    url = of_home(daemon.home).url
+    far = daemon("--url", url, "run", "hi", "--model", "openai/other")
+    assert far.code == 1
+    assert "leave out --model" in far.err
+    assert daemon("--url", url, "run", "hi").ok().out == "You said: hi\n"
+    assert "refused the token" in daemon("--url", url, "--token", "wrong", "ps").err
+
+
+def test_ctrl_c_over_the_daemon(daemon: Machine) -> None:
+    process = daemon.start("run", "sleep please", "--yes")
+    assert process.stderr is not None
+    while "sleep 20" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert daemon.until("idle")["state"] == "running"
+
+
+def test_control_over_the_daemon(daemon: Machine) -> None:
+    session = daemon("run", "hello", "--json").ok().json["session"]
+    for command, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopped"), ("start", "running")):
+        assert state in daemon(command, session).ok().out
+    daemon("send", session, "sleep please").ok()
+    daemon.until("waiting")
+    assert "approved" in daemon("approve", session).ok().out
+    daemon.until("working")
+    assert "cancelled" in daemon("cancel", session).ok().out
+    assert daemon("rm", session, "--json").ok().json == [{"session": session, "deleted": True}]
+
+
+def test_attach_leaves_the_run_going(daemon: Machine) -> None:
+    session = daemon("run", "hello", "--json").ok().json["session"]
+    daemon("send", session, "words please").ok()
+    attached = daemon.start("attach", session)
+    assert attached.stdout is not None
+    assert attached.stdout.read(8)
+    attached.send_signal(signal.SIGINT)
+    attached.communicate(timeout=20)
+    assert attached.returncode == 0
+    assert daemon.newest()["phase"] == "working"
+
+
+def test_attach_and_run_go_on_over_a_killed_daemon(daemon: Machine) -> None:
+    process = daemon.start("run", "words please")
+    assert process.stdout is not None
+    seen = process.stdout.read(30)
+    follower = daemon.start("logs", "-f", "--json")
+    assert follower.stdout is not None
+    lines = [follower.stdout.readline()]
+    os.kill(daemon.daemon_pid(), signal.SIGKILL)
+    assert "roost is up" in daemon("up", "-d").ok().out
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, err
+    assert "begins again" in err
+    assert (seen + out).endswith(f"\n{WORDS}\n")
+    while lines[-1] and '"turn.completed"' not in lines[-1]:
+        lines.append(follower.stdout.readline())
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(20) == 0, follower.stderr and follower.stderr.read()
+    events = [json.loads(line) for line in lines]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["event"]["type"] == "turn.completed"
+
+
+def test_the_client(daemon: Machine) -> None:
+    client = Client(lambda: of_home(daemon.home))
+    assert client.health().status == "ok"
+    assert [row.name for row in client.agents()] == ["assistant"]
+    session = client.create("assistant", title="mine").id
+    sent = client.send(session, "hello")
+    stream = client.stream(session, after=sent.head)
+    bodies: list[bytes] = []
+    seqs: list[int] = []
+    for frame in stream:
+        bodies.append(frame.body)
+        if frame.seq is not None:
+            seqs.append(frame.seq)
+        if b'"turn.completed"' in frame.body:
+            stream.close()
+    assert seqs == list(range(sent.head + 1, sent.head + 1 + len(seqs)))
+    assert any(body.startswith(b'{"type":"delta"') for body in bodies)
+    assert [record.seq for record in client.events(session, after=seqs[0], limit=2)] == [seqs[1], seqs[2]]
+    assert len(client.messages(session)) == 2
+    assert client.inspect(session).turns == 1
+    with pytest.raises(ApiError) as refused:
+        client.get("ses_none")
+    assert (refused.value.status, refused.value.code) == (404, "not_found")
+    with pytest.raises(ApiError) as ahead:
+        next(iter(client.stream(session, after=10_000)))
+    assert ahead.value.code == "ahead_of_log"
+    gone = iter(client.stream(session))
+    next(gone)
+    client.delete(session)
+    assert all(frame.body for frame in gone)  # and ends
+    client.close()
+    with pytest.raises(Unreachable, match="roost up"):
+        Client(lambda: of_home(daemon.work)).health()

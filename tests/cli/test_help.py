@@ -1,0 +1,84 @@
+"""What a newcomer meets: help, suggestions, exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import click
+import pytest
+
+from roost.cli.main import GROUPS
+from roost.cli.main import roost as group
+
+from .conftest import ROOST, Machine
+
+COMMANDS = [name for names in GROUPS.values() for name in names]
+LINES = {name: line for names in GROUPS.values() for name, line in names.items()}
+BUDGET_SECONDS = 0.150
+
+
+def _cpu(argv: list[str], times: int = 5) -> float:
+    """The least CPU time of a few runs."""
+    best = float("inf")
+    for _ in range(times):
+        before = os.times()
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+        after = os.times()
+        best = min(best, after.children_user + after.children_system - before.children_user - before.children_system)
+    return best
+
+
+def test_help_costs_next_to_nothing() -> None:
+    spent = _cpu([ROOST, "--help"]) - _cpu([sys.executable, "-c", "pass"])
+    assert spent <= BUDGET_SECONDS
+
+
+def test_help_imports_no_command_and_nothing_heavy() -> None:
+    heavy = ("roost.cli.commands.", "roost.kernel", "roost.log", "roost.llm", "asyncio", "msgspec", "rich", "aiohttp")
+    code = (
+        "import sys; from roost.cli.main import run; run(['--help'])\n"
+        f"sys.exit(' '.join(name for name in sys.modules if name.startswith({heavy})) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_in_the_overview_is_the_commands_own_first_line(name: str) -> None:
+    context = click.Context(group)
+    command = group.get_command(context, name)
+    assert command is not None
+    assert command.name == name
+    assert (command.help or "").startswith(re.split("[;.,]", LINES[name])[0])
+
+
+def test_a_wrong_word_is_a_usage_error_with_a_suggestion(roost: Machine) -> None:
+    wrong = roost("chta")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "did you mean `roost chat`" in wrong.err
+    unquoted = roost("run", "what", "is", "this")
+    assert unquoted.code == 2
+    assert "quotes" in unquoted.err
+    assert roost("run").code == 2
+    assert roost("ps", "--nope").code == 2
+    assert roost("--help").code == roost().code == roost("run", "-h").code == 0
+
+
+def test_version_and_agents_for_programs(roost: Machine) -> None:
+    assert roost("version").out.startswith("roost 0")
+    assert set(roost("version", "--json").json) == {"version", "python"}
+    folder = roost.work / "agents"
+    folder.mkdir()
+    (folder / "clerk.toml").write_text('description = "Files things"\ntools = ["grep"]\n')
+    (roost.work / "more.md").write_text("---\nname: extra\n---\nBe extra.\n")
+    found = {row["name"]: row for row in roost("agents", "--json", "--agents", "more.md").json}
+    assert set(found) == {"assistant", "clerk", "extra"}
+    assert (found["clerk"]["tools"], found["clerk"]["source"].endswith("clerk.toml")) == (["grep"], True)
+    assert "Files things" in roost("agents").out
+    (folder / "broken.toml").write_text("tools = 3")
+    broken = roost("agents")
+    assert broken.code == 1
+    assert "agents/broken.toml:1: field 'tools'" in broken.err

@@ -1,0 +1,208 @@
+"""`roost run` without a daemon: the kernel in the command's own process."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Fault, Reply, Rule, Script
+
+from .conftest import Machine
+
+
+def test_the_answer_goes_to_stdout_and_the_rest_to_stderr(roost: Machine) -> None:
+    (roost.work / "notes.txt").write_text("x")
+    done = roost("run", "which files are here?").ok()
+    assert done.out == "Let me look.\nI found: notes.txt  1\n"
+    assert "● list_files" in done.err
+    assert "2 steps" in done.err
+    assert "\x1b" not in done.out + done.err
+    quiet = roost("run", "-q", "hello").ok()
+    assert (quiet.out, quiet.err) == ("You said: hello\n", "")
+
+
+def test_json_is_one_document(roost: Machine) -> None:
+    done = roost("run", "which files are here?", "--json").ok()
+    assert done.err == ""
+    assert done.json["outcome"] == "answered"
+    assert [call["name"] for call in done.json["calls"]] == ["list_files"]
+    assert done.json["session"].startswith("ses_")
+    assert done.json["usage"]["input"] == 200
+
+
+def test_a_message_from_standard_input(roost: Machine) -> None:
+    assert roost("run", "-", stdin="from a pipe").ok().out == "You said: from a pipe\n"
+    assert roost("run", "-", stdin="  \n").code == 2
+    assert roost("run", "-", stdin="x" * (1024 * 1024 + 2)).code == 1
+
+
+def test_without_a_terminal_writing_is_rejected_unless_yes(roost: Machine) -> None:
+    done = roost("run", "make it").ok()
+    assert "rejected" in done.err
+    assert "--yes" in done.err
+    assert "--yes" not in done.out  # the model must not take our options for the tool's
+    assert not (roost.work / "made.txt").exists()
+    done = roost("run", "make it", "--yes").ok()
+    assert "The result: done" in done.out
+    assert (roost.work / "made.txt").read_text() == "made\n"
+
+
+def test_a_private_workspace_leaves_the_folder_alone(roost: Machine) -> None:
+    done = roost("run", "make it", "--yes", "--private", "--json").ok()
+    assert not (roost.work / "made.txt").exists()
+    assert (roost.home / "workspaces" / done.json["session"] / "made.txt").exists()
+    assert roost("run", "hi", "-w", "nowhere").code == 1
+
+
+def test_a_session_goes_on_by_a_part_of_its_id(roost: Machine, provider: ProviderServer) -> None:
+    first = roost("run", "my name is Ada", "--json").ok().json["session"]
+    roost("run", "another one", "-q").ok()
+    again = roost("run", "--session", first[-6:], "who am I?", "--json").ok()
+    assert again.json["session"] == first
+    said = [message["content"] for message in provider.provider.bodies[-1]["messages"] if message["role"] == "user"]
+    assert "my name is Ada" in str(said)
+    assert roost("run", "--session", "@last", "x", "--json").json["session"] != first
+    ambiguous = roost("run", "--session", "ses_", "x")
+    assert ambiguous.code == 1
+    assert "fits 2 sessions" in ambiguous.err
+    assert "there is no session 'zzzz'" in roost("run", "--session", "zzzz", "x").err
+    assert "leave out the agent" in roost("run", "--session", first, "assistant", "x").err
+
+
+def test_an_agent_of_a_file_with_its_tools_and_instructions(roost: Machine, provider: ProviderServer) -> None:
+    folder = roost.work / "agents"
+    folder.mkdir()
+    (folder / "clerk.md").write_text("---\ntools: [grep]\n---\nYou are the clerk of this house.\n")
+    done = roost("run", "clerk", "hello").ok()
+    assert "agent clerk from agents/clerk.md" in done.err
+    body = provider.provider.bodies[-1]
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["grep"]
+    assert "clerk of this house" in str(body["messages"][0])
+    wrong = roost("run", "clark", "hello")
+    assert wrong.code == 1
+    assert "there is no agent 'clark'; the agents are: assistant, clerk" in wrong.err
+
+
+def test_a_python_agent_runs_its_own_tool(roost: Machine) -> None:
+    (roost.work / "mine.py").write_text(
+        "from roost.agent.definition import Agent\n"
+        "from roost.tools.function import tool\n"
+        "@tool(safety='read_only')\n"
+        "async def list_files() -> str:\n"
+        '    """Mine."""\n'
+        "    return 'from my own tool'\n"
+        "mine = Agent('mine', tools=[list_files])\n"
+    )
+    done = roost("run", "--agents", "mine.py", "mine", "files?").ok()
+    assert "I found: from my own tool" in done.out
+
+
+def test_the_model_of_the_option_is_the_sessions(roost: Machine) -> None:
+    session = roost("run", "hi", "--model", "openai/other", "--json").ok().json["session"]
+    events = [json.loads(line)["event"] for line in roost("logs", session, "--json").out.splitlines()]
+    assert {event["model"] for event in events if event["type"] == "model.started"} == {"openai/other"}
+    missing = roost("run", "hi", "--model", "groq/some")
+    assert missing.code == 1
+    assert missing.err == "error: the model 'groq/some' needs a key: set GROQ_API_KEY (or put it into .env)\n"
+    assert len(roost("ps", "--json").json) == 1
+
+
+def test_a_dotenv_names_the_model(roost: Machine) -> None:
+    (roost.work / ".env").write_text("ROOST_MODEL=openai/from-dotenv\n")
+    roost.env.pop("ROOST_MODEL")
+    roost("run", "hi").ok()
+    assert "model=openai/from-dotenv" in roost("logs").out
+
+
+def test_local_weights_that_cannot_be_fetched_are_an_error_before_the_turn(roost: Machine) -> None:
+    done = roost("run", "hi", "--model", "local")
+    assert done.code == 1
+    assert "1.1 GB" in done.err
+    assert roost("ps", "--json").json == []
+
+
+def test_a_failing_provider_is_exit_1_with_the_reason(roost: Machine) -> None:
+    refusal = Script(rules=(Rule(answers=(Reply(fault=Fault(kind="status", status=401, times=0)),)),))
+    with ProviderServer(refusal) as broken:
+        done = roost("run", "hi", env={"OPENAI_BASE_URL": broken.url})
+    assert done.code == 1
+    assert "401" in done.err or "key" in done.err
+    assert "failed" in done.err
+
+
+def test_control_codes_of_a_model_reach_no_terminal(roost: Machine) -> None:
+    terminal = roost.terminal("run", "escape")
+    assert terminal.wait() == 0
+    assert "plain red" in terminal.text
+    assert "owned" not in terminal.raw
+    assert "\x1b[31mred" not in terminal.raw
+
+
+def test_ctrl_c_cancels_the_turn_and_the_session_stays(roost: Machine) -> None:
+    process = roost.start("run", "sleep please", "--yes")
+    assert process.stderr is not None
+    while "sleep 20" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "cancelled" in err
+    info = roost.newest()
+    assert (info["state"], info["phase"]) == ("running", "idle")
+    assert roost("run", "--session", "@last", "still there?").ok().out == "You said: still there?\n"
+
+
+def test_a_second_ctrl_c_leaves_and_the_turn_is_found_again(roost: Machine) -> None:
+    process = roost.start("run", "words please")
+    assert process.stdout is not None
+    assert process.stdout.read(10)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode in (1, 130)
+    assert roost.newest()["phase"] == "working"
+    other = roost("run", "something else").ok()  # does its own work only
+    assert other.out == "You said: something else\n"
+    old = roost("ps", "--json").json[1]
+    assert old["phase"] == "working"
+    done = roost("send", old["id"], "and then?", "--wait").ok()
+    assert "You said: and then?" in done.out
+
+
+def test_approvals_are_asked_in_a_terminal(roost: Machine) -> None:
+    terminal = roost.terminal("run", "make it")
+    asked = terminal.expect("say why not:")
+    assert "Allow shell: echo made" in asked
+    terminal.type("y\n")
+    terminal.expect("The result: done")
+    assert terminal.wait() == 0
+    terminal = roost.terminal("run", "make it")
+    terminal.expect("say why not:")
+    terminal.type("not on my machine\n")
+    assert "not on my machine" in terminal.expect("2 steps")
+    assert terminal.wait() == 0
+    terminal = roost.terminal("run", "twice")
+    terminal.expect("say why not:")
+    terminal.type("a\n")
+    terminal.expect("Both: two")
+    assert terminal.wait() == 0
+    assert (roost.work / "made.txt").read_text() == "made\n"
+
+
+def test_ctrl_c_at_the_question_cancels(roost: Machine) -> None:
+    terminal = roost.terminal("run", "make it")
+    terminal.expect("say why not:")
+    terminal.type("\x03")
+    terminal.expect("cancelled")
+    assert terminal.wait() == 130
+    assert roost.newest()["phase"] == "idle"
+    assert not (roost.work / "made.txt").exists()
+
+
+def test_a_terminal_gets_colours_unless_told_not_to(roost: Machine) -> None:
+    coloured = roost.terminal("run", "which files?")
+    assert coloured.wait() == 0
+    assert "\x1b[36m" in coloured.raw
+    plain = roost.terminal("run", "which files?", env={"NO_COLOR": "1"})
+    assert plain.wait() == 0
+    assert "\x1b[36m" not in plain.raw

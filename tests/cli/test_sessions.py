@@ -1,0 +1,128 @@
+"""Looking at sessions and steering them, with no daemon."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from .conftest import ROOST, Machine
+
+
+def test_nothing_yet(roost: Machine) -> None:
+    assert roost("ps", "--json").ok().json == []
+    assert "roost run" in roost("ps").ok().err
+    for command in (["show"], ["logs"], ["attach"], ["cancel", "@last"]):
+        done = roost(*command)
+        assert done.code == 1
+        assert "there are no sessions yet" in done.err
+
+
+def test_ps_show_and_logs(roost: Machine) -> None:
+    roost("run", "which files?", "-q").ok()
+    roost("run", "hello", "-q").ok()
+    rows = roost("ps").ok().out.splitlines()
+    assert rows[0].split() == ["SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"]
+    assert len(rows) == 3
+    assert rows[1].split()[1:3] == ["assistant", "idle"]
+    assert rows[1].endswith(str(roost.work))
+    assert roost("ps", "-n", "1").out.splitlines()[1:] == rows[1:2]
+    assert roost("ps", "--agent", "nobody", "--json").json == []
+    old = rows[2].split()[0]
+    shown = roost("show", old).ok().out
+    assert "> which files?" in shown
+    assert "● list_files" in shown
+    assert "turns      1, 2 model calls" in shown
+    view = roost("show", "--json").ok().json
+    assert view["messages"][-1]["parts"][0]["text"] == "You said: hello"
+    events = [json.loads(line) for line in roost("logs", "--json").ok().out.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["event"]["type"] == "turn.completed"
+    tail = roost("logs", "--after", str(len(events) - 1)).ok().out
+    assert len(tail.splitlines()) == 1
+    assert "turn.completed" in tail
+
+
+@pytest.mark.parametrize("command", [["logs"], ["ps", "--json"], ["--help"]])
+def test_a_reader_that_leaves_is_no_error(roost: Machine, command: list[str]) -> None:
+    roost("run", "hello", "-q").ok()
+    process = subprocess.Popen(
+        [ROOST, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=roost.work, env=roost.env
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    process.wait(20)
+
+
+def test_send_is_kept_until_somebody_answers(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    sent = roost("send", session, "and now?").ok()
+    assert "no daemon runs" in sent.err
+    assert roost("ps", "--json").json[0]["pending"] == 1
+    done = roost("send", session, "last one", "--wait").ok()
+    assert done.out == "You said: and now?\nYou said: last one\n"
+    assert roost("send", session, "-", "--json", stdin="piped").ok().json["session"] == session
+    assert roost("send", session, " ").code == 1
+
+
+def test_the_life_of_a_session(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    assert "paused" in roost("pause", session).ok().out
+    refused = roost("run", "--session", session, "hi")
+    assert refused.code == 1
+    assert f"roost resume {session}" in refused.err
+    assert "stopped" in roost("stop", session).ok().out
+    assert roost("ps", "--json").json == []
+    assert roost("ps", "--all", "--json").json[0]["state"] == "stopped"
+    assert "start it again" in roost("send", session, "hi").err
+    assert roost("start", session, "--json").ok().json[0]["id"] == session
+    assert roost("run", "--session", session, "back?").code == 1  # a daemon, or attach, makes it take effect
+    mixed = roost("cancel", session, "nonsense")
+    assert mixed.code == 1
+    assert "there is no session 'nonsense'" in mixed.err
+    assert roost("rm", session).ok().out.endswith("deleted\n")
+    assert roost("show", session).code == 1
+
+
+def test_a_call_that_waits_is_answered_from_another_command(roost: Machine) -> None:
+    terminal = roost.terminal("run", "make it")
+    terminal.expect("say why not:")
+    shown = roost("show").ok().out
+    assert "waits" in shown
+    assert "roost approve" in shown
+    assert roost("approve", "@last", "nothing").code == 1
+    assert "approved shell" in roost("approve", "@last").ok().out
+    roost.until("idle")
+    terminal.type("y\n")
+    assert "answered elsewhere" in terminal.expect("2 steps")
+    assert terminal.wait() == 0
+    again = roost("approve", "@last")
+    assert again.code == 1
+    assert "nothing of session" in again.err
+
+
+def test_what_waits_outlives_its_command(roost: Machine) -> None:
+    terminal = roost.terminal("run", "make it")
+    terminal.expect("say why not:")
+    terminal.process.kill()
+    terminal.process.wait()
+    assert roost.newest()["phase"] == "waiting"
+    assert "rejected" in roost("approve", "@last", "--reject", "--note", "too late").ok().out
+    attached = roost.start("attach")
+    assert attached.stdout is not None
+    assert "too late" in attached.stdout.readline()
+    assert not (roost.work / "made.txt").exists()
+
+
+def test_a_home_that_cannot_be_used(roost: Machine) -> None:
+    blocked = roost.work / "file"
+    blocked.write_text("")
+    done = roost("--home", str(blocked / "home"), "ps")
+    assert done.code == 1
+    assert done.err.startswith("error: cannot make")
+    assert roost("ps", "--url", "http://127.0.0.1:1").err.startswith("error: no daemon answers at http://127.0.0.1:1")
+    assert "is not a server's URL" in roost("ps", "--url", "nonsense").err
