@@ -1,0 +1,1 @@
+"""Contestants that serve HTTP. Each is started as a user would start it, with an instant model inside."""

@@ -1,0 +1,96 @@
+"""The Roost kernel in this process: inbox, claim, turn, every step with its intent and its outcome in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID, calls_of
+from bench.worker import Clock, Ticks, serve
+from roost.agent.definition import Agent, Limits
+from roost.kernel.runtime import Runtime
+from roost.llm.ir import Profile, Request
+from roost.log.journal import Change, Journal
+from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.tools.function import tool
+
+_TURN_COMPLETED = b'{"type":"turn.completed"'
+
+
+class Log:
+    """Counts what is committed, and ends when `turns` turns have."""
+
+    def __init__(self, journal: Journal, turns: int) -> None:
+        self._left = turns
+        self.done = asyncio.Event()
+        self.appends = self.events = self.bytes = self.groups = 0
+        self._in_group = False
+        self.stop = journal.watch(self._changed)
+
+    def _changed(self, change: Change) -> None:
+        if not self._in_group:
+            self._in_group = True
+            self.groups += 1
+            asyncio.get_running_loop().call_soon(self._group_ended)
+        if not change.records:
+            return
+        self.appends += 1
+        for record in change.records:
+            self.events += 1
+            self.bytes += len(record.body)
+            if record.body.startswith(_TURN_COMPLETED):
+                self._left -= 1
+                if not self._left:
+                    self.done.set()
+
+    def _group_ended(self) -> None:
+        self._in_group = False
+
+
+def worker(steps: int, ticks: Ticks | None) -> Agent:
+    """An agent whose model calls a trivial tool so often that a turn has `steps` steps."""
+    messages = steps
+    call = Answer(text=SAID, calls=(Call("look", ARGUMENTS),))
+    last = Answer(text=ANSWER)
+
+    def script(request: Request) -> Answer:
+        if ticks is not None:
+            ticks.tick()
+        return last if len(request.messages) >= messages else call
+
+    @tool(replay="safe", safety="read_only")
+    async def look(what: str, why: str) -> str:
+        """Look at a part."""
+        if ticks is not None:
+            ticks.tick()
+        return RESULT
+
+    assert calls_of(steps) >= 0
+    model = ScriptedModel(script, keep=0, profile=Profile(window=10_000_000))
+    return Agent("worker", model=model, tools=[look], permissions="all", limits=Limits(steps=None))
+
+
+async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
+    ticks = Ticks()
+    async with Runtime(folder, agents=[worker(steps, ticks if sessions == 1 else None)]) as runtime:
+        ids = [(await runtime.session("worker")).id for _ in range(sessions)]
+        log = Log(runtime.kernel.journal, sessions)
+        clock = Clock()
+        await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids))
+        await log.done.wait()
+        spent = clock.stop()
+        log.stop()
+    return {
+        **spent,
+        "steps": sessions * steps,
+        "commits": log.groups,
+        "appends": log.appends,
+        "events": log.events,
+        "bytes": log.bytes,
+        "ms": ticks.milliseconds(),
+    }
+
+
+if __name__ == "__main__":
+    serve(lambda folder, order: asyncio.run(run(folder, order["sessions"], order["steps"])))
