@@ -1,0 +1,89 @@
+"""The daemon under test: the real server around a journal that may kill the process, in a process of its own.
+
+python -m roost.testing.crash.daemon '{"home": …, "model": …, "witness": …}'
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from roost.kernel.config import KernelConfig
+from roost.testing.crash.killing import When
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`at`, `when`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal commit.
+    `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock."""
+
+    home: Path
+    model: str
+    witness: Path
+    at: int | None = None
+    when: When = "after"
+    session: str | None = None
+    trace: Path | None = None
+    tools: tuple[float, float] = (0.0, 0.02)
+    clock: Path | None = None
+    linger: float = 0.3
+    lease: float = 6.0
+
+    @property
+    def argument(self) -> str:
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+
+def main(argument: str) -> None:
+    settings = msgspec.json.decode(argument, type=Settings, dec_hook=lambda kind, text: kind(text))
+    if settings.clock is not None:
+        _wind(settings.clock)
+    from roost.server.daemon import run
+    from roost.server.logs import log_to_stderr
+
+    log_to_stderr()
+    run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from roost.log.sqlite import SqliteJournal
+    from roost.server.daemon import Options, serve
+    from roost.testing.crash.killing import KillingJournal
+    from roost.testing.crash.plans import agents
+
+    def trace(name: str) -> None:
+        if settings.trace is not None:
+            settings.trace.write_text(name)
+
+    journal = KillingJournal(
+        await SqliteJournal.open(settings.home / "roost.db"),
+        at=settings.at,
+        when=settings.when,
+        session=settings.session,
+        on_strike=trace,
+    )
+    await serve(
+        Options(home=settings.home, port=0, grace=1.0),
+        agents=agents(settings.model, settings.witness, delay=settings.tools),
+        config=KernelConfig(linger=settings.linger, lease=settings.lease, scan=0.5),
+        journal=journal,
+    )
+
+
+def _wind(clock: Path) -> None:
+    """The wall clock of this process is off by what the file says, from one look to the next."""
+    real = time.time
+
+    def time_off() -> float:
+        try:
+            return real() + float(clock.read_text() or 0.0)
+        except (OSError, ValueError):
+            return real()
+
+    time.time = time_off
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,186 @@
+"""A journal that dies at a chosen commit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Literal, NoReturn, TypeAlias, TypeVar
+
+import msgspec
+
+from roost.errors import StoreFailed
+from roost.log.events import Event
+from roost.log.inputs import Input
+from roost.log.journal import (
+    Accepted,
+    Append,
+    Change,
+    Claim,
+    InboxItem,
+    Journal,
+    NewSession,
+    Record,
+    SessionInfo,
+    SessionQuery,
+    Snapshot,
+)
+
+T = TypeVar("T")
+When: TypeAlias = Literal["before", "after"]
+How: TypeAlias = Literal["kill", "fail"]
+
+
+class _Tag(msgspec.Struct):
+    type: str
+
+
+_tag: msgspec.json.Decoder[_Tag] = msgspec.json.Decoder(_Tag)
+
+
+class KillingJournal:
+    """Wraps any journal. Counts the commits (of one session, if named) and strikes right before or right after commit
+    number `at` reaches the disk; `at` None only counts.
+
+    `how`: `kill` sends SIGKILL to this process; `fail` makes every method from then on raise `StoreFailed` with the
+    code `store_closed`, as if the process were gone: the runtime around it is to be abandoned. `on_strike` is called
+    with the name of the commit just before.
+
+    Beats are not counted, nor are a `claim` or `fire` that find nothing. One that finds something cannot be known
+    before it has committed, so `before` strikes at the next commit instead: for the disk that is the same instant.
+    """
+
+    def __init__(
+        self,
+        inner: Journal,
+        *,
+        at: int | None = None,
+        when: When = "after",
+        session: str | None = None,
+        how: How = "kill",
+        on_strike: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.count = 0
+        self.names: list[str] = []
+        self.dead = False
+        self._inner = inner
+        self._at: int | None = at
+        self._when: When = when
+        self._session = session
+        self._how: How = how
+        self._on_strike = on_strike
+
+    async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
+        return await self._commit(session.id, "create", lambda: self._inner.create(session, events, key=key))
+
+    async def append(self, append: Append) -> int:
+        return await self._commit(append.session, _name(append), lambda: self._inner.append(append))
+
+    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+        name = f"accept {item.__struct_config__.tag}"
+        return await self._commit(session, name, lambda: self._inner.accept(session, item, key=key))
+
+    async def leave(self, node: str) -> None:
+        await self._commit(None, "leave", lambda: self._inner.leave(node))
+
+    async def delete(self, session: str) -> None:
+        await self._commit(session, "delete", lambda: self._inner.delete(session))
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        claims = await self._alive(lambda: self._inner.claim(node, session=session, limit=limit))
+        if any(self._session in (None, claim.info.id) for claim in claims):
+            self._found("claim")
+        return claims
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        fired: list[str] = []
+        stop = self._inner.watch(lambda change: fired.append(change.session) if change.inbox else None)
+        try:
+            due = await self._alive(lambda: self._inner.fire(now, limit=limit))
+        finally:
+            stop()
+        if any(self._session in (None, session) for session in fired):
+            self._found("fire")
+        return due
+
+    async def beat(self, node: str, *, ttl: float) -> None:
+        await self._alive(lambda: self._inner.beat(node, ttl=ttl))
+
+    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        return await self._alive(lambda: self._inner.read(session, after=after, limit=limit))
+
+    async def pending(self, session: str) -> list[InboxItem]:
+        return await self._alive(lambda: self._inner.pending(session))
+
+    async def get(self, session: str) -> SessionInfo:
+        return await self._alive(lambda: self._inner.get(session))
+
+    async def find(self, query: SessionQuery) -> list[SessionInfo]:
+        return await self._alive(lambda: self._inner.find(query))
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await self._alive(lambda: self._inner.snapshot(session))
+
+    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
+        return self._inner.tail(session, after=after)
+
+    def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
+        def while_alive(change: Change) -> None:
+            if not self.dead:
+                listener(change)
+
+        return self._inner.watch(while_alive, session=session)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def _commit(self, session: str | None, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        self._refuse_if_dead()
+        if self._session is not None and session != self._session:
+            return await self._alive(work)
+        self.count += 1
+        self.names.append(name)
+        mine = self._at is not None and self.count == self._at
+        if mine and self._when == "before":
+            self._strike(f"before {name}")
+        result = await self._alive(work)
+        if mine:
+            self._strike(f"after {name}")
+        return result
+
+    def _found(self, name: str) -> None:
+        """A claim or a firing that did something has committed."""
+        self.count += 1
+        self.names.append(name)
+        if self._at is not None and self.count == self._at:
+            if self._when == "after":
+                self._strike(f"after {name}")
+            self._at += 1
+
+    async def _alive(self, work: Callable[[], Awaitable[T]]) -> T:
+        self._refuse_if_dead()
+        result = await work()
+        self._refuse_if_dead()
+        return result
+
+    def _refuse_if_dead(self) -> None:
+        if self.dead:
+            raise StoreFailed("this journal was struck: open the store anew", code="store_closed")
+
+    def _strike(self, name: str) -> NoReturn:
+        self._on_strike(name)
+        self.dead = True
+        if self._how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        raise StoreFailed(f"struck {name}", code="store_closed")
+
+
+def _name(append: Append) -> str:
+    names = [_tag.decode(body).type for body in append.bodies]
+    if append.timers or append.clear_timers:
+        names.append("timers")
+    if append.release:
+        names.append("release")
+    return "append " + "+".join(names)

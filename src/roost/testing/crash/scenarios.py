@@ -1,0 +1,52 @@
+"""What a user does while the crash comes. Each ends by itself; `Hands.settle` waits for the answers."""
+
+from __future__ import annotations
+
+from roost.log import events as ev
+from roost.testing.crash.hands import Hands
+from roost.testing.crash.plans import message
+
+
+async def two_tools(user: Hands) -> None:
+    await user.send(message("two"))
+
+
+async def parallel_readers(user: Hands) -> None:
+    await user.send(message("look"))
+    await user.send(message("say"))
+
+
+async def steer(user: Hands) -> None:
+    await user.send(message("long"))
+    await user.seen(ev.ToolStarted)
+    await user.send(message("two"), "steer")
+
+
+async def cancel(user: Hands) -> None:
+    await user.send(message("long"))
+    await user.seen(ev.ToolStarted)
+    await user.control("cancel")
+    await user.send(message("say"))
+
+
+async def pause_and_resume(user: Hands) -> None:
+    await user.send(message("two"))
+    await user.seen(ev.ToolStarted)
+    await user.control("pause")
+    await user.seen(ev.ControlApplied, action="pause")
+    await user.control("resume")
+
+
+async def replay_asks(user: Hands) -> None:
+    await user.send(message("ask"))
+
+
+async def approvals(user: Hands) -> None:
+    """For an agent that asks first: one call is approved, one rejected."""
+    user.decide(lambda tool: "reject" if tool == "never_effect" else "approve")
+    await user.send(message("two"))
+
+
+async def timer(user: Hands) -> None:
+    await user.set_timer("soon", 0.05, message("say"))
+    await user.send(message("two"))

@@ -1,0 +1,70 @@
+"""A crash before and after every single commit of every scenario, and nothing that was promised is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roost.testing.crash import scenarios
+from roost.testing.crash.inside import Scenario, crash_inside
+from roost.testing.crash.killing import When
+from roost.testing.crash.plans import AGENT, CAREFUL, agents, script
+from roost.testing.provider import ProviderServer
+
+_CASES = {
+    "two_tools": (AGENT, scenarios.two_tools),
+    "parallel_readers": (AGENT, scenarios.parallel_readers),
+    "steer": (AGENT, scenarios.steer),
+    "cancel": (AGENT, scenarios.cancel),
+    "pause_and_resume": (AGENT, scenarios.pause_and_resume),
+    "replay_asks": (AGENT, scenarios.replay_asks),
+    "approvals": (CAREFUL, scenarios.approvals),
+    "timer": (AGENT, scenarios.timer),
+}
+
+_AT_ONCE = 4
+"""Homes that are played in at the same time: most of a play is waiting."""
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ProviderServer]:
+    with ProviderServer(script(delay=(0.0, 0.004))) as server:
+        yield server
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("case", _CASES)
+async def test_crash_at_every_commit(tmp_path: Path, provider: ProviderServer, case: str, when: When) -> None:
+    agent, scenario = _CASES[case]
+    struck = await _exhaust(tmp_path, provider, agent, scenario, when)
+    assert len(struck) >= 8
+    if case == "two_tools":
+        kinds = {kind for name in struck for kind in name.removeprefix(f"{when} append ").split("+")}
+        assert kinds >= {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
+    assert provider.stats.violations == 0, provider.stats.reasons
+
+
+async def _exhaust(folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When) -> list[str]:
+    """The commits at which it died."""
+
+    async def crash(at: int) -> str | None:
+        home = folder / str(at)
+        home.mkdir()
+        witness = home / "witness.jsonl"
+        team = agents(f"{provider.url}#scripted", witness, delay=(0.0, 0.01))
+        run = await crash_inside(home, team, scenario, agent=agent, at=at, when=when, witness=witness)
+        shutil.rmtree(home)
+        return run.struck
+
+    struck: list[str] = []
+    for start in itertools.count(1, _AT_ONCE):
+        found = await asyncio.gather(*(crash(at) for at in range(start, start + _AT_ONCE)))
+        struck += [name for name in found if name is not None]
+        if None in found:
+            break
+    return struck
