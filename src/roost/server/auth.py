@@ -70,7 +70,8 @@ def host_name(host: str) -> str:
     """`Host` without its port, in lower case; empty when it is malformed."""
     if host.startswith("["):
         name, bracket, port = host[1:].partition("]")
-        return name.lower() if bracket and (not port or port[1:].isdigit()) else ""
+        whole = bracket and (not port or (port[0] == ":" and port[1:].isdigit()))
+        return name.lower() if whole else ""
     name, colon, port = host.partition(":")
     return "" if colon and not port.isdigit() else name.lower().rstrip(".")
 

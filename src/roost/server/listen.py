@@ -27,9 +27,11 @@ def check_exposure(host: str, *, token_given: bool, allow_public: bool) -> None:
 
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes any free one. Raises `ConfigError`."""
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"{port} is not a port: give one up to 65535, 0 for any free one", code="cannot_listen")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot listen on {host!r}, port {port}: {error}", code="cannot_listen") from error
     listener = socket.socket(family, kind, protocol)
     try:
