@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from roost.server.context import Api
 from roost.server.problems import Problem, problem_of, session_gone, shutting_down
 from roost.server.replies import Header, encode
 
+log = logging.getLogger("roost.server")
 PING_SECONDS = 15.0
 STALL_SECONDS = 60.0
 _CHUNK = 64 * 1024
@@ -63,7 +65,9 @@ class EventStream:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             await self._run(scope, send, gone)
         except TimeoutError:
+            log.warning("session %s: a reader that took nothing for %g s was cut off", self._session, STALL_SECONDS)
             _abort(send)
+            await asyncio.sleep(0)  # so that the server has heard of it when this returns
         finally:
             self._api.streams.discard(self)
             gone.cancel()
