@@ -27,7 +27,7 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     assert len(rows) == 3
     assert rows[1].split()[1:3] == ["assistant", "idle"]
     assert rows[1].endswith(str(roost.work))
-    assert roost("ps", "-n", "1").out.splitlines()[1:] == rows[1:2]
+    assert [row.split()[0] for row in roost("ps", "-n", "1").out.splitlines()] == ["SESSION", rows[1].split()[0]]
     assert roost("ps", "--agent", "nobody", "--json").json == []
     old = rows[2].split()[0]
     shown = roost("show", old).ok().out

@@ -62,10 +62,13 @@ def run(
     name, message = _split(words, agent)
     place = None if private else folder(workspace)
     node, session = begin(app, Wanted(name, model, agent_places, session, place, quiet=quiet or as_json))
+    return _task(node, session, message, Approver(mode_for(yes=yes)), quiet=quiet, as_json=as_json)
+
+
+def _task(node: Node, session: str, message: str, approver: Approver, *, quiet: bool, as_json: bool) -> int:
     hurry = False
     try:
-        screen = Screen(quiet=quiet, silent=as_json, spin=True)
-        turn = say_and_follow(node, session, message, screen, Approver(mode_for(yes=yes)))
+        turn = say_and_follow(node, session, message, Screen(quiet=quiet, silent=as_json, spin=True), approver)
         hurry = turn.outcome == "left"
         if as_json:
             say_json(_report(session, turn))
