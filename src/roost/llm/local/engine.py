@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from roost.errors import Busy, RoostError
 from roost.llm.local.cache import Progress, Report
-from roost.llm.local.memory import need_memory
+from roost.llm.local.memory import give_back, need_memory
 from roost.llm.local.settings import Settings
 
 Chunk = dict[str, Any]
@@ -136,6 +136,7 @@ class Engine:
                 self._run(job)
                 continue
             self._server = None
+            give_back()
             with self._lock:
                 if self._jobs.empty():
                     self._thread = None

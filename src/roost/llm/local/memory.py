@@ -35,6 +35,16 @@ def need_memory(weights: Path, context: int) -> None:
         )
 
 
+def give_back() -> None:
+    """Return freed memory to the system, which glibc would rather keep. Elsewhere nothing needs to be done."""
+    import ctypes
+
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
 def _machine() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
