@@ -36,9 +36,9 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [name for name in SCENARIOS if not options.only or name in options.only]
     settings = Settings(quick=options.quick, peers=not options.no_peers)
-    began, facts = time.monotonic(), machine.facts(settings.quick)
+    began, facts, load = time.monotonic(), machine.facts(settings.quick), machine.Load()
     sections = [section for name in chosen if (section := _play(name, settings)) is not None]
-    facts |= {"load_after": os.getloadavg(), "also_running": machine.busy()}
+    facts |= {"load_after": os.getloadavg(), "busy_percent": load.shares()}
     whole = not settings.quick and settings.peers and chosen == list(SCENARIOS)
     target = options.out or (RESULTS if whole else Path.cwd() / "bench-results.md")
     write(target, _intro(facts, settings, time.monotonic() - began), sections, facts)
@@ -65,12 +65,11 @@ def _intro(facts: dict[str, Any], settings: Settings, seconds: float) -> list[st
     pins = ", ".join(f"{name} {version}" for name, version in peers.versions().items())
     day = datetime.date.today().isoformat()
     intro = [
-        f"`make bench` on {day}, {seconds / 60:.0f} minutes. Contestants take turns round by round on one machine; figures"
-        " are medians of the rounds, ratios are medians of the ratios within a round, CPU is that of the contestant's"
-        " process. Compare ratios and CPU: walls depend on what else the machine did.",
+        f"`make bench` on {day}, {seconds / 60:.0f} minutes. Contestants take turns round by round on one machine;"
+        " figures are medians of the rounds, ratios are medians of the ratios within a round, CPU is that of the"
+        " contestant's process. Compare ratios and CPU: walls depend on what else the machine did.",
         "",
         *machine.lines(facts),
-        f"- busiest other programs on the machine: {', '.join(facts['also_running'])}",
     ]
     if settings.peers:
         intro.append(f"- peers: {pins}")

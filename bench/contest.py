@@ -44,7 +44,8 @@ class Contestant:
         return None if self._answer().get("ready") else "it does not start"
 
     def play(self, **order: Any) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(self._order | order) + "\n")
             self._process.stdin.flush()
@@ -59,7 +60,8 @@ class Contestant:
                 self._process.communicate()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"error": "its process ended"}
 

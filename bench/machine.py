@@ -44,23 +44,33 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"- {found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB, {found['kernel']}",
         f"- Python {found['python']}, SQLite {found['sqlite']}; fsync of 4 KB where the stores are:"
         f" p50 {figure(sync['p50'])} ms, p99 {figure(sync['p99'])} ms",
-        f"- load average before {_load(found['load_before'])}, after {_load(found['load_after'])}",
+        f"- load average before {_load(found['load_before'])}, after {_load(found['load_after'])}; the cores were"
+        f" {found['busy_percent'][0]:.0f} % busy while it ran, {found['busy_percent'][1]:.0f} % with the bench and its"
+        " contestants, the rest with other work of the same machine",
     ]
 
 
-def busy() -> list[str]:
-    """The other processes that took the most CPU since they began, by name: who shared the machine."""
-    mine = {os.getpid(), os.getppid()}
-    spent: dict[str, float] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) not in mine:
-            try:
-                name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
-                fields = rest.split()
-            except OSError:
-                continue
-            spent[name] = spent.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return sorted(spent, key=lambda name: -spent[name])[:5]
+class Load:
+    """How busy the machine was since `__init__`, and how much of that was the bench."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._all, self._own = _busy_seconds(), _own_seconds()
+
+    def shares(self) -> tuple[float, float]:
+        """Busy, in percent of all cores: (everything, the bench and its contestants)."""
+        room = (time.monotonic() - self._began) * (os.cpu_count() or 1) / 100
+        return (_busy_seconds() - self._all) / room, (_own_seconds() - self._own) / room
+
+
+def _busy_seconds() -> float:
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _cpu() -> str:

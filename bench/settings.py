@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """`quick`: small numbers, to see that everything runs; what it measures means little. `peers`: compare with them."""
+    """`quick`: small numbers, to see that everything runs. `peers`: compare with them."""
 
     quick: bool = False
     peers: bool = True

@@ -16,9 +16,9 @@ from bench.settings import Settings
 from bench.wire import Connection, free_port, wait_for
 
 ABOUT = """\
-All readers follow one session's stream while it runs a turn: once of 99 steps with a tool (events of up to 1 KB, each \
-on disk before it is sent), once one long answer in 2,000 pieces (deltas of 5 characters). Counted until the last reader \
-has the turn's end. The readers are one process of their own, which takes CPU from the same machine."""
+All readers follow one session's stream while it runs a turn: once of 99 steps with a tool (events of up to 1 KB, \
+each on disk before it is sent), once one long answer in 1,000 pieces (deltas of 5 characters). Counted until the last \
+reader has the turn's end. The readers are one process of their own, which takes CPU from the same machine."""
 
 
 def run(settings: Settings) -> Section:
@@ -32,7 +32,7 @@ def run(settings: Settings) -> Section:
             contest([Contestant("readers", "bench.workers.readers")]) as (ready, _),
         ):
             wait_for(port)
-            for number in range(settings.pick(5, 1)):
+            for number in range(settings.pick(3, 1)):
                 for agent, answers in played.items():
                     session = asyncio.run(_session(port, agent))
                     cpu = cpu_seconds(server.pid)

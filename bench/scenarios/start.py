@@ -23,7 +23,8 @@ from bench.wire import Connection, free_port, wait_for
 ABOUT = """\
 Cold start: from the command to the first 200 of /health, a fresh home each time (Roost makes its store and token in \
 it), looked for every 5 ms. Idle: some seconds after the start, no request since; resident memory, and proportional \
-(shared pages counted in part). A provider's key is set, so that the local model is neither fetched nor loaded. Sleeping sessions have had a turn each."""
+(shared pages counted in part). A provider's key is set, so that the local model is neither fetched nor loaded. \
+Sleeping sessions have had a turn each."""
 
 
 def run(settings: Settings) -> Section:

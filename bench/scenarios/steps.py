@@ -10,20 +10,26 @@ from bench.report import Bar, Section, Table
 from bench.settings import Settings
 
 ROOST, FLOOR, LANGGRAPH = "Roost kernel", "bare group commit", "LangGraph, AsyncSqliteSaver"
+SINGLE = "bare group commit, statements a write"
 STORE, RUNNER = "OpenAI Agents, SQLiteSession only", "OpenAI Agents, whole Runner"
 
 ABOUT = """\
 A step is one model call or one tool call, about 1 KB, and it is on disk before the next one begins. Models and tools \
 answer at once, without a network. A turn is model, tool, model … model, in a fresh session. Roost writes two events a \
-step (the intent of the next step goes with the outcome of the last) and does all that a turn does: inbox, claim, state, \
-policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update a step, grouped by a \
-writer thread. LangGraph saves a node a step with `durability="sync"`; OpenAI Agents stores an item a step without a \
+step (the intent of the next step goes with the outcome of the last) and does all that a turn does: inbox, claim, \
+state, policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update a step, grouped \
+by a writer thread, all of a group in two batched statements; the second floor runs two statements for each write, as \
+a store does that can refuse one write and take the rest. LangGraph saves a node a step with `durability="sync"`; OpenAI Agents stores an item a step without a \
 fence or an intent. All on SQLite in WAL mode with synchronous=FULL."""
 
 
 def run(settings: Settings) -> Section:
     section = Section("Durable steps", ABOUT)
-    contestants = [Contestant(FLOOR, "bench.workers.floor"), Contestant(ROOST, "bench.workers.roost_steps")]
+    contestants = [
+        Contestant(FLOOR, "bench.workers.floor"),
+        Contestant(ROOST, "bench.workers.roost_steps"),
+        Contestant(SINGLE, "bench.workers.floor", single=True),
+    ]
     if settings.peers:
         contestants += [
             Contestant(LANGGRAPH, "bench.workers.peer_langgraph", peer="langgraph"),
@@ -36,7 +42,7 @@ def run(settings: Settings) -> Section:
         section.tables.append(_latency(one))
         hundred = rounds(ready, settings.pick(3, 1), sessions=settings.pick(100, 3), steps=settings.pick(25, 5))
         section.tables.append(_rates("100 sessions, turns of 25 steps", hundred))
-        own = [one for one in ready if one.name in (ROOST, FLOOR)]
+        own = [one for one in ready if one.name in (ROOST, FLOOR, SINGLE)]
         long = rounds(own, settings.pick(7, 1), sessions=settings.pick(100, 3), steps=settings.pick(99, 5))
         section.tables.append(_rates("100 sessions, turns of 99 steps", long))
         thousand = rounds(ready, settings.pick(3, 1), sessions=settings.pick(1000, 3), steps=5)

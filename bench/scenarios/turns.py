@@ -49,7 +49,7 @@ def run(settings: Settings) -> Section:
     with contextlib.ExitStack() as stack:
         ready = [one for one in chosen if _start(one, stack, section)]
         for clients, turns in ((1, settings.pick(150, 5)), (8, settings.pick(60, 2))):
-            for number in range(settings.pick(4, 1)):
+            for number in range(settings.pick(3, 1)):
                 for one in ready:
                     answer = asyncio.run(_round(one, clients, turns))
                     one.played.setdefault(clients, []).append(answer)
@@ -127,7 +127,8 @@ async def _roost(connection: Connection, place: int) -> Turn:
     async def turn(connection: Connection, number: int) -> None:
         path = f"/sessions/{session}/messages"
         status, body = await connection.request("POST", path, {"text": PROMPT}, stream=True)
-        assert status == 200 and b'"outcome":"answered"' in body, (status, body[-500:])
+        assert status == 200, body
+        assert b'"outcome":"answered"' in body, body[-500:]
 
     return turn
 
@@ -138,7 +139,8 @@ async def _termo(connection: Connection, place: int) -> Turn:
     async def turn(connection: Connection, number: int) -> None:
         order = {"message": PROMPT, "session_key": key, "stream": True}
         status, body = await connection.request("POST", "/api/send", order, stream=True)
-        assert status == 200 and b'"done"' in body, (status, body[-500:])
+        assert status == 200, body
+        assert b'"done"' in body, body[-500:]
 
     return turn
 
@@ -166,9 +168,12 @@ def _report(section: Section, ready: list[Server]) -> None:
         section.tables.append(table)
     for one in ready:
         if one.name == "Roost":
-            cpu = median([answer["cpu_ms"] for answers in one.played.values() for answer in answers])
+            alone, many = (median([answer["cpu_ms"] for answer in one.played[clients]]) for clients in (1, 8))
             p99 = percentile([value for answer in one.played[8] for value in answer["ms"]], 99)
             section.bars += [
-                Bar("server CPU of a durable turn with one tool over HTTP: at most 3 ms", cpu, 3, unit=" ms"),
+                Bar(
+                    "server CPU of a durable turn with one tool over HTTP, 1 client: at most 3 ms", alone, 3, unit=" ms"
+                ),
+                Bar("the same with 8 clients, who share commits: at most 3 ms", many, 3, unit=" ms"),
                 Bar("p99 of an instant-model turn at 8 concurrent clients: at most 60 ms", p99, 60, unit=" ms"),
             ]

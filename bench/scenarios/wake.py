@@ -9,9 +9,9 @@ from bench.settings import Settings
 
 ABOUT = """\
 From an input's acceptance (on disk) to the commit of the first model call's intent: notice, claim, newest snapshot, \
-tail, state, turn. The past is turns of five tool calls, trimmed and with snapshots as the kernel writes them; each wake \
-is of a fresh copy of the store by a kernel that has not seen the session; the pages of the file are in the system's \
-cache."""
+tail, state, turn. The past is turns of five tool calls, trimmed and with snapshots as the kernel writes them; each \
+wake is of a fresh copy of the store by a kernel that has not seen the session; the pages of the file are in the \
+system's cache."""
 
 
 def run(settings: Settings) -> Section:

@@ -19,7 +19,7 @@ from roost.tools.base import Tool
 from roost.tools.function import tool
 
 TALK_STEPS = 99
-TALK_PIECES = 2000
+TALK_PIECES = 1000
 
 
 def _look() -> Tool:

@@ -13,11 +13,15 @@ from typing import Any
 from bench.payload import RESULT
 from bench.worker import Clock, Ticks, serve
 
+_MOVE = "UPDATE sessions SET head = head + 1 WHERE s = ? AND epoch = 1 AND head = ?"
+_INSERT = "INSERT INTO events (s, seq, body) VALUES (?, ?, ?)"
+
 Job = tuple[int, int, bytes, "asyncio.Future[None]"]
 
 
 class Store:
-    def __init__(self, path: Path, sessions: int) -> None:
+    def __init__(self, path: Path, sessions: int, single: bool) -> None:
+        self._put = self._singly if single else self._together
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self.commits = 0
@@ -54,16 +58,20 @@ class Store:
 
     def _commit(self, group: list[Job]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
-        moved = self._db.executemany(
-            "UPDATE sessions SET head = head + 1 WHERE s = ? AND epoch = 1 AND head = ?",
-            [(s, head) for s, head, _, _ in group],
-        )
-        assert moved.rowcount == len(group), "a write was fenced off"
-        rows = [(s, head + 1, body) for s, head, body, _ in group]
-        self._db.executemany("INSERT INTO events (s, seq, body) VALUES (?, ?, ?)", rows)
+        self._put(group)
         self._db.execute("COMMIT")
         self.commits += 1
         self._loop.call_soon_threadsafe(_settle, group)
+
+    def _together(self, group: list[Job]) -> None:
+        moved = self._db.executemany(_MOVE, [(s, head) for s, head, _, _ in group])
+        assert moved.rowcount == len(group), "a write was fenced off"
+        self._db.executemany(_INSERT, [(s, head + 1, body) for s, head, body, _ in group])
+
+    def _singly(self, group: list[Job]) -> None:
+        for s, head, body, _ in group:
+            assert self._db.execute(_MOVE, (s, head)).rowcount == 1, "a write was fenced off"
+            self._db.execute(_INSERT, (s, head + 1, body))
 
 
 def _settle(group: list[Job]) -> None:
@@ -71,8 +79,8 @@ def _settle(group: list[Job]) -> None:
         future.set_result(None)
 
 
-async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
-    store, ticks, body = Store(folder / "floor.db", sessions), Ticks(), RESULT.encode()
+async def run(folder: Path, sessions: int, steps: int, single: bool = False) -> dict[str, Any]:
+    store, ticks, body = Store(folder / "floor.db", sessions, single), Ticks(), RESULT.encode()
 
     async def session(s: int) -> None:
         for head in range(steps):
@@ -88,4 +96,4 @@ async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(lambda folder, order: asyncio.run(run(folder, order["sessions"], order["steps"])))
+    serve(lambda folder, order: asyncio.run(run(folder, **order)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from bench.worker import Clock, serve
 from bench.wire import Connection
+from bench.worker import Clock, serve
 
 _END = b"event: turn.completed"
 _FRAME = b"\ndata: "

@@ -1,4 +1,4 @@
-"""Sessions with a long past, made through the Journal: turns as the kernel writes them, with its trims and snapshots."""
+"""Sessions with a past, made through the Journal: turns as the kernel writes them, with its trims and snapshots."""
 
 from __future__ import annotations
 
