@@ -19,8 +19,8 @@ answer at once, without a network. A turn is model, tool, model … model, in a 
 step (the intent of the next step goes with the outcome of the last) and does all that a turn does: inbox, claim, \
 state, policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update a step, grouped \
 by a writer thread, all of a group in two batched statements; the second floor runs two statements for each write, as \
-a store does that can refuse one write and take the rest. LangGraph saves a node a step with `durability="sync"`; OpenAI Agents stores an item a step without a \
-fence or an intent. All on SQLite in WAL mode with synchronous=FULL."""
+a store does that can refuse one write and take the rest. LangGraph saves a node a step with `durability="sync"`; \
+OpenAI Agents stores an item a step without a fence or an intent. All on SQLite in WAL mode with synchronous=FULL."""
 
 
 def run(settings: Settings) -> Section:
