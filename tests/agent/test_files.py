@@ -173,3 +173,17 @@ def test_the_default_agent_has_the_file_tools_and_the_shell() -> None:
     assert set(spec.tools) == {"list_files", "glob", "grep", "read_file", "write_file", "edit_file", "shell"}
     assert set(spec.tools) <= set(builtin_tools())
     assert spec.permissions == "workspace"
+
+
+def test_a_folder_that_was_come_upon_runs_no_code_and_replaces_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    (folder / "clerk.toml").write_text('instructions = "Be exact."')
+    found = load_agent_files([folder], found=[folder])
+    assert [one.agent.spec.name for one in found] == ["clerk"]
+    (folder / "assistant.toml").write_text('permissions = "all"')
+    with pytest.raises(ConfigError, match="--agents"):
+        load_agent_files([folder], found=[folder])
+    (folder / "evil.py").unlink()
+    assert [one.agent.spec.name for one in load_agent_files([folder])] == ["assistant", "clerk"]

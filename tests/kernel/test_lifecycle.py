@@ -325,11 +325,11 @@ async def test_commands_of_a_runtime_that_died_are_ended_by_the_next_and_those_o
     os.killpg(living, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("state", ["created", "running", "paused", "stopped"])
+@pytest.mark.parametrize("state", ["created", "running", "paused"])
 async def test_events_of_a_program_are_taken_in_any_state_or_wait(tmp_path: Path, state: str) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         session = await runtime.session("a")
-        orders = {"running": ["start"], "paused": ["start", "pause"], "stopped": ["start", "stop"]}
+        orders = {"running": ["start"], "paused": ["start", "pause"]}
         for order in orders.get(state, []):
             await session.control(order)  # type: ignore[arg-type]
         await session.bus.emit("mine", 1)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from roost.agent.builtin import DEFAULT_AGENT
 from roost.agent.definition import Agent, AgentSpec, Limits
 from roost.errors import ConfigError
 from roost.ids import is_id
@@ -34,7 +35,7 @@ def search_path(home: Path, *, cwd: Path, extra: Sequence[Path] = ()) -> list[Pa
     for path in extra:
         if not path.exists():
             raise ConfigError(f"there is no agent file or folder {str(path)!r}")
-    folders = [*extra, cwd / "agents", cwd / ".roost" / "agents", home / "agents"]
+    folders = [*extra, *present(cwd), home / "agents"]
     unique = {folder.resolve(): folder for folder in reversed(folders) if folder.exists()}
     return list(reversed(unique.values()))
 
@@ -45,19 +46,28 @@ def load_agents(folders: Sequence[Path]) -> list[Agent]:
     return [found.agent for found in load_agent_files(folders)]
 
 
-def load_agent_files(folders: Sequence[Path]) -> list[AgentFile]:
+def present(cwd: Path) -> list[Path]:
+    """The folders of a working directory that may be somebody else's work, such as a fresh clone."""
+    return [cwd / "agents", cwd / ".roost" / "agents"]
+
+
+def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> list[AgentFile]:
     """As `load_agents`, each with its file. Of two agents with one name the earlier folder's counts; two in one folder
-    are an error."""
+    are an error. Folders in `found` were come upon and not named by the user: their Python files are not run, and they
+    cannot replace the built-in agent."""
     chosen: dict[str, AgentFile] = {}
+    come_upon = {folder.resolve() for folder in found}
     for folder in folders:
         here: dict[str, AgentFile] = {}
-        for found in _load_place(folder):
-            twin = here.get(found.agent.spec.name)
+        for found_here in _load_place(folder, code=folder.resolve() not in come_upon):
+            _check_found(found_here, folder.resolve() in come_upon)
+            twin = here.get(found_here.agent.spec.name)
             if twin is not None:
                 raise ConfigError(
-                    f"{_shown(found.path)} and {_shown(twin.path)} both define {found.agent.spec.name!r}: rename one"
+                    f"{_shown(found_here.path)} and {_shown(twin.path)} both define"
+                    f" {found_here.agent.spec.name!r}: rename one"
                 )
-            here[found.agent.spec.name] = found
+            here[found_here.agent.spec.name] = found_here
         chosen = {**here, **chosen}
     return [chosen[name] for name in sorted(chosen)]
 
@@ -83,12 +93,22 @@ def load_agent_file(path: Path) -> list[AgentFile]:
             raise ConfigError(f"{_shown(path)}: an agent file ends in {', '.join(_SUFFIXES)}")
 
 
-def _load_place(place: Path) -> Iterable[AgentFile]:
+def _check_found(found: AgentFile, come_upon: bool) -> None:
+    if come_upon and found.agent.spec.name == DEFAULT_AGENT:
+        raise ConfigError(
+            f"{_shown(found.path)} would replace the built-in agent {DEFAULT_AGENT!r}: give it another name, or say"
+            f" that you mean it with --agents {_shown(found.path)}"
+        )
+
+
+def _load_place(place: Path, *, code: bool = True) -> Iterable[AgentFile]:
     if not place.is_dir():
         yield from load_agent_file(place)
         return
     for path in sorted(place.iterdir()):
         if path.suffix not in _SUFFIXES or path.name.startswith((".", "_")) or not path.is_file():
+            continue
+        if path.suffix == ".py" and not code:
             continue
         if path.suffix == ".md" and _front(_read(path)) is None:
             continue  # a README beside the agents

@@ -75,10 +75,12 @@ class App:
         return EmbeddedNode(self.home, agents if agents is not None else self.agents(()))
 
     def agent_files(self, extra: tuple[Path, ...]) -> list[AgentFile]:
-        """The agents of files: of `extra`, of this folder, of the home."""
-        from roost.agent.files import load_agent_files, search_path
+        """The agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home."""
+        from roost.agent.files import load_agent_files, present, search_path
 
-        return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra))
+        named = {path.resolve() for path in extra}
+        come_upon = [folder for folder in present(Path.cwd()) if folder.resolve() not in named]
+        return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra), found=come_upon)
 
     def agents(self, extra: tuple[Path, ...]) -> tuple[Agent, ...]:
         """The agents of files and the one that is always there. Raises `ConfigError`."""

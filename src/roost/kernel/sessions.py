@@ -103,9 +103,6 @@ class Sessions:
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
             raise Invalid("the message is empty", code="empty_message")
-        info = await self._journal.get(session)
-        if info.state in ("stopped", "error"):
-            raise Conflict(f"session {session!r} is {info.state}; start it again first", code=f"session_{info.state}")
         return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
 
     async def control(

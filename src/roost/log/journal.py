@@ -14,6 +14,9 @@ import msgspec
 from roost.log.events import Event, Phase, SessionState, decode_event
 from roost.log.inputs import Input
 
+READ_BYTES = 1024 * 1024
+"""After this many bytes a `read` returns what it has, so that large events do not fill the memory."""
+
 
 class Record(NamedTuple):
     """One entry of a log: its sequence number (1, 2, 3 … without gaps) and its bytes as stored."""
@@ -148,7 +151,8 @@ class Journal(Protocol):
         ...
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        """Records with `seq > after`, oldest first. Raises `NotFound`."""
+        """Records with `seq > after`, oldest first: at most `limit`, and no more once they pass `READ_BYTES`. Empty
+        only at the head. Raises `NotFound`."""
         ...
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
@@ -157,8 +161,9 @@ class Journal(Protocol):
         ...
 
     async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        """Put an input into the inbox. An idempotency `key` is unique per session for the session's life. Raises
-        `NotFound`, and `Busy` when the inbox is full."""
+        """Put an input into the inbox. An idempotency `key` is unique per session for the session's life: a repetition
+        returns what the first one made, whatever happened since. Raises `NotFound`, `Busy` when the inbox is full, and
+        `Conflict` (`session_stopped`, `session_error`) for conversation that such a session does not take."""
         ...
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from roost.errors import NotFound, StoreFailed
-from roost.log.journal import Change, Journal, Record
+from roost.log.journal import READ_BYTES, Change, Journal, Record
 
 _BUFFER = 256
 _PAGE = 500
@@ -53,7 +53,7 @@ class Follower:
             raise
         if page:
             self.after = page[-1].seq
-        if len(page) == _PAGE:
+        if len(page) == _PAGE or sum(len(record.body) for record in page) >= READ_BYTES:
             self.behind = True
             self.woken.set()
         return page

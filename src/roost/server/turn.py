@@ -5,6 +5,7 @@ from __future__ import annotations
 from roost.kernel.sessions import Sessions
 from roost.kernel.stream import Frame
 from roost.log import events as ev
+from roost.log.journal import Record
 from roost.server.problems import Problem, session_halted
 
 _PAGE = 500
@@ -50,8 +51,7 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
     start: int | None = None
     while before > 0:
         after = max(0, before - _PAGE)
-        page = await sessions.history(session, after=after, limit=before - after)
-        for record in reversed(page):
+        for record in reversed(await _window(sessions, session, after, before)):
             if start is None:
                 if record.body.startswith(_RECEIVED) and _takes(record.body, item):
                     start = record.seq - 1
@@ -62,6 +62,15 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
                 return max(0, record.seq - 2)
         before = after
     return start
+
+
+async def _window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
+    """The records after one position, up to and with another."""
+    found: list[Record] = []
+    while after < before and (page := await sessions.history(session, after=after, limit=before - after)):
+        found.extend(page)
+        after = page[-1].seq
+    return found
 
 
 def _takes(body: bytes, item: int) -> bool:

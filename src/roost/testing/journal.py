@@ -282,6 +282,36 @@ class JournalConformance:
                 await flood()
             await journal.accept("s", ControlInput("stop"))
 
+    async def test_a_stopped_session_takes_control_and_repetitions_only(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            first = await journal.accept("s", said(), key="k")
+            claim = await own(journal, "s")
+            for state in ("stopped", "error"):
+                await journal.append(Append(session="s", epoch=claim.epoch, expected=1, state=state))
+                with pytest.raises(Conflict) as refused:
+                    await journal.accept("s", said("more"), key="other")
+                assert refused.value.code == f"session_{state}"
+                assert await journal.accept("s", said(), key="k") == (first.id, True)
+                await journal.accept("s", ControlInput("start"))
+
+    async def test_large_events_are_read_in_portions(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            head = 1
+            for _ in range(8):
+                head = await journal.append(
+                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x" * 600_000))
+                )
+            assert len(await journal.read("s")) < 5
+            got = list[int]()
+            async for record in journal.tail("s"):
+                got.append(record.seq)
+                if record.seq == head:
+                    break
+            assert got == list(range(1, head + 1))
+
     # Ownership
 
     async def test_claim_finds_work_only(self, tmp_path: Path) -> None:

@@ -47,8 +47,6 @@ def _replay(node: Node, session: str, after: int, *, as_json: bool) -> None:
         for record in page:
             _print(record.seq, record.body, as_json=as_json)
             after = record.seq
-        if len(page) < _PAGE:
-            return
 
 
 def _follow(node: Node, session: str, after: int, *, as_json: bool) -> None:

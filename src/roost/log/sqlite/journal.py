@@ -104,7 +104,7 @@ class SqliteJournal:
         self._purge_later(s)
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        return await self._read(lambda c: rows.records(c, rows.number(c, session), after, limit))
+        return await self._read(lambda c: rows.page(c, rows.number(c, session), after, limit))
 
     async def pending(self, session: str) -> list[InboxItem]:
         return await self._read(lambda c: rows.inbox(c, rows.number(c, session)))

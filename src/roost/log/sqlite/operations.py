@@ -99,6 +99,8 @@ def accept(
             if seen[1] != digest:
                 raise Conflict(f"the key {key!r} was used for another input", code="idempotency_mismatch")
             return Accepted(seen[0], True)
+    if state in ("stopped", "error") and urgency(item) == 0:
+        raise Conflict(f"session {session!r} is {state}; start it again first", code=f"session_{state}")
     if pending >= INBOX_LIMIT and urgency(item) == 0:
         raise Busy(f"session {session!r} has {pending} inputs waiting; try again when some are done", code="inbox_full")
     now = time.time()

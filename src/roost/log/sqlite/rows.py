@@ -9,7 +9,7 @@ import msgspec
 
 from roost.errors import NotFound
 from roost.log.inputs import decode_input
-from roost.log.journal import InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery, Snapshot
 
 INFO_COLUMNS = (
     "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
@@ -52,6 +52,21 @@ def records(connection: sqlite3.Connection, s: int, after: int, limit: int) -> l
         "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
     )
     return [Record(seq, bytes(body)) for seq, body in rows]
+
+
+def page(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
+    """As `records`, ending early after `READ_BYTES`."""
+    found: list[Record] = []
+    size = 0
+    cursor = connection.execute(
+        "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
+    )
+    for seq, body in cursor:
+        found.append(Record(seq, bytes(body)))
+        size += len(body)
+        if size >= READ_BYTES:
+            break
+    return found
 
 
 def snapshot(connection: sqlite3.Connection, s: int) -> Snapshot | None:

@@ -83,7 +83,7 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite's busy timeout does not cover this switch: two processes that open a new file together need a few tries."""
+    """SQLite's busy timeout does not cover this switch: processes that open a new file together need a few tries."""
     for _ in range(200):
         try:
             if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
