@@ -23,6 +23,8 @@ _CASES = {
     "cancel": (AGENT, scenarios.cancel),
     "pause_and_resume": (AGENT, scenarios.pause_and_resume),
     "replay_asks": (AGENT, scenarios.replay_asks),
+    "replay_is_rejected": (AGENT, scenarios.replay_is_rejected),
+    "steer_past_a_replay": (AGENT, scenarios.steer_past_a_replay),
     "approvals": (CAREFUL, scenarios.approvals),
     "timer": (AGENT, scenarios.timer),
 }

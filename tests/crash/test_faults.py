@@ -58,8 +58,12 @@ async def _until_refused(one: Rig, session: str) -> tuple[list[Sent], dict[str, 
 
 
 def _fill(disk: Path) -> None:
+    (disk / "ballast").write_bytes(b"x" * (_free(disk) - 1024 * 1024))
+
+
+def _free(disk: Path) -> int:
     free = os.statvfs(disk)
-    (disk / "ballast").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 1024 * 1024))
+    return free.f_bavail * free.f_bsize
 
 
 _numbers = iter(range(10_000, 100_000))
@@ -87,13 +91,22 @@ async def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
         assert status == 200
 
 
-async def test_killed_with_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+async def test_killed_and_started_with_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """A daemon may refuse to start on a full disk, if it says so; what was accepted before is answered later."""
     async with rig(tmp_path, home=small_disk / "home") as one:
         user = await one.user("s")
         await user.send(message("two"))
         _fill(small_disk)
         accepted, _ = await _until_refused(one, "s")
         one.process.kill()
+        (small_disk / "rest").write_bytes(b"x" * _free(small_disk))
+        one.process.spawn()
+        if await one.process.died(5.0):
+            last = one.process.log_tail()
+            assert "disk is full" in last or "No space left" in last
+            assert "Traceback" not in last
+        else:
+            one.process.kill()
         (small_disk / "ballast").unlink()
         await one.process.start()
         user.sent += accepted

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from roost.testing.crash.every import kill_at_every_commit
+from roost.testing.crash.plans import message
 from roost.testing.crash.report import Report
 from roost.testing.crash.storm import storm
+from tests.crash.support import rig
 
 KILLS = int(os.environ.get("ROOST_CRASH_KILLS", "20"))
 
@@ -23,6 +25,23 @@ async def test_killed_before_and_after_every_commit(tmp_path: Path) -> None:
     text = " ".join(before)
     for part in ("create", "accept message", "model.started", "tool.started", "turn.completed", "release"):
         assert part in text
+
+
+async def test_killed_while_it_starts_for_the_first_time(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        await one.process.stop()
+        for number in range(8):
+            home = tmp_path / f"home{number}"
+            one.process.spawn(home=home)
+            await one.process.died(0.15 + number * 0.06)
+            one.process.kill()
+            await one.process.start()
+            user = await one.user(f"s{number}")
+            await user.send(message("say"))
+            await user.settle()
+            one.process.kill()
+            assert {path.name for path in home.glob("token*")} == {"token"}
+        await one.process.start()
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)

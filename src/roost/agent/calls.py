@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from roost.agent.ending import UNKNOWN_EFFECT, end_call
+from roost.agent.ending import UNKNOWN_EFFECT, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import Call
 from roost.log import events as ev
@@ -26,7 +26,7 @@ async def run(session: LiveSession) -> None:
         await _batch(session, readers[start : start + READERS_AT_ONCE])
     for call in others:
         if session.cause(steer=True) == "steer":
-            end_call(session, call.call.id, "skipped", "[not run: the user said something new first]")
+            end_call(session, call.call.id, "skipped", not_run(call, "the user said something new first"))
         else:
             await _batch(session, [call])
     if session.state.phase == "waiting":
@@ -43,7 +43,7 @@ def _admit(session: LiveSession, call: Call) -> bool:
         return False
     if call.status == "rejected":
         note = f": {call.reason}" if call.reason else ""
-        end_call(session, call.call.id, "denied", f"[a person rejected this call{note}]")
+        end_call(session, call.call.id, "denied", not_run(call, f"a person rejected this call{note}"))
         return False
     tool = session.means.tools.get(call.call.name)
     if tool is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from roost.agent.session import LiveSession
+from roost.agent.state import Call
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolOutcome
 
@@ -32,7 +33,12 @@ def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
             unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
             end_call(session, call.call.id, outcome, unknown)
         elif call.status != "done":
-            end_call(session, call.call.id, outcome, f"[not run: {text}]")
+            end_call(session, call.call.id, outcome, not_run(call, text))
+
+
+def not_run(call: Call, why: str) -> str:
+    """What the model reads of a call that is given up. An earlier attempt, cut off, may have had its effect."""
+    return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
 
 
 def fail_step(session: LiveSession, code: str, message: str, *, retryable: bool = False, seconds: float = 0.0) -> None:

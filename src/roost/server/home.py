@@ -68,8 +68,13 @@ class Home:
         return token
 
     def announce(self, url: str) -> None:
+        """Raises `StoreFailed`."""
         info = DaemonInfo(url=url, pid=os.getpid(), version=version(), started_at=time.time())
-        _write(self.path / "daemon.json", msgspec.json.encode(info) + b"\n")
+        path = self.path / "daemon.json"
+        try:
+            _write(path, msgspec.json.encode(info) + b"\n")
+        except OSError as error:
+            raise StoreFailed(f"cannot say in {str(path)!r} where the daemon is: {error}") from error
 
     def retract(self) -> None:
         (self.path / "daemon.json").unlink(missing_ok=True)
@@ -85,10 +90,13 @@ class Home:
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, for the owner's eyes only."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(file, data)
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.replace(fresh, path)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

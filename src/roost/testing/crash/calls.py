@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from roost.agent.state import result_text
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.testing.crash.witness import Effect
@@ -21,7 +22,8 @@ class _Call(msgspec.Struct):
 
 
 def call_problems(events: Iterable[ev.Event], effects: Sequence[Effect], *, settled: bool) -> list[str]:
-    """The promises of tool calls that are broken, in words."""
+    """The promises of tool calls that are broken, in words. While the session lives, read `effects` before the log: an
+    effect without an intent is then a fault, and an effect that is not there yet is none."""
     found: list[str] = []
     calls: dict[str, _Call] = {}
     for event in events:
@@ -34,10 +36,7 @@ def call_problems(events: Iterable[ev.Event], effects: Sequence[Effect], *, sett
             case ev.ToolStarted():
                 found += _started(event, calls.setdefault(event.call, _Call()))
             case ev.ToolCompleted():
-                call = calls.setdefault(event.call, _Call())
-                if call.outcome is not None:
-                    found.append(f"call {event.call} ended twice")
-                call.outcome = event.outcome
+                found += _completed(event, calls.setdefault(event.call, _Call()))
             case ev.ApprovalRequested():
                 calls.setdefault(event.call, _Call()).asked = True
             case ev.ApprovalResolved():
@@ -49,6 +48,7 @@ def call_problems(events: Iterable[ev.Event], effects: Sequence[Effect], *, sett
                 pass
     if settled:
         found += [f"call {name} has no outcome" for name, call in calls.items() if call.outcome is None]
+        found += _unfinished(calls, effects)
     return found + _effects(calls, effects)
 
 
@@ -72,10 +72,19 @@ def _started(event: ev.ToolStarted, call: _Call) -> list[str]:
     return found
 
 
+def _completed(event: ev.ToolCompleted, call: _Call) -> list[str]:
+    found: list[str] = []
+    if call.outcome is not None:
+        found.append(f"call {event.call} ended twice")
+    if call.attempts and result_text(event.parts).startswith("[not run:"):
+        found.append(f"the model was told that call {event.call} did not run, and it began")
+    call.outcome = event.outcome
+    return found
+
+
 def _effects(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
     found: list[str] = []
     began = Counter((effect.call, effect.attempt) for effect in effects if effect.kind == "began")
-    done = {effect.call for effect in effects if effect.kind == "done"}
     keys = {effect.key: effect.call for effect in effects}
     for (name, attempt), count in began.items():
         call = calls.get(name)
@@ -91,10 +100,14 @@ def _effects(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
             found.append(f"the key {effect.key!r} was used for two calls")
     never = Counter(effect.call for effect in effects if effect.tool == "never_effect" and effect.kind == "began")
     found += [f"call {name} of never_effect had its effect {count} times" for name, count in never.items() if count > 1]
+    return found
+
+
+def _unfinished(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
     tools = {effect.call for effect in effects}
-    found += [
+    done = {effect.call for effect in effects if effect.kind == "done"}
+    return [
         f"call {name} succeeded by the log, and its effect was never finished"
         for name, call in calls.items()
         if call.outcome == "ok" and name in tools and name not in done
     ]
-    return found

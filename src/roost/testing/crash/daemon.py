@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
 from roost.testing.crash.killing import When
 
@@ -44,7 +45,10 @@ def main(argument: str) -> None:
     from roost.server.logs import log_to_stderr
 
     log_to_stderr()
-    run(_serve(settings))
+    try:
+        run(_serve(settings))
+    except RoostError as error:
+        sys.exit(f"{error.code}: {error}")
 
 
 async def _serve(settings: Settings) -> None:

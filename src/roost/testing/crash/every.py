@@ -16,7 +16,7 @@ from roost.testing.crash.killing import When
 from roost.testing.crash.plans import AGENT, message, script
 from roost.testing.crash.process import DaemonProcess
 from roost.testing.crash.reader import Reader
-from roost.testing.crash.report import Report, Spread
+from roost.testing.crash.report import Report
 from roost.testing.crash.witness import effects
 from roost.testing.provider import ProviderServer
 
@@ -45,10 +45,7 @@ async def kill_at_every_commit(folder: Path, *, say: Callable[[str], None] = lam
         finally:
             await http.close()
             daemon.close()
-        report.model_calls, report.violations = provider.stats.requests, provider.stats.violations
-        report.problems += provider.stats.reasons
-    report.effects = len(effects(settings.witness))
-    report.healthy, report.resumed = Spread.of(daemon.starts), Spread.of(resumed)
+        report.end(provider.stats, len(effects(settings.witness)), daemon.starts, resumed)
     report.seconds = time.monotonic() - began
     return report
 
@@ -108,8 +105,5 @@ async def _check(daemon: DaemonProcess, user: Hands, reader: Reader, report: Rep
     finally:
         await journal.close()
         await reader.close()
-    report.sessions += 1
-    report.inputs += len(user.sent)
-    report.events += len(records)
-    report.stream_breaks += reader.breaks
+    report.count([record.event for record in records], len(user.sent), reader.breaks)
     return [*found, *reader.problems(records)]

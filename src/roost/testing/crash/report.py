@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from roost.log import events as ev
+from roost.testing.provider import Stats
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Seconds. All zero when nothing was measured."""
@@ -31,7 +34,8 @@ class Spread(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct):
     """`recovered` counts the kills after which the daemon came back healthy and no promise was broken then or later.
     `healthy`: from starting the process to a healthy answer. `resumed`: to the end of the turn that the kill cut (every
-    commit), or to the first new event of a session that it cut (at random)."""
+    commit), or to the first new event of a session that it cut (at random). `model_intents` counts the model calls that
+    the logs announce, `model_calls` the requests that the provider got: never more."""
 
     name: str
     kills: int = 0
@@ -41,6 +45,7 @@ class Report(msgspec.Struct):
     inputs: int = 0
     events: int = 0
     effects: int = 0
+    model_intents: int = 0
     model_calls: int = 0
     violations: int = 0
     stream_breaks: int = 0
@@ -49,6 +54,22 @@ class Report(msgspec.Struct):
     healthy: Spread = Spread()
     resumed: Spread = Spread()
     problems: list[str] = []
+
+    def count(self, log: Sequence[ev.Event], inputs: int, stream_breaks: int) -> None:
+        """Add a session that is done."""
+        self.sessions += 1
+        self.inputs += inputs
+        self.events += len(log)
+        self.model_intents += sum(isinstance(event, ev.ModelStarted) for event in log)
+        self.stream_breaks += stream_breaks
+
+    def end(self, provider: Stats, effects: int, starts: Sequence[float], resumed: Sequence[float]) -> None:
+        """Add what is known when everything has ended."""
+        self.model_calls, self.violations, self.effects = provider.requests, provider.violations, effects
+        self.problems += [f"the provider refused a request: {reason}" for reason in provider.reasons]
+        if self.model_calls > self.model_intents:
+            self.problems.append(f"{self.model_calls} model calls were made, {self.model_intents} were announced")
+        self.healthy, self.resumed = Spread.of(starts), Spread.of(resumed)
 
     def lines(self) -> list[str]:
         found = [

@@ -41,6 +41,17 @@ async def replay_asks(user: Hands) -> None:
     await user.send(message("ask"))
 
 
+async def replay_is_rejected(user: Hands) -> None:
+    user.decide(lambda _: "reject")
+    await user.send(message("ask"))
+
+
+async def steer_past_a_replay(user: Hands) -> None:
+    await user.send(message("ask"))
+    await user.seen(ev.ToolStarted)
+    await user.send(message("say"), "steer")
+
+
 async def approvals(user: Hands) -> None:
     """For an agent that asks first: one call is approved, one rejected."""
     user.decide(lambda tool: "reject" if tool == "never_effect" else "approve")

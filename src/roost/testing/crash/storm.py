@@ -18,7 +18,7 @@ from roost.testing.crash.hands import Hands
 from roost.testing.crash.plans import AGENT, CAREFUL, PLANS, message, script
 from roost.testing.crash.process import DaemonProcess, commands_of
 from roost.testing.crash.reader import Reader
-from roost.testing.crash.report import Report, Spread
+from roost.testing.crash.report import Report
 from roost.testing.crash.witness import effects
 from roost.testing.provider import ProviderServer
 
@@ -43,9 +43,7 @@ async def storm(
         )
         one = _Storm(settings, report, users, random.Random(seed), say)
         await one.run(kills)
-        report.model_calls, report.violations = provider.stats.requests, provider.stats.violations
-        report.problems += provider.stats.reasons
-    report.effects = len(effects(settings.witness))
+        report.end(provider.stats, len(effects(settings.witness)), one.starts, one.resumed)
     report.seconds = time.monotonic() - began
     return report
 
@@ -76,7 +74,11 @@ class _Storm:
         self._open: dict[str, _User] = {}
         self._over = False
         self._sessions = 0
-        self._resumed: list[float] = []
+        self.resumed: list[float] = []
+
+    @property
+    def starts(self) -> list[float]:
+        return self._daemon.starts
 
     async def run(self, kills: int) -> None:
         report = self._report
@@ -99,7 +101,6 @@ class _Storm:
             for user in self._open.values():
                 await user.reader.close()
         report.recovered = report.kills if not report.problems else report.recovered
-        report.healthy, report.resumed = Spread.of(self._daemon.starts), Spread.of(self._resumed)
 
     # The one who kills
 
@@ -130,7 +131,7 @@ class _Storm:
         for reader, known in cut:
             await reader.caught_up(known + 1, 5.0)
         times = [reader.seen[known].at - since for reader, known in cut if len(reader.seen) > known]
-        self._resumed += times[:1] if not times else [min(times)]
+        self.resumed += times[:1] if not times else [min(times)]
 
     async def _check_open(self, orphans: dict[int, bytes]) -> list[str]:
         found: list[str] = []
@@ -188,10 +189,7 @@ class _Storm:
         await user.reader.close()
         del self._open[session]
         report.problems += found
-        report.sessions += 1
-        report.inputs += len(user.hands.sent) + len(user.hands.timers)
-        report.events += len(log)
-        report.stream_breaks += user.reader.breaks
+        report.count(log, len(user.hands.sent) + len(user.hands.timers), user.reader.breaks)
 
     async def _problems(self, user: _User, *, settled: bool) -> list[str]:
         hands, settings = user.hands, self._daemon.settings
