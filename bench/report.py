@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.numbers import figure
+from bench.numbers import figure, percentile
+
+_LONGEST = 20
 
 
 @dataclass
@@ -67,8 +69,17 @@ def write(target: Path, intro: list[str], sections: Sequence[Section], facts: di
     for section in sections:
         lines += section.lines()
     target.write_text("\n".join(lines).rstrip() + "\n")
-    data = {"machine": facts, "scenarios": {section.title: section.data for section in sections}}
+    data = {"machine": facts, "scenarios": {section.title: _slim(section.data) for section in sections}}
     target.with_suffix(".json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+def _slim(data: Any) -> Any:
+    """Long lists of times as their percentiles."""
+    if isinstance(data, dict):
+        return {name: _slim(value) for name, value in data.items()}
+    if isinstance(data, list) and len(data) > _LONGEST and isinstance(data[0], int | float):
+        return {"count": len(data)} | {f"p{percent}": percentile(data, percent) for percent in (1, 10, 50, 90, 99)}
+    return [_slim(value) for value in data] if isinstance(data, list) else data
 
 
 def _line(cells: Sequence[str]) -> str:
