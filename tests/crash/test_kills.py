@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from roost.testing.crash.every import kill_at_every_commit
 from roost.testing.crash.plans import message
+from roost.testing.crash.process import commands_of
 from roost.testing.crash.report import Report
 from roost.testing.crash.storm import storm
 from tests.crash.support import rig
@@ -30,10 +33,10 @@ async def test_killed_before_and_after_every_commit(tmp_path: Path) -> None:
 async def test_killed_while_it_starts_for_the_first_time(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         await one.process.stop()
-        for number in range(8):
+        for number in range(5):
             home = tmp_path / f"home{number}"
             one.process.spawn(home=home)
-            await one.process.died(0.15 + number * 0.06)
+            await one.process.died(0.15 + number * 0.1)
             one.process.kill()
             await one.process.start()
             user = await one.user(f"s{number}")
@@ -42,6 +45,25 @@ async def test_killed_while_it_starts_for_the_first_time(tmp_path: Path) -> None
             one.process.kill()
             assert {path.name for path in home.glob("token*")} == {"token"}
         await one.process.start()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+async def test_commands_of_a_killed_daemon_are_ended(tmp_path: Path) -> None:
+    async with rig(tmp_path) as one:
+        home = one.process.settings.home
+        user = await one.user("s")
+        await user.send(message("shell"))
+        async with asyncio.timeout(10):
+            while len(commands_of(home)) < 2:
+                await asyncio.sleep(0.01)
+        one.process.kill()
+        orphans = commands_of(home)
+        assert orphans
+        await one.process.start()
+        left = commands_of(home)
+        assert not [pid for pid, started in orphans.items() if left.get(pid) == started]
+        await one.check(user)
+        assert not commands_of(home)
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)

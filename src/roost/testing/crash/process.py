@@ -15,7 +15,6 @@ from typing import IO, Any
 import msgspec
 
 from roost.client.endpoint import Endpoint, Unreachable, of_home
-from roost.sandbox.marks import ENV_NAME
 from roost.testing.crash.daemon import Settings
 
 START_SECONDS = 30.0
@@ -129,13 +128,14 @@ class DaemonProcess:
 
 
 def commands_of(home: Path) -> dict[int, bytes]:
-    """The living processes that the shell tool of this home's daemons started: process number, and when it started."""
-    prefix = f"{ENV_NAME}={home.resolve()}/".encode()
+    """The living processes that work in this home's workspaces, as commands of its tools do: process number, and when
+    it started. Told by their folder, so that it does not matter how the product itself finds them."""
+    root = f"{home.resolve()}/workspaces/"
     found: dict[int, bytes] = {}
     for name in os.listdir("/proc") if sys.platform == "linux" else []:
         if name.isdigit():
             with contextlib.suppress(OSError):
-                if prefix in Path(f"/proc/{name}/environ").read_bytes():
+                if os.readlink(f"/proc/{name}/cwd").startswith(root):
                     fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
                     if fields[0] not in (b"Z", b"X"):
                         found[int(name)] = fields[19]
