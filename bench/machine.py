@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import sqlite3
@@ -21,6 +22,7 @@ def facts(quick: bool) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "uvloop": importlib.util.find_spec("uvloop") is not None,
         "fsync_ms": fsync(50 if quick else 500),
         "load_before": os.getloadavg(),
     }
@@ -40,10 +42,12 @@ def fsync(count: int) -> dict[str, float]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     sync = found["fsync_ms"]
+    loop = "uvloop (the extra `fast`)" if found["uvloop"] else "asyncio's own"
     return [
         f"- {found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB, {found['kernel']}",
         f"- Python {found['python']}, SQLite {found['sqlite']}; fsync of 4 KB where the stores are:"
         f" p50 {figure(sync['p50'])} ms, p99 {figure(sync['p99'])} ms",
+        f"- the Roost daemon ran on the event loop {loop}; the kernel alone (durable steps, waking) on asyncio's own",
         f"- load average before {_load(found['load_before'])}, after {_load(found['load_after'])}; the cores were"
         f" {found['busy_percent'][0]:.0f} % busy while it ran, {found['busy_percent'][1]:.0f} % with the bench and its"
         " contestants, the rest with other work of the same machine",
