@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roost.cli.out import note, size
+from roost.errors import RoostError
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
@@ -29,6 +30,23 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
     if model.profile.local and model.name.startswith("local/"):
         fetch(model.name, quiet=quiet)
     return model.name
+
+
+def missing(name: str | None) -> bool:
+    """Whether the model's weights must be fetched before it can answer."""
+    from roost.llm.accounts import Models
+    from roost.llm.local.cache import cache_dir, is_verified
+    from roost.llm.local.weights import resolve
+
+    try:
+        model = Models().resolve(name)
+        weights = resolve(model.name) if model.profile.local else None
+    except RoostError:
+        return False
+    if weights is None or isinstance(weights, Path):
+        return False
+    path = cache_dir() / weights.file
+    return not is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified"))
 
 
 def fetch(name: str | None, *, quiet: bool = False) -> Path:

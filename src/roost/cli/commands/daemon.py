@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
 import click
 
 from roost.cli.app import App
+from roost.cli.fetch import missing
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, say, say_json, styled
 from roost.cli.remote import RemoteNode
@@ -49,16 +51,23 @@ def up(
             say(f"already running at {running.endpoint.url} (process {running.endpoint.pid}); `roost down` stops it")
         return 0
     agents = app.agents(agent_places)
-    for name in sorted({agent.spec.model or "" for agent in agents}):
-        _prepare(name or None)
+    models = {agent.spec.model for agent in agents if agent.own_model is None}
     if background:
-        return _background(app, _arguments(host, port, allow_public, agent_places), as_json=as_json)
+        code = _background(app, _arguments(host, port, allow_public, agent_places), as_json=as_json)
+        if any(missing(model) for model in models):
+            note("it is fetching the weights of its local model; `roost pull` shows how far it is")
+        return code
     from roost.server.daemon import Options, main
 
     options = Options.from_environment(
         home=app.home, host=host, port=port, token=app.token, allow_public=allow_public or None
     )
-    main(options, agents=agents, ready=lambda url: _ready(app, url, as_json=as_json))
+
+    def ready(url: str) -> None:
+        _ready(app, url, as_json=as_json)
+        threading.Thread(target=_prepare, args=[models], name="roost-weights", daemon=True).start()
+
+    main(options, agents=agents, ready=ready)
     return 0
 
 
@@ -67,15 +76,16 @@ def _running(app: App) -> RemoteNode | None:
     return app.daemon()
 
 
-def _prepare(name: str | None) -> None:
-    """The weights of the models that the agents use. One that cannot be used does not keep the daemon from starting:
-    its turns say why."""
+def _prepare(models: set[str | None]) -> None:
+    """Fetch what local models still need, behind the running daemon: a turn that comes first waits for them. A model
+    that cannot be had is no reason to stop: its turns say why."""
     from roost.cli.fetch import ensure_model
 
-    try:
-        ensure_model(name)
-    except RoostError as error:
-        note(f"! the model {name or '(default)'} cannot be used now: {error.message}", "yellow")
+    for name in sorted(models, key=lambda model: model or ""):
+        try:
+            ensure_model(name)
+        except RoostError as error:
+            note(f"! the model {name or '(default)'} cannot be used now: {error.message}", "yellow")
 
 
 def _ready(app: App, url: str, *, as_json: bool) -> None:
