@@ -84,8 +84,8 @@ class KillingJournal:
     async def leave(self, node: str) -> None:
         await self._commit(None, "leave", lambda: self._inner.leave(node))
 
-    async def delete(self, session: str) -> None:
-        await self._commit(session, "delete", lambda: self._inner.delete(session))
+    async def delete(self, session: str, *, epoch: int | None = None) -> None:
+        await self._commit(session, "delete", lambda: self._inner.delete(session, epoch=epoch))
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         claims = await self._alive(lambda: self._inner.claim(node, session=session, limit=limit))

@@ -35,7 +35,8 @@ class Report(msgspec.Struct):
     """`recovered` counts the kills after which the daemon came back healthy and no promise was broken then or later.
     `healthy`: from starting the process to a healthy answer. `resumed`: to the end of the turn that the kill cut (every
     commit), or to the first new event of a session that it cut (at random). `model_intents` counts the model calls that
-    the logs announce, `model_calls` the requests that the provider got: never more."""
+    the logs announce, `model_calls` the requests that the provider got: never more. `orphans_seen` counts the kills
+    that left commands running."""
 
     name: str
     kills: int = 0
@@ -76,7 +77,7 @@ class Report(msgspec.Struct):
             f"{self.name}: {self.kills} kills, {self.recovered} recovered, in {self.seconds:.0f} s",
             f"  {self.sessions} sessions, {self.inputs} inputs, {self.events} events, {self.effects} effects,"
             f" {self.model_calls} model calls ({self.violations} refused as invalid),"
-            f" {self.stream_breaks} streams broken off, {self.orphans_seen} commands orphaned",
+            f" {self.stream_breaks} streams broken off, {self.orphans_seen} kills left commands running",
             f"  restart to healthy: {self.healthy}",
             f"  restart to work going on: {self.resumed}",
         ]
