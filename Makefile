@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DIR    ?= examples/trip
-ASK    ?= Which files are in this folder, and what time does the train leave?
+ASK    ?= Who has the train tickets?
 
 .PHONY: run chat test check format lock bench soak eval clean help
 
