@@ -45,6 +45,8 @@ async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
     timer = _timer(call.params["timer"])
     if (body.due is None) == (body.after is None):
         raise Invalid("give either `due` (seconds since 1970) or `in` (seconds from now)")
+    if body.after is not None and call.key is not None:
+        raise Invalid("with an Idempotency-Key give `due`: a repetition counts `in` from another moment")
     due = body.due if body.due is not None else time.time() + (body.after or 0.0)
     head = (await sessions.get(call.session)).head
     return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key), head)
