@@ -198,10 +198,12 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
             (tmp_path / "workspaces" / session.id / "file.txt").write_text("mine")
             runtime.kernel.workshop.throw_away(session.id)
         await runtime.kernel.journal.delete(gone.id)
-        await runtime.kernel.keeper.tidy()
+    async with running(tmp_path, agent(["x"])):
         assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
         assert [path.name for path in (tmp_path / "workspaces").iterdir()] == [kept.id]
-        assert list((tmp_path / "workspaces.bin").iterdir()) == []
+        async with asyncio.timeout(5):
+            while list((tmp_path / "workspaces.bin").iterdir()):
+                await asyncio.sleep(0.01)
 
 
 async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ async def run_turn(session: LiveSession) -> None:
     session.start_clock()
     try:
         while session.state.turn is not None and session.cause() is None:
+            inbox.settle(session)
             if session.state.calls:
                 await calls.run(session)
                 if session.state.phase == "waiting":

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -32,6 +33,8 @@ Cause: TypeAlias = Literal["cancel", "pause", "stop", "steer", "deadline", "shut
 SNAPSHOT_EVENTS = 256
 SNAPSHOT_BYTES = 64 * 1024
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_REMEMBERED = 4096
+"""Inputs that are known by their number: far more than an inbox holds."""
 
 
 class Interrupted(Exception):
@@ -79,7 +82,7 @@ class LiveSession:
         self._journal = journal
         self._epoch = claim.epoch
         self.head = claim.info.head
-        self._known = claim.inbox[-1].id if claim.inbox else 0
+        self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
         self._consume: list[int] = []
@@ -147,12 +150,15 @@ class LiveSession:
     # Inbox
 
     def offer(self, items: Sequence[InboxItem]) -> None:
-        """New inputs were committed. Cuts into the step in progress when one of them says so."""
+        """Inputs were committed, some perhaps known already: those of another process are heard of later than ours.
+        Cuts into the step in progress when one of them says so."""
         for item in items:
-            if item.id <= self._known:
+            if item.id in self._known:
                 continue
-            self._known = item.id
-            self.inbox.append(item)
+            self._known[item.id] = None
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            insort(self.inbox, item, key=lambda one: one.id)
             cause = _interrupts(item.input)
             if cause is not None and (cause != "steer" or self._steerable):
                 self._interrupt()

@@ -9,13 +9,11 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 
-import msgspec
-
 from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
 from roost.agent.session import LiveSession, wake
 from roost.agent.state import STATE_VERSION
-from roost.errors import Fenced, NotFound, RoostError, SequenceConflict, StoreFailed
+from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.hub import Hub
@@ -61,15 +59,16 @@ class Kernel:
         self._early: dict[str, list[InboxItem]] = {}
         self._work = asyncio.Event()
         self._stopping = False
-        self._keeper = Keeper(self)
+        self.keeper = Keeper(self)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Make the node known and begin to take work. Raises `StoreFailed`."""
         await self.journal.beat(self.node, ttl=self.config.lease)
+        await self.keeper.undo_deletions()
         self._unwatch = self.journal.watch(self._changed)
         self._work.set()
-        self._background = [asyncio.create_task(self._dispatch()), *self._keeper.start()]
+        self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Let the steps in progress end within `grace` seconds, then cut them as a crash would: their sessions carry
@@ -92,10 +91,6 @@ class Kernel:
         """Look for work now."""
         self._work.set()
 
-    @property
-    def keeper(self) -> Keeper:
-        return self._keeper
-
     async def evict(self, session: str) -> None:
         """Put a session to sleep and wait until it is. Its step in progress is cut."""
         live, task = self.live.get(session), self._tasks.get(session)
@@ -105,11 +100,19 @@ class Kernel:
             await asyncio.wait([task])
 
     async def retry_parked(self) -> None:
-        """Sessions that a failing store threw out of memory while this node owned them."""
-        for session in list(self._parked):
-            with contextlib.suppress(NotFound):
-                await self._claim(session=session)
+        for session in self._parked - self._tasks.keys():
             self._parked.discard(session)
+            try:
+                await self._claim(session=session)
+            except NotFound:
+                continue
+            except BaseException:
+                self._parked.add(session)
+                raise
+
+    def park(self, session: str) -> None:
+        """This node owns it and nobody drives it: it is taken up with a coming heartbeat."""
+        self._parked.add(session)
 
     async def refresh(self) -> None:
         """Look into the inboxes of the sessions in memory: another process may have written there."""
@@ -120,10 +123,10 @@ class Kernel:
     def _changed(self, change: Change) -> None:
         if change.inbox is None:
             self._work.set()
-            self._keeper.look_again()
+            self.keeper.look_again()
             return
         if change.records and any(record.body.startswith(_TIMER_SET) for record in change.records):
-            self._keeper.timer_set()
+            self.keeper.timer_set()
         if change.inbox:
             live = self.live.get(change.session)
             if live is not None:
@@ -144,6 +147,9 @@ class Kernel:
             except StoreFailed as error:
                 log.error("cannot look for work: %s", error)
                 await asyncio.sleep(1.0)
+            except Exception:  # a node that takes no work any more must not look alive
+                log.exception("cannot look for work")
+                await asyncio.sleep(1.0)
 
     async def _claim_all(self) -> None:
         while (room := self.config.max_live - len(self._tasks)) > 0 and not self._stopping:
@@ -163,7 +169,7 @@ class Kernel:
                     continue
                 except StoreFailed as error:  # the others of this batch are ours already, and must begin
                     log.error("session %s: cannot be read: %s", claim.info.id, error)
-                    self._parked.add(claim.info.id)
+                    self.park(claim.info.id)
         finally:
             self._claiming -= 1
             if not self._claiming:
@@ -181,16 +187,17 @@ class Kernel:
 
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id
-        if session in self._tasks:
+        if session in self._tasks:  # its lease was lost and won back: once the fenced driver has ended
+            self.park(session)
             return
         try:
             live = self._wake(claim)
-        except (RoostError, msgspec.MsgspecError, OSError) as error:
+        except Exception as error:  # whatever is wrong with one session, the others of this batch must begin
             log.error("session %s: cannot be woken: %s", session, error)
             work = self._set_aside(claim, error)
         else:
             self.live[session] = live
-            live.offer(self._early.get(session, ()))
+            live.offer(self._early.pop(session, ()))
             work = self._serve(live)
         self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
 
@@ -211,8 +218,10 @@ class Kernel:
             self._work.set()
         except StoreFailed as error:
             log.error("session %s: the store failed: %s", session, error)
-            self._parked.add(session)
+            self.park(session)
         finally:
+            if len(self._tasks) >= self.config.max_live:
+                self._work.set()
             self.live.pop(session, None)
             self._tasks.pop(session, None)
             self.hub.clear(session)
@@ -251,18 +260,17 @@ class Kernel:
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
         """A log that cannot be read is not tried for ever: the session says so, and a person may start it again."""
         broken = ev.StateChanged(at=time.time(), state="error", reason=str(problem)[:1000])
-        with contextlib.suppress(RoostError):
-            await self.journal.append(
-                Append(
-                    session=claim.info.id,
-                    epoch=claim.epoch,
-                    expected=claim.info.head,
-                    bodies=[ev.encode_event(broken)],
-                    state="error",
-                    phase="idle",
-                    release=True,
-                )
+        await self.journal.append(
+            Append(
+                session=claim.info.id,
+                epoch=claim.epoch,
+                expected=claim.info.head,
+                bodies=[ev.encode_event(broken)],
+                state="error",
+                phase="idle",
+                release=True,
             )
+        )
 
     async def _drain(self, seconds: float) -> None:
         tasks = list(self._tasks.values())

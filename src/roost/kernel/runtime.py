@@ -135,21 +135,30 @@ class SessionHandle:
         return await self.answer(accepted.id, after=head)
 
     async def answer(self, item: int, *, after: int = 0) -> str:
-        """The answer to an accepted input, waiting for it if need be."""
-        turn, text = None, ""
+        """The answer of the turn that took an accepted input in, waiting for it if need be. Raises `TurnFailed` when
+        there is none, and when the session is stopped or failed."""
+        taken, text = False, ""
         async for event in self.events(after=after):
             match event:
-                case ev.TurnStarted(input=one) if one == item:
-                    turn = event.turn
+                case ev.InputReceived(input=one) if one == item:
+                    taken = True
                 case ev.ModelCompleted():
                     text = AssistantMessage(event.parts).text
-                case ev.TurnCompleted() if event.turn == turn:
+                case ev.TurnCompleted() if taken:
                     if event.outcome != "answered":
                         raise TurnFailed(f"{event.outcome}: {event.reason or 'no reason given'}")
                     return text
+                case ev.StateChanged(state="stopped" | "error"):
+                    await self._check_running()
                 case _:
                     pass
         raise TurnFailed(f"session {self.id!r} was deleted")
+
+    async def _check_running(self) -> None:
+        """By what the session is now: an event may be an old one."""
+        view = await self.inspect()
+        if view.info.state in ("stopped", "error"):
+            raise TurnFailed(f"the session is {view.info.state}: {view.reason or 'start it again first'}")
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
         """The log from a position, then live."""

@@ -198,8 +198,9 @@ class Journal(Protocol):
         """The newest snapshot."""
         ...
 
-    async def delete(self, session: str) -> None:
-        """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it."""
+    async def delete(self, session: str, *, epoch: int | None = None) -> None:
+        """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it,
+        unless `epoch` says that it is the caller's."""
         ...
 
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:

@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 
 from roost.agent.definition import Agent
-from roost.errors import ConfigError, StoreFailed
+from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
@@ -135,7 +135,6 @@ class Daemon:
         server = _Server(_config(app, self._options.grace))
         serving = asyncio.create_task(server.serve([listener]))
         stopping = asyncio.create_task(self._stop.wait())
-        tidying = asyncio.create_task(self._tidy())
         try:
             await server.listening.wait()
             self._announce(url_of(listener))
@@ -149,7 +148,7 @@ class Daemon:
             cutting.cancel()
             await serving
         finally:
-            for task in (serving, stopping, tidying):
+            for task in (serving, stopping):
                 task.cancel()
 
     async def _end(self) -> None:
@@ -171,12 +170,6 @@ class Daemon:
         log.info("roost %s serves %s at %s", version(), self._home.path, url)
         if self._ready is not None:
             self._ready(url)
-
-    async def _tidy(self) -> None:
-        try:
-            await self._runtime.kernel.keeper.tidy()
-        except (StoreFailed, OSError) as error:
-            log.error("cannot finish old deletions: %s", error)
 
 
 async def serve(

@@ -121,6 +121,16 @@ class JournalConformance:
             assert (await journal.get("s")).head == 1
             assert len(await journal.read("other")) == 1
 
+    async def test_the_owner_may_delete(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            former, claim = await own(journal, "s"), await own(journal, "s")
+            with pytest.raises(Conflict):
+                await journal.delete("s", epoch=former.epoch)
+            await journal.delete("s", epoch=claim.epoch)
+            with pytest.raises(NotFound):
+                await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("late")))
+
     async def test_delete_refused_while_owned(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")
@@ -505,6 +515,18 @@ class JournalConformance:
             assert (record.seq, record.body) == (2, bodies("far")[0])
             await asyncio.wait_for(heard.wait(), 5)
             stop()
+
+    async def test_other_opener_is_heard_whatever_this_one_writes(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as there, self.journal(tmp_path) as here:
+            await new(there, "far")
+            await new(here, "near")
+            far, near = await own(there, "far"), await own(here, "near", "node-b")
+            tail = here.tail("far", after=1)
+            waiting = asyncio.ensure_future(anext(tail))
+            await asyncio.sleep(0.3)
+            await there.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
+            await here.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
+            assert (await asyncio.wait_for(waiting, 5)).seq == 2
 
     async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

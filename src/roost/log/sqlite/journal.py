@@ -31,8 +31,8 @@ from roost.log.journal import (
 )
 from roost.log.sqlite import operations, rows
 from roost.log.sqlite.nodes import Nodes
-from roost.log.sqlite.schema import Durability, connect, failure
-from roost.log.sqlite.writer import Writer, positions
+from roost.log.sqlite.schema import Durability, connect, data_version, failure
+from roost.log.sqlite.writer import Writer
 from roost.log.tail import follow
 from roost.log.watchers import Watchers
 
@@ -51,11 +51,10 @@ class SqliteJournal:
         self._path = path
         self._watchers = Watchers()
         self._nodes = Nodes(path.with_name(path.name + ".nodes"))
-        self._writer = Writer(path, durability, self._committed)
+        self._writer = Writer(path, durability, self._watchers.publish)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._seen = (0, 0)
         self._background: set[asyncio.Task[None]] = set()
         self._poller: asyncio.TimerHandle | None = None
         self._closed = False
@@ -98,9 +97,9 @@ class SqliteJournal:
     async def fire(self, now: float, *, limit: int = 1000) -> float | None:
         return await self._writer.submit(lambda c, out: operations.fire(c, out, now, limit))
 
-    async def delete(self, session: str) -> None:
+    async def delete(self, session: str, *, epoch: int | None = None) -> None:
         dead = self._nodes.is_dead
-        s = await self._writer.submit(lambda c, out: operations.delete(c, out, session, dead))
+        s = await self._writer.submit(lambda c, out: operations.delete(c, out, session, epoch, dead))
         self._purge_later(s)
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
@@ -173,8 +172,8 @@ class SqliteJournal:
 
     async def _start(self) -> None:
         self._poll_connection = self._connect()
-        self._version = self._data_version()
-        self._seen = positions(self._poll_connection)
+        self._version = data_version(self._poll_connection)
+        self._elsewhere = await self._writer.submit(lambda c, out: data_version(c))
         for (s,) in self._poll_connection.execute("SELECT s FROM garbage").fetchall():
             self._purge_later(s)
         self._poll_later()
@@ -198,29 +197,27 @@ class SqliteJournal:
             raise StoreFailed("the journal is closed", code="store_closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
-    def _committed(self, changes: list[Change], events: int, inbox: int) -> None:
-        self._seen = (max(self._seen[0], events), max(self._seen[1], inbox))
-        self._watchers.publish(changes)
-
-    def _data_version(self) -> int:
-        return int(self._poll_connection.execute("PRAGMA data_version").fetchone()[0])
-
     def _poll_later(self) -> None:
         self._poller = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
 
     def _poll(self) -> None:
-        """Notice what another process wrote. Reads the shared header of the file, a few microseconds."""
+        """Notice that somebody wrote. Reads the shared header of the file, a few microseconds. Whether it was another
+        process only the writer's connection can tell: to it, its own commits are no change."""
         try:
-            version = self._data_version()
+            version = data_version(self._poll_connection)
             if version != self._version:
                 self._version = version
-                now = positions(self._poll_connection)
-                if now[0] > self._seen[0] or now[1] > self._seen[1]:
-                    self._seen = (max(now[0], self._seen[0]), max(now[1], self._seen[1]))
-                    self._watchers.publish([Change("", None, None)])
+                self._writer.submit(lambda c, out: data_version(c)).add_done_callback(self._compare)
         except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
             pass
         self._poll_later()
+
+    def _compare(self, found: asyncio.Future[int]) -> None:
+        if found.cancelled() or found.exception() is not None:
+            self._version = -1  # ask again with the next poll
+        elif found.result() != self._elsewhere:
+            self._elsewhere = found.result()
+            self._watchers.publish([Change("", None, None)])
 
     def _purge_later(self, s: int) -> None:
         async def purge() -> None:

@@ -185,14 +185,18 @@ def leave(connection: sqlite3.Connection, changes: list[Change], node: str) -> N
 
 
 def delete(
-    connection: sqlite3.Connection, changes: list[Change], session: str, is_dead: Callable[[str, float], bool]
+    connection: sqlite3.Connection,
+    changes: list[Change],
+    session: str,
+    epoch: int | None,
+    is_dead: Callable[[str, float], bool],
 ) -> int:
     """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
-    row = connection.execute("SELECT s, owner FROM sessions WHERE id = ?", (session,)).fetchone()
+    row = connection.execute("SELECT s, owner, epoch FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
-    s, owner = row
-    if owner is not None and not _owner_is_dead(connection, owner, is_dead):
+    s, owner, held = row
+    if owner is not None and epoch != held and not _owner_is_dead(connection, owner, is_dead):
         raise Conflict(f"session {session!r} is in use: stop it first", code="session_busy")
     connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
     for table in ("sessions", "inbox", "timers", "snapshots"):

@@ -82,6 +82,11 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     return connection
 
 
+def data_version(connection: sqlite3.Connection) -> int:
+    """Another number whenever another connection than this one has committed."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
 def _use_wal(connection: sqlite3.Connection) -> None:
     """SQLite's busy timeout does not cover this switch: processes that open a new file together need a few tries."""
     for _ in range(200):

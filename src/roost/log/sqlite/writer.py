@@ -35,9 +35,9 @@ class _Done(NamedTuple):
 
 class Writer:
     """Operations are applied in the order of `submit`. `on_commit` runs on the loop, before the callers go on, with the
-    changes of one committed group and the largest event and inbox row numbers."""
+    changes of one committed group."""
 
-    def __init__(self, path: Path, durability: Durability, on_commit: Callable[[list[Change], int, int], None]) -> None:
+    def __init__(self, path: Path, durability: Durability, on_commit: Callable[[list[Change]], None]) -> None:
         self._path = path
         self._durability: Durability = durability
         self._on_commit = on_commit
@@ -106,7 +106,7 @@ class Writer:
     def _group(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
         changes: list[Change] = []
         try:
-            done, events, inbox = _transact(connection, jobs, changes)
+            done = _transact(connection, jobs, changes)
         except Exception as error:
             _rollback(connection)
             if len(jobs) > 1:  # one of them may be at fault: let each stand for itself
@@ -114,17 +114,17 @@ class Writer:
                     self._group(connection, [job])
                 return
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
-            self._finish([_Done(jobs[0].future, None, problem)], [], 0, 0)
+            self._finish([_Done(jobs[0].future, None, problem)], [])
             return
-        self._finish(done, changes, events, inbox)
+        self._finish(done, changes)
 
-    def _finish(self, done: list[_Done], changes: list[Change], events: int, inbox: int) -> None:
+    def _finish(self, done: list[_Done], changes: list[Change]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
-            self._loop.call_soon_threadsafe(self._settle, done, changes, events, inbox)
+            self._loop.call_soon_threadsafe(self._settle, done, changes)
 
-    def _settle(self, done: list[_Done], changes: list[Change], events: int, inbox: int) -> None:
+    def _settle(self, done: list[_Done], changes: list[Change]) -> None:
         if changes:
-            self._on_commit(changes, events, inbox)
+            self._on_commit(changes)
         for future, result, error in done:
             if future.done():
                 continue
@@ -134,9 +134,7 @@ class Writer:
                 future.set_exception(error)
 
 
-def _transact(
-    connection: sqlite3.Connection, jobs: Sequence[_Job], changes: list[Change]
-) -> tuple[list[_Done], int, int]:
+def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], changes: list[Change]) -> list[_Done]:
     done: list[_Done] = []
     connection.execute("BEGIN IMMEDIATE")
     for job in jobs:
@@ -144,17 +142,8 @@ def _transact(
             done.append(_Done(job.future, job.run(connection, changes), None))
         except RoostError as error:
             done.append(_Done(job.future, None, error))
-    events = inbox = 0
-    if changes:
-        events, inbox = positions(connection)
     connection.execute("COMMIT")
-    return done, events, inbox
-
-
-def positions(connection: sqlite3.Connection) -> tuple[int, int]:
-    """The largest row numbers of events and inbox."""
-    row = connection.execute("SELECT (SELECT max(id) FROM events), (SELECT max(id) FROM inbox)").fetchone()
-    return row[0] or 0, row[1] or 0
+    return done
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,130 @@
+"""Two things at once: what comes in while a session is let go, taken up, or removed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.errors import Conflict, NotFound
+from roost.kernel.runtime import TurnFailed
+from roost.log import events as ev
+from roost.log.content import Text
+from roost.log.inputs import ControlInput, MessageInput
+from roost.log.sqlite import SqliteJournal
+from roost.testing.scripted import Answer
+
+from .support import Traces, agent, calling, running, until
+
+
+async def test_a_session_that_works_and_has_more_to_do_can_be_deleted(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        for _ in range(5):
+            traces.started.clear()
+            session = await runtime.session("a")
+            await session.send("first")
+            await session.send("second")
+            await traces.started.wait()
+            await session.delete()
+            with pytest.raises(NotFound):
+                await runtime.sessions.get(session.id)
+            assert not (tmp_path / "workspaces" / session.id).exists()
+
+
+async def test_a_session_of_another_node_keeps_its_files_when_it_cannot_be_deleted(tmp_path: Path) -> None:
+    traces = Traces()
+    maker = agent([calling("safe"), "done"], traces.tools())
+    async with running(tmp_path, maker) as runtime:
+        session = await runtime.session("a")
+        asking = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        folder = tmp_path / "workspaces" / session.id
+        inode = folder.stat().st_ino
+        seen: list[bool] = []
+
+        async def look() -> None:
+            while True:
+                seen.append(folder.exists())
+                await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        async with running(tmp_path, maker) as other:
+            with pytest.raises(Conflict):
+                await other.sessions.delete(session.id)
+        looking.cancel()
+        assert all(seen)
+        assert folder.stat().st_ino == inode
+        traces.gate.set()
+        assert await asking == "done"
+
+
+async def test_a_node_that_takes_up_its_own_lost_session_goes_on_with_it(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        asking = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        await runtime.kernel.journal.leave(runtime.kernel.node)  # as another node does that believes this one dead
+        await asyncio.sleep(0.5)
+        traces.gate.set()
+        assert await asyncio.wait_for(asking, 10) == "done"
+
+
+async def test_an_input_of_another_process_is_not_hidden_by_a_later_one(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        other = await SqliteJournal.open(tmp_path / "roost.db")
+        for _ in range(3):
+            await other.accept(session.id, MessageInput((Text("from elsewhere"),)))
+        await other.accept(session.id, ControlInput("cancel"))
+        await session.send("from here")
+        completed = await until(session, ev.TurnCompleted)
+        assert completed.outcome == "cancelled"
+        traces.gate.set()
+        await other.close()
+
+
+async def test_events_of_a_program_and_timers_are_taken_in_between_steps(tmp_path: Path) -> None:
+    traces = Traces()
+    answers = [calling("safe"), Answer(text="slow", delay=5.0)]
+    async with running(tmp_path, agent(answers, traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        await session.bus.emit("mine")
+        await runtime.sessions.set_timer(session.id, "t", time.time() + 3600, "later")
+        traces.gate.set()
+        await until(session, ev.Emitted, timeout=2)
+        await until(session, ev.TimerSet, timeout=2)
+
+
+async def test_an_answer_is_not_waited_for_when_the_session_halts(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done", "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        first = asyncio.create_task(session.ask("first"))
+        await traces.started.wait()
+        second = asyncio.create_task(session.ask("second"))
+        while (await runtime.sessions.get(session.id)).pending == 0:
+            await asyncio.sleep(0.01)
+        await session.control("stop")
+        for asking in (first, second):
+            with pytest.raises(TurnFailed):
+                await asyncio.wait_for(asking, 3)
+
+
+async def test_a_steering_message_has_an_answer_too(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await traces.started.wait()
+        steer = await session.send("rather this", mode="steer")
+        traces.gate.set()
+        assert await asyncio.wait_for(session.answer(steer.id), 5) == "done"
