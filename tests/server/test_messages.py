@@ -160,7 +160,7 @@ def test_a_session_that_is_deleted_ends_its_streams(serve, method):
     assert (events[-1].kind, events[-1].data["code"]) == ("problem", "session_deleted")
 
 
-def test_a_full_inbox_refuses_and_says_when_to_try_again(serve):
+def test_a_full_inbox_refuses_and_says_when_to_try_again(serve, caplog):
     served = serve(durability="relaxed")
     session = served.session()
     served.post(f"/sessions/{session}/pause")
@@ -179,3 +179,12 @@ def test_a_full_inbox_refuses_and_says_when_to_try_again(serve):
     connection.close()
     assert (response.status, response.headers["retry-after"]) == (503, "1")
     assert b'"code":"inbox_full"' in body
+    assert "inputs waiting" not in caplog.text  # a client that comes too often does not fill the operator's log
+
+
+def test_names_and_texts_that_say_nothing(shared):
+    session = shared.session()
+    for body in ({"name": "two\n"}, {"name": ""}, {"name": "a b"}):
+        assert shared.post(f"/sessions/{session}/emit", body).code == "invalid"
+    blank = shared.request("PUT", f"/sessions/{session}/timers/t", {"text": " \n", "in": 0})
+    assert blank.code == "empty_message"

@@ -31,7 +31,10 @@ class EmbeddedNode:
     daemon = False
 
     def __init__(self, home: Path, agents: Sequence[Agent]) -> None:
+        from roost.sandbox.environment import hide_secrets
+
         quiet_logs()
+        hide_secrets()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="roost-node", daemon=True)
         self._thread.start()

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import uvicorn
@@ -25,6 +25,7 @@ from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
 from roost.log.journal import Journal
 from roost.log.sqlite.schema import Durability
+from roost.sandbox.environment import hide_secrets
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
 from roost.server.home import Home
@@ -196,7 +197,8 @@ def main(
     config: KernelConfig | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """`serve` in this process, with its log on stderr."""
+    """`serve` in this process, with its log on stderr and the secrets of its environment out of sight."""
+    hide_secrets()
     log_to_stderr()
     chosen = options or Options.from_environment()
     run(serve(chosen, agents=agents, models=models, config=config, ready=ready))
@@ -239,12 +241,20 @@ def _signals(daemon: Daemon) -> Generator[None, None, None]:
         unhook()
 
 
+def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
+    try:
+        from roost.server.connection import Connection
+    except ImportError:
+        return "h11"
+    return Connection
+
+
 def _config(app: Any, grace: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        http="auto",
+        http=_protocol(),
         ws="none",
         lifespan="off",
         server_header=False,

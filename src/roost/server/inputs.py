@@ -36,6 +36,8 @@ async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
 
 
 async def emit(call: Call[EmitBody, Nothing]) -> Reply:
+    if not is_id(call.body.name):  # the pattern of the body allows a line's end
+        raise Invalid(f"{call.body.name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
     head = (await call.api.sessions.get(call.session)).head
     return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key), head)
 
@@ -47,6 +49,8 @@ async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
         raise Invalid("give either `due` (seconds since 1970) or `in` (seconds from now)")
     if body.after is not None and call.key is not None:
         raise Invalid("with an Idempotency-Key give `due`: a repetition counts `in` from another moment")
+    if not body.text.strip():
+        raise Invalid("the message is empty", code="empty_message")
     due = body.due if body.due is not None else time.time() + (body.after or 0.0)
     head = (await sessions.get(call.session)).head
     return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key), head)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from roost.errors import RoostError
+from roost.errors import Busy, RoostError
 
 log = logging.getLogger("roost.server")
 CONTENT_TYPE = b"application/problem+json"
@@ -38,7 +38,7 @@ def problem_of(error: Exception, where: str) -> Problem:
         return _problem(500, "internal", "the server failed on this request; its log has a line about it")
     if error.code == "store_closed":
         return shutting_down()
-    if error.status >= 500:
+    if error.status >= 500 and not isinstance(error, Busy):  # a queue that is full says so to its own client
         log.error("%s: %s", where, error)
     return _problem(error.status, error.code, error.message)
 
