@@ -57,6 +57,13 @@ SCRIPT = Script(
                 Reply(text="Slept: {result}"),
             ),
         ),
+        Rule(
+            when="environ",
+            answers=(
+                Reply(calls=(Call("shell", {"command": "env; cat /proc/$PPID/environ || echo HOME="}),)),
+                Reply(text="It holds: {result}"),
+            ),
+        ),
         Rule(when="words", answers=(Reply(text=WORDS, pace=0.1, piece=4),)),
         Rule(when="escape", answers=(Reply(text="plain \x1b]0;owned\x07\x1b[31mred"),)),
         Rule(answers=(Reply(text="You said: {input}"),)),

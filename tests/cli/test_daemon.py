@@ -54,6 +54,28 @@ def test_up_says_why_it_cannot(roost: Machine) -> None:
     assert "--allow-public" in roost("up", "--host", "0.0.0.0").err
 
 
+@pytest.mark.parametrize("text", [b"two\nwords", b"\xff\xfe", "caf\u00e9".encode()])
+def test_a_token_file_that_holds_none_is_named(roost: Machine, text: bytes) -> None:
+    roost.home.mkdir()
+    (roost.home / "token").write_bytes(text)
+    done = roost("up", "-d")
+    assert done.code == 1
+    assert f"{str(roost.home / 'token')!r} holds no token: remove it" in done.err
+    (roost.home / "token").write_bytes(b"")
+    roost("up", "-d").ok()
+    (roost.home / "token").write_bytes(text)
+    assert "holds no token" in roost("ps").err
+
+
+def test_a_token_that_others_could_read_is_hidden_from_them(roost: Machine) -> None:
+    roost.home.mkdir()
+    (roost.home / "token").write_text("mine")
+    (roost.home / "token").chmod(0o644)
+    roost("up", "-d").ok()
+    assert (roost.home / "token").stat().st_mode & 0o777 == 0o600
+    assert (roost.home / "daemon.log").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_run_over_the_daemon(daemon: Machine) -> None:
     done = daemon("run", "which files?").ok()
     assert "I found" in done.out

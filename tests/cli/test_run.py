@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply, Rule, Script
 
-from .conftest import Machine
+from .conftest import ROOST, Machine
 
 
 def test_the_answer_goes_to_stdout_and_the_rest_to_stderr(roost: Machine) -> None:
@@ -137,6 +141,46 @@ def test_control_codes_of_a_model_reach_no_terminal(roost: Machine) -> None:
     assert "plain red" in terminal.text
     assert "owned" not in terminal.raw
     assert "\x1b[31mred" not in terminal.raw
+
+
+def test_a_command_finds_no_key_in_the_processes_around_it(roost: Machine) -> None:
+    roost.env["OPENAI_API_KEY"] = "sk-very-secret"
+    for place in ("embedded", "daemon"):
+        done = roost("run", "--yes", "environ").ok()
+        assert "HOME=" in done.out, place
+        assert "sk-very-secret" not in done.out, place
+        roost("up", "-d").ok()
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_bytes_that_are_no_text_and_streams_that_take_none(roost: Machine, daemon: bool) -> None:
+    if daemon:
+        roost("up", "-d").ok()
+    assert "caf" in roost("run", "caf\udce9").ok().out
+    assert roost("run", "caf\u00e9", env={"PYTHONIOENCODING": "ascii"}).ok().out == "You said: caf?\n"
+    if not Path("/dev/full").exists():
+        return
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [ROOST, "ps"], stdout=full, stderr=subprocess.PIPE, text=True, env=roost.env, cwd=roost.work
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot go on writing or reading: No space left on device\n"
+    closed = subprocess.run(["sh", "-c", f"{ROOST} ps >&- 2>&- <&-"], env=roost.env, cwd=roost.work)
+    assert closed.returncode == 0
+
+
+def test_a_home_or_a_folder_that_cannot_be_is_said_in_a_line(roost: Machine) -> None:
+    file = roost.work / "file"
+    file.write_text("x")
+    for command in (["up", "-d"], ["run", "hello"]):
+        done = roost("--home", str(file), *command)
+        assert done.code == 1
+        assert "internal" not in done.err
+        assert str(file) in done.err
+    script = f"mkdir gone; cd gone; rmdir ../gone; exec {ROOST} run hello"
+    gone = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=roost.env, cwd=roost.work)
+    assert (gone.returncode, gone.stderr) == (1, "error: the folder that you are in is gone: go to one that exists\n")
 
 
 def test_ctrl_c_cancels_the_turn_and_the_session_stays(roost: Machine) -> None:

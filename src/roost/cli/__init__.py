@@ -9,6 +9,10 @@ def main() -> NoReturn:
     """The entry point of the `roost` executable."""
     import sys
 
-    from roost.cli.main import run
+    try:
+        from roost.cli.main import run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # while the modules are read
+        code = 130
+    sys.exit(code)

@@ -38,9 +38,9 @@ class App:
 
     def locate(self) -> Endpoint:
         """Raises `Unreachable` when no daemon is known."""
-        from roost.client.endpoint import at_url, of_home
+        from roost.client.endpoint import at_url, of_home, token_of
 
-        return at_url(self.url, self.token or self._token()) if self.url else of_home(self.home, self.token)
+        return at_url(self.url, self.token or token_of(self.home)) if self.url else of_home(self.home, self.token)
 
     def daemon(self) -> RemoteNode | None:
         """The daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
@@ -89,12 +89,6 @@ class App:
         agents = {"assistant": default_agent()}
         agents |= {found.agent.spec.name: found.agent for found in self.agent_files(extra)}
         return tuple(agents.values())
-
-    def _token(self) -> str | None:
-        try:
-            return (self.home / "token").read_text().strip()
-        except OSError:
-            return None
 
 
 def folder(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -102,9 +103,8 @@ def roost() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code and raises nothing (unless ROOST_DEBUG=1)."""
-    from roost.errors import RoostError
-
     debug = os.environ.get("ROOST_DEBUG", "") not in ("", "0")
+    _make_streams_take_anything()
     try:
         code = roost.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
         sys.stdout.flush()
@@ -122,21 +122,52 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe has enough; the interpreter's own last flush must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of a pipe has enough
+        _drop_output()
         return 141
-    except RoostError as error:
+    except Exception as error:  # one line for people, the traceback for those who ask for it
         if debug:
             raise
-        _complain(error.message)
+        _explain(error)
         return 1
-    except Exception as error:  # a defect: one line for people, the traceback for those who ask for it
-        if debug:
-            raise
+
+
+def _explain(error: Exception) -> None:
+    from roost.errors import RoostError
+
+    if isinstance(error, RoostError):
+        _complain(error.message)
+    elif isinstance(error, OSError):
+        _complain(_trouble(error))
+    else:
         _complain(f"internal: {type(error).__name__}: {error}")
         _hint("this is a bug of Roost; ROOST_DEBUG=1 shows where")
-        return 1
+
+
+def _make_streams_take_anything() -> None:
+    """A stream that is closed is empty or swallows, one that cannot say a character says a question mark."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """The interpreter's own last flush must not complain either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _trouble(error: OSError) -> str:
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the folder that you are in is gone: go to one that exists"
+    _drop_output()
+    return f"cannot go on writing or reading: {error.strerror or error}"
 
 
 def _complain(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from roost.errors import ConfigError, RoostError
+from roost.server.home import word
 
 
 class Unreachable(RoostError):
@@ -61,7 +61,13 @@ def of_home(home: Path, token: str | None = None) -> Endpoint:
         found = msgspec.json.decode((home / "daemon.json").read_bytes(), type=_DaemonFile)
     except (OSError, msgspec.MsgspecError):
         raise Unreachable("no daemon is running. Start one with `roost up -d`") from None
-    if token is None:
-        with contextlib.suppress(OSError):
-            token = (home / "token").read_text().strip()
-    return Endpoint(found.url.rstrip("/"), token, found.pid)
+    return Endpoint(found.url.rstrip("/"), token if token is not None else token_of(home), found.pid)
+
+
+def token_of(home: Path) -> str | None:
+    """The home's token, None when it cannot be read. Raises `ConfigError` when the file holds none."""
+    path = home / "token"
+    try:
+        return word(path.read_bytes(), path) or None
+    except OSError:
+        return None

@@ -54,16 +54,17 @@ class Home:
             self._lock = None
 
     def token(self) -> str:
-        """The home's token, made at the first call. Raises `StoreFailed`."""
+        """The home's token, made at the first call, for the owner's eyes only whoever made the file. Raises
+        `StoreFailed`, and `ConfigError` when the file holds something else."""
         path = self.path / "token"
         try:
             with contextlib.suppress(FileNotFoundError):
-                token = path.read_text("ascii").strip()
-                if token:
+                if token := word(path.read_bytes(), path):
+                    path.chmod(0o600)
                     return token
             token = secrets.token_urlsafe(32)
             _write(path, token.encode() + b"\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise StoreFailed(f"cannot read or make the token {str(path)!r}: {error}") from error
         return token
 
@@ -85,6 +86,14 @@ class Home:
             return msgspec.json.decode((self.path / "daemon.json").read_bytes(), type=DaemonInfo)
         except (OSError, msgspec.MsgspecError):
             return None
+
+
+def word(data: bytes, path: Path) -> str:
+    """A token as a header can carry it; empty when there is none. Raises `ConfigError`."""
+    text = data.strip().decode("ascii", "replace")
+    if not (text.isascii() and text.isprintable()):
+        raise ConfigError(f"the file {str(path)!r} holds no token: remove it, and the next `roost up` makes a new one")
+    return text
 
 
 def _write(path: Path, data: bytes) -> None:

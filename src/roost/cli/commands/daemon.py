@@ -109,7 +109,7 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = app.home / "daemon.log"
     environment = os.environ | {"ROOST_HOME": str(app.home)} | ({"ROOST_TOKEN": app.token} if app.token else {})
-    with path.open("ab") as log:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as log:
         begin = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "roost.cli", "up", *arguments],

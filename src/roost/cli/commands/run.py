@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -12,13 +11,11 @@ from roost.cli.approvals import Approver, mode_for
 from roost.cli.begin import Wanted, begin
 from roost.cli.follow import Follower, Turn
 from roost.cli.ids import short
+from roost.cli.message import message_of
 from roost.cli.node import Node
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, say_json
 from roost.cli.screen import Screen, usage_line
-from roost.errors import Invalid
-
-_MAX_INPUT = 1024 * 1024
 
 
 @command("run")
@@ -93,10 +90,7 @@ def _split(words: tuple[str, ...], agent: str | None) -> tuple[str | None, str]:
     *names, message = words
     if len(names) > (0 if agent is not None else 1):
         raise click.UsageError('put the message into quotes: roost run [AGENT] "the whole message"')
-    if message == "-":
-        message = sys.stdin.buffer.read(_MAX_INPUT + 1).decode("utf-8", "replace")
-        if len(message) > _MAX_INPUT:
-            raise Invalid("the message on standard input is longer than 1 MB: put it into a file of the workspace")
+    message = message_of(message)
     if not message.strip():
         raise click.UsageError("the message is empty")
     return names[0] if names else agent, message

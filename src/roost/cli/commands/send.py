@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from roost.cli.app import App
 from roost.cli.approvals import Approver
 from roost.cli.follow import Follower
 from roost.cli.ids import session_id, short
+from roost.cli.message import message_of
 from roost.cli.options import as_json, command
 from roost.cli.out import note, say_json
 from roost.cli.screen import Screen
@@ -27,8 +26,7 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, as_json:
     When this returns the message is on disk and will be answered: by the daemon, or when one starts. A working session
     answers it after what it is doing now, unless --steer puts it into that.
     """
-    if message == "-":
-        message = sys.stdin.buffer.read().decode("utf-8", "replace")
+    message = message_of(message)
     node = app.node()
     try:
         session = session_id(node, session)
