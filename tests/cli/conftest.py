@@ -64,6 +64,20 @@ SCRIPT = Script(
                 Reply(text="It holds: {result}"),
             ),
         ),
+        Rule(
+            when="token",
+            answers=(
+                Reply(
+                    calls=(
+                        Call("read_file", {"path": "home/token"}),
+                        Call("grep", {"pattern": "."}),
+                        Call("list_files", {"path": "home"}),
+                        Call("write_file", {"path": "home/agents/x.md", "content": "x"}),
+                    )
+                ),
+                Reply(text="I looked."),
+            ),
+        ),
         Rule(when="words", answers=(Reply(text=WORDS, pace=0.1, piece=4),)),
         Rule(when="escape", answers=(Reply(text="plain \x1b]0;owned\x07\x1b[31mred"),)),
         Rule(answers=(Reply(text="You said: {input}"),)),

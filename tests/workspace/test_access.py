@@ -70,6 +70,22 @@ def test_no_path_leads_out(workspace: Workspace, outside: Path, path: str) -> No
         workspace.resolve(path)
 
 
+def test_a_hidden_folder_is_as_good_as_outside(tmp_path: Path) -> None:
+    home = tmp_path / "inside" / "deep" / "home"
+    home.mkdir(parents=True)
+    (home / "token").write_text("secret")
+    (home.parent / "near").write_text("x")
+    (tmp_path / "inside" / "link").symlink_to(home)
+    (tmp_path / "alias").symlink_to(tmp_path / "inside")
+    workspace = Workspace(tmp_path / "inside", private=False, hidden=tmp_path / "alias" / "deep" / "home")
+    for path in ("deep/home", "deep/home/token", "link/token", "deep/../deep/home/new", str(home / "token")):
+        with pytest.raises(PathOutside):
+            workspace.resolve(path)
+    assert workspace.resolve("deep/near").read_text() == "x"
+    walk = Walk(workspace, workspace.root, skip=frozenset())
+    assert [entry.path for entry in walk] == ["deep", "deep/home", "deep/near", "link"]
+
+
 def test_links_inside_are_followed(workspace: Workspace) -> None:
     (workspace.root / "real").mkdir()
     (workspace.root / "real" / "file").write_text("hello")

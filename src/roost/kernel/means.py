@@ -124,9 +124,14 @@ class Workshop:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
         return {name: known[name] for name in spec.tools if name in known}
 
+    def _hidden_from(self, folder: Path) -> Path | None:
+        """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""
+        real = Path(os.path.realpath(folder))
+        return None if Path(os.path.realpath(self._root)) in real.parents else self._root.parent
+
     def _workspace(self, session: str, folder: str | None) -> Workspace:
         if folder is not None:
-            return Workspace(Path(folder), private=False)
+            return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)))
         path = self.private(session)
         os.makedirs(path, mode=0o700, exist_ok=True)
         return Workspace(path, private=True)

@@ -15,11 +15,13 @@ class PathOutside(Invalid):
 
 
 class Workspace:
-    """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files."""
+    """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files. `hidden`: a
+    folder that is as good as outside, wherever it lies."""
 
-    def __init__(self, root: Path, *, private: bool) -> None:
+    def __init__(self, root: Path, *, private: bool, hidden: Path | None = None) -> None:
         self.root = Path(os.path.realpath(root))
         self.private = private
+        self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
 
     def resolve(self, path: str) -> Path:
         """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
@@ -32,7 +34,12 @@ class Workspace:
             raise PathOutside(f"{path!r} is not a path") from error
         if real != self.root and self.root not in real.parents:
             raise PathOutside(f"{path!r} is outside the workspace; use a path inside it, such as 'notes.txt'")
+        if self.hides(real):
+            raise PathOutside(f"{path!r} belongs to Roost itself; leave it alone")
         return real
+
+    def hides(self, real: Path) -> bool:
+        return self._hidden is not None and (real == self._hidden or self._hidden in real.parents)
 
     def relative(self, path: Path) -> str:
         """`path` as the model names it."""

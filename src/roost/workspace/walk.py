@@ -54,7 +54,7 @@ class Walk:
             mode = status.st_mode
             folder = stat.S_ISDIR(mode)
             yield Entry(prefix + name, folder, stat.S_ISLNK(mode), status.st_size if stat.S_ISREG(mode) else 0)
-            if folder and name not in self._skip:
+            if folder and name not in self._skip and not self._workspace.hides(self._real / (prefix + name)):
                 yield from self._below(fd, name, prefix, level)
 
     def _below(self, fd: int, name: str, prefix: str, level: int) -> Iterator[Entry]:
