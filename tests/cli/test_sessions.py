@@ -126,3 +126,15 @@ def test_a_home_that_cannot_be_used(roost: Machine) -> None:
     assert done.err.startswith("error: cannot make")
     assert roost("ps", "--url", "http://127.0.0.1:1").err.startswith("error: no daemon answers at http://127.0.0.1:1")
     assert "is not a server's URL" in roost("ps", "--url", "nonsense").err
+
+
+def test_a_wrong_agent_file_stands_in_the_way_of_no_session(roost: Machine) -> None:
+    session = roost("run", "--json", "hello").ok().json["session"]
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents" / "broken.toml").write_text("permissions = 'root'")
+    listed = roost("ps", "--json").ok()
+    assert [row["id"] for row in listed.json] == [session]
+    assert "broken.toml:1" in listed.err
+    roost("show", session).ok()
+    roost("rm", session).ok()
+    assert roost("run", "hello").code == 1

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from roost.agent.builtin import DEFAULT_AGENT
 from roost.agent.definition import Agent, AgentSpec, Limits
 from roost.errors import ConfigError
 from roost.ids import is_id
+from roost.policy.gate import Permissions
 from roost.tools.builtin import builtin_tools
 
 _MAX_BYTES = 1024 * 1024
@@ -161,6 +162,8 @@ def _toml(path: Path, text: str, above: int) -> dict[str, Any]:
         line = int(found[2]) if found and found[2] else text.count("\n") + 1
         message = found[1] if found else str(error)
         raise ConfigError(f"{_shown(path)}:{line + above}: not valid TOML: {message}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{_shown(path)}: not valid TOML: too deep") from error
 
 
 def _yaml(path: Path, text: str, above: int) -> dict[str, Any]:
@@ -219,6 +222,7 @@ def _wrong(path: Path, text: str, message: str) -> ConfigError:
     key = re.split(r"[.\[]", field)[-1 if field.startswith("limits.") else 0]
     what = what[:1].lower() + what[1:].replace("`", "")
     extra = ', as in tools = ["read_file"]' if field == "tools" else ""
+    extra = f". The known ones are {', '.join(get_args(Permissions))}" if field == "permissions" else extra
     return ConfigError(f"{_place(path, text, key)}: field '{field or 'limits'}': {what}{extra}")
 
 

@@ -66,13 +66,14 @@ class App:
         return node
 
     def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
-        """The daemon if one runs, else the kernel in this process, with these agents or those of the folder."""
+        """The daemon if one runs, else the kernel in this process, with these agents. Without them, for a command about
+        sessions that there are: with those of the folder, and a file that is wrong must not stand in its way."""
         found = self.daemon()
         if found is not None:
             return cast("Node", found)
         from roost.cli.embedded import EmbeddedNode
 
-        return EmbeddedNode(self.home, agents if agents is not None else self.agents(()))
+        return EmbeddedNode(self.home, agents if agents is not None else self._agents_if_right())
 
     def agent_files(self, extra: tuple[Path, ...]) -> list[AgentFile]:
         """The agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home."""
@@ -89,6 +90,16 @@ class App:
         agents = {"assistant": default_agent()}
         agents |= {found.agent.spec.name: found.agent for found in self.agent_files(extra)}
         return tuple(agents.values())
+
+    def _agents_if_right(self) -> tuple[Agent, ...]:
+        from roost.agent.builtin import default_agent
+        from roost.cli.out import note
+
+        try:
+            return self.agents(())
+        except ConfigError as error:
+            note(f"! {error.message}", "yellow")
+            return (default_agent(),)
 
 
 def folder(path: str) -> str:
