@@ -16,7 +16,7 @@ from roost.log.inputs import ControlInput, MessageInput
 from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer
 
-from .support import Traces, agent, calling, running, until
+from .support import Traces, agent, calling, events, running, said, until
 
 
 async def test_a_session_that_works_and_has_more_to_do_can_be_deleted(tmp_path: Path) -> None:
@@ -128,3 +128,47 @@ async def test_a_steering_message_has_an_answer_too(tmp_path: Path) -> None:
         steer = await session.send("rather this", mode="steer")
         traces.gate.set()
         assert await asyncio.wait_for(session.answer(steer.id), 5) == "done"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_timer_that_was_cleared_or_moved_in_time_says_nothing(tmp_path: Path, moved: bool) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        due = time.time() + 0.4
+        await runtime.sessions.set_timer(session.id, "t", due, "wake up")
+        await until(session, ev.TimerSet)
+        await session.send("hi")
+        await traces.started.wait()
+        if moved:
+            await runtime.sessions.set_timer(session.id, "t", due + 3600, "wake up")
+        else:
+            await runtime.sessions.clear_timer(session.id, "t")
+        assert time.time() < due
+        while (await runtime.sessions.get(session.id)).pending < 2:
+            await asyncio.sleep(0.02)
+        traces.gate.set()
+        await until(session, ev.TurnCompleted)
+        assert await session.ask("and now?") == "done"
+        log = await events(session, runtime)
+        assert said(log) == ["hi", "and now?"]
+        assert (await session.inspect()).timers.keys() == ({"t"} if moved else set())
+
+
+async def test_a_handler_hears_of_what_comes_right_after_it_was_set(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["done"])) as runtime:
+        session = await runtime.session("a")
+        for _ in range(40):
+            await session.bus.emit("filler", "x" * 100_000)
+        await until(session, ev.Emitted)
+        heard: list[str] = []
+        reading = [asyncio.create_task(runtime.sessions.history(session.id)) for _ in range(400)]
+        await asyncio.sleep(0)
+        session.bus.on(ev.InputReceived, lambda event: heard.append("input"))
+        waiting = asyncio.create_task(session.bus.wait_for(ev.TurnStarted, timeout=5))
+        await session.send("hi")
+        await waiting
+        await asyncio.gather(*reading)
+        await until(session, ev.TurnCompleted)
+        assert heard == ["input"]
+        await session.bus.close()

@@ -134,6 +134,9 @@ def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> No
 
 
 def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:
+    for late in list(session.inbox):  # it came due after this order was accepted, and before it was taken in
+        if isinstance(late.input, TimerInput) and late.input.timer == order.timer and late.id > item.id:
+            session.drop(late)
     if order.due is None:
         session.note(ev.TimerCleared(at=time.time(), timer=order.timer), consume=item.id)
         session.set_timer(order.timer, None)

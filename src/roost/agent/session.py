@@ -14,7 +14,7 @@ import msgspec
 
 from roost.agent.definition import AgentSpec
 from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state
-from roost.errors import RoostError, StoreFailed
+from roost.errors import RoostError, StoreCorrupt, StoreFailed
 from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall
@@ -122,7 +122,8 @@ class LiveSession:
 
     async def flush(self, *, release: bool = False) -> None:
         """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
-        tried again until the session is told to shut down; then, and when the session has a newer owner, it raises."""
+        tried again until the session is told to shut down; then, and when the session has a newer owner or the file is
+        damaged, it raises."""
         async with self._lock:
             if self._broken is not None:
                 raise self._broken
@@ -266,7 +267,7 @@ class LiveSession:
             try:
                 return await self._journal.append(write)
             except StoreFailed as error:
-                if self.stopping or error.code == "store_closed":
+                if self.stopping or error.code == "store_closed" or isinstance(error, StoreCorrupt):
                     raise
                 pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1

@@ -162,15 +162,11 @@ class Sessions:
             timers=dict(state.timers),
         )
 
-    async def messages(self, session: str) -> list[Message]:
-        """What is in the model's context. Raises `NotFound`."""
-        return transcript((await self._state(session))[1])
-
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)
 
     async def transcript(self, session: str) -> list[Message]:
-        """The messages in the model's context, as a provider gets them."""
+        """The messages in the model's context, as a provider gets them. Raises `NotFound`."""
         _, state = await self._state(session)
         return transcript(state)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from roost.log.events import Event
-from roost.log.journal import Accepted, Journal
+from roost.log.journal import Accepted, Change, Journal
 
 E = TypeVar("E", bound=Event)
 log = logging.getLogger("roost.bus")
@@ -30,9 +30,11 @@ class Bus:
         self, kind: type[E], handler: Callable[[E], object], *, after: int | None = None, once: bool = False
     ) -> Callable[[], None]:
         """Call `handler` (a function or a coroutine function) for every event of a kind after position `after`, by
-        default after what is in the log when the event loop next turns. Returns the way to stop it."""
-        task = asyncio.create_task(self._deliver(kind, handler, after, once))
+        default for all that is committed from now on. Returns the way to stop it."""
+        first = _First(self._journal, self._session)
+        task = asyncio.create_task(self._deliver(kind, handler, after, once, first))
         self._tasks.add(task)
+        task.add_done_callback(lambda _: first.stop())  # it may be cancelled before it begins
         task.add_done_callback(self._tasks.discard)
         return lambda: cast(None, task.cancel())
 
@@ -50,8 +52,9 @@ class Bus:
     ) -> E:
         """The next event of a kind that satisfies `where`. Raises `TimeoutError`, and `LookupError` when the session
         is deleted first."""
+        first = _First(self._journal, self._session)
         async with asyncio.timeout(timeout):
-            async for record in self._journal.tail(self._session, after=await self._position(after)):
+            async for record in self._journal.tail(self._session, after=await first.position(after)):
                 event = record.event
                 if isinstance(event, kind) and where(event):
                     return event
@@ -67,11 +70,10 @@ class Bus:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _position(self, after: int | None) -> int:
-        return (await self._journal.get(self._session)).head if after is None else after
-
-    async def _deliver(self, kind: type[E], handler: Callable[[E], object], after: int | None, once: bool) -> None:
-        async for record in self._journal.tail(self._session, after=await self._position(after)):
+    async def _deliver(
+        self, kind: type[E], handler: Callable[[E], object], after: int | None, once: bool, first: _First
+    ) -> None:
+        async for record in self._journal.tail(self._session, after=await first.position(after)):
             event = record.event
             if not isinstance(event, kind):
                 continue
@@ -83,3 +85,27 @@ class Bus:
                 log.exception("session %s: a handler of %s failed", self._session, kind.__name__)
             if once:
                 return
+
+
+class _First:
+    """Where a log ended when this was made, although the store takes a moment to say so."""
+
+    def __init__(self, journal: Journal, session: str) -> None:
+        self._journal = journal
+        self._session = session
+        self._seq: int | None = None
+        self.stop = journal.watch(self._listen, session=session)
+
+    def _listen(self, change: Change) -> None:
+        if self._seq is None and change.records:
+            self._seq = change.records[0].seq
+
+    async def position(self, after: int | None) -> int:
+        """`after`, or by default the end. Raises `NotFound`."""
+        try:
+            if after is not None:
+                return after
+            head = (await self._journal.get(self._session)).head
+            return head if self._seq is None else min(head, self._seq - 1)
+        finally:
+            self.stop()

@@ -54,7 +54,7 @@ async def delete(call: Call[Nothing, Nothing]) -> Reply:
 
 
 async def messages(call: Call[Nothing, Nothing]) -> Reply:
-    return json(200, Transcript(messages=await call.api.sessions.messages(call.session)))
+    return json(200, Transcript(messages=await call.api.sessions.transcript(call.session)))
 
 
 _AIM = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
