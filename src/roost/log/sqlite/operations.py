@@ -288,8 +288,11 @@ def _take(connection: sqlite3.Connection, node: str, s: int) -> Claim:
 def _bury(connection: sqlite3.Connection, node: str, is_dead: Callable[[str, float], bool]) -> None:
     """Take the sessions of dead nodes from them."""
     known = dict(connection.execute("SELECT id, alive_until FROM nodes").fetchall())
-    for (owner,) in connection.execute("SELECT DISTINCT owner FROM sessions WHERE owner IS NOT NULL").fetchall():
-        known.setdefault(owner, 0.0)
+    name = ""  # from owner to owner through the index: DISTINCT would visit every session that is owned
+    while (
+        name := connection.execute("SELECT min(owner) FROM sessions WHERE owner > ?", (name,)).fetchone()[0]
+    ) is not None:
+        known.setdefault(name, 0.0)
     for owner, until in known.items():
         if owner != node and is_dead(owner, until):
             connection.execute("UPDATE sessions SET owner = NULL WHERE owner = ?", (owner,))
