@@ -68,7 +68,11 @@ class SqliteJournal:
         except OSError as error:
             raise StoreFailed(f"cannot make {str(journal._path.parent)!r}: {error}") from error
         await journal._writer.open()
-        await journal._start()
+        try:
+            await journal._start()
+        except BaseException:
+            await journal.close()
+            raise
         return journal
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:

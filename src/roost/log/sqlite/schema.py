@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -75,10 +77,16 @@ def failure(error: sqlite3.Error) -> StoreFailed:
 
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """A connection for the thread that calls, in WAL mode, statements outside transactions committing at once."""
+    with contextlib.suppress(OSError):  # SQLite makes it for all to read, and its other files like it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    connection.execute("PRAGMA busy_timeout = 10000")
-    _use_wal(connection)
-    connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+    try:
+        connection.execute("PRAGMA busy_timeout = 10000")
+        _use_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -81,7 +81,11 @@ class Writer:
     def _main(self) -> None:
         try:
             connection = connect(self._path, self._durability)
-            prepare(connection)
+            try:
+                prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
         except (sqlite3.Error, RoostError, OSError) as error:
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
             self._loop.call_soon_threadsafe(self._opened.set_exception, problem)
