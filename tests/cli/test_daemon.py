@@ -34,6 +34,14 @@ def test_up_and_down(roost: Machine) -> None:
     assert roost("down", "--json").ok().json == {"stopped": False}
 
 
+def test_of_several_at_once_one_starts_and_all_are_content(roost: Machine) -> None:
+    starts = [roost.start("up", "-d", "--json") for _ in range(3)]
+    found = [json.loads(process.communicate(timeout=60)[0]) for process in starts]
+    assert [process.returncode for process in starts] == [0, 0, 0]
+    assert sorted(one["started"] for one in found) == [False, False, True]
+    assert len({one["pid"] for one in found}) == 1
+
+
 def test_up_in_the_foreground_ends_with_ctrl_c(roost: Machine) -> None:
     process = roost.start("up")
     assert process.stdout is not None

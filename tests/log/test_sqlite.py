@@ -71,6 +71,15 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     await journal.close()
 
 
+async def test_only_the_owner_reads_the_files_whatever_the_folder_allows(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    await new(journal, "one")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("roost.db*") if path.is_file()}
+    assert modes == {"roost.db": 0o600, "roost.db-wal": 0o600, "roost.db-shm": 0o600}
+    await journal.close()
+
+
 async def test_newer_layout_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     await (await SqliteJournal.open(path)).close()

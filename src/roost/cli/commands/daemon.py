@@ -45,11 +45,7 @@ def up(
     """
     running = _running(app)
     if running is not None:
-        if as_json:
-            say_json({"url": running.endpoint.url, "pid": running.endpoint.pid, "started": False})
-        else:
-            say(f"already running at {running.endpoint.url} (process {running.endpoint.pid}); `roost down` stops it")
-        return 0
+        return _already(running, as_json=as_json)
     agents = app.agents(agent_places)
     models = {agent.spec.model for agent in agents if agent.own_model is None}
     if background:
@@ -68,6 +64,14 @@ def up(
         threading.Thread(target=_prepare, args=[models], name="roost-weights", daemon=True).start()
 
     main(options, agents=agents, ready=ready)
+    return 0
+
+
+def _already(running: RemoteNode, *, as_json: bool) -> int:
+    if as_json:
+        say_json({"url": running.endpoint.url, "pid": running.endpoint.pid, "started": False})
+    else:
+        say(f"already running at {running.endpoint.url} (process {running.endpoint.pid}); `roost down` stops it")
     return 0
 
 
@@ -129,6 +133,8 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
                 say(f"roost is up at {node.endpoint.url} (process {process.pid}, log {path})")
             return 0
         if process.poll() is not None:
+            if (other := app.daemon()) is not None:
+                return _already(other, as_json=as_json)
             raise RoostError(f"the daemon did not start: {_last_words(path, begin)}", code="not_started")
         time.sleep(0.05)
     raise RoostError(f"the daemon is not ready after {_START_SECONDS:.0f} s; see {path}", code="not_started")
