@@ -79,7 +79,7 @@ def test_what_comes_after_the_end_of_a_body_is_not_part_of_it(shared):
         got = b""
         while got.count(b"HTTP/1.1 ") < 2 and (piece := sock.recv(65536)):
             got += piece
-    assert [line.split()[1] for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")][0] == b"201"
+    assert next(line.split()[1] for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")) == b"201"
     assert b"HTTP/1.1 404" in got
 
 
