@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from roost.errors import StoreCorrupt, StoreFailed
+from roost.errors import Fenced, NotFound, SequenceConflict, StoreCorrupt, StoreFailed
 from roost.log.journal import Append, Journal
 from roost.log.sqlite import SqliteJournal
 from roost.testing.journal import JournalConformance, bodies, new, own, said
@@ -215,3 +215,51 @@ async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
         for number in range(6)
     ]
     assert [await opener.wait() for opener in openers] == [0] * 6
+
+
+async def test_one_commit_takes_some_appends_and_refuses_others(tmp_path: Path) -> None:
+    """All of these are handed over in one pass of the loop; what is claimed in it has what was appended in it."""
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    for name in "abc":
+        await new(journal, name)
+    epochs = {name: (await own(journal, name)).epoch for name in "abc"}
+    heads = {name: (await journal.get(name)).head for name in "abc"}
+
+    def write(name: str, count: int, *, late: int = 0, release: bool = False) -> Append:
+        at = heads[name] + late
+        return Append(session=name, epoch=epochs[name], expected=at, bodies=bodies(*"xyz"[:count]), release=release)
+
+    results = await asyncio.gather(
+        journal.append(write("a", 2)),
+        journal.append(write("b", 2, late=7)),
+        journal.append(write("b", 1)),
+        journal.append(write("c", 3, release=True)),
+        journal.claim("node", session="c"),
+        journal.append(write("a", 1, late=2)),
+        return_exceptions=True,
+    )
+    assert results[0] == heads["a"] + 2
+    assert isinstance(results[1], SequenceConflict)
+    assert results[2] == heads["b"] + 1
+    assert isinstance(results[4], list)
+    assert [record.seq for record in results[4][0].tail] == list(range(1, heads["c"] + 4))
+    for name, count in (("a", 3), ("b", 1), ("c", 3)):
+        assert [record.seq for record in await journal.read(name)] == list(range(1, heads[name] + count + 1))
+    await journal.close()
+
+
+async def test_session_made_anew_by_another_process_is_not_written_by_its_former_owner(tmp_path: Path) -> None:
+    journal, other = [await SqliteJournal.open(tmp_path / "roost.db") for _ in range(2)]
+    await new(journal, "s")
+    claim = await own(journal, "s")
+    head = await journal.append(Append(session="s", epoch=claim.epoch, expected=claim.info.head, bodies=bodies("x")))
+    await other.delete("s", epoch=claim.epoch)
+    with pytest.raises(NotFound):
+        await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+    await new(other, "s")
+    with pytest.raises(Fenced):
+        await journal.append(Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x")))
+    again = await own(journal, "s")
+    await journal.append(Append(session="s", epoch=again.epoch, expected=again.info.head, bodies=bodies("x")))
+    await other.close()
+    await journal.close()

@@ -28,12 +28,12 @@ class Watchers:
 
     def publish(self, changes: Iterable[Change]) -> None:
         for change in changes:
-            groups = [self._all]
             if change.session:
-                groups.append(self._one.get(change.session, {}))
+                one = self._one.get(change.session)
+                listeners = (*self._all.values(), *one.values()) if one else tuple(self._all.values())
             else:
-                groups.extend(self._one.values())
-            for listener in [listener for group in groups for listener in group.values()]:
+                listeners = (*self._all.values(), *(one for group in self._one.values() for one in group.values()))
+            for listener in listeners:
                 listener(change)
 
     def close(self) -> None:

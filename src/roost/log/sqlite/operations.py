@@ -15,6 +15,7 @@ from roost.log.events import Event, encode_event
 from roost.log.inputs import Input, admits, decode_input, encode_input, urgency
 from roost.log.journal import Accepted, Append, Change, Claim, InboxItem, NewSession, Record, SessionInfo
 from roost.log.sqlite import rows
+from roost.log.sqlite.group import Group
 
 INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
@@ -24,7 +25,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 def create(
-    connection: sqlite3.Connection, changes: list[Change], session: NewSession, events: Sequence[Event], key: str | None
+    connection: sqlite3.Connection, group: Group, session: NewSession, events: Sequence[Event], key: str | None
 ) -> SessionInfo:
     if key is not None:
         found = connection.execute(f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE create_key = ?", (key,)).fetchone()
@@ -52,22 +53,17 @@ def create(
     )
     assert cursor.lastrowid is not None
     bodies = [encode_event(event) for event in events]
-    _insert_events(connection, cursor.lastrowid, 0, bodies)
-    changes.append(Change(session.id, _records(0, bodies)))
+    group.add_events(cursor.lastrowid, 0, bodies)
+    group.changes.append(Change(session.id, _records(0, bodies)))
     return _info(connection, cursor.lastrowid)
 
 
-def append(connection: sqlite3.Connection, changes: list[Change], write: Append) -> int:
-    s = _fence(connection, write)
+def append(connection: sqlite3.Connection, group: Group, write: Append) -> int:
+    s = _fence(connection, group, write)
     head = write.expected + len(write.bodies)
-    _insert_events(connection, s, write.expected, write.bodies)
+    group.add_events(s, write.expected, write.bodies)
     if write.consume:
         _consume(connection, s, write.consume)
-    if write.state is not None or write.phase is not None:
-        connection.execute(
-            "UPDATE sessions SET state = coalesce(?, state), phase = coalesce(?, phase) WHERE s = ?",
-            (write.state, write.phase, s),
-        )
     if write.snapshot is not None:
         connection.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (s, *write.snapshot))
     for timer in write.timers:
@@ -79,14 +75,13 @@ def append(connection: sqlite3.Connection, changes: list[Change], write: Append)
     if write.release:
         connection.execute("UPDATE sessions SET owner = NULL WHERE s = ?", (s,))
         refresh_ready(connection, s)
+        group.numbers.pop(write.session, None)
     if write.bodies:
-        changes.append(Change(write.session, _records(write.expected, write.bodies)))
+        group.changes.append(Change(write.session, _records(write.expected, write.bodies)))
     return head
 
 
-def accept(
-    connection: sqlite3.Connection, changes: list[Change], session: str, item: Input, key: str | None
-) -> Accepted:
+def accept(connection: sqlite3.Connection, group: Group, session: str, item: Input, key: str | None) -> Accepted:
     row = connection.execute("SELECT s, state, phase, pending FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
@@ -113,13 +108,13 @@ def accept(
         "UPDATE sessions SET pending = pending + 1, ready = max(ready, ?), updated_at = ? WHERE s = ?", (ready, now, s)
     )
     assert cursor.lastrowid is not None
-    changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, now),)))
+    group.changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, now),)))
     return Accepted(cursor.lastrowid, False)
 
 
 def claim(
     connection: sqlite3.Connection,
-    changes: list[Change],
+    group: Group,
     node: str,
     session: str | None,
     limit: int,
@@ -130,25 +125,26 @@ def claim(
         found = connection.execute(f"SELECT s {_READY}", (limit,)).fetchall()
     else:
         found = _claimable(connection, node, session, is_dead)
+    group.store_events()
     return [_take(connection, node, s) for (s,) in found]
 
 
 def ready(
-    connection: sqlite3.Connection, changes: list[Change], node: str, limit: int, is_dead: Callable[[str, float], bool]
+    connection: sqlite3.Connection, group: Group, node: str, limit: int, is_dead: Callable[[str, float], bool]
 ) -> list[str]:
     """The sessions that have work and no living owner."""
     _bury(connection, node, is_dead)
     return [name for (name,) in connection.execute(f"SELECT id {_READY}", (limit,))]
 
 
-def set_aside(connection: sqlite3.Connection, changes: list[Change], session: str) -> None:
+def set_aside(connection: sqlite3.Connection, group: Group, session: str) -> None:
     """For a session whose rows are damaged: its log cannot say so, the index does."""
     connection.execute(
         "UPDATE sessions SET state = 'error', phase = 'idle', owner = NULL, ready = 0 WHERE id = ?", (session,)
     )
 
 
-def fire(connection: sqlite3.Connection, changes: list[Change], now: float, limit: int) -> float | None:
+def fire(connection: sqlite3.Connection, group: Group, now: float, limit: int) -> float | None:
     due = connection.execute(
         "SELECT t.s, t.id, t.body, n.id, n.state, n.phase FROM timers t JOIN sessions n ON n.s = t.s"
         " WHERE t.due <= ? ORDER BY t.due LIMIT ?",
@@ -167,16 +163,16 @@ def fire(connection: sqlite3.Connection, changes: list[Change], now: float, limi
             "UPDATE sessions SET pending = pending + 1, ready = max(ready, ?) WHERE s = ?",
             (level >= admits(state, phase), s),
         )
-        changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, at),)))
+        group.changes.append(Change(session, inbox=(InboxItem(cursor.lastrowid, item, at),)))
     (following,) = connection.execute("SELECT min(due) FROM timers").fetchone()
     return following
 
 
-def beat(connection: sqlite3.Connection, changes: list[Change], node: str, until: float) -> None:
+def beat(connection: sqlite3.Connection, group: Group, node: str, until: float) -> None:
     connection.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", (node, until))
 
 
-def leave(connection: sqlite3.Connection, changes: list[Change], node: str) -> None:
+def leave(connection: sqlite3.Connection, group: Group, node: str) -> None:
     owned = connection.execute("SELECT s FROM sessions WHERE owner = ?", (node,)).fetchall()
     connection.execute("UPDATE sessions SET owner = NULL WHERE owner = ?", (node,))
     for (s,) in owned:
@@ -186,7 +182,7 @@ def leave(connection: sqlite3.Connection, changes: list[Change], node: str) -> N
 
 def delete(
     connection: sqlite3.Connection,
-    changes: list[Change],
+    group: Group,
     session: str,
     epoch: int | None,
     is_dead: Callable[[str, float], bool],
@@ -201,11 +197,12 @@ def delete(
     connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
     for table in ("sessions", "inbox", "timers", "snapshots"):
         connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
-    changes.append(Change(session, None))
+    group.numbers.pop(session, None)
+    group.changes.append(Change(session, None))
     return s
 
 
-def purge(connection: sqlite3.Connection, changes: list[Change], s: int, count: int = 2000) -> bool:
+def purge(connection: sqlite3.Connection, group: Group, s: int, count: int = 2000) -> bool:
     """Remove up to `count` events of a deleted session. True when all are gone."""
     cursor = connection.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE s = ? LIMIT ?)", (s, count)
@@ -231,7 +228,7 @@ def refresh_ready(connection: sqlite3.Connection, s: int) -> None:
     connection.execute("UPDATE sessions SET ready = ? WHERE s = ?", (ready, s))
 
 
-def _fence(connection: sqlite3.Connection, write: Append) -> int:
+def _fence(connection: sqlite3.Connection, group: Group, write: Append) -> int:
     """Check everything that can refuse the append, and move the head. Nothing is written when it raises."""
     if write.consume:
         marks = ",".join("?" * len(write.consume))
@@ -242,13 +239,17 @@ def _fence(connection: sqlite3.Connection, write: Append) -> int:
         ).fetchone()
         if there != len(write.consume):
             raise SequenceConflict(f"inputs {list(write.consume)} of {write.session!r} are not pending any more")
-    row = connection.execute(
-        "UPDATE sessions SET head = head + ?, updated_at = ?"
-        " WHERE id = ? AND epoch = ? AND head = ? AND owner IS NOT NULL RETURNING s",
-        (len(write.bodies), time.time(), write.session, write.epoch, write.expected),
-    ).fetchone()
-    if row is not None:
-        return int(row[0])
+    s = group.numbers.get(write.session)
+    if s is None:
+        s = group.numbers[write.session] = rows.number(connection, write.session)
+    moved = connection.execute(
+        "UPDATE sessions SET head = head + ?, updated_at = ?, state = coalesce(?, state), phase = coalesce(?, phase)"
+        " WHERE s = ? AND epoch = ? AND head = ? AND owner IS NOT NULL",
+        (len(write.bodies), time.time(), write.state, write.phase, s, write.epoch, write.expected),
+    )
+    if moved.rowcount:
+        return s
+    del group.numbers[write.session]
     now = connection.execute("SELECT epoch, head, owner FROM sessions WHERE id = ?", (write.session,)).fetchone()
     if now is None:
         raise NotFound(f"there is no session {write.session!r}")
@@ -306,13 +307,6 @@ def _owner_is_dead(connection: sqlite3.Connection, owner: str, is_dead: Callable
 
 def _info(connection: sqlite3.Connection, s: int) -> SessionInfo:
     return rows.info(connection.execute(f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE s = ?", (s,)).fetchone())
-
-
-def _insert_events(connection: sqlite3.Connection, s: int, head: int, bodies: Sequence[bytes]) -> None:
-    connection.executemany(
-        "INSERT INTO events (s, seq, body) VALUES (?, ?, ?)",
-        [(s, head + place, body) for place, body in enumerate(bodies, 1)],
-    )
 
 
 def _records(head: int, bodies: Sequence[bytes]) -> list[Record]:

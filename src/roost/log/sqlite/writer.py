@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from roost.errors import RoostError, StoreFailed
 from roost.log.journal import Change
+from roost.log.sqlite.group import Group
 from roost.log.sqlite.schema import Durability, connect, failure, prepare
 
 T = TypeVar("T")
-Operation: TypeAlias = "Callable[[sqlite3.Connection, list[Change]], T]"
+Operation: TypeAlias = "Callable[[sqlite3.Connection, Group], T]"
 """Runs inside the shared transaction. It checks before its first write: a `RoostError` must leave nothing behind."""
 
 _LARGEST_GROUP = 1024
@@ -45,6 +46,7 @@ class Writer:
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._gathered: list[_Job] = []
         self._closed = False
+        self._numbers: dict[str, int] = {}
         self._thread = threading.Thread(target=self._main, name="roost-journal", daemon=True)
 
     async def open(self) -> None:
@@ -108,11 +110,12 @@ class Writer:
         return more is not None
 
     def _group(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
-        changes: list[Change] = []
+        group = Group(connection, self._numbers)
         try:
-            done = _transact(connection, jobs, changes)
+            done = _transact(connection, jobs, group)
         except Exception as error:
             _rollback(connection)
+            self._numbers.clear()  # numbers that the rollback took back may be given again
             if len(jobs) > 1:  # one of them may be at fault: let each stand for itself
                 for job in jobs:
                     self._group(connection, [job])
@@ -120,7 +123,7 @@ class Writer:
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
             self._finish([_Done(jobs[0].future, None, problem)], [])
             return
-        self._finish(done, changes)
+        self._finish(done, group.changes)
 
     def _finish(self, done: list[_Done], changes: list[Change]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
@@ -138,14 +141,15 @@ class Writer:
                 future.set_exception(error)
 
 
-def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], changes: list[Change]) -> list[_Done]:
+def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], group: Group) -> list[_Done]:
     done: list[_Done] = []
     connection.execute("BEGIN IMMEDIATE")
     for job in jobs:
         try:
-            done.append(_Done(job.future, job.run(connection, changes), None))
+            done.append(_Done(job.future, job.run(connection, group), None))
         except RoostError as error:
             done.append(_Done(job.future, None, error))
+    group.store_events()
     connection.execute("COMMIT")
     return done
 
