@@ -11,8 +11,10 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import Conflict
 from roost.kernel.runtime import TurnFailed
+from roost.llm.ir import Price, Profile
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
+from roost.log.journal import Append
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.testing.transcript import check_transcript
 
@@ -185,3 +187,42 @@ async def test_deltas_of_a_cut_call_are_not_an_answer(tmp_path: Path) -> None:
         assert not any(isinstance(message, AssistantMessage) for message in messages)
         with pytest.raises(TurnFailed, match="cancelled"):
             await session.answer(1)
+
+
+async def test_a_call_that_was_cut_off_is_paid_for(tmp_path: Path) -> None:
+    model = ScriptedModel(
+        [Answer(text="half of an answer " * 20, pace=0.1, piece=10), "done"], profile=Profile(price=Price(10, 100))
+    )
+    async with running(tmp_path, Agent("a", model=model)) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi " * 100)
+        async for batch in runtime.sessions.stream(session.id):
+            if sum(frame.seq is None for frame in batch):
+                break
+        await session.send("no, this", mode="steer")
+        await until(session, ev.TurnCompleted)
+        log = await events(session, runtime)
+        (cut,) = [event for event in log if isinstance(event, ev.ModelFailed)]
+        assert cut.usage is not None
+        assert cut.usage.input > 70
+        assert cut.usage.output > 0
+        assert cut.usage.cost == cut.usage.input * 10 + cut.usage.output * 100
+        (whole,) = [event for event in log if isinstance(event, ev.ModelCompleted)]
+        assert (await session.inspect()).usage == cut.usage + whole.usage
+
+
+async def test_a_cancel_right_after_a_message_cancels_it(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        await session.control("start")
+        await asleep(runtime, session)
+        journal = runtime.kernel.journal
+        await journal.beat("other", ttl=60)
+        (claim,) = await journal.claim("other", session=session.id)
+        await session.send("hi")
+        waiting = asyncio.create_task(session.control("cancel"))
+        await asyncio.sleep(0.1)
+        await journal.append(Append(session=session.id, epoch=claim.epoch, expected=claim.info.head, release=True))
+        await waiting
+        assert (await until(session, ev.TurnCompleted)).outcome == "cancelled"
+        assert "model.started" not in kinds(await events(session, runtime))

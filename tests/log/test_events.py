@@ -57,6 +57,7 @@ EVENTS: list[ev.Event] = [
     ev.ContextTrimmed(at=9.0, dropped=4, before=900, after=400),
     ev.TurnCompleted(at=9.0, turn=1, outcome="limit", reason="steps", steps=3, usage=Usage(20, 9)),
     ev.Emitted(at=9.0, name="mine", data={"a": [1, None]}),
+    ev.ModelFailed(at=3.0, step=1, error=ErrorData("cancel", "cut off"), usage=Usage(10, 5, 0, 700)),
 ]
 
 INPUTS: list[Input] = [

@@ -19,9 +19,11 @@ READERS_AT_ONCE = 8
 async def run(session: LiveSession) -> None:
     """Bring the newest message's calls as far as they go. Those that wait for a person stay open. Raises
     `Interrupted`, leaving running calls to the caller's cause."""
-    ready = [call for call in list(session.state.calls) if _admit(session, call)]
-    readers = [call for call in ready if _tool(session, call).safety == "read_only"]
-    others = [call for call in ready if _tool(session, call).safety != "read_only"]
+    readers: list[Call] = []
+    others: list[Call] = []
+    for call in list(session.state.calls):
+        if _admit(session, call):
+            (readers if _tool(session, call).safety == "read_only" else others).append(call)
     for start in range(0, len(readers), READERS_AT_ONCE):
         await _batch(session, readers[start : start + READERS_AT_ONCE])
     for call in others:
@@ -123,9 +125,12 @@ async def _batch(session: LiveSession, batch: list[Call]) -> None:
         return
 
     async def together() -> None:
-        async with asyncio.TaskGroup() as group:
-            for call in batch:
-                group.create_task(_run(session, call))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in batch:
+                    group.create_task(_run(session, call))
+        except ExceptionGroup as several:  # a lost lease or store, met by each
+            raise several.exceptions[0] from several
 
     await session.interruptible(together, steer=False)
 

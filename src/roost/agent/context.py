@@ -19,7 +19,7 @@ def build(session: LiveSession) -> Request:
     spec, tools = session.spec, session.means.tools
     return Request(
         instruction=spec.instructions,
-        messages=tuple(transcript(session.state)),
+        messages=transcript(session.state),
         tools=tuple(tool.spec for tool in tools.values()),
         max_output=spec.max_output,
         temperature=spec.temperature,
@@ -36,6 +36,11 @@ def make_room(session: LiveSession) -> None:
     count, left = plan_trim(state.entries, state.tokens, int(room * _AFTER), state.turn.number if state.turn else 0)
     if count:
         session.note(ev.ContextTrimmed(at=time.time(), dropped=count, before=state.tokens, after=left))
+
+
+def size(session: LiveSession) -> int:
+    """Of the request in tokens, estimated."""
+    return session.state.tokens + _fixed(session)
 
 
 def plan_trim(entries: list[Entry], tokens: int, target: int, turn: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import time
 from roost.agent.session import LiveSession
 from roost.agent.state import Call
 from roost.log import events as ev
-from roost.log.content import ErrorData, Text, ToolOutcome
+from roost.log.content import ErrorData, Text, ToolOutcome, Usage
 
 UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
 
@@ -41,12 +41,14 @@ def not_run(call: Call, why: str) -> str:
     return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
 
 
-def fail_step(session: LiveSession, code: str, message: str, *, retryable: bool = False, seconds: float = 0.0) -> None:
+def fail_step(
+    session: LiveSession, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None
+) -> None:
     """End the open model call, if there is one, without an answer."""
     step = session.state.open_step
     if step is not None:
-        error = ErrorData(code, message, retryable)
-        session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds))
+        error = ErrorData(code, message)
+        session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds, usage=usage))
 
 
 def suspend(session: LiveSession) -> None:

@@ -64,6 +64,7 @@ def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> 
                 ending.suspend(session)
                 _enter(session, "paused", True)
         case "cancel":
+            _open_for_cancel(session, item)
             _cancel(session)
         case "stop":
             _cancel(session)
@@ -112,6 +113,13 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
 def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
         session.note(ev.StateChanged(at=time.time(), state=state))
+
+
+def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
+    """A message said before the cancel, to a session that had not begun with it yet, is what is meant."""
+    following = _next(session)
+    if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
+        begin_turn(session)
 
 
 def _cancel(session: LiveSession) -> None:

@@ -22,6 +22,7 @@ from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Append, Claim, InboxItem, Journal, Snapshot, TimerSpec
 from roost.policy.gate import Gate
 from roost.sandbox.base import Sandbox
+from roost.scope import Scope
 from roost.tools.base import Toolbox
 from roost.workspace.files import Workspace
 
@@ -89,7 +90,7 @@ class LiveSession:
         self._timers: dict[str, TimerSpec | None] = {}
         self._lock = asyncio.Lock()
         self._broken: RoostError | None = None
-        self._scope: asyncio.Timeout | None = None
+        self._scope: Scope | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._steerable = False
         self._tail_events = len(claim.tail)
@@ -130,7 +131,6 @@ class LiveSession:
             if not (self._bodies or self._consume or self._timers or release):
                 return
             write = self._write(release=release)
-            self._stored = (self.state.state, self.state.phase)
             try:
                 self.head = await self._append(write)
             except RoostError as error:
@@ -176,6 +176,8 @@ class LiveSession:
         """What, of the things waiting, stops the step in progress or the next one."""
         if self.stopping:
             return "shutdown"
+        if not self.inbox:
+            return None
         causes = [_interrupts(item.input) for item in self.inbox]
         for cause in ("stop", "cancel", "pause"):
             if cause in causes:
@@ -189,16 +191,16 @@ class LiveSession:
             raise Interrupted(cause)
         if self.seconds_left() == 0.0:
             raise Interrupted("deadline")
-        scope = asyncio.timeout(None)
+        scope = Scope()
+        self._scope, self._steerable = scope, steer
         try:
-            async with scope:
-                self._scope, self._steerable = scope, steer
-                return await work()
-        except TimeoutError:
-            if not scope.expired():
+            return await work()
+        except asyncio.CancelledError:
+            if not scope.leave():
                 raise
             raise Interrupted(self.cause(steer=steer) or "deadline") from None
         finally:
+            scope.leave()
             self._scope, self._steerable = None, False
 
     def seconds_left(self) -> float | None:
@@ -227,28 +229,28 @@ class LiveSession:
         self.inbox = [one for one in self.inbox if one.id != item]
 
     def _interrupt(self) -> None:
-        if self._scope is not None and not self._scope.expired():
-            with contextlib.suppress(RuntimeError):  # it is ending by itself at this moment
-                self._scope.reschedule(asyncio.get_running_loop().time())
+        if self._scope is not None:
+            self._scope.cut()
 
     def _write(self, *, release: bool) -> Append:
         bodies, self._bodies = self._bodies, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}
+        stored = self._stored
+        self._stored = state, phase = self.state.state, self.state.phase
         self._tail_events += len(bodies)
         self._tail_bytes += sum(map(len, bodies))
-        state, phase = self.state.state, self.state.phase
         return Append(
             session=self.id,
             epoch=self._epoch,
             expected=self.head,
             bodies=bodies,
             consume=consume,
-            state=state if state != self._stored[0] else None,
-            phase=phase if phase != self._stored[1] else None,
+            state=state if state != stored[0] else None,
+            phase=phase if phase != stored[1] else None,
             snapshot=self._snapshot(self.head + len(bodies)),
-            timers=[timer for timer in timers.values() if timer is not None],
-            clear_timers=[name for name, timer in timers.items() if timer is None],
+            timers=[timer for timer in timers.values() if timer is not None] if timers else (),
+            clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
             release=release,
         )
 

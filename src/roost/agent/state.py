@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -89,8 +90,13 @@ class State(msgspec.Struct):
     def phase(self) -> ev.Phase:
         if self.turn is None:
             return "idle"
-        waiting = any(call.status == "asking" for call in self.calls)
-        return "waiting" if waiting and all(call.status in ("asking", "done") for call in self.calls) else "working"
+        waiting = False
+        for call in self.calls:
+            if call.status == "asking":
+                waiting = True
+            elif call.status != "done":
+                return "working"
+        return "waiting" if waiting else "working"
 
     @property
     def answered(self) -> bool:
@@ -98,7 +104,10 @@ class State(msgspec.Struct):
         return bool(self.entries) and not self.calls and isinstance(self.entries[-1].message, AssistantMessage)
 
     def call(self, call: str) -> Call | None:
-        return next((one for one in self.calls if one.call.id == call), None)
+        for one in self.calls:
+            if one.call.id == call:
+                return one
+        return None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -113,11 +122,13 @@ def decode_state(body: bytes) -> State:
     return _decoder.decode(body)
 
 
-def transcript(state: State) -> list[Message]:
+_message = attrgetter("message")
+
+
+def transcript(state: State) -> tuple[Message, ...]:
     """The messages as every provider accepts them: a call without outcome gets a stand-in result."""
-    messages = [entry.message for entry in state.entries]
-    messages.extend(call.result or _stand_in(call) for call in state.calls)
-    return messages
+    said: map[Message] = map(_message, state.entries)
+    return (*said, *[call.result or _stand_in(call) for call in state.calls])
 
 
 def _stand_in(call: Call) -> ToolMessage:
@@ -126,7 +137,11 @@ def _stand_in(call: Call) -> ToolMessage:
 
 def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
     """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
-    match event:
+    match event:  # the most frequent first
+        case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
+            _apply_model(state, event)
+        case ev.ToolStarted() | ev.ToolCompleted() | ev.ApprovalRequested() | ev.ApprovalResolved():
+            _apply_tool(state, event)
         case ev.SessionCreated():
             state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
         case ev.StateChanged():
@@ -139,10 +154,6 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.turn = Turn(event.turn, event.input, event.at)
             if state.entries:
                 state.entries[-1].turn = event.turn
-        case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
-            _apply_model(state, event)
-        case ev.ToolStarted() | ev.ToolCompleted() | ev.ApprovalRequested() | ev.ApprovalResolved():
-            _apply_tool(state, event)
         case ev.TimerSet():
             state.timers[event.timer] = event.due
         case ev.TimerFired() | ev.TimerCleared():
@@ -188,7 +199,9 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
     if state.turn is not None:
         state.turn.seconds += event.seconds
     if isinstance(event, ev.ModelFailed):
+        state.usage += event.usage or _NOTHING
         if state.turn is not None:
+            state.turn.usage += event.usage or _NOTHING
             state.turn.last_error = event.error.code
             state.turn.failures += event.error.retryable
         return
@@ -203,6 +216,7 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
         state.turn.failures = 0
 
 
+_NOTHING = Usage(cost=0)
 _OPEN: dict[str, CallStatus] = {"approve": "approved", "reject": "rejected"}
 
 

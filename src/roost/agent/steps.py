@@ -7,15 +7,17 @@ import contextlib
 import random
 import time
 
+import msgspec
+
 from roost.agent import context
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import CallDelta, Completed, Failed, Request, TextDelta, ThinkingDelta
 from roost.log import events as ev
-from roost.log.content import AssistantPart, ErrorData, ToolCall
+from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
 ATTEMPTS = 5
-"""Failed calls in a row before the turn fails."""
+"""Failed calls in a row, or crashes in the middle of one call, before the turn fails."""
 _BACKOFF = (0.5, 1.0, 2.0, 4.0)
 _LONGEST_WAIT = 120.0
 
@@ -23,17 +25,23 @@ _LONGEST_WAIT = 120.0
 async def run(session: LiveSession) -> str | None:
     """Call the model once. Returns None to go on, or why the turn cannot. Raises `Interrupted`, with the step closed
     in the log unless the daemon is shutting down."""
+    open_step = session.state.open_step
+    if open_step is not None and open_step.attempt >= ATTEMPTS:
+        fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
+        return f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
     context.make_room(session)
     step = _announce(session)
     await session.flush()
     request = context.build(session)
+    heard = _Heard()
     began = time.monotonic()
     try:
-        outcome = await session.interruptible(lambda: _stream(session, step, request), steer=True)
+        outcome = await session.interruptible(lambda: _stream(session, step, request, heard), steer=True)
     except Interrupted as interrupted:
         if interrupted.cause != "shutdown":
             code = "steered" if interrupted.cause == "steer" else interrupted.cause
-            fail_step(session, code, f"cut off: {interrupted.cause}", seconds=time.monotonic() - began)
+            seconds, usage = time.monotonic() - began, _estimate(session, heard)
+            fail_step(session, code, f"cut off: {interrupted.cause}", seconds=seconds, usage=usage)
         if interrupted.cause == "steer":
             return None
         raise
@@ -53,7 +61,23 @@ async def run(session: LiveSession) -> str | None:
         )
         return None
     empty = ErrorData("empty", "the model answered nothing", retryable=True)
-    return await _recover(session, step, outcome.error if isinstance(outcome, Failed) else empty, seconds)
+    error = outcome.error if isinstance(outcome, Failed) else empty
+    usage = outcome.usage if isinstance(outcome, Completed) else _estimate(session, heard) if heard.characters else None
+    session.note(ev.ModelFailed(at=time.time(), step=step, error=error, seconds=seconds, usage=usage))
+    return await _recover(session, error)
+
+
+class _Heard:
+    """How much of an answer came before the call ended, in characters."""
+
+    characters = 0
+
+
+def _estimate(session: LiveSession, heard: _Heard) -> Usage:
+    """What a call that did not end by itself has cost: the provider counted, and did not get to say."""
+    usage = Usage(input=context.size(session), output=heard.characters // 4)
+    price = session.means.model.profile.price
+    return msgspec.structs.replace(usage, cost=None if price is None else price.cost(usage))
 
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
@@ -78,7 +102,7 @@ def _announce(session: LiveSession) -> int:
     return step
 
 
-async def _stream(session: LiveSession, step: int, request: Request) -> Completed | Failed:
+async def _stream(session: LiveSession, step: int, request: Request, heard: _Heard) -> Completed | Failed:
     push = session.means.deltas.push
     stream = session.means.model.stream(request)
     async with contextlib.aclosing(stream):  # pyright: ignore[reportArgumentType]
@@ -87,16 +111,19 @@ async def _stream(session: LiveSession, step: int, request: Request) -> Complete
                 case Completed() | Failed():
                     return event
                 case TextDelta():
+                    heard.characters += len(event.text)
                     push(session.id, step, session.head, "text", event.text)
                 case ThinkingDelta():
+                    heard.characters += len(event.text)
                     push(session.id, step, session.head, "thinking", event.text)
                 case CallDelta():
+                    heard.characters += len(event.arguments)
                     push(session.id, step, session.head, "call", event.arguments)
     return Failed(ErrorData("malformed", "the model's stream ended without an outcome", retryable=True))
 
 
-async def _recover(session: LiveSession, step: int, error: ErrorData, seconds: float) -> str | None:
-    session.note(ev.ModelFailed(at=time.time(), step=step, error=error, seconds=seconds))
+async def _recover(session: LiveSession, error: ErrorData) -> str | None:
+    """Wait before the next attempt, or say why there is none."""
     turn = session.state.turn
     if not error.retryable or turn is None or turn.failures >= ATTEMPTS:
         return f"{error.code}: {error.message}"

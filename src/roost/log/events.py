@@ -88,11 +88,13 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
 
 
 class ModelFailed(_Event, frozen=True, tag="model.failed"):
-    """The step produced nothing that counts; `error.retryable` says whether the loop tries again."""
+    """The step produced nothing that counts; `error.retryable` says whether the loop tries again. `usage` is an estimate
+    of what a call that was cut off has cost all the same; None when it cannot have cost anything."""
 
     step: int
     error: ErrorData
     seconds: float = 0.0
+    usage: Usage | None = None
 
 
 class ToolStarted(_Event, frozen=True, tag="tool.started"):

@@ -68,13 +68,13 @@ def decode_input(body: bytes) -> Input:
 
 
 def urgency(item: Input) -> int:
-    """0: conversation; 1: answers that a waiting turn needs; 2: control."""
+    """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
     match item:
-        case MessageInput() | TimerInput() | EmitInput():
+        case MessageInput() | TimerInput():
             return 0
         case ApprovalInput():
             return 1
-        case ControlInput() | SetTimerInput():
+        case ControlInput() | SetTimerInput() | EmitInput():
             return 2
         case _:
             assert_never(item)
