@@ -88,8 +88,8 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
 
 
 class ModelFailed(_Event, frozen=True, tag="model.failed"):
-    """The step produced nothing that counts; `error.retryable` says whether the loop tries again. `usage` is an estimate
-    of what a call that was cut off has cost all the same; None when it cannot have cost anything."""
+    """The step produced nothing that counts; `error.retryable` says whether the loop tries again. `usage` is an
+    estimate of what a call that was cut off has cost all the same; None when it cannot have cost anything."""
 
     step: int
     error: ErrorData

@@ -14,7 +14,7 @@ import msgspec
 from roost.log.events import Event, Phase, SessionState, decode_event
 from roost.log.inputs import Input
 
-READ_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
 """After this many bytes a `read` returns what it has, so that large events do not fill the memory."""
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from roost.errors import Conflict, Invalid
+from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.stream import Frame
 from roost.log.events import Event
 from roost.server.context import Api
@@ -31,7 +31,13 @@ async def events(call: Call[Nothing, EventsQuery]) -> ReplyCall:
     return json(200, EventPage(events=entries, head=max(head, records[-1].seq if records else 0)))
 
 
+STREAMS = 1000
+"""Open at once. A reader that takes nothing holds up to a megabyte until it is cut off."""
+
+
 def open_stream(api: Api, session: str, *, after: int, deltas: bool, watch: Watch | None = None) -> EventStream:
+    if len(api.streams) >= STREAMS:
+        raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
     frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
     return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch)
 
