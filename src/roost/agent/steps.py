@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 
@@ -105,7 +104,7 @@ def _announce(session: LiveSession) -> int:
 async def _stream(session: LiveSession, step: int, request: Request, heard: _Heard) -> Completed | Failed:
     push = session.means.deltas.push
     stream = session.means.model.stream(request)
-    async with contextlib.aclosing(stream):  # pyright: ignore[reportArgumentType]
+    try:
         async for event in stream:
             match event:
                 case Completed() | Failed():
@@ -119,6 +118,8 @@ async def _stream(session: LiveSession, step: int, request: Request, heard: _Hea
                 case CallDelta():
                     heard.characters += len(event.arguments)
                     push(session.id, step, session.head, "call", event.arguments)
+    finally:
+        await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     return Failed(ErrorData("malformed", "the model's stream ended without an outcome", retryable=True))
 
 

@@ -125,8 +125,9 @@ class Kernel:
             self._work.set()
             self.keeper.look_again()
             return
-        if change.records and any(record.body.startswith(_TIMER_SET) for record in change.records):
-            self.keeper.timer_set()
+        for record in change.records or ():
+            if record.body.startswith(_TIMER_SET):
+                self.keeper.timer_set()
         if change.inbox:
             live = self.live.get(change.session)
             if live is not None:

@@ -168,7 +168,7 @@ class Sessions:
     async def transcript(self, session: str) -> list[Message]:
         """The messages in the model's context, as a provider gets them. Raises `NotFound`."""
         _, state = await self._state(session)
-        return transcript(state)
+        return list(transcript(state))
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         """The log from a position, then live."""

@@ -10,6 +10,7 @@ import msgspec
 
 from roost.errors import Invalid, NotFound, TooLarge
 from roost.log.content import Image, ResultPart, Text, ToolOutcome
+from roost.scope import Scope
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.text import RESULT_CAP, capped, clean
 
@@ -25,18 +26,15 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
     arguments = _arguments(tool, arguments_json)
     if isinstance(arguments, str):
         return "error", (Text(capped(arguments)),)
-    scope = asyncio.timeout(tool.timeout)
+    scope = Scope(tool.timeout)
     try:
-        async with scope:
-            result = await tool.run(ctx, arguments)
+        result = await tool.run(ctx, arguments)
         return "error" if result.error else "ok", _fit(result.parts)
     except (ToolError, Invalid, NotFound, TooLarge) as error:
         return _failed(str(error) or type(error).__name__)
-    except TimeoutError as error:
-        if scope.expired():
-            return _failed(f"{tool.name!r} was stopped: it took longer than {tool.timeout:g} seconds")
-        return _crashed(tool, ctx, error)
     except asyncio.CancelledError as error:
+        if scope.leave():
+            return _failed(f"{tool.name!r} was stopped: it took longer than {tool.timeout:g} seconds")
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
@@ -44,6 +42,8 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
         return _crashed(tool, ctx, error)
     except (Exception, SystemExit) as error:  # a tool is foreign code; its failure is the model's to handle
         return _crashed(tool, ctx, error)
+    finally:
+        scope.leave()
 
 
 def _arguments(tool: Tool, text: str) -> dict[str, Any] | str:
