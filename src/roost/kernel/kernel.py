@@ -14,7 +14,6 @@ from roost.agent.loop import drive
 from roost.agent.session import LiveSession, wake
 from roost.agent.state import STATE_VERSION
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
-from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
@@ -33,7 +32,8 @@ _TIMER_SET = b'{"type":"timer.set"'
 class Kernel:
     """Runs the sessions of one journal on one node. Start it, then put inputs into inboxes; `stop` is graceful.
 
-    It belongs to the event loop that started it. The journal stays the caller's to close.
+    It belongs to the event loop that started it. `node` is a new name at every start. The journal stays the caller's
+    to close.
     """
 
     def __init__(
@@ -44,12 +44,13 @@ class Kernel:
         models: Models,
         sandbox: Sandbox,
         workspaces: Path,
+        node: str,
         config: KernelConfig | None = None,
     ) -> None:
         self.journal = journal
         self.agents = agents
         self.hub = Hub()
-        self.node = new_id("node")
+        self.node = node
         self.config = config or KernelConfig()
         self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
         self.live: dict[str, LiveSession] = {}

@@ -13,10 +13,11 @@ from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.kernel import Kernel
-from roost.kernel.leftovers import RunFile
+from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.means import Agents
 from roost.kernel.sessions import Sessions, SessionView
 from roost.llm.accounts import Models
+from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
@@ -66,21 +67,23 @@ class Runtime:
         self._journal = journal
         self._config = config
         self._durability: Durability = durability
+        self._nodes = Locks(self.home / "run")
 
     async def start(self) -> None:
         """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
         cannot be used."""
         journal = self._journal or await SqliteJournal.open(self.home / "roost.db", durability=self._durability)
         self.models = self._models or Models()
-        self._run_file = RunFile(self.home, new_id("node"))
-        await asyncio.to_thread(self._take_place)
-        self.sandbox = ProcessSandbox(marker=self._run_file.marker)
+        node = new_id("node")
+        await asyncio.to_thread(self._take_place, node)
+        self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
         self.kernel = Kernel(
             journal,
             agents=self.agents,
             models=self.models,
             sandbox=self.sandbox,
             workspaces=self.home / "workspaces",
+            node=node,
             config=self._config,
         )
         self.sessions = Sessions(self.kernel)
@@ -92,7 +95,7 @@ class Runtime:
         await self.models.close()
         await self.sandbox.close()
         await self.kernel.journal.close()
-        self._run_file.drop()
+        self._nodes.close()
 
     async def __aenter__(self) -> Runtime:
         await self.start()
@@ -110,9 +113,9 @@ class Runtime:
         """A handle on a session that exists."""
         return SessionHandle(self, session)
 
-    def _take_place(self) -> None:
-        self._run_file.hold()
-        self._run_file.reap()
+    def _take_place(self, node: str) -> None:
+        self._nodes.hold(node)
+        reap(self.home, self._nodes)
 
 
 class SessionHandle:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, StoreFailed
+from roost.locks import Locks
 from roost.log.events import Event
 from roost.log.inputs import Input
 from roost.log.journal import (
@@ -30,7 +31,6 @@ from roost.log.journal import (
     Snapshot,
 )
 from roost.log.sqlite import operations, rows
-from roost.log.sqlite.nodes import Nodes
 from roost.log.sqlite.schema import Durability, connect, data_version, failure
 from roost.log.sqlite.writer import Writer
 from roost.log.tail import follow
@@ -50,7 +50,7 @@ class SqliteJournal:
     def __init__(self, path: Path, durability: Durability) -> None:
         self._path = path
         self._watchers = Watchers()
-        self._nodes = Nodes(path.with_name(path.name + ".nodes"))
+        self._nodes = Locks(path.with_name(path.name + ".nodes"))
         self._writer = Writer(path, durability, self._watchers.publish)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
         self._local = threading.local()
@@ -102,7 +102,7 @@ class SqliteJournal:
         return await self._writer.submit(lambda c, out: operations.fire(c, out, now, limit))
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
-        dead = self._nodes.is_dead
+        dead = self._is_dead
         s = await self._writer.submit(lambda c, out: operations.delete(c, out, session, epoch, dead))
         self._purge_later(s)
 
@@ -152,7 +152,7 @@ class SqliteJournal:
         self._watchers.close()
 
     async def _claim(self, node: str, session: str | None, limit: int) -> list[Claim]:
-        dead = self._nodes.is_dead
+        dead = self._is_dead
         return await self._writer.submit(lambda c, out: operations.claim(c, out, node, session, limit, dead))
 
     async def _claim_apart(
@@ -161,7 +161,7 @@ class SqliteJournal:
         """Damage in one session's rows must not keep the others from running. Each in a commit of its own: after a
         damaged page was met SQLite lets a transaction write nothing more."""
         if sessions is None:
-            dead = self._nodes.is_dead
+            dead = self._is_dead
             sessions = await self._writer.submit(lambda c, out: operations.ready(c, out, node, limit, dead))
         if not sessions:
             raise error
@@ -173,6 +173,10 @@ class SqliteJournal:
                 log.error("session %s is damaged and set aside: %s", session, damage)
                 await self._writer.submit(lambda c, out, s=session: operations.set_aside(c, out, s))
         return claims
+
+    def _is_dead(self, node: str, alive_until: float) -> bool:
+        """`alive_until` is on this machine's monotonic clock, which steps of the wall clock do not move."""
+        return self._nodes.is_free(node) or alive_until < time.monotonic()
 
     async def _start(self) -> None:
         self._poll_connection = self._connect()
