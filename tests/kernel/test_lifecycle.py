@@ -178,7 +178,8 @@ async def test_delete_cuts_what_runs_and_leaves_nothing(tmp_path: Path) -> None:
         await session.send("hi")
         await traces.started.wait()
         folder = tmp_path / "workspaces" / session.id
-        assert folder.is_dir()
+        assert not folder.exists()  # nothing has needed it so far
+        folder.mkdir(parents=True)
         await session.delete()
         assert traces.cut == ["never"]
         assert not folder.exists()
@@ -195,6 +196,7 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
         for session in (kept, gone):
             await session.ask("hi")
             await asleep(runtime, session)
+            (tmp_path / "workspaces" / session.id).mkdir(parents=True)
             (tmp_path / "workspaces" / session.id / "file.txt").write_text("mine")
             runtime.kernel.workshop.throw_away(session.id)
         await runtime.kernel.journal.delete(gone.id)

@@ -42,6 +42,7 @@ async def test_a_session_of_another_node_keeps_its_files_when_it_cannot_be_delet
         asking = asyncio.create_task(session.ask("hi"))
         await traces.started.wait()
         folder = tmp_path / "workspaces" / session.id
+        folder.mkdir(parents=True)
         inode = folder.stat().st_ino
         seen: list[bool] = []
 

@@ -132,6 +132,4 @@ class Workshop:
     def _workspace(self, session: str, folder: str | None) -> Workspace:
         if folder is not None:
             return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)))
-        path = self.private(session)
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        return Workspace(path, private=True)
+        return Workspace(self.private(session), private=True)

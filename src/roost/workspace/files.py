@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 
 from roost.errors import Invalid
@@ -19,9 +20,16 @@ class Workspace:
     folder that is as good as outside, wherever it lies."""
 
     def __init__(self, root: Path, *, private: bool, hidden: Path | None = None) -> None:
-        self.root = Path(os.path.realpath(root))
         self.private = private
+        self._given = root
         self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
+
+    @cached_property
+    def root(self) -> Path:
+        """The real folder. A private one is made here, when something first needs it: most sessions touch no file."""
+        if self.private:
+            os.makedirs(self._given, mode=0o700, exist_ok=True)
+        return Path(os.path.realpath(self._given))
 
     def resolve(self, path: str) -> Path:
         """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
