@@ -16,15 +16,18 @@ from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.means import Agents
 from roost.kernel.sessions import Sessions, SessionView
+from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
 from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
-from roost.log.journal import Accepted, Journal, SessionInfo
+from roost.log.journal import Accepted, Journal, Record, SessionInfo
 from roost.log.sqlite import SqliteJournal
 from roost.log.sqlite.schema import Durability
 from roost.sandbox.process import ProcessSandbox
+
+_MODEL_COMPLETED = b'{"type":"model.completed"'
 
 
 class TurnFailed(RoostError):
@@ -133,35 +136,29 @@ class SessionHandle:
 
     async def ask(self, content: str | Sequence[UserPart], *, key: str | None = None) -> str:
         """Send, and wait for the answer. Raises `TurnFailed` when the turn ends without one."""
-        head = (await self._sessions.get(self.id)).head if key is None else 0
+        head = (await self._sessions.get(self.id)).head
         accepted = await self.send(content, key=key)
+        if accepted.duplicate:
+            head = await find_turn(self._sessions, self.id, accepted.id) or 0
         return await self.answer(accepted.id, after=head)
 
     async def answer(self, item: int, *, after: int = 0) -> str:
         """The answer of the turn that took an accepted input in, waiting for it if need be. Raises `TurnFailed` when
         there is none, and when the session is stopped or failed."""
-        taken, text = False, ""
-        async for event in self.events(after=after):
-            match event:
-                case ev.InputReceived(input=one) if one == item:
-                    taken = True
-                case ev.ModelCompleted():
-                    text = AssistantMessage(event.parts).text
-                case ev.TurnCompleted() if taken:
-                    if event.outcome != "answered":
-                        raise TurnFailed(f"{event.outcome}: {event.reason or 'no reason given'}")
-                    return text
-                case ev.StateChanged(state="stopped" | "error"):
-                    await self._check_running()
-                case _:
+        watch = TurnWatch(self._sessions, self.id, item)
+        said: Record | None = None
+        async for record in self._sessions.tail(self.id, after=after):
+            if record.body.startswith(_MODEL_COMPLETED):
+                said = record
+                continue
+            match await watch.see(record.body):
+                case "completed":
+                    return _answer(record.event, said)
+                case Halted(state, reason):
+                    raise TurnFailed(f"the session is {state}: {reason or 'start it again first'}")
+                case None:
                     pass
         raise TurnFailed(f"session {self.id!r} was deleted")
-
-    async def _check_running(self) -> None:
-        """By what the session is now: an event may be an old one."""
-        view = await self.inspect()
-        if view.info.state in ("stopped", "error"):
-            raise TurnFailed(f"the session is {view.info.state}: {view.reason or 'start it again first'}")
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
         """The log from a position, then live."""
@@ -179,3 +176,11 @@ class SessionHandle:
 
     async def delete(self) -> None:
         await self._sessions.delete(self.id)
+
+
+def _answer(end: ev.Event, said: Record | None) -> str:
+    assert isinstance(end, ev.TurnCompleted)
+    if end.outcome != "answered":
+        raise TurnFailed(f"{end.outcome}: {end.reason or 'no reason given'}")
+    last = None if said is None else said.event
+    return AssistantMessage(last.parts).text if isinstance(last, ev.ModelCompleted) else ""

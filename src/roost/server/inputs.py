@@ -6,13 +6,14 @@ import time
 
 from roost.errors import Invalid
 from roost.ids import is_id
+from roost.kernel.turn import find_turn
 from roost.log.content import Text, UserPart
 from roost.log.journal import Accepted
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.events import open_stream
 from roost.server.replies import Reply, ReplyCall, json
 from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, StreamQuery, TimerBody
-from roost.server.turn import TurnWatch, find_turn
+from roost.server.turn import TurnStream
 
 
 async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
@@ -24,7 +25,7 @@ async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
     if accepted.duplicate:
         begun = await find_turn(sessions, session, accepted.id)
         head = head if begun is None else begun
-    watch = TurnWatch(sessions, session, accepted.id)
+    watch = TurnStream(sessions, session, accepted.id)
     return open_stream(call.api, session, after=head, deltas=call.query.deltas, watch=watch)
 
 
