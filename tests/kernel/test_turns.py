@@ -291,3 +291,12 @@ async def test_usage_is_summed(tmp_path: Path) -> None:
             await session.ask("hi")
         usage = (await session.inspect()).usage
         assert (usage.input, usage.output, usage.cached) == (30, 15, 6)
+
+
+async def test_a_question_asked_again_has_its_own_answer_though_the_session_is_stopped(tmp_path: Path) -> None:
+    async with running(tmp_path, Agent("a", model=ScriptedModel(["first", "second"]))) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("one", key="k") == "first"
+        assert await session.ask("two") == "second"
+        await session.control("stop")
+        assert await session.ask("one", key="k") == "first"

@@ -75,6 +75,15 @@ def test_a_key_that_was_answered_long_ago_replays_its_own_turn(serve):
     assert (repeated["input"], repeated["duplicate"]) == (1, True)
 
 
+def test_a_key_that_was_answered_replays_its_turn_though_the_session_is_stopped(serve):
+    served = serve()
+    session = served.session()
+    first = served.say(session, "first", Idempotency_Key="k")
+    served.post(f"/sessions/{session}/stop")
+    again = served.say(session, "first", Idempotency_Key="k")
+    assert again == [event for event in first if event.kind not in ("session.state", "delta")]
+
+
 def test_a_key_with_another_body_is_refused(serve):
     served = serve()
     session = served.session()
