@@ -10,25 +10,26 @@ from bench.report import Bar, Section, Table
 from bench.settings import Settings
 
 ROOST, FLOOR, LANGGRAPH = "Roost kernel", "bare group commit", "LangGraph, AsyncSqliteSaver"
-SINGLE = "bare group commit, statements a write"
+BATCHED = "bare group commit, batched statements"
 STORE, RUNNER = "OpenAI Agents, SQLiteSession only", "OpenAI Agents, whole Runner"
 
 ABOUT = """\
 A step is one model call or one tool call, about 1 KB, and it is on disk before the next one begins. Models and tools \
 answer at once, without a network. A turn is model, tool, model … model, in a fresh session. Roost writes two events a \
 step (the intent of the next step goes with the outcome of the last) and does all that a turn does: inbox, claim, \
-state, policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update a step, grouped \
-by a writer thread, all of a group in two batched statements; the second floor runs two statements for each write, as \
-a store does that can refuse one write and take the rest. LangGraph saves a node a step with `durability="sync"`; \
-OpenAI Agents stores an item a step without a fence or an intent. All on SQLite in WAL mode with synchronous=FULL."""
+state, policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update for each step, \
+grouped by a writer thread: independent writers, of which one can be refused and the rest taken. The batched floor, \
+for information, does all of a group in two statements and so takes or refuses the group whole. LangGraph saves a node \
+a step with `durability="sync"`; OpenAI Agents stores an item a step without a fence or an intent. All on SQLite in WAL \
+mode with synchronous=FULL."""
 
 
 def run(settings: Settings) -> Section:
     section = Section("Durable steps", ABOUT)
     contestants = [
-        Contestant(FLOOR, "bench.workers.floor"),
+        Contestant(FLOOR, "bench.workers.floor", single=True),
         Contestant(ROOST, "bench.workers.roost_steps"),
-        Contestant(SINGLE, "bench.workers.floor", single=True),
+        Contestant(BATCHED, "bench.workers.floor"),
     ]
     if settings.peers:
         contestants += [
@@ -42,7 +43,7 @@ def run(settings: Settings) -> Section:
         section.tables.append(_latency(one))
         hundred = rounds(ready, settings.pick(3, 1), sessions=settings.pick(100, 3), steps=settings.pick(25, 5))
         section.tables.append(_rates("100 sessions, turns of 25 steps", hundred))
-        own = [one for one in ready if one.name in (ROOST, FLOOR, SINGLE)]
+        own = [one for one in ready if one.name in (ROOST, FLOOR, BATCHED)]
         long = rounds(own, settings.pick(7, 1), sessions=settings.pick(100, 3), steps=settings.pick(99, 5))
         section.tables.append(_rates("100 sessions, turns of 99 steps", long))
         thousand = rounds(ready, settings.pick(3, 1), sessions=settings.pick(1000, 3), steps=5)

@@ -1,5 +1,6 @@
 """The floor: a bare group commit. A thread takes every waiting write into one transaction (WAL, synchronous=FULL): an
-insert of about 1 KB and a fenced update of the head for each. No inbox, no state, no policy, no events to read."""
+insert of about 1 KB and a fenced update of the head for each: `single` as statements of their own, else batched for
+the whole group. No inbox, no state, no policy, no events to read."""
 
 from __future__ import annotations
 
