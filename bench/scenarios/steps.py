@@ -19,9 +19,9 @@ answer at once, without a network. A turn is model, tool, model … model, in a 
 step (the intent of the next step goes with the outcome of the last) and does all that a turn does: inbox, claim, \
 state, policy gate, argument check, snapshot. The floor does nothing but an insert and a fenced update for each step, \
 grouped by a writer thread: independent writers, of which one can be refused and the rest taken. The batched floor, \
-for information, does all of a group in two statements and so takes or refuses the group whole. LangGraph saves a node \
-a step with `durability="sync"`; OpenAI Agents stores an item a step without a fence or an intent. All on SQLite in WAL \
-mode with synchronous=FULL."""
+for information, does all of a group in two statements and so takes or refuses the group whole. LangGraph saves a \
+node a step with `durability="sync"`; OpenAI Agents stores an item a step without a fence or an intent. All on SQLite \
+in WAL mode with synchronous=FULL."""
 
 
 def run(settings: Settings) -> Section:
