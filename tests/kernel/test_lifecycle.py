@@ -293,6 +293,33 @@ async def test_the_runtime_needs_nothing_but_a_folder(tmp_path: Path) -> None:
         assert await session.ask("hi") == "hello"
 
 
+async def test_a_kernel_of_some_sessions_leaves_the_others_to_the_next(tmp_path: Path) -> None:
+    mine: set[str] = {"deleted-long-ago"}
+    async with running(tmp_path, agent(["x"]), config=msgspec.structs.replace(FAST, only=mine)) as runtime:
+        one, other = await runtime.session("a"), await runtime.session("a")
+        mine.add(one.id)
+        waiting = await other.send("hi")
+        assert await one.ask("hi") == "x"
+        await asyncio.sleep(0.5)
+        assert (await runtime.sessions.get(other.id)).pending == 1
+        await asleep(runtime, one)
+        epoch = (await runtime.sessions.get(one.id)).epoch
+        await asyncio.sleep(0.5)
+        assert (await runtime.sessions.get(one.id)).epoch == epoch
+    async with running(tmp_path, agent(["x"])) as runtime:
+        assert await runtime.open(other.id).answer(waiting.id) == "x"
+
+
+async def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(OSError):
+        await Runtime(tmp_path, agents=[agent(["hello"])], config=FAST).start()
+    assert not list(tmp_path.glob("roost.db-*"))
+    (tmp_path / "run").unlink()
+    async with running(tmp_path, agent(["hello"])) as runtime:
+        assert await (await runtime.session("a")).ask("hi") == "hello"
+
+
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

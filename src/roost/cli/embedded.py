@@ -18,7 +18,6 @@ from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
-    from roost.cli.scope import ScopedJournal
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView
 
@@ -38,27 +37,22 @@ class EmbeddedNode:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="roost-node", daemon=True)
         self._thread.start()
+        self._mine: set[str] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         try:
-            self._runtime, self._journal = self._do(self._start(home, agents))
+            self._runtime = self._do(self._start(home, agents))
         except BaseException:
             self._end_loop()
             raise
         self._sessions = self._runtime.sessions
 
-    async def _start(self, home: Path, agents: Sequence[Agent]) -> tuple[Runtime, ScopedJournal]:
-        from roost.cli.scope import ScopedJournal
+    async def _start(self, home: Path, agents: Sequence[Agent]) -> Runtime:
+        from roost.kernel.config import KernelConfig
         from roost.kernel.runtime import Runtime
 
-        journal = await ScopedJournal.open(home / "roost.db")
-        assert isinstance(journal, ScopedJournal)
-        runtime = Runtime(home, agents=agents, journal=journal)
-        try:
-            await runtime.start()
-        except BaseException:
-            await journal.close()
-            raise
-        return runtime, journal
+        runtime = Runtime(home, agents=agents, config=KernelConfig(only=self._mine))
+        await runtime.start()
+        return runtime
 
     def agents(self) -> list[AgentRow]:
         return [row_of(agent) for agent in self._runtime.agents.all()]
@@ -93,7 +87,7 @@ class EmbeddedNode:
         return self._do(self._sessions.history(session, after=after, limit=limit))
 
     def work_on(self, session: str) -> None:
-        self._journal.scope.add(session)
+        self._mine.add(session)
         self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
 
     def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
@@ -103,7 +97,7 @@ class EmbeddedNode:
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:
         """To begin work is left to whoever works on the session; to end it is done here when nobody does."""
-        if action in ("start", "resume") and session not in self._journal.scope:
+        if action in ("start", "resume") and session not in self._mine:
             return self._do(self._sessions.control(session, action, wait=0.5))
         self.work_on(session)
         return self._do(self._sessions.control(session, action))

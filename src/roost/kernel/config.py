@@ -11,6 +11,8 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     `linger`: how long a session stays in memory after its last work. `lease`: how long a node that cannot be asked is
     believed alive. `scan`: how often to look for work that nobody announced. `session_timeout`: a session without
     activity for this long is stopped; `retention`: a stopped one is deleted after this long. None is never.
+
+    `only`: the sessions to work on, however many, if not all; after adding to it call `Kernel.scan`.
     """
 
     linger: float = 1.0
@@ -20,3 +22,4 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout: float | None = None
     retention: float | None = None
     cleanup_every: float = 60.0
+    only: set[str] | None = None

@@ -20,6 +20,7 @@ from roost.kernel.keeper import Keeper
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
+from roost.log.inputs import admits, urgency
 from roost.log.journal import Append, Change, Claim, InboxItem, Journal, Record
 from roost.sandbox.base import Sandbox
 
@@ -154,10 +155,26 @@ class Kernel:
                 await asyncio.sleep(1.0)
 
     async def _claim_all(self) -> None:
+        if self.config.only is not None:
+            await self._claim_named(self.config.only)
+            return
         while (room := self.config.max_live - len(self._tasks)) > 0 and not self._stopping:
             limit = min(room, _CLAIMS_AT_ONCE)
             if await self._claim(limit=limit) < limit:
                 return
+
+    async def _claim_named(self, sessions: set[str]) -> None:
+        for session in sorted(sessions - self._tasks.keys() - self._parked):
+            with contextlib.suppress(NotFound):
+                if not self._stopping and await self._has_work(session):
+                    await self._claim(session=session)
+
+    async def _has_work(self, session: str) -> bool:
+        info = await self.journal.get(session)
+        if info.state == "running" and info.phase == "working":
+            return True
+        least = admits(info.state, info.phase)
+        return bool(info.pending) and any(urgency(i.input) >= least for i in await self.journal.pending(session))
 
     async def _claim(self, *, session: str | None = None, limit: int = 1) -> int:
         """Claim and begin. What is accepted between the claim's commit and its beginning here is kept in `_early`."""

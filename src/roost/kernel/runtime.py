@@ -76,8 +76,15 @@ class Runtime:
         """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
         cannot be used."""
         journal = self._journal or await SqliteJournal.open(self.home / "roost.db", durability=self._durability)
+        try:
+            await self._start(journal, new_id("node"))
+        except BaseException:
+            await journal.close()
+            self._nodes.close()
+            raise
+
+    async def _start(self, journal: Journal, node: str) -> None:
         self.models = self._models or Models()
-        node = new_id("node")
         await asyncio.to_thread(self._take_place, node)
         self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
         self.kernel = Kernel(
