@@ -19,7 +19,7 @@ from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall
 from roost.log.inputs import ControlInput, Input, MessageInput
-from roost.log.journal import Append, Claim, InboxItem, Journal, Snapshot, TimerSpec
+from roost.log.journal import Append, Claim, InboxItem, Journal, Record, Snapshot, TimerSpec
 from roost.policy.gate import Gate
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
@@ -283,10 +283,10 @@ class LiveSession:
             await self.woken.wait()
 
 
-def wake(claim: Claim) -> State:
-    """The state of a claimed session: its newest snapshot, of this version, and the events after it."""
-    state = decode_state(claim.snapshot.body) if claim.snapshot else State()
-    for record in claim.tail:
+def wake(snapshot: Snapshot | None, tail: Sequence[Record]) -> State:
+    """A session's state: a snapshot of this version, and the events after it."""
+    state = decode_state(snapshot.body) if snapshot else State()
+    for record in tail:
         apply(state, record.event)
     return state
 

@@ -17,11 +17,12 @@ from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
+from roost.kernel.load import load
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Append, Change, Claim, InboxItem, Journal, Record
+from roost.log.journal import Append, Change, Claim, InboxItem, Journal
 from roost.sandbox.base import Sandbox
 
 log = logging.getLogger("roost.kernel")
@@ -199,10 +200,8 @@ class Kernel:
         """A snapshot of another version cannot be read: the whole log takes its place, once."""
         if claim.snapshot is None or claim.snapshot.version == STATE_VERSION:
             return claim
-        tail: list[Record] = []
-        while page := await self.journal.read(claim.info.id, after=tail[-1].seq if tail else 0):
-            tail.extend(page)
-        return claim._replace(snapshot=None, tail=tail)
+        snapshot, tail = await load(self.journal, claim.info.id, claim.snapshot)
+        return claim._replace(snapshot=snapshot, tail=tail)
 
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id
@@ -221,7 +220,7 @@ class Kernel:
         self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
 
     def _wake(self, claim: Claim) -> LiveSession:
-        state = wake(claim)
+        state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         live = LiveSession(self.journal, claim, state, spec, means)

@@ -12,18 +12,17 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import encode_spec
-from roost.agent.state import STATE_VERSION, State, apply, decode_state, transcript
+from roost.agent.session import wake
+from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid
 from roost.ids import is_id, new_id
 from roost.kernel.kernel import Kernel
+from roost.kernel.load import load
 from roost.kernel.stream import Frame, frames
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
-
-MESSAGE_BYTES = 1024 * 1024
-_PAGE = 500
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -198,15 +197,8 @@ class Sessions:
     async def _state(self, session: str) -> tuple[SessionInfo, State]:
         """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""
         info = await self._journal.get(session)
-        snapshot = await self._journal.snapshot(session)
-        usable = snapshot is not None and snapshot.version == STATE_VERSION
-        state = decode_state(snapshot.body) if snapshot is not None and usable else State()
-        after = snapshot.seq if snapshot is not None and usable else 0
-        while page := await self._journal.read(session, after=after, limit=_PAGE):
-            for record in page:
-                apply(state, record.event)
-            after = page[-1].seq
-        return info, state
+        snapshot, tail = await load(self._journal, session, await self._journal.snapshot(session))
+        return info, wake(snapshot, tail)
 
 
 def _is_folder(path: str) -> bool:
