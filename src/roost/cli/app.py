@@ -57,14 +57,6 @@ class App:
             return None
         return node
 
-    def need_daemon(self) -> RemoteNode:
-        from roost.client.endpoint import Unreachable
-
-        node = self.daemon()
-        if node is None:
-            raise Unreachable(f"no daemon of {self.home} is running. Start one with `roost up -d`")
-        return node
-
     def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
         """The daemon if one runs, else the kernel in this process, with these agents. Without them, for a command about
         sessions that there are: with those of the folder, and a file that is wrong must not stand in its way."""
