@@ -19,8 +19,8 @@ def inputs(served, session):
 
 
 def test_a_turn_as_a_stream_begins_at_acceptance_and_ends_with_the_turn(serve):
-    model = ScriptedModel(by_step([Answer(text="I look.", calls=(Call("look", {"what": "it"}),)), "done"]), deltas=True)
-    served = serve(model)
+    look = Answer(text="I look.", calls=(Call("look", {"what": "it"}),), delay=0.3)  # the reader is there before it
+    served = serve(ScriptedModel(by_step([look, "done"]), deltas=True))
     session = served.session()
     for turn in (1, 2):
         head = served.get(f"/sessions/{session}")["info"]["head"]
