@@ -29,6 +29,7 @@ _CASES = {
     "timer": (AGENT, scenarios.timer),
 }
 
+_WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
 _AT_ONCE = 4
 """Homes that are played in at the same time: most of a play is waiting."""
 
@@ -43,12 +44,20 @@ def provider() -> Iterator[ProviderServer]:
 @pytest.mark.parametrize("case", _CASES)
 async def test_crash_at_every_commit(tmp_path: Path, provider: ProviderServer, case: str, when: When) -> None:
     agent, scenario = _CASES[case]
-    struck = await _exhaust(tmp_path, provider, agent, scenario, when)
+    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when)
     assert len(struck) >= 8
     if case == "two_tools":
-        kinds = {kind for name in struck for kind in name.removeprefix(f"{when} append ").split("+")}
-        assert kinds >= {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
+        # what is written at the same time shares commits now so, now otherwise: commit N is not always the same one
+        for again in range(1, 6):
+            if _kinds(struck, when) >= _WANTED:
+                break
+            struck += await _exhaust(tmp_path / str(again), provider, agent, scenario, when)
+        assert _kinds(struck, when) >= _WANTED
     assert provider.stats.violations == 0, provider.stats.reasons
+
+
+def _kinds(struck: list[str], when: When) -> set[str]:
+    return {kind for name in struck for kind in name.removeprefix(f"{when} append ").split("+")}
 
 
 async def _exhaust(folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When) -> list[str]:
@@ -56,7 +65,7 @@ async def _exhaust(folder: Path, provider: ProviderServer, agent: str, scenario:
 
     async def crash(at: int) -> str | None:
         home = folder / str(at)
-        home.mkdir()
+        home.mkdir(parents=True)
         witness = home / "witness.jsonl"
         team = agents(f"{provider.url}#scripted", witness, delay=(0.0, 0.01))
         run = await crash_inside(home, team, scenario, agent=agent, at=at, when=when, witness=witness)
