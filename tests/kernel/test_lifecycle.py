@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from roost.agent.session import LiveSession
+from roost.agent.steps import CRASHES
 from roost.errors import NotFound
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
@@ -385,3 +386,33 @@ async def test_a_snapshot_of_another_version_is_not_read(tmp_path: Path) -> None
         view = await session.inspect()
         assert (view.turns, view.steps) == (2, 2)
         assert said(await events(session, runtime)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(CRASHES - 1, "answered"), (CRASHES, "failed")])
+async def test_a_call_that_brings_the_daemon_down_is_not_made_for_ever(
+    tmp_path: Path, attempt: int, outcome: str
+) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        journal = runtime.kernel.journal
+        await journal.beat("other", ttl=60)
+        (claim,) = await journal.claim("other", session=session.id)
+        crashed = [
+            ev.StateChanged(at=1.0, state="running"),
+            ev.InputReceived(at=1.0, input=1, parts=(Text("hi"),)),
+            ev.TurnStarted(at=1.0, turn=1, input=1),
+            ev.ModelStarted(at=1.0, step=1, model="scripted", attempt=attempt),
+        ]
+        await journal.append(
+            Append(
+                session=session.id,
+                epoch=claim.epoch,
+                expected=1,
+                bodies=[ev.encode_event(event) for event in crashed],
+                state="running",
+                phase="working",
+                release=True,
+            )
+        )
+        runtime.kernel.scan()
+        assert (await until(session, ev.TurnCompleted)).outcome == outcome

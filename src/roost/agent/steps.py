@@ -16,7 +16,9 @@ from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
 ATTEMPTS = 5
-"""Failed calls in a row, or crashes in the middle of one call, before the turn fails."""
+"""Failed calls in a row before the turn fails."""
+CRASHES = 25
+"""Of the daemon in the middle of one call before the turn fails: perhaps it is the call that brings it down."""
 _BACKOFF = (0.5, 1.0, 2.0, 4.0)
 _LONGEST_WAIT = 120.0
 
@@ -25,7 +27,7 @@ async def run(session: LiveSession) -> str | None:
     """Call the model once. Returns None to go on, or why the turn cannot. Raises `Interrupted`, with the step closed
     in the log unless the daemon is shutting down."""
     open_step = session.state.open_step
-    if open_step is not None and open_step.attempt >= ATTEMPTS:
+    if open_step is not None and open_step.attempt >= CRASHES:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
         return f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
     context.make_room(session)
