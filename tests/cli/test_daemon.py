@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -40,6 +41,16 @@ def test_of_several_at_once_one_starts_and_all_are_content(roost: Machine) -> No
     assert [process.returncode for process in starts] == [0, 0, 0]
     assert sorted(one["started"] for one in found) == [False, False, True]
     assert len({one["pid"] for one in found}) == 1
+
+
+def test_old_sessions_are_stopped_and_deleted_when_asked_for(roost: Machine) -> None:
+    roost("up", "-d", "--session-timeout", "1", "--retention", "1").ok()
+    roost("run", "hello").ok()
+    assert len(roost("ps", "--all", "--json").json) == 1
+    deadline = time.monotonic() + 20
+    while roost("ps", "--all", "--json").json and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert roost("ps", "--all", "--json").json == []
 
 
 def test_up_in_the_foreground_ends_with_ctrl_c(roost: Machine) -> None:

@@ -29,7 +29,7 @@ CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "ru
 
 
 class Entry(msgspec.Struct):
-    """A message in the model's context; `tokens` is an estimate; `pinned` while its turn runs."""
+    """A message in the model's context; `tokens` is an estimate, `turn` the number of the turn that it began, or 0."""
 
     message: Message
     tokens: int

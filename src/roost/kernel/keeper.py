@@ -14,6 +14,7 @@ from roost.log.inputs import ControlInput
 from roost.log.journal import SessionQuery
 
 if TYPE_CHECKING:
+    from roost.kernel.config import KernelConfig
     from roost.kernel.kernel import Kernel
 
 log = logging.getLogger("roost.keeper")
@@ -35,7 +36,7 @@ class Keeper:
             asyncio.create_task(self._every(config.lease / 3, self._beat)),
             asyncio.create_task(self._every(0, self._fire)),
             asyncio.create_task(self._every(0, self._refresh)),
-            asyncio.create_task(self._every(config.cleanup_every, self._clean)),
+            asyncio.create_task(self._every(_cleanup_pause(config), self._clean)),
             asyncio.create_task(asyncio.to_thread(self._empty_bin)),
         ]
 
@@ -131,3 +132,8 @@ class Keeper:
                 self._deleted.append(session)
             except OSError as error:
                 log.error("session %s: its files are in the bin and cannot be brought back: %s", session, error)
+
+
+def _cleanup_pause(config: KernelConfig) -> float:
+    """Often enough for the shortest of the times that it watches."""
+    return min(config.cleanup_every, *(s for s in (config.session_timeout, config.retention) if s is not None), 60.0)

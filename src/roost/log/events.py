@@ -1,7 +1,7 @@
 """The closed union of events: everything that happens in a session is one of these.
 
 An event is stored as JSON with a `type` tag. Fields may be added with a default. A change that is not additive gets a
-new class with the tag `name.2`; the old class stays in `_Stored` and gains `upgrade()`. `tests/golden` pins the bytes.
+new class with the tag `name.2` beside the old one, which the fold goes on to understand. `tests/golden` pins the bytes.
 """
 
 from __future__ import annotations

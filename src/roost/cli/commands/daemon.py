@@ -27,6 +27,10 @@ _STOP_SECONDS = 60.0
 @click.option("--host", metavar="ADDRESS", help="Where to listen. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
 @click.option("--allow-public", is_flag=True, help="Allow an address that other machines reach; needs --token.")
+@click.option(
+    "--session-timeout", type=click.FloatRange(1), metavar="SECONDS", help="Stop sessions unused for so long."
+)
+@click.option("--retention", type=click.FloatRange(1), metavar="SECONDS", help="Delete sessions stopped so long ago.")
 @agent_places
 @as_json
 def up(
@@ -35,6 +39,8 @@ def up(
     host: str | None,
     port: int | None,
     allow_public: bool,
+    session_timeout: float | None,
+    retention: float | None,
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
@@ -49,10 +55,12 @@ def up(
     agents = app.agents(agent_places)
     models = {agent.spec.model for agent in agents if agent.own_model is None}
     if background:
-        code = _background(app, _arguments(host, port, allow_public, agent_places), as_json=as_json)
+        given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
+        code = _background(app, _arguments(given, allow_public, agent_places), as_json=as_json)
         if any(missing(model) for model in models):
             note("it is fetching the weights of its local model; `roost pull` shows how far it is")
         return code
+    from roost.kernel.config import KernelConfig
     from roost.server.daemon import Options, main
 
     options = Options.from_environment(
@@ -63,7 +71,8 @@ def up(
         _ready(app, url, as_json=as_json)
         threading.Thread(target=_prepare, args=[models], name="roost-weights", daemon=True).start()
 
-    main(options, agents=agents, ready=ready)
+    config = KernelConfig(session_timeout=session_timeout, retention=retention)
+    main(options, agents=agents, config=config, ready=ready)
     return 0
 
 
@@ -100,8 +109,8 @@ def _ready(app: App, url: str, *, as_json: bool) -> None:
     note('Ctrl-C stops it. In another terminal: roost chat, or roost run "…"')
 
 
-def _arguments(host: str | None, port: int | None, allow_public: bool, places: tuple[Path, ...]) -> list[str]:
-    given = [("--host", host), ("--port", port)] + [("--agents", place.absolute()) for place in places]
+def _arguments(values: dict[str, str | float | None], allow_public: bool, places: tuple[Path, ...]) -> list[str]:
+    given = [*values.items(), *(("--agents", str(place.absolute())) for place in places)]
     arguments = [str(part) for name, value in given if value is not None for part in (name, value)]
     return arguments + (["--allow-public"] if allow_public else [])
 
