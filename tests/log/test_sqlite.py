@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -262,4 +263,22 @@ async def test_session_made_anew_by_another_process_is_not_written_by_its_former
     again = await own(journal, "s")
     await journal.append(Append(session="s", epoch=again.epoch, expected=again.info.head, bodies=bodies("x")))
     await other.close()
+    await journal.close()
+
+
+async def test_a_file_that_another_program_holds_refuses_all_that_waits_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "roost.db"
+    journal = await SqliteJournal.open(path)
+    await new(journal, "s")
+    await journal._writer.submit(lambda c, _: c.execute("PRAGMA busy_timeout = 300"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    refused = await asyncio.gather(*(journal.accept("s", said()) for _ in range(50)), return_exceptions=True)
+    assert time.monotonic() - began < 5
+    assert all(isinstance(one, StoreFailed) for one in refused)
+    other.execute("ROLLBACK")
+    other.close()
+    await journal.accept("s", said())
+    assert (await journal.get("s")).pending == 1
     await journal.close()

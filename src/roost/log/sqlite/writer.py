@@ -116,12 +116,12 @@ class Writer:
         except Exception as error:
             _rollback(connection)
             self._numbers.clear()  # numbers that the rollback took back may be given again
-            if len(jobs) > 1:  # one of them may be at fault: let each stand for itself
+            if len(jobs) > 1 and not _is_busy(error):  # one of them may be at fault: let each stand for itself
                 for job in jobs:
                     self._group(connection, [job])
                 return
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
-            self._finish([_Done(jobs[0].future, None, problem)], [])
+            self._finish([_Done(job.future, None, problem) for job in jobs], [])
             return
         self._finish(done, group.changes)
 
@@ -152,6 +152,11 @@ def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], group: Group
     group.store_events()
     connection.execute("COMMIT")
     return done
+
+
+def _is_busy(error: Exception) -> bool:
+    """Another program has held the file for as long as SQLite waits: that is nobody's fault here, and lasts."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _rollback(connection: sqlite3.Connection) -> None:
