@@ -92,5 +92,5 @@ def test_a_lie_would_be_found(serve):
     served = serve(durability="relaxed")
     document = attackable(served)
     document["components"]["schemas"]["AgentInfo"]["properties"]["tools"] = {"type": "string"}
-    with pytest.raises(ExceptionGroup, match="distinct failure"):
+    with pytest.raises((schemathesis.errors.FailureGroup, ExceptionGroup)):  # suppress() of 3.12 rebuilds the group
         attack(served, document, GenerationMode.POSITIVE, examples=1)
