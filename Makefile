@@ -39,7 +39,7 @@ soak: $(READY)  ## hundreds of kills, hours if you like
 eval: $(READY)  ## agent tasks on the default model, judged by code
 	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all)
 
-lock:           ## pin every dependency by hash
+lock: $(READY)  ## pin every dependency by hash
 	$(BIN)/uv lock -q --upgrade
 	$(BIN)/uv export -q --all-extras --all-groups --no-emit-project --no-header --no-annotate --format requirements.txt -o requirements.lock
 
