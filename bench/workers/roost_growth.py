@@ -15,6 +15,7 @@ from bench.workers.store import Past
 from roost.agent.definition import AgentSpec
 from roost.log import events as ev
 from roost.log.content import Text
+from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
 
@@ -29,11 +30,11 @@ class Grown:
         if events not in self.folders:
             self.folders[events] = Path(tempfile.mkdtemp(prefix="roost-bench-"))
             journal = await SqliteJournal.open(self.folders[events] / "roost.db", durability="relaxed")
-            await journal.beat("node_bench", ttl=60)
+            await journal.beat(NodeCard(id="node_bench"), ttl=60)
             await Past(journal, "past", AgentSpec(name="worker"), "node_bench").write(events)
             await journal.close()
         journal = await SqliteJournal.open(self.folders[events] / "roost.db")
-        await journal.beat("node_now", ttl=600)
+        await journal.beat(NodeCard(id="node_now"), ttl=600)
         (claim,) = await journal.claim("node_now", session="past")
         head, times = claim.info.head, []
         clock = Clock()

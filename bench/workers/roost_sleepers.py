@@ -9,13 +9,14 @@ from typing import Any
 from bench.worker import serve
 from bench.workers.store import Past
 from roost.agent.builtin import default_agent
+from roost.log.dispatch import NodeCard
 from roost.log.sqlite import SqliteJournal
 
 
 async def run(home: Path, sessions: int) -> dict[str, Any]:
     home.mkdir(parents=True, exist_ok=True)
     journal = await SqliteJournal.open(home / "roost.db", durability="relaxed")
-    await journal.beat("node_bench", ttl=600)
+    await journal.beat(NodeCard(id="node_bench"), ttl=600)
     spec = default_agent().spec
     for start in range(0, sessions, 200):
         pasts = [Past(journal, f"ses_{number:08}", spec, "node_bench") for number in range(start, start + 200)]

@@ -15,6 +15,7 @@ from bench.workers.store import Past
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
+from roost.log.dispatch import NodeCard
 from roost.log.journal import Change
 from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer, ScriptedModel
@@ -29,7 +30,7 @@ async def run(events: int, wakes: int) -> dict[str, Any]:
     if events not in _stores:
         folder = Path(tempfile.mkdtemp(prefix="roost-bench-"))
         journal = await SqliteJournal.open(folder / "roost.db", durability="relaxed")
-        await journal.beat("node_bench", ttl=60)
+        await journal.beat(NodeCard(id="node_bench"), ttl=60)
         await Past(journal, "past", agent.spec, "node_bench").write(events)
         await journal.leave("node_bench")
         await journal.close()

@@ -70,6 +70,12 @@ class StoreCorrupt(StoreFailed):
     code, status = "store_corrupt", 500
 
 
+class StoreUnreachable(StoreFailed):
+    """The database does not answer. What was under way may or may not have been committed: it is safe to repeat."""
+
+    code, status = "store_unreachable", 503
+
+
 class UnknownEvent(RoostError):
     """The log holds an event kind that this version does not know: a newer Roost wrote it."""
 

@@ -12,6 +12,7 @@ import pytest
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall
+from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.journal import Append, NewSession, Snapshot
 from roost.log.sqlite import SqliteJournal
@@ -63,7 +64,7 @@ async def found(
         made = ev.SessionCreated(at=1.0, agent="a", version="1", spec=msgspec.Raw(b"{}"))
         await journal.create(NewSession(id="s", agent="a", version="1"), [made])
         await journal.accept("s", MessageInput((Text("do #1."),)))
-        await journal.beat("n", ttl=60)
+        await journal.beat(NodeCard(id="n"), ttl=60)
         (claim,) = await journal.claim("n", session="s")
         bodies = [ev.encode_event(event) for event in log]
         body = None if snapshot is None else Snapshot(3, STATE_VERSION, encode_state(snapshot))
@@ -132,7 +133,11 @@ async def test_a_struck_journal_stays_down(tmp_path: Path) -> None:
         journal = KillingJournal(inner, at=2, when=when, how="fail", on_strike=struck.append)  # pyright: ignore
         made = ev.SessionCreated(at=1.0, agent="a", version="1", spec=msgspec.Raw(b"{}"))
         await journal.create(NewSession(id="s", agent="a", version="1"), [made])
-        for order in (journal.accept("s", MessageInput((Text("x"),))), journal.get("s"), journal.beat("n", ttl=1.0)):
+        for order in (
+            journal.accept("s", MessageInput((Text("x"),))),
+            journal.get("s"),
+            journal.beat(NodeCard(id="n"), ttl=1.0),
+        ):
             with pytest.raises(Exception, match="struck"):
                 await order
         assert len(await inner.pending("s")) == (when == "after")

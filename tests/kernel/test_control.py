@@ -14,6 +14,7 @@ from roost.kernel.runtime import TurnFailed
 from roost.llm.ir import Price, Profile
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
+from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.testing.transcript import check_transcript
@@ -217,7 +218,7 @@ async def test_a_cancel_right_after_a_message_cancels_it(tmp_path: Path) -> None
         await session.control("start")
         await asleep(runtime, session)
         journal = runtime.kernel.journal
-        await journal.beat("other", ttl=60)
+        await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         await session.send("hi")
         waiting = asyncio.create_task(session.control("cancel"))

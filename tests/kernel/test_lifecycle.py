@@ -20,6 +20,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text
+from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.journal import Append, Snapshot
 from roost.log.sqlite import SqliteJournal
@@ -230,7 +231,7 @@ async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) 
     async with running(tmp_path, agent(["x"])) as runtime:
         broken, fine = [await runtime.session("a") for _ in range(2)]
         journal = runtime.kernel.journal
-        await journal.beat("other", ttl=60)
+        await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=broken.id)
         future = b'{"type":"dream.started","at":1.0}'
         await journal.append(Append(session=broken.id, epoch=claim.epoch, expected=1, bodies=[future], release=True))
@@ -377,7 +378,7 @@ async def test_a_snapshot_of_another_version_is_not_read(tmp_path: Path) -> None
         await session.ask("one")
         await asleep(runtime, session)
         journal = runtime.kernel.journal
-        await journal.beat("other", ttl=60)
+        await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         old = Snapshot(claim.info.head, 0, b"the shape of another version")
         head = claim.info.head
@@ -395,7 +396,7 @@ async def test_a_call_that_brings_the_daemon_down_is_not_made_for_ever(
     async with running(tmp_path, agent(["x"])) as runtime:
         session = await runtime.session("a")
         journal = runtime.kernel.journal
-        await journal.beat("other", ttl=60)
+        await journal.beat(NodeCard(id="other"), ttl=60)
         (claim,) = await journal.claim("other", session=session.id)
         crashed = [
             ev.StateChanged(at=1.0, state="running"),

@@ -13,19 +13,21 @@ import pytest
 from hypothesis import settings
 
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreCorrupt, StoreFailed
-from roost.log.journal import Append, Journal
+from roost.log.dispatch import NodeCard
+from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
+from roost.log.store import Store
 from roost.testing.journal import JournalConformance, bodies, new, own, said
 from roost.testing.journal_model import JournalMachine
 
 
 class TestSqliteJournal(JournalConformance):
-    async def open(self, folder: Path) -> Journal:
+    async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
 
 
 class _Machine(JournalMachine):
-    async def open(self, folder: Path) -> Journal:
+    async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
 
 
@@ -46,13 +48,14 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     """The owner holds a lease of an hour; its death is seen by its file lock, not by the lease."""
     script = (
         "import asyncio, sys\n"
+        "from roost.log.dispatch import NodeCard\n"
         "from roost.log.sqlite import SqliteJournal\n"
         "from roost.testing.journal import new, own, said\n"
         "async def main():\n"
         "    journal = await SqliteJournal.open(sys.argv[1])\n"
         "    await new(journal, 's')\n"
         "    await journal.accept('s', said())\n"
-        "    await journal.beat('gone', ttl=3600)\n"
+        "    await journal.beat(NodeCard(id='gone'), ttl=3600)\n"
         "    assert await journal.claim('gone')\n"
         "    print('owned', flush=True)\n"
         "    await asyncio.sleep(60)\n"
@@ -62,7 +65,7 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     assert owner.stdout is not None
     assert await asyncio.to_thread(owner.stdout.readline) == b"owned\n"
     journal = await SqliteJournal.open(tmp_path / "roost.db")
-    await journal.beat("heir", ttl=60)
+    await journal.beat(NodeCard(id="heir"), ttl=60)
     assert await journal.claim("heir") == []
     owner.kill()
     owner.wait()
@@ -203,10 +206,11 @@ async def test_appends_do_not_slow_down_as_a_session_grows(tmp_path: Path) -> No
 async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
+        "from roost.log.dispatch import NodeCard\n"
         "from roost.log.sqlite import SqliteJournal\n"
         "async def main():\n"
         "    journal = await SqliteJournal.open(sys.argv[1])\n"
-        "    await journal.beat(sys.argv[2], ttl=5)\n"
+        "    await journal.beat(NodeCard(id=sys.argv[2]), ttl=5)\n"
         "    await journal.close()\n"
         "asyncio.run(main())\n"
     )

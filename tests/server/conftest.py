@@ -96,8 +96,8 @@ class Served:
     def _main(self, options: Options, agents: list[Agent], more: dict[str, Any]) -> None:
         async def work() -> None:
             self.loop = asyncio.get_running_loop()
-            if "journal" in more:
-                more["journal"] = await more["journal"]()
+            if "store" in more:
+                more["store"] = await more["store"]()
             self.daemon = Daemon(options, agents=agents, ready=self._ready.set_result, **more)
             await self.daemon.run()
 
@@ -205,7 +205,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     running: list[Served] = []
 
     def start(model: ScriptedModel | None = None, *, agents: list[Agent] | None = None, **options: Any) -> Served:
-        more = {name: options.pop(name) for name in ("config", "journal") if name in options}
+        more = {name: options.pop(name) for name in ("config", "store") if name in options}
         chosen = Options(**{"home": tmp_path / "home", "port": 0, "grace": 2.0, **options})
         clerk = Agent("clerk", model=model or ScriptedModel(lambda _: "yes"), tools=[look, strike])
         running.append(Served(chosen, agents or [clerk], **more))

@@ -44,7 +44,7 @@ def disk(tmp_path: Path):
 
 
 def test_a_full_disk_is_said_and_survived(serve, wait, disk):
-    served = serve(journal=disk)
+    served = serve(store=disk)
     session = served.session()
     served.say(session, "before")
     before = served.history(session)
@@ -71,7 +71,7 @@ def test_a_full_disk_is_said_and_survived(serve, wait, disk):
 
 
 def test_what_was_accepted_before_the_disk_filled_is_answered_when_it_has_room(serve, disk):
-    served = serve(journal=disk)
+    served = serve(store=disk)
     session = served.session()
     served.post(f"/sessions/{session}/pause")
     accepted = served.post(f"/sessions/{session}/messages", {"text": "kept"})
@@ -93,7 +93,7 @@ def test_a_defect_is_a_500_that_says_nothing_of_the_inside(serve, tmp_path, capl
     async def open_journal():
         return Wrong(await SqliteJournal.open(tmp_path / "home" / "roost.db"))
 
-    served = serve(journal=open_journal)
+    served = serve(store=open_journal)
     answer = served.request("GET", "/sessions")
     assert (answer.status, answer.code) == (500, "internal")
     assert b"secret" not in answer.body

@@ -59,7 +59,7 @@ class Keeper:
                 await asyncio.sleep(0 if seconds else _AFTER_FAILURE)
 
     async def _beat(self) -> None:
-        await self._kernel.journal.beat(self._kernel.node, ttl=self._kernel.config.lease)
+        await self._kernel.journal.beat(self._kernel.card(), ttl=self._kernel.config.lease)
         await self._kernel.retry_parked()
 
     async def _refresh(self) -> None:

@@ -21,8 +21,10 @@ from roost.kernel.load import load
 from roost.kernel.means import Agents, Workshop
 from roost.llm.accounts import Models
 from roost.log import events as ev
+from roost.log.dispatch import NodeCard
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Append, Change, Claim, InboxItem, Journal
+from roost.log.journal import Append, Change, Claim, InboxItem
+from roost.log.store import Store
 from roost.sandbox.base import Sandbox
 
 log = logging.getLogger("roost.kernel")
@@ -40,7 +42,7 @@ class Kernel:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Store,
         *,
         agents: Agents,
         models: Models,
@@ -67,7 +69,7 @@ class Kernel:
 
     async def start(self) -> None:
         """Make the node known and begin to take work. Raises `StoreFailed`."""
-        await self.journal.beat(self.node, ttl=self.config.lease)
+        await self.journal.beat(self.card(), ttl=self.config.lease)
         await self.keeper.undo_deletions()
         self._unwatch = self.journal.watch(self._changed)
         self._work.set()
@@ -89,6 +91,10 @@ class Kernel:
         await asyncio.gather(*self._background, return_exceptions=True)
         with contextlib.suppress(StoreFailed):
             await self.journal.leave(self.node)
+
+    def card(self) -> NodeCard:
+        """What this node says of itself."""
+        return NodeCard(id=self.node, room=self.config.max_live - len(self._tasks), live=len(self._tasks))
 
     def scan(self) -> None:
         """Look for work now."""

@@ -22,9 +22,8 @@ from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
-from roost.log.journal import Accepted, Journal, Record, SessionInfo
-from roost.log.sqlite import SqliteJournal
-from roost.log.sqlite.schema import Durability
+from roost.log.journal import Accepted, Record, SessionInfo
+from roost.log.store import Durability, Store, open_store
 from roost.sandbox.process import ProcessSandbox
 
 _MODEL_COMPLETED = b'{"type":"model.completed"'
@@ -48,8 +47,8 @@ class Runtime:
     ...     session = await runtime.session("clerk")
     ...     print(await session.ask("What is in notes.txt?"))
 
-    Several runtimes and a daemon may share a home: each session runs in one of them at a time. `journal` replaces the
-    SQLite file of the home; the runtime closes it.
+    Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
+    SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Runtime:
         *,
         agents: Sequence[Agent] = (),
         models: Models | None = None,
-        journal: Journal | None = None,
+        store: str | Path | Store | None = None,
         config: KernelConfig | None = None,
         durability: Durability = "full",
     ) -> None:
@@ -67,7 +66,7 @@ class Runtime:
         for agent in agents:
             self.agents.add(agent)
         self._models = models
-        self._journal = journal
+        self._store = store
         self._config = config
         self._durability: Durability = durability
         self._nodes = Locks(self.home / "run")
@@ -75,20 +74,21 @@ class Runtime:
     async def start(self) -> None:
         """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
         cannot be used."""
-        journal = self._journal or await SqliteJournal.open(self.home / "roost.db", durability=self._durability)
+        given = self._store if self._store is not None else self.home / "roost.db"
+        store = await open_store(given, durability=self._durability) if isinstance(given, str | Path) else given
         try:
-            await self._start(journal, new_id("node"))
+            await self._start(store, new_id("node"))
         except BaseException:
-            await journal.close()
+            await store.close()
             self._nodes.close()
             raise
 
-    async def _start(self, journal: Journal, node: str) -> None:
+    async def _start(self, store: Store, node: str) -> None:
         self.models = self._models or Models()
         await asyncio.to_thread(self._take_place, node)
         self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
         self.kernel = Kernel(
-            journal,
+            store,
             agents=self.agents,
             models=self.models,
             sandbox=self.sandbox,

@@ -22,6 +22,10 @@ from roost.log.content import (
     UserPart,
 )
 
+FORMAT = 1
+"""Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
+sessions whose log was written up to its own format, so versions may be mixed while a cluster is upgraded."""
+
 SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
 Phase: TypeAlias = Literal["idle", "working", "waiting"]
 InputMode: TypeAlias = Literal["follow_up", "steer"]

@@ -1,7 +1,9 @@
 """The Journal: the one store of record. Everything durable in Roost is written through these methods.
 
 All methods are coroutines of one event loop and safe to call concurrently. A method that returns has committed
-(fsync included); a method that raises has changed nothing. `roost.testing.journal` is the conformance suite.
+(fsync included); a method that raises has changed nothing. The exception is `StoreUnreachable`: the database went away
+while it was asked, and whether it committed is not known; every write may be repeated then (an input: with its key).
+`roost.testing.journal` is the conformance suite.
 """
 
 from __future__ import annotations
@@ -77,6 +79,12 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     pending: int = 0
     """Inputs accepted and not yet taken."""
+    needs: tuple[str, ...] = ()
+    """What a node must offer to run it."""
+    home: str | None = None
+    """Of the node that ran it last: where its private files are."""
+    format: int = 0
+    """The newest event format of the nodes that ran it: its log may hold such events."""
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +95,7 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None = None
     parent: str | None = None
     labels: dict[str, str] = {}
+    needs: tuple[str, ...] = ()
 
 
 class Append(msgspec.Struct, kw_only=True):
@@ -146,7 +155,8 @@ class Journal(Protocol):
         ...
 
     async def append(self, append: Append) -> int:
-        """Write, and return the new head. Raises `Fenced` when `epoch` is not the session's newest or the lease is not
+        """Write, and return the new head. An append that is in the log already, by this epoch and with these bytes, is
+        not written again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not
         held, `SequenceConflict` when `expected` is not its head, `NotFound`, `StoreFailed`."""
         ...
 
@@ -166,26 +176,8 @@ class Journal(Protocol):
         `Conflict` (`session_stopped`, `session_error`) for conversation that such a session does not take."""
         ...
 
-    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
-        """Take sessions that have work and no living owner (or the one named, work or not); each gets a new epoch.
-        Work: a pending input that the state admits, or a turn left unfinished."""
-        ...
-
     async def pending(self, session: str) -> list[InboxItem]:
         """The inbox, oldest first."""
-        ...
-
-    async def beat(self, node: str, *, ttl: float) -> None:
-        """Say that `node` lives for `ttl` more seconds. The first beat makes it known. A node that misses its beat, or
-        whose process is gone where the store can tell, loses its sessions to the next `claim`."""
-        ...
-
-    async def leave(self, node: str) -> None:
-        """Release everything that `node` holds."""
-        ...
-
-    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
-        """Turn timers due by `now` into inbox items, atomically. Returns when the next one is due."""
         ...
 
     async def get(self, session: str) -> SessionInfo:

@@ -49,7 +49,7 @@ class Api:
         kernel = self.runtime.kernel
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
-                await kernel.journal.beat(kernel.node, ttl=kernel.config.lease)
+                await kernel.journal.beat(kernel.card(), ttl=kernel.config.lease)
             self._store_works = True
         except (RoostError, TimeoutError):
             self._store_works = False

@@ -23,8 +23,7 @@ from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
-from roost.log.journal import Journal
-from roost.log.sqlite.schema import Durability
+from roost.log.store import Durability, Store
 from roost.sandbox.environment import hide_secrets
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
@@ -91,7 +90,7 @@ class Daemon:
         agents: Sequence[Agent] = (),
         models: Models | None = None,
         config: KernelConfig | None = None,
-        journal: Journal | None = None,
+        store: str | Path | Store | None = None,
         ready: Callable[[str], None] | None = None,
     ) -> None:
         self._options = options
@@ -100,7 +99,7 @@ class Daemon:
             self._home.path,
             agents=agents,
             models=models,
-            journal=journal,
+            store=store,
             config=config,
             durability=options.durability,
         )
@@ -179,12 +178,12 @@ async def serve(
     agents: Sequence[Agent] = (),
     models: Models | None = None,
     config: KernelConfig | None = None,
-    journal: Journal | None = None,
+    store: str | Path | Store | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. `ready` is called with the
-    URL. `journal` replaces the home's SQLite file. Raises as `Daemon.run`."""
-    daemon = Daemon(options, agents=agents, models=models, config=config, journal=journal, ready=ready)
+    URL. `store` replaces the home's SQLite file, as in `Runtime`. Raises as `Daemon.run`."""
+    daemon = Daemon(options, agents=agents, models=models, config=config, store=store, ready=ready)
     with _signals(daemon):
         await daemon.run()
 

@@ -1,7 +1,7 @@
 """The conformance suite of the Journal protocol. Subclass it, say how to open a journal, and run it with pytest:
 
     class TestMyJournal(JournalConformance):
-        async def open(self, folder: Path) -> Journal: ...
+        async def open(self, folder: Path) -> Store: ...
 
 `open` called twice with one folder opens the same store twice, as two processes would.
 """
@@ -19,13 +19,13 @@ import pytest
 
 from roost.errors import Busy, Conflict, Fenced, NotFound, RoostError, SequenceConflict
 from roost.log.content import Text
+from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, SessionCreated, encode_event
 from roost.log.inputs import ControlInput, MessageInput, TimerInput
 from roost.log.journal import (
     Append,
     Change,
     Claim,
-    Journal,
     NewSession,
     Record,
     SessionInfo,
@@ -33,6 +33,7 @@ from roost.log.journal import (
     Snapshot,
     TimerSpec,
 )
+from roost.log.store import Store
 
 NODE = "node-a"
 
@@ -49,12 +50,12 @@ def said(text: str = "hello") -> MessageInput:
     return MessageInput((Text(text),))
 
 
-async def new(journal: Journal, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
+async def new(journal: Store, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
     return await journal.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
 
 
-async def own(journal: Journal, session: str, node: str = NODE) -> Claim:
-    await journal.beat(node, ttl=60)
+async def own(journal: Store, session: str, node: str = NODE) -> Claim:
+    await journal.beat(NodeCard(id=node), ttl=60)
     (claim,) = await journal.claim(node, session=session)
     return claim
 
@@ -64,11 +65,11 @@ def names(records: list[Record]) -> list[str]:
 
 
 class JournalConformance:
-    async def open(self, folder: Path) -> Journal:
+    async def open(self, folder: Path) -> Store:
         raise AssertionError("say in a subclass how to open a journal")
 
     @contextlib.asynccontextmanager
-    async def journal(self, folder: Path) -> AsyncGenerator[Journal]:
+    async def journal(self, folder: Path) -> AsyncGenerator[Store]:
         journal = await self.open(folder)
         try:
             yield journal
@@ -214,7 +215,7 @@ class JournalConformance:
     async def test_many_sessions_at_once(self, tmp_path: Path) -> None:
         """Concurrent owners share commits; one that is refused harms no other."""
 
-        async def write(journal: Journal, session: str) -> None:
+        async def write(journal: Store, session: str) -> None:
             claim = await own(journal, session)
             head = claim.info.head
             for number in range(20):
@@ -326,7 +327,7 @@ class JournalConformance:
 
     async def test_claim_finds_work_only(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
-            await journal.beat(NODE, ttl=60)
+            await journal.beat(NodeCard(id=NODE), ttl=60)
             for session in ("idle", "busy"):
                 await new(journal, session)
             await journal.accept("busy", said())
@@ -369,9 +370,9 @@ class JournalConformance:
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")
             await journal.accept("s", said())
-            await journal.beat(NODE, ttl=0.2)
+            await journal.beat(NodeCard(id=NODE), ttl=0.2)
             (old,) = await journal.claim(NODE)
-            await journal.beat("node-b", ttl=60)
+            await journal.beat(NodeCard(id="node-b"), ttl=60)
             assert await journal.claim("node-b") == []
             await asyncio.sleep(0.3)
             (fresh,) = await journal.claim("node-b")
@@ -389,7 +390,7 @@ class JournalConformance:
                 (journal, f"{place}-{number}") for number in range(4) for place, journal in enumerate((first, second))
             ]
             for journal, node in nodes:
-                await journal.beat(node, ttl=60)
+                await journal.beat(NodeCard(id=node), ttl=60)
             taken = await asyncio.gather(*(journal.claim(node, limit=2) for journal, node in nodes))
             ids = [claim.info.id for claims in taken for claim in claims]
             assert sorted(ids) == [f"s{number}" for number in range(10)]

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from roost.errors import Fenced, SequenceConflict
+from roost.log.dispatch import NodeCard
 from roost.log.inputs import Input, MessageInput
-from roost.log.journal import Append, Journal, Snapshot
+from roost.log.journal import Append, Snapshot
+from roost.log.store import Store
 from roost.testing.journal import bodies, new, said
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ class _Model:
 class JournalMachine(RuleBasedStateMachine):
     """Two sessions, two nodes. Every rule does the same to the journal and to the model, and compares."""
 
-    async def open(self, folder: Path) -> Journal:
+    async def open(self, folder: Path) -> Store:
         raise AssertionError("say in a subclass how to open a journal")
 
     def __init__(self) -> None:
@@ -60,7 +62,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _beat(self) -> None:
         for node in ("n1", "n2"):
-            self._do(self._journal.beat(node, ttl=600))
+            self._do(self._journal.beat(NodeCard(id=node), ttl=600))
 
     @rule(session=_SESSIONS, text=st.text(max_size=20), key=st.sampled_from([None, "k1", "k2"]))
     def accept(self, session: str, text: str, key: str | None) -> None:

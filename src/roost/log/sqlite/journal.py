@@ -16,6 +16,7 @@ import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, StoreFailed
 from roost.locks import Locks
+from roost.log.dispatch import NodeCard
 from roost.log.events import Event
 from roost.log.inputs import Input
 from roost.log.journal import (
@@ -31,8 +32,9 @@ from roost.log.journal import (
     Snapshot,
 )
 from roost.log.sqlite import operations, rows
-from roost.log.sqlite.schema import Durability, connect, data_version, failure
+from roost.log.sqlite.schema import connect, data_version, failure
 from roost.log.sqlite.writer import Writer
+from roost.log.store import Durability
 from roost.log.tail import follow
 from roost.log.watchers import Watchers
 
@@ -90,9 +92,9 @@ class SqliteJournal:
         except (StoreCorrupt, msgspec.MsgspecError) as error:
             return await self._claim_apart(node, [session] if session else None, limit, error)
 
-    async def beat(self, node: str, *, ttl: float) -> None:
-        self._nodes.hold(node)
-        await self._writer.submit(lambda c, out: operations.beat(c, out, node, time.monotonic() + ttl))
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        self._nodes.hold(card.id)
+        await self._writer.submit(lambda c, out: operations.beat(c, out, card.id, time.monotonic() + ttl))
 
     async def leave(self, node: str) -> None:
         await self._writer.submit(lambda c, out: operations.leave(c, out, node))

@@ -7,12 +7,9 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from roost.errors import StoreCorrupt, StoreFailed
-
-Durability: TypeAlias = Literal["full", "relaxed"]
-"""`full`: every commit is synced to the disk. `relaxed`: a power loss may take the last moments, a crash takes none."""
+from roost.log.store import Durability
 
 VERSION = 1
 _MINIMUM = (3, 35, 0)  # RETURNING

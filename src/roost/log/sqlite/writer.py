@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from roost.errors import RoostError, StoreFailed
 from roost.log.journal import Change
 from roost.log.sqlite.group import Group
-from roost.log.sqlite.schema import Durability, connect, failure, prepare
+from roost.log.sqlite.schema import connect, failure, prepare
+from roost.log.store import Durability
 
 T = TypeVar("T")
 Operation: TypeAlias = "Callable[[sqlite3.Connection, Group], T]"

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
-from roost.log.journal import Journal, Record, SessionInfo, Snapshot
+from roost.log.journal import Record, SessionInfo, Snapshot
+from roost.log.store import Store
 from roost.testing.crash.calls import call_problems
 from roost.testing.crash.witness import Effect
 from roost.testing.transcript import check_transcript
@@ -27,7 +28,7 @@ class Sent(NamedTuple):
 
 
 async def check(
-    journal: Journal,
+    journal: Store,
     session: str,
     *,
     sent: Sequence[Sent] = (),
@@ -43,7 +44,7 @@ async def check(
 
 
 async def problems(
-    journal: Journal,
+    journal: Store,
     session: str,
     *,
     sent: Sequence[Sent] = (),

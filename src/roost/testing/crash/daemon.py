@@ -72,7 +72,7 @@ async def _serve(settings: Settings) -> None:
         Options(home=settings.home, port=0, grace=1.0),
         agents=agents(settings.model, settings.witness, delay=settings.tools),
         config=KernelConfig(linger=settings.linger, lease=settings.lease, scan=0.5),
-        journal=journal,
+        store=journal,
     )
 
 

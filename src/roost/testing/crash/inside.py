@@ -97,7 +97,7 @@ class InsideDaemon:
         at = self._at if self.struck is None else None
         self._journal = KillingJournal(inner, at=at, when=self._when, how="fail", on_strike=self._on_strike)
         self._journal.names = self.names
-        self._runtime = Runtime(self._home, agents=self._agents, journal=self._journal, config=CONFIG)
+        self._runtime = Runtime(self._home, agents=self._agents, store=self._journal, config=CONFIG)
         await self._runtime.start()
 
     async def _abandon(self, runtime: Runtime) -> None:

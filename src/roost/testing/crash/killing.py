@@ -11,6 +11,7 @@ from typing import Literal, NoReturn, TypeAlias, TypeVar
 import msgspec
 
 from roost.errors import StoreFailed
+from roost.log.dispatch import NodeCard
 from roost.log.events import Event
 from roost.log.inputs import Input
 from roost.log.journal import (
@@ -19,13 +20,13 @@ from roost.log.journal import (
     Change,
     Claim,
     InboxItem,
-    Journal,
     NewSession,
     Record,
     SessionInfo,
     SessionQuery,
     Snapshot,
 )
+from roost.log.store import Store
 
 T = TypeVar("T")
 When: TypeAlias = Literal["before", "after"]
@@ -53,7 +54,7 @@ class KillingJournal:
 
     def __init__(
         self,
-        inner: Journal,
+        inner: Store,
         *,
         at: int | None = None,
         when: When = "after",
@@ -104,8 +105,8 @@ class KillingJournal:
             self._found("fire")
         return due
 
-    async def beat(self, node: str, *, ttl: float) -> None:
-        await self._alive(lambda: self._inner.beat(node, ttl=ttl))
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        await self._alive(lambda: self._inner.beat(card, ttl=ttl))
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._alive(lambda: self._inner.read(session, after=after, limit=limit))

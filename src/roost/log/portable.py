@@ -1,0 +1,66 @@
+"""A store's content in a form that any other store takes: for moving house, and for comparing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from roost.log.journal import Record, SessionInfo, Snapshot
+
+
+class StoredInput(NamedTuple):
+    """An inbox row, taken ones with a key included: their body is empty, their key still answers repetitions."""
+
+    id: int
+    key: str | None
+    digest: bytes | None
+    accepted_at: float
+    taken: bool
+    body: bytes
+
+
+class StoredTimer(NamedTuple):
+    id: str
+    due: float
+    body: bytes
+
+
+class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of a session but its events. `info.owner` means nothing elsewhere."""
+
+    info: SessionInfo
+    create_key: str | None
+    inbox: tuple[StoredInput, ...]
+    timers: tuple[StoredTimer, ...]
+    snapshot: Snapshot | None
+
+
+class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
+    """`settings` by name, `budgets` as (spent, reserved) by name, `reservations`: id → budget → amount."""
+
+    settings: dict[str, str]
+    budgets: dict[str, tuple[int, int]]
+    reservations: dict[str, dict[str, int]]
+
+
+class Portable(Protocol):
+    def sessions(self) -> AsyncIterator[str]:
+        """The id of every session, oldest first."""
+        ...
+
+    async def dump(self, session: str) -> SessionDump:
+        """One consistent view; the events up to `info.head` are read with `Journal.read`. Raises `NotFound`."""
+        ...
+
+    async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
+        """Make a session with this content and without owner. Nothing of it is seen before all of it is there; what a
+        crash left half-way is replaced by the next try. Raises `Conflict` when the session is there already."""
+        ...
+
+    async def dump_shared(self) -> SharedDump: ...
+
+    async def restore_shared(self, dump: SharedDump) -> None:
+        """Settings that exist stay as they are; budgets and reservations are replaced."""
+        ...

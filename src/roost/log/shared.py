@@ -1,0 +1,58 @@
+"""What is one for the whole cluster: settings, duties, budgets, rates. `roost.testing.shared` is the conformance suite.
+
+These are the seams for whatever must not happen once per node: one poller per channel token, one ledger per budget, one
+rate per provider account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Charge(NamedTuple):
+    """`amount` (nano-dollars, tokens, steps: whole units) on a budget, which with it may hold at most `limit`."""
+
+    budget: str
+    amount: int
+    limit: int | None = None
+
+
+class Balance(NamedTuple):
+    spent: int
+    reserved: int
+
+
+class Shared(Protocol):
+    async def setting(self, name: str, value: str | None = None) -> str | None:
+        """A value that all nodes see. The first that is given stays for ever; returns what holds now."""
+        ...
+
+    async def hold(self, name: str, node: str) -> int | None:
+        """Be the one node that does `name`, for as long as it lives (`Dispatcher.beat`) or until it drops it. Returns a
+        fence above zero that grows with every change of the holder; None while another living node holds it. The
+        holder may ask again and gets the same fence."""
+        ...
+
+    async def drop(self, name: str, node: str) -> None:
+        """Let go of a duty. Nothing happens when another holds it."""
+        ...
+
+    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+        """Before spending: set the amounts of all charges aside, or none. Returns the budget that refused, None when
+        the reservation `id` stands. The same `id` again changes nothing."""
+        ...
+
+    async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
+        """After spending: what was really spent on each budget takes the place of what was reserved; what is not named
+        was 0. Once: settling again, or what was never reserved, changes nothing."""
+        ...
+
+    async def balance(self, budget: str) -> Balance:
+        """Zero for a budget that nobody charged."""
+        ...
+
+    async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
+        """From a token bucket that fills with `rate` a second up to `burst`: 0.0 when `amount` was taken, else the
+        seconds after which to ask again, with nothing taken. Raises `Invalid` when `amount` exceeds `burst`."""
+        ...

@@ -1,0 +1,39 @@
+"""The store: all that a database must do for Roost, and how to open one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from roost.errors import ConfigError
+from roost.log.dispatch import Dispatcher
+from roost.log.journal import Journal
+from roost.log.portable import Portable
+from roost.log.shared import Shared
+
+Durability: TypeAlias = Literal["full", "relaxed"]
+"""`full`: every commit is synced to the disk. `relaxed`: a power loss may take the last moments, a crash takes none."""
+
+
+class Store(Journal, Dispatcher, Shared, Portable, Protocol):
+    """One database. `SqliteJournal` and `PostgresJournal` are the implementations."""
+
+
+async def open_store(where: str | Path, *, durability: Durability = "full") -> Store:
+    """`where`: a path or `sqlite:///path` for a SQLite file, `postgresql://…` for a PostgreSQL database. Brings the
+    tables up to date. Raises `StoreFailed`, and `ConfigError` for any other address."""
+    text = str(where)
+    scheme, separator, rest = text.partition("://")
+    if is_postgres(text):
+        from roost.log.postgres import PostgresJournal
+
+        return await PostgresJournal.open(text, durability=durability)
+    if separator and scheme != "sqlite":
+        raise ConfigError(f"{scheme}:// is no store: give postgresql://user@host/database, or the path of a file")
+    from roost.log.sqlite import SqliteJournal
+
+    return await SqliteJournal.open(Path(rest.removeprefix("/") if separator else text), durability=durability)
+
+
+def is_postgres(where: str | Path) -> bool:
+    return str(where).startswith(("postgresql://", "postgres://"))
