@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -70,30 +70,48 @@ class HttpResponse:
 class HttpClient:
     """A pool of connections for one event loop. Making one costs nothing: the library is loaded by the first request.
 
-    `connect_timeout` and `idle_timeout` (the longest silence while reading) are in seconds. A proxy of the environment
-    (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Redirects are not followed.
+    `connect_timeout` and `idle_timeout` (the longest silence while reading) are in seconds. With `proxies` a proxy of
+    the environment (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Redirects are not followed.
     """
 
     def __init__(
-        self, *, connect_timeout: float = 10.0, idle_timeout: float = 120.0, max_connections: int = 512
+        self,
+        *,
+        connect_timeout: float = 10.0,
+        idle_timeout: float = 120.0,
+        max_connections: int = 512,
+        proxies: bool = True,
     ) -> None:
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._max_connections = max_connections
+        self._proxies = proxies
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    @asynccontextmanager
-    async def stream_post(
+    def stream_post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, idle_timeout: float | None = None
-    ) -> AsyncGenerator[HttpResponse]:
-        """Posts JSON. Leaving the block, by whatever way, closes a connection whose answer was not read to its end."""
-        session, timeout = await self._ready(idle_timeout)
+    ) -> AbstractAsyncContextManager[HttpResponse]:
+        """`stream` of a POST of JSON."""
         send = {**headers, "Content-Type": "application/json"}
-        proxy = _proxy(url)
+        return self.stream("POST", url, send, body, idle_timeout=idle_timeout)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        idle_timeout: float | None = None,
+    ) -> AsyncGenerator[HttpResponse]:
+        """Leaving the block, by whatever way, closes a connection whose answer was not read to its end."""
+        session, timeout = await self._ready(idle_timeout)
+        proxy = _proxy(url) if self._proxies else None
         try:
-            response = await session.post(
-                url, data=body, headers=send, timeout=timeout, proxy=proxy, allow_redirects=False
+            response = await session.request(
+                method, url, data=body, headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
             )
         except Exception as error:  # whatever the library raises becomes one of ours
             raise _normalised(error) from error

@@ -1,0 +1,173 @@
+"""What one node asks of another: the deltas of a session that runs there, and to let go of a session.
+
+Nothing durable depends on an answer: the log is the truth, and a node that cannot be asked is done without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from email.utils import parsedate_to_datetime
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from roost.errors import RoostError
+from roost.kernel.hub import Cleared, Delta
+from roost.llm.http import HttpClient, HttpFailed, HttpResponse
+from roost.log.dispatch import NodeInfo
+from roost.log.shared import Shared
+
+log = logging.getLogger("roost.peers")
+SCHEME = "Roost-Node"
+VALID_SECONDS = 30.0
+"""For how long a signature is good, by the clock of the node that is asked."""
+HEARTBEAT = 2.0
+"""Seconds: a stream of deltas says at least an empty line so often."""
+_SILENCE = 2.5 * HEARTBEAT
+_CONNECT_SECONDS = 2.0
+_EVICT_SECONDS = 10.0
+_CONNECTIONS = 1024
+_LINE_BYTES = 64 * 1024 * 1024
+_decode = msgspec.json.Decoder(Delta | Cleared).decode
+
+Piece: TypeAlias = Delta | Cleared
+
+
+class PeerFailed(RoostError):
+    """The other node cannot be asked, or refused. `code` is `not_here` when it does not run the session."""
+
+    code, status = "peer_failed", 502
+
+
+class Peers(Protocol):
+    def deltas(self, node: NodeInfo, session: str) -> AsyncGenerator[list[Piece]]:
+        """What the owner's hub tells its own readers, from the beginning of the step in progress; an empty list is a
+        sign of life. Ends when the session leaves that node. Raises `PeerFailed`."""
+        ...
+
+    async def evict(self, node: NodeInfo, session: str) -> bool:
+        """Ask a node to let go of a session: its step in progress is cut as by a crash, and the lease given back. False
+        when the node has no address, does not answer within 10 s or refuses. Raises nothing."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Secret:
+    """The cluster's key for what nodes ask of each other, made by the first that needs it."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._value: bytes | None = None
+
+    async def value(self) -> bytes:
+        """Raises `StoreFailed`."""
+        if self._value is None:
+            made = await self._shared.setting("node_secret", secrets.token_hex(32))
+            assert made is not None
+            self._value = made.encode()
+        return self._value
+
+
+def sign(secret: bytes, method: str, path: str, at: float) -> str:
+    """The value of `Authorization` for a request at wall time `at`: `Roost-Node <seconds>.<HMAC-SHA-256, hex>`."""
+    seconds = str(int(at))
+    return f"{SCHEME} {seconds}.{_mac(secret, method, path, seconds)}"
+
+
+def verify(secret: bytes, method: str, path: str, given: str, now: float) -> Literal["good", "stale", "wrong"]:
+    """`stale`: signed with our secret, at a time that is too far from ours."""
+    scheme, _, rest = given.partition(" ")
+    seconds, _, mac = rest.strip().partition(".")
+    if scheme.lower() != SCHEME.lower() or not (seconds.isascii() and seconds.isdigit() and len(seconds) < 16):
+        return "wrong"
+    if not hmac.compare_digest(mac.encode("utf-8", "replace"), _mac(secret, method, path, seconds).encode()):
+        return "wrong"
+    return "good" if abs(now - int(seconds)) <= VALID_SECONDS else "stale"
+
+
+def _mac(secret: bytes, method: str, path: str, seconds: str) -> str:
+    return hmac.new(secret, f"{method}\n{path}\n{seconds}".encode(), hashlib.sha256).hexdigest()
+
+
+class HttpPeers:
+    """Over the nodes' internal endpoints. One pool of kept connections; nothing is loaded or opened before the first
+    request. Implements `Peers`."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._http = HttpClient(
+            connect_timeout=_CONNECT_SECONDS, idle_timeout=_SILENCE, max_connections=_CONNECTIONS, proxies=False
+        )
+        self._skew: dict[str, float] = {}
+
+    async def deltas(self, node: NodeInfo, session: str) -> AsyncGenerator[list[Piece]]:
+        try:
+            async with self._ask("GET", node, f"/internal/sessions/{session}/deltas") as response:
+                rest = b""
+                while data := await response.read():
+                    *lines, rest = (rest + data).split(b"\n")
+                    if len(rest) > _LINE_BYTES:
+                        raise PeerFailed(f"node {node.card.id} sends a line without an end")
+                    yield [_decode(line) for line in lines if line]
+        except (HttpFailed, msgspec.MsgspecError) as error:
+            raise PeerFailed(f"node {node.card.id}: {error}") from error
+
+    async def evict(self, node: NodeInfo, session: str) -> bool:
+        try:
+            async with (
+                asyncio.timeout(_EVICT_SECONDS),
+                self._ask("POST", node, f"/internal/sessions/{session}/evict") as response,
+            ):
+                await response.read_all(1024)
+        except (RoostError, TimeoutError) as error:
+            log.info("session %s: node %s was asked to let go of it and did not: %s", session, node.card.id, error)
+            return False
+        return True
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    @contextlib.asynccontextmanager
+    async def _ask(self, method: str, node: NodeInfo, path: str) -> AsyncGenerator[HttpResponse]:
+        """A successful answer. A node whose clock differs from ours says so with its refusal, and is asked again by its
+        own time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
+        url = node.card.url
+        if url is None:
+            raise PeerFailed(f"node {node.card.id} has no address that others reach")
+        for last in (False, True):
+            async with self._send(method, url, path) as response:
+                if response.status < 300:
+                    yield response
+                    return
+                skew = _skew(response)
+                if response.status == 401 and not last and abs(skew) > VALID_SECONDS / 2:
+                    self._skew[url] = skew
+                    continue
+                raise await _refused(node, response)
+
+    @contextlib.asynccontextmanager
+    async def _send(self, method: str, url: str, path: str) -> AsyncGenerator[HttpResponse]:
+        signature = sign(await self._secret.value(), method, path, time.time() + self._skew.get(url, 0.0))
+        async with self._http.stream(method, url.rstrip("/") + path, {"Authorization": signature}) as response:
+            yield response
+
+
+def _skew(response: HttpResponse) -> float:
+    """How far the other node's clock is ahead of ours, in seconds."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+    return 0.0
+
+
+async def _refused(node: NodeInfo, response: HttpResponse) -> PeerFailed:
+    body = await response.read_all(4096)
+    code = "not_here" if response.status == 404 else "peer_failed"
+    return PeerFailed(f"node {node.card.id} answered {response.status}: {body[:200]!r}", code=code)
