@@ -19,7 +19,7 @@ from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall
 from roost.log.inputs import ControlInput, Input, MessageInput
-from roost.log.journal import Append, Claim, InboxItem, Journal, Record, Snapshot, TimerSpec
+from roost.log.journal import Append, Claim, InboxItem, Record, Snapshot, TimerSpec
 from roost.policy.gate import Gate
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
@@ -56,6 +56,12 @@ class Deltas(Protocol):
     def clear(self, session: str) -> None: ...
 
 
+class Appends(Protocol):
+    """What a session in memory needs of a `Journal`."""
+
+    async def append(self, append: Append) -> int: ...
+
+
 class Means(msgspec.Struct):
     """What a session acts with."""
 
@@ -71,7 +77,7 @@ class LiveSession:
     """Only the task that drives the session calls its methods, except `offer` and `shut_down` (any callback of the
     loop) and `emit` (tools of the running step)."""
 
-    def __init__(self, journal: Journal, claim: Claim, state: State, spec: AgentSpec, means: Means) -> None:
+    def __init__(self, journal: Appends, claim: Claim, state: State, spec: AgentSpec, means: Means) -> None:
         self.id = claim.info.id
         self.spec = spec
         self.means = means

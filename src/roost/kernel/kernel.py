@@ -19,6 +19,7 @@ from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
 from roost.kernel.load import load
 from roost.kernel.means import Agents, Workshop
+from roost.kernel.meters import Meters
 from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import NodeCard
@@ -58,6 +59,7 @@ class Kernel:
         self.config = config or KernelConfig()
         self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
         self.live: dict[str, LiveSession] = {}
+        self.meters = Meters(journal, self._names)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parked: set[str] = set()
         self._claiming = 0
@@ -71,6 +73,7 @@ class Kernel:
         """Make the node known and begin to take work. Raises `StoreFailed`."""
         await self.journal.beat(self.card(), ttl=self.config.lease)
         await self.keeper.undo_deletions()
+        self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
         self._work.set()
         self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
@@ -89,6 +92,7 @@ class Kernel:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self._uncount()
         with contextlib.suppress(StoreFailed):
             await self.journal.leave(self.node)
 
@@ -128,6 +132,10 @@ class Kernel:
         for session, live in list(self.live.items()):
             with contextlib.suppress(NotFound):
                 live.offer(await self.journal.pending(session))
+
+    def _names(self, session: str) -> tuple[str, str] | None:
+        live = self.live.get(session)
+        return None if live is None else (live.spec.name, live.means.model.name)
 
     def _changed(self, change: Change) -> None:
         if change.inbox is None:
@@ -188,6 +196,7 @@ class Kernel:
         self._claiming += 1
         try:
             claims = await self.journal.claim(self.node, session=session, limit=limit)
+            self.meters.claimed(claims)
             for claim in claims:
                 try:
                     self._begin(await self._readable(claim))
@@ -229,7 +238,7 @@ class Kernel:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
-        live = LiveSession(self.journal, claim, state, spec, means)
+        live = LiveSession(self.meters, claim, state, spec, means)
         live.stopping = self._stopping
         return live
 

@@ -1,0 +1,232 @@
+"""What a node counts for its operator: a reader of its own commits, like everything else.
+
+Every node counts what it committed itself, so that the sum over the nodes of a cluster is right. Nothing here is kept:
+counters begin at zero with the process, as scrapers expect.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar, get_args
+
+import msgspec
+
+from roost.errors import Fenced, RoostError
+from roost.log.content import ToolOutcome, Usage
+from roost.log.events import (
+    Event,
+    ModelCompleted,
+    ModelFailed,
+    ToolCompleted,
+    TurnCompleted,
+    TurnOutcome,
+    event_type,
+)
+from roost.log.inputs import Input
+from roost.log.journal import Append, Change, Claim, Journal
+
+T = TypeVar("T")
+MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+MOST_NAMES = 100
+"""Of agents, and of models, that are told apart; the rest count as `other`, so that a scrape stays small."""
+OTHER = "other"
+_LOAD_SECONDS = 15.0
+_TAIL = 512
+"""Bytes at the end of a `model.completed` in which its usage and seconds stand: two short objects of numbers."""
+_KIND = slice(9, 25)
+_INPUTS = {one: str(one.__struct_config__.tag) for one in get_args(Input)}
+
+
+class Histogram:
+    """`counts[i]`: values up to `bounds[i]` and above the bound before it; the last one is of those above all."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class AgentMeter:
+    """Of one agent. `input` are tokens that were not cached; `cost` is in nano-dollars, and `unpriced` counts the model
+    calls whose cost is not known."""
+
+    __slots__ = ("cached", "cost", "input", "output", "turns", "unpriced")
+
+    def __init__(self) -> None:
+        self.turns: Counter[str] = Counter(dict.fromkeys(get_args(TurnOutcome), 0))
+        self.input = self.cached = self.output = self.cost = self.unpriced = 0
+
+    def spend(self, usage: Usage) -> None:
+        cached, cost = usage.cached, usage.cost
+        self.input += usage.input - cached
+        self.cached += cached
+        self.output += usage.output
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.cost += cost
+
+
+class ModelMeter:
+    """Of one model: how long its calls took, by how they ended."""
+
+    __slots__ = ("failed", "ok")
+
+    def __init__(self) -> None:
+        self.ok = Histogram(MODEL_SECONDS)
+        self.failed = Histogram(MODEL_SECONDS)
+
+
+class Meters:
+    """`names`: (agent, model) of a session that is in memory here, None when it is not (any more).
+
+    All of it runs on the event loop, after the commit that it is about.
+    """
+
+    def __init__(self, journal: Journal, names: Callable[[str], tuple[str, str] | None]) -> None:
+        self._journal = journal
+        self._names = names
+        self.agents: dict[str, AgentMeter] = {}
+        self.models: dict[str, ModelMeter] = {}
+        self.tools: Counter[bytes] = Counter({str(outcome).encode(): 0 for outcome in get_args(ToolOutcome)})
+        self.inputs: Counter[str] = Counter(dict.fromkeys(_INPUTS.values(), 0))
+        self.commits = Histogram(COMMIT_SECONDS)
+        self.commit_errors: Counter[str] = Counter()
+        self.fenced = 0
+        self.takeovers = 0
+        self.load = Load()
+
+    def start(self) -> Callable[[], None]:
+        """Begin to count. Returns the way to stop it."""
+        return self._journal.watch(self._see)
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """Sessions became this node's. One that is in the middle of a turn was left so by another owner: a node that
+        died, drained or was restarted."""
+        for claim in claims:
+            if claim.info.state == "running" and claim.info.phase == "working":
+                self.takeovers += 1
+
+    async def append(self, append: Append) -> int:
+        """`Journal.append`, timed. The one place through which the sessions of a node commit."""
+        began = time.perf_counter()
+        try:
+            head = await self._journal.append(append)
+        except Fenced:
+            self.fenced += 1
+            raise
+        except RoostError as error:
+            self.commit_errors[error.code] += 1
+            raise
+        self.commits.add(time.perf_counter() - began)
+        return head
+
+    def _see(self, change: Change) -> None:
+        for record in change.records or ():
+            count = _COUNTED.get(record.body[_KIND])
+            if count is not None:
+                count(self, change.session, record.body)
+        for item in change.inbox or ():
+            self.inputs[_INPUTS[type(item.input)]] += 1
+
+    def of(self, session: str) -> tuple[AgentMeter, ModelMeter]:
+        """What to count a session's calls under."""
+        agent, model = self._names(session) or (OTHER, OTHER)
+        return (
+            self.agents.get(agent) or _bounded(self.agents, agent, AgentMeter),
+            self.models.get(model) or _bounded(self.models, model, ModelMeter),
+        )
+
+
+class Load:
+    """How busy the event loop's thread is: its share of a core, over the last quarter of a minute or more."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque([(time.monotonic(), time.thread_time())])
+
+    def ratio(self) -> float:
+        """From 0 to 1. To be called on the event loop."""
+        now, used = time.monotonic(), time.thread_time()
+        samples = self._samples
+        while len(samples) > 1 and now - samples[1][0] >= _LOAD_SECONDS:
+            samples.popleft()
+        then, before = samples[0]
+        if now - samples[-1][0] >= 1.0:  # however often it is asked, a few samples are kept
+            samples.append((now, used))
+        return min(1.0, max(0.0, (used - before) / (now - then))) if now > then else 0.0
+
+
+class _Tail(msgspec.Struct):
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+class _Failed(msgspec.Struct):
+    usage: Usage | None = None
+    seconds: float = 0.0
+
+
+class _Turn(msgspec.Struct):
+    outcome: str
+
+
+_NO_TAIL = _Tail()
+_read_tail = msgspec.json.Decoder(_Tail).decode
+_read_failed = msgspec.json.Decoder(_Failed).decode
+_read_turn = msgspec.json.Decoder(_Turn).decode
+
+
+def _model_completed(meters: Meters, session: str, body: bytes) -> None:
+    """Reads the last fields without the answer before them. A quote inside JSON text is escaped, so that the answer
+    cannot look like them."""
+    start = body.rfind(b',"usage":{', -_TAIL)
+    if start < 0:
+        start = body.rfind(b',"seconds":', -_TAIL)
+    done = _NO_TAIL if start < 0 else _read_tail(b"{" + body[start + 1 :])
+    agent, model = meters.of(session)
+    model.ok.add(done.seconds)
+    agent.spend(done.usage)
+
+
+def _model_failed(meters: Meters, session: str, body: bytes) -> None:
+    failed = _read_failed(body)
+    agent, model = meters.of(session)
+    model.failed.add(failed.seconds)
+    if failed.usage is not None:
+        agent.spend(failed.usage)
+
+
+def _tool_completed(meters: Meters, session: str, body: bytes) -> None:
+    start = body.find(b'"outcome":"') + 11
+    meters.tools[body[start : body.find(b'"', start)]] += 1
+
+
+def _turn_completed(meters: Meters, session: str, body: bytes) -> None:
+    meters.of(session)[0].turns[_read_turn(body).outcome] += 1
+
+
+def _bounded(known: dict[str, T], name: str, make: Callable[[], T]) -> T:
+    return known.setdefault(name if len(known) < MOST_NAMES else OTHER, make())
+
+
+def _key(event: type[Event]) -> bytes:
+    """What tells this kind from all others at a fixed place: an event's bytes begin with its tag and its time."""
+    return f'{{"type":"{event_type(event)}","at":'.encode()[_KIND]
+
+
+_COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {
+    _key(ModelCompleted): _model_completed,
+    _key(ModelFailed): _model_failed,
+    _key(ToolCompleted): _tool_completed,
+    _key(TurnCompleted): _turn_completed,
+}
