@@ -152,7 +152,7 @@ async def test_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
     claim = await own(journal, "s")
 
     def limit(pages: int) -> object:
-        return journal._writer.submit(lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        return journal._file.write(lambda c, _: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
 
     await limit(1)  # type: ignore[misc]
     big = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("x" * 1_000_000))
@@ -182,7 +182,7 @@ async def test_appends_do_not_slow_down_as_a_session_grows(tmp_path: Path) -> No
 
             connection.set_progress_handler(tick, 1)
 
-        return journal._writer.submit(install)
+        return journal._file.write(install)
 
     async def cost() -> int:
         nonlocal head
@@ -274,7 +274,7 @@ async def test_a_file_that_another_program_holds_refuses_all_that_waits_at_once(
     path = tmp_path / "roost.db"
     journal = await SqliteJournal.open(path)
     await new(journal, "s")
-    await journal._writer.submit(lambda c, _: c.execute("PRAGMA busy_timeout = 300"))
+    await journal._file.write(lambda c, _: c.execute("PRAGMA busy_timeout = 300"))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()

@@ -338,6 +338,7 @@ class JournalConformance:
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")
             first = await journal.accept("s", said("1"))
+            await journal.beat(NodeCard(id=NODE), ttl=60)
             (claim,) = await journal.claim(NODE)
             await journal.accept("s", said("2"))
             done = Append(session="s", epoch=claim.epoch, expected=1, consume=[first.id], state="running", release=True)
@@ -364,6 +365,7 @@ class JournalConformance:
             working = Append(session="s", epoch=claim.epoch, expected=1, state="running", phase="working")
             await journal.append(working)
             await journal.leave(NODE)
+            await journal.beat(NodeCard(id="node-b"), ttl=60)
             assert [one.info.id for one in await journal.claim("node-b")] == ["s"]
 
     async def test_dead_node_loses_its_sessions(self, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,9 +13,27 @@ from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, Sessio
 
 INFO_COLUMNS = (
     "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
-    " pending"
+    " pending, needs, home, format"
 )
+PLAIN_COLUMNS = (
+    "id",
+    "agent",
+    "version",
+    "state",
+    "phase",
+    "head",
+    "created_at",
+    "updated_at",
+    "workspace",
+    "title",
+    "parent",
+    "epoch",
+    "home",
+    "format",
+)
+"""Those of a session that are stored as they are in its `SessionInfo`."""
 _labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+_needs: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
 
 
 def info(row: tuple[Any, ...]) -> SessionInfo:
@@ -36,7 +54,18 @@ def info(row: tuple[Any, ...]) -> SessionInfo:
         owner=row[12],
         epoch=row[13],
         pending=row[14],
+        needs=_needs.decode(row[15]),
+        home=row[16],
+        format=row[17],
     )
+
+
+def one(connection: sqlite3.Connection, column: Literal["s", "id"], value: object) -> SessionInfo:
+    """Raises `NotFound`."""
+    row = connection.execute(f"SELECT {INFO_COLUMNS} FROM sessions WHERE {column} = ?", (value,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no session {value!r}")
+    return info(row)
 
 
 def number(connection: sqlite3.Connection, session: str) -> int:
@@ -83,7 +112,7 @@ def find(query: SessionQuery) -> tuple[str, list[Any]]:
     """The statement and its values for a query."""
     where: list[str] = []
     values: list[Any] = []
-    for column in ("agent", "state", "parent"):
+    for column in ("agent", "state", "parent", "owner"):
         value = getattr(query, column)
         if value is not None:
             where.append(f"{column} = ?")

@@ -1,4 +1,4 @@
-"""Tables of the SQLite journal and the way a connection is opened."""
+"""The way a connection of the SQLite store is opened."""
 
 from __future__ import annotations
 
@@ -9,55 +9,10 @@ import time
 from pathlib import Path
 
 from roost.errors import StoreCorrupt, StoreFailed
+from roost.log.sqlite.layouts import VERSION, upgrade
 from roost.log.store import Durability
 
-VERSION = 1
 _MINIMUM = (3, 35, 0)  # RETURNING
-_TABLES = """
-CREATE TABLE sessions (
-    s INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    create_key TEXT UNIQUE,
-    agent TEXT NOT NULL,
-    version TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'created',
-    phase TEXT NOT NULL DEFAULT 'idle',
-    head INTEGER NOT NULL DEFAULT 0,
-    epoch INTEGER NOT NULL DEFAULT 0,
-    owner TEXT,
-    ready INTEGER NOT NULL DEFAULT 0,
-    pending INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL,
-    updated_at REAL NOT NULL,
-    workspace TEXT,
-    title TEXT,
-    parent TEXT,
-    labels TEXT NOT NULL DEFAULT '{}'
-);
-CREATE INDEX sessions_ready ON sessions (s) WHERE ready = 1 AND owner IS NULL;
-CREATE INDEX sessions_owner ON sessions (owner) WHERE owner IS NOT NULL;
-CREATE TABLE events (id INTEGER PRIMARY KEY, s INTEGER NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE UNIQUE INDEX events_position ON events (s, seq);
-CREATE TABLE inbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    s INTEGER NOT NULL,
-    key TEXT,
-    digest BLOB,
-    urgency INTEGER NOT NULL,
-    accepted_at REAL NOT NULL,
-    taken INTEGER NOT NULL DEFAULT 0,
-    body BLOB NOT NULL
-);
-CREATE INDEX inbox_pending ON inbox (s, id) WHERE taken = 0;
-CREATE UNIQUE INDEX inbox_key ON inbox (s, key) WHERE key IS NOT NULL;
-CREATE TABLE timers (
-    s INTEGER NOT NULL, id TEXT NOT NULL, due REAL NOT NULL, body BLOB NOT NULL, PRIMARY KEY (s, id)
-) WITHOUT ROWID;
-CREATE INDEX timers_due ON timers (due);
-CREATE TABLE snapshots (s INTEGER PRIMARY KEY, seq INTEGER NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE nodes (id TEXT PRIMARY KEY, alive_until REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE garbage (s INTEGER PRIMARY KEY);
-"""
 
 
 def failure(error: sqlite3.Error) -> StoreFailed:
@@ -106,7 +61,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Create the tables in a new file; refuse one that a newer version wrote."""
+    """Bring the tables up to date, all or nothing; refuse a file that a newer version wrote."""
     if sqlite3.sqlite_version_info < _MINIMUM:
         raise StoreFailed(f"SQLite {sqlite3.sqlite_version} is too old: Roost needs 3.35 or newer")
     connection.execute("BEGIN IMMEDIATE")
@@ -114,10 +69,8 @@ def prepare(connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise StoreFailed(f"the database has layout {version}, this Roost knows {VERSION}: upgrade Roost")
-        if version == 0:
-            for statement in _TABLES.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        if version < VERSION:
+            upgrade(connection, version)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -1,17 +1,17 @@
-"""A journal that dies at a chosen commit."""
+"""A store that dies at a chosen commit."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Literal, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
 from roost.errors import StoreFailed
-from roost.log.dispatch import NodeCard
+from roost.log.dispatch import Backlog, NodeCard, NodeInfo
 from roost.log.events import Event
 from roost.log.inputs import Input
 from roost.log.journal import (
@@ -26,6 +26,8 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
+from roost.log.portable import SessionDump, SharedDump
+from roost.log.shared import Balance, Charge
 from roost.log.store import Store
 
 T = TypeVar("T")
@@ -41,14 +43,14 @@ _tag: msgspec.json.Decoder[_Tag] = msgspec.json.Decoder(_Tag)
 
 
 class KillingJournal:
-    """Wraps any journal. Counts the commits (of one session, if named) and strikes right before or right after commit
+    """Wraps any store. Counts the commits (of one session, if named) and strikes right before or right after commit
     number `at` reaches the disk; `at` None only counts.
 
     `how`: `kill` sends SIGKILL to this process; `fail` makes every method from then on raise `StoreFailed` with the
     code `store_closed`, as if the process were gone: the runtime around it is to be abandoned. `on_strike` is called
     with the name of the commit just before.
 
-    Beats are not counted, nor are a `claim` or `fire` that find nothing. One that finds something cannot be known
+    A `restore` counts as its last commit. Beats are not counted, nor are a `claim` or `fire` that find nothing. One that finds something cannot be known
     before it has committed, so `before` strikes at the next commit instead: for the disk that is the same instant.
     """
 
@@ -132,6 +134,50 @@ class KillingJournal:
                 listener(change)
 
         return self._inner.watch(while_alive, session=session)
+
+    async def nodes(self) -> list[NodeInfo]:
+        return await self._alive(lambda: self._inner.nodes())
+
+    async def backlog(self) -> Backlog:
+        return await self._alive(lambda: self._inner.backlog())
+
+    async def setting(self, name: str, value: str | None = None) -> str | None:
+        if value is None:
+            return await self._alive(lambda: self._inner.setting(name))
+        return await self._commit(None, "setting", lambda: self._inner.setting(name, value))
+
+    async def hold(self, name: str, node: str) -> int | None:
+        return await self._commit(None, "hold", lambda: self._inner.hold(name, node))
+
+    async def drop(self, name: str, node: str) -> None:
+        await self._commit(None, "drop", lambda: self._inner.drop(name, node))
+
+    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+        return await self._commit(None, "reserve", lambda: self._inner.reserve(id, charges))
+
+    async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
+        await self._commit(None, "settle", lambda: self._inner.settle(id, amounts))
+
+    async def balance(self, budget: str) -> Balance:
+        return await self._alive(lambda: self._inner.balance(budget))
+
+    async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
+        return await self._commit(None, "take", lambda: self._inner.take(bucket, amount, rate=rate, burst=burst))
+
+    def sessions(self) -> AsyncIterator[str]:
+        return self._inner.sessions()
+
+    async def dump(self, session: str) -> SessionDump:
+        return await self._alive(lambda: self._inner.dump(session))
+
+    async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
+        await self._commit(dump.info.id, "restore", lambda: self._inner.restore(dump, events))
+
+    async def dump_shared(self) -> SharedDump:
+        return await self._alive(lambda: self._inner.dump_shared())
+
+    async def restore_shared(self, dump: SharedDump) -> None:
+        await self._commit(None, "restore_shared", lambda: self._inner.restore_shared(dump))
 
     async def close(self) -> None:
         await self._inner.close()

@@ -1,0 +1,124 @@
+"""One database file: its writer, its readers, and the notice of what other processes write."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from roost.errors import StoreFailed
+from roost.log.journal import Change
+from roost.log.sqlite import operations
+from roost.log.sqlite.schema import connect, data_version, failure
+from roost.log.sqlite.writer import Operation, Writer
+from roost.log.store import Durability
+from roost.log.watchers import Watchers
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.2
+
+
+class File:
+    """Writes go through `write`, in order; reads through `read`, on connections of their own that see what is
+    committed. `watchers` hear of every commit, those of other processes within 0.2 s."""
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self.watchers = Watchers()
+        self._path = path
+        self._writer = Writer(path, durability, self.watchers.publish)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._poller: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Open or create it. Raises `StoreFailed`; it is to be closed then, too."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"cannot make {str(self._path.parent)!r}: {error}") from error
+        await self._writer.open()
+        self._poll_connection = self._connect()
+        self._version = data_version(self._poll_connection)
+        self._elsewhere = await self.write(lambda c, out: data_version(c))
+        for (s,) in self._poll_connection.execute("SELECT s FROM garbage").fetchall():
+            self.purge_later(s)
+        self._poll_later()
+
+    def write(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """The future ends after the commit; cancelling it does not undo the write."""
+        return self._writer.submit(operation)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            try:
+                if not hasattr(self._local, "connection"):
+                    self._local.connection = self._connect()
+                return query(self._local.connection)
+            except sqlite3.Error as error:
+                raise failure(error) from error
+
+        if self._closed:
+            raise StoreFailed("the journal is closed", code="store_closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def purge_later(self, s: int) -> None:
+        """Remove the events of a session that is gone, piece by piece."""
+
+        async def purge() -> None:
+            while not await self.write(lambda c, out: operations.purge(c, out, s)):
+                pass
+
+        task = asyncio.create_task(purge())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go of everything. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._poller is not None:
+            self._poller.cancel()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.close()
+        self.watchers.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self._path, "full")
+        connection.execute("PRAGMA query_only = 1")
+        self._connections.append(connection)
+        return connection
+
+    def _poll_later(self) -> None:
+        self._poller = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
+
+    def _poll(self) -> None:
+        """Notice that somebody wrote. Reads the shared header of the file, a few microseconds. Whether it was another
+        process only the writer's connection can tell: to it, its own commits are no change."""
+        try:
+            version = data_version(self._poll_connection)
+            if version != self._version:
+                self._version = version
+                self.write(lambda c, out: data_version(c)).add_done_callback(self._compare)
+        except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
+            pass
+        self._poll_later()
+
+    def _compare(self, found: asyncio.Future[int]) -> None:
+        if found.cancelled() or found.exception() is not None:
+            self._version = -1  # ask again with the next poll
+        elif found.result() != self._elsewhere:
+            self._elsewhere = found.result()
+            self.watchers.publish([Change("", None, None)])

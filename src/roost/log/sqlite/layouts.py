@@ -1,0 +1,104 @@
+"""The tables of the SQLite store, layout by layout. What was released stays as it is; a change is a new layout."""
+
+from __future__ import annotations
+
+import sqlite3
+
+VERSION = 2
+
+_FIRST = """
+CREATE TABLE sessions (
+    s INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    create_key TEXT UNIQUE,
+    agent TEXT NOT NULL,
+    version TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'created',
+    phase TEXT NOT NULL DEFAULT 'idle',
+    head INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER NOT NULL DEFAULT 0,
+    owner TEXT,
+    ready INTEGER NOT NULL DEFAULT 0,
+    pending INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    workspace TEXT,
+    title TEXT,
+    parent TEXT,
+    labels TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX sessions_ready ON sessions (s) WHERE ready = 1 AND owner IS NULL;
+CREATE INDEX sessions_owner ON sessions (owner) WHERE owner IS NOT NULL;
+CREATE TABLE events (id INTEGER PRIMARY KEY, s INTEGER NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE UNIQUE INDEX events_position ON events (s, seq);
+CREATE TABLE inbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    s INTEGER NOT NULL,
+    key TEXT,
+    digest BLOB,
+    urgency INTEGER NOT NULL,
+    accepted_at REAL NOT NULL,
+    taken INTEGER NOT NULL DEFAULT 0,
+    body BLOB NOT NULL
+);
+CREATE INDEX inbox_pending ON inbox (s, id) WHERE taken = 0;
+CREATE UNIQUE INDEX inbox_key ON inbox (s, key) WHERE key IS NOT NULL;
+CREATE TABLE timers (
+    s INTEGER NOT NULL, id TEXT NOT NULL, due REAL NOT NULL, body BLOB NOT NULL, PRIMARY KEY (s, id)
+) WITHOUT ROWID;
+CREATE INDEX timers_due ON timers (due);
+CREATE TABLE snapshots (s INTEGER PRIMARY KEY, seq INTEGER NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE nodes (id TEXT PRIMARY KEY, alive_until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE garbage (s INTEGER PRIMARY KEY);
+"""
+
+# Inputs are numbered per session, so that a session can move to another store with its numbers.
+_SECOND = """
+ALTER TABLE sessions ADD COLUMN needs TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sessions ADD COLUMN home TEXT;
+ALTER TABLE sessions ADD COLUMN format INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN ready_at REAL;
+ALTER TABLE sessions ADD COLUMN inputs INTEGER NOT NULL DEFAULT 0;
+UPDATE sessions SET ready_at = updated_at, inputs = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'inbox'), 0);
+DROP INDEX sessions_ready;
+CREATE INDEX sessions_ready ON sessions (needs, ready_at) WHERE ready = 1 AND owner IS NULL;
+ALTER TABLE inbox RENAME TO inbox_1;
+CREATE TABLE inbox (
+    s INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    key TEXT,
+    digest BLOB,
+    urgency INTEGER NOT NULL,
+    accepted_at REAL NOT NULL,
+    taken INTEGER NOT NULL DEFAULT 0,
+    body BLOB NOT NULL
+);
+INSERT INTO inbox SELECT s, id, key, digest, urgency, accepted_at, taken, body FROM inbox_1;
+DROP TABLE inbox_1;
+CREATE UNIQUE INDEX inbox_pending ON inbox (s, id) WHERE taken = 0;
+CREATE UNIQUE INDEX inbox_key ON inbox (s, key) WHERE key IS NOT NULL;
+DROP TABLE nodes;
+CREATE TABLE nodes (
+    id TEXT PRIMARY KEY, alive_until REAL NOT NULL, beat_at REAL NOT NULL, card BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE restores (id TEXT PRIMARY KEY, s INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE holds (name TEXT PRIMARY KEY, node TEXT, fence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE budgets (
+    name TEXT PRIMARY KEY, spent INTEGER NOT NULL DEFAULT 0, reserved INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE reservations (
+    id TEXT NOT NULL, budget TEXT NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (id, budget)
+) WITHOUT ROWID;
+CREATE TABLE buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+"""
+
+_LAYOUTS = (_FIRST, _SECOND)
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """From layout `version` (0: an empty file) to the newest, inside the caller's transaction."""
+    for layout in _LAYOUTS[version:]:
+        for statement in layout.split(";\n"):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,116 @@
+"""What is one for all nodes: settings, duties, budgets, rates. As in `operations`, each checks before it writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from roost.errors import Invalid
+from roost.log.portable import SharedDump
+from roost.log.shared import Balance, Charge
+from roost.log.sqlite.dispatch import IsDead, owner_is_dead
+
+
+def setting(connection: sqlite3.Connection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def set_once(connection: sqlite3.Connection, name: str, value: str) -> str | None:
+    connection.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, value))
+    return setting(connection, name)
+
+
+def hold(connection: sqlite3.Connection, name: str, node: str, is_dead: IsDead) -> int | None:
+    row = connection.execute("SELECT node, fence FROM holds WHERE name = ?", (name,)).fetchone()
+    holder, fence = row or (None, 0)
+    if holder == node:
+        return fence
+    if holder is not None and not owner_is_dead(connection, holder, is_dead):
+        return None
+    connection.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?)", (name, node, fence + 1))
+    return fence + 1
+
+
+def drop(connection: sqlite3.Connection, name: str, node: str) -> None:
+    connection.execute("UPDATE holds SET node = NULL WHERE name = ? AND node = ?", (name, node))
+
+
+def reserve(connection: sqlite3.Connection, id: str, charges: Sequence[Charge]) -> str | None:
+    if connection.execute("SELECT 1 FROM reservations WHERE id = ?", (id,)).fetchone():
+        return None
+    wanted: Counter[str] = Counter()
+    for charge in charges:
+        wanted[charge.budget] += charge.amount
+        have = balance(connection, charge.budget)
+        if charge.limit is not None and have.spent + have.reserved + wanted[charge.budget] > charge.limit:
+            return charge.budget
+    for budget, amount in wanted.items():
+        connection.execute("INSERT INTO reservations VALUES (?, ?, ?)", (id, budget, amount))
+        _add(connection, budget, reserved=amount)
+    return None
+
+
+def settle(connection: sqlite3.Connection, id: str, amounts: Mapping[str, int]) -> None:
+    reserved = dict(connection.execute("SELECT budget, amount FROM reservations WHERE id = ?", (id,)).fetchall())
+    if not reserved:
+        return
+    connection.execute("DELETE FROM reservations WHERE id = ?", (id,))
+    for budget in {**reserved, **amounts}:
+        _add(connection, budget, spent=amounts.get(budget, 0), reserved=-reserved.get(budget, 0))
+
+
+def balance(connection: sqlite3.Connection, budget: str) -> Balance:
+    row = connection.execute("SELECT spent, reserved FROM budgets WHERE name = ?", (budget,)).fetchone()
+    return Balance(*row) if row else Balance(0, 0)
+
+
+def take(connection: sqlite3.Connection, bucket: str, amount: float, rate: float, burst: float) -> float:
+    if amount > burst:
+        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
+    now = time.monotonic()
+    level, at = connection.execute("SELECT level, at FROM buckets WHERE name = ?", (bucket,)).fetchone() or (burst, now)
+    level = min(level + max(now - at, 0.0) * rate, burst)  # the clock begins anew when the machine does
+    taken = level >= amount
+    connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)", (bucket, level - amount * taken, now))
+    return 0.0 if taken else (amount - level) / rate
+
+
+def dump(connection: sqlite3.Connection) -> SharedDump:
+    """One consistent view."""
+    connection.execute("BEGIN")
+    try:
+        return _dump(connection)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _dump(connection: sqlite3.Connection) -> SharedDump:
+    reservations: dict[str, dict[str, int]] = {}
+    for id, budget, amount in connection.execute("SELECT id, budget, amount FROM reservations"):
+        reservations.setdefault(id, {})[budget] = amount
+    return SharedDump(
+        settings=dict(connection.execute("SELECT name, value FROM settings").fetchall()),
+        budgets={name: (spent, held) for name, spent, held in connection.execute("SELECT * FROM budgets")},
+        reservations=reservations,
+    )
+
+
+def restore(connection: sqlite3.Connection, dump: SharedDump) -> None:
+    connection.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", dump.settings.items())
+    connection.execute("DELETE FROM budgets")
+    connection.execute("DELETE FROM reservations")
+    budgets = [(name, *amounts) for name, amounts in dump.budgets.items()]
+    connection.executemany("INSERT INTO budgets VALUES (?, ?, ?)", budgets)
+    held = [(id, name, amount) for id, amounts in dump.reservations.items() for name, amount in amounts.items()]
+    connection.executemany("INSERT INTO reservations VALUES (?, ?, ?)", held)
+
+
+def _add(connection: sqlite3.Connection, budget: str, *, spent: int = 0, reserved: int = 0) -> None:
+    connection.execute(
+        "INSERT INTO budgets VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+        " SET spent = spent + excluded.spent, reserved = reserved + excluded.reserved",
+        (budget, spent, reserved),
+    )
