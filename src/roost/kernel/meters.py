@@ -6,6 +6,7 @@ counters begin at zero with the process, as scrapers expect.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter, deque
@@ -16,6 +17,7 @@ import msgspec
 
 from roost.errors import Fenced, RoostError
 from roost.log.content import ToolOutcome, Usage
+from roost.log.dispatch import Backlog
 from roost.log.events import (
     Event,
     ModelCompleted,
@@ -26,7 +28,8 @@ from roost.log.events import (
     event_type,
 )
 from roost.log.inputs import Input
-from roost.log.journal import Append, Change, Claim, Journal
+from roost.log.journal import Append, Change, Claim
+from roost.log.store import Store
 
 T = TypeVar("T")
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -35,6 +38,7 @@ MOST_NAMES = 100
 """Of agents, and of models, that are told apart; the rest count as `other`, so that a scrape stays small."""
 OTHER = "other"
 _LOAD_SECONDS = 15.0
+_ASK_SECONDS = 2.0
 _TAIL = 512
 """Bytes at the end of a `model.completed` in which its usage and seconds stand: two short objects of numbers."""
 _KIND = slice(9, 25)
@@ -93,7 +97,7 @@ class Meters:
     All of it runs on the event loop, after the commit that it is about.
     """
 
-    def __init__(self, journal: Journal, names: Callable[[str], tuple[str, str] | None]) -> None:
+    def __init__(self, journal: Store, names: Callable[[str], tuple[str, str] | None]) -> None:
         self._journal = journal
         self._names = names
         self.agents: dict[str, AgentMeter] = {}
@@ -106,9 +110,21 @@ class Meters:
         self.takeovers = 0
         self.load = Load()
 
+        self._asked = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+        self._backlog: Backlog | None = None
+
     def start(self) -> Callable[[], None]:
         """Begin to count. Returns the way to stop it."""
         return self._journal.watch(self._see)
+
+    async def backlog(self) -> Backlog | None:
+        """Of the whole cluster, asked of the store at most once a second, whoever asks. None when it does not say."""
+        if time.monotonic() - self._asked >= 1.0:
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask())
+            await asyncio.shield(self._asking)
+        return self._backlog
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Sessions became this node's. One that is in the middle of a turn was left so by another owner: a node that
@@ -130,6 +146,14 @@ class Meters:
             raise
         self.commits.add(time.perf_counter() - began)
         return head
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                self._backlog = await self._journal.backlog()
+        except (RoostError, TimeoutError):
+            self._backlog = None
+        self._asked = time.monotonic()
 
     def _see(self, change: Change) -> None:
         for record in change.records or ():
@@ -220,8 +244,9 @@ def _bounded(known: dict[str, T], name: str, make: Callable[[], T]) -> T:
 
 
 def _key(event: type[Event]) -> bytes:
-    """What tells this kind from all others at a fixed place: an event's bytes begin with its tag and its time."""
-    return f'{{"type":"{event_type(event)}","at":'.encode()[_KIND]
+    """What tells this kind from all others at a fixed place: an event's bytes begin with its tag, then comes its first
+    field, which is never left out."""
+    return f'{{"type":"{event_type(event)}","{event.__struct_encode_fields__[0]}'.encode()[_KIND]
 
 
 _COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {

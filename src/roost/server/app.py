@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from roost.kernel.runtime import Runtime
-from roost.server import events, inputs, node, openapi, sessions
+from roost.server import events, inputs, internal, metrics, node, openapi, sessions
 from roost.server.auth import Guard
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
@@ -31,6 +31,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *sessions.ENDPOINTS,
     *inputs.ENDPOINTS,
     *events.ENDPOINTS,
+    *metrics.ENDPOINTS,
     Endpoint(
         method="GET",
         path="/openapi.json",
@@ -51,9 +52,9 @@ def build_app(
     None asks for none: only behind something else that does."""
     api = Api(runtime, on_shutdown)
     by_path: dict[str, list[Endpoint[Any, Any]]] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in (*ENDPOINTS, *internal.ENDPOINTS):
         by_path.setdefault(endpoint.path, []).append(endpoint)
     routes = [Route(path, Resource(api, endpoints)) for path, endpoints in by_path.items()]
     router = Router(routes, redirect_slashes=False, default=not_found)
     open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
-    return Guard(router, token=token, loopback=loopback, open_paths=open_paths), api
+    return Guard(router, token=token, secret=runtime.secret, loopback=loopback, open_paths=open_paths), api

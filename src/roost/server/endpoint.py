@@ -60,7 +60,7 @@ class Call(Generic[B, Q]):
 class Endpoint(Generic[B, Q]):
     """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
     those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
-    `open`: needs no token."""
+    `open`: needs no token; `texts`: the media types of its answers, where they are not JSON."""
 
     method: str
     path: str
@@ -73,6 +73,7 @@ class Endpoint(Generic[B, Q]):
     keyed: bool = False
     streams: bool = False
     open: bool = False
+    texts: Sequence[str] = ()
     decoder: msgspec.json.Decoder[B] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -109,7 +109,8 @@ def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool 
 def _responses(endpoint: Endpoint[Any, Any], named: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in endpoint.answers.items():
-        content = {} if answer is None else {_JSON: {"schema": named[_key(answer)]}}
+        kinds = endpoint.texts or (_JSON,)
+        content = {} if answer is None else {kind: {"schema": named[_key(answer)]} for kind in kinds}
         if endpoint.streams and endpoint.method == "GET":
             content[_EVENTS] = _stream()
         responses[str(status)] = _response(status, content)
