@@ -14,7 +14,9 @@ from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
+from roost.kernel.links import Links
 from roost.kernel.means import Agents
+from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
@@ -87,6 +89,8 @@ class Runtime:
         self.models = self._models or Models()
         await asyncio.to_thread(self._take_place, node)
         self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
+        self.secret = Secret(store)
+        self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(
             store,
             agents=self.agents,
@@ -96,12 +100,16 @@ class Runtime:
             node=node,
             config=self._config,
         )
+        self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
+        self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
         await self.kernel.start()
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
+        await self.links.close()
         await self.kernel.stop(grace=grace)
+        await self.peers.close()
         await self.models.close()
         await self.sandbox.close()
         await self.kernel.journal.close()

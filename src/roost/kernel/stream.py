@@ -10,6 +10,8 @@ from roost.kernel.hub import Hub
 from roost.log.journal import Journal
 from roost.log.tail import Follower
 
+_MODEL = b'{"type":"model.'
+
 
 class Frame(NamedTuple):
     """`seq` is the event's place in the log; None for a delta. `body` is JSON that begins with its type."""
@@ -25,7 +27,7 @@ async def frames(
     of silence. A slow reader only ever costs itself. Ends when the session is deleted."""
     woken = asyncio.Event()
     follower = Follower(journal, session, after, woken=woken)
-    listener = hub.join(session, woken) if deltas else None
+    pieces = _Pieces(hub, session, woken) if deltas else None
     try:
         while True:
             woken.clear()
@@ -33,16 +35,54 @@ async def frames(
             if records is None:
                 return
             batch = [Frame(record.seq, record.body) for record in records]
-            if listener is not None and not follower.behind:
-                batch = _merge(batch, hub.take(session, listener))
+            if pieces is not None and not follower.behind:
+                batch = pieces.merged(batch, follower)
             if batch:
                 yield batch
             elif not await _sleep(woken, idle):
                 yield []
     finally:
         follower.close()
-        if listener is not None:
-            hub.part(session, listener)
+        if pieces is not None:
+            pieces.close()
+
+
+class _Pieces:
+    """The deltas of one reader, in their places among the events. From another node they come by their own way: before
+    the event that began their step, which is looked for then, or after the one that ended it, which has them all."""
+
+    def __init__(self, hub: Hub, session: str, woken: asyncio.Event) -> None:
+        self._hub = hub
+        self._session = session
+        self._listener = hub.join(session, woken)
+        self._early: list[tuple[int, bytes]] = []
+        self._looked = 0
+        self._begun = 0
+
+    def close(self) -> None:
+        self._hub.part(self._session, self._listener)
+
+    def merged(self, events: list[Frame], follower: Follower) -> list[Frame]:
+        pieces = self._early
+        if not pieces or pieces[0][0] <= follower.after:
+            pieces = pieces + self._hub.take(self._session, self._listener)
+        begun = self._begun
+        for frame in events:
+            if frame.seq is not None and frame.body.startswith(_MODEL):
+                self._begun = frame.seq
+        if not pieces:
+            return events
+        self._early = [piece for piece in pieces if piece[0] > follower.after]
+        if self._early:
+            self._look(follower, self._early[-1][0])
+        return _merge(events, [piece for piece in pieces if begun <= piece[0] <= follower.after])
+
+    def _look(self, follower: Follower, seq: int) -> None:
+        """The event is committed, or its pieces were not on their way: do not wait for the news of it. Once."""
+        if seq > self._looked:
+            self._looked = seq
+            follower.behind = True
+            follower.woken.set()
 
 
 def _merge(events: list[Frame], deltas: list[tuple[int, bytes]]) -> list[Frame]:
