@@ -1,28 +1,39 @@
-"""Who may speak to the daemon: the bearer token, and the names under which a loopback daemon may be addressed."""
+"""Who may speak to the daemon: the bearer token, the names under which a loopback daemon may be addressed, and the
+signature of another node."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from roost.errors import RoostError
+from roost.kernel.peers import Secret, verify
 from roost.server.bodies import header
 from roost.server.problems import Refused
 from roost.server.replies import from_error
+
+_INTERNAL = "/internal/"
 
 
 class Guard:
     """Lets through what has the token. A loopback daemon also wants a loopback `Host`: a page of a hostile site that
     makes its name point here (DNS rebinding) cannot send one. A browser's `Origin` must be the daemon's own.
 
+    What is below `/internal/` wants a node's signature in place of all that: no page can make one.
+
     `token` None: no token is asked for. `open_paths` need none.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, loopback: bool, open_paths: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, secret: Secret, loopback: bool, open_paths: Collection[str]
+    ) -> None:
         self._app = app
+        self._secret = secret
         self._token = token.encode() if token is not None else None
         self._loopback = loopback
         self._open = frozenset(open_paths)
@@ -30,8 +41,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._check(scope)
-            except Refused as refused:
+                if scope["path"].startswith(_INTERNAL):
+                    await self._check_node(scope)
+                else:
+                    self._check(scope)
+            except RoostError as refused:
                 await from_error(refused, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -50,6 +64,15 @@ class Guard:
                 "send the daemon's token: `Authorization: Bearer <token>`; it is in the file `token` of its home",
                 [(b"www-authenticate", b'Bearer realm="roost"')],
             )
+
+    async def _check_node(self, scope: Scope) -> None:
+        """Raises `Refused`, and `StoreFailed` where the secret cannot be read."""
+        given = header(scope, b"authorization") or ""
+        found = verify(await self._secret.value(), scope["method"], scope["path"], given, time.time())
+        if found == "stale":
+            raise Refused(401, "stale_signature", "this was signed at another time than it is by this node's clock")
+        if found == "wrong":
+            raise Refused(401, "unauthorized", "only the nodes of this cluster may ask this")
 
     def _own(self, origin: str, host: str) -> bool:
         try:

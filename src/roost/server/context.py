@@ -11,7 +11,7 @@ from roost.errors import RoostError
 from roost.kernel.runtime import Runtime
 
 if TYPE_CHECKING:
-    from roost.server.stream import EventStream
+    from roost.server.stream import Stream
 
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 2.0
@@ -26,7 +26,8 @@ class Api:
         self.on_shutdown = on_shutdown
         self.started = time.monotonic()
         self.stopping = False
-        self.streams: set[EventStream] = set()
+        self.streams: set[Stream] = set()
+        self.relays: set[Stream] = set()
         self._probed = float("-inf")
         self._store_works = True
         self._probing: asyncio.Task[None] | None = None
@@ -34,7 +35,7 @@ class Api:
     def stop(self) -> None:
         """Take nothing more in and end the streams; their clients come back with the number of the last event."""
         self.stopping = True
-        for stream in list(self.streams):
+        for stream in [*self.streams, *self.relays]:
             stream.end()
 
     async def store_works(self) -> bool:

@@ -1,10 +1,11 @@
-"""Sessions as Server-Sent Events."""
+"""Responses that go on, and sessions as Server-Sent Events."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -37,19 +38,26 @@ class Watch(Protocol):
         ...
 
 
-class EventStream:
-    """The response. Ends when the client leaves, when `watch` says so, when the session is deleted, and when the daemon
-    stops. A client that takes nothing for 60 s is disconnected: it comes back with the number of its last event."""
+class Stream(ABC):
+    """A response that goes on, `among` the others of its kind. Ends when the client leaves, when `pump` does, and when
+    the daemon stops. A client that takes nothing for 60 s is disconnected."""
 
-    def __init__(
-        self, api: Api, session: str, frames: AsyncGenerator[list[Frame], None], watch: Watch | None = None
-    ) -> None:
-        self._api = api
-        self._session = session
-        self._frames = frames
-        self._watch = watch
+    headers: Sequence[Header] = ()
+
+    def __init__(self, api: Api, session: str, among: set[Stream]) -> None:
+        self.api = api
+        self.session = session
+        self._among = among
         self._scope: asyncio.Timeout | None = None
         self._ended = False
+
+    @abstractmethod
+    async def pump(self, send: Send) -> Problem | None:
+        """Send all there is with `give`. Returns the problem that it ends with, if it is one."""
+
+    @abstractmethod
+    def last(self, problem: Problem | None) -> bytes:
+        """The end of the body."""
 
     def end(self) -> None:
         """Cut the stream off from outside."""
@@ -58,18 +66,22 @@ class EventStream:
             with contextlib.suppress(RuntimeError):  # it is ending by itself at this moment
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
+    async def give(self, send: Send, chunk: bytes) -> None:
+        async with asyncio.timeout(STALL_SECONDS):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(self._until_gone(receive))
-        self._api.streams.add(self)
+        self._among.add(self)
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
             await self._run(scope, send, gone)
         except TimeoutError:
-            log.warning("session %s: a reader that took nothing for %g s was cut off", self._session, STALL_SECONDS)
+            log.warning("session %s: a reader that took nothing for %g s was cut off", self.session, STALL_SECONDS)
             _abort(send)
             await asyncio.sleep(0)  # so that the server has heard of it when this returns
         finally:
-            self._api.streams.discard(self)
+            self._among.discard(self)
             gone.cancel()
 
     async def _run(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
@@ -77,7 +89,7 @@ class EventStream:
         try:
             async with cut:
                 self._scope = cut
-                problem = await self._pump(send)
+                problem = await self.pump(send)
         except TimeoutError:
             if not cut.expired():
                 raise
@@ -86,27 +98,42 @@ class EventStream:
             problem = problem_of(error, f"{scope['method']} {scope['path']}")
         if gone.done():
             return
-        last = b"" if problem is None else b"event: problem\ndata: %b\n\n" % encode(problem)
         async with asyncio.timeout(1.0):
-            await send({"type": "http.response.body", "body": last})
+            await send({"type": "http.response.body", "body": self.last(problem)})
 
-    async def _pump(self, send: Send) -> Problem | None:
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.end()
+
+
+class EventStream(Stream):
+    """Also ends when `watch` says so, and when the session is deleted. A client that was disconnected comes back with
+    the number of its last event."""
+
+    headers = _HEADERS
+
+    def __init__(
+        self, api: Api, session: str, frames: AsyncGenerator[list[Frame], None], watch: Watch | None = None
+    ) -> None:
+        super().__init__(api, session, api.streams)
+        self._frames = frames
+        self._watch = watch
+
+    async def pump(self, send: Send) -> Problem | None:
         async with contextlib.aclosing(self._frames) as batches:
             async for frames in batches:
                 batch, last, problem = frames, False, None
                 if self._watch is not None:
                     batch, last, problem = await self._watch.cut(frames)
                 for chunk in chunks(batch):
-                    async with asyncio.timeout(STALL_SECONDS):
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await self.give(send, chunk)
                 if last:
                     return problem
-        return shutting_down() if self._api.stopping else session_gone(self._session)
+        return shutting_down() if self.api.stopping else session_gone(self.session)
 
-    async def _until_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.end()
+    def last(self, problem: Problem | None) -> bytes:
+        return b"" if problem is None else b"event: problem\ndata: %b\n\n" % encode(problem)
 
 
 def chunks(frames: Sequence[Frame]) -> Iterator[bytes]:

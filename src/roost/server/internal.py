@@ -1,0 +1,93 @@
+"""What nodes ask of each other. Opened by a node's signature and nothing else, and not part of the public API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from starlette.types import Send
+
+from roost.errors import Busy
+from roost.kernel.kernel import Kernel
+from roost.kernel.peers import HEARTBEAT
+from roost.server.context import Api
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.problems import Problem, Refused
+from roost.server.replies import Reply, ReplyCall
+from roost.server.stream import Stream
+
+RELAYS = 1000
+"""Open at once: as many as a node has readers."""
+_HEADERS = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
+
+
+class Relay(Stream):
+    """The deltas of one session, a line each, for another node's hub; an empty line is a sign of life. Ends when the
+    session leaves this node."""
+
+    headers = _HEADERS
+
+    def __init__(self, api: Api, session: str) -> None:
+        super().__init__(api, session, api.relays)
+        self._kernel: Kernel = api.runtime.kernel
+
+    async def pump(self, send: Send) -> Problem | None:
+        async with contextlib.aclosing(_lines(self._kernel, self.session)) as batches:
+            async for lines in batches:
+                await self.give(send, lines)
+        return None
+
+    def last(self, problem: Problem | None) -> bytes:
+        return b""
+
+
+async def _lines(kernel: Kernel, session: str) -> AsyncGenerator[bytes]:
+    hub, woken = kernel.hub, asyncio.Event()
+    listener = hub.join(session, woken, relays=True)
+    try:
+        while session in kernel.live:
+            woken.clear()
+            pieces = hub.take(session, listener)
+            yield b"".join(body + b"\n" for _, body in pieces) or b"\n"
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT):
+                    await woken.wait()
+    finally:
+        hub.part(session, listener)
+
+
+async def deltas(call: Call[Nothing, Nothing]) -> ReplyCall:
+    if call.session not in call.api.runtime.kernel.live:
+        raise Refused(404, "not_here", f"session {call.session!r} does not run on this node")
+    if len(call.api.relays) >= RELAYS:
+        raise Busy(f"{RELAYS} relays are open", code="too_many_streams")
+    return Relay(call.api, call.session)
+
+
+async def evict(call: Call[Nothing, Nothing]) -> Reply:
+    await call.api.runtime.kernel.evict(call.session)
+    return Reply(204)
+
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/internal/sessions/{session}/deltas",
+        summary="The deltas of a session that runs here",
+        handler=deltas,
+        body=Nothing,
+        query=Nothing,
+        answers={200: None},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/internal/sessions/{session}/evict",
+        summary="Let go of a session",
+        handler=evict,
+        body=Nothing,
+        query=Nothing,
+        answers={204: None},
+    ),
+]
