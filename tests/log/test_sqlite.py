@@ -17,8 +17,9 @@ from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store
-from roost.testing.journal import JournalConformance, bodies, new, own, said
+from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
+from roost.testing.stores import bodies, new, own, said
 
 
 class TestSqliteJournal(JournalConformance):
@@ -50,7 +51,7 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
         "from roost.log.sqlite import SqliteJournal\n"
-        "from roost.testing.journal import new, own, said\n"
+        "from roost.testing.stores import new, own, said\n"
         "async def main():\n"
         "    journal = await SqliteJournal.open(sys.argv[1])\n"
         "    await new(journal, 's')\n"

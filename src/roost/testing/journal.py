@@ -9,73 +9,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from roost.errors import Busy, Conflict, Fenced, NotFound, RoostError, SequenceConflict
+from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
-from roost.log.events import Emitted, SessionCreated, encode_event
-from roost.log.inputs import ControlInput, MessageInput, TimerInput
-from roost.log.journal import (
-    Append,
-    Change,
-    Claim,
-    NewSession,
-    Record,
-    SessionInfo,
-    SessionQuery,
-    Snapshot,
-    TimerSpec,
-)
+from roost.log.inputs import ControlInput, TimerInput
+from roost.log.journal import Append, NewSession, SessionQuery, Snapshot, TimerSpec
 from roost.log.store import Store
-
-NODE = "node-a"
-
-
-def created(agent: str = "agent") -> SessionCreated:
-    return SessionCreated(at=1.0, agent=agent, version="1", spec=msgspec.Raw(b"{}"))
+from roost.testing.readers import ReaderConformance
+from roost.testing.stores import NODE, bodies, created, names, new, own, said
 
 
-def bodies(*names: str) -> list[bytes]:
-    return [encode_event(Emitted(at=2.0, name=name)) for name in names]
-
-
-def said(text: str = "hello") -> MessageInput:
-    return MessageInput((Text(text),))
-
-
-async def new(journal: Store, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
-    return await journal.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
-
-
-async def own(journal: Store, session: str, node: str = NODE) -> Claim:
-    await journal.beat(NodeCard(id=node), ttl=60)
-    (claim,) = await journal.claim(node, session=session)
-    return claim
-
-
-def names(records: list[Record]) -> list[str]:
-    return [record.event.name for record in records if isinstance(record.event, Emitted)]
-
-
-class JournalConformance:
-    async def open(self, folder: Path) -> Store:
-        raise AssertionError("say in a subclass how to open a journal")
-
-    @contextlib.asynccontextmanager
-    async def journal(self, folder: Path) -> AsyncGenerator[Store]:
-        journal = await self.open(folder)
-        try:
-            yield journal
-        finally:
-            await journal.close()
-
+class JournalConformance(ReaderConformance):
     # Sessions
 
     async def test_create_get_find(self, tmp_path: Path) -> None:
@@ -90,6 +39,17 @@ class JournalConformance:
             assert [one.id for one in rest] == ["s2", "s1", "s0"]
             assert [one.id for one in await journal.find(SessionQuery(agent="agent1"))] == ["s3", "s1"]
             assert await journal.find(SessionQuery(state="stopped")) == []
+
+    async def test_owner_and_needs_are_in_the_index(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            needs = ("account:main", "sandbox:2")
+            made = await journal.create(NewSession(id="s", agent="a", version="1", needs=needs), [created()])
+            await new(journal, "other")
+            await own(journal, "s")
+            assert made.needs == (await journal.get("s")).needs == needs
+            assert [one.id for one in await journal.find(SessionQuery(owner=NODE))] == ["s"]
+            assert await journal.find(SessionQuery(owner="nobody")) == []
+            assert (await journal.get("other")).needs == ()
 
     async def test_labels_are_found(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
@@ -246,6 +206,49 @@ class JournalConformance:
             (item,) = await journal.pending("s")
             assert item.input == said("kept")
             assert (await journal.accept("s", said("kept"), key="k")).duplicate
+
+    # The same append again, after an answer that was lost
+
+    async def test_an_append_that_is_in_the_log_is_not_written_again(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            item = await journal.accept("s", said())
+            first = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a", "b"), consume=[item.id])
+            assert await journal.append(first) == 3
+            assert await journal.append(first) == 3
+            more = Append(session="s", epoch=claim.epoch, expected=3, bodies=bodies("c"))
+            assert await journal.append(more) == 4
+            assert await journal.append(first) == 3
+            assert names(await journal.read("s")) == ["a", "b", "c"]
+            info = await journal.get("s")
+            assert (info.head, info.pending) == (4, 0)
+            for other in (bodies("a", "x"), bodies("x"), bodies("a", "b", "c", "d")):
+                changed = msgspec.structs.replace(first, bodies=other, consume=())
+                with pytest.raises(SequenceConflict):
+                    await journal.append(changed)
+            assert names(await journal.read("s")) == ["a", "b", "c"]
+
+    async def test_a_release_that_is_in_the_log_is_a_success_again(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            last = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("end"), release=True)
+            assert await journal.append(last) == 2
+            assert await journal.append(last) == 2
+            await own(journal, "s", "node-b")
+            with pytest.raises(Fenced):
+                await journal.append(last)
+            assert names(await journal.read("s")) == ["end"]
+
+    async def test_the_same_append_many_times_at_once(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal, self.journal(tmp_path) as other:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            write = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("once"))
+            heads = await asyncio.gather(*(store.append(write) for store in (journal, other) * 5))
+            assert heads == [2] * 10
+            assert names(await journal.read("s")) == ["once"]
 
     # Inbox
 
@@ -442,112 +445,3 @@ class JournalConformance:
             assert await journal.fire(15.0) == 20.0
             await journal.fire(25.0)
             assert [item.input for item in await journal.pending("s")] == [TimerInput("t", (Text("20.0"),))]
-
-    # Readers
-
-    async def test_tail_replays_then_follows(self, tmp_path: Path) -> None:
-        async with self.journal(tmp_path) as journal:
-            await new(journal, "s")
-            claim = await own(journal, "s")
-            total, got = 1500, list[int]()
-
-            async def read(after: int) -> list[int]:
-                async for record in journal.tail("s", after=after):
-                    got.append(record.seq)
-                    if record.seq == total + 1:
-                        break
-                return got
-
-            reading = asyncio.create_task(read(0))
-            head = 1
-            while head < total + 1:
-                head = await journal.append(
-                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 30))
-                )
-            await asyncio.wait_for(reading, 30)
-            assert got == list(range(1, total + 2))
-
-    async def test_slow_reader_misses_nothing(self, tmp_path: Path) -> None:
-        async with self.journal(tmp_path) as journal:
-            await new(journal, "s")
-            claim = await own(journal, "s")
-            tail = journal.tail("s")
-            assert (await anext(tail)).seq == 1
-            head = 1
-            for _ in range(40):
-                head = await journal.append(
-                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 50))
-                )
-            got = [(await anext(tail)).seq for _ in range(head - 1)]
-            assert got == list(range(2, head + 1))
-
-    async def test_tail_ends_with_the_session_and_the_journal(self, tmp_path: Path) -> None:
-        journal = await self.open(tmp_path)
-        await new(journal, "deleted")
-        await new(journal, "kept")
-
-        async def last(session: str) -> int:
-            seq = 0
-            async for record in journal.tail(session):
-                seq = record.seq
-            return seq
-
-        ends = [asyncio.create_task(last(session)) for session in ("deleted", "kept")]
-        await asyncio.sleep(0.05)
-        await journal.delete("deleted")
-        assert await asyncio.wait_for(ends[0], 5) == 1
-        await journal.close()
-        assert await asyncio.wait_for(ends[1], 5) == 1
-
-    async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
-        async with self.journal(tmp_path) as writer, self.journal(tmp_path) as reader:
-            await new(writer, "s")
-            heard = asyncio.Event()
-            changes: list[Change] = []
-
-            def listen(change: Change) -> None:
-                changes.append(change)
-                heard.set()
-
-            stop = reader.watch(listen)
-            tail = reader.tail("s")
-            assert (await anext(tail)).seq == 1
-            claim = await own(writer, "s")
-            await writer.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
-            record = await asyncio.wait_for(anext(tail), 5)
-            assert (record.seq, record.body) == (2, bodies("far")[0])
-            await asyncio.wait_for(heard.wait(), 5)
-            stop()
-
-    async def test_other_opener_is_heard_whatever_this_one_writes(self, tmp_path: Path) -> None:
-        async with self.journal(tmp_path) as there, self.journal(tmp_path) as here:
-            await new(there, "far")
-            await new(here, "near")
-            far, near = await own(there, "far"), await own(here, "near", "node-b")
-            tail = here.tail("far", after=1)
-            waiting = asyncio.ensure_future(anext(tail))
-            await asyncio.sleep(0.3)
-            await there.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
-            await here.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
-            assert (await asyncio.wait_for(waiting, 5)).seq == 2
-
-    async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
-        async with self.journal(tmp_path) as journal:
-            await new(journal, "s")
-            claim = await own(journal, "s")
-
-            async def write() -> None:
-                head = 1
-                while True:
-                    head = await journal.append(
-                        Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
-                    )
-
-            writing = asyncio.create_task(write())
-            began = time.monotonic()
-            for _ in range(50):
-                assert (await journal.get("s")).id == "s"
-            assert time.monotonic() - began < 10
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError, RoostError):
-                await writing

@@ -22,7 +22,7 @@ from roost.log.dispatch import NodeCard
 from roost.log.inputs import Input, MessageInput
 from roost.log.journal import Append, Snapshot
 from roost.log.store import Store
-from roost.testing.journal import bodies, new, said
+from roost.testing.stores import bodies, new, said
 
 T = TypeVar("T")
 _SESSIONS = st.sampled_from(["a", "b"])

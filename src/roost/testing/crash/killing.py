@@ -50,8 +50,9 @@ class KillingJournal:
     code `store_closed`, as if the process were gone: the runtime around it is to be abandoned. `on_strike` is called
     with the name of the commit just before.
 
-    A `restore` counts as its last commit. Beats are not counted, nor are a `claim` or `fire` that find nothing. One that finds something cannot be known
-    before it has committed, so `before` strikes at the next commit instead: for the disk that is the same instant.
+    A `restore` counts as its last commit. Beats are not counted, nor are a `claim` or `fire` that find nothing. One
+    that finds something cannot be known before it has committed, so `before` strikes at the next commit instead: for
+    the disk that is the same instant.
     """
 
     def __init__(

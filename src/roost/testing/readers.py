@@ -1,0 +1,121 @@
+"""The part of the Journal's conformance suite that is about readers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+from roost.errors import RoostError
+from roost.log.journal import Append, Change
+from roost.testing.stores import Opens, bodies, new, own
+
+
+class ReaderConformance(Opens):
+    async def test_tail_replays_then_follows(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            total, got = 1500, list[int]()
+
+            async def read(after: int) -> list[int]:
+                async for record in journal.tail("s", after=after):
+                    got.append(record.seq)
+                    if record.seq == total + 1:
+                        break
+                return got
+
+            reading = asyncio.create_task(read(0))
+            head = 1
+            while head < total + 1:
+                head = await journal.append(
+                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 30))
+                )
+            await asyncio.wait_for(reading, 30)
+            assert got == list(range(1, total + 2))
+
+    async def test_slow_reader_misses_nothing(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            tail = journal.tail("s")
+            assert (await anext(tail)).seq == 1
+            head = 1
+            for _ in range(40):
+                head = await journal.append(
+                    Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies(*["x"] * 50))
+                )
+            got = [(await anext(tail)).seq for _ in range(head - 1)]
+            assert got == list(range(2, head + 1))
+
+    async def test_tail_ends_with_the_session_and_the_journal(self, tmp_path: Path) -> None:
+        journal = await self.open(tmp_path)
+        await new(journal, "deleted")
+        await new(journal, "kept")
+
+        async def last(session: str) -> int:
+            seq = 0
+            async for record in journal.tail(session):
+                seq = record.seq
+            return seq
+
+        ends = [asyncio.create_task(last(session)) for session in ("deleted", "kept")]
+        await asyncio.sleep(0.05)
+        await journal.delete("deleted")
+        assert await asyncio.wait_for(ends[0], 5) == 1
+        await journal.close()
+        assert await asyncio.wait_for(ends[1], 5) == 1
+
+    async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as writer, self.journal(tmp_path) as reader:
+            await new(writer, "s")
+            heard = asyncio.Event()
+            changes: list[Change] = []
+
+            def listen(change: Change) -> None:
+                changes.append(change)
+                heard.set()
+
+            stop = reader.watch(listen)
+            tail = reader.tail("s")
+            assert (await anext(tail)).seq == 1
+            claim = await own(writer, "s")
+            await writer.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("far")))
+            record = await asyncio.wait_for(anext(tail), 5)
+            assert (record.seq, record.body) == (2, bodies("far")[0])
+            await asyncio.wait_for(heard.wait(), 5)
+            stop()
+
+    async def test_other_opener_is_heard_whatever_this_one_writes(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as there, self.journal(tmp_path) as here:
+            await new(there, "far")
+            await new(here, "near")
+            far, near = await own(there, "far"), await own(here, "near", "node-b")
+            tail = here.tail("far", after=1)
+            waiting = asyncio.ensure_future(anext(tail))
+            await asyncio.sleep(0.3)
+            await there.append(Append(session="far", epoch=far.epoch, expected=1, bodies=bodies("far")))
+            await here.append(Append(session="near", epoch=near.epoch, expected=1, bodies=bodies("near")))
+            assert (await asyncio.wait_for(waiting, 5)).seq == 2
+
+    async def test_reading_does_not_wait_for_writers(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+
+            async def write() -> None:
+                head = 1
+                while True:
+                    head = await journal.append(
+                        Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
+                    )
+
+            writing = asyncio.create_task(write())
+            began = time.monotonic()
+            for _ in range(50):
+                assert (await journal.get("s")).id == "s"
+            assert time.monotonic() - began < 10
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RoostError):
+                await writing

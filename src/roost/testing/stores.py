@@ -1,0 +1,60 @@
+"""What the conformance suites of a store have in common: how it is opened, and short ways to fill it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import msgspec
+
+from roost.log.content import Text
+from roost.log.dispatch import NodeCard
+from roost.log.events import Emitted, SessionCreated, encode_event
+from roost.log.inputs import MessageInput
+from roost.log.journal import Claim, NewSession, Record, SessionInfo
+from roost.log.store import Store
+
+NODE = "node-a"
+
+
+def created(agent: str = "agent") -> SessionCreated:
+    return SessionCreated(at=1.0, agent=agent, version="1", spec=msgspec.Raw(b"{}"))
+
+
+def bodies(*names: str) -> list[bytes]:
+    return [encode_event(Emitted(at=2.0, name=name)) for name in names]
+
+
+def said(text: str = "hello") -> MessageInput:
+    return MessageInput((Text(text),))
+
+
+async def new(journal: Store, session: str, *, agent: str = "agent", key: str | None = None) -> SessionInfo:
+    return await journal.create(NewSession(id=session, agent=agent, version="1"), [created(agent)], key=key)
+
+
+async def own(journal: Store, session: str, node: str = NODE) -> Claim:
+    await journal.beat(NodeCard(id=node), ttl=60)
+    (claim,) = await journal.claim(node, session=session)
+    return claim
+
+
+def names(records: list[Record]) -> list[str]:
+    return [record.event.name for record in records if isinstance(record.event, Emitted)]
+
+
+class Opens:
+    """A suite's subclass says how to open a store. `open` called twice with one folder opens the same store twice, as
+    two processes would."""
+
+    async def open(self, folder: Path) -> Store:
+        raise AssertionError("say in a subclass how to open a store")
+
+    @contextlib.asynccontextmanager
+    async def journal(self, folder: Path) -> AsyncGenerator[Store]:
+        journal = await self.open(folder)
+        try:
+            yield journal
+        finally:
+            await journal.close()
