@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|ROOST_STORE", re.IGNORECASE)
 
 
 def hide_secrets() -> list[str]:
