@@ -17,12 +17,18 @@ from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store
+from roost.testing.dispatch import DispatchConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.stores import bodies, new, own, said
 
 
 class TestSqliteJournal(JournalConformance):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+class TestSqliteDispatch(DispatchConformance):
     async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -15,7 +17,10 @@ from roost.log.inputs import MessageInput
 from roost.log.journal import Claim, NewSession, Record, SessionInfo
 from roost.log.store import Store
 
+T = TypeVar("T")
 NODE = "node-a"
+PATIENCE = 10.0
+"""Seconds for what must happen soon, on a machine that is busy."""
 
 
 def created(agent: str = "agent") -> SessionCreated:
@@ -38,6 +43,16 @@ async def own(journal: Store, session: str, node: str = NODE) -> Claim:
     await journal.beat(NodeCard(id=node), ttl=60)
     (claim,) = await journal.claim(node, session=session)
     return claim
+
+
+async def eventually(check: Callable[[], Awaitable[T]]) -> T:
+    """Ask again until the answer is true, and return it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = await check()
+            if answer:
+                return answer
+            await asyncio.sleep(0.02)
 
 
 def names(records: list[Record]) -> list[str]:
