@@ -20,6 +20,7 @@ from roost.log.store import Store
 from roost.testing.dispatch import DispatchConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
+from roost.testing.shared import SharedConformance
 from roost.testing.stores import bodies, new, own, said
 
 
@@ -29,6 +30,11 @@ class TestSqliteJournal(JournalConformance):
 
 
 class TestSqliteDispatch(DispatchConformance):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+class TestSqliteShared(SharedConformance):
     async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
 

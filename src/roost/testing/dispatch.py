@@ -7,9 +7,8 @@ class TestMyDispatch(DispatchConformance):
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +53,6 @@ async def release(store: Store, claim: Claim) -> None:
 
 class _Placement(Opens):
     """Which node a session goes to."""
-
-    @contextlib.asynccontextmanager
-    async def two(self, folder: Path) -> AsyncGenerator[tuple[Store, Store]]:
-        async with self.journal(folder) as here, self.journal(folder) as there:
-            yield here, there
 
     async def test_a_session_goes_where_all_that_it_needs_is_offered(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):

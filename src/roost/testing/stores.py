@@ -73,3 +73,8 @@ class Opens:
             yield journal
         finally:
             await journal.close()
+
+    @contextlib.asynccontextmanager
+    async def two(self, folder: Path) -> AsyncGenerator[tuple[Store, Store]]:
+        async with self.journal(folder) as here, self.journal(folder) as there:
+            yield here, there

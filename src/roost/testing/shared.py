@@ -1,0 +1,205 @@
+"""The conformance suite of the Shared protocol, on two openers of one store, as two processes would be:
+
+class TestMyShared(SharedConformance):
+    async def open(self, folder: Path) -> Store: ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.errors import Invalid
+from roost.log.dispatch import NodeCard
+from roost.log.shared import Balance, Charge
+from roost.testing.stores import PATIENCE, Opens, eventually
+
+_NEVER = 1e-6
+"""Of a bucket that does not fill while a test looks."""
+
+
+class _Duties(Opens):
+    # Settings
+
+    async def test_the_first_value_stays(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.setting("name") is None
+            assert await here.setting("name", "first ✓") == "first ✓"
+            assert await there.setting("name", "second") == "first ✓"
+            assert await there.setting("name") == "first ✓"
+            assert await there.setting("other", "") == ""
+            assert await here.setting("other", "x") == ""
+        async with self.journal(tmp_path) as again:
+            assert await again.setting("name") == "first ✓"
+
+    async def test_one_value_wins_a_race(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as stores:
+            answers = await asyncio.gather(*(stores[n % 2].setting("race", str(n)) for n in range(20)))
+            assert len(set(answers)) == 1
+            assert await stores[0].setting("race") == answers[0]
+
+    # Duties
+
+    async def test_a_duty_is_held_by_one(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.beat(NodeCard(id="a"), ttl=60)
+            await there.beat(NodeCard(id="b"), ttl=60)
+            first = await here.hold("poll", "a")
+            assert first is not None
+            assert first > 0
+            assert await there.hold("poll", "b") is None
+            assert await here.hold("poll", "a") == first
+            assert await there.hold("other", "b") is not None
+            await there.drop("poll", "b")
+            await there.drop("none", "b")
+            assert await there.hold("poll", "b") is None
+            await here.drop("poll", "a")
+            second = await there.hold("poll", "b")
+            assert second is not None
+            assert second > first
+            assert await here.hold("poll", "a") is None
+
+    async def test_one_of_many_gets_the_duty(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as stores:
+            for number in range(10):
+                await stores[number % 2].beat(NodeCard(id=f"n{number}"), ttl=60)
+            fences = await asyncio.gather(*(stores[n % 2].hold("poll", f"n{n}") for n in range(10)))
+            assert sum(fence is not None for fence in fences) == 1
+
+    async def test_a_dead_node_loses_its_duty(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.beat(NodeCard(id="dying"), ttl=0.3)
+            await there.beat(NodeCard(id="heir"), ttl=60)
+            first = await here.hold("poll", "dying")
+            second = await eventually(lambda: there.hold("poll", "heir"))
+            assert first is not None
+            assert second is not None
+            assert second > first
+            await here.beat(NodeCard(id="dying"), ttl=60)
+            assert await here.hold("poll", "dying") is None
+            await here.drop("poll", "dying")
+            assert await there.hold("poll", "heir") == second
+
+    async def test_who_leaves_drops_its_duties(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.beat(NodeCard(id="a"), ttl=60)
+            await there.beat(NodeCard(id="b"), ttl=60)
+            first = await here.hold("poll", "a")
+            await here.leave("a")
+            second = await there.hold("poll", "b")
+            assert first is not None
+            assert second is not None
+            assert second > first
+
+
+class _Budgets(_Duties):
+    async def test_spent_takes_the_place_of_reserved(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.balance("day") == Balance(0, 0)
+            assert await here.reserve("one", [Charge("day", 60, 100), Charge("tokens", 5)]) is None
+            assert await there.balance("day") == Balance(0, 60)
+            await there.settle("one", {"day": 45, "tokens": 9})
+            assert await here.balance("day") == Balance(45, 0)
+            assert await here.balance("tokens") == Balance(9, 0)
+            assert await here.reserve("two", [Charge("day", 55, 100)]) is None
+            await here.settle("two", {})
+            assert await there.balance("day") == Balance(45, 0)
+
+    async def test_a_full_budget_refuses_all_of_it(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.reserve("one", [Charge("day", 100, 100)]) is None
+            assert await there.reserve("two", [Charge("free", 1, 10), Charge("day", 1, 100)]) == "day"
+            assert await here.balance("free") == Balance(0, 0)
+            assert await here.balance("day") == Balance(0, 100)
+            await here.settle("one", {"day": 99})
+            assert await there.reserve("two", [Charge("free", 1, 10), Charge("day", 2, 100)]) == "day"
+            assert await there.reserve("two", [Charge("free", 1, 10), Charge("day", 1, 100)]) is None
+            assert await there.reserve("three", [Charge("day", 0, 100)]) is None
+            assert await there.reserve("four", [Charge("day", 10**15)]) is None
+            assert await there.reserve("five", [Charge("day", 0, 100)]) == "day"
+
+    async def test_two_charges_on_one_budget_count_together(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as store:
+            assert await store.reserve("one", [Charge("day", 6, 10), Charge("day", 6, 10)]) == "day"
+            assert await store.reserve("two", [Charge("day", 6, 12), Charge("day", 6, 12)]) is None
+            assert await store.balance("day") == Balance(0, 12)
+            await store.settle("two", {"day": 1})
+            assert await store.balance("day") == Balance(1, 0)
+
+    async def test_the_same_again_changes_nothing(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            charges = [Charge("day", 7, 10)]
+            answers = await asyncio.gather(*(store.reserve("one", charges) for store in (here, there) * 5))
+            assert answers == [None] * 10
+            assert await here.balance("day") == Balance(0, 7)
+            assert await here.reserve("one", [Charge("day", 9, 10)]) is None
+            assert await here.balance("day") == Balance(0, 7)
+            await asyncio.gather(*(store.settle("one", {"day": 3}) for store in (here, there) * 5))
+            assert await there.balance("day") == Balance(3, 0)
+            await here.settle("one", {"day": 1})
+            await here.settle("never", {"day": 1})
+            assert await there.balance("day") == Balance(3, 0)
+
+    async def test_many_at_once_never_pass_a_limit(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as stores:
+            both = [Charge("left", 7, 100), Charge("right", 7, 200)]
+
+            async def spend(number: int) -> bool:
+                store = stores[number % 2]
+                charges = both if number % 3 else both[::-1]
+                if await store.reserve(f"r{number}", charges) is not None:
+                    return False
+                if number % 4 == 0:
+                    await store.settle(f"r{number}", {"left": 7, "right": 7})
+                return True
+
+            stand = sum(await asyncio.gather(*(spend(number) for number in range(60))))
+            assert stand == 14
+            for budget in ("left", "right"):
+                now = await stores[0].balance(budget)
+                assert now.spent + now.reserved == 98
+
+    async def test_budgets_outlive_whoever_made_them(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as store:
+            await store.reserve("one", [Charge("day", 7, 10)])
+        async with self.journal(tmp_path) as store:
+            assert await store.reserve("two", [Charge("day", 7, 10)]) == "day"
+            await store.settle("one", {"day": 2})
+            assert await store.balance("day") == Balance(2, 0)
+
+
+class SharedConformance(_Budgets):
+    # Rates
+
+    async def test_a_bucket_starts_full_and_runs_dry(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.take("b", 3, rate=_NEVER, burst=5) == 0.0
+            wait = await there.take("b", 3, rate=_NEVER, burst=5)
+            assert wait == pytest.approx(1 / _NEVER, rel=0.01)
+            assert await there.take("b", 2, rate=_NEVER, burst=5) == 0.0
+            assert await here.take("b", 1, rate=_NEVER, burst=5) > 0.0
+            assert await here.take("another", 5, rate=_NEVER, burst=5) == 0.0
+            with pytest.raises(Invalid):
+                await here.take("b", 6, rate=1000.0, burst=5)
+
+    async def test_a_bucket_fills_with_time_up_to_its_burst(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.take("b", 10, rate=20.0, burst=10) == 0.0
+            began = time.monotonic()
+            while (wait := await there.take("b", 8, rate=20.0, burst=10)) > 0.0:
+                assert wait <= 0.4
+                assert time.monotonic() - began < PATIENCE
+                await asyncio.sleep(wait)
+            assert time.monotonic() - began > 0.3
+            assert await here.take("small", 2, rate=1000.0, burst=2) == 0.0
+            await asyncio.sleep(0.05)
+            assert await here.take("small", 2, rate=1000.0, burst=2) == 0.0
+            assert await here.take("small", 1, rate=_NEVER, burst=2) > 0.0
+
+    async def test_many_at_once_take_no_more_than_there_is(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as stores:
+            waits = await asyncio.gather(*(stores[n % 2].take("b", 1, rate=_NEVER, burst=20) for n in range(50)))
+            assert waits.count(0.0) == 20
