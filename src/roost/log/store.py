@@ -22,17 +22,22 @@ class Store(Journal, Dispatcher, Shared, Portable, Protocol):
 async def open_store(where: str | Path, *, durability: Durability = "full") -> Store:
     """`where`: a path or `sqlite:///path` for a SQLite file, `postgresql://…` for a PostgreSQL database. Brings the
     tables up to date. Raises `StoreFailed`, and `ConfigError` for any other address."""
-    text = str(where)
-    scheme, separator, rest = text.partition("://")
-    if is_postgres(text):
+    if is_postgres(where):
         from roost.log.postgres import PostgresJournal
 
-        return await PostgresJournal.open(text, durability=durability)
-    if separator and scheme != "sqlite":
-        raise ConfigError(f"{scheme}:// is no store: give postgresql://user@host/database, or the path of a file")
+        return await PostgresJournal.open(str(where), durability=durability)
+    path = sqlite_path(where)
     from roost.log.sqlite import SqliteJournal
 
-    return await SqliteJournal.open(Path(rest.removeprefix("/") if separator else text), durability=durability)
+    return await SqliteJournal.open(path, durability=durability)
+
+
+def sqlite_path(where: str | Path) -> Path:
+    """The file that an address without PostgreSQL names. Raises `ConfigError`."""
+    scheme, separator, rest = str(where).partition("://")
+    if separator and scheme != "sqlite":
+        raise ConfigError(f"{scheme}:// is no store: give postgresql://user@host/database, or the path of a file")
+    return Path(rest.removeprefix("/") if separator else str(where))
 
 
 def is_postgres(where: str | Path) -> bool:

@@ -24,7 +24,7 @@ _ADMITS = " ".join(
     for state in get_args(SessionState)
     for phase in get_args(Phase)
 )
-_HAS_WORK = (
+HAS_WORK = (
     "(state = 'running' AND phase = 'working' OR pending > 0 AND EXISTS (SELECT 1 FROM inbox"
     f" WHERE inbox.s = sessions.s AND taken = 0 AND urgency >= CASE {_ADMITS} END))"
 )
@@ -172,7 +172,7 @@ def put(
 def let_go(connection: sqlite3.Connection, column: Literal["s", "owner"], value: object) -> None:
     """These sessions have no owner any more; whether they have something to do is worked out anew."""
     connection.execute(
-        f"UPDATE sessions SET owner = NULL, ready = {_HAS_WORK}, ready_at = ? WHERE {column} = ?", (time.time(), value)
+        f"UPDATE sessions SET owner = NULL, ready = {HAS_WORK}, ready_at = ? WHERE {column} = ?", (time.time(), value)
     )
 
 

@@ -1,0 +1,213 @@
+"""`roost store migrate`, `copy` and `check`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import as_json, command
+from roost.cli.out import clean, note, say, say_json, size, styled
+from roost.errors import ConfigError
+from roost.kernel.check import Checked, check
+from roost.log.move import Copied, copy
+from roost.log.store import Store, is_postgres, open_store, sqlite_path
+from roost.log.upkeep import Layout, layout, migrate, shown
+
+_SHOWN = 20
+"""Of each kind of finding, for people; --json has all."""
+_EVERY = {True: 0.2, False: 10.0}
+"""Seconds between signs of progress, on a terminal and elsewhere."""
+place = click.argument("address", required=False, metavar="[URL]")
+
+
+@click.group("store")
+def store() -> None:
+    """Look after the store: migrate, copy, check.
+
+    URL is postgresql://user@host/database or the path of a SQLite file; without it the store of --store, ROOST_STORE or
+    the home. Daemons may be at work but for `copy`.
+    """
+
+
+@command("migrate")
+@place
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@as_json
+def migrate_command(app: App, address: str | None, dry_run: bool, as_json: bool) -> int:
+    """Bring the tables up to date and say what was done.
+
+    `roost up` does it as well; this is for doing it before. Cut off, it goes on when it is called again.
+    """
+    where = _where(app, address)
+    before = asyncio.run(layout(where) if dry_run else migrate(where))
+    if as_json:
+        say_json({"from": before.found, "to": before.known, "steps": before.steps, "done": not dry_run})
+        return 0
+    if not before.steps:
+        say(f"up to date: layout {before.found}")
+        return 0
+    say(
+        f"{_from(before)} {'would be' if dry_run else 'is'} brought to layout {before.known}: {', '.join(before.steps)}"
+    )
+    return 0
+
+
+@command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--online", is_flag=True, help="FROM is in use: copy what is there now.")
+@click.option("--replace", is_flag=True, help="Sessions in TO that have fallen behind get FROM's state.")
+@as_json
+def copy_command(app: App, source: str, target: str, online: bool, replace: bool, as_json: bool) -> int:
+    """Copy all sessions, settings and budgets from one store into another.
+
+    Each session is read back and compared by its checksum. What is there already and equal is skipped: call it again
+    after an interruption. Stop the daemons of both first; for a short stop only, copy with --online, stop them, and
+    copy again with --replace. Workspaces are folders and stay where they are. Exit code 1 when anything was not copied.
+    """
+    _check_places(source, target)
+    done = asyncio.run(_copy(source, target, online=online, replace=replace))
+    if as_json:
+        say_json(done)
+    else:
+        _print_copied(done, shown(target), online=online)
+    return 1 if done.problems else 0
+
+
+@command("check")
+@place
+@as_json
+def check_command(app: App, address: str | None, as_json: bool) -> int:
+    """Check every session of a store: its log, its inbox, its snapshot, its rows.
+
+    Reads all of it: about 10 s for a million events. Exit code 1 when something is not as it should be.
+    """
+    where = _where(app, address)
+    found = asyncio.run(layout(where))
+    line = _Line("checking")
+    done = asyncio.run(check(where, line.checked)) if found.found else Checked()
+    line.end()
+    if as_json:
+        say_json({"store": shown(where), **{name: getattr(done, name) for name in done.__struct_fields__}})
+    else:
+        _print_checked(done, shown(where))
+    return 1 if done.faults else 0
+
+
+for one in (migrate_command, copy_command, check_command):
+    store.add_command(one)
+
+
+def _where(app: App, address: str | None) -> str | Path:
+    """Raises `ConfigError` for a file that is named and not there."""
+    where = address or app.store or app.home_store
+    if where != app.home_store:
+        _check_file(str(where))
+    return where
+
+
+def _check_file(where: str) -> None:
+    if is_postgres(where):
+        return
+    path = sqlite_path(where)
+    if path.is_dir():
+        raise ConfigError(f"{where!r} is a folder: give the file in it, {str(path / 'roost.db')!r}")
+    if not path.exists():
+        raise ConfigError(f"there is no store {where!r}: give postgresql://user@host/database, or a file that exists")
+
+
+def _check_places(source: str, target: str) -> None:
+    _check_file(source)
+    if is_postgres(source) or is_postgres(target):
+        same = source == target
+    else:
+        path = sqlite_path(target)
+        if path.is_dir():
+            raise ConfigError(f"{target!r} is a folder: give a file in it, {str(path / 'roost.db')!r}")
+        same = sqlite_path(source).resolve() == path.resolve()
+    if same:
+        raise ConfigError("FROM and TO are the same store")
+
+
+async def _copy(source: str, target: str, *, online: bool, replace: bool) -> Copied:
+    line = _Line("copying")
+    origin = await open_store(source)
+    try:
+        house: Store = await open_store(target)
+        try:
+            return await copy(origin, house, online=online, replace=replace, progress=line.copied)
+        finally:
+            await house.close()
+    finally:
+        line.end()
+        await origin.close()
+
+
+class _Line:
+    """How far it is, on standard error."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._live = sys.stderr.isatty()
+        self._next = time.monotonic() + _EVERY[self._live]
+
+    def copied(self, done: Copied) -> None:
+        self._say(done.copied + done.replaced + done.same, done.events)
+
+    def checked(self, done: Checked) -> None:
+        self._say(done.sessions, done.events)
+
+    def end(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _say(self, sessions: int, events: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY[self._live]
+        text = f"{self._verb}: {sessions} sessions, {events} events"
+        sys.stderr.write(f"\r{text}\x1b[K" if self._live else f"{text}\n")
+        sys.stderr.flush()
+
+
+def _print_copied(done: Copied, target: str, *, online: bool) -> None:
+    what = f"copied {done.copied} sessions" + (f", replaced {done.replaced}" if done.replaced else "")
+    there = f"; {done.same} were there already" if done.same else ""
+    say(f"{what} ({done.events} events, {size(done.bytes)}){there}; settings and budgets: {done.shared}")
+    for problem in done.problems[:_SHOWN]:
+        note(f"! {problem.session + ' ' if problem.session else ''}{clean(problem.detail)}", "yellow")
+    _more(len(done.problems), "was not copied")
+    if done.kept:
+        note(f"the target keeps its own value of {', '.join(done.kept)}")
+    if done.extra:
+        note(f"{len(done.extra)} sessions are in the target only: {', '.join(done.extra[:3])}")
+    if online:
+        note("FROM was in use: stop its daemons, then copy again with --replace")
+    elif not done.problems:
+        note(f"go on with it: roost up --store {target}")
+
+
+def _print_checked(done: Checked, store: str) -> None:
+    for fault in done.faults[:_SHOWN]:
+        who = f"{fault.session}: " if fault.session else ""
+        say(f"{styled('fail', 'red')} {fault.kind.ljust(10)} {who}{clean(fault.detail)}")
+        if fault.fix:
+            say(f"{' ' * 16}{styled('→ ' + fault.fix, 'dim')}")
+    _more(len(done.faults), "is wrong")
+    verdict = f"{len(done.faults)} faults" if done.faults else "all as it should be"
+    say(f"{store}: {done.sessions} sessions, {done.events} events: {verdict}")
+
+
+def _more(count: int, what: str) -> None:
+    if count > _SHOWN:
+        note(f"{count - _SHOWN} more {what}; --json says all")
+
+
+def _from(before: Layout) -> str:
+    return f"layout {before.found}" if before.found else "an empty store"

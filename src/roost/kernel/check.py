@@ -1,0 +1,174 @@
+"""Is everything in a store as it should be? Every log is read and folded; daemons may be at work meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from roost.agent.state import STATE_VERSION, State, apply, decode_state
+from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
+from roost.log.inputs import TimerInput, decode_input
+from roost.log.journal import Record, Snapshot
+from roost.log.portable import SessionDump
+from roost.log.store import Store, open_store
+from roost.log.upkeep import Fault, layout, row_faults
+
+_RESTORE = "restore it from a backup, or `roost rm` it"
+_MIGRATE = "`roost store migrate` brings it up to date"
+
+
+class Checked(msgspec.Struct):
+    """How much was looked at, and what is wrong."""
+
+    sessions: int = 0
+    events: int = 0
+    faults: list[Fault] = []
+
+
+async def check(where: str | Path, progress: Callable[[Checked], None] = lambda done: None) -> Checked:
+    """Look at all of it. `progress` is called now and then, perhaps from another thread. Raises `StoreFailed` when the
+    store cannot be reached."""
+    done = Checked()
+    found = await layout(where)
+    if found.found != found.known:
+        detail = f"the layout is {found.found}, this Roost wants {found.known}: nothing else was checked"
+        done.faults.append(Fault("layout", detail, fix=_MIGRATE))
+        return done
+    done.faults += await row_faults(where, lambda: progress(done))
+    try:
+        store = await open_store(where)
+    except StoreCorrupt as error:
+        done.faults.append(Fault("store", str(error)))
+        return done
+    try:
+        await _sessions(store, done, progress)
+    finally:
+        await store.close()
+    return done
+
+
+async def _sessions(store: Store, done: Checked, progress: Callable[[Checked], None]) -> None:
+    try:
+        async for session in store.sessions():
+            async for fault in _session(store, session, done):
+                done.faults.append(fault)
+            done.sessions += 1
+            progress(done)
+    except StoreCorrupt as error:
+        done.faults.append(Fault("store", f"the sessions cannot be listed to the end: {error}", fix=_RESTORE))
+
+
+async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[Fault]:
+    try:
+        dump = await store.dump(session)
+        for fault in _inbox(dump):
+            yield fault
+        fold = _Fold(dump)
+        while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq)):
+            done.events += len(page)
+            for record in page:
+                for fault in fold.add(record):
+                    yield fault
+        for fault in fold.end():
+            yield fault
+        if await _beyond(store, dump):
+            yield Fault(
+                "head", f"the log goes on after event {dump.info.head}, where its row ends it", session, _RESTORE
+            )
+    except NotFound:  # it was deleted meanwhile
+        return
+    except StoreUnreachable:
+        raise
+    except (RoostError, msgspec.MsgspecError) as error:
+        yield Fault("damage", str(error), session, _RESTORE)
+
+
+def _inbox(dump: SessionDump) -> Iterator[Fault]:
+    session, waiting = dump.info.id, [item for item in dump.inbox if not item.taken]
+    if dump.info.pending != len(waiting):
+        yield Fault("pending", f"its row counts {dump.info.pending} inputs, its inbox holds {len(waiting)}", session)
+    for name, body in [(f"input {item.id}", item.body) for item in waiting] + [
+        (f"timer {timer.id!r}", timer.body) for timer in dump.timers
+    ]:
+        try:
+            decode_input(body)
+        except msgspec.MsgspecError as error:
+            yield Fault("input", f"{name} cannot be read: {error}", session, _RESTORE)
+
+
+async def _beyond(store: Store, dump: SessionDump) -> bool:
+    """Events without a row that knows of them; not those that were committed since."""
+    head = dump.info.head
+    return bool(await store.read(dump.info.id, after=head, limit=1)) and (await store.get(dump.info.id)).head == head
+
+
+class _Fold:
+    """A log's meaning, from its first event on, beside what the store keeps of it."""
+
+    def __init__(self, dump: SessionDump) -> None:
+        self.seq = 0
+        self._dump = dump
+        self._state = State()
+        self._readable = True
+
+    def add(self, record: Record) -> Iterator[Fault]:
+        """The next event."""
+        session = self._dump.info.id
+        if record.seq != self.seq + 1:
+            yield Fault("gap", f"event {record.seq} follows event {self.seq}", session, _RESTORE)
+            self._readable = False
+        self.seq = record.seq
+        if self._readable:
+            try:
+                apply(self._state, record.event)
+            except UnknownEvent as error:
+                self._readable = False
+                yield Fault("event", f"event {record.seq}: {error}", session, _RESTORE)
+        snapshot = self._dump.snapshot
+        if self._readable and snapshot is not None and snapshot.seq == self.seq:
+            yield from self._compare(snapshot)
+
+    def end(self) -> Iterator[Fault]:
+        info, snapshot, state = self._dump.info, self._dump.snapshot, self._state
+        if self.seq != info.head:
+            yield Fault("head", f"the log ends at event {self.seq}, its row says {info.head}", info.id, _RESTORE)
+        if snapshot is not None and snapshot.seq > info.head:
+            yield Fault(
+                "snapshot", f"the snapshot is of event {snapshot.seq}, the log ends before it", info.id, _RESTORE
+            )
+        if not self._readable or self.seq != info.head or not info.head:
+            return
+        if (state.state, state.phase) != (info.state, info.phase):
+            says = f"its row says {info.state}, {info.phase}; its log {state.state}, {state.phase}"
+            yield Fault(
+                "state", says, info.id, "`roost resume` if it was set aside, then its next turn sets this right"
+            )
+        if lost := state.timers.keys() - self._timers():
+            yield Fault("timer", f"{', '.join(sorted(lost))} will never fire", info.id, "set it again")
+
+    def _compare(self, snapshot: Snapshot) -> Iterator[Fault]:
+        """One of another version is not read: the log takes its place."""
+        if snapshot.version != STATE_VERSION:
+            return
+        try:
+            same = decode_state(snapshot.body) == self._state
+        except msgspec.MsgspecError:
+            same = False
+        if not same:
+            detail = f"the snapshot of event {snapshot.seq} is not what the log up to there says"
+            yield Fault("snapshot", detail, self._dump.info.id, _RESTORE)
+
+    def _timers(self) -> set[str]:
+        """Those that will fire, and those that fired and were not taken in yet."""
+        waiting = {timer.id for timer in self._dump.timers}
+        for item in self._dump.inbox:
+            if not item.taken:
+                try:
+                    given = decode_input(item.body)
+                except msgspec.MsgspecError:
+                    continue
+                if isinstance(given, TimerInput):
+                    waiting.add(given.timer)
+        return waiting

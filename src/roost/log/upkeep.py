@@ -1,0 +1,72 @@
+"""Looking after a store from outside: its layout, and what is wrong with its rows. What the logs in it say is checked
+above, by `roost.kernel.check`. Nothing here writes but `migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from roost.log.store import is_postgres, open_store, sqlite_path
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that should not be. `session` is None when it is of no session in particular."""
+
+    kind: str
+    detail: str
+    session: str | None = None
+    fix: str | None = None
+
+
+class Layout(NamedTuple):
+    """The number of the tables' layout: the one that was `found`, 0 where there is nothing yet, and the newest that is
+    `known`. `steps`: what leads from the one to the other."""
+
+    found: int
+    known: int
+    steps: tuple[str, ...]
+
+
+async def layout(where: str | Path) -> Layout:
+    """Raises `StoreFailed` when the store cannot be read or a newer Roost made it."""
+    if is_postgres(where):
+        from roost.log.postgres import upkeep
+
+        return await upkeep.layout(str(where))
+    from roost.log.sqlite.upkeep import layout as of_file
+
+    return await asyncio.to_thread(of_file, sqlite_path(where))
+
+
+async def migrate(where: str | Path) -> Layout:
+    """Bring the tables up to date, while daemons are at work or not. Returns what was found and done."""
+    before = await layout(where)
+    await (await open_store(where)).close()
+    return before
+
+
+async def row_faults(where: str | Path, tick: Callable[[], None] = lambda: None) -> list[Fault]:
+    """What is wrong with the rows, seen at one moment. The layout must be the newest. Daemons may be at work. `tick` is
+    called now and then, in any thread. Raises `StoreFailed`."""
+    if is_postgres(where):
+        from roost.log.postgres import upkeep
+
+        return await upkeep.faults(str(where))
+    from roost.log.sqlite.upkeep import faults as of_file
+
+    return await asyncio.to_thread(of_file, sqlite_path(where), tick)
+
+
+def shown(where: str | Path) -> str:
+    """An address as it may be printed: without the password."""
+    text = str(where)
+    if not is_postgres(text):
+        return text
+    parts = urlsplit(text)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host))
