@@ -20,7 +20,6 @@ from roost.log.store import Store
 from roost.testing.dispatch import DispatchConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
-from roost.testing.portable import PortableConformance
 from roost.testing.shared import SharedConformance
 from roost.testing.stores import bodies, new, own, said
 
@@ -36,11 +35,6 @@ class TestSqliteDispatch(DispatchConformance):
 
 
 class TestSqliteShared(SharedConformance):
-    async def open(self, folder: Path) -> Store:
-        return await SqliteJournal.open(folder / "roost.db")
-
-
-class TestSqlitePortable(PortableConformance):
     async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
 

@@ -1,0 +1,132 @@
+"""Files that an older version wrote are brought up to date in place, all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.errors import Fenced, StoreFailed
+from roost.log.content import Text
+from roost.log.dispatch import NodeCard
+from roost.log.inputs import TimerInput
+from roost.log.journal import Append, Snapshot
+from roost.log.sqlite import SqliteJournal
+from roost.testing.stores import bodies, names, new, said
+
+FIRST = Path(__file__).parents[1] / "golden" / "store.v1.sql"
+
+
+def first_layout(folder: Path) -> Path:
+    """As the first version left it when it was killed: one session asleep, one with work, one in mid-turn."""
+    path = folder / "roost.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(FIRST.read_text())
+    connection.close()
+    return path
+
+
+def shape(path: Path) -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(path)
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
+    columns = [(str(name), *connection.execute(f"PRAGMA table_info({name})").fetchall()) for _, name, _, _ in found]
+    connection.close()
+    return [(*row[:3], " ".join((row[3] or "").split())) for row in found] + columns
+
+
+async def test_everything_is_there_after_the_upgrade(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(first_layout(tmp_path))
+    assert [session async for session in journal.sessions()] == ["lived", "busy", "owned"]
+    info = await journal.get("lived")
+    assert (info.needs, info.home, info.format, info.epoch, info.pending) == ((), None, 0, 1, 2)
+    assert (info.title, info.parent, info.labels, info.head) == ("A title", "p", {"user": "ann"}, 3)
+    assert (await new(journal, "again", key="first")).id == "lived"
+    assert await journal.accept("lived", said("1"), key="k1") == (3, True)
+    assert await journal.accept("lived", said("3"), key="k2") == (7, True)
+    assert [item.id for item in await journal.pending("lived")] == [5, 7]
+    assert [item.input for item in await journal.pending("busy")] == [said(f"b{n}") for n in range(4)]
+    assert await journal.snapshot("lived") == Snapshot(2, 9, b"\x00folded\xff")
+    assert (await journal.accept("busy", said("new"))).id > 9
+    await journal.close()
+
+
+async def test_work_goes_on_after_the_upgrade(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(first_layout(tmp_path))
+    assert await journal.fire(200.0) is None
+    await journal.beat(NodeCard(id="n", home="h"), ttl=60)
+    backlog = await journal.backlog()
+    assert backlog.sessions == 3
+    claims = {claim.info.id: claim for claim in await journal.claim("n")}
+    assert claims.keys() == {"lived", "busy", "owned"}
+    assert claims["lived"].inbox[-1].input == TimerInput("wake", (Text("up"),))
+    assert (claims["owned"].info.phase, claims["owned"].epoch) == ("working", 2)
+    items = [item.id for item in claims["lived"].inbox]
+    done = Append(session="lived", epoch=claims["lived"].epoch, expected=3, bodies=bodies("on"), consume=items)
+    assert await journal.append(done) == 4
+    with pytest.raises(Fenced):
+        await journal.append(Append(session="owned", epoch=1, expected=1, bodies=bodies("late")))
+    assert names(await journal.read("lived")) == ["on"]
+    await journal.close()
+
+
+async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    path = first_layout(tmp_path)
+    for one in (path, tmp_path / "new" / "roost.db"):
+        await (await SqliteJournal.open(one)).close()
+        await (await SqliteJournal.open(one)).close()
+    assert shape(path) == shape(tmp_path / "new" / "roost.db")
+
+
+async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = first_layout(tmp_path)
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE buckets (in_the_way)")
+    before = list(connection.iterdump())
+    with pytest.raises(StoreFailed):
+        await SqliteJournal.open(path)
+    assert list(connection.iterdump()) == before
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.execute("DROP TABLE buckets")
+    connection.close()
+    journal = await SqliteJournal.open(path)
+    assert (await journal.get("lived")).head == 3
+    await journal.close()
+
+
+async def test_an_upgrade_that_is_killed_is_done_by_the_next_start(tmp_path: Path) -> None:
+    path = first_layout(tmp_path)
+    connection = sqlite3.connect(path)
+    rows = ((f"key{number}", b"", b"x" * 200) for number in range(60_000))
+    connection.executemany(
+        "INSERT INTO inbox (s, key, digest, urgency, accepted_at, taken, body) VALUES (1, ?, ?, 0, 1.0, 1, ?)", rows
+    )
+    connection.commit()
+    script = (
+        "import asyncio, sys\n"
+        "from roost.log.sqlite import SqliteJournal\n"
+        "print('ready', flush=True)\n"
+        "asyncio.run(SqliteJournal.open(sys.argv[1]))\n"
+    )
+    versions: list[int] = []
+    for delay in (0.0, 0.02, 0.04, 0.06):
+        opener = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+        assert opener.stdout is not None
+        assert await asyncio.to_thread(opener.stdout.readline) == b"ready\n"
+        time.sleep(delay)
+        opener.kill()
+        opener.wait()
+        opener.stdout.close()
+        versions += connection.execute("PRAGMA user_version").fetchone()
+        assert connection.execute("SELECT count(*) FROM inbox").fetchone() == (60_008,)
+    connection.close()
+    assert versions == sorted(versions)
+    journal = await SqliteJournal.open(path)
+    assert (await journal.accept("lived", said("3"), key="k2")).duplicate
+    await journal.close()

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roost.errors import NotFound
+from roost.log.sqlite import SqliteJournal
+from roost.log.store import Store
+from roost.testing.portable import PortableConformance, content, lived, move
+from roost.testing.stores import eventually
+
+HALF = """
+import asyncio, sys
+from roost.log.sqlite import SqliteJournal
+from roost.testing.portable import pages
+
+async def main():
+    source, target = [await SqliteJournal.open(path) for path in sys.argv[1:]]
+    dump = await source.dump("s")
+
+    async def events():
+        async for records in pages(source, dump, 1):
+            yield records
+            if records[-1].seq == 3:
+                print("half", flush=True)
+                await asyncio.sleep(60)
+
+    await target.restore(dump, events())
+
+asyncio.run(main())
+"""
+
+
+class TestSqlitePortable(PortableConformance):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+async def test_a_restore_whose_process_was_killed_is_done_again(tmp_path: Path) -> None:
+    paths = [tmp_path / "from.db", tmp_path / "to.db"]
+    source = await SqliteJournal.open(paths[0])
+    await lived(source)
+    mover = subprocess.Popen([sys.executable, "-c", HALF, *map(str, paths)], stdout=subprocess.PIPE)
+    assert mover.stdout is not None
+    assert await asyncio.to_thread(mover.stdout.readline) == b"half\n"
+    mover.kill()
+    mover.wait()
+    mover.stdout.close()
+    target = await SqliteJournal.open(paths[1])
+    with pytest.raises(NotFound):
+        await target.get("s")
+    await move(source, target)
+    assert await content(target) == await content(source)
+    raw = sqlite3.connect(paths[1])
+
+    async def tidy() -> bool:
+        return raw.execute("SELECT count(*), count(DISTINCT s) FROM events").fetchone() == (4, 1)
+
+    await eventually(tidy)  # what the killed one wrote is removed in the background
+    raw.close()
+    await source.close()
+    await target.close()
