@@ -1,0 +1,118 @@
+"""Objects in a folder that nodes share, such as a network file system. A key is a path below it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from roost.errors import ConfigError
+from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed
+
+UNFINISHED = "tmp/"
+"""Keys of what a crash cut off while it was written. Nobody reads them; `sweep` removes old ones."""
+
+
+class FolderObjects:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @classmethod
+    def open(cls, path: str) -> FolderObjects:
+        """The folder must exist: a share that is not mounted must not become a folder of this machine alone. Raises
+        `ConfigError`."""
+        root = Path(unquote(path))
+        if not root.is_dir():
+            raise ConfigError(f"the snapshot store's folder {str(root)!r} does not exist: mount it, or make it")
+        return cls(root)
+
+    def put(self, key: str, data: bytes) -> None:
+        place = self._root / key
+        fresh = self._root / UNFINISHED / secrets.token_hex(12)
+        with _explained(key):
+            if place.exists():
+                return
+            _folder(fresh.parent)
+            try:
+                _write(fresh, data)
+                _folder(place.parent)
+                os.rename(fresh, place)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    fresh.unlink()
+                raise
+            _sync(place.parent)
+
+    def get(self, key: str) -> bytes:
+        with _explained(key):
+            return (self._root / key).read_bytes()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with _explained(prefix):
+            yield from self._below(self._root / prefix, prefix)
+
+    def _below(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False):
+                        yield from self._below(folder / entry.name, f"{prefix}{entry.name}/")
+                    else:
+                        status = entry.stat(follow_symlinks=False)
+                        yield ObjectInfo(prefix + entry.name, status.st_size, status.st_mtime)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with _explained(key):
+                (self._root / key).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(descriptor)
+
+
+def _folder(path: Path) -> None:
+    """Made if need be, and synced into its parents."""
+    if path.is_dir():
+        return
+    _folder(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems sync no folders; their servers do
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(key: str) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
+    except OSError as error:
+        raise ObjectsFailed(f"the snapshot store's folder failed at {key!r}: {error.strerror or error}") from error

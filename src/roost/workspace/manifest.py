@@ -1,0 +1,194 @@
+"""The one format of snapshots, in which they are kept and by which they are compared.
+
+A *piece* is up to 4 MiB of a file, named by the BLAKE2b-256 of its bytes. Pieces are kept in *blobs*, many small ones
+together, so that a tree of 10,000 files is some hundred objects; a blob is named by the day of its writing and the
+digest of its pieces' digests. The *items* of a tree, in `order`, are cut into *segments* where a path's CRC says
+so: a change of one file changes one segment. Segments are pieces too. The *root*, an object of its own whose digest is
+the snapshot's name, lists the segments and every blob that the snapshot needs.
+
+Objects are `blobs/DAY/DIGEST` and `snapshots/DAY/DIGEST`: one byte that names the compression (0 none, 1 zlib, which
+every Python can read), then the data. Times of files are kept, for what builds by them; owners, extended attributes and
+set-user-id bits are not, and hard links become files.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from roost.errors import RoostError
+
+VERSION = 1
+PIECE = 4 * 1024 * 1024
+"""Bytes. The largest unit of reading, sending and checking: with eight at once it bounds the memory."""
+_DAY = 86_400
+_SAMPLE = 64 * 1024
+_SEGMENT = 256
+"""Items in a segment, about; at most four times as many."""
+
+Kind: TypeAlias = Literal["file", "folder", "link"]
+
+
+class SnapshotDamaged(RoostError):
+    """What is kept is not what was saved, or a part of it is gone. Trying again does not help."""
+
+    code, status = "snapshot_damaged", 500
+
+
+class Blob(NamedTuple):
+    """`day` counts from 1970; `sweep` judges age by it, and nobody writes to the name of a day that is over."""
+
+    day: int
+    digest: bytes
+
+    @property
+    def key(self) -> str:
+        return f"blobs/{self.day}/{self.digest.hex()}"
+
+
+class Piece(NamedTuple):
+    """Bytes `offset` to `offset + size` of an uncompressed blob."""
+
+    digest: bytes
+    size: int
+    blob: Blob
+    offset: int
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """`path` is relative, as the file system has it (not always UTF-8), with `/` between names. `mode` holds the nine
+    permission bits. `mtime_ns` is 0 for all but files, `target` is what a link says."""
+
+    path: bytes
+    kind: Kind
+    mode: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    target: bytes = b""
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def face(self) -> tuple[object, ...]:
+        """All that a snapshot says of it but the bytes."""
+        return self.path, self.kind, self.mode, self.size, self.mtime_ns, self.target
+
+    @property
+    def digests(self) -> list[bytes]:
+        """The bytes, wherever they are kept."""
+        return [piece.digest for piece in self.pieces]
+
+
+class Held(NamedTuple):
+    """A blob that a snapshot needs: all its bytes, and those that the snapshot uses."""
+
+    blob: Blob
+    size: int
+    used: int
+
+
+class Root(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    files: int
+    bytes: int
+    segments: tuple[Piece, ...]
+    blobs: tuple[Held, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_items = msgspec.msgpack.Decoder(list[Item])
+_root = msgspec.msgpack.Decoder(Root)
+
+
+def today(now: float) -> int:
+    return int(now // _DAY)
+
+
+def digest_of(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=32).digest()
+
+
+def snapshot_key(snapshot: str) -> str:
+    """Raises `SnapshotDamaged` for what is no snapshot's name."""
+    day, _, digest = snapshot.partition("-")
+    if not (day.isdecimal() and day.isascii() and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
+        raise SnapshotDamaged(f"{snapshot!r} is not the name of a snapshot")
+    return f"snapshots/{day}/{digest}"
+
+
+def pack_root(root: Root, day: int) -> tuple[str, bytes]:
+    """The snapshot's name, and its root as bytes."""
+    data = _encoder.encode(root)
+    return f"{day}-{digest_of(data).hex()}", data
+
+
+def unpack_root(snapshot: str, data: bytes) -> Root:
+    """Raises `SnapshotDamaged`."""
+    if digest_of(data).hex() != snapshot.partition("-")[2]:
+        raise SnapshotDamaged(f"snapshot {snapshot!r} is not what was saved under that name")
+    try:
+        version = msgspec.msgpack.decode(data, type=tuple[int, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw])[0]
+        if version > VERSION:
+            raise SnapshotDamaged(f"snapshot {snapshot!r} has format {version}; this Roost reads {VERSION}: upgrade it")
+        return _root.decode(data)
+    except msgspec.MsgspecError as error:
+        raise SnapshotDamaged(f"snapshot {snapshot!r} cannot be read: {error}") from error
+
+
+def order(path: bytes) -> bytes:
+    """The key by which items are sorted: a folder, all that is in it, then its next sibling."""
+    return path.replace(b"/", b"\0")
+
+
+def segments(items: Sequence[Item]) -> Iterator[bytes]:
+    """The encoded segments of items in their order. The cuts depend on the paths alone."""
+    start = 0
+    for place, item in enumerate(items, 1):
+        if zlib.crc32(item.path) % _SEGMENT == 0 or place - start == 4 * _SEGMENT:
+            yield _encoder.encode(items[start:place])
+            start = place
+    if start < len(items):
+        yield _encoder.encode(items[start:])
+
+
+def unpack_items(data: bytes) -> list[Item]:
+    try:
+        return _items.decode(data)
+    except msgspec.MsgspecError as error:
+        raise SnapshotDamaged(f"a snapshot's list of files cannot be read: {error}") from error
+
+
+def check_tree(items: Iterable[Item]) -> None:
+    """That restoring these can write nowhere but below their root. Raises `SnapshotDamaged`."""
+    folders = {b""}
+    before = b""
+    for item in items:
+        parent, _, name = item.path.rpartition(b"/")
+        here = order(item.path)
+        if parent not in folders or name in (b"", b".", b"..") or b"\0" in item.path or here <= before:
+            raise SnapshotDamaged(f"a snapshot holds the impossible path {item.path!r}")
+        before = here
+        if item.kind == "folder":
+            folders.add(item.path)
+
+
+def seal(data: bytes) -> bytes:
+    """As an object: compressed where that helps."""
+    sample = zlib.compress(data[:_SAMPLE], 1)
+    if len(sample) > 0.9 * min(len(data), _SAMPLE):
+        return b"\0" + data
+    return b"\1" + (sample if len(data) <= _SAMPLE else zlib.compress(data, 1))
+
+
+def unseal(sealed: bytes) -> bytes:
+    """Raises `SnapshotDamaged`."""
+    codec, data = sealed[:1], sealed[1:]
+    try:
+        if codec in (b"\0", b"\1"):
+            return data if codec == b"\0" else zlib.decompress(data)
+    except zlib.error as error:
+        raise SnapshotDamaged(f"an object of the snapshot store cannot be read: {error}") from error
+    raise SnapshotDamaged("an object of the snapshot store has a compression that this Roost does not know: upgrade it")

@@ -1,0 +1,141 @@
+"""What a machine remembers of a session's folder: which bytes its files hold, and who worked in it last.
+
+All of it may be lost or old: then files are read, or fetched, that need not have been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from roost.workspace.manifest import Item, Kind
+from roost.workspace.scan import Signature
+
+_LENGTH = struct.Struct("<I")
+Seen: TypeAlias = tuple[bytes, Kind, int, Signature | None, bytes]
+"""Path, kind, mode, signature and target: all by which a scan can tell that something is not what it was."""
+
+
+class Remembered(NamedTuple):
+    """A folder as it was saved or restored. `root` is the snapshot's, as its name was made from. `files` are its items
+    in their order."""
+
+    snapshot: str | None = None
+    root: bytes = b""
+    files: Sequence[tuple[Item, Signature | None]] = ()
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """A snapshot, and the sum of what a scan sees when the folder still is what was saved."""
+
+    snapshot: str
+    sum: bytes
+    files: int
+    size: int
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The epoch in which the folder was last worked in, and the boot of the machine. Written before work begins."""
+
+    epoch: int
+    boot: str
+
+
+_head = msgspec.msgpack.Decoder(tuple[str | None, bytes])
+_files = msgspec.msgpack.Decoder(list[tuple[Item, Signature | None]])
+_glance = msgspec.msgpack.Decoder(Glance)
+_owner = msgspec.json.Decoder(Owner)
+_encode = msgspec.msgpack.Encoder().encode
+_AT_ONCE = 1000
+"""Files encoded or decoded in one go, which nothing else in the process can interrupt: about 2 ms."""
+
+
+def read_index(memory: Path) -> Remembered:
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError, struct.error):
+        data = (memory / "index").read_bytes()
+        if data[:16] == _sum(data[16:]):
+            head, *parts = _parts(memoryview(data)[16:])
+            return Remembered(*_head.decode(head), [file for part in parts for file in _files.decode(part)])
+    return Remembered()
+
+
+def write_index(memory: Path, remembered: Remembered) -> None:
+    parts = [_encode(remembered[:2])]
+    parts += [_encode(remembered.files[at : at + _AT_ONCE]) for at in range(0, len(remembered.files), _AT_ONCE)]
+    data = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+    _replace(memory / "index", _sum(data) + data, sync=False)
+
+
+def _parts(data: memoryview) -> Iterator[memoryview]:
+    while data:
+        (size,) = _LENGTH.unpack_from(data)
+        yield data[_LENGTH.size : _LENGTH.size + size]
+        data = data[_LENGTH.size + size :]
+
+
+def read_glance(memory: Path) -> Glance | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        return _glance.decode((memory / "glance").read_bytes())
+    return None
+
+
+def write_glance(memory: Path, glance: Glance) -> None:
+    _replace(memory / "glance", _encode(glance), sync=False)
+
+
+def sum_of(seen: Iterable[Seen]) -> bytes | None:
+    """None when a file may change and look the same."""
+    whole = blake2b(digest_size=16)
+    for one in seen:
+        if one[1] == "file" and one[3] is None:
+            return None
+        whole.update(_encode(one))
+    return whole.digest()
+
+
+def read_owner(memory: Path) -> Owner | None:
+    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        return _owner.decode((memory / "owner").read_bytes())
+    return None
+
+
+def write_owner(memory: Path, epoch: int, *, sync: bool = False) -> None:
+    """`sync`: to be believed even after a loss of power."""
+    _replace(memory / "owner", msgspec.json.encode(Owner(epoch, boot())), sync=sync)
+
+
+@lru_cache(maxsize=1)
+def boot() -> str:
+    """Names the machine's present run: what was not synced before it may be lost. Empty where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _sum(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def _replace(path: Path, data: bytes, *, sync: bool) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
+    try:
+        with open(fresh, "xb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,70 @@
+"""Object stores: where snapshots are kept so that every node can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from roost.errors import ConfigError, NotFound, StoreFailed
+
+
+class ObjectsFailed(StoreFailed):
+    """The object store does not answer, or refuses. It is safe to repeat what was asked."""
+
+    code, status = "objects_failed", 503
+
+
+class ObjectMissing(NotFound):
+    code = "object_missing"
+
+
+class ObjectInfo(NamedTuple):
+    """`size` in bytes as stored; `modified` in seconds since 1970 by the store's clock."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Objects(Protocol):
+    """A flat, shared, durable map from keys to bytes. Keys are `/`-separated names of `[a-z0-9-]`.
+
+    Its methods block, for seconds when the store is slow, and never for ever; any thread may call them. They raise
+    `ObjectsFailed`. `roost.testing.objects` is the conformance suite.
+    """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Durable when it returns. Whole or not there: a crash leaves no half of it. Keys name their content, so what
+        is there already may be left as it is."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Raises `ObjectMissing`."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Everything whose key begins with `prefix`, which is empty or ends in `/`, in any order. What is written
+        meanwhile may be missing. Memory does not grow with the number."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """What is not there is passed over."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_objects(url: str) -> Objects:
+    """`file:///folder`, a folder that all nodes share, or `s3://bucket/prefix`, anything that speaks S3: the usual
+    `AWS_*` variables hold credentials, region and endpoint, of which `?endpoint=http://host:port&region=name` counts
+    first. Does not connect. Raises `ConfigError`."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "file" and rest.startswith("/"):
+        from roost.workspace.folder_objects import FolderObjects
+
+        return FolderObjects.open(rest)
+    if scheme == "s3" and rest:
+        from roost.workspace.s3_objects import S3Objects
+
+        return S3Objects.open(url)
+    raise ConfigError(f"{url!r} is no snapshot store: give file:///shared/folder or s3://bucket/prefix")

@@ -1,0 +1,189 @@
+"""One restore: a new folder is built beside the old one, from what is here already and what is fetched, and takes its
+place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from roost.errors import TooLarge
+from roost.workspace.loading import cut, load
+from roost.workspace.manifest import Item, Piece
+from roost.workspace.memory import Remembered, read_index, write_index
+from roost.workspace.pieces import Jobs, Traffic
+from roost.workspace.reading import Reader
+from roost.workspace.scan import Signature, Tree, scan
+from roost.workspace.snapshots import Place, Restored
+
+_SETTLE = 0.03
+"""Seconds, longer than a clock tick: after them a file's signature can be relied on."""
+
+
+class Wanted(NamedTuple):
+    """A piece, and where it belongs."""
+
+    piece: Piece
+    path: bytes
+    offset: int
+
+
+class Restore:
+    """Made for one call of `Snapshots.restore`. Blocks."""
+
+    def __init__(self, traffic: Traffic, place: Place, stop: Event, files: int) -> None:
+        self._traffic = traffic
+        self._place = place
+        self._stop = stop
+        self._cap = files
+        self._new = place.memory / "new"
+        self._old = place.memory / "old"
+
+    def run(self, snapshot: str | None) -> Restored:
+        remembered = read_index(self._place.memory)
+        data, items = load(self._traffic, snapshot, remembered, self._stop)
+        try:
+            here = scan(self._place.folder, files=self._cap)
+        except TooLarge:  # whatever that is, it is not what was saved
+            here = Tree([], ["too large"])
+        same = _same(items, here, remembered)
+        files = sum(item.kind == "file" for item in items)
+        if snapshot is None and not here.found and not here.skipped:
+            return Restored(0, 0)
+        if _identical(items, here, same):
+            signed = [(item, same.get(item.path)) for item in items]
+            self._remember(remembered, Remembered(snapshot, data, signed))
+            return Restored(0, files)
+        remove_tree(self._new)
+        kept = self._build(items, same)
+        self._swap()
+        time.sleep(_SETTLE)
+        found = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
+        signed = [(item, found.get(item.path)) for item in items]
+        self._remember(remembered, Remembered(snapshot, data, signed))
+        return Restored(files - kept, kept)
+
+    def _remember(self, old: Remembered, new: Remembered) -> None:
+        if new != old:
+            write_index(self._place.memory, new)
+
+    def _build(self, items: list[Item], same: dict[bytes, Signature]) -> int:
+        """The whole tree as `new`. Returns how many files were here already."""
+        self._new.mkdir(mode=0o700, parents=True)
+        fetched = self._names(items, same)
+        wanted: dict[str, list[Wanted]] = {}
+        for item in fetched:
+            offset = 0
+            for piece in item.pieces:
+                wanted.setdefault(piece.blob.key, []).append(Wanted(piece, item.path, offset))
+                offset += piece.size
+        with Jobs(self._traffic, self._stop) as jobs:
+            for key, pieces in wanted.items():
+                jobs.run(lambda key=key, pieces=pieces: self._fetch(key, pieces))
+        for item in fetched:
+            path = self._at(item)
+            os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
+            os.chmod(path, item.mode)
+        for item in reversed(items):
+            if item.kind == "folder":
+                os.chmod(self._at(item), item.mode)
+        return sum(item.kind == "file" for item in items) - len(fetched)
+
+    def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
+        """Make folders, links, and files: as links to the old ones where they are proven the same. Returns the files
+        that are still empty."""
+        empty: list[Item] = []
+        reader = Reader(self._place.folder)
+        try:
+            for item in items:
+                path = self._at(item)
+                if item.kind == "folder":
+                    os.mkdir(path, 0o700)
+                elif item.kind == "link":
+                    os.symlink(item.target, path)
+                elif not _take(reader, item, same.get(item.path), path):
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                    empty.append(item)
+        finally:
+            reader.close()
+        return empty
+
+    def _fetch(self, key: str, wanted: list[Wanted]) -> int:
+        blob = self._traffic.get(key)
+        for piece, path, offset in wanted:
+            data = cut(blob, piece)
+            fd = os.open(os.fsencode(self._new) + b"/" + path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                view = memoryview(data)
+                while view:
+                    written = os.pwrite(fd, view, offset)
+                    view, offset = view[written:], offset + written
+            finally:
+                os.close(fd)
+        return len(blob)
+
+    def _swap(self) -> None:
+        remove_tree(self._old)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._place.folder, self._old)
+        self._place.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(self._new, self._place.folder)
+        remove_tree(self._old)
+
+    def _at(self, item: Item) -> bytes:
+        return os.fsencode(self._new) + b"/" + item.path
+
+
+def _same(items: list[Item], here: Tree, remembered: Remembered) -> dict[bytes, Signature]:
+    """The files that are here as the snapshot has them, and their signatures."""
+    found = {one.path: one.signature for one in here.found}
+    known = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
+    same: dict[bytes, Signature] = {}
+    for item in items:
+        old, signature = known.get(item.path, (None, None))
+        if old is None or signature is None or found.get(item.path) != signature:
+            continue
+        if old.face == item.face and old.digests == item.digests:
+            same[item.path] = signature
+    return same
+
+
+def _identical(items: list[Item], here: Tree, same: dict[bytes, Signature]) -> bool:
+    return (
+        not here.skipped
+        and len(items) == len(here.found)
+        and all(
+            item.path in same
+            if item.kind == "file"
+            else (item.path, item.kind, item.mode, item.target) == (one.path, one.kind, one.mode, one.target)
+            for item, one in zip(items, here.found, strict=True)
+        )
+    )
+
+
+def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) -> bool:
+    """Give an old file its name in the new folder too."""
+    if signature is None:
+        return False
+    try:
+        name = item.path.rpartition(b"/")[2]
+        os.link(name, path, src_dir_fd=reader.folder(item.path), follow_symlinks=False)
+    except OSError:
+        return False
+    status = os.lstat(path)
+    if (status.st_size, status.st_mtime_ns, status.st_ino) == signature[:3]:
+        return True
+    os.unlink(path)
+    return False
+
+
+def remove_tree(folder: Path) -> None:
+    """With everything in it, also folders that their owner may not write to. What is not there is gone already."""
+    for path, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""Snapshots of a workspace: saved where every node can read them, restored where a session wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple, Protocol
+
+from roost.workspace.manifest import Item
+
+GRACE_DAYS = 2
+"""So long a blob that nobody refers to is kept: whoever wrote it may be about to commit the snapshot that does."""
+
+
+class Stopped(Exception):
+    """The caller set `stop`: nothing came of it, and it may be begun again."""
+
+
+class Place(NamedTuple):
+    """A session's files on this machine. `folder` is what the agent works in, and need not exist. `memory` is a folder
+    out of its reach, on the same file system, for what this machine remembers of it; made when first needed."""
+
+    folder: Path
+    memory: Path
+
+
+class Saved(NamedTuple):
+    """`snapshot` is None while there has never been a file. `files` and `bytes` count the regular files, `written` the
+    bytes that went to the store. `skipped` says what cannot be kept (pipes, sockets, devices, what cannot be read) or
+    changed all the time, each as `path: why`."""
+
+    snapshot: str | None
+    files: int
+    bytes: int
+    written: int
+    skipped: tuple[str, ...]
+
+
+class Restored(NamedTuple):
+    """`fetched`: files that came from the store; `kept`: those that were there already, as they should be."""
+
+    fetched: int
+    kept: int
+
+
+class Swept(NamedTuple):
+    objects: int
+    bytes: int
+
+
+class Snapshots(Protocol):
+    """Where a machine can do better than copying (overlay, btrfs), it does so behind these methods; the store's format
+    is the same.
+
+    All block; threads may call them at once, for one place one at a time. They raise `ObjectsFailed` (safe to repeat),
+    `SnapshotDamaged`, `Stopped` soon after `stop` is set, and `OSError` of the machine's own disk.
+    """
+
+    def save(self, place: Place, base: str | None, stop: Event) -> Saved:
+        """Save what differs from the snapshot `base`, the newest that is known for sure to stay: that of the log. When
+        nothing does, nothing is written and `snapshot` is `base`. Each file is saved as of one moment: one that changes
+        while it is read is read again. Raises `TooLarge` above the store's caps."""
+        ...
+
+    def restore(self, place: Place, snapshot: str | None, stop: Event) -> Restored:
+        """Make the folder what the snapshot holds, None for no file. What is there already and proven the same is
+        not fetched. A crash leaves the old folder, the new one or none: never a mixture; do it again then."""
+        ...
+
+    def items(self, snapshot: str) -> list[Item]:
+        """Everything in a snapshot, sorted by path."""
+        ...
+
+    def sweep(self, keep: Iterable[str]) -> Swept:
+        """Remove what no snapshot of `keep` needs and was written more than two days ago. `keep` must name all that may
+        ever be restored or saved upon, as of a moment before the call. Snapshots saved meanwhile are safe: they need
+        what their base needs, and what was just written. Raises `SnapshotDamaged`, having removed nothing, when one of
+        `keep` is not there."""
+        ...
+
+    def close(self) -> None: ...

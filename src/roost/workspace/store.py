@@ -1,0 +1,80 @@
+"""Snapshots in an object store: the portable way, which every machine can read and write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event
+
+from roost.workspace.folder_objects import UNFINISHED
+from roost.workspace.loading import load_items, load_root
+from roost.workspace.manifest import Item, snapshot_key, today
+from roost.workspace.objects import ObjectInfo, Objects
+from roost.workspace.pieces import Jobs, Traffic
+from roost.workspace.restoring import Restore
+from roost.workspace.saving import Caps, Save
+from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Swept
+
+_DAY = 86_400.0
+
+
+class ObjectSnapshots:
+    """Implements `Snapshots`. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
+
+    def __init__(self, objects: Objects, *, caps: Caps | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._objects = objects
+        self._traffic = Traffic(objects)
+        self._caps = caps or Caps()
+        self._clock = clock
+
+    def save(self, place: Place, base: str | None, stop: Event) -> Saved:
+        return Save(self._traffic, place, self._today, stop, self._caps).run(base)
+
+    def restore(self, place: Place, snapshot: str | None, stop: Event) -> Restored:
+        return Restore(self._traffic, place, stop, self._caps.files).run(snapshot)
+
+    def items(self, snapshot: str) -> list[Item]:
+        root, _ = load_root(self._traffic, snapshot)
+        return load_items(self._traffic, root, Event())
+
+    def sweep(self, keep: Iterable[str]) -> Swept:
+        needed: set[str] = set()
+
+        def look(snapshot: str) -> int:
+            root, _ = load_root(self._traffic, snapshot)
+            needed.update(held.blob.key for held in root.blobs)
+            needed.add(snapshot_key(snapshot))
+            return 0
+
+        with Jobs(self._traffic, Event()) as jobs:
+            for snapshot in keep:
+                jobs.run(lambda snapshot=snapshot: look(snapshot))
+        removed: list[int] = []
+
+        def doomed() -> Iterator[str]:
+            for found in self._old():
+                if found.key not in needed:
+                    removed.append(found.size)
+                    yield found.key
+
+        self._objects.delete(doomed())
+        return Swept(len(removed), sum(removed))
+
+    def close(self) -> None:
+        self._traffic.close()
+        self._objects.close()
+
+    def _old(self) -> Iterator[ObjectInfo]:
+        """By the day in its name, which is that of the writing, and no clock of the store's."""
+        latest = self._today() - GRACE_DAYS
+        for prefix in ("blobs/", "snapshots/"):
+            for found in self._objects.list(prefix):
+                day = found.key.split("/")[1]
+                if day.isdecimal() and int(day) < latest:
+                    yield found
+        for found in self._objects.list(UNFINISHED):
+            if found.modified < self._clock() - GRACE_DAYS * _DAY:
+                yield found
+
+    def _today(self) -> int:
+        return today(self._clock())
