@@ -14,7 +14,7 @@ import msgspec
 
 from roost.agent.definition import AgentSpec
 from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state
-from roost.errors import RoostError, StoreCorrupt, StoreFailed
+from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall
@@ -25,6 +25,7 @@ from roost.sandbox.base import Sandbox
 from roost.scope import Scope
 from roost.tools.base import Toolbox
 from roost.workspace.files import Workspace
+from roost.workspace.carry import Carried
 
 T = TypeVar("T")
 log = logging.getLogger("roost.session")
@@ -34,6 +35,7 @@ Cause: TypeAlias = Literal["cancel", "pause", "stop", "steer", "deadline", "shut
 SNAPSHOT_EVENTS = 256
 SNAPSHOT_BYTES = 64 * 1024
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_UNREACHABLE_PAUSE = 0.5
 _REMEMBERED = 4096
 """Inputs that are known by their number: far more than an inbox holds."""
 
@@ -63,7 +65,7 @@ class Appends(Protocol):
 
 
 class Means(msgspec.Struct):
-    """What a session acts with."""
+    """What a session acts with. `files`: its private ones, where they are kept for all nodes."""
 
     model: Model
     tools: Toolbox
@@ -71,13 +73,24 @@ class Means(msgspec.Struct):
     workspace: Workspace
     sandbox: Sandbox
     deltas: Deltas
+    files: Carried | None = None
 
 
 class LiveSession:
-    """Only the task that drives the session calls its methods, except `offer` and `shut_down` (any callback of the
-    loop) and `emit` (tools of the running step)."""
+    """Only the task that drives the session calls its methods, except `offer`, `shut_down` and `fence` (any callback of
+    the loop) and `emit` (tools of the running step). `held`: whether the node holds its lease, without which no step
+    begins."""
 
-    def __init__(self, journal: Appends, claim: Claim, state: State, spec: AgentSpec, means: Means) -> None:
+    def __init__(
+        self,
+        journal: Appends,
+        claim: Claim,
+        state: State,
+        spec: AgentSpec,
+        means: Means,
+        *,
+        held: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.id = claim.info.id
         self.spec = spec
         self.means = means
@@ -87,7 +100,8 @@ class LiveSession:
         self.stopping = False
         self.seen: dict[str, str] = {}
         self._journal = journal
-        self._epoch = claim.epoch
+        self._held = held
+        self.epoch = claim.epoch
         self.head = claim.info.head
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
@@ -178,6 +192,12 @@ class LiveSession:
             self._interrupt()
         self.woken.set()
 
+    def fence(self) -> None:
+        """The session has another owner, or may have: cut what is going on, and write nothing more."""
+        if self._broken is None:
+            self._broken = Fenced(f"session {self.id!r} is not this node's any more")
+        self.shut_down(cut=True)
+
     def cause(self, *, steer: bool = False) -> Cause | None:
         """What, of the things waiting, stops the step in progress or the next one."""
         if self.stopping:
@@ -192,6 +212,8 @@ class LiveSession:
 
     async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool) -> T:
         """Await `work()` until an interrupting input or the turn's time limit cuts it off. Raises `Interrupted`."""
+        if not self._held():
+            self.fence()
         cause = self.cause(steer=steer)
         if cause is not None:
             raise Interrupted(cause)
@@ -248,7 +270,7 @@ class LiveSession:
         self._tail_bytes += sum(map(len, bodies))
         return Append(
             session=self.id,
-            epoch=self._epoch,
+            epoch=self.epoch,
             expected=self.head,
             bodies=bodies,
             consume=consume,
@@ -275,11 +297,16 @@ class LiveSession:
             try:
                 return await self._journal.append(write)
             except StoreFailed as error:
+                if self._broken is not None:
+                    raise self._broken from error
                 if self.stopping or error.code == "store_closed" or isinstance(error, StoreCorrupt):
                     raise
                 pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
+                    pause = min(pause, _UNREACHABLE_PAUSE)
+                elif not failures:
+                    log.error("session %s: cannot write, trying again until it works: %s", self.id, error)
                 failures += 1
-                log.error("session %s: cannot write, trying again in %s s: %s", self.id, pause, error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._until_stopping(), pause)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from roost.errors import Conflict, NotFound, RoostError
+from roost.errors import Conflict, NotFound, StoreFailed, StoreUnreachable
+from roost.log.events import TimerSet
 from roost.log.inputs import ControlInput
-from roost.log.journal import SessionQuery
+from roost.log.journal import Record, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.config import KernelConfig
@@ -20,68 +22,149 @@ if TYPE_CHECKING:
 log = logging.getLogger("roost.keeper")
 _LONGEST_SLEEP = 5.0
 """Between looks at the timers: a clock that is stepped is noticed this soon."""
-_AFTER_FAILURE = 5.0
+_AFTER_FAILURE = 1.0
+_BEATS_APART = 0.1
+_DUTY_SECONDS = 4.0
+"""For how long the answer to who has a duty is believed; less than `_LONGEST_SLEEP`."""
+_TIDY_SECONDS = 600.0
 
 
 class Keeper:
+    """What every node does for itself (beats, looking at what others wrote) and what one node does for all: it holds
+    the duty `timers`, or `cleanup` if it is told to clean up. A timer is also fired by the node on which it was set,
+    so that nobody must be told of a near one."""
+
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._timers = asyncio.Event()
         self._elsewhere = asyncio.Event()
-        self._deleted: list[str] = []
+        self._beat_now = asyncio.Event()
+        self._anything = False
+        self._looks: set[str] = set()
+        self._dues: list[float] = []
+        self._duties: dict[str, tuple[bool, float]] = {}
 
     def start(self) -> list[asyncio.Task[None]]:
         config = self._kernel.config
         return [
-            asyncio.create_task(self._every(config.lease / 3, self._beat)),
-            asyncio.create_task(self._every(0, self._fire)),
-            asyncio.create_task(self._every(0, self._refresh)),
-            asyncio.create_task(self._every(_cleanup_pause(config), self._clean)),
-            asyncio.create_task(asyncio.to_thread(self._empty_bin)),
+            asyncio.create_task(self._beats()),
+            asyncio.create_task(self._every(0, "cannot fire timers", self._fire)),
+            asyncio.create_task(self._every(0, "cannot look at what others wrote", self._look)),
+            asyncio.create_task(self._every(_cleanup_pause(config), "cannot clean up", self._clean)),
+            asyncio.create_task(self._tidy()),
         ]
 
-    def look_again(self) -> None:
-        """Another process changed something: timers may be new, inboxes may have grown."""
-        self._timers.set()
+    def look_again(self, session: str | None) -> None:
+        """Another node or process wrote something of a session, or of any: inboxes may have grown, timers be new, the
+        session be gone."""
+        if session is None:
+            self._anything = True
+            self._timers.set()
+        else:
+            self._looks.add(session)
         self._elsewhere.set()
 
-    def timer_set(self) -> None:
-        self._timers.set()
+    def timer_set(self, record: Record) -> None:
+        event = record.event
+        if isinstance(event, TimerSet):
+            if event.due < time.time() + 2 * _LONGEST_SLEEP:  # later ones are known by then to whoever has the duty
+                heapq.heappush(self._dues, event.due)
+            self._timers.set()
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    def beat_soon(self) -> None:
+        """What the node says of itself has changed."""
+        self._beat_now.set()
+
+    def lease_lost(self) -> None:
+        """Whatever it held goes to others."""
+        self._duties.clear()
+
+    async def hand_over(self) -> None:
+        """Let go of the duties. Raises `StoreFailed`."""
+        duties, self._duties = self._duties, {}
+        for name, (held, _) in duties.items():
+            if held:
+                await self._kernel.journal.drop(name, self._kernel.node)
+
+    async def _every(self, seconds: float, what: str, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
                 await work()
+                self._kernel.trouble.worked(what)
             except Exception as error:  # one session's damage or one full disk must not stop the clock of all others
-                expected = isinstance(error, RoostError)
-                log.error("%s: %s", work.__name__.strip("_"), error, exc_info=None if expected else error)
-                await asyncio.sleep(0 if seconds else _AFTER_FAILURE)
+                self._kernel.trouble.failed(what, error)
+                await asyncio.sleep(_AFTER_FAILURE)
 
-    async def _beat(self) -> None:
-        await self._kernel.journal.beat(self._kernel.card(), ttl=self._kernel.config.lease)
-        await self._kernel.retry_parked()
+    async def _beats(self) -> None:
+        lease, kernel = self._kernel.config.lease, self._kernel
+        pause = lease / 3
+        while True:
+            await asyncio.sleep(_BEATS_APART)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(pause - _BEATS_APART, 0)):
+                    await self._beat_now.wait()
+            self._beat_now.clear()
+            what = "cannot renew the lease"
+            try:
+                await kernel.renew()
+                kernel.trouble.worked(what)
+                pause = lease / 3
+                what = "cannot take sessions up again"
+                await kernel.retry_parked()
+                kernel.trouble.worked(what)
+            except Exception as error:  # a node that does not beat any more must not look alive
+                kernel.trouble.failed(what, error)
+                pause = min(lease / 10, _AFTER_FAILURE)
 
-    async def _refresh(self) -> None:
+    async def _look(self) -> None:
         await self._elsewhere.wait()
         self._elsewhere.clear()
+        anything, self._anything = self._anything, False
+        looks, self._looks = self._looks, set()
         try:
-            await self._kernel.refresh()
+            if anything:
+                await self._kernel.look_at_all()
+            await self._kernel.look_at(looks)
         except BaseException:
+            self._anything = self._anything or anything
+            self._looks |= looks
             self._elsewhere.set()
             raise
 
     async def _fire(self) -> None:
         self._timers.clear()
-        due = await self._kernel.journal.fire(time.time())
+        on_duty = await self._has("timers")
+        due: float | None = None
+        if on_duty or (self._dues and self._dues[0] <= time.time()):
+            now = time.time()
+            following = await self._kernel.dispatcher.fire(now)
+            while self._dues and self._dues[0] <= now:
+                heapq.heappop(self._dues)
+            due = following if on_duty else None
+        if self._dues:
+            due = self._dues[0] if due is None else min(due, self._dues[0])
         pause = _LONGEST_SLEEP if due is None else min(max(due - time.time(), 0.0), _LONGEST_SLEEP)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._timers.wait()
 
+    async def _has(self, duty: str) -> bool:
+        """Whether this node does it for all. The others ask again in a while, and take over from one that is gone."""
+        kernel = self._kernel
+        if kernel.draining or not kernel.holds_lease:
+            return False
+        held, until = self._duties.get(duty, (False, 0.0))
+        if time.monotonic() >= until:
+            held = await kernel.journal.hold(duty, kernel.node) is not None
+            self._duties[duty] = (held, time.monotonic() + _DUTY_SECONDS)
+        return held
+
     async def _clean(self) -> None:
         """Stop sessions that nobody used for long, delete those that were stopped long ago."""
         config, journal = self._kernel.config, self._kernel.journal
+        if (config.session_timeout, config.retention) == (None, None) or not await self._has("cleanup"):
+            return
         if config.session_timeout is not None:
             before = time.time() - config.session_timeout
             for state in ("running", "paused", "created"):
@@ -94,44 +177,18 @@ class Keeper:
             before = time.time() - config.retention
             for info in await journal.find(SessionQuery(state="stopped", updated_before=before, limit=1000)):
                 with contextlib.suppress(NotFound, Conflict):
-                    await self.delete(info.id)
+                    await self._kernel.removal.delete(info.id)
 
-    def _empty_bin(self) -> None:
-        for session in self._deleted:
-            self._kernel.workshop.empty_bin(session)
-
-    async def delete(self, session: str) -> None:
-        """Remove a session, its log and its private files. A crash between the two leaves the files in the bin, where
-        the next start finds them. Raises `NotFound`, and `Conflict` when another node holds the session."""
-        kernel, workshop, journal = self._kernel, self._kernel.workshop, self._kernel.journal
-        await kernel.evict(session)
-        claims = await journal.claim(kernel.node, session=session)
-        if not claims and (await journal.get(session)).owner is not None:
-            raise Conflict(f"session {session!r} runs in another process: stop that first", code="session_busy")
-        try:
-            await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
-            workshop.throw_away(session)
-            await journal.delete(session, epoch=claims[0].epoch if claims else None)
-        except BaseException as error:
-            kernel.park(session)
-            if isinstance(error, RoostError):  # then it is not deleted
-                workshop.bring_back(session)
-            raise
-        await asyncio.to_thread(workshop.empty_bin, session)
-
-    async def undo_deletions(self) -> None:
-        """Before sessions run: what a crash threw away the files of and did not delete gets them back. A session whose
-        deletion goes on in another node is left to it."""
-        kernel, workshop = self._kernel, self._kernel.workshop
-        for session in workshop.thrown_away():
+    async def _tidy(self) -> None:
+        removal = self._kernel.removal
+        await removal.empty_bin()
+        while self._kernel.place.tidy:
             try:
-                if await kernel.journal.claim(kernel.node, session=session):
-                    kernel.park(session)
-                    workshop.bring_back(session)
-            except NotFound:
-                self._deleted.append(session)
-            except OSError as error:
-                log.error("session %s: its files are in the bin and cannot be brought back: %s", session, error)
+                await removal.tidy()
+            except (StoreFailed, OSError) as error:
+                if not isinstance(error, StoreUnreachable):
+                    log.error("cannot look for files that are left over: %s", error)
+            await asyncio.sleep(_TIDY_SECONDS)
 
 
 def _cleanup_pause(config: KernelConfig) -> float:

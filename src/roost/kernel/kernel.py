@@ -6,44 +6,55 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 
 from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
+from roost.agent.saving import rest
 from roost.agent.session import LiveSession, wake
 from roost.agent.state import STATE_VERSION
-from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed
+from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.config import KernelConfig
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
+from roost.kernel.lease import Lease
 from roost.kernel.load import load
 from roost.kernel.means import Agents, Workshop
 from roost.kernel.meters import Meters
+from roost.kernel.peers import Peers
+from roost.kernel.placement import Place, offers
+from roost.kernel.removal import Removal
+from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.dispatch import NodeCard
+from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Append, Change, Claim, InboxItem
+from roost.log.journal import Append, Change, Claim, InboxItem, SessionQuery
 from roost.log.store import Store
 from roost.sandbox.base import Sandbox
+from roost.version import version
 
 log = logging.getLogger("roost.kernel")
 _CLAIMS_AT_ONCE = 64
 """Waking is work on the event loop, about 0.1 ms a session: more at once would be felt by everybody else."""
+_READS_AT_ONCE = 32
+_ALL = 1_000_000
+_AFTER_FAILURE = 1.0
 _TIMER_SET = b'{"type":"timer.set"'
 
 
 class Kernel:
-    """Runs the sessions of one journal on one node. Start it, then put inputs into inboxes; `stop` is graceful.
+    """Runs sessions of one store on one node. Start it, then put inputs into inboxes; `stop` is graceful.
 
-    It belongs to the event loop that started it. `node` is a new name at every start. The journal stays the caller's
-    to close.
+    It belongs to the event loop that started it. `node` is a new name at every start. The store stays the caller's to
+    close. Which sessions the node gets is the `dispatcher`'s to say, by default the store's own. Before it starts it may
+    be told its `place`, and the `peers` that are asked to let go of what is to be deleted here.
     """
 
     def __init__(
         self,
-        journal: Store,
+        store: Store,
         *,
         agents: Agents,
         models: Models,
@@ -51,58 +62,124 @@ class Kernel:
         workspaces: Path,
         node: str,
         config: KernelConfig | None = None,
+        dispatcher: Dispatcher | None = None,
     ) -> None:
-        self.journal = journal
+        self.journal = store
+        self.dispatcher: Dispatcher = dispatcher or store
         self.agents = agents
+        self.models = models
         self.hub = Hub()
         self.node = node
         self.config = config or KernelConfig()
+        self.place = Place()
         self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
         self.live: dict[str, LiveSession] = {}
-        self.meters = Meters(journal, self._names)
+        self.meters = Meters(store, self._names)
+        self.peers: Peers | None = None
+        self.trouble = Trouble(log)
+        self.offered: frozenset[str] = frozenset()
+        """By any living node, as of the last beat."""
+        self.draining = False
+        self._sandbox = sandbox
+        self._offers: frozenset[str] = frozenset()
+        self._lease = Lease(self.config.lease, self._lose)
+        self._lost = True
+        self._renewing = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._parked: set[str] = set()
+        self._won_back: set[str] = set()
         self._claiming = 0
-        self._early: dict[str, list[InboxItem]] = {}
+        self._early: dict[str, list[InboxItem] | None] = {}
         self._work = asyncio.Event()
+        self._again: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._unwatch: Callable[[], None] = lambda: None
+        self._uncount: Callable[[], None] = lambda: None
+        self.removal = Removal(self)
         self.keeper = Keeper(self)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Make the node known and begin to take work. Raises `StoreFailed`."""
-        await self.journal.beat(self.card(), ttl=self.config.lease)
-        await self.keeper.undo_deletions()
+        await self._beat()
+        self._lost = False
+        await self.removal.undo()
         self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
         self._work.set()
         self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
 
+    async def drain(self, *, grace: float = 5.0) -> None:
+        """Take no more work and let go of what there is: steps in progress get `grace` seconds to end, then they are
+        cut as by a crash. Other nodes carry on. This one goes on serving those who ask, and does not come back."""
+        self.draining = True
+        with contextlib.suppress(StoreFailed):
+            await self.keeper.hand_over()
+            await self.renew()
+        for cut in (False, True):
+            for live in self.live.values():
+                live.shut_down(cut=cut)
+            await self._ended(grace)
+        with contextlib.suppress(StoreFailed):
+            await self.retry_parked()
+            await self._ended(grace)
+
     async def stop(self, *, grace: float = 5.0) -> None:
-        """Let the steps in progress end within `grace` seconds, then cut them as a crash would: their sessions carry
-        on when a node starts again."""
+        """Drain, and leave: what nobody else takes carries on when a node starts again."""
         self._stopping = True
         self._unwatch()
-        for live in self.live.values():
-            live.shut_down(cut=False)
-        await self._drain(grace)
-        for live in self.live.values():
-            live.shut_down(cut=True)
-        await self._drain(grace)
+        await self.drain(grace=grace)
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         self._uncount()
+        self._lease.close()
+        if self._again is not None:
+            self._again.cancel()
         with contextlib.suppress(StoreFailed):
-            await self.journal.leave(self.node)
+            await self.dispatcher.leave(self.node)
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the node may believe that its sessions are its own. When not, nothing runs here."""
+        return not self._lost and self._lease.held
 
     def card(self) -> NodeCard:
         """What this node says of itself."""
-        return NodeCard(id=self.node, room=self.config.max_live - len(self._tasks), live=len(self._tasks))
+        room = 0 if self.config.only is not None else max(0, self.config.max_live - len(self._tasks))
+        return NodeCard(
+            id=self.node,
+            home=self.place.home,
+            url=self.place.url,
+            offers=tuple(sorted(self._offers)),
+            room=room,
+            live=len(self._tasks),
+            version=version(),
+            draining=self.draining,
+        )
+
+    async def renew(self) -> None:
+        """Beat. A node that had lost its lease first lets go of all that it held, and then begins anew. Raises
+        `StoreFailed`."""
+        async with self._renewing:
+            returning = self._lost
+            if returning:
+                await self.dispatcher.leave(self.node)
+            await self._beat()
+            if returning and self._lease.held:
+                self._lost = False
+                log.warning("holds its lease again")
+                self._work.set()
+                self.keeper.look_again(None)
 
     def scan(self) -> None:
         """Look for work now."""
         self._work.set()
+
+    async def announce(self, needs: Iterable[str]) -> None:
+        """Before there is a session with these needs: say what this node has come to offer since its last beat."""
+        if not self.offered.issuperset(needs):
+            await self.renew()
 
     async def evict(self, session: str) -> None:
         """Put a session to sleep and wait until it is. Its step in progress is cut."""
@@ -127,32 +204,99 @@ class Kernel:
         """This node owns it and nobody drives it: it is taken up with a coming heartbeat."""
         self._parked.add(session)
 
-    async def refresh(self) -> None:
-        """Look into the inboxes of the sessions in memory: another process may have written there."""
-        for session, live in list(self.live.items()):
-            with contextlib.suppress(NotFound):
-                live.offer(await self.journal.pending(session))
+    async def look_at(self, sessions: Iterable[str]) -> None:
+        """Others wrote something of these: their inboxes may have grown, or they may not be ours any more."""
+        names = [session for session in sessions if session in self.live]
+        for start in range(0, len(names), _READS_AT_ONCE):
+            await asyncio.gather(*map(self._look_at, names[start : start + _READS_AT_ONCE]))
+
+    async def look_at_all(self) -> None:
+        """Anything may have changed: one look at the index for all sessions in memory. What is ours by the store and
+        not here was claimed by a request that had no answer."""
+        known = dict(self.live)
+        busy = bool(self._claiming)
+        found = {info.id: info for info in await self.journal.find(SessionQuery(owner=self.node, limit=_ALL))}
+        for session, live in known.items():
+            info = found.get(session)
+            if info is None or info.epoch > live.epoch:
+                live.fence()
+        if self.holds_lease and not busy and not self._claiming:
+            self._parked.update(found.keys() - self._tasks.keys() - self.removal.deleting)
+        await self.look_at(session for session in known if (info := found.get(session)) and info.pending)
+
+    async def _look_at(self, session: str) -> None:
+        try:
+            info = await self.journal.get(session)
+            inbox = await self.journal.pending(session) if info.pending else []
+        except NotFound:
+            info, inbox = None, []
+        live = self.live.get(session)
+        if live is None:
+            return
+        if info is None or info.epoch > live.epoch or (info.epoch == live.epoch and info.owner != self.node):
+            live.fence()
+        live.offer(inbox)
+
+    async def _beat(self) -> None:
+        accounts, nodes = await asyncio.to_thread(self.models.accounts), await self.dispatcher.nodes()
+        self._offers = offers(self.agents, accounts, self._sandbox.level, self.place, self.node, nodes)
+        card, began = self.card(), time.monotonic()
+        await self.dispatcher.beat(card, ttl=self.config.lease)
+        self._lease.renewed(began)
+        self.offered = self._offers.union(*(one.card.offers for one in nodes if one.alive))
+
+    def _lose(self) -> None:
+        """The store may have given our sessions to others: stop spending on them, at once."""
+        if self._lost:
+            return
+        self._lost = True
+        log.error("the lease is lost: %d sessions are cut until the store can be reached again", len(self.live))
+        for live in self.live.values():
+            live.fence()
+        self._parked.clear()
+        self.keeper.lease_lost()
 
     def _names(self, session: str) -> tuple[str, str] | None:
         live = self.live.get(session)
         return None if live is None else (live.spec.name, live.means.model.name)
 
     def _changed(self, change: Change) -> None:
-        if change.inbox is None:
-            self._work.set()
-            self.keeper.look_again()
+        if change.records is None or change.inbox is None:
+            self._changed_elsewhere(change)
             return
-        for record in change.records or ():
+        for record in change.records:
             if record.body.startswith(_TIMER_SET):
-                self.keeper.timer_set()
+                self.keeper.timer_set(record)
         if change.inbox:
             live = self.live.get(change.session)
             if live is not None:
                 live.offer(change.inbox)
                 return
             self._work.set()
+            if self._claiming and (early := self._early.setdefault(change.session, [])) is not None:
+                early.extend(change.inbox)
+
+    def _changed_elsewhere(self, change: Change) -> None:
+        if not change.session:
+            self._work.set()
+            self.keeper.look_again(None)
+        elif change.session in self.live:
+            self.keeper.look_again(change.session)
+        else:
             if self._claiming:
-                self._early.setdefault(change.session, []).extend(change.inbox)
+                self._early[change.session] = None
+            if change.inbox is None:
+                self._look_for_work()
+
+    def _look_for_work(self) -> None:
+        """Another node found nobody there for a session. If we are not the first to be asked, then a moment later."""
+        self._work.set()
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(1.2 * HEAD_START, self._look_once_more)
+
+    def _look_once_more(self) -> None:
+        self._again = None
+        self._work.set()
 
     async def _dispatch(self) -> None:
         while not self._stopping:
@@ -162,26 +306,36 @@ class Kernel:
             self._work.clear()
             try:
                 await self._claim_all()
-            except StoreFailed as error:
-                log.error("cannot look for work: %s", error)
-                await asyncio.sleep(1.0)
-            except Exception:  # a node that takes no work any more must not look alive
-                log.exception("cannot look for work")
-                await asyncio.sleep(1.0)
+                self.trouble.worked("cannot look for work")
+            except Exception as error:  # a node that takes no work any more must not look alive
+                self.trouble.failed("cannot look for work", error)
+                if isinstance(error, StoreUnreachable):  # it may have been done all the same
+                    self.keeper.look_again(None)
+                self._work.set()
+                await asyncio.sleep(_AFTER_FAILURE)
 
     async def _claim_all(self) -> None:
+        if self.draining or not self.holds_lease:
+            return
+        await self._claim_won_back()
         if self.config.only is not None:
             await self._claim_named(self.config.only)
             return
-        while (room := self.config.max_live - len(self._tasks)) > 0 and not self._stopping:
+        while (room := self.config.max_live - len(self._tasks)) > 0 and not self.draining and self.holds_lease:
             limit = min(room, _CLAIMS_AT_ONCE)
             if await self._claim(limit=limit) < limit:
                 return
 
+    async def _claim_won_back(self) -> None:
+        for session in self._won_back - self._tasks.keys():
+            self._won_back.discard(session)
+            self._parked.add(session)
+            await self.retry_parked()
+
     async def _claim_named(self, sessions: set[str]) -> None:
         for session in sorted(sessions - self._tasks.keys() - self._parked):
             with contextlib.suppress(NotFound):
-                if not self._stopping and await self._has_work(session):
+                if not self.draining and await self._has_work(session):
                     await self._claim(session=session)
 
     async def _has_work(self, session: str) -> bool:
@@ -195,9 +349,9 @@ class Kernel:
         """Claim and begin. What is accepted between the claim's commit and its beginning here is kept in `_early`."""
         self._claiming += 1
         try:
-            claims = await self.journal.claim(self.node, session=session, limit=limit)
+            claims = await self.dispatcher.claim(self.node, session=session, limit=limit)
             self.meters.claimed(claims)
-            for claim in claims:
+            for claim in claims if self.holds_lease else ():  # else they are let go of before it is held again
                 try:
                     self._begin(await self._readable(claim))
                 except NotFound:
@@ -221,7 +375,7 @@ class Kernel:
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id
         if session in self._tasks:  # its lease was lost and won back: once the fenced driver has ended
-            self.park(session)
+            self._won_back.add(session)
             return
         try:
             live = self._wake(claim)
@@ -230,16 +384,22 @@ class Kernel:
             work = self._set_aside(claim, error)
         else:
             self.live[session] = live
-            live.offer(self._early.pop(session, ()))
             work = self._serve(live)
+            early = self._early.pop(session, ())
+            if early is None:
+                self.keeper.look_again(session)
+            else:
+                live.offer(early)
         self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
+        if len(self._tasks) == self.config.max_live:
+            self.keeper.beat_soon()
 
     def _wake(self, claim: Claim) -> LiveSession:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
-        live = LiveSession(self.meters, claim, state, spec, means)
-        live.stopping = self._stopping
+        live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
+        live.stopping = self.draining
         return live
 
     async def _finish(self, session: str, work: Coroutine[None, None, None]) -> None:
@@ -247,14 +407,19 @@ class Kernel:
         try:
             await work
         except (Fenced, SequenceConflict, NotFound) as error:
-            log.warning("session %s: dropped: %s", session, error)
+            if not self._lost:
+                log.warning("session %s: dropped: %s", session, error)
             self._work.set()
         except StoreFailed as error:
-            log.error("session %s: the store failed: %s", session, error)
+            if not isinstance(error, StoreUnreachable):  # that is said once, and not for every session
+                log.error("session %s: the store failed: %s", session, error)
             self.park(session)
         finally:
+            if session in self._won_back:
+                self._work.set()
             if len(self._tasks) >= self.config.max_live:
                 self._work.set()
+                self.keeper.beat_soon()
             self.live.pop(session, None)
             self._tasks.pop(session, None)
             self.hub.clear(session)
@@ -275,6 +440,7 @@ class Kernel:
             live.woken.clear()
             await drive(live)
             if live.stopping or not await self._linger(live):
+                await rest(live)
                 await live.flush(release=True)
                 return
 
@@ -305,7 +471,7 @@ class Kernel:
             )
         )
 
-    async def _drain(self, seconds: float) -> None:
+    async def _ended(self, seconds: float) -> None:
         tasks = list(self._tasks.values())
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)

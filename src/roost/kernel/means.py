@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,6 +18,9 @@ from roost.sandbox.base import Sandbox
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
 from roost.workspace.files import Workspace
+from roost.workspace.carry import Carrier, Carried
+from roost.workspace.restoring import remove_tree
+from roost.workspace.snapshots import Place
 
 
 class Unavailable:
@@ -73,13 +75,16 @@ class Agents:
 
 
 class Workshop:
-    """Makes the means of sessions. `root` holds the private workspaces."""
+    """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
+    for all nodes."""
 
     def __init__(self, agents: Agents, models: Models, root: Path, sandbox: Sandbox, deltas: Deltas) -> None:
         self._agents = agents
         self._models = models
         self._root = root
         self._bin = root.with_name(root.name + ".bin")
+        self._memory = root.with_name(root.name + ".memory")
+        self.carrier: Carrier | None = None
         self._sandbox = sandbox
         self._deltas = deltas
 
@@ -97,12 +102,17 @@ class Workshop:
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._bin / session, self.private(session))
 
+    def kept(self) -> list[str]:
+        """The sessions that have private files here, or had some."""
+        return list({name for place in (self._root, self._memory) if place.is_dir() for name in os.listdir(place)})
+
     def thrown_away(self) -> list[str]:
         return os.listdir(self._bin) if self._bin.is_dir() else []
 
     def empty_bin(self, session: str) -> None:
         """Blocks as long as the files are many."""
-        shutil.rmtree(self._bin / session, ignore_errors=True)
+        remove_tree(self._bin / session)
+        remove_tree(self._memory / session)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
         return Means(
@@ -112,6 +122,7 @@ class Workshop:
             workspace=self._workspace(session, workspace),
             sandbox=self._sandbox,
             deltas=self._deltas,
+            files=self._files(session) if workspace is None else None,
         )
 
     def model(self, spec: AgentSpec) -> Model:
@@ -123,6 +134,11 @@ class Workshop:
     def _tools(self, spec: AgentSpec) -> Toolbox:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
         return {name: known[name] for name in spec.tools if name in known}
+
+    def _files(self, session: str) -> Carried | None:
+        if self.carrier is None:
+            return None
+        return self.carrier.folder(Place(self.private(session), self._memory / session))
 
     def _hidden_from(self, folder: Path) -> Path | None:
         """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""

@@ -12,11 +12,13 @@ from roost.agent.definition import Agent
 from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
+from roost.kernel.home import belongs_to, home_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
 from roost.kernel.means import Agents
 from roost.kernel.peers import HttpPeers, Secret
+from roost.kernel.placement import Place
 from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
@@ -24,9 +26,13 @@ from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
+from roost.log.dispatch import Dispatcher
 from roost.log.journal import Accepted, Record, SessionInfo
 from roost.log.store import Durability, Store, open_store
 from roost.sandbox.process import ProcessSandbox
+from roost.workspace.carry import Carrier
+from roost.workspace.objects import open_objects
+from roost.workspace.store import ObjectSnapshots
 
 _MODEL_COMPLETED = b'{"type":"model.completed"'
 
@@ -50,7 +56,10 @@ class Runtime:
     ...     print(await session.ask("What is in notes.txt?"))
 
     Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
-    SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes.
+    SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes. With
+    PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
+    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all. `dispatcher` replaces
+    the store's own choice of who runs what.
     """
 
     def __init__(
@@ -62,6 +71,10 @@ class Runtime:
         store: str | Path | Store | None = None,
         config: KernelConfig | None = None,
         durability: Durability = "full",
+        dispatcher: Dispatcher | None = None,
+        snapshots: str | None = None,
+        advertise: str | None = None,
+        shared_folders: Sequence[str | Path] = (),
     ) -> None:
         self.home = Path(home) if home is not None else default_home()
         self.agents = Agents()
@@ -71,6 +84,10 @@ class Runtime:
         self._store = store
         self._config = config
         self._durability: Durability = durability
+        self._dispatcher = dispatcher
+        self._snapshots = snapshots
+        self.advertise = advertise
+        self._shared_folders = tuple(map(Path, shared_folders))
         self._nodes = Locks(self.home / "run")
 
     async def start(self) -> None:
@@ -99,16 +116,23 @@ class Runtime:
             workspaces=self.home / "workspaces",
             node=node,
             config=self._config,
+            dispatcher=self._dispatcher,
         )
+        self.kernel.peers = self.peers
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
+        if self._snapshots is not None:
+            self.kernel.workshop.carrier = Carrier(ObjectSnapshots(open_objects(self._snapshots)))
+        self.kernel.place = await self._place(store)
         await self.kernel.start()
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
         await self.links.close()
         await self.kernel.stop(grace=grace)
+        if self.kernel.workshop.carrier is not None:
+            self.kernel.workshop.carrier.close()
         await self.peers.close()
         await self.models.close()
         await self.sandbox.close()
@@ -130,6 +154,17 @@ class Runtime:
     def open(self, session: str) -> SessionHandle:
         """A handle on a session that exists."""
         return SessionHandle(self, session)
+
+    async def _place(self, store: Store) -> Place:
+        name = await store.setting("store_id", new_id("store"))
+        assert name is not None
+        return Place(
+            home=await asyncio.to_thread(home_id, self.home),
+            url=self.advertise,
+            shared_folders=self._shared_folders,
+            files_follow=self._snapshots is not None,
+            tidy=await asyncio.to_thread(belongs_to, self.home, name, own=self._store is None),
+        )
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)

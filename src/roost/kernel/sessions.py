@@ -11,18 +11,20 @@ from typing import Any
 
 import msgspec
 
-from roost.agent.definition import encode_spec
+from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.session import wake
 from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid
 from roost.ids import is_id, new_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load
+from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
+from roost.tools.builtin import builtin_tools
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -52,9 +54,25 @@ class Sessions:
         self._kernel = kernel
         self._journal = kernel.journal
 
+    def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
+        """The agent of a name as this node knows it, or as `definition` says, which may use the Python tools that the
+        node knows under the name; with another `model`, if one is named. Raises `Invalid`."""
+        if definition is None:
+            known = self._kernel.agents.get(name)
+            return known if model is None else _changed(known, msgspec.structs.replace(known.spec, model=model))
+        own = self._kernel.agents.own_tools(name)
+        missing = [tool for tool in definition.tools if tool not in own and tool not in builtin_tools()]
+        if definition.name != name or not is_id(name):
+            raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
+        if missing:
+            raise Invalid(f"agent {name!r} names tools that this node does not know: {', '.join(missing)}")
+        agent = Agent(name)
+        agent.own_tools = {tool: own[tool] for tool in definition.tools if tool in own}
+        return _changed(agent, definition if model is None else msgspec.structs.replace(definition, model=model))
+
     async def create(
         self,
-        agent: str,
+        agent: str | Agent,
         *,
         id: str | None = None,
         workspace: str | None = None,
@@ -62,24 +80,28 @@ class Sessions:
         labels: Mapping[str, str] | None = None,
         key: str | None = None,
     ) -> SessionInfo:
-        """A session of the agent's present version. `workspace` is an existing folder of yours; without it the session
-        gets a private one. `key` makes it safe to call again. Raises `Invalid`, `Conflict` when the id is taken."""
-        spec = self._kernel.agents.get(agent).spec
+        """A session of the agent's present version, or of a `variant`. `workspace` is an existing folder of yours;
+        without it the session gets a private one. `key` makes it safe to call again. Raises `Invalid`, `Conflict` when
+        the id is taken."""
+        known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
+        spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
             raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
         session = NewSession(
             id=id or new_id("ses"),
-            agent=agent,
+            agent=spec.name,
             version=spec.version,
             workspace=workspace,
             title=title,
             labels=dict(labels or {}),
+            needs=needs(known, workspace, self._kernel.place, self._kernel.offered),
         )
+        await self._kernel.announce(session.needs)
         created = ev.SessionCreated(
             at=time.time(),
-            agent=agent,
+            agent=spec.name,
             version=spec.version,
             spec=msgspec.Raw(encode_spec(spec)),
             workspace=workspace,
@@ -120,11 +142,17 @@ class Sessions:
     async def approve(
         self, session: str, call: str, decision: ev.Decision, *, note: str | None = None, source: str | None = None
     ) -> Accepted:
-        """Answer a call that waits. Raises `Conflict` when it does not wait (any more)."""
-        view = await self.inspect(session)
-        if all(waiting.call != call for waiting in view.approvals):
-            raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
-        return await self._accept(session, ApprovalInput(call, decision, note, source), None)
+        """Answer a call that waits. Of several answers the first counts, whichever nodes they come through. Raises
+        `Conflict` when the call does not wait (any more)."""
+        _, state = await self._state(session)
+        waiting = next((one for one in state.calls if one.call.id == call and one.status == "asking"), None)
+        if waiting is not None:
+            with contextlib.suppress(Conflict):  # another answer has the key
+                key = f"approval:{call}:{waiting.cause}:{waiting.attempt}"
+                accepted = await self._accept(session, ApprovalInput(call, decision, note, source), key[-255:])
+                if not accepted.duplicate:
+                    return accepted
+        raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
@@ -180,8 +208,9 @@ class Sessions:
         return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)
 
     async def delete(self, session: str) -> None:
-        """Remove the session, its log and its private files. A step in progress is cut. Raises `NotFound`."""
-        await self._kernel.keeper.delete(session)
+        """Remove the session, its log and its private files. A step in progress is cut, on whatever node it
+        runs. Raises `NotFound`, and `Conflict` when another node has the session and cannot be asked."""
+        await self._kernel.removal.delete(session)
 
     async def _accept(self, session: str, item: Input, key: str | None) -> Accepted:
         if key is not None and not 1 <= len(key) <= 255:
@@ -199,6 +228,13 @@ class Sessions:
         info = await self._journal.get(session)
         snapshot, tail = await load(self._journal, session, await self._journal.snapshot(session))
         return info, wake(snapshot, tail)
+
+
+def _changed(agent: Agent, spec: AgentSpec) -> Agent:
+    """With the same tools in Python, and without a model in Python."""
+    changed = Agent.of(spec)
+    changed.own_tools = agent.own_tools
+    return changed
 
 
 def _is_folder(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -149,6 +150,15 @@ class Models:
                 self._cache[full] = self._cache[name or ""] = model
             return model
 
+    def accounts(self) -> dict[str, bool]:
+        """Every prefix that names may have, and whether this machine has what it takes: the key of an account, the
+        address of a server of one's own, the library of the local model. Blocks for a moment."""
+        env = self._env()
+        known = {name: bool(_first((*account.keys, *account.urls), env)) for name, account in ACCOUNTS.items()}
+        with self._lock:
+            own = {name: factory is not _local or _has_local() for name, factory in self._factories.items()}
+        return {**known, **own}
+
     async def close(self) -> None:
         with self._lock:
             models = {id(model): model for model in self._cache.values()}
@@ -217,6 +227,10 @@ def _local(name: str | None) -> Model:
     from roost.llm.local.model import LocalModel
 
     return LocalModel(name)
+
+
+def _has_local() -> bool:
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def _first(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:

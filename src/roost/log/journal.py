@@ -142,6 +142,7 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     state: SessionState | None = None
     parent: str | None = None
+    owner: str | None = None
     label: tuple[str, str] | None = None
     updated_before: float | None = None
     before: str | None = None

@@ -2,14 +2,4 @@
 
 from __future__ import annotations
 
-import functools
-
-
-@functools.cache
-def version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("roost")
-    except PackageNotFoundError:
-        return "0+source"
+from roost.version import version as version

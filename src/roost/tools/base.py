@@ -46,7 +46,8 @@ class ToolContext(msgspec.Struct, kw_only=True):
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """`run` gets validated arguments. It raises `ToolError` for the model; any other exception also becomes data for
     the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave nothing
-    running when it ends. `inside`: the tool cannot touch anything but the workspace."""
+    running when it ends. `inside`: the tool cannot touch anything but the workspace. `files`: it works in
+    the workspace; a session whose tools do not can move to another machine without its files."""
 
     name: str
     description: str
@@ -55,6 +56,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     replay: Replay = "never"
     safety: Safety = "high_risk"
     inside: bool = False
+    files: bool = True
     timeout: float = 120.0
 
     @property

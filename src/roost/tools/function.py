@@ -28,6 +28,7 @@ def tool(
     replay: Replay = "never",
     safety: Safety = "high_risk",
     inside: bool = False,
+    files: bool | None = None,
     timeout: float = 120.0,
 ) -> Callable[[_Function], Tool]: ...
 def tool(
@@ -39,12 +40,14 @@ def tool(
     replay: Replay = "never",
     safety: Safety = "high_risk",
     inside: bool = False,
+    files: bool | None = None,
     timeout: float = 120.0,
 ) -> Tool | Callable[[_Function], Tool]:
     """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
 
     A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
-    context and is not in the schema. A plain function runs in a thread and should bound its own time: a thread cannot
+    context and is not in the schema. Without one the tool does not get at the session's files, so `files` is False
+    unless you say otherwise. A plain function runs in a thread and should bound its own time: a thread cannot
     be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises
     `TypeError` for a signature that a model cannot call.
     """
@@ -61,6 +64,7 @@ def tool(
             replay=replay,
             safety=safety,
             inside=inside,
+            files=signature.context is not None if files is None else files,
             timeout=timeout,
         )
 

@@ -98,7 +98,11 @@ class InsideDaemon:
         self._journal = KillingJournal(inner, at=at, when=self._when, how="fail", on_strike=self._on_strike)
         self._journal.names = self.names
         self._runtime = Runtime(self._home, agents=self._agents, store=self._journal, config=CONFIG)
-        await self._runtime.start()
+        try:
+            await self._runtime.start()
+        except StoreFailed:
+            if not self._journal.dead:
+                raise
 
     async def _abandon(self, runtime: Runtime) -> None:
         """Every write of it is refused from now on, so that its end leaves no trace on the disk."""

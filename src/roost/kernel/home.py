@@ -1,0 +1,47 @@
+"""What a home folder knows of itself: its name in the cluster, and the store whose sessions have their files in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from roost.errors import StoreFailed
+from roost.ids import is_id, new_id
+
+
+def home_id(home: Path) -> str:
+    """The lasting id of a home, made by the first who asks. Blocks. Raises `StoreFailed`."""
+    found = _once(home / "home.id", new_id("home"))
+    if not is_id(found):
+        raise StoreFailed(f"{str(home / 'home.id')!r} holds no id: remove it, and the next start makes a new one")
+    return found
+
+
+def belongs_to(home: Path, store: str, *, own: bool) -> bool:
+    """Whether every private folder of the home is of a session in this store. The first store that a home is used with
+    is the one, if there are no folders yet or the store is the home's `own`. With any other none of the folders is ever
+    removed as left over: their sessions may come, by moving house. Blocks. Raises `StoreFailed`."""
+    path, workspaces = home / "home.store", home / "workspaces"
+    strange = not own and not path.exists() and workspaces.is_dir() and any(workspaces.iterdir())
+    return _once(path, "unknown" if strange else store) == store
+
+
+def _once(path: Path, text: str) -> str:
+    """The file's content; `text`, if it is not there yet. Whole or not at all, whoever else starts just now."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            fresh = path.with_name(f".{path.name}.{new_id('new')}")
+            try:
+                with open(fresh, "x") as file:
+                    file.write(text + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):
+                    os.link(fresh, path)
+            finally:
+                fresh.unlink(missing_ok=True)
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreFailed(f"cannot read or make {str(path)!r}: {error}") from error

@@ -1,0 +1,83 @@
+"""Where a session may run: the tags that it needs, and those that a node offers. The store compares the two.
+
+`account:NAME`  an account of models that the node can use
+`agent:NAME`    the tools and the model of an agent that is written in Python
+`folder:HOME`   a folder of the user's own on the machine of that home
+`home:HOME`     the session's private files, which stay at that home
+`sandbox:LEVEL` commands run at least as isolated as that level
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from roost.agent.definition import Agent
+from roost.kernel.means import Agents
+from roost.log.dispatch import NodeInfo
+from roost.tools.builtin import builtin_tools
+
+
+class Place(msgspec.Struct, kw_only=True):
+    """Where a node is. `home` is its home's lasting id, `url` where other nodes reach it. `shared_folders` are on every
+    machine of the cluster. `files_follow`: private files are kept in a snapshot store that all nodes reach. `tidy`:
+    every private folder here belongs to a session of this store, so that one without a session may be removed."""
+
+    home: str = ""
+    url: str | None = None
+    shared_folders: tuple[Path, ...] = ()
+    files_follow: bool = False
+    tidy: bool = False
+
+
+def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[str]) -> tuple[str, ...]:
+    """What a new session needs, for good. `offered`: by any living node. An account that nobody has is not needed: the
+    session's turns then say what is missing, instead of waiting without a word."""
+    tags: list[str] = []
+    account = None if agent.own_model is not None else _account(agent.spec.model)
+    if account is not None and f"account:{account}" in offered:
+        tags.append(f"account:{account}")
+    if agent.own_model is not None or agent.own_tools:
+        tags.append(f"agent:{agent.spec.name}")
+    if workspace is not None:
+        if not _shared(workspace, place.shared_folders):
+            tags.append(f"folder:{place.home}")
+    elif not place.files_follow and _works_on_files(agent):
+        tags.append(f"home:{place.home}")
+    return tuple(tags)
+
+
+def offers(
+    agents: Agents, accounts: Mapping[str, bool], level: int, place: Place, node: str, others: Iterable[NodeInfo]
+) -> frozenset[str]:
+    """What a node can do. Of the accounts that no node has, the oldest living node says that it has them: a session
+    that needs one is told so by its failed turn."""
+    there = [one.card for one in others if one.alive and one.card.id != node]
+    tags = {f"account:{name}" for name, usable in accounts.items() if usable}
+    if node < min((card.id for card in there if not card.draining), default="~"):
+        missing = {f"account:{name}" for name, usable in accounts.items() if not usable}
+        tags |= missing.difference(*(card.offers for card in there))
+    tags |= {f"agent:{agent.spec.name}" for agent in agents.all() if agent.own_tools or agent.own_model}
+    tags |= {f"folder:{place.home}", f"home:{place.home}"}
+    tags |= {f"sandbox:{lower}" for lower in range(level + 1)}
+    return frozenset(tags)
+
+
+def _account(model: str | None) -> str | None:
+    """None for a node's default and for a URL, which any node can reach as well or as badly."""
+    if model is None or "://" in model:
+        return None
+    return model.partition("/")[0]
+
+
+def _works_on_files(agent: Agent) -> bool:
+    tools = {**builtin_tools(), **agent.own_tools}
+    return any(tools[name].files for name in agent.spec.tools if name in tools)
+
+
+def _shared(folder: str, shared: Iterable[Path]) -> bool:
+    real = Path(os.path.realpath(folder))
+    return any(real.is_relative_to(os.path.realpath(one)) for one in shared)

@@ -1,0 +1,108 @@
+"""Removing sessions, whoever runs them, and the private files of those that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from roost.errors import Conflict, NotFound, RoostError
+from roost.log.journal import Claim
+
+if TYPE_CHECKING:
+    from roost.kernel.kernel import Kernel
+
+log = logging.getLogger("roost.keeper")
+_PATIENCE = 5.0
+"""Seconds in which other nodes are asked again: what one let go of, another may have taken up before us."""
+
+
+class Removal:
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._gone: list[str] = []
+        self.deleting: set[str] = set()
+        """Sessions that this node holds in order to delete them."""
+
+    async def delete(self, session: str) -> None:
+        """Remove a session, its log and its private files. A crash between the two leaves the files in the bin, where
+        the next start finds them. Files at another home are removed by that home's nodes. Raises `NotFound`, and
+        `Conflict` when another node holds the session and does not let go of it."""
+        kernel, workshop = self._kernel, self._kernel.workshop
+        self.deleting.add(session)
+        try:
+            await kernel.evict(session)
+            claim = await self._claim(session)
+            try:
+                await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
+                workshop.throw_away(session)
+                await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
+            except NotFound:  # another node was first
+                await asyncio.to_thread(workshop.empty_bin, session)
+                raise
+            except BaseException as error:
+                kernel.park(session)
+                if isinstance(error, RoostError):  # then it is not deleted
+                    workshop.bring_back(session)
+                raise
+        finally:
+            self.deleting.discard(session)
+        await asyncio.to_thread(workshop.empty_bin, session)
+
+    async def _claim(self, session: str) -> Claim | None:
+        """Take the session, from another node if need be. None when nobody owns it and it cannot be claimed, which is
+        so when it is damaged."""
+        kernel, patience = self._kernel, time.monotonic() + _PATIENCE
+        while True:
+            claims = await kernel.dispatcher.claim(kernel.node, session=session)
+            if claims:
+                return claims[0]
+            owner = (await kernel.journal.get(session)).owner
+            if owner is None:
+                return None
+            if time.monotonic() > patience or not await self._asked(owner, session):
+                raise Conflict(f"session {session!r} runs in another process: stop that first", code="session_busy")
+
+    async def _asked(self, owner: str, session: str) -> bool:
+        """Whether the owner let go, or is gone."""
+        kernel = self._kernel
+        if kernel.peers is None:
+            return False
+        for node in await kernel.dispatcher.nodes():
+            if node.card.id == owner and node.alive:
+                return await kernel.peers.evict(node, session)
+        return True
+
+    async def undo(self) -> None:
+        """Before sessions run: what a crash threw away the files of and did not delete gets them back. A session whose
+        deletion goes on in another node is left to it."""
+        kernel, workshop = self._kernel, self._kernel.workshop
+        for session in workshop.thrown_away():
+            try:
+                if await kernel.dispatcher.claim(kernel.node, session=session):
+                    kernel.park(session)
+                    workshop.bring_back(session)
+            except NotFound:
+                self._gone.append(session)
+            except OSError as error:
+                log.error("session %s: its files are in the bin and cannot be brought back: %s", session, error)
+
+    async def empty_bin(self) -> None:
+        if self._kernel.place.tidy:
+            for session in self._gone:
+                await asyncio.to_thread(self._kernel.workshop.empty_bin, session)
+
+    async def tidy(self) -> None:
+        """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
+        kernel, workshop = self._kernel, self._kernel.workshop
+        for session in await asyncio.to_thread(workshop.kept):
+            try:
+                await kernel.journal.get(session)
+            except NotFound:
+                if session not in kernel.live:
+                    with contextlib.suppress(FileNotFoundError):
+                        workshop.throw_away(session)
+                    await asyncio.to_thread(workshop.empty_bin, session)
+                    log.info("session %s was deleted elsewhere: its files here are removed", session)
