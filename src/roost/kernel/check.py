@@ -16,6 +16,7 @@ from roost.log.store import Store, open_store
 from roost.log.upkeep import Fault, layout, row_faults
 
 _RESTORE = "restore it from a backup, or `roost rm` it"
+_PAGE = 1000
 _MIGRATE = "`roost store migrate` brings it up to date"
 
 
@@ -66,7 +67,7 @@ async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[F
         for fault in _inbox(dump):
             yield fault
         fold = _Fold(dump)
-        while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq)):
+        while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq, limit=fold.left)):
             done.events += len(page)
             for record in page:
                 for fault in fold.add(record):
@@ -82,7 +83,7 @@ async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[F
     except StoreUnreachable:
         raise
     except (RoostError, msgspec.MsgspecError) as error:
-        yield Fault("damage", str(error), session, _RESTORE)
+        yield Fault("damage", str(error), session)
 
 
 def _inbox(dump: SessionDump) -> Iterator[Fault]:
@@ -112,6 +113,11 @@ class _Fold:
         self._dump = dump
         self._state = State()
         self._readable = True
+
+    @property
+    def left(self) -> int:
+        """Events to read next; what was committed since is not looked at."""
+        return min(_PAGE, self._dump.info.head - self.seq)
 
     def add(self, record: Record) -> Iterator[Fault]:
         """The next event."""
