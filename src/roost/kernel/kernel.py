@@ -41,6 +41,8 @@ _CLAIMS_AT_ONCE = 64
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _AFTER_FAILURE = 1.0
+_HINTS_APART = 0.04
+"""Seconds between looks for work that only another node's writing gave rise to."""
 _TIMER_SET = b'{"type":"timer.set"'
 
 
@@ -74,7 +76,7 @@ class Kernel:
         self.place = Place()
         self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
         self.live: dict[str, LiveSession] = {}
-        self.meters = Meters(store, self._names)
+        self.meters = Meters(store, self.dispatcher, self._names)
         self.peers: Peers | None = None
         self.trouble = Trouble(log)
         self.offered: frozenset[str] = frozenset()
@@ -92,6 +94,7 @@ class Kernel:
         self._early: dict[str, list[InboxItem] | None] = {}
         self._work = asyncio.Event()
         self._again: asyncio.TimerHandle | None = None
+        self._looked = float("-inf")
         self._stopping = False
         self._unwatch: Callable[[], None] = lambda: None
         self._uncount: Callable[[], None] = lambda: None
@@ -143,6 +146,11 @@ class Kernel:
     def holds_lease(self) -> bool:
         """Whether the node may believe that its sessions are its own. When not, nothing runs here."""
         return not self._lost and self._lease.held
+
+    @property
+    def lease_left(self) -> float:
+        """Seconds for which it may believe so without another beat."""
+        return self._lease.left if self.holds_lease else 0.0
 
     def card(self) -> NodeCard:
         """What this node says of itself."""
@@ -289,10 +297,14 @@ class Kernel:
                 self._look_for_work()
 
     def _look_for_work(self) -> None:
-        """Another node found nobody there for a session. If we are not the first to be asked, then a moment later."""
-        self._work.set()
+        """Another node wrote, and may not run what it wrote for. Now, unless that was a moment ago; and once more when
+        those who are asked first have had their chance."""
+        loop = asyncio.get_running_loop()
+        if (now := loop.time()) >= self._looked + _HINTS_APART:
+            self._looked = now
+            self._work.set()
         if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(1.2 * HEAD_START, self._look_once_more)
+            self._again = loop.call_later(1.2 * HEAD_START, self._look_once_more)
 
     def _look_once_more(self) -> None:
         self._again = None

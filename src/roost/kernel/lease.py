@@ -22,6 +22,11 @@ class Lease:
     def held(self) -> bool:
         return time.monotonic() < self._until
 
+    @property
+    def left(self) -> float:
+        """Seconds, 0 when it has ended."""
+        return max(0.0, self._until - time.monotonic())
+
     def renewed(self, began: float) -> None:
         """A beat succeeded that began at monotonic time `began`."""
         self._until = max(self._until, began + self._seconds)

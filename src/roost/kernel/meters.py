@@ -17,7 +17,7 @@ import msgspec
 
 from roost.errors import Fenced, RoostError
 from roost.log.content import ToolOutcome, Usage
-from roost.log.dispatch import Backlog
+from roost.log.dispatch import Backlog, Dispatcher
 from roost.log.events import (
     Event,
     ModelCompleted,
@@ -28,8 +28,7 @@ from roost.log.events import (
     event_type,
 )
 from roost.log.inputs import Input
-from roost.log.journal import Append, Change, Claim
-from roost.log.store import Store
+from roost.log.journal import Append, Change, Claim, Journal
 
 T = TypeVar("T")
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -97,8 +96,11 @@ class Meters:
     All of it runs on the event loop, after the commit that it is about.
     """
 
-    def __init__(self, journal: Store, names: Callable[[str], tuple[str, str] | None]) -> None:
+    def __init__(
+        self, journal: Journal, dispatcher: Dispatcher, names: Callable[[str], tuple[str, str] | None]
+    ) -> None:
         self._journal = journal
+        self._dispatcher = dispatcher
         self._names = names
         self.agents: dict[str, AgentMeter] = {}
         self.models: dict[str, ModelMeter] = {}
@@ -119,7 +121,7 @@ class Meters:
         return self._journal.watch(self._see)
 
     async def backlog(self) -> Backlog | None:
-        """Of the whole cluster, asked of the store at most once a second, whoever asks. None when it does not say."""
+        """Of the whole cluster, asked of the dispatcher at most once a second, whoever asks. None when it does not say."""
         if time.monotonic() - self._asked >= 1.0:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask())
@@ -150,7 +152,7 @@ class Meters:
     async def _ask(self) -> None:
         try:
             async with asyncio.timeout(_ASK_SECONDS):
-                self._backlog = await self._journal.backlog()
+                self._backlog = await self._dispatcher.backlog()
         except (RoostError, TimeoutError):
             self._backlog = None
         self._asked = time.monotonic()

@@ -49,7 +49,7 @@ class Now(NamedTuple):
             room=max(0, card.room),
             busy=busy,
             saturation=max(busy, card.live / kernel.config.max_live),
-            lease=kernel.config.lease,
+            lease=kernel.lease_left,
             draining=card.draining,
             streams=len(api.streams),
             backlog=backlog,
