@@ -13,11 +13,27 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
+from roost.log.store import Store, open_store
 from roost.policy.gate import Permissions
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool
 from roost.tools.function import tool
 
+
+class Place:
+    """Where the sessions of the test that runs are stored: in its home (None), or in a database."""
+
+    url: str | None = None
+
+    def set(self, url: str | None) -> None:
+        self.url = url
+
+    async def open(self, home: Path) -> Store:
+        """The store of a home, as another process opens it."""
+        return await open_store(self.url or home / "roost.db")
+
+
+place = Place()
 FAST = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
 
 
@@ -89,7 +105,7 @@ def calling(*names: str, **arguments: Any) -> Answer:
 
 @contextlib.asynccontextmanager
 async def running(home: Path, *agents: Agent, config: KernelConfig = FAST) -> AsyncGenerator[Runtime]:
-    runtime = Runtime(home, agents=agents, config=config)
+    runtime = Runtime(home, agents=agents, config=config, store=place.url)
     await runtime.start()
     try:
         yield runtime

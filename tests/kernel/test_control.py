@@ -84,9 +84,9 @@ async def test_pause_in_a_tool_then_resume(tmp_path: Path, name: str, repeated: 
         await session.control("resume")
         done = await until(session, ev.TurnCompleted)
         assert done.outcome == "answered"
-        assert traces.began == ([name, name] if repeated else [name])
-        assert len(set(traces.keys)) == 1
-        assert set(outcomes(await events(session, runtime)).values()) == {"ok" if repeated else "interrupted"}
+        first = traces.keys[0]  # the next turn, of the queued message, may have begun
+        assert traces.keys.count(first) == (2 if repeated else 1)
+        assert outcomes(await events(session, runtime))["call_1_0"] == ("ok" if repeated else "interrupted")
 
 
 async def test_pause_in_a_model_call_then_resume(tmp_path: Path) -> None:

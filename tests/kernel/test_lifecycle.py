@@ -23,10 +23,9 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
 from roost.log.journal import Append, Snapshot
-from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer
 
-from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, running, said, until
+from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, place, running, said, until
 
 
 async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ async def test_messages_accepted_while_nothing_runs_are_answered(tmp_path: Path)
     async with running(tmp_path, crew) as runtime:
         session = await runtime.session("a")
         await session.ask("first")
-    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    journal = await place.open(tmp_path)
     accepted = [await journal.accept(session.id, MessageInput((Text(str(n)),)), key=str(n)) for n in range(3)]
     await journal.close()
     async with running(tmp_path, crew) as runtime:

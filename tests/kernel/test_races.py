@@ -13,10 +13,9 @@ from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.inputs import ControlInput, MessageInput
-from roost.log.sqlite import SqliteJournal
 from roost.testing.scripted import Answer
 
-from .support import Traces, agent, calling, events, running, said, until
+from .support import Traces, agent, calling, events, place, running, said, until
 
 
 async def test_a_session_that_works_and_has_more_to_do_can_be_deleted(tmp_path: Path) -> None:
@@ -80,7 +79,7 @@ async def test_an_input_of_another_process_is_not_hidden_by_a_later_one(tmp_path
         session = await runtime.session("a")
         await session.send("hi")
         await traces.started.wait()
-        other = await SqliteJournal.open(tmp_path / "roost.db")
+        other = await place.open(tmp_path)
         for _ in range(3):
             await other.accept(session.id, MessageInput((Text("from elsewhere"),)))
         await other.accept(session.id, ControlInput("cancel"))

@@ -96,7 +96,8 @@ class PostgresServer:
         name = f"t{next(self._numbers)}_{secrets.token_hex(4)}"
         connection = await asyncpg.connect(self.url(), timeout=30)
         try:
-            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            copied = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""  # a tenth of the time
+            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {copied}')
         finally:
             await connection.close()
         return name
