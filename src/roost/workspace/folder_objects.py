@@ -17,6 +17,10 @@ UNFINISHED = "tmp/"
 """Keys of what a crash cut off while it was written. Nobody reads them; `sweep` removes old ones."""
 
 
+_MARK = "roost-snapshots"
+"""A file that tells the folder from the empty one that is there while the share is not mounted."""
+
+
 class FolderObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -28,12 +32,17 @@ class FolderObjects:
         root = Path(unquote(path))
         if not root.is_dir():
             raise ConfigError(f"the snapshot store's folder {str(root)!r} does not exist: mount it, or make it")
+        try:
+            (root / _MARK).touch(0o600)
+        except OSError as error:
+            raise ConfigError(f"the snapshot store's folder {str(root)!r} cannot be used: {error.strerror}") from error
         return cls(root)
 
     def put(self, key: str, data: bytes) -> None:
         place = self._root / key
         fresh = self._root / UNFINISHED / secrets.token_hex(12)
         with _explained(key):
+            self._check()
             if place.exists():
                 return
             _folder(fresh.parent)
@@ -49,11 +58,18 @@ class FolderObjects:
 
     def get(self, key: str) -> bytes:
         with _explained(key):
-            return (self._root / key).read_bytes()
+            try:
+                return (self._root / key).read_bytes()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+                self._check()
+                raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with _explained(prefix):
-            yield from self._below(self._root / prefix, prefix)
+            self._check()
+            for found in self._below(self._root / prefix, prefix):
+                if found.key != _MARK:
+                    yield found
 
     def _below(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         try:
@@ -76,6 +92,9 @@ class FolderObjects:
 
     def close(self) -> None:
         return None
+
+    def _check(self) -> None:
+        os.stat(self._root / _MARK)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -112,7 +131,5 @@ def _sync(folder: Path) -> None:
 def _explained(key: str) -> Generator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
     except OSError as error:
         raise ObjectsFailed(f"the snapshot store's folder failed at {key!r}: {error.strerror or error}") from error

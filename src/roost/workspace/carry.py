@@ -1,0 +1,152 @@
+"""Private files follow their session: brought here before it works, saved before the outcomes of its calls commit.
+
+Everything that blocks runs in threads of its own, a few at once for the whole node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import TypeVar, cast
+
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.memory import boot, read_owner, write_owner
+from roost.workspace.objects import ObjectsFailed
+from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
+
+T = TypeVar("T")
+_AT_ONCE = 4
+_PATIENCE = 8.0
+"""Seconds in which a save is tried again. A call's outcome waits for it."""
+_PAUSE = 0.2
+
+
+class Carrier:
+    """The node's. `close` stops what is going on; it is begun again where its session goes on."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.snapshots = snapshots
+        self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
+        self.stops: set[Event] = set()
+
+    def folder(self, place: Place) -> Carried:
+        return Carried(self, place)
+
+    def close(self) -> None:
+        for stop in list(self.stops):
+            stop.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.snapshots.close()
+
+
+class Carried:
+    """The files of one session in memory. Coroutines of its driver, one at a time; cancelled, they stop soon.
+
+    `ready`: `wake` has returned. `dirty`: a call may have written something that is not saved.
+    """
+
+    def __init__(self, carrier: Carrier, place: Place) -> None:
+        self._carrier = carrier
+        self._place = place
+        self._running: asyncio.Future[object] | None = None
+        self._epoch = 0
+        self._stamped = False
+        self.ready = False
+        self.dirty = False
+
+    async def wake(self, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
+        """Before the session works here in a new `epoch`: unless the folder is what its last owner left, make it the
+        snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are lost now. Raises
+        `ObjectsFailed`, and `SnapshotDamaged`."""
+        self._epoch = epoch
+        lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
+        self.ready = True
+        return lost
+
+    async def working(self) -> None:
+        """Before a call that may write."""
+        self.dirty = True
+        if not self._stamped:
+            with contextlib.suppress(ObjectsFailed):  # without it a crash brings the last snapshot back
+                await self._work(lambda stop: self._stamp())
+
+    async def save(self, base: str | None, *, patient: bool) -> Saved:
+        """What there is now, upon the log's last snapshot; `patient`: trying again for some seconds. Raises
+        `ObjectsFailed`, `TooLarge`."""
+        until = time.monotonic() + (_PATIENCE if patient else 0.0)
+        pause = _PAUSE
+        while True:
+            try:
+                saved = await self._work(lambda stop: self._save(base, stop))
+            except ObjectsFailed:
+                if time.monotonic() + pause > until:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                self.dirty = False
+                return saved
+
+    async def unsaved(self) -> None:
+        """The folder holds what is nowhere else: it is to be believed even after a loss of power."""
+        await self._work(lambda stop: self._stamp(sync=True))
+
+    # In a thread
+
+    def _wake(self, saved: str | None, unsaved: bool, stop: Event) -> bool:
+        place, owner = self._place, read_owner(self._place.memory)
+        there = place.folder.is_dir()
+        if owner is None and saved is None:  # from before files were saved, if there are any
+            lost = unsaved
+        elif owner is not None and owner.epoch == self._epoch - 1 and (there or saved is None):
+            lost = False
+            if owner.boot != boot() and not unsaved:  # the disk may be behind what was committed
+                self._carrier.snapshots.restore(place, saved, stop)
+        else:
+            self._carrier.snapshots.restore(place, saved, stop)
+            lost = unsaved
+        if there or saved is not None:
+            self._stamp()
+        return lost
+
+    def _save(self, base: str | None, stop: Event) -> Saved:
+        try:
+            return self._carrier.snapshots.save(self._place, base, stop)
+        except SnapshotDamaged:  # what was saved is gone: all of it once more
+            return self._carrier.snapshots.save(self._place, None, stop)
+
+    def _stamp(self, *, sync: bool = False) -> None:
+        """Unless the folder has a newer owner: then this one has no say in it any more."""
+        owner = read_owner(self._place.memory)
+        if owner is None or owner.epoch <= self._epoch:
+            write_owner(self._place.memory, self._epoch, sync=sync)
+        self._stamped = True
+
+    async def _work(self, work: Callable[[Event], T]) -> T:
+        """In a thread, after what a cancelled call left there."""
+        while self._running is not None and not self._running.done():
+            await asyncio.wait([self._running])
+        stop = Event()
+        self._carrier.stops.add(stop)
+        try:
+            task = asyncio.get_running_loop().run_in_executor(self._carrier.pool, work, stop)
+        except RuntimeError as error:  # the node is going down
+            raise ObjectsFailed("the node saves no more files: it stops") from error
+        self._running = cast("asyncio.Future[object]", task)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(lambda _: self._carrier.stops.discard(stop))
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+        try:
+            return task.result()
+        except OSError as error:
+            raise ObjectsFailed(f"the session's files cannot be read or written here: {error}") from error
+        except (Stopped, asyncio.CancelledError) as error:
+            raise ObjectsFailed("the node saves no more files: it stops") from error
