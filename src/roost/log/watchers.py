@@ -26,6 +26,10 @@ class Watchers:
 
         return remove
 
+    def sessions(self) -> list[str]:
+        """Those that somebody watches by name."""
+        return list(self._one)
+
     def publish(self, changes: Iterable[Change]) -> None:
         for change in changes:
             if change.session:

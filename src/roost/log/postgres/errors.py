@@ -1,0 +1,70 @@
+"""PostgreSQL's errors as ours, with what to do about them."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from roost.errors import Invalid, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
+
+_BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)
+"""The connection broke, or the server ends or is not up yet: another try may find it."""
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+"""What asyncpg raises."""
+
+_PAIRS: tuple[tuple[type[Exception], str, str], ...] = (
+    (asyncpg.DiskFullError, "disk_full", "the database's disk is full: free some space there, then try again"),
+    (
+        asyncpg.ReadOnlySQLTransactionError,
+        "read_only",
+        "the database is read-only: it is a standby, or was set so. Name all its hosts in the address with"
+        " ?target_session_attrs=read-write, or clear default_transaction_read_only",
+    ),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "store_refused",
+        "the database refuses the user or the password: check the address",
+    ),
+    (asyncpg.InvalidCatalogNameError, "store_missing", "there is no such database: make it with `createdb`"),
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "store_refused",
+        "the database's user may not do that: let it own the schema (GRANT CREATE ON DATABASE …)",
+    ),
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether another connection may do better. What was under way may or may not be committed."""
+    if isinstance(error, (asyncpg.QueryCanceledError, ValueError)):  # asked for; a value that asyncpg cannot send
+        return False
+    return isinstance(error, (*_BROKEN, asyncpg.InternalClientError, asyncpg.TooManyConnectionsError))
+
+
+def is_clash(error: BaseException) -> bool:
+    """Two transactions stood in each other's way and this one was rolled back: try it again."""
+    return isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError))
+
+
+def is_standby(error: BaseException) -> bool:
+    """This server takes no writes, after a failover for example: another host of the address may."""
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+
+
+def failure(error: Exception) -> RoostError:
+    """Of an error of asyncpg or of the network."""
+    if is_lost(error):
+        return StoreUnreachable(f"the database does not answer ({_short(error)}): check that it runs; then try again")
+    for kind, code, message in _PAIRS:
+        if isinstance(error, kind):
+            return StoreFailed(f"{message} ({_short(error)})", code=code)
+    if isinstance(error, (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)):
+        return StoreCorrupt(f"the database is damaged ({_short(error)}): restore a backup")
+    if isinstance(error, (asyncpg.DataError, ValueError)):
+        return Invalid(f"the database cannot store that: {_short(error)}. Text must not hold NUL characters")
+    return StoreFailed(f"the database failed: {_short(error)}")
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,277 @@
+"""`PostgresJournal`: the store of many nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from roost.errors import StoreFailed
+from roost.log.dispatch import Backlog, NodeCard, NodeInfo
+from roost.log.events import Event
+from roost.log.inputs import Input
+from roost.log.journal import (
+    Accepted,
+    Append,
+    Change,
+    Claim,
+    InboxItem,
+    NewSession,
+    Record,
+    SessionInfo,
+    SessionQuery,
+    Snapshot,
+)
+from roost.log.portable import SessionDump, SharedDump
+from roost.log.postgres import dispatch, inputs, partitions, portable, reads, rows, shared
+from roost.log.postgres.errors import FAILURES, failure
+from roost.log.postgres.live import Live
+from roost.log.postgres.migrate import MIGRATIONS, Migration, migrate
+from roost.log.postgres.notices import EVERYTHING
+from roost.log.postgres.patrol import Patrol
+from roost.log.postgres.pool import Address, Pool, shut
+from roost.log.postgres.writer import GroupWriter
+from roost.log.shared import Balance, Charge
+from roost.log.store import Durability
+from roost.log.tail import follow
+from roost.log.watchers import Watchers
+
+log = logging.getLogger("roost.journal")
+_CONNECTIONS = 4
+_WRITERS = 2
+
+
+class PostgresJournal:
+    """One database, or a schema in it. Open it with `await PostgresJournal.open(url)`.
+
+    Uses up to seven connections: one that stands for the life of its nodes, two that append, four for the rest. No
+    method takes longer than six seconds when the database does not answer; it then raises `StoreUnreachable`.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        token = secrets.token_hex(8)
+        self._watchers = Watchers()
+        self._pool = Pool(address, _CONNECTIONS, name=f"roost-{token}")
+        self._appends = Pool(address, _WRITERS, name=f"roost-append-{token}")
+        self._live = Live(address, token, self._look)
+        self._notices = self._live.notices
+        self._patrol = Patrol(self._pool, self._watchers, self._live)
+        self._writer = GroupWriter(self._appends, _WRITERS, self._appended)
+        self._claims = dispatch.Claims(self._pool, self._claimed, self._buried)
+        self._timers = dispatch.Timers(self._pool, self._fired)
+        self._background: set[asyncio.Task[None]] = set()
+        self._room_until = 0
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, url: str, *, durability: Durability = "full", migrations: Sequence[Migration] = MIGRATIONS
+    ) -> PostgresJournal:
+        """Bring the tables up to date, then connect. `?schema=` in the address names the schema to use. Raises
+        `StoreFailed` when that cannot be done, `ConfigError` for a bad address."""
+        journal = cls(Address.parse(url, durability))
+        try:
+            await journal._start(migrations)
+        except BaseException as error:
+            await journal.close()
+            if isinstance(error, FAILURES):
+                raise failure(error) from error
+            raise
+        return journal
+
+    # Journal
+
+    async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
+        s, made, bodies = await inputs.create(self._pool, session, events, key)
+        if s is None:
+            return await self.get(str(made))
+        assert isinstance(made, SessionInfo)
+        if s > self._room_until:
+            self._room_until = s + 1000  # one such task at a time
+            self._later(self._make_room())
+        self._publish(Change(made.id, rows.records(0, bodies)))
+        return made
+
+    async def append(self, append: Append) -> int:
+        return await self._writer.submit(append)
+
+    async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        return await reads.read(self._pool, session, after, limit)
+
+    def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
+        return follow(self, session, after)
+
+    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+        taken = await inputs.accept(self._pool, session, item, key)
+        if taken.item is not None:
+            self._accepted(Change(session, inbox=(taken.item,)), taken.owner)
+        return Accepted(taken.id, taken.item is None)
+
+    async def pending(self, session: str) -> list[InboxItem]:
+        return await reads.pending(self._pool, session)
+
+    async def get(self, session: str) -> SessionInfo:
+        return await reads.get(self._pool, session)
+
+    async def find(self, query: SessionQuery) -> list[SessionInfo]:
+        return await reads.find(self._pool, query)
+
+    async def snapshot(self, session: str) -> Snapshot | None:
+        return await reads.snapshot(self._pool, session)
+
+    async def delete(self, session: str, *, epoch: int | None = None) -> None:
+        s = await inputs.delete(self._pool, session, epoch)
+        self._writer.numbers.pop(session, None)
+        self._publish(Change(session, None))
+        self._later(inputs.purge(self._pool, s))
+
+    def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
+        return self._watchers.add(listener, session)
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go of everything. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._patrol.stop()
+        await self._writer.close()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._live.close()
+        await self._pool.close()
+        await self._appends.close()
+        self._watchers.close()
+
+    # Dispatcher
+
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        await self._live.beat(card, ttl)
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        return await self._claims.claim(node, session, limit)
+
+    async def leave(self, node: str) -> None:
+        await self._pool.run(lambda link: link.execute("SELECT leave_1($1)", node))
+        await self._live.forget(node)
+        self._notices.add(EVERYTHING)
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        return await self._timers.fire(now, limit)
+
+    async def nodes(self) -> list[NodeInfo]:
+        return await dispatch.nodes(self._pool)
+
+    async def backlog(self) -> Backlog:
+        return await dispatch.backlog(self._pool)
+
+    # Shared
+
+    async def setting(self, name: str, value: str | None = None) -> str | None:
+        return await shared.setting(self._pool, name, value)
+
+    async def hold(self, name: str, node: str) -> int | None:
+        return await shared.hold(self._pool, name, node)
+
+    async def drop(self, name: str, node: str) -> None:
+        await shared.drop(self._pool, name, node)
+
+    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+        return await shared.reserve(self._pool, id, charges)
+
+    async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
+        await shared.settle(self._pool, id, amounts)
+
+    async def balance(self, budget: str) -> Balance:
+        return await shared.balance(self._pool, budget)
+
+    async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
+        return await shared.take(self._pool, bucket, amount, rate, burst)
+
+    # Portable
+
+    def sessions(self) -> AsyncIterator[str]:
+        return portable.sessions(self._pool)
+
+    async def dump(self, session: str) -> SessionDump:
+        return await portable.dump(self._pool, session)
+
+    async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
+        s = await portable.restore(self._pool, dump, events)
+        self._publish(Change(dump.info.id, None, None))
+        if s > self._room_until:
+            await self._make_room()
+
+    async def dump_shared(self) -> SharedDump:
+        return await shared.dump(self._pool)
+
+    async def restore_shared(self, dump: SharedDump) -> None:
+        await shared.restore(self._pool, dump)
+
+    # Inner parts
+
+    async def _start(self, migrations: Sequence[Migration]) -> None:
+        link = await self._address.connect("roost-open")
+        try:
+            await migrate(link, self._address.schema, migrations)
+            self._room_until = await partitions.ensure(link)
+            garbage = await link.fetch("SELECT s FROM garbage")
+        finally:
+            await shut(link)
+        await self._live.start()
+        self._patrol.start()
+        for (s,) in garbage:
+            self._later(inputs.purge(self._pool, s))
+
+    async def _make_room(self) -> None:
+        self._room_until = await self._pool.run(partitions.ensure)
+
+    def _appended(self, appends: list[Append]) -> None:
+        notices = self._notices
+        changes: list[Change] = []
+        for append in appends:
+            if append.release:
+                self._writer.numbers.pop(append.session, None)
+            if append.bodies:
+                changes.append(Change(append.session, rows.records(append.expected, append.bodies)))
+            notices.add(append.session)
+        self._patrol.committed(appends)
+        self._watchers.publish(changes)
+
+    def _accepted(self, change: Change, owner: str | None) -> None:
+        here = self._live.nodes
+        if owner not in here:
+            self._notices.add(change.session, unless_taken=owner is None and bool(here))
+        self._watchers.publish([change])
+
+    def _fired(self, change: Change, owner: str | None) -> None:
+        self._accepted(change, owner)
+
+    def _claimed(self, session: str, s: int) -> None:
+        self._writer.know(session, s)
+        self._notices.taken(session)
+
+    def _buried(self) -> None:
+        self._notices.add(EVERYTHING)
+
+    def _publish(self, change: Change) -> None:
+        self._notices.add(change.session)
+        self._watchers.publish([change])
+
+    def _look(self, sessions: list[str]) -> None:
+        """Another node changed something."""
+        self._watchers.publish([Change(session, None, None) for session in sessions])
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except StoreFailed as error:  # the next start does it
+                log.warning("left for later: %s", error)
+
+        task = asyncio.create_task(run())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

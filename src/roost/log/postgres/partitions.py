@@ -1,0 +1,70 @@
+"""The tables that the events are in, each for so many sessions: made ahead of need, dropped when all are gone."""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+
+from roost.log.postgres.pool import Link
+
+log = logging.getLogger("roost.journal")
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('roost partitions ' || current_schema(), 0))"
+_NEWEST = "SELECT coalesce(max(past), 1), (SELECT partition_sessions FROM store) FROM partitions"
+_PLACE = (
+    "SELECT greatest((SELECT coalesce(max(s), 0) FROM sessions), (SELECT coalesce(last_value, 0) FROM sessions_s_seq))"
+)
+
+
+async def ensure(link: Link) -> int:
+    """Make sure that there is room for half a partition of sessions more. Returns the number of a session at which to
+    ask again. Writers go on: a table is made on its own and attached under a lock that does not stand in their way."""
+    newest = await link.fetchval(_PLACE)
+    while True:
+        past, size = await link.fetchrow(_NEWEST) or (1, 1)
+        if past > newest + size // 2:
+            return past - size // 2 - 1
+        async with link.transaction():
+            await link.execute(_TURN)
+            past, size = await link.fetchrow(_NEWEST) or (1, 1)
+            if past <= newest + size // 2:
+                await _make(link, past, past + size)
+
+
+async def _make(link: Link, first: int, past: int) -> None:
+    name = f"events_{first}"
+    await link.execute(f"CREATE TABLE {name} (LIKE events INCLUDING ALL)")
+    await link.execute(f"ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({past})")
+    await link.execute("INSERT INTO partitions VALUES ($1, $2, $3)", first, past, name)
+
+
+async def drop_empty(link: Link) -> list[str]:
+    """Drop the partitions all of whose sessions are deleted, but the newest two. Returns their names. A crash in the
+    middle is made good by the next call."""
+    rows = await link.fetch(
+        "UPDATE partitions p SET dropping = true WHERE first < (SELECT max(first) FROM partitions WHERE first <"
+        " (SELECT max(first) FROM partitions)) AND past <= (SELECT last_value FROM sessions_s_seq)"
+        " AND NOT EXISTS (SELECT FROM sessions WHERE s >= p.first AND s < p.past)"
+        " AND NOT EXISTS (SELECT FROM garbage WHERE s >= p.first AND s < p.past) RETURNING first, name"
+    )
+    for first, name in rows:
+        await _detach(link, name)
+        await link.execute(f"DROP TABLE IF EXISTS {name}")
+        await link.execute("DELETE FROM partitions WHERE first = $1", first)
+        log.info("events of deleted sessions: dropped the table %s", name)
+    return [name for _, name in rows]
+
+
+async def _detach(link: Link, name: str) -> None:
+    """CONCURRENTLY: the other way locks out everybody who reads or writes events."""
+    pending = await link.fetchval(
+        "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass",
+        name,
+    )
+    if pending is None:
+        return
+    how = "FINALIZE" if pending else "CONCURRENTLY"
+    try:
+        await link.execute(f"ALTER TABLE events DETACH PARTITION {name} {how}")
+    except asyncpg.ObjectNotInPrerequisiteStateError:  # another one was cut off in the middle of the same
+        await link.execute(f"ALTER TABLE events DETACH PARTITION {name} FINALIZE")

@@ -1,0 +1,71 @@
+"""Reading logs, inboxes and the index. Each is one statement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roost.errors import NotFound, StoreFailed
+from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+from roost.log.postgres import rows
+from roost.log.postgres.pool import Pool
+
+_GET = f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE id = $1"
+_READ = """
+SELECT x.head, e.seq, e.body FROM sessions x LEFT JOIN LATERAL (
+    SELECT p.seq, p.body FROM (
+        SELECT q.seq, q.body, sum(octet_length(q.body)) OVER (ORDER BY q.seq) - octet_length(q.body) AS before
+        FROM (SELECT seq, body FROM events WHERE s = x.s AND seq > $2 ORDER BY seq LIMIT $3) AS q
+    ) AS p WHERE p.before < $4
+) AS e ON true WHERE x.id = $1 ORDER BY e.seq"""
+_PENDING = """
+SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.s AND NOT i.taken
+WHERE x.id = $1 ORDER BY i.id"""
+_SNAPSHOT = """
+SELECT n.seq, n.version, n.body FROM sessions x LEFT JOIN snapshots n ON n.s = x.s WHERE x.id = $1"""
+
+
+async def get(pool: Pool, session: str) -> SessionInfo:
+    row: Any = await pool.run(lambda link: link.fetchrow(_GET, session))
+    if row is None:
+        raise _missing(session)
+    return rows.info(row)
+
+
+async def find(pool: Pool, query: SessionQuery) -> list[SessionInfo]:
+    sql, values = rows.find(query)
+    found: list[Any] = await pool.run(lambda link: link.fetch(sql, *values))
+    return [rows.info(row) for row in found]
+
+
+async def read(pool: Pool, session: str, after: int, limit: int) -> list[Record]:
+    found = await pool.run(lambda link: link.fetch(_READ, session, after, limit, READ_BYTES))
+    if not found:
+        raise _missing(session)
+    if found[0][1] is not None:
+        return [Record(seq, body) for _, seq, body in found]
+    if found[0][0] > after and limit > 0:
+        raise StoreFailed(
+            f"events after {after} of session {session!r} are not there: attach their partition again",
+            code="events_detached",
+        )
+    return []
+
+
+async def pending(pool: Pool, session: str) -> list[InboxItem]:
+    found = await pool.run(lambda link: link.fetch(_PENDING, session))
+    if not found:
+        raise _missing(session)
+    if found[0][0] is None:
+        return []
+    return rows.inbox(*zip(*found, strict=True))
+
+
+async def snapshot(pool: Pool, session: str) -> Snapshot | None:
+    row: Any = await pool.run(lambda link: link.fetchrow(_SNAPSHOT, session))
+    if row is None:
+        raise _missing(session)
+    return None if row[0] is None else Snapshot(*row)
+
+
+def _missing(session: str) -> NotFound:
+    return NotFound(f"there is no session {session!r}")

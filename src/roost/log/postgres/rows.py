@@ -1,0 +1,76 @@
+"""Rows of the PostgreSQL store as the protocol's types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from roost.log.inputs import decode_input
+from roost.log.journal import InboxItem, Record, SessionInfo, SessionQuery
+
+INFO_COLUMNS = (
+    "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
+    " pending, needs, home, format"
+)
+_labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+
+
+def info(row: Sequence[Any]) -> SessionInfo:
+    """From a row of `INFO_COLUMNS`."""
+    return SessionInfo(
+        id=row[0],
+        agent=row[1],
+        version=row[2],
+        state=row[3],
+        phase=row[4],
+        head=row[5],
+        created_at=row[6],
+        updated_at=row[7],
+        workspace=row[8],
+        title=row[9],
+        parent=row[10],
+        labels=_labels.decode(row[11]),
+        owner=row[12],
+        epoch=row[13],
+        pending=row[14],
+        needs=tuple(row[15]),
+        home=row[16],
+        format=row[17],
+    )
+
+
+def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
+    """Bodies of the events `head + 1` and on."""
+    return [Record(seq, body) for seq, body in enumerate(bodies, head + 1)]
+
+
+def inbox(ids: Sequence[int], at: Sequence[float], bodies: Sequence[bytes]) -> list[InboxItem]:
+    return [InboxItem(id, decode_input(body), time) for id, time, body in zip(ids, at, bodies, strict=True)]
+
+
+def find(query: SessionQuery) -> tuple[str, list[Any]]:
+    """The statement and its values for a query."""
+    where: list[str] = []
+    values: list[Any] = []
+
+    def condition(text: str, *given: Any) -> None:
+        for value in given:
+            values.append(value)
+            text = text.replace("?", f"${len(values)}", 1)
+        where.append(text)
+
+    for column in ("agent", "state", "parent", "owner"):
+        value = getattr(query, column)
+        if value is not None:
+            condition(f"{column} = ?", value)
+    if query.label is not None:
+        condition("labels @> jsonb_build_object(?::text, ?::text)", *query.label)
+    if query.updated_before is not None:
+        condition("updated_at < ?", query.updated_before)
+    if query.before is not None:
+        condition("s < (SELECT s FROM sessions WHERE id = ?)", query.before)
+    values.append(query.limit)
+    filters = f" WHERE {' AND '.join(where)}" if where else ""
+    return f"SELECT {INFO_COLUMNS} FROM sessions{filters} ORDER BY s DESC LIMIT ${len(values)}", values

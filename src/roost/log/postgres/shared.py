@@ -1,0 +1,90 @@
+"""What is one for the whole cluster: settings, duties, budgets, rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from roost.errors import Invalid
+from roost.log.portable import SharedDump
+from roost.log.postgres.pool import Link, Pool
+from roost.log.shared import Balance, Charge
+
+
+async def setting(pool: Pool, name: str, value: str | None) -> str | None:
+    return await pool.run(lambda link: link.fetchval("SELECT setting_1($1, $2)", name, value))
+
+
+async def hold(pool: Pool, name: str, node: str) -> int | None:
+    return await pool.run(lambda link: link.fetchval("SELECT hold_1($1, $2)", name, node))
+
+
+async def drop(pool: Pool, name: str, node: str) -> None:
+    await pool.run(lambda link: link.execute("UPDATE holds SET node = NULL WHERE name = $1 AND node = $2", name, node))
+
+
+async def reserve(pool: Pool, id: str, charges: Sequence[Charge]) -> str | None:
+    return await pool.run(
+        lambda link: link.fetchval(
+            "SELECT reserve_1($1, $2, $3, $4)",
+            id,
+            [charge.budget for charge in charges],
+            [charge.amount for charge in charges],
+            [charge.limit for charge in charges],
+        )
+    )
+
+
+async def settle(pool: Pool, id: str, amounts: Mapping[str, int]) -> None:
+    await pool.run(lambda link: link.execute("SELECT settle_1($1, $2, $3)", id, list(amounts), list(amounts.values())))
+
+
+async def balance(pool: Pool, budget: str) -> Balance:
+    row: Any = await pool.run(lambda link: link.fetchrow("SELECT spent, reserved FROM budgets WHERE name = $1", budget))
+    return Balance(int(row[0]), int(row[1])) if row else Balance(0, 0)
+
+
+async def take(pool: Pool, bucket: str, amount: float, rate: float, burst: float) -> float:
+    if amount > burst:
+        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
+    return await pool.run(
+        lambda link: link.fetchval("SELECT take_1($1, $2, $3, $4)", bucket, amount, rate, burst), repeat=False
+    )
+
+
+async def dump(pool: Pool) -> SharedDump:
+    async def ask(link: Link) -> tuple[list[Any], list[Any], list[Any]]:
+        async with link.transaction(isolation="repeatable_read", readonly=True):
+            return (
+                await link.fetch("SELECT name, value FROM settings"),
+                await link.fetch("SELECT name, spent, reserved FROM budgets"),
+                await link.fetch("SELECT id, budget, amount FROM reservations"),
+            )
+
+    settings, budgets, held = await pool.run(ask)
+    reservations: dict[str, dict[str, int]] = {}
+    for id, budget, amount in held:
+        reservations.setdefault(id, {})[budget] = int(amount)
+    return SharedDump(
+        settings=dict(settings),
+        budgets={name: (int(spent), int(reserved)) for name, spent, reserved in budgets},
+        reservations=reservations,
+    )
+
+
+async def restore(pool: Pool, dump: SharedDump) -> None:
+    budgets = [(name, Decimal(spent), Decimal(held)) for name, (spent, held) in dump.budgets.items()]
+    reservations = [
+        (id, name, Decimal(amount)) for id, amounts in dump.reservations.items() for name, amount in amounts.items()
+    ]
+
+    async def write(link: Link) -> None:
+        async with link.transaction():
+            await link.executemany("INSERT INTO settings VALUES ($1, $2) ON CONFLICT DO NOTHING", dump.settings.items())
+            await link.execute("DELETE FROM reservations")
+            await link.execute("DELETE FROM budgets")
+            await link.executemany("INSERT INTO budgets VALUES ($1, $2, $3)", budgets)
+            await link.executemany("INSERT INTO reservations VALUES ($1, $2, $3)", reservations)
+
+    await pool.run(write)

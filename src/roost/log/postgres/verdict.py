@@ -1,0 +1,42 @@
+"""Why an append was refused."""
+
+from __future__ import annotations
+
+from roost.errors import Fenced, NotFound, SequenceConflict
+from roost.log.journal import Append
+from roost.log.postgres.pool import Link
+
+
+class Again(Exception):
+    """Nothing speaks against it any more: what did has changed since."""
+
+
+async def judge(link: Link, append: Append) -> int:
+    """The head after the append when it turns out to be in the log already. Raises what is the matter with it, or
+    `Again`."""
+    row = await link.fetchrow(
+        "SELECT s, epoch, base, head, owner IS NOT NULL FROM sessions WHERE id = $1", append.session
+    )
+    if row is None:
+        raise NotFound(f"there is no session {append.session!r}")
+    s, epoch, base, head, owned = row
+    if epoch != append.epoch:
+        raise Fenced(f"session {append.session!r} is at epoch {epoch}; the writer holds {append.epoch}")
+    after = append.expected + len(append.bodies)
+    if append.bodies and base <= append.expected and head >= after:
+        found = await link.fetch(
+            "SELECT body FROM events WHERE s = $1 AND seq > $2 AND seq <= $3 ORDER BY seq", s, append.expected, after
+        )
+        if [body for (body,) in found] == list(append.bodies):
+            return after
+    if not owned:
+        raise Fenced(f"nobody holds session {append.session!r} any more; the writer did at epoch {append.epoch}")
+    if head != append.expected:
+        raise SequenceConflict(f"session {append.session!r} is at {head}; the writer expected {append.expected}")
+    if append.consume:
+        there = await link.fetchval(
+            "SELECT count(*) FROM inbox WHERE s = $1 AND id = ANY ($2) AND NOT taken", s, list(append.consume)
+        )
+        if there != len(append.consume):
+            raise SequenceConflict(f"inputs {list(append.consume)} of {append.session!r} are not pending any more")
+    raise Again
