@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
+import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any
 
+import asyncpg
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -76,8 +80,16 @@ def agents() -> list[Agent]:
     ]
 
 
-def test_real_turns(serve: Serve) -> None:
-    served = serve(agents=agents(), config=KernelConfig(linger=0.05))
+@pytest.fixture(params=["sqlite", "postgres"])
+async def place(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where the store is, as options of a daemon."""
+    if request.param == "sqlite":
+        return {}
+    return {"store": await request.getfixturevalue("postgres").database()}
+
+
+def test_real_turns(serve: Serve, place: dict[str, str]) -> None:
+    served = serve(agents=agents(), **place, config=KernelConfig(linger=0.05))
     before = scrape(served)
     assert before("roost_tool_calls_total", outcome="ok") == 0
     assert before("roost_inputs_accepted_total", kind="message") == 0
@@ -112,10 +124,10 @@ def test_real_turns(serve: Serve) -> None:
     assert 0 < found("roost_commit_duration_seconds_sum") < steps
 
 
-def test_of_this_moment(serve: Serve, wait: Any) -> None:
+def test_of_this_moment(serve: Serve, place: dict[str, str], wait: Any) -> None:
     """A slow turn, a reader, a node that is full, and what waits behind it."""
     model = ScriptedModel(lambda _: Answer(text="late", delay=3.0))
-    served = serve(model, config=KernelConfig(linger=0.05, max_live=1))
+    served = serve(model, **place, config=KernelConfig(linger=0.05, max_live=1))
     first, second = served.session(), served.session()
     served.post(f"/sessions/{first}/messages", {"text": "go"})
     wait(lambda: scrape(served)("roost_sessions_live") == 1)
@@ -140,17 +152,42 @@ def test_of_this_moment(serve: Serve, wait: Any) -> None:
     wait(lambda: scrape(served)("roost_streams_open") == 0)
 
 
-def test_a_session_that_a_node_left_in_the_middle(serve: Serve, wait: Any) -> None:
+def test_a_session_that_a_node_left_in_the_middle(serve: Serve, place: dict[str, str], wait: Any) -> None:
     slow = ScriptedModel(lambda _: Answer(text="late", delay=30.0))
-    first = serve(slow)
+    first = serve(slow, **place)
     session = first.session()
     first.post(f"/sessions/{session}/messages", {"text": "go"})
     wait(lambda: scrape(first)("roost_commit_duration_seconds_count") > 0)
     first.daemon.stop()
     first.stop()
-    second = serve(ScriptedModel(lambda _: "done"))
+    second = serve(ScriptedModel(lambda _: "done"), **place)
     wait(lambda: scrape(second)("roost_turns_total", agent="clerk", outcome="answered") == 1)
     assert scrape(second)("roost_takeovers_total") == 1
+
+
+def test_a_session_that_another_node_took(serve: Serve, place: dict[str, str], wait: Any) -> None:
+    served = serve(ScriptedModel(lambda _: Answer(text="late", delay=0.5)), **place)
+    session = served.session()
+    served.post(f"/sessions/{session}/messages", {"text": "go"})
+    wait(lambda: scrape(served)("roost_commit_duration_seconds_count") > 0)
+    take_away(served, place.get("store"))
+    wait(lambda: scrape(served)("roost_sessions_fenced_total") == 1)
+
+
+def take_away(served: Served, url: str | None) -> None:
+    """As a node does that believes this one dead."""
+    sql = "UPDATE sessions SET epoch = epoch + 1"
+    if url is None:
+        with contextlib.closing(sqlite3.connect(served.home / "roost.db", isolation_level=None)) as file:
+            file.execute(sql)
+        return
+
+    async def run() -> None:
+        link = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+        await link.execute(sql)
+        await link.close()
+
+    asyncio.run(run())
 
 
 def test_both_formats_say_the_same_and_need_the_token(shared: Served) -> None:

@@ -419,6 +419,7 @@ class Kernel:
         try:
             await work
         except (Fenced, SequenceConflict, NotFound) as error:
+            self.meters.fenced += isinstance(error, Fenced)
             if not self._lost:
                 log.warning("session %s: dropped: %s", session, error)
             self._work.set()

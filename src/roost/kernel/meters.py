@@ -109,6 +109,7 @@ class Meters:
         self.commits = Histogram(COMMIT_SECONDS)
         self.commit_errors: Counter[str] = Counter()
         self.fenced = 0
+        """Sessions that the kernel dropped because they are another node's, or may be."""
         self.takeovers = 0
         self.load = Load()
 
@@ -121,7 +122,7 @@ class Meters:
         return self._journal.watch(self._see)
 
     async def backlog(self) -> Backlog | None:
-        """Of the whole cluster, asked of the dispatcher at most once a second, whoever asks. None when it does not say."""
+        """Of the whole cluster, asked of the dispatcher at most once a second. None when it does not say."""
         if time.monotonic() - self._asked >= 1.0:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask())
@@ -140,8 +141,7 @@ class Meters:
         began = time.perf_counter()
         try:
             head = await self._journal.append(append)
-        except Fenced:
-            self.fenced += 1
+        except Fenced:  # the store works; the kernel counts the session that is dropped
             raise
         except RoostError as error:
             self.commit_errors[error.code] += 1

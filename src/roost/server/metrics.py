@@ -116,7 +116,7 @@ def _store(meters: Meters, now: Now) -> Iterable[Metric]:
     _fill(commits, [], meters.commits)
     failures = _counter("roost_commit_failures", "Appends that the store refused or did not answer.", "code")
     _each(failures, meters.commit_errors)
-    fenced = _counter("roost_sessions_fenced", "Sessions that this node dropped because another one owns them.")
+    fenced = _counter("roost_sessions_fenced", "Sessions that this node dropped: they are, or may be, another node's.")
     fenced.add_metric([], meters.fenced)
     takeovers = _counter("roost_takeovers", "Sessions that this node took up in the middle of a turn.")
     takeovers.add_metric([], meters.takeovers)
