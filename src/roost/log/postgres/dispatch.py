@@ -148,14 +148,16 @@ class Timers:
         """They stay: a newer version may read them."""
 
     async def fire(self, now: float, limit: int) -> float | None:
-        tries = limit
+        tries = 100  # others may be quicker, but not for ever
         while True:
+            known = len(self._unreadable)
             found = await self._look(now, limit)
             due = {(s, name): (at, item) for s, name, at, item in found if item is not None}
-            if not due or limit <= 0 or tries <= 0:
+            if due and limit > 0 and tries > 0:
+                limit -= await self._make(due)
+                tries -= 1
+            elif known == len(self._unreadable):
                 return min((at for _, _, at, _ in found), default=None)
-            limit -= await self._make(due)  # others may have been quicker
-            tries -= 1
 
     async def _look(self, now: float, limit: int) -> list[tuple[int, str, float, Input | None]]:
         """Those due that can be read, and without its input the one after them."""
