@@ -114,9 +114,8 @@ def test_a_folders_own_agent_and_model_work_over_the_daemon(daemon: Machine) -> 
     daemon("run", "hi", "--model", "openai/other").ok()
     assert "model=openai/other" in daemon("logs").ok().out
     url = of_home(daemon.home).url
-    far = daemon("--url", url, "run", "hi", "--model", "openai/other")
-    assert far.code == 1
-    assert "leave out --model" in far.err
+    daemon("--url", url, "run", "hi", "--model", "openai/third").ok()
+    assert "model=openai/third" in daemon("logs").ok().out
     assert daemon("--url", url, "run", "hi").ok().out == "You said: hi\n"
     assert "refused the token" in daemon("--url", url, "--token", "wrong", "ps").err
 

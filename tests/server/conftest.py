@@ -205,7 +205,11 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     running: list[Served] = []
 
     def start(model: ScriptedModel | None = None, *, agents: list[Agent] | None = None, **options: Any) -> Served:
-        more = {name: options.pop(name) for name in ("config", "store") if name in options}
+        more = {
+            name: options.pop(name)
+            for name in ("config", "store")
+            if name in options and not isinstance(options[name], str)
+        }
         chosen = Options(**{"home": tmp_path / "home", "port": 0, "grace": 2.0, **options})
         clerk = Agent("clerk", model=model or ScriptedModel(lambda _: "yes"), tools=[look, strike])
         running.append(Served(chosen, agents or [clerk], **more))

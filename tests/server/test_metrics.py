@@ -126,18 +126,16 @@ def test_real_turns(serve: Serve, place: dict[str, str]) -> None:
 
 def test_of_this_moment(serve: Serve, place: dict[str, str], wait: Any) -> None:
     """A slow turn, a reader, a node that is full, and what waits behind it."""
-    model = ScriptedModel(lambda _: Answer(text="late", delay=3.0))
-    served = serve(model, **place, config=KernelConfig(linger=0.05, max_live=1))
+    model = ScriptedModel(lambda _: Answer(text="late", delay=1.5))
+    served = serve(model, **place, grace=0.1, config=KernelConfig(linger=0.05, max_live=1))
     first, second = served.session(), served.session()
     served.post(f"/sessions/{first}/messages", {"text": "go"})
     wait(lambda: scrape(served)("roost_sessions_live") == 1)
     served.post(f"/sessions/{second}/messages", {"text": "go"})
-    began = time.monotonic()
     with served.events(first):
         wait(lambda: scrape(served)("roost_streams_open") == 1)
-        wait(lambda: scrape(served)("roost_backlog_oldest_seconds") > 0.5)
+        wait(lambda: scrape(served)("roost_backlog_oldest_seconds") > 0.1)
         found = scrape(served)
-    assert time.monotonic() - began < 3.0
     assert found("roost_backlog_sessions") == 1
     assert (found("roost_sessions_room"), found("roost_saturation_ratio")) == (0, 1.0)
     assert 0 <= found("roost_event_loop_busy_ratio") < 1

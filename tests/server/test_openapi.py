@@ -76,7 +76,7 @@ def attack(served, document, mode, examples=10) -> int:
 
 def attackable(served):
     document = served.get("/openapi.json")
-    del document["paths"]["/shutdown"]
+    del document["paths"]["/shutdown"], document["paths"]["/drain"]
     del document["paths"]["/sessions/{session}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
     served.session(id="0")
     return document

@@ -23,11 +23,24 @@ class App:
         self._home: Path | None = None
         self.url = os.environ.get("ROOST_URL") or None
         self.token = os.environ.get("ROOST_TOKEN") or None
+        self.store = os.environ.get("ROOST_STORE") or None
+        self.store_meant = False
 
     def set_home(self, home: Path) -> None:
         """Also for what this process starts."""
         self._home = home.expanduser().absolute()
         os.environ["ROOST_HOME"] = str(self._home)
+
+    def set_store(self, address: str) -> None:
+        """Named on the command line: this store is meant, whatever the home's daemon works on. Also for what this
+        process starts."""
+        self.store, self.store_meant = address, True
+        os.environ["ROOST_STORE"] = address
+
+    @property
+    def home_store(self) -> Path:
+        """The home's own store."""
+        return self.home / "roost.db"
 
     @property
     def home(self) -> Path:
@@ -47,7 +60,7 @@ class App:
         from roost.cli.remote import RemoteNode
         from roost.client.endpoint import Unreachable
 
-        node = RemoteNode(self.locate, home=None if self.url else self.home)
+        node = RemoteNode(self.locate)
         try:
             node.health()
         except Unreachable:
@@ -58,14 +71,16 @@ class App:
         return node
 
     def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
-        """The daemon if one runs, else the kernel in this process, with these agents. Without them, for a command about
-        sessions that there are: with those of the folder, and a file that is wrong must not stand in its way."""
-        found = self.daemon()
+        """The daemon if one runs, else the kernel in this process, with these agents, on the same store. Without them,
+        for a command about sessions that there are: with those of the folder, and a file that is wrong must not stand
+        in its way."""
+        found = None if self.store_meant and not self.url else self.daemon()
         if found is not None:
             return cast("Node", found)
         from roost.cli.embedded import EmbeddedNode
 
-        return EmbeddedNode(self.home, agents if agents is not None else self._agents_if_right())
+        known = agents if agents is not None else self._agents_if_right()
+        return EmbeddedNode(self.home, known, store=self.store)
 
     def agent_files(self, extra: tuple[Path, ...]) -> list[AgentFile]:
         """The agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home."""

@@ -68,7 +68,7 @@ def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], file
         agent = _with_model(agent, wanted.model)
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
         return node.create_as(agent, workspace=wanted.workspace).id
-    return node.create(name, workspace=wanted.workspace).id
+    return node.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
 
 
 def _with_model(agent: Agent, model: str) -> Agent:

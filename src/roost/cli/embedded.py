@@ -29,7 +29,7 @@ class EmbeddedNode:
 
     daemon = False
 
-    def __init__(self, home: Path, agents: Sequence[Agent]) -> None:
+    def __init__(self, home: Path, agents: Sequence[Agent], *, store: str | None = None) -> None:
         from roost.sandbox.environment import hide_secrets
 
         quiet_logs()
@@ -40,25 +40,28 @@ class EmbeddedNode:
         self._mine: set[str] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         try:
-            self._runtime = self._do(self._start(home, agents))
+            self._runtime = self._do(self._start(home, agents, store))
         except BaseException:
             self._end_loop()
             raise
         self._sessions = self._runtime.sessions
 
-    async def _start(self, home: Path, agents: Sequence[Agent]) -> Runtime:
+    async def _start(self, home: Path, agents: Sequence[Agent], store: str | None) -> Runtime:
         from roost.kernel.config import KernelConfig
         from roost.kernel.runtime import Runtime
 
-        runtime = Runtime(home, agents=agents, config=KernelConfig(only=self._mine))
+        runtime = Runtime(home, agents=agents, store=store, config=KernelConfig(only=self._mine))
         await runtime.start()
         return runtime
 
     def agents(self) -> list[AgentRow]:
         return [row_of(agent) for agent in self._runtime.agents.all()]
 
-    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        return self._do(self._sessions.create(agent, workspace=workspace, title=title))
+    def create(
+        self, agent: str, *, workspace: str | None = None, title: str | None = None, model: str | None = None
+    ) -> SessionInfo:
+        chosen = self._sessions.variant(agent, model=model)
+        return self._do(self._sessions.create(chosen, workspace=workspace, title=title))
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
         self._runtime.agents.add(agent)

@@ -35,18 +35,21 @@ GROUPS: dict[str, dict[str, str]] = {
     "The daemon": {
         "up": "Start the daemon.",
         "down": "Stop the daemon; unfinished work is kept.",
+        "drain": "Let a node's sessions go to other nodes.",
+        "nodes": "List the nodes that work on one store.",
     },
     "This machine": {
         "agents": "List the agents.",
         "pull": "Fetch the weights of a local model.",
         "doctor": "Check what this machine can do.",
+        "store": "Look after the store: migrate, copy, check.",
         "version": "Print the version.",
     },
 }
 _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
-    "rm": "control", "ps": "listing", "agents": "listing", "version": "listing",
+    "rm": "control", "drain": "nodes", "ps": "listing", "agents": "listing", "version": "listing",
 }  # fmt: skip
 
 

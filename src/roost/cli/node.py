@@ -24,7 +24,9 @@ class Node(Protocol):
 
     def agents(self) -> list[AgentRow]: ...
 
-    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo: ...
+    def create(
+        self, agent: str, *, workspace: str | None = None, title: str | None = None, model: str | None = None
+    ) -> SessionInfo: ...
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
         """A session of this very definition, whatever the node knows under its name."""

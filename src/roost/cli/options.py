@@ -28,8 +28,13 @@ def _token(context: click.Context, parameter: click.Parameter, value: str | None
         context.ensure_object(App).token = value
 
 
-def places(hidden: bool) -> Callable[[F], F]:
-    """--home, --url and --token."""
+def _store(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(App).set_store(value)
+
+
+def places(hidden: bool, *, store: bool = False) -> Callable[[F], F]:
+    """--home, --store, --url and --token. `hidden` from the help, except with `store` that one."""
 
     def add(command: F) -> F:
         for option in (
@@ -37,6 +42,9 @@ def places(hidden: bool) -> Callable[[F], F]:
                          help="The daemon's token. [env: ROOST_TOKEN; default: the home's]"),
             click.option("--url", metavar="URL", expose_value=False, callback=_url, hidden=hidden,
                          help="A daemon's address. [env: ROOST_URL; default: the home's daemon]"),
+            click.option("--store", metavar="URL", expose_value=False, callback=_store, hidden=hidden and not store,
+                         help="Where the logs are: postgresql://user@host/database. A password belongs into "
+                         "ROOST_STORE. [env: ROOST_STORE; default: the home's SQLite file]"),
             click.option("--home", metavar="DIR", expose_value=False, callback=_home, hidden=hidden, is_eager=True,
                          help="Where everything is kept. [env: ROOST_HOME; default: ~/.roost]"),
         ):  # fmt: skip
@@ -46,11 +54,13 @@ def places(hidden: bool) -> Callable[[F], F]:
     return add
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command that also takes the global options and gets the `App` first."""
+def command(name: str, *, store: bool = False) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command that also takes the global options and gets the `App` first. `store`: its help says --store."""
 
     def make(function: Callable[..., Any]) -> click.Command:
-        return click.command(name)(places(hidden=True)(click.make_pass_decorator(App, ensure=True)(function)))
+        return click.command(name)(
+            places(hidden=True, store=store)(click.make_pass_decorator(App, ensure=True)(function))
+        )
 
     return make
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Ended, Feed, Gap
 from roost.client.client import Client
-from roost.client.endpoint import Locate
-from roost.errors import ConfigError, RoostError
+from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
 
@@ -19,30 +17,15 @@ _PATIENCE = 24 * 3600.0
 
 
 class RemoteNode(Client):
-    """`home` is the daemon's home when it is on this machine."""
-
     daemon = True
 
-    def __init__(self, locate: Locate, *, home: Path | None) -> None:
-        super().__init__(locate)
-        self._home = home
-
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        """A session pins its definition, so it is written into the store that the daemon works from."""
+        """What of it is Python the daemon must know itself."""
+        name = agent.spec.name
         if agent.own_tools or agent.own_model:
-            return self.create(agent.spec.name, workspace=workspace, title=title)
-        if self._home is None:
-            raise ConfigError(
-                "a daemon that is reached by --url runs only the agents that it knows: leave out --model and --agents, "
-                "and put the agent's file into the daemon's own agents folder"
-            )
-        from roost.cli.embedded import EmbeddedNode
-
-        node = EmbeddedNode(self._home, [agent])
-        try:
-            return node.create(agent.spec.name, workspace=workspace, title=title)
-        finally:
-            node.close()
+            model = None if agent.own_model else agent.spec.model
+            return self.create(name, workspace=workspace, title=title, model=model)
+        return self.create(name, workspace=workspace, title=title, definition=agent.spec)
 
     def work_on(self, session: str) -> None:
         pass

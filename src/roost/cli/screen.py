@@ -82,6 +82,8 @@ class Screen:
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
             case ev.ApprovalResolved():
                 self._resolved(event)
+            case ev.WorkspaceUnsaved():
+                self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case (
                 ev.SessionCreated()
                 | ev.StateChanged()
@@ -91,6 +93,7 @@ class Screen:
                 | ev.TimerSet()
                 | ev.TimerFired()
                 | ev.TimerCleared()
+                | ev.WorkspaceSaved()
             ):
                 pass
             case _:

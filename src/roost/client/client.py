@@ -16,6 +16,7 @@ from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
 
 if TYPE_CHECKING:
+    from roost.agent.definition import AgentSpec
     from roost.client.stream import EventStream
     from roost.kernel.sessions import SessionView
 
@@ -23,10 +24,36 @@ T = TypeVar("T")
 
 
 class Health(msgspec.Struct):
-    status: Literal["ok", "degraded", "stopping"]
+    status: Literal["ok", "degraded", "draining", "stopping"]
     version: str
     node: str | None = None
     uptime: float = 0.0
+    live: int = 0
+
+
+class NodeRow(msgspec.Struct):
+    """A node of the cluster. `this` is the one that was asked."""
+
+    id: str
+    this: bool = False
+    alive: bool = True
+    draining: bool = False
+    url: str | None = None
+    home: str = ""
+    live: int = 0
+    room: int = 0
+    offers: tuple[str, ...] = ()
+    version: str = ""
+    format: int = 0
+    beat_at: float = 0.0
+
+
+class Nodes(msgspec.Struct):
+    """`waiting` sessions have work and no living node, the oldest for `waiting_seconds`."""
+
+    nodes: list[NodeRow]
+    waiting: int = 0
+    waiting_seconds: float = 0.0
 
 
 class AgentRow(msgspec.Struct):
@@ -90,8 +117,16 @@ class Client:
     def agents(self) -> list[AgentRow]:
         return self._get("/agents", _Agents).agents
 
-    def create(self, agent: str, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        body = {"agent": agent, "workspace": workspace, "title": title}
+    def create(
+        self,
+        agent: str,
+        *,
+        workspace: str | None = None,
+        title: str | None = None,
+        model: str | None = None,
+        definition: AgentSpec | None = None,
+    ) -> SessionInfo:
+        body = {"agent": agent, "workspace": workspace, "title": title, "model": model, "definition": definition}
         given = {name: value for name, value in body.items() if value is not None}
         return _decode(self._requests.call("POST", "/sessions", body=given, key=new_id("key")), SessionInfo)
 
@@ -139,6 +174,13 @@ class Client:
 
     def delete(self, session: str) -> None:
         self._requests.call("DELETE", _path(session))
+
+    def nodes(self) -> Nodes:
+        return self._get("/nodes", Nodes)
+
+    def drain(self, *, grace: float | None = None) -> None:
+        """The node lets its sessions go to others; `health` says how many are left."""
+        self._requests.call("POST", "/drain", query={"grace": grace}, again=True)
 
     def shutdown(self) -> None:
         self._requests.call("POST", "/shutdown", again=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from roost.errors import RoostError
 from roost.kernel.runtime import Runtime
@@ -31,12 +31,26 @@ class Api:
         self._probed = float("-inf")
         self._store_works = True
         self._probing: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Take nothing more in and end the streams; their clients come back with the number of the last event."""
         self.stopping = True
         for stream in [*self.streams, *self.relays]:
             stream.end()
+
+    def drain(self, grace: float) -> None:
+        """Begin to drain the node, if that has not begun yet: steps in progress get `grace` seconds to end."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self.runtime.kernel.drain(grace=grace))
+
+    async def status(self) -> Literal["ok", "degraded", "draining", "stopping"]:
+        kernel = self.runtime.kernel
+        if self.stopping:
+            return "stopping"
+        if not (kernel.holds_lease and await self.store_works()):
+            return "degraded"
+        return "draining" if kernel.draining else "ok"
 
     async def store_works(self) -> bool:
         """Whether the store takes a small write. Tried at most once a second, whoever asks."""
@@ -50,7 +64,7 @@ class Api:
         kernel = self.runtime.kernel
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
-                await kernel.journal.beat(kernel.card(), ttl=kernel.config.lease)
+                await kernel.renew()
             self._store_works = True
         except (RoostError, TimeoutError):
             self._store_works = False

@@ -28,7 +28,7 @@ from roost.sandbox.environment import hide_secrets
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
 from roost.server.home import Home
-from roost.server.listen import DEFAULT_PORT, bind, check_exposure, url_of
+from roost.server.listen import DEFAULT_PORT, advertised, bind, check_exposure, url_of
 from roost.server.logs import log_to_stderr
 from roost.server.version import version
 
@@ -36,8 +36,13 @@ log = logging.getLogger("roost.daemon")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`home` None is `default_home()`. `token` None is the home's own. `port` 0 takes any free one. `grace`: seconds
-    that requests, and then steps, get to end when the daemon stops."""
+    """`home` None is `default_home()`. `token` None is the home's own, or the cluster's. `port` 0 takes any free one.
+    `grace`: seconds that requests, and then steps, get to end when the daemon stops.
+
+    `store` is an address (`roost.log.store.open_store`), None the home's SQLite file. `snapshots` is where the files of
+    sessions are kept for all nodes. `advertise` is the URL by which other nodes reach this one, None where it listens.
+    `shared_folders` are there on every node's machine.
+    """
 
     home: Path | None = None
     host: str = "127.0.0.1"
@@ -46,13 +51,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     allow_public: bool = False
     grace: float = 5.0
     durability: Durability = "full"
+    store: str | None = None
+    snapshots: str | None = None
+    advertise: str | None = None
+    shared_folders: tuple[Path, ...] = ()
 
     @staticmethod
     def from_environment(**given: Any) -> Options:
-        """What is `given` and not None counts first, then ROOST_HOME, ROOST_HOST, ROOST_PORT and ROOST_TOKEN. Raises
-        `ConfigError`."""
-        names = {"home": "ROOST_HOME", "host": "ROOST_HOST", "port": "ROOST_PORT", "token": "ROOST_TOKEN"}
-        found: dict[str, Any] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+        """What is `given` and not None counts first, then ROOST_HOME, ROOST_HOST, ROOST_PORT, ROOST_TOKEN, ROOST_STORE,
+        ROOST_SNAPSHOTS, ROOST_ADVERTISE and ROOST_SHARED_FOLDER (several as in PATH). Raises `ConfigError`."""
+        names = ("home", "host", "port", "token", "store", "snapshots", "advertise")
+        found: dict[str, Any] = {name: value for name in names if (value := os.environ.get(f"ROOST_{name.upper()}"))}
+        if folders := os.environ.get("ROOST_SHARED_FOLDER"):
+            found["shared_folders"] = tuple(Path(folder) for folder in folders.split(os.pathsep) if folder)
         found |= {field: value for field, value in given.items() if value is not None}
         try:
             found["port"] = int(found.get("port", DEFAULT_PORT))
@@ -95,13 +106,16 @@ class Daemon:
     ) -> None:
         self._options = options
         self._home = Home(options.home or default_home())
+        self._shares = store is not None or options.store is not None
         self._runtime = Runtime(
             self._home.path,
             agents=agents,
             models=models,
-            store=store,
+            store=store if store is not None else options.store,
             config=config,
             durability=options.durability,
+            snapshots=options.snapshots,
+            shared_folders=options.shared_folders,
         )
         self._ready = ready
         self._stop = asyncio.Event()
@@ -120,13 +134,25 @@ class Daemon:
         self._home.lock()
         try:
             with contextlib.closing(bind(options.host, options.port)) as listener:
+                self._runtime.advertise = advertised(listener, options.advertise)
                 await self._runtime.start()
                 try:
-                    await self._serve(listener, token or self._home.token())
+                    await self._serve(listener, token or await self._shared_token())
                 finally:
                     await self._end()
         finally:
             self._home.unlock()
+
+    async def _shared_token(self) -> str:
+        """The home's token; where homes share a store the cluster's, which is that of the first."""
+        own = await asyncio.to_thread(self._home.token)
+        if not self._shares:
+            return own
+        token = await self._runtime.kernel.journal.setting("api_token", own)
+        assert token is not None
+        if token != own:
+            await asyncio.to_thread(self._home.keep_token, token)
+        return token
 
     async def _serve(self, listener: socket.socket, token: str) -> None:
         app, api = build_app(
@@ -140,6 +166,7 @@ class Daemon:
             self._announce(url_of(listener))
             await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping")
+            api.drain(self._options.grace)
             api.stop()
             server.should_exit = True
             cutting = asyncio.create_task(self._cut.wait())
@@ -168,6 +195,8 @@ class Daemon:
     def _announce(self, url: str) -> None:
         self._home.announce(url)
         log.info("roost %s serves %s at %s", version(), self._home.path, url)
+        if self._shares:
+            log.info("other nodes reach it at %s (--advertise)", self._runtime.advertise)
         if self._ready is not None:
             self._ready(url)
 

@@ -68,6 +68,14 @@ class Home:
             raise StoreFailed(f"cannot read or make the token {str(path)!r}: {error}") from error
         return token
 
+    def keep_token(self, token: str) -> None:
+        """Make it the home's token. Raises `StoreFailed`."""
+        path = self.path / "token"
+        try:
+            _write(path, token.encode() + b"\n")
+        except OSError as error:
+            raise StoreFailed(f"cannot keep the token in {str(path)!r}: {error}") from error
+
     def announce(self, url: str) -> None:
         """Raises `StoreFailed`."""
         info = DaemonInfo(url=url, pid=os.getpid(), version=version(), started_at=time.time())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+from urllib.parse import urlsplit
 
 from roost.errors import ConfigError
 from roost.server.auth import is_loopback
 
 DEFAULT_PORT = 7667
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def check_exposure(host: str, *, token_given: bool, allow_public: bool) -> None:
@@ -52,6 +55,40 @@ def bind(host: str, port: int) -> socket.socket:
 def url_of(listener: socket.socket) -> str:
     """Where a client of this machine finds it."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    if host in _ANY:
+        host = _ANY[host]
+    return _url(host, port)
+
+
+def advertised(listener: socket.socket, given: str | None) -> str:
+    """Where other nodes find it: what is `given`; else where it listens. For all addresses of the machine that is the
+    one by which packets leave it. Raises `ConfigError` when `given` is no URL of a server."""
+    if given is not None:
+        return _checked(given)
+    host, port = listener.getsockname()[:2]
+    return _url(_way_out(listener.family) or _ANY[host], port) if host in _ANY else _url(host, port)
+
+
+def _way_out(family: int) -> str | None:
+    """Nothing is sent: the system only says which address it would send from."""
+    target = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((target, 9))
+        return str(probe.getsockname()[0])
+    return None
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        fine = fine and not (parts.query or parts.fragment or parts.username)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ConfigError(f"--advertise {url!r} is not where a node is reached; it looks like 'http://10.0.0.5:7667'")
+    return url.rstrip("/")
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,21 +1,46 @@
-"""The daemon itself: health, agents, shutdown."""
+"""The daemon itself: health, agents, the nodes beside it, drain, shutdown."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
-from roost.server.shapes import AgentInfo, AgentList, Health, Stopping
+from roost.server.shapes import AgentInfo, AgentList, Draining, DrainQuery, Health, Life, NodeEntry, NodeList, Stopping
 from roost.server.version import version
+
+_FRESH = [(b"cache-control", b"no-store")]
+
+
+async def live(call: Call[Nothing, Nothing]) -> Reply:
+    return json(200, Life(), headers=_FRESH)
 
 
 async def health(call: Call[Nothing, Nothing]) -> Reply:
     api = call.api
-    status = "stopping" if api.stopping else "ok" if await api.store_works() else "degraded"
-    uptime = round(time.monotonic() - api.started, 3)
-    body = Health(status=status, version=version(), node=api.runtime.kernel.node, uptime=uptime)
-    return json(200 if status == "ok" else 503, body, headers=[(b"cache-control", b"no-store")])
+    status = await api.status()
+    body = Health(
+        status=status,
+        version=version(),
+        node=api.runtime.kernel.node,
+        uptime=round(time.monotonic() - api.started, 3),
+        live=len(api.runtime.kernel.live),
+    )
+    return json(200 if status == "ok" else 503, body, headers=_FRESH)
+
+
+async def nodes(call: Call[Nothing, Nothing]) -> Reply:
+    kernel = call.api.runtime.kernel
+    found, backlog = await asyncio.gather(kernel.journal.nodes(), kernel.journal.backlog())
+    entries = [NodeEntry.of(node, this=kernel.node) for node in found]
+    return json(200, NodeList(nodes=entries, waiting=backlog.sessions, waiting_seconds=backlog.seconds))
+
+
+async def drain(call: Call[Nothing, DrainQuery]) -> Reply:
+    kernel = call.api.runtime.kernel
+    call.api.drain(call.query.grace)
+    return json(202, Draining(node=kernel.node, live=len(kernel.live)))
 
 
 async def agents(call: Call[Nothing, Nothing]) -> Reply:
@@ -30,8 +55,36 @@ async def shutdown(call: Call[Nothing, Nothing]) -> Reply:
 ENDPOINTS = [
     Endpoint(
         method="GET",
+        path="/live",
+        summary="Whether the process works: if not, start it again",
+        handler=live,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Life},
+        open=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/nodes",
+        summary="The nodes that work on the same store",
+        handler=nodes,
+        body=Nothing,
+        query=Nothing,
+        answers={200: NodeList},
+    ),
+    Endpoint(
+        method="POST",
+        path="/drain",
+        summary="Take no more sessions and let those that run go to other nodes, each after its step in progress",
+        handler=drain,
+        body=Nothing,
+        query=DrainQuery,
+        answers={202: Draining},
+    ),
+    Endpoint(
+        method="GET",
         path="/health",
-        summary="Whether the daemon works",
+        summary="Whether this node is to be sent requests",
         handler=health,
         body=Nothing,
         query=Nothing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from roost.agent.definition import Agent
 from roost.errors import Conflict
 from roost.kernel.sessions import SessionView
 from roost.log.events import ControlAction
@@ -14,18 +15,21 @@ from roost.server.shapes import NewSessionBody, SessionPage, SessionsQuery, Tran
 
 
 async def create(call: Call[NewSessionBody, Nothing]) -> Reply:
-    body = call.body
-    info = await call.api.sessions.create(
-        body.agent, id=body.id, workspace=body.workspace, title=body.title, labels=body.labels, key=call.key
+    body, sessions = call.body, call.api.sessions
+    agent = sessions.variant(body.agent, model=body.model, definition=body.definition)
+    info = await sessions.create(
+        agent, id=body.id, workspace=body.workspace, title=body.title, labels=body.labels, key=call.key
     )
-    if call.key is not None and _differs(body, info):
+    if call.key is not None and _differs(body, agent, info):
         raise Conflict(f"the key {call.key!r} made another session, {info.id!r}", code="idempotency_mismatch")
     return json(201, info, headers=[(b"location", b"/sessions/" + info.id.encode())])
 
 
-def _differs(body: NewSessionBody, info: SessionInfo) -> bool:
-    wanted = (body.agent, body.id or info.id, body.workspace, body.title, body.labels or {})
-    return wanted != (info.agent, info.id, info.workspace, info.title, info.labels)
+def _differs(body: NewSessionBody, agent: Agent, info: SessionInfo) -> bool:
+    """An agent that was changed on the node since is no difference of the request."""
+    version = info.version if body.model is None and body.definition is None else agent.spec.version
+    wanted = (body.agent, version, body.id or info.id, body.workspace, body.title, body.labels or {})
+    return wanted != (info.agent, info.version, info.id, info.workspace, info.title, info.labels)
 
 
 async def find(call: Call[Nothing, SessionsQuery]) -> Reply:

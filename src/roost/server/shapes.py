@@ -7,8 +7,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from roost.agent.definition import Agent
+from roost.agent.definition import Agent, AgentSpec
 from roost.log.content import Message, UserPart
+from roost.log.dispatch import NodeInfo
 from roost.log.events import Decision, InputMode, SessionState
 from roost.log.journal import SessionInfo
 from roost.policy.gate import Permissions
@@ -27,9 +28,13 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class NewSessionBody(_Shape):
-    """`workspace` is an absolute path of an existing folder; without it the session gets a private one."""
+    """`model` takes the place of the agent's own. `definition` is an agent of this `name` as data, which need not be
+    known to the node. `workspace` is an absolute path of an existing folder; without it the session gets a private
+    one."""
 
     agent: Annotated[str, Meta(max_length=128)]
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    definition: AgentSpec | None = None
     id: Name | None = None
     workspace: Annotated[str, Meta(max_length=4096)] | None = None
     title: Annotated[str, Meta(max_length=1024)] | None = None
@@ -85,13 +90,65 @@ class StreamQuery(_Shape):
     deltas: bool = True
 
 
-class Health(_Shape):
-    """`uptime` in seconds. `degraded`: the store refuses writes."""
+class Life(_Shape):
+    """The process works. Nothing is said of the store."""
 
-    status: Literal["ok", "degraded", "stopping"]
+    status: Literal["alive"] = "alive"
+
+
+class Health(_Shape):
+    """`uptime` in seconds. `degraded`: the store refuses writes, or the node lost its lease and runs nothing until it
+    has one again. `draining`: its sessions go to other nodes; `live` are still in its memory."""
+
+    status: Literal["ok", "degraded", "draining", "stopping"]
     version: str
     node: str
     uptime: float
+    live: int
+
+
+class NodeEntry(_Shape):
+    """A node as the store sees it. `this` is the one that answers. `live` sessions are in its memory, it takes `room`
+    more. `beat_at`: when it last said so, by the store's clock, in seconds since 1970."""
+
+    id: str
+    this: bool
+    alive: bool
+    draining: bool
+    url: str | None
+    home: str
+    live: int
+    room: int
+    offers: tuple[str, ...]
+    version: str
+    format: int
+    beat_at: float
+
+    @staticmethod
+    def of(node: NodeInfo, *, this: str) -> NodeEntry:
+        card = node.card
+        return NodeEntry(
+            id=card.id,
+            this=card.id == this,
+            alive=node.alive,
+            draining=card.draining,
+            url=card.url,
+            home=card.home,
+            live=card.live,
+            room=max(0, card.room),
+            offers=card.offers,
+            version=card.version,
+            format=card.format,
+            beat_at=node.beat_at,
+        )
+
+
+class NodeList(_Shape):
+    """`waiting` sessions have work and no living node, the oldest for `waiting_seconds`."""
+
+    nodes: list[NodeEntry]
+    waiting: int
+    waiting_seconds: float
 
 
 class AgentInfo(_Shape):
@@ -153,6 +210,20 @@ class EventPage(msgspec.Struct, Generic[E], kw_only=True):
 
     events: list[Entry[E]]
     head: int
+
+
+class DrainQuery(_Shape):
+    """`grace`: seconds that steps in progress get to end before they are cut as by a crash."""
+
+    grace: Annotated[float, Meta(ge=0, le=86400)] = 30.0
+
+
+class Draining(_Shape):
+    """`live` sessions are still to be let go of; `GET /health` says how many are left."""
+
+    node: str
+    live: int
+    status: Literal["draining"] = "draining"
 
 
 class Stopping(_Shape):

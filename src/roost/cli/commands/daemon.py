@@ -22,7 +22,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
 
-@command("up")
+@command("up", store=True)
 @click.option("--background", "-d", is_flag=True, help="Leave it running and return when it is ready.")
 @click.option("--host", metavar="ADDRESS", help="Where to listen. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="[env: ROOST_PORT; default: 7667; 0: any free one]")
@@ -31,6 +31,16 @@ _STOP_SECONDS = 60.0
     "--session-timeout", type=click.FloatRange(1), metavar="SECONDS", help="Stop sessions unused for so long."
 )
 @click.option("--retention", type=click.FloatRange(1), metavar="SECONDS", help="Delete sessions stopped so long ago.")
+@click.option("--snapshots", metavar="URL", help="Where files are kept for all nodes: file:///folder or s3://bucket.")
+@click.option("--advertise", metavar="URL", help="Where other nodes reach this one. [default: where it listens]")
+@click.option(
+    "--shared-folder",
+    "shared_folders",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A folder that is there on every node's machine (repeatable).",
+)
 @agent_places
 @as_json
 def up(
@@ -41,6 +51,9 @@ def up(
     allow_public: bool,
     session_timeout: float | None,
     retention: float | None,
+    snapshots: str | None,
+    advertise: str | None,
+    shared_folders: tuple[Path, ...],
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
@@ -48,6 +61,9 @@ def up(
 
     It runs all sessions of the home, goes on with what was unfinished when it ended, and serves the HTTP API on this
     machine only. `roost run`, `chat` and the rest use it as soon as it is there.
+
+    With --store (or ROOST_STORE) on a PostgreSQL database it is one node of many: sessions run on any of those that
+    share the database, and every node answers for all. They share one token, unless you give --token.
     """
     running = _running(app)
     if running is not None:
@@ -56,7 +72,9 @@ def up(
     models = {agent.spec.model for agent in agents if agent.own_model is None}
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
-        code = _background(app, _arguments(given, allow_public, agent_places), as_json=as_json)
+        given |= {"--snapshots": snapshots, "--advertise": advertise}
+        folders = {"--shared-folder": shared_folders, "--agents": agent_places}
+        code = _background(app, _arguments(given, allow_public, folders), as_json=as_json)
         if any(missing(model) for model in models):
             note("it is fetching the weights of its local model; `roost pull` shows how far it is")
         return code
@@ -64,7 +82,15 @@ def up(
     from roost.server.daemon import Options, main
 
     options = Options.from_environment(
-        home=app.home, host=host, port=port, token=app.token, allow_public=allow_public or None
+        home=app.home,
+        host=host,
+        port=port,
+        token=app.token,
+        allow_public=allow_public or None,
+        store=app.store,
+        snapshots=snapshots,
+        advertise=advertise,
+        shared_folders=tuple(place.absolute() for place in shared_folders) or None,
     )
 
     def ready(url: str) -> None:
@@ -109,8 +135,11 @@ def _ready(app: App, url: str, *, as_json: bool) -> None:
     note('Ctrl-C stops it. In another terminal: roost chat, or roost run "…"')
 
 
-def _arguments(values: dict[str, str | float | None], allow_public: bool, places: tuple[Path, ...]) -> list[str]:
-    given = [*values.items(), *(("--agents", str(place.absolute())) for place in places)]
+def _arguments(
+    values: dict[str, str | float | None], allow_public: bool, folders: dict[str, tuple[Path, ...]]
+) -> list[str]:
+    """All but what is secret: that goes by the environment, since everybody may read a process's command line."""
+    given = [*values.items(), *((name, str(place.absolute())) for name, all in folders.items() for place in all)]
     arguments = [str(part) for name, value in given if value is not None for part in (name, value)]
     return arguments + (["--allow-public"] if allow_public else [])
 
@@ -121,7 +150,9 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
 
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = app.home / "daemon.log"
-    environment = os.environ | {"ROOST_HOME": str(app.home)} | ({"ROOST_TOKEN": app.token} if app.token else {})
+    environment = os.environ | {"ROOST_HOME": str(app.home)}
+    environment |= {"ROOST_TOKEN": app.token} if app.token else {}
+    environment |= {"ROOST_STORE": app.store} if app.store else {}
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as log:
         begin = log.tell()
         process = subprocess.Popen(

@@ -1,0 +1,120 @@
+"""`roost nodes` and `roost drain`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import click
+import msgspec
+
+from roost.cli.app import App
+from roost.cli.options import as_json, command
+from roost.cli.out import ago, note, say, say_json, table
+from roost.cli.remote import RemoteNode
+from roost.client.client import Health, NodeRow, Nodes
+from roost.client.endpoint import Unreachable
+
+_POLL_SECONDS = 0.2
+
+
+@command("nodes")
+@as_json
+def nodes(app: App, as_json: bool) -> int:
+    """List the nodes that work on one store.
+
+    LIVE is how many sessions a node has in memory, ROOM how many more it takes. A node that is lost is shown until the
+    others have taken its sessions over.
+    """
+    found = _found(app)
+    if as_json:
+        say_json(found)
+        return 0
+    if not found.nodes:
+        note("no node works on this store. Start one with `roost up -d`")
+        return 0
+    table(("NODE", "STATE", "LIVE", "ROOM", "VERSION", "BEAT", "URL"), [_row(node) for node in found.nodes])
+    if found.waiting:
+        note(f"{found.waiting} sessions wait for a node, the oldest for {found.waiting_seconds:.1f} s", "yellow")
+    return 0
+
+
+def _found(app: App) -> Nodes:
+    daemon = app.daemon()
+    if daemon is None:
+        return asyncio.run(_in_store(app))
+    try:
+        return daemon.nodes()
+    finally:
+        daemon.close()
+
+
+async def _in_store(app: App) -> Nodes:
+    """What the store itself knows, without becoming a node."""
+    from roost.log.store import open_store
+
+    if not app.store and not app.home_store.exists():
+        return Nodes([])
+    store = await open_store(app.store or app.home_store)
+    try:
+        nodes, backlog = await store.nodes(), await store.backlog()
+    finally:
+        await store.close()
+    seen = [msgspec.structs.asdict(n.card) | {"alive": n.alive, "beat_at": n.beat_at} for n in nodes]
+    rows = msgspec.convert(seen, list[NodeRow])
+    return Nodes(rows, backlog.sessions, backlog.seconds)
+
+
+def _row(node: NodeRow) -> tuple[str, ...]:
+    state = "lost" if not node.alive else "draining" if node.draining else "ready"
+    name = f"{node.id} *" if node.this else node.id
+    return name, state, str(node.live), str(node.room), node.version, ago(node.beat_at), node.url or "-"
+
+
+@command("drain")
+@click.option(
+    "--grace", type=click.FloatRange(0), metavar="SECONDS", help="For steps in progress to end. [default: 30]"
+)
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
+@as_json
+def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -> int:
+    """Let a node's sessions go to other nodes.
+
+    It waits until none is left. Each goes after its step in progress; what does not end within --grace is cut and taken up elsewhere as after a
+    crash. The node goes on answering requests, takes no more sessions, and can then be stopped: `roost down`. Exit
+    code: 0 when none is left, 1 when the timeout came first.
+    """
+    daemon = _daemon(app)
+    try:
+        daemon.drain(grace=grace)
+        health = _wait(daemon, timeout, quiet=as_json)
+    finally:
+        daemon.close()
+    if as_json:
+        say_json({"node": health.node, "drained": not health.live, "live": health.live})
+    elif health.live:
+        note(f"{health.live} sessions are left; it goes on", "yellow")
+    else:
+        say("drained: `roost down` stops it")
+    return 1 if health.live else 0
+
+
+def _wait(daemon: RemoteNode, timeout: float | None, *, quiet: bool) -> Health:
+    """The node's last word, when no session is left or the time is up."""
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    shown = -1
+    while True:
+        health = daemon.health()
+        if health.live != shown and health.live and not quiet:
+            note(f"{health.live} sessions left")
+        shown = health.live
+        if health.status != "ok" and (not health.live or time.monotonic() >= deadline):
+            return health
+        time.sleep(_POLL_SECONDS)
+
+
+def _daemon(app: App) -> RemoteNode:
+    daemon = app.daemon()
+    if daemon is None:
+        raise Unreachable("no daemon is running here. Name the one that you mean with --url")
+    return daemon

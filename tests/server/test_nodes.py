@@ -1,0 +1,407 @@
+"""Two daemons on one store: any of them answers for every session, whichever runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.kernel.config import KernelConfig
+from roost.kernel.peers import sign
+from roost.log.store import open_store
+from roost.testing.proxy import TcpProxy
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+
+from .conftest import Served, look, strike
+
+TEXT = "".join(f"word{i} " for i in range(60))
+SLOW = Answer(text=TEXT, pace=0.01, piece=12)
+"""72 pieces or so in a good second."""
+
+
+class Network:
+    """Proxies on an event loop of their own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._proxies: list[TcpProxy] = []
+
+    def proxy(self, port: Callable[[], int]) -> TcpProxy:
+        proxy = TcpProxy(lambda: [("127.0.0.1", port())])
+        self._proxies.append(proxy)
+        self.do(proxy.start())
+        return proxy
+
+    def do(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def call(self, work: Callable[[], object]) -> None:
+        async def run() -> None:
+            work()
+
+        self.do(run())
+
+    def close(self) -> None:
+        for proxy in self._proxies:
+            self.do(proxy.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def node(serve, tmp_path: Path):
+    """Start a node of one cluster. Its agent `clerk` has the model of the node."""
+
+    def start(name: str, model: ScriptedModel | None = None, **options) -> Served:
+        model = model or ScriptedModel(lambda _: f"{name} says yes")
+        agents = [Agent("clerk", model=model, tools=[look, strike])]
+        return serve(agents=agents, home=tmp_path / name, store=str(tmp_path / "shared.db"), **options)
+
+    return start
+
+
+class Text:
+    """What a reader that keeps the pieces of a step has. Raises when one is missing or comes twice."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def take(self, event) -> None:
+        assert event.data["offset"] == len(self.text), "a piece is missing or came twice"
+        self.text += event.data["text"]
+
+
+def read_step(stream, kept: Text, *, pieces: int | None = None) -> None:
+    """The deltas up to the step's end, or some of them."""
+    count = 0
+    for event in stream:
+        if event.kind == "delta":
+            kept.take(event)
+            count += 1
+        if event.kind == "model.completed" or count == pieces:
+            return
+    raise AssertionError("the stream ended")
+
+
+def running_at(served: Served, session: str) -> str | None:
+    return served.get(f"/sessions/{session}")["info"]["owner"]
+
+
+def node_id(served: Served) -> str:
+    return served.get("/health")["node"]
+
+
+def test_a_reader_on_another_node_has_every_piece(node):
+    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+    session = a.session()
+    with b.events(session) as there, b.events(session) as too:
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        for stream in (there, too):
+            kept = Text()
+            read_step(stream, kept)
+            assert len(kept.text) > len(TEXT) / 2
+            assert TEXT.startswith(kept.text)
+    assert running_at(b, session) in (None, node_id(a))
+
+
+def test_a_reader_that_joins_in_the_middle_has_the_step_from_its_beginning(node):
+    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "go"})
+    with a.events(session) as here:
+        read_step(here, Text(), pieces=10)
+    with b.events(session) as there:
+        kept = Text()
+        seqs: list[int] = []
+        for event in there:
+            if event.id is not None:
+                seqs.append(event.id)
+            if event.kind == "delta":
+                kept.take(event)
+                assert event.data["after"] == seqs[-1], "a piece came before the event that began its step"
+                if len(kept.text) > len(TEXT) / 2:
+                    with b.events(session) as late:
+                        whole = Text()
+                        read_step(late, whole)
+                        assert len(whole.text) >= len(kept.text)
+                    break
+        else:
+            raise AssertionError("no deltas")
+
+
+def test_many_readers_share_one_upstream_that_ends_with_the_last(node, network, wait):
+    ports: list[int] = []
+    proxy = network.proxy(lambda: ports[0])
+    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    ports.append(a.port)
+    b = node("b")
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "go"})
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            read_step(stack.enter_context(b.events(session)), Text(), pieces=2)
+        assert proxy.accepted == 1
+        assert proxy.connections == 1
+    wait(lambda: proxy.connections == 0, 3)
+
+
+def test_the_pieces_go_on_where_the_connection_between_the_nodes_broke(node, network):
+    ports: list[int] = []
+    proxy = network.proxy(lambda: ports[0])
+    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    ports.append(a.port)
+    b = node("b")
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "go"})
+    with b.events(session) as there:
+        kept = Text()
+        read_step(there, kept, pieces=5)
+        before = len(kept.text)
+        network.call(proxy.cut)
+        read_step(there, kept)
+        assert len(kept.text) > before + 24
+        assert proxy.accepted > 1
+        there.until("turn.completed")
+
+
+def test_a_node_that_cannot_be_reached_costs_the_deltas_alone(node, network):
+    ports: list[int] = []
+    proxy = network.proxy(lambda: ports[0])
+    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    ports.append(a.port)
+    b = node("b")
+    network.call(proxy.hold)
+    session = a.session()
+    with b.events(session) as there:
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        seen = there.until("turn.completed")
+    assert [event.id for event in seen if event.id] == list(range(1, len(seen) + 1))
+    assert "delta" not in {event.kind for event in seen}
+
+
+def test_the_stream_follows_the_session_to_another_node(node):
+    slow = ScriptedModel(lambda _: Answer(text=TEXT, pace=0.05, piece=6))
+    a, b, c = (
+        node("a", slow, grace=0.0),
+        node("b", ScriptedModel(lambda _: SLOW)),
+        node("c", config=KernelConfig(max_live=0)),
+    )
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "go"})
+    with c.events(session) as there:
+        read_step(there, Text(), pieces=3)
+        first = node_id(a)
+        a.stop()
+        for event in there:
+            if event.kind == "model.started":
+                break
+        kept = Text()
+        read_step(there, kept)
+        assert len(kept.text) > len(TEXT) / 2
+        assert running_at(c, session) == node_id(b) != first
+
+
+def test_resume_through_one_node_then_the_other_has_no_gap_and_no_duplicate(node):
+    steps = [Answer(text="a" * 40, pace=0.005, calls=(Call("look", {"what": str(i)}),)) for i in range(12)]
+    nodes = [node("a", ScriptedModel(by_step([*steps, "done"]))), node("b")]
+    session = nodes[0].session()
+    nodes[0].post(f"/sessions/{session}/messages", {"text": "go"})
+    got: list[tuple[int, object]] = []
+    hops = 0
+    while not got or got[-1][1]["type"] != "turn.completed":
+        hops += 1
+        with nodes[hops % 2].events(session, Last_Event_ID=str(got[-1][0] if got else 0)) as stream:
+            for _, event in zip(range(hops % 4 + 1), stream, strict=False):
+                if event.id is not None:
+                    got.append((event.id, event.data))
+                if event.kind == "turn.completed":
+                    break
+    assert hops > 5
+    assert got == [(entry["seq"], entry["event"]) for entry in nodes[1].history(session)]
+
+
+def test_a_key_is_one_on_all_nodes(node):
+    a, b = node("a"), node("b")
+    made = a.post("/sessions", {"agent": "clerk"}, Idempotency_Key="s").json
+    assert b.post("/sessions", {"agent": "clerk"}, Idempotency_Key="s").json["id"] == made["id"]
+    path = f"/sessions/{made['id']}/messages"
+    first = a.post(path, {"text": "hello"}, Idempotency_Key="k").json
+    again = b.post(path, {"text": "hello"}, Idempotency_Key="k").json
+    assert (again["input"], again["duplicate"]) == (first["input"], True)
+    with b.stream("POST", path, {"text": "hello"}, Idempotency_Key="k") as stream:
+        turn = list(stream)
+    assert turn[-1].data["outcome"] == "answered"
+    assert b.post(path, {"text": "other"}, Idempotency_Key="k").code == "idempotency_mismatch"
+    assert [entry["event"]["type"] for entry in a.history(made["id"])].count("turn.completed") == 1
+
+
+def test_a_turn_is_waited_for_through_any_node(node):
+    slow = Answer(text="slow " * 20, pace=0.02, piece=5)
+    a, b = node("a", ScriptedModel(lambda _: slow)), node("b", ScriptedModel(lambda _: slow))
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "first"})
+    seen = b.say(session, "second")
+    assert seen[-1].kind == "turn.completed"
+    assert sum(event.kind == "input.received" for event in seen) == 2
+    assert len({event.data.get("turn") for event in seen if event.kind == "turn.completed"}) == 2
+
+
+def test_control_and_approvals_through_the_other_node(node):
+    a, b = node("a", ScriptedModel(by_step([Answer(calls=(Call("strike", {"what": "it"}),)), "done"]))), node("b")
+    session = a.session()
+    with a.events(session) as stream:
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        call = stream.until("approval.requested")[-1].data["call"]
+        assert [one["call"] for one in b.get(f"/sessions/{session}")["approvals"]] == [call]
+        assert b.post(f"/sessions/{session}/approvals/{call}", {"decision": "approve"}).status == 202
+        stream.until("turn.completed")
+    assert b.post(f"/sessions/{session}/pause").json["state"] == "paused"
+    assert a.post(f"/sessions/{session}/resume").json["state"] == "running"
+    started = time.monotonic()
+    assert b.post(f"/sessions/{session}/stop").json["state"] == "stopped"
+    assert time.monotonic() - started < 5
+    assert b.request("DELETE", f"/sessions/{session}").status == 204
+    assert a.request("GET", f"/sessions/{session}").status == 404
+
+
+def test_a_running_session_is_cancelled_and_deleted_through_the_other_node(node):
+    forever = ScriptedModel(lambda _: Answer(text="x" * 1000, pace=0.05, piece=1))
+    a, b = node("a", forever), node("b", forever)
+    for order in ("cancel", "DELETE"):
+        session = a.session()
+        with a.events(session) as stream:
+            a.post(f"/sessions/{session}/messages", {"text": "go"})
+            stream.until("delta")
+            if order == "cancel":
+                assert b.post(f"/sessions/{session}/cancel").json["phase"] == "idle"
+                assert stream.until("turn.completed")[-1].data["outcome"] == "cancelled"
+            else:
+                assert b.request("DELETE", f"/sessions/{session}").status == 204
+                assert list(stream)[-1].data["code"] == "session_deleted"
+
+
+async def test_of_many_answers_to_one_call_the_first_counts(node):
+    model = by_step([Answer(calls=(Call("strike", {"what": "it"}),)), "done"])
+    a, b = node("a", ScriptedModel(model)), node("b", ScriptedModel(model))
+    session = a.session()
+    with a.events(session) as stream:
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        call = stream.until("approval.requested")[-1].data["call"]
+        path = f"/sessions/{session}/approvals/{call}"
+        decisions = [("approve", a), ("reject", b), ("approve", b), ("reject", a)] * 3
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(served.post, path, {"decision": decision}) for decision, served in decisions)
+        )
+        won = [place for place, answer in enumerate(answers) if answer.status == 202]
+        assert len(won) == 1
+        others = {answer.code for answer in answers if answer.status != 202}
+        assert others == {"not_waiting"}
+        seen = stream.until("turn.completed")
+    resolved = [event.data["decision"] for event in seen if event.kind == "approval.resolved"]
+    assert resolved == [decisions[won[0]][0]]
+
+
+def test_nodes_and_their_state(node, wait):
+    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+    assert a.request("GET", "/live", Authorization="").json == {"status": "alive"}
+    listed = a.get("/nodes")
+    assert {row["id"]: row["this"] for row in listed["nodes"]} == {node_id(a): True, node_id(b): False}
+    assert {row["url"] for row in listed["nodes"]} == {a.url, b.url}
+    assert all(row["alive"] and not row["draining"] for row in listed["nodes"])
+    assert (listed["waiting"], listed["waiting_seconds"]) == (0, 0)
+
+
+def test_a_node_that_drains_gives_its_sessions_away_and_goes_on_answering(node, wait):
+    a, b = (
+        node("a", ScriptedModel(by_step([*[Answer(calls=(Call("look", {"what": "x"}),), pace=0.2)] * 6, "done"]))),
+        node("b"),
+    )
+    session = a.session()
+    with a.events(session) as stream:
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        stream.until("model.started")
+        answer = a.post("/drain")
+        assert (answer.status, answer.json["status"], answer.json["live"]) == (202, "draining", 1)
+        seen = stream.until("turn.completed")
+    assert seen[-1].data["outcome"] == "answered"
+    assert "b says yes" in str(seen)
+    wait(lambda: a.request("GET", "/health").json["live"] == 0)
+    health = a.request("GET", "/health")
+    assert (health.status, health.json["status"]) == (503, "draining")
+    assert a.request("GET", "/live").status == 200
+    wait(lambda: [row["draining"] for row in b.get("/nodes")["nodes"] if not row["this"]] == [True])
+    assert a.say(a.session(), "hello")[-1].data["outcome"] == "answered"
+    assert b.get("/health")["status"] == "ok"
+    assert a.post("/drain").status == 202
+
+
+def test_nodes_share_the_token_of_the_first(node, tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "token").write_text("b's own")
+    a, b, c = node("a"), node("b"), node("c", token="given")
+    assert a.token == b.token == (tmp_path / "b" / "token").read_text().strip()
+    assert (tmp_path / "b" / "token").stat().st_mode & 0o777 == 0o600
+    assert c.request("GET", "/agents", Authorization=f"Bearer {a.token}").status == 401
+    assert c.get("/agents")
+
+
+async def secret_of(path: Path) -> bytes:
+    store = await open_store(path)
+    found = await store.setting("node_secret")
+    await store.close()
+    return found.encode()
+
+
+def test_what_nodes_ask_is_open_to_nodes_alone(node, tmp_path):
+    a = node("a", ScriptedModel(lambda _: SLOW))
+    session = a.session()
+    path = f"/internal/sessions/{session}/deltas"
+    assert a.request("GET", path).code == "unauthorized"
+    secret, now = asyncio.run(secret_of(tmp_path / "shared.db")), time.time()
+
+    def status(given: str, method: str = "GET", path: str = path, **more: str) -> tuple[int, str]:
+        answer = a.request(method, path, Authorization=given, **more)
+        return answer.status, answer.code if answer.status >= 400 else ""
+
+    assert status(sign(secret, "GET", path, now)) == (404, "not_here")
+    assert status(sign(secret, "GET", path, now), Host="10.1.2.3:7667") == (404, "not_here")
+    for wrong in (
+        "",
+        f"Bearer {a.token}",
+        f"Roost-Node {a.token}",
+        "Roost-Node",
+        "Roost-Node ..",
+        f"Roost-Node {int(now)}.",
+        f"Roost-Node {'9' * 400}.00",
+        sign(b"other", "GET", path, now),
+        sign(secret, "POST", path, now),
+        sign(secret, "GET", path + "x", now),
+        sign(secret, "GET", path, now).replace(".", "0."),
+    ):
+        assert status(wrong) == (401, "unauthorized"), wrong
+    for skew in (-31, 32):
+        assert status(sign(secret, "GET", path, now + skew)) == (401, "stale_signature")
+    assert status(sign(secret, "GET", path, now - 25)) == (404, "not_here")
+    assert status(sign(secret, "GET", "/agents", now), path="/agents") == (401, "unauthorized")
+    assert status(f"Bearer {a.token}", path="/agents", Host="10.1.2.3:7667") == (403, "forbidden_host")
+    assert status("", path="/internal/other") == (401, "unauthorized")
+    evict = f"/internal/sessions/{session}/evict"
+    assert status(f"Bearer {a.token}", "POST", evict) == (401, "unauthorized")
+    assert status(sign(secret, "POST", evict, now), "POST", evict) == (204, "")
+    assert not [path for path in a.get("/openapi.json")["paths"] if "internal" in path]
