@@ -58,6 +58,9 @@ EVENTS: list[ev.Event] = [
     ev.TurnCompleted(at=9.0, turn=1, outcome="limit", reason="steps", steps=3, usage=Usage(20, 9)),
     ev.Emitted(at=9.0, name="mine", data={"a": [1, None]}),
     ev.ModelFailed(at=3.0, step=1, error=ErrorData("cancel", "cut off"), usage=Usage(10, 5, 0, 700)),
+    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, skipped=1),
+    ev.WorkspaceUnsaved(at=9.0, reason="down"),
+    ev.WorkspaceUnsaved(at=9.0, reason="gone", lost=True),
 ]
 
 INPUTS: list[Input] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from roost.agent import saving
 from roost.agent.ending import UNKNOWN_EFFECT, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import Call
@@ -152,12 +153,17 @@ async def _run(session: LiveSession, call: Call) -> None:
         seen=session.seen,
         emit=session.emit,
     )
+    tool = _tool(session, call)
+    files = saving.saves(session, tool)
+    if files is not None:
+        await files.working()
     began = time.monotonic()
-    outcome, parts = await run_tool(_tool(session, call), tool_context, call.call.arguments)
-    session.note(
-        ev.ToolCompleted(
-            at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=time.monotonic() - began
-        )
-    )
+    outcome, parts = await run_tool(tool, tool_context, call.call.arguments)
+    seconds = time.monotonic() - began
+    try:
+        if files is not None:
+            parts += await saving.save(session, files)
+    finally:  # the call has ended, whatever cuts the save off
+        session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()

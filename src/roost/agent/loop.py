@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from roost.agent import calls, inbox, limits, steps
 from roost.agent.ending import close_calls, end_turn, fail_step
+from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
 
 
@@ -28,6 +29,7 @@ async def run_turn(session: LiveSession) -> None:
     """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
     session.start_clock()
     try:
+        await prepare(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
             if session.state.calls:

@@ -22,7 +22,7 @@ from roost.log.content import (
     UserMessage,
 )
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]
@@ -69,7 +69,8 @@ class Turn(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees."""
+    """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees. `saved` is the last
+    snapshot of the private files, `unsaved` why they are not what it holds."""
 
     agent: str = ""
     spec: bytes = b""
@@ -85,6 +86,8 @@ class State(msgspec.Struct):
     steps: int = 0
     usage: Usage = Usage(cost=0)
     timers: dict[str, float] = {}
+    saved: str | None = None
+    unsaved: str | None = None
 
     @property
     def phase(self) -> ev.Phase:
@@ -163,6 +166,10 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.TurnCompleted():
             _settle(state)
             state.turn = state.open_step = None
+        case ev.WorkspaceSaved():
+            state.saved, state.unsaved = event.snapshot, None
+        case ev.WorkspaceUnsaved():
+            state.unsaved = None if event.lost else event.reason
         case ev.ControlApplied() | ev.Emitted():
             pass
         case _:

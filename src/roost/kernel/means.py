@@ -17,8 +17,8 @@ from roost.policy.gate import ModeGate
 from roost.sandbox.base import Sandbox
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
+from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
-from roost.workspace.carry import Carrier, Carried
 from roost.workspace.restoring import remove_tree
 from roost.workspace.snapshots import Place
 

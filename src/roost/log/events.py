@@ -167,6 +167,24 @@ class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
     usage: Usage = Usage()
 
 
+class WorkspaceSaved(_Event, frozen=True, tag="workspace.saved"):
+    """The session's private files as they are now are the snapshot. `files` and `bytes` count the regular ones,
+    `skipped` what cannot be kept: pipes, sockets, what cannot be read."""
+
+    snapshot: str
+    files: int
+    bytes: int
+    skipped: int = 0
+
+
+class WorkspaceUnsaved(_Event, frozen=True, tag="workspace.unsaved"):
+    """The private files differ from the last snapshot and could not be saved: they are on one machine alone, until the
+    next `workspace.saved`. `lost`: the session went on elsewhere, from the last snapshot."""
+
+    reason: str
+    lost: bool = False
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -192,6 +210,8 @@ Event: TypeAlias = (
     | TimerCleared
     | ContextTrimmed
     | TurnCompleted
+    | WorkspaceSaved
+    | WorkspaceUnsaved
     | Emitted
 )
 

@@ -13,16 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 
 from roost.workspace.manifest import Item, Kind
-from roost.workspace.scan import Signature
+from roost.workspace.scan import Found, Signature
 
 _LENGTH = struct.Struct("<I")
-Seen: TypeAlias = tuple[bytes, Kind, int, Signature | None, bytes]
-"""Path, kind, mode, signature and target: all by which a scan can tell that something is not what it was."""
 
 
 class Remembered(NamedTuple):
@@ -68,7 +66,7 @@ def read_index(memory: Path) -> Remembered:
     return Remembered()
 
 
-def write_index(memory: Path, remembered: Remembered) -> None:
+def _write_index(memory: Path, remembered: Remembered) -> None:
     parts = [_encode(remembered[:2])]
     parts += [_encode(remembered.files[at : at + _AT_ONCE]) for at in range(0, len(remembered.files), _AT_ONCE)]
     data = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
@@ -82,17 +80,28 @@ def _parts(data: memoryview) -> Iterator[memoryview]:
         data = data[_LENGTH.size + size :]
 
 
-def read_glance(memory: Path) -> Glance | None:
+def glance(memory: Path, snapshot: str | None, tree: Sequence[Found]) -> Glance | None:
+    """The snapshot's glance, if the tree is what was remembered for it."""
     with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-        return _glance.decode((memory / "glance").read_bytes())
+        found = _glance.decode((memory / "glance").read_bytes())
+        seen = _sum_of((one.path, one.kind, one.mode, one.signature, one.target) for one in tree)
+        return found if (found.snapshot, found.sum) == (snapshot, seen) else None
     return None
 
 
-def write_glance(memory: Path, glance: Glance) -> None:
-    _replace(memory / "glance", _encode(glance), sync=False)
+def remember(memory: Path, old: Remembered, new: Remembered) -> None:
+    """`old` is what `read_index` gave."""
+    if new.snapshot is None:
+        return
+    if new != old:
+        _write_index(memory, new)
+    seen = _sum_of((item.path, item.kind, item.mode, signature, item.target) for item, signature in new.files)
+    if seen is not None:
+        sizes = [item.size for item, _ in new.files if item.kind == "file"]
+        _replace(memory / "glance", _encode(Glance(new.snapshot, seen, len(sizes), sum(sizes))), sync=False)
 
 
-def sum_of(seen: Iterable[Seen]) -> bytes | None:
+def _sum_of(seen: Iterable[tuple[bytes, Kind, int, Signature | None, bytes]]) -> bytes | None:
     """None when a file may change and look the same."""
     whole = blake2b(digest_size=16)
     for one in seen:
@@ -128,6 +137,9 @@ def _sum(data: bytes) -> bytes:
 
 def _replace(path: Path, data: bytes, *, sync: bool) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in os.listdir(path.parent):
+        if name.startswith(f"{path.name}."):  # a crash left it
+            (path.parent / name).unlink(missing_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
     try:
         with open(fresh, "xb") as file:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from roost.errors import TooLarge
 from roost.workspace.loading import cut, load
 from roost.workspace.manifest import Item, Piece
-from roost.workspace.memory import Remembered, read_index, write_index
+from roost.workspace.memory import Remembered, glance, read_index, remember
 from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.reading import Reader
 from roost.workspace.scan import Signature, Tree, scan
@@ -44,32 +44,32 @@ class Restore:
         self._old = place.memory / "old"
 
     def run(self, snapshot: str | None) -> Restored:
+        here = self._look()
+        known = glance(self._place.memory, snapshot, here.found)
+        if known is not None:
+            return Restored(0, known.files)
         remembered = read_index(self._place.memory)
         data, items = load(self._traffic, snapshot, remembered, self._stop)
-        try:
-            here = scan(self._place.folder, files=self._cap)
-        except TooLarge:  # whatever that is, it is not what was saved
-            here = Tree([], ["too large"])
         same = _same(items, here, remembered)
         files = sum(item.kind == "file" for item in items)
-        if snapshot is None and not here.found and not here.skipped:
-            return Restored(0, 0)
         if _identical(items, here, same):
-            signed = [(item, same.get(item.path)) for item in items]
-            self._remember(remembered, Remembered(snapshot, data, signed))
-            return Restored(0, files)
-        remove_tree(self._new)
-        kept = self._build(items, same)
-        self._swap()
-        time.sleep(_SETTLE)
-        found = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
-        signed = [(item, found.get(item.path)) for item in items]
-        self._remember(remembered, Remembered(snapshot, data, signed))
+            signatures: dict[bytes, Signature | None] = {**same}
+            kept = files
+        else:
+            remove_tree(self._new)
+            kept = self._build(items, same)
+            self._swap()
+            time.sleep(_SETTLE)
+            signatures = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
+        signed = [(item, signatures.get(item.path)) for item in items]
+        remember(self._place.memory, remembered, Remembered(snapshot, data, signed))
         return Restored(files - kept, kept)
 
-    def _remember(self, old: Remembered, new: Remembered) -> None:
-        if new != old:
-            write_index(self._place.memory, new)
+    def _look(self) -> Tree:
+        try:
+            return scan(self._place.folder, files=self._cap)
+        except TooLarge:  # whatever that is, it is not what was saved
+            return Tree([], ["too large"])
 
     def _build(self, items: list[Item], same: dict[bytes, Signature]) -> int:
         """The whole tree as `new`. Returns how many files were here already."""

@@ -25,7 +25,7 @@ from roost.workspace.manifest import (
     snapshot_key,
     unpack_root,
 )
-from roost.workspace.memory import Glance, Remembered, read_glance, read_index, sum_of, write_glance, write_index
+from roost.workspace.memory import Remembered, glance, read_index, remember
 from roost.workspace.pieces import Jobs, Packer, Traffic
 from roost.workspace.reading import Reader
 from roost.workspace.scan import Found, Signature, scan
@@ -69,26 +69,25 @@ class Save:
 
     def run(self, base: str | None) -> Saved:
         tree = self._scan()
-        glance = read_glance(self._place.memory)
-        seen = sum_of((one.path, one.kind, one.mode, one.signature, one.target) for one in tree)
-        if glance is not None and (glance.snapshot, glance.sum) == (base, seen):
-            return Saved(base, glance.files, glance.size, 0, tuple(self._skipped))
+        known = glance(self._place.memory, base, tree)
+        if known is not None:
+            return Saved(base, known.files, known.size, 0, tuple(self._skipped))
         remembered = read_index(self._place.memory)
         data, items = load(self._traffic, base, remembered, self._stop)
         root = unpack_root(base, data) if base is not None else _NOTHING
-        known = {piece.digest: piece for item in items for piece in item.pieces}
-        known.update((piece.digest, piece) for piece in root.segments)
+        where = {piece.digest: piece for item in items for piece in item.pieces}
+        where.update((piece.digest, piece) for piece in root.segments)
         with Jobs(self._traffic, self._stop) as jobs:
-            packer = Packer(self._traffic, jobs, known, self._today)
+            packer = Packer(self._traffic, jobs, where, self._today)
             drafts = self._drafts(tree, remembered, packer)
             if _unchanged(drafts, items):
-                return self._remember(remembered, Remembered(base, data, _signed(items, drafts)))
+                return self._said(remembered, Remembered(base, data, _signed(items, drafts)))
             drafts = self._repacked(drafts, packer, root)
             packer.close_blob()
             items = [_placed(draft, packer.where) for draft in drafts]
             snapshot, data = pack_root(_new_root(items, packer, root), self._today())
             packer.send(snapshot_key(snapshot), data)
-        return self._remember(remembered, Remembered(snapshot, data, _signed(items, drafts)), jobs.bytes)
+        return self._said(remembered, Remembered(snapshot, data, _signed(items, drafts)), jobs.bytes)
 
     def _scan(self) -> list[Found]:
         tree = scan(self._place.folder, files=self._caps.files)
@@ -151,14 +150,9 @@ class Save:
             reader.close()
         return [draft for draft in again if draft is not None]
 
-    def _remember(self, old: Remembered, new: Remembered, written: int = 0) -> Saved:
+    def _said(self, old: Remembered, new: Remembered, written: int = 0) -> Saved:
+        remember(self._place.memory, old, new)
         sizes = [item.size for item, _ in new.files if item.kind == "file"]
-        if new.snapshot is not None:
-            if new != old:
-                write_index(self._place.memory, new)
-            seen = sum_of((item.path, item.kind, item.mode, sign, item.target) for item, sign in new.files)
-            if seen is not None:
-                write_glance(self._place.memory, Glance(new.snapshot, seen, len(sizes), sum(sizes)))
         return Saved(new.snapshot, len(sizes), sum(sizes), written, tuple(self._skipped))
 
 

@@ -1,0 +1,99 @@
+"""A session's files in its log: restored before a turn goes on, saved with the outcome of each call that may write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from roost.agent.session import LiveSession
+from roost.errors import RoostError, TooLarge
+from roost.log import events as ev
+from roost.log.content import Text
+from roost.tools.base import Tool
+from roost.workspace.carry import Carried
+from roost.workspace.objects import ObjectsFailed
+from roost.workspace.snapshots import Saved
+
+log = logging.getLogger("roost.files")
+_REST_SECONDS = 5.0
+_NOT_SAVED = (
+    "[the files of this workspace could not be saved just now; until a later call saves them they are on one machine"
+    " alone]"
+)
+
+
+async def prepare(session: LiveSession) -> None:
+    """Before anything runs: the files as the last owner left them. Raises `Interrupted`, `ObjectsFailed`."""
+    files = session.means.files
+    if files is None or files.ready:
+        return
+    state = session.state
+    lost = await session.interruptible(
+        lambda: files.wake(session.epoch, state.saved, unsaved=state.unsaved is not None), steer=False
+    )
+    if lost:
+        log.error("session %s: files that could not be saved are lost: it goes on from its last snapshot", session.id)
+        reason = "the machine that had them is not this one: the files are those of the last snapshot"
+        session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
+    files.dirty = state.unsaved is not None or any(call.status == "running" for call in state.calls)
+
+
+def saves(session: LiveSession, tool: Tool) -> Carried | None:
+    """The files that a call of this tool may change and that are kept for all nodes."""
+    return session.means.files if tool.files and tool.safety != "read_only" else None
+
+
+async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
+    """After a call, before its outcome is noted. Returns what the model must know: nothing when all is saved. Cut off,
+    it leaves the files marked as unsaved."""
+    before = session.state.unsaved
+    try:
+        saved = await files.save(session.state.saved, patient=before is None)
+    except RoostError as error:
+        _mark(session, str(error))
+        with contextlib.suppress(ObjectsFailed):
+            await files.unsaved()
+        if isinstance(error, TooLarge):
+            return (Text(f"[the files of this workspace cannot be saved: {error}]"),)
+        return () if before is not None else (Text(_NOT_SAVED),)
+    except asyncio.CancelledError:
+        _mark(session, "the save was cut off")
+        raise
+    _note(session, saved)
+    return ()
+
+
+async def rest(session: LiveSession) -> None:
+    """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier."""
+    files = session.means.files
+    if files is None or not (files.ready and files.dirty):
+        return
+    try:
+        async with asyncio.timeout(_REST_SECONDS):
+            _note(session, await files.save(session.state.saved, patient=False))
+    except (RoostError, TimeoutError) as error:
+        _mark(session, str(error) or "the save took too long")
+
+
+def _note(session: LiveSession, saved: Saved) -> None:
+    if saved.skipped:
+        shown = "; ".join(saved.skipped[:5])
+        log.warning("session %s: %d things in its folder are not saved: %s", session.id, len(saved.skipped), shown)
+    if saved.snapshot is not None and (saved.snapshot != session.state.saved or session.state.unsaved is not None):
+        session.note(
+            ev.WorkspaceSaved(
+                at=time.time(),
+                snapshot=saved.snapshot,
+                files=saved.files,
+                bytes=saved.bytes,
+                skipped=len(saved.skipped),
+            )
+        )
+
+
+def _mark(session: LiveSession, reason: str) -> None:
+    if session.state.unsaved is None:
+        log.error("session %s: its files are not saved: %s", session.id, reason)
+        session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason[:500]))
