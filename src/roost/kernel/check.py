@@ -32,33 +32,31 @@ async def check(where: str | Path, progress: Callable[[Checked], None] = lambda 
     """Look at all of it. `progress` is called now and then, perhaps from another thread. Raises `StoreFailed` when the
     store cannot be reached."""
     done = Checked()
-    found = await layout(where)
-    if found.found != found.known:
-        detail = f"the layout is {found.found}, this Roost wants {found.known}: nothing else was checked"
-        done.faults.append(Fault("layout", detail, fix=_MIGRATE))
-        return done
-    done.faults += await row_faults(where, lambda: progress(done))
     try:
-        store = await open_store(where)
-    except StoreCorrupt as error:
+        await _all(where, done, progress)
+    except StoreCorrupt as error:  # so much that there is no way to look at the rest
         done.faults.append(Fault("store", str(error)))
-        return done
-    try:
-        await _sessions(store, done, progress)
-    finally:
-        await store.close()
     return done
 
 
-async def _sessions(store: Store, done: Checked, progress: Callable[[Checked], None]) -> None:
+async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], None]) -> None:
+    found = await layout(where)
+    if not found.found:  # nothing was stored yet
+        return
+    if found.found != found.known:
+        detail = f"the layout is {found.found}, this Roost wants {found.known}: nothing else was checked"
+        done.faults.append(Fault("layout", detail, fix=_MIGRATE))
+        return
+    done.faults += await row_faults(where, lambda: progress(done))
+    store = await open_store(where)
     try:
         async for session in store.sessions():
             async for fault in _session(store, session, done):
                 done.faults.append(fault)
             done.sessions += 1
             progress(done)
-    except StoreCorrupt as error:
-        done.faults.append(Fault("store", f"the sessions cannot be listed to the end: {error}", fix=_RESTORE))
+    finally:
+        await store.close()
 
 
 async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[Fault]:

@@ -88,9 +88,8 @@ def check_command(app: App, address: str | None, as_json: bool) -> int:
     Reads all of it: about 10 s for a million events. Exit code 1 when something is not as it should be.
     """
     where = _where(app, address)
-    found = asyncio.run(layout(where))
     line = _Line("checking")
-    done = asyncio.run(check(where, line.checked)) if found.found else Checked()
+    done = asyncio.run(check(where, line.checked))
     line.end()
     if as_json:
         say_json({"store": shown(where), **{name: getattr(done, name) for name in done.__struct_fields__}})

@@ -44,10 +44,14 @@ class File:
         except OSError as error:
             raise StoreFailed(f"cannot make {str(self._path.parent)!r}: {error}") from error
         await self._writer.open()
-        self._poll_connection = self._connect()
-        self._version = data_version(self._poll_connection)
+        try:
+            self._poll_connection = self._connect()
+            self._version = data_version(self._poll_connection)
+            garbage = self._poll_connection.execute("SELECT s FROM garbage").fetchall()
+        except sqlite3.Error as error:
+            raise failure(error) from error
         self._elsewhere = await self.write(lambda c, out: data_version(c))
-        for (s,) in self._poll_connection.execute("SELECT s FROM garbage").fetchall():
+        for (s,) in garbage:
             self.purge_later(s)
         self._poll_later()
 

@@ -1,0 +1,201 @@
+"""`roost store`: migrate, copy, check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.log.dispatch import NodeCard
+from roost.log.events import Emitted, encode_event
+from roost.log.journal import Append, NewSession
+from roost.log.move import checksum
+from roost.log.store import open_store
+from roost.testing.postgres import PostgresServer
+
+from .conftest import ROOST, Machine
+
+
+async def fill(where: str, sessions: int, events: int, size: int = 100) -> None:
+    store = await open_store(where, durability="relaxed")
+    await store.beat(NodeCard(id="n"), ttl=60)
+    body = encode_event(Emitted(at=1.0, name="x", data="y" * size))
+    for number in range(sessions):
+        await store.create(NewSession(id=f"s{number}", agent="a", version="1"), [])
+        (claim,) = await store.claim("n", session=f"s{number}")
+        for head in range(0, events, 1000):
+            bodies = [body] * min(1000, events - head)
+            await store.append(Append(session=f"s{number}", epoch=claim.epoch, expected=head, bodies=bodies))
+    await store.leave("n")
+    await store.close()
+
+
+async def sums(where: str) -> dict[str, str]:
+    store = await open_store(where)
+    try:
+        return {session: await checksum(store, session) async for session in store.sessions()}
+    finally:
+        await store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return await request.getfixturevalue("postgres").database()
+    return str(tmp_path / "new.db")
+
+
+def test_a_life_moves_and_goes_on(roost: Machine, target: str) -> None:
+    roost("run", "hello there").ok()
+    old = str(roost.home / "roost.db")
+    checked = roost("store", "check").ok()
+    assert checked.out.startswith(f"{old}: 1 sessions, ")
+    assert "all as it should be" in checked.out
+    copied = roost("store", "copy", old, target).ok()
+    assert copied.out.startswith("copied 1 sessions (")
+    assert f"go on with it: roost up --store {target}" in copied.err
+    again = roost("store", "copy", "--json", old, target).ok().json
+    assert (again["copied"], again["same"], again["problems"], again["extra"]) == (0, 1, [], [])
+    assert asyncio.run(sums(old)) == asyncio.run(sums(target))
+    report = roost("store", "check", "--json", target).ok().json
+    assert (report["store"], report["sessions"], report["faults"]) == (target, 1, [])
+    assert report["events"] == again["events"] + report["events"] > 3
+
+
+def test_a_copy_that_is_killed_is_taken_up(roost: Machine, tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old.db"), str(tmp_path / "new.db")
+    asyncio.run(fill(old, 400, 20))
+    process = roost.start("store", "copy", old, new)
+    deadline = time.monotonic() + 30
+    while count(new) < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = count(new)
+    assert 20 <= there < 400
+    done = roost("store", "copy", "--json", old, new).ok().json
+    assert done["copied"] + done["same"] == 400
+    assert done["same"] >= there
+    assert asyncio.run(sums(old)) == asyncio.run(sums(new))
+    assert roost("store", "check", "--json", new).ok().json["faults"] == []
+
+
+def count(where: str) -> int:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{where}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM sessions").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_a_long_log_takes_no_memory(roost: Machine, tmp_path: Path, target: str) -> None:
+    """100,000 events of 1 KB: 100 MB pass through a process that holds a few pages of them."""
+    old = str(tmp_path / "old.db")
+    asyncio.run(fill(old, 1, 100_000, 1000))
+    for argv in (["copy", old, target], ["check", target]):
+        process = subprocess.Popen([ROOST, "store", *argv], env=roost.env, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert usage.ru_maxrss < 100_000, "KiB"
+
+
+def test_what_is_wrong_is_an_exit_code_and_names_the_session(roost: Machine) -> None:
+    roost("run", "hello").ok()
+    session = roost.newest()["id"]
+    with contextlib.closing(sqlite3.connect(roost.home / "roost.db", isolation_level=None)) as raw:
+        raw.execute("DELETE FROM events WHERE seq = 2")
+    found = roost("store", "check")
+    assert found.code == 1
+    assert f"fail gap        {session}: event 3 follows event 1" in found.out
+    assert "restore it from a backup" in found.out
+    (fault,) = roost("store", "check", "--json").json["faults"]
+    assert (fault["kind"], fault["session"]) == ("gap", session)
+    copied = roost("store", "copy", str(roost.home / "roost.db"), str(roost.work / "new.db"))
+    assert copied.code == 1
+    assert session in copied.err
+
+
+def test_a_damaged_file(roost: Machine) -> None:
+    roost("run", "hello").ok()
+    path = roost.home / "roost.db"
+    body = bytearray(path.read_bytes())
+    for page in range(4096, len(body), 4096):
+        body[page : page + 64] = b"\xff" * 64
+    path.write_bytes(body)
+    found = roost("store", "check")
+    assert found.code == 1
+    assert "fail store" in found.out, found.err
+    assert "restore a backup" in found.out
+
+
+def test_a_damaged_page(roost: Machine) -> None:
+    """The rest is looked at all the same."""
+    for _ in range(3):
+        roost("run", "words " * 100).ok()
+    path = roost.home / "roost.db"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = raw.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'inbox_key'").fetchone()
+    body = bytearray(path.read_bytes())
+    body[(page - 1) * 4096 : page * 4096] = b"\x00" * 4096
+    path.write_bytes(body)
+    report = roost("store", "check", "--json")
+    assert report.code == 1
+    assert report.json["sessions"] == 3
+    assert "page" in {fault["kind"] for fault in report.json["faults"]}
+
+
+def test_daemons_must_be_stopped_first(roost: Machine, target: str) -> None:
+    roost("up", "-d").ok()
+    refused = roost("store", "copy", str(roost.home / "roost.db"), target)
+    assert refused.code == 1
+    assert "1 nodes are at work in the store to copy from" in refused.err
+    assert "roost down" in refused.err
+    online = roost("store", "copy", "--online", str(roost.home / "roost.db"), target).ok()
+    assert "copy again with --replace" in online.err
+    assert roost("store", "check").ok().out
+    roost("down").ok()
+    roost("store", "copy", "--replace", str(roost.home / "roost.db"), target).ok()
+
+
+def test_mistakes_are_named(roost: Machine) -> None:
+    here = str(roost.work / "a.db")
+    asyncio.run(fill(here, 1, 1))
+    assert "FROM and TO are the same store" in roost("store", "copy", here, f"sqlite:///{here}").err
+    assert f"there is no store '{here}x'" in roost("store", "check", f"{here}x").err
+    assert not Path(f"{here}x").exists()
+    assert "is a folder: give the file in it" in roost("store", "copy", str(roost.work), here).err
+    assert "mysql:// is no store" in roost("store", "check", "mysql://x/y").err
+    assert roost("store", "copy", here).code == 2
+    assert roost("store", "check").ok().out.endswith("0 sessions, 0 events: all as it should be\n")
+
+
+async def test_migrate(roost: Machine, postgres: PostgresServer) -> None:
+    where = await postgres.database()
+    dry = roost("store", "migrate", "--dry-run", where).ok()
+    assert dry.out.startswith("an empty store would be brought to layout 1: layout 1")
+    assert roost("store", "migrate", "--dry-run", "--json", where).ok().json["from"] == 0
+    done = roost("store", "migrate", "--json", where).ok().json
+    assert (done["from"], done["to"], done["done"]) == (0, 1, True)
+    assert roost("store", "migrate", where).ok().out == "up to date: layout 1\n"
+    assert roost("store", "check", env={"ROOST_STORE": where}).ok().out.startswith(f"{where}: 0 sessions")
+
+
+async def test_a_password_is_not_printed(roost: Machine, postgres: PostgresServer) -> None:
+    where = (await postgres.database()).replace("postgres@", "postgres:sesame@")
+    roost("store", "migrate", where).ok()
+    report = roost("store", "check", where).ok()
+    assert "sesame" not in report.out + report.err
+    old = str(roost.work / "a.db")
+    await fill(old, 1, 1)
+    copied = roost("store", "copy", old, where).ok()
+    assert "sesame" not in copied.out + copied.err
