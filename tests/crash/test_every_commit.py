@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -14,8 +17,11 @@ from roost.testing.crash import scenarios
 from roost.testing.crash.inside import Scenario, crash_inside
 from roost.testing.crash.killing import When
 from roost.testing.crash.plans import AGENT, CAREFUL, agents, script
+from roost.testing.postgres import PostgresServer
 from roost.testing.provider import ProviderServer
 
+Store: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
+"""Lends the address of an empty one, or None: the home's own."""
 _CASES = {
     "two_tools": (AGENT, scenarios.two_tools),
     "parallel_readers": (AGENT, scenarios.parallel_readers),
@@ -30,6 +36,8 @@ _CASES = {
 }
 
 _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
+_ON_POSTGRES = ("two_tools", "approvals", "timer")
+"""Between them they have every kind of commit."""
 _AT_ONCE = 4
 """Homes that are played in at the same time: most of a play is waiting."""
 
@@ -43,15 +51,27 @@ def provider() -> Iterator[ProviderServer]:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", _CASES)
 async def test_crash_at_every_commit(tmp_path: Path, provider: ProviderServer, case: str, when: When) -> None:
+    await _strike_everywhere(tmp_path, provider, case, when, contextlib.nullcontext)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("case", _ON_POSTGRES)
+async def test_crash_at_every_commit_on_postgres(
+    tmp_path: Path, provider: ProviderServer, postgres: PostgresServer, case: str, when: When
+) -> None:
+    await _strike_everywhere(tmp_path, provider, case, when, postgres.borrowed)
+
+
+async def _strike_everywhere(tmp_path: Path, provider: ProviderServer, case: str, when: When, store: Store) -> None:
     agent, scenario = _CASES[case]
-    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when)
+    struck = await _exhaust(tmp_path / "0", provider, agent, scenario, when, store)
     assert len(struck) >= 8
     if case == "two_tools":
         # what is written at the same time shares commits now so, now otherwise: commit N is not always the same one
         for again in range(1, 6):
             if _kinds(struck, when) >= _WANTED:
                 break
-            struck += await _exhaust(tmp_path / str(again), provider, agent, scenario, when)
+            struck += await _exhaust(tmp_path / str(again), provider, agent, scenario, when, store)
         assert _kinds(struck, when) >= _WANTED
     assert provider.stats.violations == 0, provider.stats.reasons
 
@@ -60,7 +80,9 @@ def _kinds(struck: list[str], when: When) -> set[str]:
     return {kind for name in struck for kind in name.removeprefix(f"{when} append ").split("+")}
 
 
-async def _exhaust(folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When) -> list[str]:
+async def _exhaust(
+    folder: Path, provider: ProviderServer, agent: str, scenario: Scenario, when: When, store: Store
+) -> list[str]:
     """The commits at which it died."""
 
     async def crash(at: int) -> str | None:
@@ -68,7 +90,8 @@ async def _exhaust(folder: Path, provider: ProviderServer, agent: str, scenario:
         home.mkdir(parents=True)
         witness = home / "witness.jsonl"
         team = agents(f"{provider.url}#scripted", witness, delay=(0.0, 0.01))
-        run = await crash_inside(home, team, scenario, agent=agent, at=at, when=when, witness=witness)
+        async with store() as url:
+            run = await crash_inside(home, team, scenario, agent=agent, at=at, when=when, witness=witness, store=url)
         shutil.rmtree(home)
         return run.struck
 

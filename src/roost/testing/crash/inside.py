@@ -16,7 +16,7 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
-from roost.log.sqlite import SqliteJournal
+from roost.log.store import open_store
 from roost.testing.crash.check import check
 from roost.testing.crash.hands import PATIENCE, Hands
 from roost.testing.crash.killing import KillingJournal, When
@@ -28,12 +28,16 @@ Scenario = Callable[[Hands], Awaitable[None]]
 
 
 class InsideDaemon:
-    """Implements `Daemon` over a home whose runtimes come and go. `struck` names the commit at which one died."""
+    """Implements `Daemon` over a home whose runtimes come and go, with the home's own store or that at the address
+    `store`. `struck` names the commit at which one died."""
 
-    def __init__(self, home: Path, agents: Sequence[Agent], *, at: int | None, when: When) -> None:
+    def __init__(
+        self, home: Path, agents: Sequence[Agent], *, at: int | None, when: When, store: str | None = None
+    ) -> None:
         self.struck: str | None = None
         self.names: list[str] = []
         self._home = home
+        self._store = store or home / "roost.db"
         self._agents = agents
         self._at = at
         self._when: When = when
@@ -93,7 +97,7 @@ class InsideDaemon:
             return self._runtime
 
     async def _start(self) -> None:
-        inner = await SqliteJournal.open(self._home / "roost.db", durability="relaxed")
+        inner = await open_store(self._store, durability="relaxed")
         at = self._at if self.struck is None else None
         self._journal = KillingJournal(inner, at=at, when=self._when, how="fail", on_strike=self._on_strike)
         self._journal.names = self.names
@@ -113,11 +117,20 @@ class InsideDaemon:
 
 
 async def crash_inside(
-    home: Path, agents: Sequence[Agent], scenario: Scenario, *, agent: str, at: int | None, when: When, witness: Path
+    home: Path,
+    agents: Sequence[Agent],
+    scenario: Scenario,
+    *,
+    agent: str,
+    at: int | None,
+    when: When,
+    witness: Path,
+    store: str | None = None,
 ) -> InsideDaemon:
     """Play the scenario with one crash at commit `at` (None: without any), let everything end, and check. Raises
-    `AssertionError`. `struck` of what is returned is None when there were fewer commits than that."""
-    daemon = InsideDaemon(home, agents, at=at, when=when)
+    `AssertionError`. `struck` of what is returned is None when there were fewer commits than that. `store`: the address
+    of an empty one, in place of the home's own."""
+    daemon = InsideDaemon(home, agents, at=at, when=when, store=store)
     hands = Hands(daemon, "s", agent=agent)
     try:
         await hands.create()
