@@ -24,8 +24,8 @@ from roost.policy.gate import Gate
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
 from roost.tools.base import Toolbox
-from roost.workspace.files import Workspace
 from roost.workspace.carry import Carried
+from roost.workspace.files import Workspace
 
 T = TypeVar("T")
 log = logging.getLogger("roost.session")
@@ -104,6 +104,7 @@ class LiveSession:
         self.epoch = claim.epoch
         self.head = claim.info.head
         self._known = dict.fromkeys(item.id for item in claim.inbox)
+        self._newest = max(self._known, default=0)
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
         self._consume: list[int] = []
@@ -170,6 +171,16 @@ class LiveSession:
 
     # Inbox
 
+    def follow(self, items: Sequence[InboxItem]) -> bool:
+        """Whether no input is missing before these. One that came through another node is heard of later; taking these
+        in first would turn the order around in which their senders had their answers."""
+        newest = self._newest
+        for item in items:
+            if item.id > newest + 1:
+                return False
+            newest = max(newest, item.id)
+        return True
+
     def offer(self, items: Sequence[InboxItem]) -> None:
         """Inputs were committed, some perhaps known already: those of another process are heard of later than ours.
         Cuts into the step in progress when one of them says so."""
@@ -177,6 +188,7 @@ class LiveSession:
             if item.id in self._known:
                 continue
             self._known[item.id] = None
+            self._newest = max(self._newest, item.id)
             if len(self._known) > _REMEMBERED:
                 del self._known[next(iter(self._known))]
             insort(self.inbox, item, key=lambda one: one.id)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 
 from roost.agent.definition import decode_spec
@@ -278,11 +278,18 @@ class Kernel:
         if change.inbox:
             live = self.live.get(change.session)
             if live is not None:
-                live.offer(change.inbox)
+                self._offer(live, change.inbox)
                 return
             self._work.set()
             if self._claiming and (early := self._early.setdefault(change.session, [])) is not None:
                 early.extend(change.inbox)
+
+    def _offer(self, live: LiveSession, items: Sequence[InboxItem]) -> None:
+        """With what came before them through another node, if that is not known yet."""
+        if live.follow(items):
+            live.offer(items)
+        else:
+            self.keeper.look_again(live.id)
 
     def _changed_elsewhere(self, change: Change) -> None:
         if not change.session:
@@ -401,7 +408,7 @@ class Kernel:
             if early is None:
                 self.keeper.look_again(session)
             else:
-                live.offer(early)
+                self._offer(live, early)
         self._tasks[session] = asyncio.create_task(self._finish(session, work), name=f"session {session}")
         if len(self._tasks) == self.config.max_live:
             self.keeper.beat_soon()

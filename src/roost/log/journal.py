@@ -32,6 +32,8 @@ class Record(NamedTuple):
 
 
 class InboxItem(NamedTuple):
+    """`id` counts the inputs of the session: 1, 2, 3 … without gaps, in the order of their commits."""
+
     id: int
     input: Input
     accepted_at: float

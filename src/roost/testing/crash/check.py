@@ -144,14 +144,16 @@ def _turns(events: Sequence[ev.Event], *, settled: bool) -> list[str]:
     found: list[str] = []
     number, is_open, said, answer = 0, False, "", ""
     last_control: str | None = None
-    for event in events:
+    for place, event in enumerate(events):
         match event:
             case ev.TurnStarted():
                 if is_open or event.turn != number + 1:
                     found.append(
                         f"turn {event.turn} began after turn {number}, which is {'' if is_open else 'not '}open"
                     )
-                number, is_open, answer, last_control = event.turn, True, "", None
+                number, is_open, answer = event.turn, True, ""
+                if not any(isinstance(one, ev.ControlApplied) for one in events[max(0, place - 3) : place]):
+                    last_control = None  # else it is a cancel that came before the turn which it means
             case ev.TurnCompleted():
                 found += _end(event, number, is_open, said, answer, last_control)
                 is_open = False

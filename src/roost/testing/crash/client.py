@@ -32,14 +32,17 @@ class _Accepted(msgspec.Struct):
 
 
 class HttpDaemon:
-    """Implements `Daemon`. `endpoint` says where the daemon is now and raises `Unreachable` while it is nowhere.
+    """Implements `Daemon`. `endpoint` says where the daemon is now and raises `Unreachable` while it is nowhere. A try
+    may take `timeout` seconds; with `fresh` each has a connection of its own, so that a load balancer has a choice.
     `refusals` counts the answers 5xx that were met with another try."""
 
-    def __init__(self, endpoint: Callable[[], Endpoint]) -> None:
+    def __init__(self, endpoint: Callable[[], Endpoint], *, timeout: float = 20.0, fresh: bool = False) -> None:
         self.refusals = 0
         self._endpoint = endpoint
         self._logs: dict[str, list[ev.Event]] = {}
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20.0))
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout), connector=aiohttp.TCPConnector(force_close=fresh)
+        )
 
     async def close(self) -> None:
         await self._http.close()

@@ -18,7 +18,9 @@ from roost.testing.crash.killing import When
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`at`, `when`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal commit.
-    `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock."""
+    `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock.
+    `store` and `snapshots`: as of `roost up`; with a store nothing is killed from inside. `shell`: the
+    agents have it."""
 
     home: Path
     model: str
@@ -29,6 +31,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trace: Path | None = None
     tools: tuple[float, float] = (0.0, 0.02)
     clock: Path | None = None
+    store: str | None = None
+    snapshots: str | None = None
+    shell: bool = True
     linger: float = 0.3
     lease: float = 6.0
 
@@ -61,16 +66,18 @@ async def _serve(settings: Settings) -> None:
         if settings.trace is not None:
             settings.trace.write_text(name)
 
-    journal = KillingJournal(
-        await SqliteJournal.open(settings.home / "roost.db"),
-        at=settings.at,
-        when=settings.when,
-        session=settings.session,
-        on_strike=trace,
-    )
+    journal = None
+    if settings.store is None:
+        journal = KillingJournal(
+            await SqliteJournal.open(settings.home / "roost.db"),
+            at=settings.at,
+            when=settings.when,
+            session=settings.session,
+            on_strike=trace,
+        )
     await serve(
-        Options(home=settings.home, port=0, grace=1.0),
-        agents=agents(settings.model, settings.witness, delay=settings.tools),
+        Options(home=settings.home, port=0, grace=1.0, store=settings.store, snapshots=settings.snapshots),
+        agents=agents(settings.model, settings.witness, delay=settings.tools, shell=settings.shell),
         config=KernelConfig(linger=settings.linger, lease=settings.lease, scan=0.5),
         store=journal,
     )

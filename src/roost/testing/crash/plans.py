@@ -20,6 +20,12 @@ PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
     "ask": ((Call("ask_effect"),),),
     "look": (tuple(Call("look", {"size": 9000}) for _ in range(3)),),
     "shell": ((Call("shell", {"command": _BACKGROUND.replace("{seconds}", "0.6")}),),),
+    "walk": (
+        (Call("look"), Call("safe_effect")),
+        (Call("never_effect"),),
+        (Call("safe_effect"), Call("look", {"size": 9000})),
+        (Call("never_effect"), Call("ask_effect")),
+    ),
     "long": (
         (Call("look"), Call("look"), Call("safe_effect")),
         (Call("never_effect"),),
@@ -47,9 +53,12 @@ def script(*, seed: int = 0, delay: tuple[float, float] = (0.0, 0.0), pace: floa
     return Script(rules=tuple(rules), seed=seed, delay=delay)
 
 
-def agents(model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02)) -> Sequence[Agent]:
-    """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds."""
-    tools = [*witness_tools(witness, delay=delay), "shell"]
+def agents(
+    model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02), shell: bool = True
+) -> Sequence[Agent]:
+    """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds.
+    Without `shell` they touch no files, and may run on any node."""
+    tools = [*witness_tools(witness, delay=delay), *(["shell"] if shell else [])]
     return [
         Agent(AGENT, model=model, tools=tools, permissions="all"),
         Agent(CAREFUL, model=model, tools=tools, permissions="ask"),

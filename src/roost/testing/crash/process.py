@@ -62,7 +62,7 @@ class DaemonProcess:
 
     async def healthy(self) -> float:
         """Wait; the seconds since it was started."""
-        while not await asyncio.to_thread(self._answers):
+        while not await asyncio.to_thread(self.answers):
             if self.exited or time.monotonic() - self.spawned_at > START_SECONDS:
                 raise AssertionError(f"the daemon did not come up:\n{self.log_tail()}")
             await asyncio.sleep(0.01)
@@ -113,7 +113,8 @@ class DaemonProcess:
             raise Unreachable("the daemon has not come up yet")
         return found
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it is healthy."""
         from roost.client.client import Client
         from roost.client.http import ApiError
 

@@ -28,14 +28,15 @@ class Seen(NamedTuple):
 
 class Reader:
     """`seen` is every event as it came; `breaks` counts the streams that were taken up again; `faults` says what was
-    wrong on the way."""
+    wrong on the way. A stream that says nothing for `silence` seconds is given up."""
 
-    def __init__(self, endpoint: Callable[[], Endpoint], session: str) -> None:
+    def __init__(self, endpoint: Callable[[], Endpoint], session: str, *, silence: float = 20.0) -> None:
         self.session = session
         self.seen: list[Seen] = []
         self.breaks = 0
         self.faults: list[str] = []
         self._endpoint = endpoint
+        self._silence = silence
         self._more = asyncio.Event()
         self._texts: dict[tuple[int, int], str] = {}
         self._task = asyncio.create_task(self._read(), name=f"reader of {session}")
@@ -65,7 +66,7 @@ class Reader:
         return found
 
     async def _read(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=20.0)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=self._silence)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             while True:
                 with contextlib.suppress(Unreachable, aiohttp.ClientError, TimeoutError, OSError):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections.abc import Sequence
+
 from roost.log import events as ev
 from roost.testing.crash.hands import Hands
-from roost.testing.crash.plans import message
+from roost.testing.crash.plans import PLANS, message
 
 
 async def two_tools(user: Hands) -> None:
@@ -61,3 +65,25 @@ async def approvals(user: Hands) -> None:
 async def timer(user: Hands) -> None:
     await user.set_timer("soon", 0.05, message("say"))
     await user.send(message("two"))
+
+
+async def at_random(hands: Hands, chance: random.Random, plans: Sequence[str] = tuple(PLANS)) -> None:
+    """One message, and what else a user may do about it."""
+    await hands.send(message(chance.choice(plans)))
+    await asyncio.sleep(chance.uniform(0.0, 0.5))
+    match chance.choice(["wait", "wait", "queue", "steer", "cancel", "pause", "timer"]):
+        case "queue":
+            await hands.send(message("say"))
+        case "steer":
+            await hands.send(message(chance.choice(["say", "two"])), "steer")
+        case "cancel":
+            await hands.control("cancel")
+        case "pause":
+            await hands.control("pause")
+            await asyncio.sleep(chance.uniform(0.0, 0.3))
+            await hands.control("resume")
+        case "timer":
+            name = f"t{len(hands.timers)}"
+            await hands.set_timer(name, chance.uniform(0.0, 1.0), message("say"))
+        case _:
+            await hands.settle()

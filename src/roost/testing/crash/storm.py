@@ -15,10 +15,11 @@ from roost.testing.crash.check import problems
 from roost.testing.crash.client import HttpDaemon
 from roost.testing.crash.daemon import Settings
 from roost.testing.crash.hands import Hands
-from roost.testing.crash.plans import AGENT, CAREFUL, PLANS, message, script
+from roost.testing.crash.plans import AGENT, CAREFUL, script
 from roost.testing.crash.process import DaemonProcess, commands_of
 from roost.testing.crash.reader import Reader
 from roost.testing.crash.report import Report
+from roost.testing.crash.scenarios import at_random
 from roost.testing.crash.witness import effects
 from roost.testing.provider import ProviderServer
 
@@ -155,29 +156,9 @@ class _Storm:
             user = self._open[session] = _User(hands, Reader(self._daemon.endpoint, session))
             for _ in range(chance.randint(1, _LONGEST_SESSION)):
                 if not self._over:
-                    await self._act(hands, chance)
+                    await at_random(hands, chance)
             await hands.settle()
             await self._finish(user)
-
-    async def _act(self, hands: Hands, chance: random.Random) -> None:
-        await hands.send(message(chance.choice(list(PLANS))))
-        await asyncio.sleep(chance.uniform(0.0, 0.5))
-        match chance.choice(["wait", "wait", "queue", "steer", "cancel", "pause", "timer"]):
-            case "queue":
-                await hands.send(message("say"))
-            case "steer":
-                await hands.send(message(chance.choice(["say", "two"])), "steer")
-            case "cancel":
-                await hands.control("cancel")
-            case "pause":
-                await hands.control("pause")
-                await asyncio.sleep(chance.uniform(0.0, 0.3))
-                await hands.control("resume")
-            case "timer":
-                name = f"t{len(hands.timers)}"
-                await hands.set_timer(name, chance.uniform(0.0, 1.0), message("say"))
-            case _:
-                await hands.settle()
 
     async def _finish(self, user: _User) -> None:
         """The user is done with the session: now nothing may be left open."""

@@ -61,13 +61,19 @@ def witness_tools(path: Path, *, delay: tuple[float, float] = (0.0, 0.02)) -> li
         return f"{name} took effect under the key {ctx.key}"
 
     def make(name: str, replay: Replay, safety: Safety) -> Tool:
-        @tool(name=name, description=f"An effect whose replay rule is {replay}.", replay=replay, safety=safety)
+        @tool(
+            name=name,
+            description=f"An effect whose replay rule is {replay}.",
+            replay=replay,
+            safety=safety,
+            files=False,
+        )
         async def effect(ctx: ToolContext) -> str:
             return await act(name, ctx)
 
         return effect
 
-    @tool(replay="safe", safety="read_only")
+    @tool(replay="safe", safety="read_only", files=False)
     async def look(ctx: ToolContext, size: int = 100) -> str:
         """Look at much text."""
         return await act("look", ctx) + "\n" + "x" * size

@@ -1,0 +1,121 @@
+"""Users at a cluster to which one fault after another happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from roost.log.store import Store, open_store
+from roost.testing.cluster.faults import FAULTS, Scene
+from roost.testing.cluster.nodes import Nodes
+from roost.testing.cluster.report import ClusterReport, Times
+from roost.testing.cluster.users import Users
+from roost.testing.crash.daemon import Settings
+from roost.testing.crash.plans import script
+from roost.testing.postgres import PostgresServer
+from roost.testing.provider import ProviderServer
+
+WITHOUT_FILES = ("say", "two", "ask", "look", "walk")
+"""The plans whose sessions may go to any node, though no snapshots are kept."""
+_BETWEEN = (0.5, 2.5)
+"""Seconds from the end of a fault to the next one."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """It goes through the faults named (see `FAULTS`) and then on for the rest of `seconds` with some drawn at random.
+    `plans` is what the users ask for. `lease` in seconds."""
+
+    seconds: float = 60.0
+    nodes: int = 3
+    users: int = 6
+    seed: int = 0
+    lease: float = 2.0
+    faults: Sequence[str] = ()
+    plans: Sequence[str] = WITHOUT_FILES
+    snapshots: str | None = None
+
+
+async def cluster_storm(
+    folder: Path, server: PostgresServer, plan: Plan, *, say: Callable[[str], None] = lambda _: None
+) -> ClusterReport:
+    """Run the plan on a fresh database of this server, with the nodes' homes below `folder`. Time is real: a seed does
+    not repeat a run exactly."""
+    report = ClusterReport(name="several nodes", seed=plan.seed, nodes=plan.nodes)
+    began = time.monotonic()
+    with ProviderServer(script(seed=plan.seed, delay=(0.0, 0.15), pace=0.002)) as provider:
+        settings = Settings(
+            home=folder,
+            model=f"{provider.url}#scripted",
+            witness=folder / "effects.jsonl",
+            tools=(0.0, 0.1),
+            store=await server.database(),
+            snapshots=plan.snapshots,
+            shell=plan.snapshots is not None,
+            lease=plan.lease,
+        )
+        nodes = Nodes(folder, plan.nodes, settings)
+        try:
+            await _run(plan, settings, nodes, server, report, say)
+        finally:
+            await nodes.close()
+        report.end(provider.stats, report.effects, (), ())
+    report.seconds = time.monotonic() - began
+    return report
+
+
+async def _run(
+    plan: Plan,
+    settings: Settings,
+    nodes: Nodes,
+    server: PostgresServer,
+    report: ClusterReport,
+    say: Callable[[str], None],
+) -> None:
+    await nodes.start()
+    assert settings.store is not None
+    store = await open_store(settings.store)
+    users = Users(nodes.endpoint, store, settings.witness, report, seed=plan.seed, plans=plan.plans)
+    try:
+        users.start(plan.users)
+        times = Times()
+        scene = Scene(nodes, server, store, plan.lease, random.Random(plan.seed), times)
+        await _break(plan, scene, users, say)
+        await users.end()
+        times.into(report)
+        report.ended_by_itself = nodes.ends
+        report.problems += await nodes.stop()
+        report.problems += await _left(store)
+    finally:
+        await users.close()
+        await store.close()
+
+
+async def _break(plan: Plan, scene: Scene, users: Users, say: Callable[[str], None]) -> None:
+    until, named = time.monotonic() + plan.seconds, list(plan.faults)
+    drawn = [name for name, (_, often) in FAULTS.items() for _ in range(often)]
+    while not users.failed and (named or time.monotonic() < until):
+        await asyncio.sleep(scene.chance.uniform(*_BETWEEN))
+        name = named.pop(0) if named else scene.chance.choice(drawn)
+        began = time.monotonic()
+        await FAULTS[name][0](scene)
+        took = time.monotonic() - began
+        back = await scene.nodes.healthy()
+        scene.times.faults[name] += 1
+        scene.times.back.setdefault(name, []).append(back)
+        moved = [round(seconds, 2) for seconds in scene.times.last]
+        scene.times.last = []
+        say(f"{name}: {took:.1f} s, all back after {back:.2f} s; sessions taken over after {moved}")
+
+
+async def _left(store: Store) -> list[str]:
+    """What the nodes left in the database when all have stopped."""
+    nodes, backlog = await store.nodes(), await store.backlog()
+    found = [f"node {node.card.id} is still known though it stopped" for node in nodes if node.alive]
+    if backlog.sessions:
+        found.append(f"{backlog.sessions} sessions wait for a node though all was settled")
+    return found
