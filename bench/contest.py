@@ -6,23 +6,29 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 from bench import peers
 from bench.peers import ROOT
 from bench.proc import environment
 
-_SECONDS = 600
+Around: TypeAlias = Callable[[], AbstractContextManager[dict[str, Any]]]
 
 
 class Contestant:
-    """A worker module in its own process. `peer`: it runs in the peers' environment, which must have that module."""
+    """A worker module in its own process. `peer`: it runs in the peers' environment, which must have that module.
+    `around` makes a context for each round: what it yields goes into the order, and into the answer what it put into
+    the yielded dictionary's `answer`."""
 
-    def __init__(self, name: str, module: str, *, peer: str | None = None, **order: Any) -> None:
+    def __init__(
+        self, name: str, module: str, *, peer: str | None = None, around: Around | None = None, **order: Any
+    ) -> None:
         self.name = name
         self._module = module
         self._peer = peer
+        self._around = around
         self._order = order
         self._process: subprocess.Popen[str] | None = None
 
@@ -44,6 +50,13 @@ class Contestant:
         return None if self._answer().get("ready") else "it does not start"
 
     def play(self, **order: Any) -> dict[str, Any]:
+        if self._around is None:
+            return self._play(order)
+        with self._around() as more:
+            answer = self._play(order | {name: value for name, value in more.items() if name != "answer"})
+        return answer | more.get("answer", {})
+
+    def _play(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):

@@ -21,13 +21,14 @@ def python() -> str | None:
     given = os.environ.get("BENCH_PEERS")
     if given:
         return str(Path(given) / "bin" / "python")
-    found = FOLDER / "bin" / "python"
-    if not found.exists():
+    found, stamp = FOLDER / "bin" / "python", FOLDER / "pins.txt"
+    if not stamp.exists() or stamp.read_text() != PINS.read_text():
         print(f"bench: making {FOLDER.relative_to(ROOT)} …", flush=True)
         venv.create(FOLDER, with_pip=shutil.which("uv") is None, clear=True)
         for pin in _pins():
             if not _install(str(found), [pin]):
                 print(f"bench: {pin} cannot be installed; it is left out", flush=True)
+        stamp.write_text(PINS.read_text())
     return str(found)
 
 

@@ -8,6 +8,7 @@ from bench.contest import Contestant, Played, contest, rounds
 from bench.numbers import figure, median, percentile
 from bench.report import Bar, Section, Table
 from bench.settings import Settings
+from bench.steps import cpu, failure, rate, ratio
 
 ROOST, FLOOR, LANGGRAPH = "Roost kernel", "bare group commit", "LangGraph, AsyncSqliteSaver"
 BATCHED = "bare group commit, batched statements"
@@ -58,8 +59,8 @@ def _latency(played: Played) -> Table:
     for name, answers in played.items():
         good = [answer for answer in answers if "error" not in answer]
         pooled = [value for answer in good for value in answer.pop("ms")]
-        cells = [median(pooled), percentile(pooled, 99), _cpu(good)]
-        table.rows.append([name, *map(figure, cells), *_failure(answers)])
+        cells = [median(pooled), percentile(pooled, 99), cpu(good)]
+        table.rows.append([name, *map(figure, cells), *failure(answers)])
     return table
 
 
@@ -68,8 +69,8 @@ def _rates(head: str, played: Played) -> Table:
     for name, answers in played.items():
         good = [answer for answer in answers if "error" not in answer]
         per_step = [_per_step(good, "commits"), _per_step(good, "appends")]
-        cells = [figure(median(_all_rates(good))), figure(_ratio(played, name, FLOOR)), figure(_cpu(good))]
-        table.rows.append([name, *cells, *map(figure, per_step), *_failure(answers)])
+        cells = [figure(rate(good)), figure(ratio(played, name, FLOOR)), figure(cpu(good))]
+        table.rows.append([name, *cells, *map(figure, per_step), *failure(answers)])
     return table
 
 
@@ -77,7 +78,7 @@ def _bars(hundred: Played, long: Played) -> list[Bar]:
     bars = [
         Bar(
             "a durable step of the kernel, in rate, against the bare group commit at 100 sessions: at least 0.4",
-            _ratio(long, ROOST, FLOOR),
+            ratio(long, ROOST, FLOOR),
             0.4,
             at_least=True,
         )
@@ -85,28 +86,9 @@ def _bars(hundred: Played, long: Played) -> list[Bar]:
     for peer, factor in ((LANGGRAPH, 20), (STORE, 10)):
         if any("error" not in answer for answer in hundred.get(peer, [])):
             text = f"stored steps a second against {peer} at 100 sessions: at least {factor} times"
-            bars.append(Bar(text, _ratio(hundred, ROOST, peer), factor, at_least=True, unit=" ×"))
+            bars.append(Bar(text, ratio(hundred, ROOST, peer), factor, at_least=True, unit=" ×"))
     return bars
-
-
-def _all_rates(answers: list[dict[str, Any]]) -> list[float]:
-    return [answer["steps"] / answer["wall"] for answer in answers]
-
-
-def _ratio(played: Played, name: str, other: str) -> float:
-    """The median of the rounds' ratios: the two of a round ran next to each other."""
-    pairs = zip(played.get(name, []), played.get(other, []), strict=False)
-    good = [(a, b) for a, b in pairs if "error" not in a and "error" not in b]
-    return median([(a["steps"] / a["wall"]) / (b["steps"] / b["wall"]) for a, b in good])
-
-
-def _cpu(answers: list[dict[str, Any]]) -> float:
-    return median([answer["cpu"] / answer["steps"] * 1e6 for answer in answers])
 
 
 def _per_step(answers: list[dict[str, Any]], what: str) -> float:
     return median([answer[what] / answer["steps"] for answer in answers if what in answer])
-
-
-def _failure(answers: list[dict[str, Any]]) -> list[str]:
-    return [f"failed: {answer['error']}" for answer in answers if "error" in answer]

@@ -1,12 +1,14 @@
-"""LangGraph with its asynchronous SQLite saver: a node is a step, saved before the next one (`durability="sync"`). The
-saver opens its file in WAL mode with SQLite's default, synchronous=FULL."""
+"""LangGraph with one of its asynchronous savers: a node is a step, saved before the next one (`durability="sync"`). The
+SQLite saver opens its file in WAL mode with SQLite's default, synchronous=FULL; the PostgreSQL one gets a pool."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import operator
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -49,11 +51,26 @@ def build(saver: Any, steps: int, ticks: Ticks | None) -> Any:
     return graph.compile(checkpointer=saver)
 
 
-async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+@contextlib.asynccontextmanager
+async def opened(folder: Path, store: str | None) -> AsyncIterator[Any]:
+    if store is None:
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+        async with AsyncSqliteSaver.from_conn_string(str(folder / "langgraph.db")) as saver:
+            yield saver
+        return
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    from psycopg.rows import dict_row
+    from psycopg_pool import AsyncConnectionPool
+
+    how = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+    async with AsyncConnectionPool(store, min_size=4, max_size=16, kwargs=how, timeout=300) as pool:
+        yield AsyncPostgresSaver(pool)
+
+
+async def run(folder: Path, sessions: int, steps: int, store: str | None = None) -> dict[str, Any]:
     ticks = Ticks()
-    async with AsyncSqliteSaver.from_conn_string(str(folder / "langgraph.db")) as saver:
+    async with opened(folder, store) as saver:
         await saver.setup()
         graph = build(saver, steps, ticks if sessions == 1 else None)
 
@@ -70,4 +87,4 @@ async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(lambda folder, order: asyncio.run(run(folder, order["sessions"], order["steps"])))
+    serve(lambda folder, order: asyncio.run(run(folder, **order)))

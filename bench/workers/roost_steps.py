@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ _TURN_COMPLETED = b'{"type":"turn.completed"'
 
 
 class Log:
-    """Counts what is committed, and ends when `turns` turns have."""
+    """Counts what this process commits, and ends when the turn of each of `sessions` has, here or at another node."""
 
-    def __init__(self, journal: Journal, turns: int) -> None:
-        self._left = turns
+    def __init__(self, journal: Journal, sessions: Iterable[str]) -> None:
+        self._left = set(sessions)
+        self._elsewhere: set[str] = set()
+        self._journal = journal
         self.done = asyncio.Event()
         self.appends = self.events = self.bytes = self.groups = 0
         self._in_group = False
@@ -34,15 +39,30 @@ class Log:
             self.groups += 1
             asyncio.get_running_loop().call_soon(self._group_ended)
         if not change.records:
+            if change.records is None:
+                self._elsewhere.add(change.session)
             return
         self.appends += 1
         for record in change.records:
             self.events += 1
             self.bytes += len(record.body)
             if record.body.startswith(_TURN_COMPLETED):
-                self._left -= 1
-                if not self._left:
-                    self.done.set()
+                self._end(change.session)
+
+    async def wait(self) -> None:
+        """Sessions that another node has run are asked after; the records of this one come by themselves."""
+        while not self.done.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.done.wait(), 0.02)
+            for session in self._elsewhere & self._left:
+                info = await self._journal.get(session)
+                if info.state == "running" and info.phase == "idle" and not info.pending:
+                    self._end(session)
+
+    def _end(self, session: str) -> None:
+        self._left.discard(session)
+        if not self._left:
+            self.done.set()
 
     def _group_ended(self) -> None:
         self._in_group = False
@@ -71,18 +91,19 @@ def worker(steps: int, ticks: Ticks | None) -> Agent:
     return Agent("worker", model=model, tools=[look], permissions="all", limits=Limits(steps=None))
 
 
-async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
+async def run(folder: Path, sessions: int, steps: int, store: str | None = None) -> dict[str, Any]:
     ticks = Ticks()
-    async with Runtime(folder, agents=[worker(steps, ticks if sessions == 1 else None)]) as runtime:
+    async with Runtime(folder, agents=[worker(steps, ticks if sessions == 1 else None)], store=store) as runtime:
         ids = [(await runtime.session("worker")).id for _ in range(sessions)]
-        log = Log(runtime.kernel.journal, sessions)
-        clock = Clock()
+        log = Log(runtime.kernel.journal, ids)
+        clock, began = Clock(), time.time()
         await asyncio.gather(*(runtime.sessions.send(session, PROMPT) for session in ids))
-        await log.done.wait()
+        await log.wait()
         spent = clock.stop()
         log.stop()
     return {
         **spent,
+        "span": [began, began + spent["wall"]],
         "steps": sessions * steps,
         "commits": log.groups,
         "appends": log.appends,
@@ -93,4 +114,4 @@ async def run(folder: Path, sessions: int, steps: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(lambda folder, order: asyncio.run(run(folder, order["sessions"], order["steps"])))
+    serve(lambda folder, order: asyncio.run(run(folder, **order)))
