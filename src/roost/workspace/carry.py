@@ -20,16 +20,16 @@ from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
 
 T = TypeVar("T")
 _AT_ONCE = 4
-_PATIENCE = 8.0
-"""Seconds in which a save is tried again. A call's outcome waits for it."""
 _PAUSE = 0.2
 
 
 class Carrier:
-    """The node's. `close` stops what is going on; it is begun again where its session goes on."""
+    """The node's. `patience`: seconds in which a save that fails is tried again, while a call's outcome waits for it.
+    `close` stops what is going on; it is begun again where its session goes on."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
+    def __init__(self, snapshots: Snapshots, *, patience: float = 8.0) -> None:
         self.snapshots = snapshots
+        self.patience = patience
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
         self.stops: set[Event] = set()
 
@@ -77,7 +77,7 @@ class Carried:
     async def save(self, base: str | None, *, patient: bool) -> Saved:
         """What there is now, upon the log's last snapshot; `patient`: trying again for some seconds. Raises
         `ObjectsFailed`, `TooLarge`."""
-        until = time.monotonic() + (_PATIENCE if patient else 0.0)
+        until = time.monotonic() + (self._carrier.patience if patient else 0.0)
         pause = _PAUSE
         while True:
             try:
