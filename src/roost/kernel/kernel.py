@@ -40,7 +40,7 @@ _CLAIMS_AT_ONCE = 64
 """Waking is work on the event loop, about 0.1 ms a session: more at once would be felt by everybody else."""
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
-_AFTER_FAILURE = 1.0
+_AFTER_FAILURE = 0.3
 _HINTS_APART = 0.04
 """Seconds between looks for work that only another node's writing gave rise to."""
 _TIMER_SET = b'{"type":"timer.set"'
@@ -50,8 +50,8 @@ class Kernel:
     """Runs sessions of one store on one node. Start it, then put inputs into inboxes; `stop` is graceful.
 
     It belongs to the event loop that started it. `node` is a new name at every start. The store stays the caller's to
-    close. Which sessions the node gets is the `dispatcher`'s to say, by default the store's own. Before it starts it may
-    be told its `place`, and the `peers` that are asked to let go of what is to be deleted here.
+    close. Which sessions the node gets is the `dispatcher`'s to say, by default the store's own. Before it starts it
+    may be told its `place`, and the `peers` that are asked to let go of what is to be deleted here.
     """
 
     def __init__(
@@ -137,6 +137,7 @@ class Kernel:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._uncount()
         self._lease.close()
+        self.trouble.close()
         if self._again is not None:
             self._again.cancel()
         with contextlib.suppress(StoreFailed):
@@ -229,7 +230,8 @@ class Kernel:
             if info is None or info.epoch > live.epoch:
                 live.fence()
         if self.holds_lease and not busy and not self._claiming:
-            self._parked.update(found.keys() - self._tasks.keys() - self.removal.deleting)
+            self._won_back.update(found.keys() - self._tasks.keys() - self._parked - self.removal.deleting)
+            self._work.set()
         await self.look_at(session for session in known if (info := found.get(session)) and info.pending)
 
     async def _look_at(self, session: str) -> None:
@@ -428,7 +430,7 @@ class Kernel:
         except (Fenced, SequenceConflict, NotFound) as error:
             self.meters.fenced += isinstance(error, Fenced)
             if not self._lost:
-                log.warning("session %s: dropped: %s", session, error)
+                self.trouble.dropped(session, error)
             self._work.set()
         except StoreFailed as error:
             if not isinstance(error, StoreUnreachable):  # that is said once, and not for every session

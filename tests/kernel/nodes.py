@@ -1,0 +1,136 @@
+"""Two nodes on one store, each with a home of its own, and what can be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from roost.agent.definition import Agent
+from roost.errors import StoreUnreachable
+from roost.kernel.config import KernelConfig
+from roost.kernel.runtime import Runtime
+from roost.log.dispatch import Backlog, Dispatcher, NodeCard, NodeInfo
+from roost.log.journal import Claim
+from roost.testing.scripted import Answer, ScriptedModel, by_step
+from roost.tools.base import Tool
+from roost.tools.function import tool
+
+from .support import place
+
+CALM = KernelConfig(linger=0.05, scan=30.0, lease=3.0)
+"""Whoever finds work does so because it was told, not because it looked."""
+
+
+class Hands:
+    """Tools that do not touch files, so that their sessions run anywhere; `hold` waits for `gate`."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.cut: list[str] = []
+        self.gate = asyncio.Event()
+        self.started = asyncio.Event()
+
+    def tools(self, node: str) -> list[Tool]:
+        @tool(replay="safe", safety="safe_write")
+        async def hold() -> str:
+            """Wait."""
+            self.began.append(node)
+            self.started.set()
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.cut.append(node)
+                raise
+            return f"held by {node}"
+
+        return [hold]
+
+    def agent(self, node: str, *answers: Answer | str) -> Agent:
+        return Agent("a", model=ScriptedModel(by_step(answers)), tools=self.tools(node), permissions="all")
+
+
+class Unreliable:
+    """A dispatcher in front of another one, as an adapter to an engine would be: one that can be cut off, and that can
+    lose the answer to a claim."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self._inner = inner
+        self.down = False
+        self.lose_claims = 0
+        self.claims = 0
+        self.fired = 0
+
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        self._check()
+        await self._inner.beat(card, ttl=ttl)
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        self._check()
+        self.claims += 1
+        found = await self._inner.claim(node, session=session, limit=limit)
+        if found and self.lose_claims:
+            self.lose_claims -= 1
+            raise StoreUnreachable("the answer was lost")
+        return found
+
+    async def leave(self, node: str) -> None:
+        self._check()
+        await self._inner.leave(node)
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        self._check()
+        self.fired += 1
+        return await self._inner.fire(now, limit=limit)
+
+    async def nodes(self) -> list[NodeInfo]:
+        self._check()
+        return await self._inner.nodes()
+
+    async def backlog(self) -> Backlog:
+        self._check()
+        return await self._inner.backlog()
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnreachable("cut off")
+
+
+@contextlib.asynccontextmanager
+async def node(
+    folder: Path, name: str, *agents: Agent, config: KernelConfig = CALM, **options: Any
+) -> AsyncGenerator[Runtime]:
+    """A node with the home `folder/name`. The store is the test's database, or `folder/roost.db`."""
+    runtime = Runtime(
+        folder / name, agents=agents, config=config, **{"store": place.url or folder / "roost.db", **options}
+    )
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.stop(grace=0.2)
+
+
+@contextlib.asynccontextmanager
+async def unreliable(
+    folder: Path, name: str, *agents: Agent, config: KernelConfig = CALM
+) -> AsyncGenerator[tuple[Runtime, Unreliable]]:
+    store = await place.open(folder)
+    dispatcher = Unreliable(store)
+    async with node(folder, name, *agents, config=config, store=store, dispatcher=dispatcher) as runtime:
+        try:
+            yield runtime, dispatcher
+        finally:
+            dispatcher.down = False
+
+
+async def owner(runtime: Runtime, session: str) -> str | None:
+    return (await runtime.sessions.get(session)).owner
+
+
+async def until_owned(by: Runtime, session: str, *, timeout: float = 5.0) -> None:
+    async with asyncio.timeout(timeout):
+        while await owner(by, session) != by.kernel.node:
+            await asyncio.sleep(0.01)
