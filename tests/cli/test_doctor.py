@@ -7,7 +7,7 @@ from .conftest import Machine
 
 def test_a_fine_machine(roost: Machine) -> None:
     roost("run", "hello").ok()
-    findings = {item["check"]: item for item in roost("doctor", "--store", "--json").ok().json}
+    findings = {item["check"]: item for item in roost("doctor", "--deep", "--json").ok().json}
     assert set(findings) >= {
         "python",
         "sqlite",
@@ -19,9 +19,11 @@ def test_a_fine_machine(roost: Machine) -> None:
         "model",
         "daemon",
         "store",
+        "sessions",
     }
     assert {item["status"] for item in findings.values()} <= {"ok", "warn"}
-    assert "1 sessions" in findings["store"]["detail"]
+    assert "roost.db, layout" in findings["store"]["detail"]
+    assert findings["sessions"]["detail"].startswith("1 sessions, ")
     assert "level 0 runs commands" in findings["sandbox"]["detail"]
     assert findings["model"]["detail"] == "openai/scripted (ROOST_MODEL in the environment)"
 
@@ -47,9 +49,9 @@ def test_what_is_wrong_fails_with_its_fix(roost: Machine) -> None:
     folder = roost.work / "agents"
     folder.mkdir()
     (folder / "bad.toml").write_text("model = ")
-    done = roost("doctor", "--store", env={"ROOST_MODEL": "groq/x"})
+    done = roost("doctor", "--deep", env={"ROOST_MODEL": "groq/x"})
     assert done.code == 1
-    assert "fail store" in done.out
+    assert "fail sessions" in done.out
     assert "restore a backup" in done.out
     assert "fail agents   agents/bad.toml:1: not valid TOML" in done.out
     assert "fail model    the model 'groq/x' needs a key: set GROQ_API_KEY" in done.out

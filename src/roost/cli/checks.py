@@ -20,9 +20,12 @@ from roost.errors import RoostError
 
 if TYPE_CHECKING:
     from roost.cli.app import App
+    from roost.kernel.check import Checked
 
 _NEED_SPACE = 500_000_000
 _SQLITE = (3, 35, 0)
+_FAULTS = 10
+_STORE = "check its address, that it runs, and its permissions; or restore a backup"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,36 +218,38 @@ def agents(app: App) -> Iterator[Finding]:
     yield Finding(check="agents", status="ok", detail=", ".join(["assistant", *names]))
 
 
-def store(app: App, progress: Callable[[float, int], None]) -> Iterator[Finding]:
-    """SQLite's own check of every page. `progress` hears of the seconds and steps so far."""
-    path = app.home / "roost.db"
-    if not path.exists():
-        yield Finding(check="store", status="ok", detail="empty: nothing was stored yet")
-        return
-    began = time.monotonic()
-    steps = 0
+def store(app: App) -> Iterator[Finding]:
+    """Whether it can be reached and read."""
+    from roost.log.upkeep import layout, shown
 
-    def tick() -> int:
-        nonlocal steps
-        steps += 1
-        progress(time.monotonic() - began, steps)
-        return 0
-
+    where = app.store or app.home_store
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10.0)
-        try:
-            connection.set_progress_handler(tick, 1_000_000)
-            said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(10)")]
-            (sessions,) = connection.execute("SELECT count(*) FROM sessions").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        said, sessions = [str(error)], 0
-    facts = f"{path}, {size(path.stat().st_size)}, checked in {time.monotonic() - began:.1f} s"
-    if said == ["ok"]:
-        yield Finding(check="store", status="ok", detail=f"{facts}, {sessions} sessions")
+        found = asyncio.run(layout(where))
+    except RoostError as error:
+        yield Finding(check="store", status="fail", detail=f"{shown(where)}: {error.message}", fix=_STORE)
         return
-    fix = (
-        "stop the daemon, keep a copy of the file, and restore a backup; `sqlite3 roost.db .recover` saves what it can"
+    old = 0 < found.found < found.known
+    yield Finding(
+        check="store",
+        status="warn" if old else "ok",
+        detail=f"{shown(where)}, " + (f"layout {found.found}" if found.found else "empty: nothing was stored yet"),
+        fix="the next start brings it up to date, or `roost store migrate`" if old else None,
     )
-    yield Finding(check="store", status="fail", detail=f"{facts}: {'; '.join(said)}", fix=fix)
+
+
+def sessions(app: App, progress: Callable[[Checked], None]) -> Iterator[Finding]:
+    """All that `roost store check` looks at. `progress` hears now and then how far it is."""
+    from roost.kernel.check import check
+
+    began = time.monotonic()
+    try:
+        done = asyncio.run(check(app.store or app.home_store, progress))
+    except RoostError as error:
+        yield Finding(check="sessions", status="fail", detail=error.message, fix=_STORE)
+        return
+    for fault in done.faults[:_FAULTS]:
+        who = f"{fault.session}: " if fault.session else ""
+        yield Finding(check="sessions", status="fail", detail=f"{who}{fault.detail}", fix=fault.fix)
+    facts = f"{done.sessions} sessions, {done.events} events, checked in {time.monotonic() - began:.1f} s"
+    wrong = f", {len(done.faults)} faults: `roost store check` lists them" if done.faults else ""
+    yield Finding(check="sessions", status="fail" if done.faults else "ok", detail=facts + wrong)

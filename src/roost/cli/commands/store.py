@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
 from pathlib import Path
 
 import click
@@ -12,6 +10,7 @@ import click
 from roost.cli.app import App
 from roost.cli.options import as_json, command
 from roost.cli.out import clean, note, say, say_json, size, styled
+from roost.cli.progress import Line
 from roost.errors import ConfigError
 from roost.kernel.check import Checked, check
 from roost.log.move import Copied, copy
@@ -20,8 +19,6 @@ from roost.log.upkeep import Layout, layout, migrate, shown
 
 _SHOWN = 20
 """Of each kind of finding, for people; --json has all."""
-_EVERY = {True: 0.2, False: 10.0}
-"""Seconds between signs of progress, on a terminal and elsewhere."""
 place = click.argument("address", required=False, metavar="[URL]")
 
 
@@ -88,7 +85,7 @@ def check_command(app: App, address: str | None, as_json: bool) -> int:
     Reads all of it: about 10 s for a million events. Exit code 1 when something is not as it should be.
     """
     where = _where(app, address)
-    line = _Line("checking")
+    line = Line("checking")
     done = asyncio.run(check(where, line.checked))
     line.end()
     if as_json:
@@ -134,7 +131,7 @@ def _check_places(source: str, target: str) -> None:
 
 
 async def _copy(source: str, target: str, *, online: bool, replace: bool) -> Copied:
-    line = _Line("copying")
+    line = Line("copying")
     origin = await open_store(source)
     try:
         house: Store = await open_store(target)
@@ -145,34 +142,6 @@ async def _copy(source: str, target: str, *, online: bool, replace: bool) -> Cop
     finally:
         line.end()
         await origin.close()
-
-
-class _Line:
-    """How far it is, on standard error."""
-
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._live = sys.stderr.isatty()
-        self._next = time.monotonic() + _EVERY[self._live]
-
-    def copied(self, done: Copied) -> None:
-        self._say(done.copied + done.replaced + done.same, done.events)
-
-    def checked(self, done: Checked) -> None:
-        self._say(done.sessions, done.events)
-
-    def end(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _say(self, sessions: int, events: int) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _EVERY[self._live]
-        text = f"{self._verb}: {sessions} sessions, {events} events"
-        sys.stderr.write(f"\r{text}\x1b[K" if self._live else f"{text}\n")
-        sys.stderr.flush()
 
 
 def _print_copied(done: Copied, target: str, *, online: bool) -> None:

@@ -23,7 +23,7 @@ def failure(error: sqlite3.Error) -> StoreFailed:
     if name.startswith("SQLITE_READONLY"):
         return StoreFailed("the database is read-only: check the file's and its folder's permissions", code="read_only")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreCorrupt(f"the database file is damaged ({error}): restore a backup, or run `roost doctor --store`")
+        return StoreCorrupt(f"the database file is damaged ({error}): restore a backup, or see `roost store check`")
     return StoreFailed(f"the database failed: {error} ({name or type(error).__name__})")
 
 

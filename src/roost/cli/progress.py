@@ -1,0 +1,42 @@
+"""How far a long look at a store is, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roost.kernel.check import Checked
+    from roost.log.move import Copied
+
+_EVERY = {True: 0.2, False: 10.0}
+"""Seconds between signs of life, on a terminal and elsewhere."""
+
+
+class Line:
+    """One line that is written over on a terminal; elsewhere a new one now and then."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._live = sys.stderr.isatty()
+        self._next = time.monotonic() + _EVERY[self._live]
+
+    def copied(self, done: Copied) -> None:
+        self._say(done.copied + done.replaced + done.same, done.events)
+
+    def checked(self, done: Checked) -> None:
+        self._say(done.sessions, done.events)
+
+    def end(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _say(self, sessions: int, events: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY[self._live]
+        text = f"{self._verb}: {sessions} sessions, {events} events"
+        sys.stderr.write(f"\r{text}\x1b[K" if self._live else f"{text}\n")
+        sys.stderr.flush()
