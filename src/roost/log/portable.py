@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -33,6 +32,8 @@ class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
 
     info: SessionInfo
     create_key: str | None
+    inputs: int
+    """The highest number that an input got: later ones get higher ones."""
     inbox: tuple[StoredInput, ...]
     timers: tuple[StoredTimer, ...]
     snapshot: Snapshot | None
@@ -44,22 +45,6 @@ class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     budgets: dict[str, tuple[int, int]]
     reservations: dict[str, dict[str, int]]
-
-
-class _NamesInput(msgspec.Struct):
-    input: int = 0
-
-
-_names_input: msgspec.json.Decoder[_NamesInput] = msgspec.json.Decoder(_NamesInput)
-
-
-def newest_input(records: Iterable[Record]) -> int:
-    """The highest inbox number that these events name, 0 for none: a store that takes them in gives out higher ones."""
-    newest = 0
-    for record in records:
-        with contextlib.suppress(msgspec.MsgspecError):  # a damaged event moves house as it is
-            newest = max(newest, _names_input.decode(record.body).input)
-    return newest
 
 
 class Portable(Protocol):

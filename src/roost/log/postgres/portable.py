@@ -11,7 +11,7 @@ import msgspec
 from roost.errors import Conflict, Invalid, NotFound
 from roost.log.inputs import decode_input, urgency
 from roost.log.journal import Record, Snapshot
-from roost.log.portable import SessionDump, StoredInput, StoredTimer, newest_input
+from roost.log.portable import SessionDump, StoredInput, StoredTimer
 from roost.log.postgres import rows
 from roost.log.postgres.pool import Link, Pool
 
@@ -60,7 +60,9 @@ async def dump(pool: Pool, session: str) -> SessionDump:
 
 
 async def _dump(link: Link, session: str) -> SessionDump:
-    row: Any = await link.fetchrow(f"SELECT s, create_key, {rows.INFO_COLUMNS} FROM sessions WHERE id = $1", session)
+    row: Any = await link.fetchrow(
+        f"SELECT s, create_key, inputs, {rows.INFO_COLUMNS} FROM sessions WHERE id = $1", session
+    )
     if row is None:
         raise NotFound(f"there is no session {session!r}")
     s = row[0]
@@ -71,44 +73,44 @@ async def _dump(link: Link, session: str) -> SessionDump:
     timers = await link.fetch("SELECT id, due, body FROM timers WHERE s = $1 ORDER BY id", s)
     snapshot: Any = await link.fetchrow("SELECT seq, version, body FROM snapshots WHERE s = $1", s)
     return SessionDump(
-        info=rows.info(row[2:]),
+        info=rows.info(row[3:]),
         create_key=row[1],
+        inputs=row[2],
         inbox=tuple(StoredInput(*one) for one in inbox),
         timers=tuple(StoredTimer(*one) for one in timers),
         snapshot=Snapshot(*snapshot) if snapshot else None,
     )
 
 
-async def restore(pool: Pool, dump: SessionDump, events: AsyncIterator[list[Record]]) -> int:
-    """One transaction, however long: what is cut off leaves nothing. Returns the session's number."""
+async def restore(pool: Pool, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
+    """One transaction, however long: what is cut off leaves nothing."""
 
-    async def write(link: Link) -> int:
+    async def write(link: Link) -> None:
         async with link.transaction():
-            return await _restore(link, dump, events)
+            await _restore(link, dump, events)
 
     try:
-        return await pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # ends when its caller does
+        await pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # ends when its caller does
     except _Theirs as theirs:
         raise theirs.error from theirs
 
 
-async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Record]]) -> int:
+async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
     info = dump.info
     s: int = await link.fetchval("SELECT nextval('sessions_s_seq')")
-    head = newest = 0
+    head = 0
     async for records in _given(events):
         if [record.seq for record in records] != list(range(head + 1, head + len(records) + 1)):
             raise Invalid(f"the events of session {info.id!r} have a gap after {head}")
         await link.copy_records_to_table("events", records=[(s, *record) for record in records])
         head += len(records)
-        newest = max(newest, newest_input(records))
     if head != info.head:
         raise Invalid(f"session {info.id!r} has {info.head} events; {head} came")
     values = {
         **{name: getattr(info, name) for name in _PLAIN},
         "s": s,
         "base": info.head,
-        "inputs": max([newest, *(item.id for item in dump.inbox)]),
+        "inputs": dump.inputs,
         "pending": sum(not item.taken for item in dump.inbox),
         "needs": list(info.needs),
         "create_key": dump.create_key,
@@ -130,7 +132,6 @@ async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Rec
     if dump.snapshot is not None:
         await link.execute("INSERT INTO snapshots VALUES ($1, $2, $3, $4)", s, *dump.snapshot)
     await link.execute("SELECT let_go_1(ARRAY[$1::bigint])", s)
-    return s
 
 
 class _Theirs(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
-from roost.log.portable import SessionDump, SharedDump, newest_input
+from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, Charge
 from roost.log.sqlite import dispatch, operations, portable, rows, shared
 from roost.log.sqlite.file import File
@@ -129,6 +128,13 @@ class SqliteJournal:
         dead = self._is_dead
         return await self._file.write(lambda c, out: dispatch.backlog(c, dead))
 
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        dead = self._is_dead
+        return await self._file.write(lambda c, out: dispatch.ready(c, limit, dead))
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        """Its changes tell of all work."""
+
     async def _claim(self, node: str, session: str | None, limit: int) -> list[Claim]:
         dead = self._is_dead
         return await self._file.write(lambda c, out: dispatch.claim(c, out, node, session, limit, dead))
@@ -197,17 +203,16 @@ class SqliteJournal:
         s, former = await self._file.write(lambda c, out: portable.begin(c, dump))
         if former is not None:
             self._file.purge_later(former)
-        head = newest = 0
+        head = 0
         async for records in events:
             if [record.seq for record in records] != list(range(head + 1, head + len(records) + 1)):
                 raise Invalid(f"the log of {dump.info.id!r} has a gap after event {head}")
             head += len(records)
-            newest = max(newest, await asyncio.to_thread(newest_input, records))
             if records:
                 await self._file.write(lambda c, out, r=records: portable.add(c, out, s, dump.info.id, r))
         if head != dump.info.head:
             raise Invalid(f"the log of {dump.info.id!r} ends at event {head}, its row says {dump.info.head}")
-        await self._file.write(lambda c, out: portable.finish(c, out, s, dump, newest))
+        await self._file.write(lambda c, out: portable.finish(c, out, s, dump))
 
     async def dump_shared(self) -> SharedDump:
         return await self._file.read(shared.dump)

@@ -27,7 +27,7 @@ def dump(connection: sqlite3.Connection, session: str) -> SessionDump:
     connection.execute("BEGIN")
     try:
         s = rows.number(connection, session)
-        (create_key,) = connection.execute("SELECT create_key FROM sessions WHERE s = ?", (s,)).fetchone()
+        row = connection.execute("SELECT create_key, inputs FROM sessions WHERE s = ?", (s,)).fetchone()
         columns = "SELECT id, key, digest, accepted_at, taken, body FROM inbox WHERE s = ?"  # each by its partial index
         inbox = connection.execute(
             f"{columns} AND taken = 0 UNION ALL {columns} AND key IS NOT NULL AND taken = 1", (s, s)
@@ -35,7 +35,8 @@ def dump(connection: sqlite3.Connection, session: str) -> SessionDump:
         timers = connection.execute("SELECT id, due, body FROM timers WHERE s = ? ORDER BY id", (s,)).fetchall()
         return SessionDump(
             info=rows.one(connection, "s", s),
-            create_key=create_key,
+            create_key=row[0],
+            inputs=row[1],
             inbox=tuple(
                 StoredInput(id, key, digest, at, bool(taken), body)
                 for id, key, digest, at, taken, body in sorted(inbox)
@@ -69,8 +70,8 @@ def add(connection: sqlite3.Connection, group: Group, s: int, session: str, reco
     group.add_events(s, records[0].seq - 1, [record.body for record in records])
 
 
-def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDump, newest: int) -> None:
-    """All that has been added becomes the session. `newest`: the highest input that its events name."""
+def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDump) -> None:
+    """All that has been added becomes the session."""
     info = dump.info
     _refuse_taken(connection, dump)
     _refuse_replaced(connection, s, info.id)
@@ -82,7 +83,7 @@ def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDu
         "labels": _encode(info.labels).decode(),
         "needs": _encode(info.needs).decode(),
         "pending": sum(not item.taken for item in dump.inbox),
-        "inputs": max([newest, *(item.id for item in dump.inbox)]),
+        "inputs": dump.inputs,
     }
     connection.execute(
         f"INSERT INTO sessions ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
