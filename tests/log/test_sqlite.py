@@ -21,6 +21,7 @@ from roost.testing.dispatch import DispatchConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.shared import SharedConformance
+from roost.testing.shared_model import SharedMachine
 from roost.testing.stores import bodies, new, own, said
 
 
@@ -46,6 +47,15 @@ class _Machine(JournalMachine):
 
 TestMachine = _Machine.TestCase
 TestMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+class _SharedMachine(SharedMachine):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+
+
+TestSharedMachine = _SharedMachine.TestCase
+TestSharedMachine.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
 
 
 async def test_full_durability_is_the_default(tmp_path: Path) -> None:
