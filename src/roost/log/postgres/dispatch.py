@@ -98,7 +98,7 @@ class Claims:
 
     async def _apart(self, node: str, session: str | None, limit: int, error: StoreCorrupt) -> list[Claim]:
         """Damage in the tables: one by one, to find out whose it is."""
-        sessions = [session] if session else await self._waiting(limit)
+        sessions = [session] if session else await ready(self._pool, limit)
         if not sessions:
             raise error
         claims: list[Claim] = []
@@ -108,12 +108,6 @@ class Claims:
             except StoreCorrupt as damage:
                 await self._set_aside(one, damage)
         return claims
-
-    async def _waiting(self, limit: int) -> list[str]:
-        found = await self._pool.run(
-            lambda link: link.fetch("SELECT id FROM sessions WHERE ready AND owner IS NULL LIMIT $1", limit)
-        )
-        return [name for (name,) in found]
 
     async def _set_aside(self, session: str, error: Exception) -> None:
         log.error("session %s is damaged and set aside: %s", session, error)
@@ -197,6 +191,11 @@ class Timers:
 async def nodes(pool: Pool) -> list[NodeInfo]:
     found = await pool.run(lambda link: link.fetch(_NODES))
     return [NodeInfo(_card.decode(card), alive, at) for card, alive, at in found]
+
+
+async def ready(pool: Pool, limit: int) -> list[str]:
+    sql = "SELECT id FROM sessions WHERE ready AND owner IS NULL ORDER BY ready_at LIMIT $1"
+    return [name for (name,) in await pool.run(lambda link: link.fetch(sql, limit))]
 
 
 async def backlog(pool: Pool) -> Backlog:

@@ -12,7 +12,8 @@ from roost.errors import Busy, Conflict, NotFound
 from roost.log.events import Event, encode_event
 from roost.log.inputs import Input, encode_input, urgency
 from roost.log.journal import InboxItem, NewSession, SessionInfo
-from roost.log.postgres.pool import Pool
+from roost.log.postgres.partitions import with_room
+from roost.log.postgres.pool import Link, Pool
 
 INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
@@ -27,8 +28,9 @@ async def create(
     """Its number, its row and its events when it was made; else no number, and the id of the session that has the
     key."""
     bodies = [encode_event(event) for event in events]
-    row: Any = await pool.run(
-        lambda link: link.fetchrow(
+
+    async def make(link: Link) -> Any:
+        return await link.fetchrow(
             _CREATE,
             session.id,
             key,
@@ -40,9 +42,9 @@ async def create(
             _encode_json(session.labels).decode(),
             list(session.needs),
             bodies,
-        ),
-        repeat=key is not None,
-    )
+        )
+
+    row = await pool.run(lambda link: with_room(link, lambda: make(link)), repeat=key is not None)
     s, same, at = row
     if same is not None:
         return None, same, []

@@ -64,6 +64,7 @@ class PostgresJournal:
         self._timers = dispatch.Timers(self._pool, self._fired)
         self._background: set[asyncio.Task[None]] = set()
         self._room_until = 0
+        self._making_room = False
         self._closed = False
 
     @classmethod
@@ -89,8 +90,8 @@ class PostgresJournal:
         if s is None:
             return await self.get(str(made))
         assert isinstance(made, SessionInfo)
-        if s > self._room_until:
-            self._room_until = s + 1000  # one such task at a time
+        if s > self._room_until and not self._making_room:
+            self._making_room = True
             self._later(self._make_room())
         self._publish(Change(made.id, rows.records(0, bodies)))
         return made
@@ -168,6 +169,12 @@ class PostgresJournal:
     async def backlog(self) -> Backlog:
         return await dispatch.backlog(self._pool)
 
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        return await dispatch.ready(self._pool, limit)
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        """Its changes tell of all work."""
+
     # Shared
 
     async def setting(self, name: str, value: str | None = None) -> str | None:
@@ -200,10 +207,9 @@ class PostgresJournal:
         return await portable.dump(self._pool, session)
 
     async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-        s = await portable.restore(self._pool, dump, events)
+        await self._make_room()
+        await portable.restore(self._pool, dump, events)
         self._publish(Change(dump.info.id, None, None))
-        if s > self._room_until:
-            await self._make_room()
 
     async def dump_shared(self) -> SharedDump:
         return await shared.dump(self._pool)
@@ -227,7 +233,10 @@ class PostgresJournal:
             self._later(inputs.purge(self._pool, s))
 
     async def _make_room(self) -> None:
-        self._room_until = await self._pool.run(partitions.ensure)
+        try:
+            self._room_until = await self._pool.run(partitions.ensure)
+        finally:
+            self._making_room = False
 
     def _appended(self, appends: list[Append]) -> None:
         notices = self._notices

@@ -89,13 +89,21 @@ class Live:
             log.debug("the locks are left to the server: %s", error)
 
     async def _ask(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """On the connection, one at a time. Raises as `Pool.run`."""
-        try:
-            async with asyncio.timeout(WAIT):
-                await self._up.wait()
-        except TimeoutError:
-            raise StoreUnreachable("the database does not answer: check that it runs; then try again") from None
-        return await asyncio.shield(asyncio.create_task(self._run(work)))
+        """On the connection, one at a time; once more on the next one when it breaks. Raises as `Pool.run`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + WAIT
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._up.wait()
+            except TimeoutError:
+                raise StoreUnreachable("the database does not answer: check that it runs; then try again") from None
+            try:
+                return await asyncio.shield(asyncio.create_task(self._run(work)))
+            except StoreUnreachable:
+                self._up.clear()
+                if loop.time() > until:
+                    raise
 
     async def _run(self, work: Callable[[Link], Awaitable[T]], seconds: float = WAIT) -> T:
         async with self._turn:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import asyncpg
 
 from roost.log.postgres.pool import Link
 
+T = TypeVar("T")
+_TRIES = 20
 log = logging.getLogger("roost.journal")
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('roost partitions ' || current_schema(), 0))"
 _NEWEST = "SELECT coalesce(max(past), 1), (SELECT partition_sessions FROM store) FROM partitions"
@@ -29,6 +33,17 @@ async def ensure(link: Link) -> int:
             past, size = await link.fetchrow(_NEWEST) or (1, 1)
             if past <= newest + size // 2:
                 await _make(link, past, past + size)
+
+
+async def with_room(link: Link, make: Callable[[], Awaitable[T]]) -> T:
+    """The result of `make`, which gives a session its number: again when so many were made at once that there is no
+    partition for it yet."""
+    for _ in range(_TRIES):
+        try:
+            return await make()
+        except asyncpg.CheckViolationError:
+            await ensure(link)
+    return await make()
 
 
 async def _make(link: Link, first: int, past: int) -> None:

@@ -1,0 +1,337 @@
+"""Tables are made, changed and thrown away while nodes work on them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import asyncpg
+import msgspec
+import pytest
+
+from roost.errors import ConfigError, NotFound, StoreFailed, StoreUnreachable
+from roost.log.dispatch import NodeCard
+from roost.log.journal import Append, NewSession
+from roost.log.postgres import PostgresJournal
+from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
+from roost.log.postgres.partitions import drop_empty
+from roost.log.postgres.pool import Address
+from roost.testing.postgres import PostgresServer
+from roost.testing.stores import bodies, created, names, new, own, said
+
+_server = PostgresServer.shared()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[PostgresServer]:
+    with _server:
+        yield _server
+
+
+async def _prepare(url: str) -> None:
+    await (await PostgresJournal.open(url)).close()
+
+
+@pytest.fixture
+async def url() -> str:
+    return await _server.database(_prepare)
+
+
+@pytest.fixture
+async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def journal(url: str) -> AsyncIterator[PostgresJournal]:
+    journal = await PostgresJournal.open(url)
+    yield journal
+    await journal.close()
+
+
+_NEXT = Migration(
+    2,
+    (
+        Step("ALTER TABLE sessions ADD COLUMN mood text; CREATE TABLE moods (s bigint PRIMARY KEY)"),
+        Step(
+            "UPDATE sessions SET mood = 'calm' WHERE s IN (SELECT s FROM sessions WHERE mood IS NULL LIMIT 20"
+            " FOR UPDATE SKIP LOCKED)",
+            "pieces",
+        ),
+        Step("DROP INDEX CONCURRENTLY IF EXISTS sessions_mood", "alone"),
+        Step("CREATE INDEX CONCURRENTLY sessions_mood ON sessions (mood)", "alone"),
+    ),
+)
+
+
+async def _open_and_close(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    await (await PostgresJournal.open(url, migrations=migrations)).close()
+
+
+class _Writing:
+    """Sessions that go on while the tables change; the longest that an append took is in `slowest`."""
+
+    def __init__(self, journal: PostgresJournal, sessions: int = 5) -> None:
+        self._journal = journal
+        self._sessions = sessions
+        self._stop = False
+        self.slowest = 0.0
+        self.written = 0
+
+    async def __aenter__(self) -> _Writing:
+        await self._journal.beat(NodeCard(id="w"), ttl=3600)
+        self._tasks = [asyncio.create_task(self._run(f"w{number}")) for number in range(self._sessions)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+
+    async def _run(self, session: str) -> None:
+        await new(self._journal, session)
+        (claim,) = await self._journal.claim("w", session=session)
+        loop, head = asyncio.get_running_loop(), 1
+        while not self._stop:
+            began = loop.time()
+            head = await self._journal.append(
+                Append(session=session, epoch=claim.epoch, expected=head, bodies=bodies("x"))
+            )
+            self.slowest = max(self.slowest, loop.time() - began)
+            self.written += 1
+
+
+async def test_many_openers_of_a_new_database() -> None:
+    url = await _server.database()
+    await asyncio.gather(*(_open_and_close(url) for _ in range(8)))
+    journal = await PostgresJournal.open(url)
+    await new(journal, "s")
+    await journal.close()
+
+
+async def test_schemas_of_one_database_are_apart(url: str, journal: PostgresJournal) -> None:
+    other = await PostgresJournal.open(f"{url}?schema=other_one")
+    await new(journal, "s")
+    await own(journal, "s", "n")
+    with pytest.raises(NotFound):
+        await other.get("s")
+    await other.beat(NodeCard(id="n"), ttl=60)
+    assert [node.alive for node in await other.nodes()] == [True]
+    await other.close()
+    assert [node.alive for node in await journal.nodes()] == [True]
+    with pytest.raises(ConfigError):
+        await PostgresJournal.open(f'{url}?schema=Odd"')
+
+
+async def test_migration_under_load(url: str, journal: PostgresJournal, admin: asyncpg.Connection) -> None:
+    """A node of the version before goes on during and after it, and what it makes later is understood."""
+    for number in range(100):
+        await new(journal, f"old{number}")
+    async with _Writing(journal) as writing:
+        await asyncio.gather(*(_open_and_close(url, [*MIGRATIONS, _NEXT]) for _ in range(3)))
+        before = writing.written
+        await asyncio.sleep(0.2)
+    assert writing.written > before
+    assert writing.slowest < 2.0
+    assert await admin.fetchval("SELECT count(*) FROM sessions WHERE mood = 'calm'") >= 100
+    assert await admin.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'sessions_mood'::regclass")
+    await new(journal, "later")
+    await _open_and_close(url)  # and may be started anew
+
+
+async def test_a_lock_that_is_not_to_be_had_does_not_stop_the_others(
+    url: str, journal: PostgresJournal, admin: asyncpg.Connection
+) -> None:
+    """A long query holds the table; the migration tries again and again instead of queueing up before the writers."""
+    async with _Writing(journal) as writing:
+        async with admin.transaction():
+            await admin.execute("SELECT count(*) FROM sessions")
+            migrating = asyncio.create_task(_open_and_close(url, [*MIGRATIONS, _NEXT]))
+            await asyncio.sleep(1.0)
+            assert not migrating.done()
+        await migrating
+    assert writing.slowest < 1.0
+
+
+_KILLED = """
+import asyncio, sys
+from roost.log.postgres import PostgresJournal
+from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
+steps = (
+    Step("CREATE TABLE one (a int); INSERT INTO one VALUES (1)"),
+    Step("INSERT INTO one VALUES (2); SELECT pg_sleep(%s)"),
+    Step("INSERT INTO one VALUES (3)"),
+)
+asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(2, steps)]))
+"""
+
+
+async def test_a_migration_cut_off_is_resumed(url: str, admin: asyncpg.Connection) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _KILLED % 60, url)
+    async with asyncio.timeout(20):
+        while not await admin.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'roost-open' AND wait_event = 'PgSleep'"
+        ):
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'roost-open'")
+    again = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _KILLED % 0, url, stderr=asyncio.subprocess.DEVNULL
+    )
+    await again.wait()
+    assert [row[0] for row in await admin.fetch("SELECT a FROM one ORDER BY a")] == [1, 2, 3]
+
+
+async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str) -> None:
+    await _open_and_close(url, [*MIGRATIONS, Migration(2, (Step("SELECT 1"),), oldest_reader=1)])
+    await _open_and_close(url)
+    await _open_and_close(url, [*MIGRATIONS, Migration(3, (Step("SELECT 1"),), oldest_reader=3)])
+    with pytest.raises(StoreFailed, match="upgrade Roost") as refused:
+        await PostgresJournal.open(url)
+    assert refused.value.code == "store_too_new"
+
+
+async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connection) -> None:
+    with pytest.raises(StoreFailed, match="createdb"):
+        await PostgresJournal.open(_server.url("no_such_database"))
+    with pytest.raises(StoreUnreachable):
+        await PostgresJournal.open("postgresql://postgres@127.0.0.1:1/postgres")
+    await admin.execute("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
+    with pytest.raises(StoreFailed, match="GRANT") as refused:
+        await PostgresJournal.open(url.replace("postgres@", "guest@") + "?schema=guests")
+    assert refused.value.code == "store_refused"
+
+
+# Partitions
+
+
+async def _small(admin: asyncpg.Connection, size: int = 20) -> None:
+    await admin.execute("UPDATE store SET partition_sessions = $1", size)
+    await admin.execute("DROP TABLE events_1; DELETE FROM partitions")
+
+
+async def test_partitions_are_made_ahead_under_load(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin)
+    first, second = [await PostgresJournal.open(url) for _ in range(2)]
+
+    async def make(store: PostgresJournal, prefix: str) -> None:
+        for number in range(150):
+            await new(store, f"{prefix}{number}")
+
+    async with _Writing(first) as writing:
+        await asyncio.gather(*(make(store, f"{store is first}-{part}-") for store in (first, second) for part in "abc"))
+    assert writing.slowest < 2.0
+    tables = await admin.fetch("SELECT first, past, name FROM partitions ORDER BY first")
+    assert [row["past"] for row in tables[:-1]] == [row["first"] for row in tables[1:]]
+    assert len(tables) > 900 / 20
+    assert await first.read("True-a-149")
+    for store in (first, second):
+        await store.close()
+
+
+async def test_more_sessions_at_once_than_a_partition_has(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin, 4)
+    journal = await PostgresJournal.open(url)
+    await asyncio.gather(*(new(journal, f"s{number}") for number in range(100)))
+    assert len(await journal.read("s99")) == 1
+    await journal.close()
+
+
+async def test_a_detached_partition_leaves_the_rest_going(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin)
+    journal = await PostgresJournal.open(url)
+    for number in range(60):
+        await new(journal, f"s{number}")
+        await journal.accept(f"s{number}", said())
+    await admin.execute("ALTER TABLE events DETACH PARTITION events_1 CONCURRENTLY")
+    await journal.beat(NodeCard(id="n"), ttl=60)
+    claims = {claim.info.id: claim for claim in await journal.claim("n", limit=100)}
+    assert "s59" in claims
+    assert "s0" not in claims
+    assert (await journal.get("s0")).state == "error"
+    with pytest.raises(StoreFailed) as refused:
+        await journal.read("s0")
+    assert refused.value.code == "events_detached"
+    append = Append(session="s59", epoch=claims["s59"].epoch, expected=1, bodies=bodies("a"))
+    assert await journal.append(append) == 2
+    await admin.execute("ALTER TABLE events ATTACH PARTITION events_1 FOR VALUES FROM (1) TO (21)")
+    assert len(await journal.read("s0")) == 1
+    await journal.close()
+
+
+async def test_an_append_to_a_detached_partition_harms_no_other(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin)
+    journal = await PostgresJournal.open(url)
+    for number in range(60):
+        await new(journal, f"s{number}")
+    gone, good = await own(journal, "s0"), await own(journal, "s59")
+    await admin.execute("ALTER TABLE events DETACH PARTITION events_1 CONCURRENTLY")
+    results = await asyncio.gather(
+        *(
+            journal.append(Append(session=claim.info.id, epoch=claim.epoch, expected=1, bodies=bodies("a")))
+            for claim in (gone, good)
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], StoreFailed)
+    assert results[1] == 2
+    assert (await journal.get("s0")).head == 1
+    await journal.close()
+
+
+async def test_partitions_of_deleted_sessions_are_dropped(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin)
+    journal = await PostgresJournal.open(url)
+    for number in range(100):
+        await new(journal, f"s{number}")
+    for number in range(50):
+        await journal.delete(f"s{number}")
+    await asyncio.sleep(0.3)
+    async with _Writing(journal) as writing:
+        assert await drop_empty(admin) == ["events_1", "events_21"]
+        assert await drop_empty(admin) == []
+    assert writing.slowest < 2.0
+    assert await admin.fetchval("SELECT to_regclass('events_1')") is None
+    assert len(await journal.read("s50")) == 1
+    await journal.close()
+
+
+async def test_a_step_costs_the_same_however_much_there_is(url: str, journal: PostgresJournal) -> None:
+    """Counted in the pages that the server touches, which no busy machine can disturb."""
+    await new(journal, "s")
+    claim = await own(journal, "s")
+    link = await Address.parse(url, "full").connect("test")
+    s = await link.fetchval("SELECT s FROM sessions")
+
+    async def pages(expected: int) -> int:
+        """Of one append, by the plans that the journal's connections have."""
+        (plan,) = await link.fetchrow(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT append_1(ARRAY[$1::bigint], ARRAY[$2::bigint],"
+            " ARRAY[$3::bigint], '{1}', '{0}', '{NULL}', '{NULL}', ARRAY[$1::bigint], ARRAY[$3::bigint + 1],"
+            " ARRAY[$4::bytea], '{}', '{}', '{}')",
+            s,
+            claim.epoch,
+            expected,
+            b"x" * 1000,
+        )
+        node = msgspec.json.decode(plan)[0]["Plan"]
+        return node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+
+    few = [await pages(1 + place) for place in range(20)][-1]
+    await link.execute("""
+        WITH made AS (INSERT INTO sessions (head, updated_at, created_at, id, agent, version)
+            SELECT 10, 0, 0, 'many' || n, 'a', '1' FROM generate_series(1, 20000) n RETURNING s)
+        INSERT INTO events SELECT s, seq, 'body' FROM made, generate_series(1, 10) AS seq""")
+    many = [await pages(21 + place) for place in range(20)][-1]
+    assert (await journal.get("s")).head == 41
+    assert many <= few + 6, (few, many)  # the trees are a level higher
+    await link.close()
+
+
+async def test_the_first_event_says_how_the_session_began(journal: PostgresJournal) -> None:
+    await journal.create(NewSession(id="s", agent="a", version="1"), [created(), created()])
+    assert (await journal.get("s")).head == 2
+    assert names(await journal.read("s")) == []
