@@ -96,11 +96,17 @@ def count(where: str) -> int:
         return 0
 
 
-def test_a_long_log_takes_no_memory(roost: Machine, tmp_path: Path, target: str) -> None:
-    """100,000 events of 1 KB: 100 MB pass through a process that holds a few pages of them."""
-    old = str(tmp_path / "old.db")
-    asyncio.run(fill(old, 1, 100_000, 1000))
-    for argv in (["copy", old, target], ["check", target]):
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One session, 100,000 events of 1 KB."""
+    where = str(tmp_path_factory.mktemp("long") / "roost.db")
+    asyncio.run(fill(where, 1, 100_000, 1000))
+    return where
+
+
+def test_a_long_log_takes_no_memory(roost: Machine, long: str, target: str) -> None:
+    """100 MB pass through a process that holds a few pages of them."""
+    for argv in (["copy", long, target], ["check", target]):
         process = subprocess.Popen([ROOST, "store", *argv], env=roost.env, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -140,7 +146,7 @@ def test_a_damaged_file(roost: Machine) -> None:
 def test_a_damaged_page(roost: Machine) -> None:
     """The rest is looked at all the same."""
     for _ in range(3):
-        roost("run", "words " * 100).ok()
+        roost("run", "hello " * 200).ok()
     path = roost.home / "roost.db"
     with contextlib.closing(sqlite3.connect(path)) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
