@@ -18,6 +18,7 @@ import pytest
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
+from roost.kernel.sweep import sweep
 from roost.log import events as ev
 from roost.testing.s3 import NoWeed, S3Server
 from roost.workspace.carry import Carrier
@@ -27,7 +28,6 @@ from roost.workspace.store import ObjectSnapshots
 from .filing import clerk
 from .nodes import node
 from .support import FAST, asleep, events, kinds, place, until
-
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 """For what is between the folder and the snapshots, whatever the log is in."""
@@ -199,6 +199,20 @@ async def test_what_a_former_owner_left_is_not_believed(stage: Stage) -> None:
     (stage.files("one") / "same").unlink()
     async with stage.at("one") as here:
         assert await here.tell("look cat a same") == "2\nsame"
+
+
+async def test_a_new_session_of_an_old_name_has_none_of_its_files(stage: Stage) -> None:
+    async with stage.at("one") as here:
+        await here.tell("sh echo old > a")
+        await here.sleep()
+    async with stage.at("two") as here:
+        await here.session.delete()
+        created = await here.runtime.sessions.create("clerk", id=stage.id)
+        assert created.head == 1
+        await here.tell("think", "think")
+        await here.sleep()
+    async with stage.at("one") as here:
+        assert await here.tell("look ls") == "(no output)"
 
 
 @one_store
@@ -427,6 +441,24 @@ async def test_many_sessions_at_once(stage: Stage) -> None:
         moved = [here.runtime.open(one.id) for one in sessions]
         told = await asyncio.gather(*(one.ask("look cat a b") for one in moved))
         assert told == [f"{n}\n{n}" for n in range(40)]
+
+
+async def test_what_no_session_needs_is_removed(stage: Stage) -> None:
+    async with stage.at("one") as here:
+        other = await here.runtime.session("clerk")
+        await here.tell("sh echo 1 > a", "sh echo 2 > a")
+        await other.ask("sh echo theirs > b")
+        await asleep(here.runtime, other)
+        await here.sleep()
+        later = ObjectSnapshots(open_objects(str(stage.url)), clock=lambda: time.time() + 30 * 86_400)
+        kept = len(stage.objects())
+        swept = await sweep(here.runtime.kernel.journal, later)
+        assert 0 < swept.objects == kept - len(stage.objects())
+        await other.delete()
+        assert (await sweep(here.runtime.kernel.journal, later)).objects == 3
+        later.close()
+    async with stage.at("two") as here:
+        assert await here.tell("look cat a") == "2"
 
 
 @one_store

@@ -31,7 +31,7 @@ async def prepare(session: LiveSession) -> None:
         return
     state = session.state
     lost = await session.interruptible(
-        lambda: files.wake(session.epoch, state.saved, unsaved=state.unsaved is not None), steer=False
+        lambda: files.wake(session.born, session.epoch, state.saved, unsaved=state.unsaved is not None), steer=False
     )
     if lost:
         log.error("session %s: files that could not be saved are lost: it goes on from its last snapshot", session.id)

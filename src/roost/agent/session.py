@@ -102,6 +102,7 @@ class LiveSession:
         self._journal = journal
         self._held = held
         self.epoch = claim.epoch
+        self.born = claim.info.created_at
         self.head = claim.info.head
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)

@@ -14,7 +14,7 @@ from threading import Event
 from typing import TypeVar, cast
 
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.memory import boot, read_owner, write_owner
+from roost.workspace.memory import Owner, boot, read_owner, write_owner
 from roost.workspace.objects import ObjectsFailed
 from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
 
@@ -53,16 +53,16 @@ class Carried:
         self._carrier = carrier
         self._place = place
         self._running: asyncio.Future[object] | None = None
-        self._epoch = 0
+        self._owner = Owner(0, 0.0, "")
         self._stamped = False
         self.ready = False
         self.dirty = False
 
-    async def wake(self, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
-        """Before the session works here in a new `epoch`: unless the folder is what its last owner left, make it the
-        snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are lost now. Raises
-        `ObjectsFailed`, and `SnapshotDamaged`."""
-        self._epoch = epoch
+    async def wake(self, born: float, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
+        """Before the session, created at `born`, works here in a new `epoch`: unless the folder is what its last owner
+        left, make it the snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are
+        lost now. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
+        self._owner = Owner(epoch, born, boot())
         lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
         self.ready = True
         return lost
@@ -102,7 +102,7 @@ class Carried:
         there = place.folder.is_dir()
         if owner is None and saved is None:  # from before files were saved, if there are any
             lost = unsaved
-        elif owner is not None and owner.epoch == self._epoch - 1 and (there or saved is None):
+        elif owner is not None and self._follows(owner) and (there or saved is None):
             lost = False
             if owner.boot != boot() and not unsaved:  # the disk may be behind what was committed
                 self._carrier.snapshots.restore(place, saved, stop)
@@ -122,9 +122,13 @@ class Carried:
     def _stamp(self, *, sync: bool = False) -> None:
         """Unless the folder has a newer owner: then this one has no say in it any more."""
         owner = read_owner(self._place.memory)
-        if owner is None or owner.epoch <= self._epoch:
-            write_owner(self._place.memory, self._epoch, sync=sync)
+        if owner is None or owner.born != self._owner.born or owner.epoch <= self._owner.epoch:
+            write_owner(self._place.memory, self._owner, sync=sync)
         self._stamped = True
+
+    def _follows(self, owner: Owner) -> bool:
+        """Whether nobody owned the session between that one and this."""
+        return (owner.born, owner.epoch) == (self._owner.born, self._owner.epoch - 1)
 
     async def _work(self, work: Callable[[Event], T]) -> T:
         """In a thread, after what a cancelled call left there."""

@@ -42,9 +42,11 @@ class Glance(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The epoch in which the folder was last worked in, and the boot of the machine. Written before work begins."""
+    """The epoch in which the folder was last worked in, when its session was created (another may have had its id), and
+    the boot of the machine. Written before work begins."""
 
     epoch: int
+    born: float
     boot: str
 
 
@@ -117,9 +119,9 @@ def read_owner(memory: Path) -> Owner | None:
     return None
 
 
-def write_owner(memory: Path, epoch: int, *, sync: bool = False) -> None:
+def write_owner(memory: Path, owner: Owner, *, sync: bool = False) -> None:
     """`sync`: to be believed even after a loss of power."""
-    _replace(memory / "owner", msgspec.json.encode(Owner(epoch, boot())), sync=sync)
+    _replace(memory / "owner", msgspec.json.encode(owner), sync=sync)
 
 
 @lru_cache(maxsize=1)
