@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,13 @@ class Unreliable:
         self._check()
         return await self._inner.backlog()
 
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        self._check()
+        return await self._inner.ready(limit=limit)
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        self._inner.on_work(wake)
+
     def _check(self) -> None:
         if self.down:
             raise StoreUnreachable("cut off")
@@ -119,7 +126,7 @@ async def unreliable(
 ) -> AsyncGenerator[tuple[Runtime, Unreliable]]:
     store = await place.open(folder)
     dispatcher = Unreliable(store)
-    async with node(folder, name, *agents, config=config, store=store, dispatcher=dispatcher) as runtime:
+    async with node(folder, name, *agents, config=config, store=store, dispatcher=lambda _: dispatcher) as runtime:
         try:
             yield runtime, dispatcher
         finally:

@@ -122,3 +122,29 @@ async def test_a_node_whose_network_is_gone_in_silence_stops_and_comes_back(tmp_
                 await asyncio.sleep(0.05)
         await two.kernel.drain(grace=0)
         assert await asyncio.wait_for(one.open(session.id).ask("again"), 5) == "done"
+
+
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+async def test_readers_and_handlers_outlive_a_database_that_is_away(tmp_path: Path) -> None:
+    hands = Hands()
+    async with (
+        _behind_a_proxy() as (proxy, url),
+        node(tmp_path, "one", hands.agent("one", *_SCRIPT), config=SHORT, store=url) as one,
+    ):
+        session = await one.session("a")
+        heard: list[str] = []
+        session.bus.on(ev.TurnCompleted, lambda event: heard.append(event.outcome), after=0)
+        asking = asyncio.create_task(session.ask("hi"))
+        await hands.started.wait()
+        proxy.refuse()
+        proxy.cut()
+        await asyncio.sleep(1.5)
+        assert not one.kernel.holds_lease
+        hands.gate.set()
+        proxy.heal()
+        assert await asyncio.wait_for(asking, 10) == "done"
+        async with asyncio.timeout(5):
+            while not heard:
+                await asyncio.sleep(0.05)
+        assert heard == ["answered"]
+        await session.bus.close()

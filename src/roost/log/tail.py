@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from roost.errors import NotFound, StoreFailed
+from roost.errors import NotFound, StoreFailed, StoreUnreachable
 from roost.log.journal import READ_BYTES, Change, Journal, Record
 
 _BUFFER = 256
 _PAGE = 500
+_AGAIN_SECONDS = 0.5
 
 
 class Follower:
@@ -23,13 +24,15 @@ class Follower:
         self._session = session
         self._live: list[Record] = []
         self.behind = True
+        self._begun = False
         self._stop = journal.watch(self._listen, session=session)
 
     def close(self) -> None:
         self._stop()
 
     async def take(self) -> list[Record] | None:
-        """What is new, possibly nothing; None when the log is gone or the journal closed."""
+        """What is new, possibly nothing; None when the log is gone or the journal closed. Raises `StoreFailed`, but not
+        when a store is away for a while whose log was read already."""
         if self.behind:
             return await self._replay()
         live, self._live = self._live, []
@@ -50,7 +53,12 @@ class Follower:
         except StoreFailed as error:
             if error.code == "store_closed":
                 return None
-            raise
+            if not (self._begun and isinstance(error, StoreUnreachable)):
+                raise
+            self.behind = True  # who follows already goes on when the store is back
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.woken.set)
+            return []
+        self._begun = True
         if page:
             self.after = page[-1].seq
         if len(page) == _PAGE or sum(len(record.body) for record in page) >= READ_BYTES:
