@@ -40,8 +40,17 @@ def _once(path: Path, text: str) -> str:
                     os.fsync(file.fileno())
                 with contextlib.suppress(FileExistsError):
                     os.link(fresh, path)
+                _sync(path.parent)
             finally:
                 fresh.unlink(missing_ok=True)
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreFailed(f"cannot read or make {str(path)!r}: {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
