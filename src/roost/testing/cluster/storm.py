@@ -16,12 +16,10 @@ from roost.testing.cluster.nodes import Nodes
 from roost.testing.cluster.report import ClusterReport, Times
 from roost.testing.cluster.users import Users
 from roost.testing.crash.daemon import Settings
-from roost.testing.crash.plans import script
+from roost.testing.crash.plans import PLANS, script
 from roost.testing.postgres import PostgresServer
 from roost.testing.provider import ProviderServer
 
-WITHOUT_FILES = ("say", "two", "ask", "look", "walk")
-"""The plans whose sessions may go to any node, though no snapshots are kept."""
 _BETWEEN = (0.5, 2.5)
 """Seconds from the end of a fault to the next one."""
 
@@ -36,8 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     lease: float = 2.0
     faults: Sequence[str] = ()
-    plans: Sequence[str] = WITHOUT_FILES
-    snapshots: str | None = None
+    plans: Sequence[str] = tuple(PLANS)
 
 
 async def cluster_storm(
@@ -47,15 +44,15 @@ async def cluster_storm(
     not repeat a run exactly."""
     report = ClusterReport(name="several nodes", seed=plan.seed, nodes=plan.nodes)
     began = time.monotonic()
-    with ProviderServer(script(seed=plan.seed, delay=(0.0, 0.15), pace=0.002)) as provider:
+    (folder / "snapshots").mkdir(parents=True)
+    with ProviderServer(script(seed=plan.seed, delay=(0.0, 0.3), pace=0.002)) as provider:
         settings = Settings(
             home=folder,
             model=f"{provider.url}#scripted",
             witness=folder / "effects.jsonl",
-            tools=(0.0, 0.1),
+            tools=(0.0, 0.3),
             store=await server.database(),
-            snapshots=plan.snapshots,
-            shell=plan.snapshots is not None,
+            snapshots=f"file://{folder}/snapshots",
             lease=plan.lease,
         )
         nodes = Nodes(folder, plan.nodes, settings)

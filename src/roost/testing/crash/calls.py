@@ -12,6 +12,9 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.testing.crash.witness import Effect
 
+NOTE = "note-"
+"""How a line begins that a command leaves in the file of notes, which grows."""
+
 
 class _Call(msgspec.Struct):
     attempts: int = 0
@@ -101,6 +104,18 @@ def _effects(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
     never = Counter(effect.call for effect in effects if effect.tool == "never_effect" and effect.kind == "began")
     found += [f"call {name} of never_effect had its effect {count} times" for name, count in never.items() if count > 1]
     return found
+
+
+def file_problems(events: Iterable[ev.Event]) -> list[str]:
+    """Each finished call that shows the notes in the session's files shows those of every one before it."""
+    known: list[str] = []
+    for event in events:
+        if isinstance(event, ev.ToolCompleted) and event.outcome == "ok":
+            notes = [line for line in result_text(event.parts).splitlines() if line.startswith(NOTE)]
+            if notes and notes[: len(known)] != known:
+                return [f"call {event.call} found the notes {notes}; {known} were there before"]
+            known = notes or known
+    return []
 
 
 def _unfinished(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:

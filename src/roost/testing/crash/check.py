@@ -11,7 +11,7 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
 from roost.log.journal import Record, SessionInfo, Snapshot
 from roost.log.store import Store
-from roost.testing.crash.calls import call_problems
+from roost.testing.crash.calls import call_problems, file_problems
 from roost.testing.crash.witness import Effect
 from roost.testing.transcript import check_transcript
 
@@ -64,6 +64,7 @@ async def problems(
         *_transcripts(events, every=settled),
         *_steps(events),
         *call_problems(events, [effect for effect in effects if effect.session == session], settled=settled),
+        *file_problems(events),
         *_inputs(events, [one for one in sent if one.session == session], settled=settled),
         *_turns(events, settled=settled),
         *_timers(events, timers, settled=settled),

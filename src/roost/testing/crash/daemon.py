@@ -19,8 +19,7 @@ from roost.testing.crash.killing import When
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`at`, `when`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal commit.
     `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock.
-    `store` and `snapshots`: as of `roost up`; with a store nothing is killed from inside. `shell`: the
-    agents have it."""
+    `store` and `snapshots`: as of `roost up`; with a store nothing is killed from inside."""
 
     home: Path
     model: str
@@ -33,7 +32,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Path | None = None
     store: str | None = None
     snapshots: str | None = None
-    shell: bool = True
     linger: float = 0.3
     lease: float = 6.0
 
@@ -77,7 +75,7 @@ async def _serve(settings: Settings) -> None:
         )
     await serve(
         Options(home=settings.home, port=0, grace=1.0, store=settings.store, snapshots=settings.snapshots),
-        agents=agents(settings.model, settings.witness, delay=settings.tools, shell=settings.shell),
+        agents=agents(settings.model, settings.witness, delay=settings.tools),
         config=KernelConfig(linger=settings.linger, lease=settings.lease, scan=0.5),
         store=journal,
     )

@@ -142,6 +142,12 @@ class KillingJournal:
     async def backlog(self) -> Backlog:
         return await self._alive(lambda: self._inner.backlog())
 
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        return await self._alive(lambda: self._inner.ready(limit=limit))
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        self._inner.on_work(wake)
+
     async def setting(self, name: str, value: str | None = None) -> str | None:
         if value is None:
             return await self._alive(lambda: self._inner.setting(name))

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent
+from roost.testing.crash.calls import NOTE
 from roost.testing.crash.witness import witness_tools
 from roost.testing.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
 _ANSWER = Reply(text="This is the answer to {input}")
 _BACKGROUND = "sleep 300 & echo begun > shell.txt; sleep {seconds}; echo ended >> shell.txt; cat shell.txt"
+_NOTE = f"echo {NOTE}$RANDOM$RANDOM$RANDOM >> notes.txt; sleep 0.1; cat notes.txt"
 
 PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
     "say": (),
@@ -20,6 +22,7 @@ PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
     "ask": ((Call("ask_effect"),),),
     "look": (tuple(Call("look", {"size": 9000}) for _ in range(3)),),
     "shell": ((Call("shell", {"command": _BACKGROUND.replace("{seconds}", "0.6")}),),),
+    "notes": tuple((Call("shell", {"command": _NOTE}),) for _ in range(3)),
     "walk": (
         (Call("look"), Call("safe_effect")),
         (Call("never_effect"),),
@@ -53,12 +56,9 @@ def script(*, seed: int = 0, delay: tuple[float, float] = (0.0, 0.0), pace: floa
     return Script(rules=tuple(rules), seed=seed, delay=delay)
 
 
-def agents(
-    model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02), shell: bool = True
-) -> Sequence[Agent]:
-    """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds.
-    Without `shell` they touch no files, and may run on any node."""
-    tools = [*witness_tools(witness, delay=delay), *(["shell"] if shell else [])]
+def agents(model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02)) -> Sequence[Agent]:
+    """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds."""
+    tools = [*witness_tools(witness, delay=delay), "shell"]
     return [
         Agent(AGENT, model=model, tools=tools, permissions="all"),
         Agent(CAREFUL, model=model, tools=tools, permissions="ask"),
