@@ -23,8 +23,12 @@ async def open_store(where: str | Path, *, durability: Durability = "full") -> S
     """`where`: a path or `sqlite:///path` for a SQLite file, `postgresql://…` for a PostgreSQL database. Brings the
     tables up to date. Raises `StoreFailed`, and `ConfigError` for any other address."""
     if is_postgres(where):
-        from roost.log.postgres import PostgresJournal
-
+        try:
+            from roost.log.postgres import PostgresJournal
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise ConfigError("PostgreSQL needs asyncpg: pip install 'roost[postgres]'") from error
         return await PostgresJournal.open(str(where), durability=durability)
     path = sqlite_path(where)
     from roost.log.sqlite import SqliteJournal

@@ -53,6 +53,10 @@ def is_standby(error: BaseException) -> bool:
 
 def failure(error: Exception) -> RoostError:
     """Of an error of asyncpg or of the network."""
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return StoreUnreachable(
+            f"the database takes no more connections ({_short(error)}): a node uses up to seven; raise max_connections"
+        )
     if is_lost(error):
         return StoreUnreachable(f"the database does not answer ({_short(error)}): check that it runs; then try again")
     for kind, code, message in _PAIRS:
