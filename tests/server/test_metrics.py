@@ -20,6 +20,7 @@ from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.llm.ir import Price, Profile
 from roost.log.content import ErrorData, Usage
+from roost.testing.postgres import PostgresServer
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .conftest import Serve, Served, look, strike
@@ -186,6 +187,23 @@ def take_away(served: Served, url: str | None) -> None:
         await link.close()
 
     asyncio.run(run())
+
+
+def test_without_a_database_it_still_says_how_it_is(serve: Serve, wait: Any) -> None:
+    with PostgresServer(fsync=False) as server:
+        url = asyncio.run(server.database())
+        served = serve(store=url, config=KernelConfig(lease=1.5))
+        assert scrape(served)("roost_backlog_sessions") == 0
+        server.stop("immediate")
+        wait(lambda: scrape(served)("roost_lease_remaining_seconds") == 0)
+        began = time.monotonic()
+        found = scrape(served)
+        assert time.monotonic() - began < 5.0
+        assert "roost_backlog_sessions" not in found.families
+        server.start()
+        wait(lambda: scrape(served)("roost_lease_remaining_seconds") > 0, 20.0)
+        wait(lambda: "roost_backlog_sessions" in scrape(served).families)
+        served.stop()
 
 
 def test_both_formats_say_the_same_and_need_the_token(shared: Served) -> None:
