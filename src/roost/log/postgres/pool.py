@@ -148,21 +148,26 @@ class Pool:
         raise AssertionError("counts for ever")
 
     async def _take(self, until: float) -> Link:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(until):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise StoreUnreachable("the database does not keep up: all connections are busy; try again") from None
+        if self._slots.locked():
+            await self._wait(until)
+        else:
+            await self._slots.acquire()  # at once
         try:
             while self._free:
                 _, link = self._free.pop()
                 if not link.is_closed():
                     return link
-            return await self._connect(max(until, loop.time() + 0.05))
+            return await self._connect(max(until, asyncio.get_running_loop().time() + 0.05))
         except BaseException:
             self._slots.release()
             raise
+
+    async def _wait(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise StoreUnreachable("the database does not keep up: all connections are busy; try again") from None
 
     async def _connect(self, until: float) -> Link:
         loop = asyncio.get_running_loop()

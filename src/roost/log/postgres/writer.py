@@ -22,6 +22,16 @@ _APPEND_MORE = (
     "SELECT append_more_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,"
     " $21, $22, $23)"
 )
+_APPEND_ONE = """
+WITH moved AS (
+    UPDATE sessions SET
+        head = head + cardinality($4::bytea[]),
+        updated_at = extract(epoch FROM now()),
+        state = coalesce($5, state),
+        phase = coalesce($6, phase)
+    WHERE s = $1 AND epoch = $2 AND head = $3 AND owner IS NOT NULL RETURNING s
+) INSERT INTO events SELECT s, $3 + place, body FROM moved, unnest($4::bytea[]) WITH ORDINALITY AS e (body, place)"""
+"""The commonest append of all, alone: what `append_1` does with it, at half its price."""
 
 
 class _Job:
@@ -143,6 +153,8 @@ class GroupWriter:
         writes = [(numbers[job.append.session], job.append) for job in jobs if job.append.session not in missing]
         if not writes:
             return missing
+        if len(writes) == 1 and _is_plain(writes[0][1]):
+            return missing if await _write_one(link, *writes[0]) else missing | {writes[0][1].session}
         writes.sort(key=_by_number)
         refused: Sequence[int] = await _write(link, writes)
         if refused:
@@ -172,6 +184,20 @@ class GroupWriter:
 
 def _by_number(write: tuple[int, Append]) -> int:
     return write[0]
+
+
+def _is_plain(append: Append) -> bool:
+    return bool(append.bodies) and not (
+        append.consume or append.release or append.snapshot or append.timers or append.clear_timers
+    )
+
+
+async def _write_one(link: Link, s: int, append: Append) -> bool:
+    """Whether it was not refused."""
+    status = await link.execute(
+        _APPEND_ONE, s, append.epoch, append.expected, append.bodies, append.state, append.phase
+    )
+    return status != "INSERT 0 0"
 
 
 async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Sequence[int]:
