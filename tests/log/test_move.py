@@ -265,3 +265,33 @@ async def test_a_damaged_session_does_not_keep_the_others(fresh: Open, tmp_path:
     done = await copy(source, target)
     assert [problem.session for problem in done.problems] == ["long"]
     assert (done.copied, await ids(target)) == (2, ["rich", "silent"])
+
+
+async def test_what_the_target_cannot_hold_is_said(fresh: Open) -> None:
+    """PostgreSQL's text has no NUL; an event's bytes have whatever they have."""
+    source, target = await fresh("sqlite"), await fresh("postgres")
+    await source.create(NewSession(id="nul", agent="a", version="1", title="a\0b"), [])
+    await source.create(NewSession(id="fine", agent="a", version="1"), [])
+    await write(source, "fine", ["a\0b"])
+    done = await copy(source, target)
+    assert (done.copied, await ids(target)) == (1, ["fine"])
+    (problem,) = done.problems
+    assert (problem.session, "NUL" in problem.detail) == ("nul", True)
+    assert await checksum(source, "fine") == await checksum(target, "fine")
+
+
+async def test_sessions_that_go_while_they_are_copied(houses: tuple[Store, Store]) -> None:
+    source, target = houses
+    await live(source)
+    await source.beat(NodeCard(id="busy"), ttl=60)
+    gone: list[asyncio.Future[None]] = []
+
+    def delete_the_next(_: object) -> None:
+        if not gone:
+            gone.append(asyncio.ensure_future(source.delete("long")))
+
+    done = await copy(source, target, online=True, progress=delete_the_next)
+    await asyncio.gather(*gone)
+    assert done.problems == []
+    assert await ids(target) in (["rich", "silent"], ["rich", "silent", "long"])
+    assert await ids(source) == ["rich", "silent"]
