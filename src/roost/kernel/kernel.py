@@ -109,6 +109,7 @@ class Kernel:
         await self.removal.undo()
         self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
+        self.dispatcher.on_work(self.scan)
         self._work.set()
         self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
 
@@ -229,7 +230,9 @@ class Kernel:
             info = found.get(session)
             if info is None or info.epoch > live.epoch:
                 live.fence()
-        if self.holds_lease and not busy and not self._claiming:
+        if busy or self._claiming:  # whose claims may be in the answer
+            asyncio.get_running_loop().call_later(_HINTS_APART, self.keeper.look_again, None)
+        elif self.holds_lease:
             self._won_back.update(found.keys() - self._tasks.keys() - self._parked - self.removal.deleting)
             self._work.set()
         await self.look_at(session for session in known if (info := found.get(session)) and info.pending)

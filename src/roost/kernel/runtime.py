@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class Runtime:
     Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
     SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes. With
     PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
-    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all. `dispatcher` replaces
-    the store's own choice of who runs what.
+    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all. `dispatcher` makes
+    what decides who runs what, in place of the store itself.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Runtime:
         store: str | Path | Store | None = None,
         config: KernelConfig | None = None,
         durability: Durability = "full",
-        dispatcher: Dispatcher | None = None,
+        dispatcher: Callable[[Store], Dispatcher] | None = None,
         snapshots: str | None = None,
         advertise: str | None = None,
         shared_folders: Sequence[str | Path] = (),
@@ -116,7 +116,7 @@ class Runtime:
             workspaces=self.home / "workspaces",
             node=node,
             config=self._config,
-            dispatcher=self._dispatcher,
+            dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
         self.kernel.peers = self.peers
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
@@ -136,6 +136,7 @@ class Runtime:
         await self.peers.close()
         await self.models.close()
         await self.sandbox.close()
+        await self.kernel.dispatcher.close()
         await self.kernel.journal.close()
         self._nodes.close()
 

@@ -6,6 +6,7 @@ So a dispatcher that is wrong costs time, never a log. `roost.testing.dispatch` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -83,3 +84,14 @@ class Dispatcher(Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        """Ids of the sessions that the backlog counts, whatever they need; those that have waited longest come
+        first."""
+        ...
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        """Call `wake` on the event loop whenever a `claim` may find what no change of the journal told of."""
+        ...
+
+    async def close(self) -> None: ...

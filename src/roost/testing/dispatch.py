@@ -356,6 +356,8 @@ class DispatchConformance(_Owning):
             await waiting(here, "two", "gpu")
             sessions, seconds = await there.backlog()
             assert (sessions, 0.2 <= seconds < PATIENCE) == (2, True)
+            assert await there.ready() == ["one", "two"]
+            assert await there.ready(limit=1) == ["one"]
             await beat(here, "a", ttl=0.3)
             assert await claimed(here, "a") == ["one"]
             assert (await there.backlog()).sessions in (1, 2)  # 2 when this machine took longer than its lease

@@ -116,6 +116,11 @@ def backlog(connection: sqlite3.Connection, is_dead: IsDead) -> Backlog:
     return Backlog(count, max(time.time() - since, 0.0) if count else 0.0)
 
 
+def ready(connection: sqlite3.Connection, limit: int, is_dead: IsDead) -> list[str]:
+    bury(connection, None, is_dead)
+    return [name for (name,) in connection.execute(f"SELECT id {_WAITING} ORDER BY ready_at LIMIT ?", (limit,))]
+
+
 def fire(
     connection: sqlite3.Connection, group: Group, now: float, limit: int, unreadable: set[tuple[int, str, float]]
 ) -> float | None:

@@ -1,0 +1,249 @@
+"""`DbosDispatcher`: DBOS Transact decides which node runs which session next. For operators who run it already.
+
+One workflow a turn, keyed by session and input, never one a step: DBOS keeps a row for each workflow and replays none
+of our steps, because a workflow only says who may claim the session, and ends when the session is let go of. The log,
+the fence and the steps stay the store's. Its price is in `docs/dispatch.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from roost.errors import ConfigError, NotFound, StoreFailed
+from roost.log.dispatch import Backlog, NodeCard, NodeInfo
+from roost.log.inputs import admits, urgency
+from roost.log.journal import Change, Claim, SessionInfo
+from roost.log.store import Store
+
+T = TypeVar("T")
+log = logging.getLogger("roost.dbos")
+QUEUE = "roost-turns"
+WORKFLOW = "roost.turn"
+_VERSION = "1"
+"""Of the workflow's meaning. Constant: DBOS gives a workflow only to executors of its own version, by default a digest
+of the code, so that an upgrade would leave the turns of the old code lying."""
+_CLAIM_SECONDS = 5.0
+_LOOK = 0.1
+
+
+class DbosDispatcher:
+    """A `Dispatcher` over a store. `url` is the PostgreSQL database of DBOS, which may be the store's own; `poll` is
+    how often DBOS looks into its queue, `again` how often a session that still waits is put there again, in seconds.
+
+    DBOS is one per process, so this is too. It does not know homes: `HEAD_START` does not apply. A session that needs
+    what this node does not offer goes back to the queue and round until it meets a node that does. Raises
+    `ConfigError` when DBOS is not installed.
+    """
+
+    def __init__(self, store: Store, url: str, *, poll: float = 0.1, again: float = 5.0) -> None:
+        self._store = store
+        self._again = again
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="roost-dbos")
+        self._url = url
+        self._poll = poll
+        self._cards: dict[str, NodeCard] = {}
+        self._granted: deque[str] = deque()
+        self._running: dict[str, asyncio.Event] = {}
+        self._wake: Callable[[], None] = lambda: None
+        self._dbos: Any = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._unwatch: Callable[[], None] = lambda: None
+
+    def on_work(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        await self._store.beat(card, ttl=ttl)
+        self._cards[card.id] = card
+        if self._dbos is None:
+            await self._launch(card.id)
+
+    async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
+        if session is not None:
+            return await self._store.claim(node, session=session)
+        claims: list[Claim] = []
+        for _ in range(len(self._granted)):
+            if len(claims) == limit or not self._granted:
+                break
+            claims += await self._claim(node, self._granted.popleft())
+        return claims
+
+    async def leave(self, node: str) -> None:
+        self._cards.pop(node, None)
+        await self._store.leave(node)
+
+    async def fire(self, now: float, *, limit: int = 1000) -> float | None:
+        return await self._store.fire(now, limit=limit)
+
+    async def nodes(self) -> list[NodeInfo]:
+        return await self._store.nodes()
+
+    async def backlog(self) -> Backlog:
+        return await self._store.backlog()
+
+    async def ready(self, *, limit: int = 1000) -> list[str]:
+        return await self._store.ready(limit=limit)
+
+    async def close(self) -> None:
+        """Workflows that are under way stay with DBOS, and go to another node. Safe to call twice."""
+        self._unwatch()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        dbos, self._dbos = self._dbos, None
+        if dbos is not None:
+            await self._in_thread(lambda: dbos.destroy(destroy_registry=True))
+        await asyncio.to_thread(self._threads.shutdown)
+
+    # DBOS
+
+    async def _launch(self, executor: str) -> None:
+        try:
+            from dbos import DBOS
+        except ImportError:
+            raise ConfigError("DBOS is not installed: pip install 'roost[dbos]'") from None
+        loop = asyncio.get_running_loop()
+
+        async def turn(session: str) -> None:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._turn(session), loop))
+
+        def launch() -> None:
+            DBOS(
+                config={
+                    "name": "roost",
+                    "system_database_url": self._url,
+                    "executor_id": executor,
+                    "application_version": _VERSION,
+                    "log_level": "ERROR",
+                }
+            )
+            DBOS.workflow(name=WORKFLOW)(turn)
+            DBOS.launch()
+            DBOS.register_queue(QUEUE, partition_concurrency=1, polling_interval_sec=self._poll)
+
+        await self._in_thread(launch)
+        self._dbos = DBOS
+        self._executor = executor
+        self._unwatch = self._store.watch(self._changed)
+        self._start(self._sweep())
+
+    def _changed(self, change: Change) -> None:
+        if change.session in self._running:
+            self._running[change.session].set()
+        for item in change.inbox or ():
+            self._start(self._enqueue(change.session, str(item.id)))
+
+    async def _enqueue(self, session: str, key: str) -> None:
+        """Twice is once. One that is lost with this process is found by the sweep."""
+        try:
+            options = {
+                "queue_name": QUEUE,
+                "workflow_name": WORKFLOW,
+                "workflow_id": f"{session}:{key}",
+                "queue_partition_key": session,
+                "app_version": _VERSION,
+            }
+            await self._in_thread(lambda: self._dbos.enqueue_workflow_with_options(options, session))
+        except Exception as error:  # of DBOS, SQLAlchemy or the driver: the sweep tries again
+            log.error("session %s: cannot be queued: %s", session, error)
+
+    # A workflow, on the loop of the kernel
+
+    async def _turn(self, session: str) -> None:
+        """From the grant until this node has let go of the session."""
+        if not await self._wanted(session):
+            return
+        changed = self._running.setdefault(session, asyncio.Event())
+        self._granted.append(session)
+        self._wake()
+        try:
+            deadline = time.monotonic() + _CLAIM_SECONDS
+            while await self._busy(session, session in self._granted and time.monotonic() < deadline):
+                changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _LOOK)
+                await asyncio.sleep(_LOOK)
+        finally:
+            self._running.pop(session, None)
+            with contextlib.suppress(ValueError):
+                self._granted.remove(session)
+
+    async def _busy(self, session: str, waiting: bool) -> bool:
+        try:
+            return waiting or (await self._store.get(session)).owner in self._cards
+        except (NotFound, StoreFailed):
+            return False
+
+    async def _wanted(self, session: str) -> bool:
+        try:
+            info = await self._store.get(session)
+            if not any(_suits(card, info) for card in self._cards.values()):
+                return False
+            if info.state == "running" and info.phase == "working":
+                return info.owner not in self._cards
+            least = admits(info.state, info.phase)
+            return bool(info.pending) and any(urgency(i.input) >= least for i in await self._store.pending(session))
+        except (NotFound, StoreFailed):
+            return False
+
+    async def _claim(self, node: str, session: str) -> list[Claim]:
+        try:
+            info = await self._store.get(session)
+            if not _suits(self._cards[node], info):
+                self._granted.append(session)
+                return []
+            return await self._store.claim(node, session=session) if info.owner is None else []
+        except NotFound:
+            return []
+        except BaseException:
+            self._granted.append(session)
+            raise
+
+    # What falls between the chairs
+
+    async def _sweep(self) -> None:
+        """Sessions with work and without owner that no workflow speaks for, and workflows of nodes that died: the open
+        source of DBOS does not take those over by itself."""
+        while True:
+            try:
+                period = int(time.time() / self._again)
+                for session in await self._store.ready():
+                    if session not in self._running:
+                        await self._enqueue(session, f"again-{period}")
+                if await self._store.hold("dbos.recovery", next(iter(self._cards), self._executor)) is not None:
+                    await self._recover()
+            except Exception as error:  # the sweep is what others rely on: it goes on
+                log.error("cannot look after the queue: %s", error)
+            await asyncio.sleep(min(1.0, self._again))
+
+    async def _recover(self) -> None:
+        alive = {node.card.id for node in await self._store.nodes() if node.alive}
+        pending = await self._in_thread(
+            lambda: self._dbos.list_workflows(status="PENDING", queue_name=QUEUE, load_input=False, load_output=False)
+        )
+        lost = [
+            one.workflow_id for one in pending if one.executor_id not in alive and one.executor_id != self._executor
+        ]
+        if lost:
+            await self._in_thread(lambda: self._dbos.resume_workflows(lost, queue_name=QUEUE))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Not by DBOS's own coroutines: they put its thread pool into the event loop, for everybody, and shut it down
+        when they end."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _suits(card: NodeCard, info: SessionInfo) -> bool:
+    return not card.draining and info.format <= card.format and set(info.needs) <= set(card.offers)
