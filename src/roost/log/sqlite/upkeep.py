@@ -79,7 +79,7 @@ _DISTINCT = f"""
 
 def _restores(connection: sqlite3.Connection) -> Iterator[Fault]:
     for (session,) in connection.execute("SELECT id FROM restores"):
-        yield Fault("unfinished", "a copy into this store was cut off", session, "copy again; until then it only takes room")
+        yield Fault("unfinished", "a copy into this store was cut off", session, "copy again; it only takes room")
 
 
 def _ready(connection: sqlite3.Connection) -> Iterator[Fault]:
