@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import machine, peers
 from bench.report import Section, write
-from bench.scenarios import cluster, growth, sse, start, steps, turns, wake
+from bench.scenarios import cluster, dispatch, growth, sse, start, steps, turns, wake
 from bench.settings import Settings
 
 SCENARIOS: dict[str, Callable[[Settings], Section]] = {
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "sse": sse.run,
     "growth": growth.run,
     "cluster": cluster.run,
+    "dispatch": dispatch.run,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
