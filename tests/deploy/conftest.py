@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+
+from roost.cli.main import roost
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +33,19 @@ def tool() -> Callable[[str], str]:
         return found
 
     return find
+
+
+@pytest.fixture
+def options_of() -> Callable[[str], set[str]]:
+    """The options that a command of `roost` takes."""
+
+    def found(name: str) -> set[str]:
+        with click.Context(roost) as context:
+            command = roost.get_command(context, name)
+        assert command is not None
+        return {option for parameter in command.params for option in parameter.opts}
+
+    return found
 
 
 @pytest.fixture

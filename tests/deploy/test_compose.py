@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,16 @@ def test_what_is_waited_for_can_be_healthy(compose: dict[str, Any]) -> None:
             assert services[name]["healthcheck"]["test"]
 
 
-def test_nodes_know_each_other_and_keep_what_is_theirs(compose: dict[str, Any]) -> None:
+def test_nodes_know_each_other_and_keep_what_is_theirs(
+    compose: dict[str, Any], options_of: Callable[[str], set[str]]
+) -> None:
     nodes = {name: service for name, service in compose["services"].items() if service["image"] == "roost"}
     assert len(nodes) == 2
     homes = set[str]()
     for name, node in nodes.items():
         command = node["command"]
         assert command[command.index("--advertise") + 1] == f"http://{name}:7667"
+        assert {word for word in command if word.startswith("--")} <= options_of("up")
         mounts = dict(reversed(volume.split(":")) for volume in node["volumes"])
         homes.add(mounts["/var/lib/roost"])
         assert mounts["/snapshots"] == "snapshots"

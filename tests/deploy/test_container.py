@@ -69,6 +69,7 @@ def test_two_stages_and_nothing_to_build_with_in_the_last(deploy: Path) -> None:
     assert not re.search(r"\b(pip|gcc|build-essential|uv) install|build-essential|gcc", last)
     assert re.search(r"^ARG PYTHON=python:3\.\d+-slim-\w+$", text, re.MULTILINE), "a base pinned by tag"
     assert re.search(r"^USER 10001:10001$", last, re.MULTILINE)
+    assert "chmod 711 /usr/bin/tini" in last, "agents' commands could read the secrets of process 1"
     assert "STOPSIGNAL SIGTERM" in last
     assert 'VOLUME ["/var/lib/roost"]' in last
     assert "/live" in last.partition("HEALTHCHECK")[2]

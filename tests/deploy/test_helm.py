@@ -12,6 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from roost.server.daemon import Options
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "roost"
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -87,6 +89,10 @@ def test_what_names_each_other_is_there(render: Render, values: Path) -> None:
     assert {mount["name"] for mount in container(objects)["volumeMounts"]} == volumes
 
 
+def options(words: list[str]) -> set[str]:
+    return {word for word in words if word.startswith("--")}
+
+
 def selectors(objects: Objects) -> Iterator[dict[str, str]]:
     for (kind, _), item in objects.items():
         if kind == "Service":
@@ -115,14 +121,25 @@ def test_a_pod_is_held_tight(render: Render, values: Path) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-def test_probes_and_the_way_out(render: Render, values: Path) -> None:
+def test_probes_and_the_way_out(render: Render, values: Path, options_of: Callable[[str], set[str]]) -> None:
     box = container(render(values))
     assert box["startupProbe"]["httpGet"]["path"] == box["livenessProbe"]["httpGet"]["path"] == "/live"
     assert box["readinessProbe"]["httpGet"]["path"] == "/health"
     script = box["lifecycle"]["preStop"]["exec"]["command"][-1]
-    assert script.startswith("roost drain")
-    seconds = int(script.rpartition(" ")[2])
-    assert pod(render(values))["terminationGracePeriodSeconds"] > seconds + 15
+    drain, _, pause = script.partition(" || true; sleep ")
+    words = drain.split()
+    assert words[:2] == ["roost", "drain"]
+    assert options(words) <= options_of("drain")
+    limit = float(words[words.index("--timeout") + 1])
+    assert limit > float(words[words.index("--grace") + 1])
+    assert pod(render(values))["terminationGracePeriodSeconds"] > limit + float(pause) + 2 * Options().grace
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
+def test_roost_knows_the_options(render: Render, values: Path, options_of: Callable[[str], set[str]]) -> None:
+    arguments = container(render(values))["args"]
+    assert arguments[0] == "up"
+    assert options(arguments) <= options_of("up")
 
 
 def test_autoscaling_by_what_roost_exports(render: Render) -> None:

@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (hasPrefix "file:" .Values.snapshots.url) (not .Values.snapshots.existingClaim) -}}
 {{- fail "file:///snapshots needs a folder that all nodes share: snapshots.existingClaim" -}}
 {{- end -}}
-{{- if le (int .Values.terminationGracePeriodSeconds) (add 15 .Values.drainSeconds | int) -}}
-{{- fail "terminationGracePeriodSeconds must leave more than 15 seconds after drainSeconds" -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (add 20 .Values.drainGraceSeconds .Values.drainSeconds | int) -}}
+{{- fail "terminationGracePeriodSeconds must leave 20 seconds after drainGraceSeconds and drainSeconds" -}}
 {{- end -}}
 {{- end -}}

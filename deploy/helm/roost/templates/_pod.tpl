@@ -92,7 +92,7 @@ readinessProbe:
 lifecycle:
   preStop:
     exec:
-      command: [/bin/sh, -c, "roost drain || true; sleep {{ .Values.drainSeconds }}"]
+      command: [/bin/sh, -c, "roost drain --grace {{ .Values.drainGraceSeconds }} --timeout {{ add .Values.drainGraceSeconds 5 }} || true; sleep {{ .Values.drainSeconds }}"]
 {{- end -}}
 
 {{- define "roost.mounts" -}}
