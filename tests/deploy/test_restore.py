@@ -87,7 +87,9 @@ def restored(backup: Path, archive: Path, moment: str) -> PostgresServer:
 
 async def test_everything_is_as_it_was_at_a_moment(source: PostgresServer, tmp_path: Path) -> None:
     url = await source.database()
-    async with Runtime(tmp_path / "one", agents=[clerk(delay=60)], store=url) as runtime:
+    runtime = Runtime(tmp_path / "one", agents=[clerk(delay=60)], store=url)
+    await runtime.start()
+    try:
         kept, deleted = await runtime.session("clerk"), await runtime.session("clerk")
         await kept.ask("before the backup")
         await deleted.ask("hello")
@@ -104,6 +106,8 @@ async def test_everything_is_as_it_was_at_a_moment(source: PostgresServer, tmp_p
         late = await runtime.session("clerk")
         await late.ask("much too late")
         await runtime.sessions.delete(deleted.id)
+    finally:
+        await runtime.stop(grace=0.1)
     await archived(url)
     await asyncio.to_thread(source.kill)
 
