@@ -100,6 +100,9 @@ class Unreliable:
     def on_work(self, wake: Callable[[], None]) -> None:
         self._inner.on_work(wake)
 
+    async def close(self) -> None:
+        """The store is closed by whoever opened it."""
+
     def _check(self) -> None:
         if self.down:
             raise StoreUnreachable("cut off")
