@@ -4,18 +4,21 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from roost.errors import NotFound
+from roost.errors import Conflict, NotFound
+from roost.log.journal import Record
 from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store
-from roost.testing.portable import PortableConformance, content, lived, move
+from roost.testing.portable import PortableConformance, content, lived, move, pages
 from roost.testing.stores import eventually
 
 HALF = """
 import asyncio, sys
+from roost.log.journal import Record
 from roost.log.sqlite import SqliteJournal
 from roost.testing.portable import pages
 
@@ -56,12 +59,37 @@ async def test_a_restore_whose_process_was_killed_is_done_again(tmp_path: Path) 
         await target.get("s")
     await move(source, target)
     assert await content(target) == await content(source)
-    raw = sqlite3.connect(paths[1])
-
-    async def tidy() -> bool:
-        return raw.execute("SELECT count(*), count(DISTINCT s) FROM events").fetchone() == (4, 1)
-
-    await eventually(tidy)  # what the killed one wrote is removed in the background
-    raw.close()
+    await only_one_log_is_left(paths[1])
     await source.close()
     await target.close()
+
+
+async def test_a_restore_that_another_one_replaced_leaves_nothing(tmp_path: Path) -> None:
+    source = await SqliteJournal.open(tmp_path / "from.db")
+    target = await SqliteJournal.open(tmp_path / "to.db")
+    await lived(source)
+    dump = await source.dump("s")
+
+    async def events() -> AsyncIterator[list[Record]]:
+        async for records in pages(source, dump, 1):
+            yield records
+            if records[-1].seq == 2:
+                await move(source, target)
+
+    with pytest.raises(Conflict):
+        await target.restore(dump, events())
+    assert await content(target) == await content(source)
+    await only_one_log_is_left(tmp_path / "to.db")
+    await source.close()
+    await target.close()
+
+
+async def only_one_log_is_left(path: Path) -> None:
+    """What a former try wrote is removed in the background."""
+    connection = sqlite3.connect(path)
+
+    async def tidy() -> bool:
+        return connection.execute("SELECT count(*), count(DISTINCT s) FROM events").fetchone() == (4, 1)
+
+    await eventually(tidy)
+    connection.close()

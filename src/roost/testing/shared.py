@@ -89,6 +89,7 @@ class _Duties(Opens):
             await there.beat(NodeCard(id="b"), ttl=60)
             first = await here.hold("poll", "a")
             await here.leave("a")
+            await here.beat(NodeCard(id="a"), ttl=60)
             second = await there.hold("poll", "b")
             assert first is not None
             assert second is not None
