@@ -61,7 +61,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> list[ClusterReport]
         _print(f"no disk is filled up: {reason}")
         return reports
     with PostgresServer(disk=_DISK_MIB, settings={"max_wal_size": "128MB"}) as server:
-        full = msgspec.structs.replace(plan, seconds=0.0, faults=["disk_full"] * 3)
+        full = msgspec.structs.replace(plan, seconds=0.0, faults=["disk_full", "wal_full", "disk_full", "wal_full"])
         reports.append(await cluster_storm(folder / "full", server, full, say=_print))
     return reports
 

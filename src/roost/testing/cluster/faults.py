@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -126,9 +127,26 @@ async def database_hangs(scene: Scene) -> None:
 
 
 async def disk_full(scene: Scene) -> None:
-    """No byte more for the database. It may give up altogether."""
+    """No byte more for the database's tables."""
     await asyncio.to_thread(scene.server.fill_disk)
-    await asyncio.sleep(scene.chance.uniform(1.0, 4.0))
+    await asyncio.sleep(scene.chance.uniform(2.0, 4.0))
+    await _free_disk(scene)
+
+
+async def wal_full(scene: Scene) -> None:
+    """Nor for its write-ahead log: PostgreSQL gives up altogether."""
+    await asyncio.to_thread(scene.server.fill_disk)
+    for _ in range(20):
+        try:
+            await asyncio.to_thread(scene.server.run, "psql", "-c", "SELECT pg_switch_wal()")
+        except subprocess.SubprocessError:
+            break
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(scene.chance.uniform(0.5, 2.0))
+    await _free_disk(scene)
+
+
+async def _free_disk(scene: Scene) -> None:
     await asyncio.to_thread(scene.server.free_disk)
     await asyncio.sleep(0.5)
     await asyncio.to_thread(scene.server.start)
@@ -157,8 +175,9 @@ FAULTS: Mapping[str, tuple[Fault, int]] = {
     "database_hangs": (database_hangs, 1),
     "rolling_restart": (rolling_restart, 1),
     "disk_full": (disk_full, 0),
+    "wal_full": (wal_full, 0),
 }
-"""With how often each is drawn. `disk_full` needs a server with a disk of its own."""
+"""With how often each is drawn. The last two need a server with a disk of its own."""
 
 
 async def _hit(scene: Scene, name: str, node: Node, act: Callable[[], None]) -> None:

@@ -38,6 +38,7 @@ class Reader:
         self._endpoint = endpoint
         self._silence = silence
         self._more = asyncio.Event()
+        self._attempt = 0
         self._texts: dict[tuple[int, int], str] = {}
         self._task = asyncio.create_task(self._read(), name=f"reader of {session}")
 
@@ -101,7 +102,9 @@ class Reader:
             self.seen.append(Seen(int(seq), body, time.monotonic()))
             self._more.set()
             event = ev.decode_event(body)
-            if isinstance(event, ev.ModelCompleted):
+            if isinstance(event, ev.ModelStarted):
+                self._attempt = int(seq)
+            elif isinstance(event, ev.ModelCompleted):
                 self._completed(event)
 
     def _delta(self, delta: Delta) -> None:
@@ -116,6 +119,6 @@ class Reader:
 
     def _completed(self, event: ev.ModelCompleted) -> None:
         whole = AssistantMessage(event.parts).text
-        for (step, _), text in self._texts.items():
-            if step == event.step and not whole.startswith(text):
+        for (step, after), text in self._texts.items():  # what an earlier attempt said does not count
+            if step == event.step and after >= self._attempt and not whole.startswith(text):
                 self.faults.append(f"step {step}: the deltas said {text!r}, the answer is {whole!r}")

@@ -71,9 +71,13 @@ async def at_random(hands: Hands, chance: random.Random, plans: Sequence[str] = 
     """One message, and what else a user may do about it."""
     await hands.send(message(chance.choice(plans)))
     await asyncio.sleep(chance.uniform(0.0, 0.5))
-    match chance.choice(["wait", "wait", "queue", "steer", "cancel", "pause", "timer"]):
+    match chance.choice(["wait", "wait", "queue", "burst", "steer", "cancel", "pause", "timer"]):
         case "queue":
             await hands.send(message("say"))
+        case "burst":
+            await hands.settle()
+            for _ in range(3):
+                await hands.send(message("say"))
         case "steer":
             await hands.send(message(chance.choice(["say", "two"])), "steer")
         case "cancel":
