@@ -33,15 +33,19 @@ format: $(READY) ## put the code into shape
 bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
-soak: $(READY)  ## hundreds of kills, hours if you like
+soak: $(READY)  ## hundreds of kills of a daemon, then minutes of faults in a cluster; hours if you like
 	$(BIN)/python -m roost.testing.crash --kills $(or $(KILLS),300)
+	$(BIN)/python -m roost.testing.cluster --seconds $(or $(SECONDS),300)
 
 eval: $(READY)  ## agent tasks on the default model, judged by code
 	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all)
 
+PINS := -q --no-emit-project --no-header --no-annotate --format requirements.txt
 lock: $(READY)  ## pin every dependency by hash
 	$(BIN)/uv lock -q --upgrade
-	$(BIN)/uv export -q --all-extras --all-groups --no-emit-project --no-header --no-annotate --format requirements.txt -o requirements.lock
+	$(BIN)/uv export $(PINS) --all-extras --all-groups -o requirements.lock
+	$(BIN)/uv export $(PINS) --no-dev --extra postgres --extra objects --extra fast -o deploy/requirements.txt
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile -q --generate-hashes --universal --no-header --no-annotate --python-version 3.11 - -o deploy/requirements-build.txt
 
 clean:          ## remove what `make` made
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
