@@ -10,13 +10,7 @@ from roost.log.postgres import rows
 from roost.log.postgres.pool import Pool
 
 _GET = f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE id = $1"
-_READ = """
-SELECT x.head, e.seq, e.body FROM sessions x LEFT JOIN LATERAL (
-    SELECT p.seq, p.body FROM (
-        SELECT q.seq, q.body, sum(octet_length(q.body)) OVER (ORDER BY q.seq) - octet_length(q.body) AS before
-        FROM (SELECT seq, body FROM events WHERE s = x.s AND seq > $2 ORDER BY seq LIMIT $3) AS q
-    ) AS p WHERE p.before < $4
-) AS e ON true WHERE x.id = $1 ORDER BY e.seq"""
+_READ = "SELECT head, bodies FROM read_1($1, $2, $3, $4)"
 _PENDING = """
 SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.s AND NOT i.taken
 WHERE x.id = $1 ORDER BY i.id"""
@@ -38,17 +32,16 @@ async def find(pool: Pool, query: SessionQuery) -> list[SessionInfo]:
 
 
 async def read(pool: Pool, session: str, after: int, limit: int) -> list[Record]:
-    found = await pool.run(lambda link: link.fetch(_READ, session, after, limit, READ_BYTES))
-    if not found:
+    row: Any = await pool.run(lambda link: link.fetchrow(_READ, session, after, limit, READ_BYTES))
+    head, bodies = row
+    if head is None:
         raise _missing(session)
-    if found[0][1] is not None:
-        return [Record(seq, body) for _, seq, body in found]
-    if found[0][0] > after and limit > 0:
+    if head > after and limit > 0 and not bodies:
         raise StoreFailed(
             f"events after {after} of session {session!r} are not there: attach their partition again",
             code="events_detached",
         )
-    return []
+    return rows.records(after, bodies)
 
 
 async def pending(pool: Pool, session: str) -> list[InboxItem]:
