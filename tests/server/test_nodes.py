@@ -6,23 +6,46 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.peers import sign
+from roost.llm.ir import Completed, ModelEvent, Request, TextDelta
+from roost.log.content import Text
 from roost.log.store import open_store
 from roost.testing.proxy import TcpProxy
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
-from .conftest import Served, look, strike
+from .conftest import Served, Stream, look, strike
 
+READS = {"config": KernelConfig(max_live=0)}
+"""A node that runs nothing, so that it is clear where a session runs."""
 TEXT = "".join(f"word{i} " for i in range(60))
-SLOW = Answer(text=TEXT, pace=0.01, piece=12)
-"""72 pieces or so in a good second."""
+HALF = len(TEXT) // 2
+
+
+class Held(ScriptedModel):
+    """Says half of the text, and the other half when it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self._go_on = threading.Event()
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        for place in range(0, len(TEXT), 5):
+            while place + 5 > HALF and not self._go_on.is_set():
+                await asyncio.sleep(0.01)
+            yield TextDelta(TEXT[place : place + 5])
+            await asyncio.sleep(0.002)
+        yield Completed((Text(TEXT),), "end")
 
 
 class Network:
@@ -64,39 +87,61 @@ def network() -> Iterator[Network]:
     network.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store of the test's own."""
+    if request.param == "sqlite":
+        return str(tmp_path / "shared.db")
+    return asyncio.run(request.getfixturevalue("postgres").database(_prepared))
+
+
+async def _prepared(url: str) -> None:
+    await (await open_store(url)).close()
+
+
 @pytest.fixture
-def node(serve, tmp_path: Path):
+def node(serve, tmp_path: Path, store: str):
     """Start a node of one cluster. Its agent `clerk` has the model of the node."""
 
     def start(name: str, model: ScriptedModel | None = None, **options) -> Served:
         model = model or ScriptedModel(lambda _: f"{name} says yes")
         agents = [Agent("clerk", model=model, tools=[look, strike])]
-        return serve(agents=agents, home=tmp_path / name, store=str(tmp_path / "shared.db"), **options)
+        return serve(agents=agents, home=tmp_path / name, store=store, **options)
 
     return start
 
 
-class Text:
-    """What a reader that keeps the pieces of a step has. Raises when one is missing or comes twice."""
+class Kept:
+    """A reader that keeps the pieces of a step. Complains when one is missing or comes twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream) -> None:
+        self._events = iter(stream)
         self.text = ""
+        self.seq = 0
 
-    def take(self, event) -> None:
-        assert event.data["offset"] == len(self.text), "a piece is missing or came twice"
-        self.text += event.data["text"]
+    def read(self, length: int = len(TEXT)) -> None:
+        """So much of the text, or up to the end of the step, which may come before its last pieces."""
+        while len(self.text) < length:
+            event = next(self._events)
+            self.seq = event.id or self.seq
+            if event.kind == "model.completed":
+                break
+            if event.kind == "delta":
+                assert event.data["after"] == self.seq, "a piece came before the event that began its step"
+                assert event.data["offset"] == len(self.text), "a piece is missing or came twice"
+                self.text += event.data["text"]
+        assert TEXT.startswith(self.text)
+
+    def until(self, kind: str) -> None:
+        while next(self._events).kind != kind:
+            pass
 
 
-def read_step(stream, kept: Text, *, pieces: int | None = None) -> None:
-    """The deltas up to the step's end, or some of them."""
-    count = 0
-    for event in stream:
-        if event.kind == "delta":
-            kept.take(event)
-            count += 1
-        if event.kind == "model.completed" or count == pieces:
-            return
-    raise AssertionError("the stream ended")
+@pytest.fixture
+def held() -> Iterator[Held]:
+    model = Held()
+    yield model
+    model.go_on()
 
 
 def running_at(served: Served, session: str) -> str | None:
@@ -107,119 +152,145 @@ def node_id(served: Served) -> str:
     return served.get("/health")["node"]
 
 
-def test_a_reader_on_another_node_has_every_piece(node):
-    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+def test_a_reader_on_another_node_has_every_piece(node, held):
+    a, b = node("a", held), node("b", **READS)
     session = a.session()
     with b.events(session) as there, b.events(session) as too:
+        readers = [Kept(there), Kept(too)]
         a.post(f"/sessions/{session}/messages", {"text": "go"})
-        for stream in (there, too):
-            kept = Text()
-            read_step(stream, kept)
-            assert len(kept.text) > len(TEXT) / 2
-            assert TEXT.startswith(kept.text)
-    assert running_at(b, session) in (None, node_id(a))
+        for reader in readers:
+            reader.read(HALF - 5)
+        held.go_on()
+        for reader in readers:
+            reader.read()
+            assert len(reader.text) > HALF
+            reader.until("turn.completed")
 
 
-def test_a_reader_that_joins_in_the_middle_has_the_step_from_its_beginning(node):
-    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+def test_a_reader_that_joins_in_the_middle_has_the_step_from_its_beginning(node, held):
+    a, b = node("a", held), node("b", **READS)
     session = a.session()
     a.post(f"/sessions/{session}/messages", {"text": "go"})
-    with a.events(session) as here:
-        read_step(here, Text(), pieces=10)
+    with a.events(session) as here, b.events(session) as there:
+        Kept(here).read(HALF - 5)
+        first = Kept(there)
+        first.read(HALF - 5)
+        with b.events(session) as late:
+            second = Kept(late)
+            second.read(HALF - 5)
+            held.go_on()
+            for reader in (first, second):
+                reader.read()
+                assert len(reader.text) > HALF
+
+
+def test_a_reader_that_comes_back_in_the_middle_has_the_step_from_its_beginning(node, held):
+    a, b = node("a", held), node("b", **READS)
+    session = a.session()
+    a.post(f"/sessions/{session}/messages", {"text": "go"})
+    with b.events(session) as stream:
+        before = Kept(stream)
+        before.read(HALF - 5)
+    for _ in range(3):
+        with b.events(session, Last_Event_ID=str(before.seq)) as stream:
+            again = Kept(stream)
+            again.seq = before.seq
+            again.read(HALF - 5)
+
+
+def test_pieces_of_a_step_that_is_over_are_not_told_again(node, held):
+    a, b = node("a", held), node("b", **READS)
+    session = a.session()
     with b.events(session) as there:
-        kept = Text()
-        seqs: list[int] = []
-        for event in there:
-            if event.id is not None:
-                seqs.append(event.id)
-            if event.kind == "delta":
-                kept.take(event)
-                assert event.data["after"] == seqs[-1], "a piece came before the event that began its step"
-                if len(kept.text) > len(TEXT) / 2:
-                    with b.events(session) as late:
-                        whole = Text()
-                        read_step(late, whole)
-                        assert len(whole.text) >= len(kept.text)
-                    break
-        else:
-            raise AssertionError("no deltas")
+        a.post(f"/sessions/{session}/messages", {"text": "go"})
+        reader = Kept(there)
+        reader.read(HALF - 5)
+        held.go_on()
+        reader.until("turn.completed")
+        last = len(a.history(session))
+        with b.events(session, Last_Event_ID=str(last - 2)) as late:
+            assert [event.kind for _, event in zip(range(2), late, strict=False)] == [
+                "model.completed",
+                "turn.completed",
+            ]
+            a.post(f"/sessions/{session}/emit", {"name": "mark"})
+            assert next(iter(late)).kind == "emitted"
 
 
-def test_many_readers_share_one_upstream_that_ends_with_the_last(node, network, wait):
+def test_many_readers_share_one_upstream_that_ends_with_the_last(node, network, wait, held):
     ports: list[int] = []
     proxy = network.proxy(lambda: ports[0])
-    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    a = node("a", held, advertise=proxy.url)
     ports.append(a.port)
-    b = node("b")
+    b = node("b", **READS)
     session = a.session()
     a.post(f"/sessions/{session}/messages", {"text": "go"})
     with contextlib.ExitStack() as stack:
         for _ in range(5):
-            read_step(stack.enter_context(b.events(session)), Text(), pieces=2)
+            Kept(stack.enter_context(b.events(session))).read(HALF - 5)
         assert proxy.accepted == 1
         assert proxy.connections == 1
     wait(lambda: proxy.connections == 0, 3)
 
 
-def test_the_pieces_go_on_where_the_connection_between_the_nodes_broke(node, network):
+def test_the_pieces_go_on_where_the_connection_between_the_nodes_broke(node, network, held):
     ports: list[int] = []
     proxy = network.proxy(lambda: ports[0])
-    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    a = node("a", held, advertise=proxy.url)
     ports.append(a.port)
-    b = node("b")
+    b = node("b", **READS)
     session = a.session()
     a.post(f"/sessions/{session}/messages", {"text": "go"})
     with b.events(session) as there:
-        kept = Text()
-        read_step(there, kept, pieces=5)
-        before = len(kept.text)
+        reader = Kept(there)
+        reader.read(HALF - 5)
         network.call(proxy.cut)
-        read_step(there, kept)
-        assert len(kept.text) > before + 24
+        held.go_on()
+        reader.read()
+        assert len(reader.text) > HALF
         assert proxy.accepted > 1
-        there.until("turn.completed")
+        reader.until("turn.completed")
 
 
-def test_a_node_that_cannot_be_reached_costs_the_deltas_alone(node, network):
+def test_a_node_that_cannot_be_reached_costs_the_deltas_alone(node, network, held):
     ports: list[int] = []
     proxy = network.proxy(lambda: ports[0])
-    a = node("a", ScriptedModel(lambda _: SLOW), advertise=proxy.url)
+    a = node("a", held, advertise=proxy.url)
     ports.append(a.port)
-    b = node("b")
+    b = node("b", **READS)
     network.call(proxy.hold)
+    held.go_on()
     session = a.session()
     with b.events(session) as there:
         a.post(f"/sessions/{session}/messages", {"text": "go"})
         seen = there.until("turn.completed")
-    assert [event.id for event in seen if event.id] == list(range(1, len(seen) + 1))
-    assert "delta" not in {event.kind for event in seen}
+    assert [event.id for event in seen] == list(range(1, len(seen) + 1))
 
 
-def test_the_stream_follows_the_session_to_another_node(node):
-    slow = ScriptedModel(lambda _: Answer(text=TEXT, pace=0.05, piece=6))
-    a, b, c = (
-        node("a", slow, grace=0.0),
-        node("b", ScriptedModel(lambda _: SLOW)),
-        node("c", config=KernelConfig(max_live=0)),
-    )
+def test_the_stream_follows_the_session_to_another_node(node, held):
+    a, c = node("a", Held(), grace=0.0), node("c", **READS)
     session = a.session()
     a.post(f"/sessions/{session}/messages", {"text": "go"})
     with c.events(session) as there:
-        read_step(there, Text(), pieces=3)
+        Kept(there).read(HALF - 5)
         first = node_id(a)
+        assert running_at(c, session) == first
+        b = node("b", held)
         a.stop()
         for event in there:
             if event.kind == "model.started":
                 break
-        kept = Text()
-        read_step(there, kept)
-        assert len(kept.text) > len(TEXT) / 2
-        assert running_at(c, session) == node_id(b) != first
+        reader = Kept(there)
+        reader.seq = event.id
+        reader.read(HALF - 5)
+        assert running_at(c, session) == node_id(b)
+        held.go_on()
+        reader.until("turn.completed")
 
 
 def test_resume_through_one_node_then_the_other_has_no_gap_and_no_duplicate(node):
     steps = [Answer(text="a" * 40, pace=0.005, calls=(Call("look", {"what": str(i)}),)) for i in range(12)]
-    nodes = [node("a", ScriptedModel(by_step([*steps, "done"]))), node("b")]
+    nodes = [node("a", ScriptedModel(by_step([*steps, "done"]))), node("b", **READS)]
     session = nodes[0].session()
     nodes[0].post(f"/sessions/{session}/messages", {"text": "go"})
     got: list[tuple[int, object]] = []
@@ -263,7 +334,10 @@ def test_a_turn_is_waited_for_through_any_node(node):
 
 
 def test_control_and_approvals_through_the_other_node(node):
-    a, b = node("a", ScriptedModel(by_step([Answer(calls=(Call("strike", {"what": "it"}),)), "done"]))), node("b")
+    a, b = (
+        node("a", ScriptedModel(by_step([Answer(calls=(Call("strike", {"what": "it"}),)), "done"]))),
+        node("b", **READS),
+    )
     session = a.session()
     with a.events(session) as stream:
         a.post(f"/sessions/{session}/messages", {"text": "go"})
@@ -318,7 +392,7 @@ async def test_of_many_answers_to_one_call_the_first_counts(node):
 
 
 def test_nodes_and_their_state(node, wait):
-    a, b = node("a", ScriptedModel(lambda _: SLOW)), node("b")
+    a, b = node("a"), node("b")
     assert a.request("GET", "/live", Authorization="").json == {"status": "alive"}
     listed = a.get("/nodes")
     assert {row["id"]: row["this"] for row in listed["nodes"]} == {node_id(a): True, node_id(b): False}
@@ -328,14 +402,13 @@ def test_nodes_and_their_state(node, wait):
 
 
 def test_a_node_that_drains_gives_its_sessions_away_and_goes_on_answering(node, wait):
-    a, b = (
-        node("a", ScriptedModel(by_step([*[Answer(calls=(Call("look", {"what": "x"}),), pace=0.2)] * 6, "done"]))),
-        node("b"),
-    )
+    steps = [Answer(text="piece " * 20, pace=0.01, piece=6, calls=(Call("look", {"what": str(i)}),)) for i in range(6)]
+    a = node("a", ScriptedModel(by_step([*steps, "done"])))
     session = a.session()
     with a.events(session) as stream:
         a.post(f"/sessions/{session}/messages", {"text": "go"})
         stream.until("model.started")
+        b = node("b")
         answer = a.post("/drain")
         assert (answer.status, answer.json["status"], answer.json["live"]) == (202, "draining", 1)
         seen = stream.until("turn.completed")
@@ -361,19 +434,19 @@ def test_nodes_share_the_token_of_the_first(node, tmp_path):
     assert c.get("/agents")
 
 
-async def secret_of(path: Path) -> bytes:
-    store = await open_store(path)
+async def secret_of(address: str) -> bytes:
+    store = await open_store(address)
     found = await store.setting("node_secret")
     await store.close()
     return found.encode()
 
 
-def test_what_nodes_ask_is_open_to_nodes_alone(node, tmp_path):
-    a = node("a", ScriptedModel(lambda _: SLOW))
+def test_what_nodes_ask_is_open_to_nodes_alone(node, store):
+    a = node("a")
     session = a.session()
     path = f"/internal/sessions/{session}/deltas"
     assert a.request("GET", path).code == "unauthorized"
-    secret, now = asyncio.run(secret_of(tmp_path / "shared.db")), time.time()
+    secret, now = asyncio.run(secret_of(store)), time.time()
 
     def status(given: str, method: str = "GET", path: str = path, **more: str) -> tuple[int, str]:
         answer = a.request(method, path, Authorization=given, **more)
@@ -405,3 +478,29 @@ def test_what_nodes_ask_is_open_to_nodes_alone(node, tmp_path):
     assert status(f"Bearer {a.token}", "POST", evict) == (401, "unauthorized")
     assert status(sign(secret, "POST", evict, now), "POST", evict) == (204, "")
     assert not [path for path in a.get("/openapi.json")["paths"] if "internal" in path]
+
+
+def test_a_node_without_its_database_says_so_and_comes_back(network, serve, wait, database):
+    parts = urlsplit(database)
+    proxy = network.proxy(lambda: parts.port)
+    served = serve(store=proxy.through(database))
+    session = served.session()
+    served.say(session, "before")
+    with served.events(session) as before:
+        before.until("turn.completed")
+        network.call(proxy.refuse)
+        network.call(proxy.cut)
+        for method, path, body in (
+            ("POST", f"/sessions/{session}/messages", {"text": "lost?"}),
+            ("GET", f"/sessions/{session}", None),
+            ("PUT", f"/sessions/{session}/timers/t", {"text": "x", "in": 1}),
+        ):
+            answer = served.request(method, path, body)
+            assert (answer.status, answer.code) == (503, "store_unreachable"), path
+            assert int(answer.headers["retry-after"]) >= 1
+        health = served.request("GET", "/health")
+        assert (health.status, health.json["status"]) == (503, "degraded")
+        assert served.request("GET", "/live").status == 200
+    network.call(proxy.heal)
+    wait(lambda: served.request("GET", "/health").status == 200)
+    assert served.say(session, "after")[-1].data["outcome"] == "answered"

@@ -103,9 +103,7 @@ class HttpPeers:
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
-        self._http = HttpClient(
-            connect_timeout=_CONNECT_SECONDS, idle_timeout=_SILENCE, max_connections=_CONNECTIONS, proxies=False
-        )
+        self._http = HttpClient(connect_timeout=_CONNECT_SECONDS, max_connections=_CONNECTIONS, proxies=False)
         self._skew: dict[str, float] = {}
 
     async def deltas(self, node: NodeInfo, session: str) -> AsyncGenerator[list[Piece]]:
@@ -124,7 +122,7 @@ class HttpPeers:
         try:
             async with (
                 asyncio.timeout(_EVICT_SECONDS),
-                self._ask("POST", node, f"/internal/sessions/{session}/evict") as response,
+                self._ask("POST", node, f"/internal/sessions/{session}/evict", patience=_EVICT_SECONDS) as response,
             ):
                 await response.read_all(1024)
         except (RoostError, TimeoutError) as error:
@@ -132,18 +130,25 @@ class HttpPeers:
             return False
         return True
 
+    async def prepare(self) -> None:
+        """Have at hand what the first request needs. Raises `StoreFailed`."""
+        await self._secret.value()
+        await self._http.prepare()
+
     async def close(self) -> None:
         await self._http.close()
 
     @contextlib.asynccontextmanager
-    async def _ask(self, method: str, node: NodeInfo, path: str) -> AsyncGenerator[HttpResponse]:
+    async def _ask(
+        self, method: str, node: NodeInfo, path: str, *, patience: float = _SILENCE
+    ) -> AsyncGenerator[HttpResponse]:
         """A successful answer. A node whose clock differs from ours says so with its refusal, and is asked again by its
         own time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
         url = node.card.url
         if url is None:
             raise PeerFailed(f"node {node.card.id} has no address that others reach")
         for last in (False, True):
-            async with self._send(method, url, path) as response:
+            async with self._send(method, url, path, patience) as response:
                 if response.status < 300:
                     yield response
                     return
@@ -154,9 +159,11 @@ class HttpPeers:
                 raise await _refused(node, response)
 
     @contextlib.asynccontextmanager
-    async def _send(self, method: str, url: str, path: str) -> AsyncGenerator[HttpResponse]:
-        signature = sign(await self._secret.value(), method, path, time.time() + self._skew.get(url, 0.0))
-        async with self._http.stream(method, url.rstrip("/") + path, {"Authorization": signature}) as response:
+    async def _send(self, method: str, url: str, path: str, patience: float) -> AsyncGenerator[HttpResponse]:
+        headers = {
+            "Authorization": sign(await self._secret.value(), method, path, time.time() + self._skew.get(url, 0))
+        }
+        async with self._http.stream(method, url.rstrip("/") + path, headers, idle_timeout=patience) as response:
             yield response
 
 

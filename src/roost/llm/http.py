@@ -123,6 +123,10 @@ class HttpClient:
             else:
                 response.close()
 
+    async def prepare(self) -> None:
+        """Load the library now, so that the first request need not wait for it."""
+        await self._ready(None)
+
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:

@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 
 from roost.agent.definition import Agent
-from roost.errors import ConfigError
+from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
@@ -161,6 +161,7 @@ class Daemon:
         server = _Server(_config(app, self._options.grace))
         serving = asyncio.create_task(server.serve([listener]))
         stopping = asyncio.create_task(self._stop.wait())
+        preparing = asyncio.create_task(self._prepare(server.listening))
         try:
             await server.listening.wait()
             self._announce(url_of(listener))
@@ -175,8 +176,14 @@ class Daemon:
             cutting.cancel()
             await serving
         finally:
-            for task in (serving, stopping):
+            for task in (serving, stopping, preparing):
                 task.cancel()
+
+    async def _prepare(self, listening: asyncio.Event) -> None:
+        await listening.wait()
+        if self._shares:
+            with contextlib.suppress(StoreFailed):  # whoever needs it later tries again
+                await self._runtime.peers.prepare()
 
     async def _end(self) -> None:
         """Stop the kernel; a second order to stop cuts the steps that it waits for."""

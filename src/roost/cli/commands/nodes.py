@@ -88,14 +88,17 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
     try:
         daemon.drain(grace=grace)
         health = _wait(daemon, timeout, quiet=as_json)
+        waiting = daemon.nodes().waiting
     finally:
         daemon.close()
     if as_json:
-        say_json({"node": health.node, "drained": not health.live, "live": health.live})
+        say_json({"node": health.node, "drained": not health.live, "live": health.live, "waiting": waiting})
     elif health.live:
         note(f"{health.live} sessions are left; it goes on", "yellow")
     else:
         say("drained: `roost down` stops it")
+    if waiting and not as_json:
+        note(f"{waiting} sessions wait for a node that can run them: `roost nodes` lists what there is", "yellow")
     return 1 if health.live else 0
 
 
