@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -23,8 +24,8 @@ IsDead: TypeAlias = Callable[[str, float], bool]
 
 _TAIL_LIMIT = 1_000_000
 _WAITING = "FROM sessions WHERE ready = 1 AND owner IS NULL"
-_needs: msgspec.json.Decoder[frozenset[str]] = msgspec.json.Decoder(frozenset[str])
-_card: msgspec.json.Decoder[NodeCard] = msgspec.json.Decoder(NodeCard)
+_needs = lru_cache(maxsize=256)(msgspec.json.Decoder(frozenset[str]).decode)
+_card = lru_cache(maxsize=256)(msgspec.json.Decoder(NodeCard).decode)
 _encode = msgspec.json.Encoder().encode
 log = logging.getLogger("roost.journal")
 
@@ -43,8 +44,11 @@ def claim(
         found = _suitable(connection, node, limit, is_dead)
     else:
         found = _claimable(connection, node, session, is_dead)
+    if not found:
+        return []
     group.store_events()
-    card = known(connection).get(node)
+    row = connection.execute("SELECT card FROM nodes WHERE id = ?", (node,)).fetchone()
+    card = _card(row[0]) if row else None
     return [_take(connection, node, s, card) for s in found]
 
 
@@ -60,8 +64,7 @@ def suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: IsD
 
 def _suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: IsDead) -> list[int]:
     """The longest waiting first."""
-    bury(connection, node, is_dead)
-    cards = known(connection)
+    cards = bury(connection, node, is_dead)
     card = cards.get(node)
     if card is None or card.draining:
         return []
@@ -71,7 +74,7 @@ def _suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: Is
     start = (*homes, now - HEAD_START, now) if homes else ()
     found: list[tuple[float, int]] = []
     for needs in _distinct(connection, "needs", _WAITING):
-        if _needs.decode(needs).issubset(card.offers):
+        if _needs(needs).issubset(card.offers):
             found += connection.execute(
                 f"SELECT ready_at, s {_WAITING} AND needs = ? AND format <= ?{elsewhere} ORDER BY ready_at LIMIT ?",
                 (needs, card.format, *start, limit),
@@ -79,14 +82,16 @@ def _suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: Is
     return [s for _, s in sorted(found)[:limit]]
 
 
-def bury(connection: sqlite3.Connection, node: str | None, is_dead: IsDead) -> None:
-    """Take from dead nodes what they hold; not from `node`, which asks."""
-    lives = dict(connection.execute("SELECT id, alive_until FROM nodes").fetchall())
+def bury(connection: sqlite3.Connection, node: str | None, is_dead: IsDead) -> dict[str, NodeCard]:
+    """Take from dead nodes what they hold; not from `node`, which asks. Returns the others."""
+    known = {name: (until, card) for name, until, card in connection.execute("SELECT id, alive_until, card FROM nodes")}
     for owner in _distinct(connection, "owner", "FROM sessions WHERE owner IS NOT NULL"):
-        lives.setdefault(owner, 0.0)
-    for owner, until in lives.items():
-        if owner != node and is_dead(owner, until):
-            leave(connection, owner)
+        known.setdefault(owner, (0.0, None))
+    for name, (until, _) in list(known.items()):
+        if name != node and is_dead(name, until):
+            leave(connection, name)
+            del known[name]
+    return {name: _card(card) for name, (_, card) in known.items() if card is not None}
 
 
 def leave(connection: sqlite3.Connection, node: str) -> None:
@@ -100,13 +105,9 @@ def owner_is_dead(connection: sqlite3.Connection, owner: str, is_dead: IsDead) -
     return row is None or is_dead(owner, row[0])
 
 
-def known(connection: sqlite3.Connection) -> dict[str, NodeCard]:
-    return {node: _card.decode(card) for node, card in connection.execute("SELECT id, card FROM nodes ORDER BY id")}
-
-
 def nodes(connection: sqlite3.Connection, is_dead: IsDead) -> list[NodeInfo]:
     found = connection.execute("SELECT card, alive_until, beat_at FROM nodes ORDER BY id").fetchall()
-    cards = [(_card.decode(card), until, at) for card, until, at in found]
+    cards = [(_card(card), until, at) for card, until, at in found]
     return [NodeInfo(card, not is_dead(card.id, until), at) for card, until, at in cards]
 
 
