@@ -10,7 +10,7 @@ import pytest
 from roost.agent.state import STATE_VERSION, State
 from roost.errors import UnknownEvent
 from roost.log import events as ev
-from roost.log.content import ErrorData, Image, Text, Thinking, ToolCall, Usage
+from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, ToolCall, Usage, Video
 from roost.log.inputs import (
     ApprovalInput,
     ControlInput,
@@ -25,6 +25,13 @@ from roost.log.inputs import (
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SPEC = msgspec.Raw(b'{"name":"clerk"}')
+
+MEDIA = (
+    Image("image/png", url="https://example.org/a.png"),
+    Audio("audio/wav", "aGk=", name="a.wav"),
+    Video("video/mp4", url="https://example.org/a.mp4"),
+    File("application/pdf", "aGk=", name="a.pdf"),
+)
 
 EVENTS: list[ev.Event] = [
     ev.SessionCreated(
@@ -61,6 +68,16 @@ EVENTS: list[ev.Event] = [
     ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, skipped=1),
     ev.WorkspaceUnsaved(at=9.0, reason="down"),
     ev.WorkspaceUnsaved(at=9.0, reason="gone", lost=True),
+    ev.InputReceived(at=2.0, input=8, parts=MEDIA),
+    ev.ToolCompleted(at=4.0, call="c1", outcome="ok", parts=MEDIA),
+    ev.ModelCompleted(
+        at=3.0,
+        step=1,
+        parts=(Thinking("hm", "sig", "anthropic"), Thinking("", "sealed", "anthropic", True), Text("ok")),
+        stop="end",
+        usage=Usage(10, 5, 2, 700, 3, 4),
+        seconds=0.5,
+    ),
 ]
 
 INPUTS: list[Input] = [
@@ -72,6 +89,7 @@ INPUTS: list[Input] = [
     SetTimerInput("t", None),
     TimerInput("t", (Text("wake"),)),
     EmitInput("mine", {"a": 1}),
+    MessageInput(MEDIA),
 ]
 
 

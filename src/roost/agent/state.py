@@ -22,7 +22,7 @@ from roost.log.content import (
     UserMessage,
 )
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roost.log.content import Image, Message, Text, Thinking, ToolCall
+from roost.log.content import Audio, File, Image, Message, Text, Thinking, ToolCall, Video
 
-_IMAGE = 1_000
+_MEDIA = 1_000
 _PER_MESSAGE = 4
 
 
@@ -24,6 +24,6 @@ def estimate(message: Message) -> int:
                 total += estimate_text(part.text)
             case ToolCall():
                 total += estimate_text(part.arguments) + estimate_text(part.name)
-            case Image():
-                total += _IMAGE
+            case Image() | Audio() | Video() | File():
+                total += _MEDIA
     return total

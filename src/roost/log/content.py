@@ -16,17 +16,42 @@ class Text(_Shape, frozen=True, tag="text"):
 
 
 class Thinking(_Shape, frozen=True, tag="thinking"):
-    """Reasoning that a model showed; `signature` is the provider's proof, sent back unchanged."""
+    """Reasoning that a model showed; `signature` is the provider's proof, sent back unchanged.
+
+    `origin` names who can read the signature: another wire or family must not be sent it. Empty text with a signature
+    is reasoning that the provider keeps to itself; `redacted` says that it was hidden for safety. A signature without
+    text that comes directly before a text or a call belongs to that part.
+    """
 
     text: str
     signature: str | None = None
+    origin: str | None = None
+    redacted: bool = False
 
 
-class Image(_Shape, frozen=True, tag="image"):
-    """`data` is base64 without line breaks."""
+class _Media(_Shape, frozen=True):
+    """Either `data`, base64 without line breaks, or the `url` where the provider finds it. `name` is a file's name."""
 
     media_type: str
-    data: str
+    data: str = ""
+    url: str | None = None
+    name: str | None = None
+
+
+class Image(_Media, frozen=True, tag="image"):
+    pass
+
+
+class Audio(_Media, frozen=True, tag="audio"):
+    pass
+
+
+class Video(_Media, frozen=True, tag="video"):
+    pass
+
+
+class File(_Media, frozen=True, tag="file"):
+    """A document, such as a PDF."""
 
 
 class ToolCall(_Shape, frozen=True, tag="tool_call"):
@@ -37,9 +62,10 @@ class ToolCall(_Shape, frozen=True, tag="tool_call"):
     arguments: str = "{}"
 
 
-UserPart: TypeAlias = Text | Image
+Media: TypeAlias = Image | Audio | Video | File
+UserPart: TypeAlias = Text | Image | Audio | Video | File
 AssistantPart: TypeAlias = Text | Thinking | ToolCall
-ResultPart: TypeAlias = Text | Image
+ResultPart: TypeAlias = Text | Image | Audio | Video | File
 
 
 class UserMessage(_Shape, frozen=True, tag="user"):
@@ -71,16 +97,28 @@ Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens as the provider counted them. `cost` is in nano-dollars (1e-9 USD); None means unknown, never zero."""
+    """Tokens as the provider counted them. `cost` is in nano-dollars (1e-9 USD); None means unknown, never zero.
+
+    `input` holds `cached` (read from a prompt cache) and `written` (written to one); `output` holds `thinking`.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     cost: int | None = None
+    written: int = 0
+    thinking: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
-        return Usage(self.input + other.input, self.output + other.output, self.cached + other.cached, cost)
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cached + other.cached,
+            cost,
+            self.written + other.written,
+            self.thinking + other.thinking,
+        )
 
 
 class ErrorData(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from roost.errors import Invalid, NotFound, TooLarge
-from roost.log.content import Image, ResultPart, Text, ToolOutcome
+from roost.log.content import Audio, File, Image, ResultPart, Text, ToolOutcome, Video
 from roost.scope import Scope
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.text import RESULT_CAP, capped, clean
@@ -75,11 +75,11 @@ def _fit(parts: tuple[ResultPart, ...]) -> tuple[ResultPart, ...]:
             text = capped(part.text, max(left, 200))
             left -= len(text.encode())
             fitted.append(Text(text))
-        elif isinstance(part, Image):  # pyright: ignore[reportUnnecessaryIsInstance]  # a tool is foreign code
+        elif isinstance(part, Image | Audio | Video | File):  # pyright: ignore[reportUnnecessaryIsInstance]  # a tool is foreign code
             fitted.append(part)
         else:
-            raise TypeError(f"a ToolResult holds Text and Image parts, not {type(part).__name__}")
-    if not any(isinstance(part, Image) or part.text for part in fitted):
+            raise TypeError(f"a ToolResult holds Text, Image, Audio, Video and File parts, not {type(part).__name__}")
+    if not any(not isinstance(part, Text) or part.text for part in fitted):
         return _NOTHING
     return tuple(fitted)
 

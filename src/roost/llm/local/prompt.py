@@ -8,7 +8,19 @@ from typing import Any
 
 from roost.llm.ir import Request, ToolSpec
 from roost.llm.local.schema import offered
-from roost.log.content import AssistantMessage, Image, Message, Text, Thinking, ToolCall, ToolMessage, UserMessage
+from roost.log.content import (
+    AssistantMessage,
+    Audio,
+    File,
+    Image,
+    Message,
+    Text,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+    UserPart,
+    Video,
+)
 
 _STEPS = """
 # How you work
@@ -28,6 +40,7 @@ the user {"answer": "<text>"}.
 _GO_ON = "\n\n(The user's request: %s)"
 _GO_ON_ERROR = "\n\n(That did not work: try another way. The user's request: %s)"
 _REQUEST = 400
+_KINDS = {Image: "an image", Audio: "a recording", Video: "a video", File: "a file"}
 _EXAMPLES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"read_file"}),
@@ -159,11 +172,10 @@ def _call(call: ToolCall) -> str:
     return f'{{"tool": {json.dumps(call.name)}, "args": {call.arguments or "{}"}}}'
 
 
-def _text(parts: Sequence[Text | Thinking | Image | ToolCall]) -> str:
+def _text(parts: Sequence[UserPart]) -> str:
     return "\n".join(
-        part.text if isinstance(part, Text) else "[an image, which this model cannot see]"
+        part.text if isinstance(part, Text) else f"[{_KINDS[type(part)]}, which this model cannot see]"
         for part in parts
-        if isinstance(part, (Text, Image))
     )
 
 
