@@ -16,7 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -39,7 +39,7 @@ class SnapshotDamaged(RoostError):
     code, status = "snapshot_damaged", 500
 
 
-class Blob(NamedTuple):
+class Blob(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     """`day` counts from 1970; `sweep` judges age by it, and nobody writes to the name of a day that is over."""
 
     day: int
@@ -50,7 +50,7 @@ class Blob(NamedTuple):
         return f"blobs/{self.day}/{self.digest.hex()}"
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Bytes `offset` to `offset + size` of an uncompressed blob."""
 
     digest: bytes
@@ -59,7 +59,7 @@ class Piece(NamedTuple):
     offset: int
 
 
-class Item(msgspec.Struct, frozen=True, array_like=True):
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`path` is relative, as the file system has it (not always UTF-8), with `/` between names. `mode` holds the nine
     permission bits. `mtime_ns` is 0 for all but files, `target` is what a link says."""
 
@@ -82,7 +82,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
         return [piece.digest for piece in self.pieces]
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A blob that a snapshot needs: all its bytes, and those that the snapshot uses."""
 
     blob: Blob

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import BoundedSemaphore, Event
 from typing import Any
@@ -90,6 +90,10 @@ class Packer:
         self.sizes: dict[Blob, int] = {}
         self._open: dict[bytes, bytes] = {}
         self._size = 0
+
+    def has(self, digests: Sequence[bytes]) -> bool:
+        """Whether all these pieces are known."""
+        return all(map(self.where.__contains__, digests))
 
     def add(self, data: bytes) -> bytes:
         """The piece's digest."""

@@ -175,7 +175,7 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
     except OSError:
         return False
     status = os.lstat(path)
-    if (status.st_size, status.st_mtime_ns, status.st_ino) == signature[:3]:
+    if (status.st_size, status.st_mtime_ns, status.st_ino) == (signature.size, signature.mtime_ns, signature.inode):
         return True
     os.unlink(path)
     return False

@@ -38,7 +38,7 @@ follows the size of the tree and not the number of saves."""
 _LEAST_USED = 4
 """A blob of which less than a fourth is still needed is packed anew."""
 _NOTHING = Root(VERSION, 0, 0, (), ())
-_UNKNOWN: tuple[list[bytes], Signature | None] = ([], None)
+_UNKNOWN: tuple[Item | None, Signature | None] = (None, None)
 
 
 class Caps(NamedTuple):
@@ -99,18 +99,17 @@ class Save:
 
     def _drafts(self, tree: Sequence[Found], remembered: Remembered, packer: Packer) -> list[Draft]:
         """Reads only the files that may have changed."""
-        old = {item.path: (item.digests, signature) for item, signature in remembered.files if signature is not None}
+        old = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
         drafts: list[Draft] = []
         reader = Reader(self._place.folder)
         try:
             for found in tree:
-                pieces, signature = old.get(found.path, _UNKNOWN)
+                before, signature = old.get(found.path, _UNKNOWN)
                 if found.kind != "file":
                     item = Item(found.path, found.kind, found.mode, target=found.target)
                     drafts.append(Draft(item, None, []))
-                elif signature is not None and signature == found.signature and packer.where.keys() >= set(pieces):
-                    item = Item(found.path, "file", found.mode, found.size, found.mtime_ns)
-                    drafts.append(Draft(item, signature, pieces))
+                elif before is not None and signature == found.signature and packer.has(pieces := before.digests):
+                    drafts.append(Draft(before, signature, pieces))
                 elif (draft := self._read(reader, found.path, packer)) is not None:
                     drafts.append(draft)
         finally:
@@ -163,7 +162,8 @@ def _unchanged(drafts: list[Draft], items: list[Item]) -> bool:
 
 
 def _placed(draft: Draft, where: Mapping[bytes, Piece]) -> Item:
-    return msgspec.structs.replace(draft.item, pieces=tuple(where[digest] for digest in draft.pieces))
+    pieces = tuple([where[digest] for digest in draft.pieces])
+    return draft.item if draft.item.pieces == pieces else msgspec.structs.replace(draft.item, pieces=pieces)
 
 
 def _signed(items: list[Item], drafts: list[Draft]) -> list[tuple[Item, Signature | None]]:

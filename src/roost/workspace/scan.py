@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from roost.errors import TooLarge
 from roost.workspace.manifest import Kind
 
@@ -20,7 +22,7 @@ _COARSE_NS = 2_100_000_000
 """For those that keep whole seconds (or two, FAT)."""
 
 
-class Signature(NamedTuple):
+class Signature(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file that has it still holds the same bytes. `ctime_ns` also tells of one that was made to look old."""
 
     size: int
