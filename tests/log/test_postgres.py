@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from roost.testing.journal_model import JournalMachine
 from roost.testing.portable import PortableConformance
 from roost.testing.postgres import PostgresServer
 from roost.testing.shared import SharedConformance
+from roost.testing.shared_model import SharedMachine
 
 _server = PostgresServer.shared()
 _databases: dict[Path, str] = {}
@@ -37,24 +39,35 @@ async def open_in(folder: Path) -> Store:
     return await PostgresJournal.open(_databases[folder])
 
 
-class TestJournal(JournalConformance):
+class Lent:
+    """Databases that are used again: one for each folder of a test."""
+
+    @pytest.fixture(autouse=True)
+    async def lend(self) -> AsyncIterator[None]:
+        self._urls: dict[Path, str] = {}
+        async with contextlib.AsyncExitStack() as self._lent:
+            yield
+
     async def open(self, folder: Path) -> Store:
-        return await open_in(folder)
+        if folder not in self._urls:
+            self._urls[folder] = await self._lent.enter_async_context(_server.borrowed())
+        return await PostgresJournal.open(self._urls[folder])
 
 
-class TestDispatch(DispatchConformance):
-    async def open(self, folder: Path) -> Store:
-        return await open_in(folder)
+class TestJournal(Lent, JournalConformance):
+    pass
 
 
-class TestShared(SharedConformance):
-    async def open(self, folder: Path) -> Store:
-        return await open_in(folder)
+class TestDispatch(Lent, DispatchConformance):
+    pass
 
 
-class TestPortable(PortableConformance):
-    async def open(self, folder: Path) -> Store:
-        return await open_in(folder)
+class TestShared(Lent, SharedConformance):
+    pass
+
+
+class TestPortable(Lent, PortableConformance):
+    pass
 
 
 class _Machine(JournalMachine):
@@ -62,5 +75,12 @@ class _Machine(JournalMachine):
         return await open_in(folder)
 
 
+class _SharedMachine(SharedMachine):
+    async def open(self, folder: Path) -> Store:
+        return await open_in(folder)
+
+
 TestMachine = _Machine.TestCase
 TestMachine.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
+TestSharedMachine = _SharedMachine.TestCase
+TestSharedMachine.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
