@@ -115,14 +115,15 @@ class Workshop:
         remove_tree(self._memory / session)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
+        tools = self._tools(spec)
         return Means(
             model=self.model(spec),
-            tools=self._tools(spec),
+            tools=tools,
             gate=ModeGate(spec.permissions),
             workspace=self._workspace(session, workspace),
             sandbox=self._sandbox,
             deltas=self._deltas,
-            files=self._files(session) if workspace is None else None,
+            files=self._files(session, tools) if workspace is None else None,
         )
 
     def model(self, spec: AgentSpec) -> Model:
@@ -135,8 +136,8 @@ class Workshop:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
         return {name: known[name] for name in spec.tools if name in known}
 
-    def _files(self, session: str) -> Carried | None:
-        if self.carrier is None:
+    def _files(self, session: str, tools: Toolbox) -> Carried | None:
+        if self.carrier is None or not any(tool.files for tool in tools.values()):
             return None
         return self.carrier.folder(Place(self.private(session), self._memory / session))
 
