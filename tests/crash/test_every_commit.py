@@ -36,7 +36,7 @@ _CASES = {
 }
 
 _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}
-_ON_POSTGRES = ("two_tools", "approvals", "timer")
+_ON_POSTGRES = ("two_tools", "timer")
 """Between them they have every kind of commit."""
 _AT_ONCE = 4
 """Homes that are played in at the same time: most of a play is waiting."""
