@@ -332,6 +332,34 @@ async def test_lost_lock_connection_comes_back_before_anybody_is_buried_for_good
     await other.close()
 
 
+async def test_a_restarted_server_costs_nobody_its_sessions(url: str) -> None:
+    """All locks are free when it is back, and the first to be back does not take that for everybody's death."""
+    journals = [await PostgresJournal.open(url) for _ in range(3)]
+    epochs: list[int] = []
+    for number, journal in enumerate(journals):
+        await new(journal, f"s{number}")
+        await journal.accept(f"s{number}", said())
+        await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
+        (claim,) = await journal.claim(f"n{number}")
+        epochs.append(claim.epoch)
+    await asyncio.to_thread(_server.restart, "immediate")
+    for number, journal in enumerate(journals):
+        await eventually(lambda journal=journal: _answers(journal))
+        assert await journal.claim(f"n{number}") == []
+        await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
+    for number, journal in enumerate(journals):
+        append = Append(session=f"s{number}", epoch=epochs[number], expected=1, bodies=bodies("a"))
+        assert await journal.append(append) == 2
+    for journal in journals:
+        await journal.close()
+
+
+async def test_any_host_of_the_address_will_do(url: str) -> None:
+    journal = await PostgresJournal.open(url.replace("127.0.0.1", "127.0.0.1:1,127.0.0.1"))
+    await new(journal, "s")
+    await journal.close()
+
+
 async def test_lost_notifications_are_made_up_for(url: str, journal: PostgresJournal) -> None:
     """The writer dies between commit and notification: who watches the session looks for itself."""
     await new(journal, "s")

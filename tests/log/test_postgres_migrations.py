@@ -15,10 +15,9 @@ from roost.log.dispatch import NodeCard
 from roost.log.journal import Append, NewSession
 from roost.log.postgres import PostgresJournal
 from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
-from roost.log.postgres.partitions import drop_empty
 from roost.log.postgres.pool import Address
 from roost.testing.postgres import PostgresServer
-from roost.testing.stores import bodies, created, names, new, own, said
+from roost.testing.stores import bodies, created, eventually, names, new, own, said
 
 _server = PostgresServer.shared()
 
@@ -289,12 +288,18 @@ async def test_partitions_of_deleted_sessions_are_dropped(url: str, admin: async
         await new(journal, f"s{number}")
     for number in range(50):
         await journal.delete(f"s{number}")
-    await asyncio.sleep(0.3)
+    assert await admin.fetchval("SELECT to_regclass('events_1')") == "events_1"
+    await eventually(lambda: admin.fetchval("SELECT count(*) = 0 FROM garbage"))
     async with _Writing(journal) as writing:
-        assert await drop_empty(admin) == ["events_1", "events_21"]
-        assert await drop_empty(admin) == []
+        await _open_and_close(url)
+        other = await PostgresJournal.open(url)
+        await eventually(lambda: admin.fetchval("SELECT to_regclass('events_21') IS NULL"))
     assert writing.slowest < 2.0
+    assert [name for (name,) in await admin.fetch("SELECT name FROM partitions ORDER BY first LIMIT 1")] == [
+        "events_41"
+    ]
     assert await admin.fetchval("SELECT to_regclass('events_1')") is None
+    await other.close()
     assert len(await journal.read("s50")) == 1
     await journal.close()
 

@@ -18,7 +18,9 @@ from roost.log.postgres import rows
 from roost.log.postgres.pool import Link, Pool
 
 log = logging.getLogger("roost.journal")
-_CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4)"
+_CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4, $5)"
+_AROUND = 64
+"""Nodes whose life a claim looks after. The look-out goes all around, a few at a time."""
 _INFO = 1 + len(rows.INFO_COLUMNS.split(","))
 _LOST_SECONDS = 30.0
 _NODES = "SELECT card, NOT dead_1(id), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
@@ -45,10 +47,18 @@ class _Lost(NamedTuple):
 
 
 class Claims:
-    """`on_claim(session, s)` is told of every session taken, `on_bury` when nodes were found dead."""
+    """`on_claim(session, s)` is told of every session taken, `on_bury` when nodes were found dead; `may_bury` says
+    whether a free lock means death just now."""
 
-    def __init__(self, pool: Pool, on_claim: Callable[[str, int], None], on_bury: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        on_claim: Callable[[str, int], None],
+        on_bury: Callable[[], None],
+        may_bury: Callable[[], bool],
+    ) -> None:
         self._pool = pool
+        self._may_bury = may_bury
         self._on_claim = on_claim
         self._on_bury = on_bury
         self._lost: list[_Lost] = []
@@ -67,7 +77,7 @@ class Claims:
         async def ask(link: Link) -> list[Any]:
             nonlocal pid
             pid = link.get_server_pid()
-            return await link.fetch(_CLAIM, node, session, limit, token)
+            return await link.fetch(_CLAIM, node, session, limit, token, _AROUND if self._may_bury() else 0)
 
         try:
             found = await self._pool.run(ask, repeat=False)

@@ -331,7 +331,7 @@ BEGIN
     END LOOP;
     RETURN got;
 END $$;
-CREATE FUNCTION claim_1(a_node text, a_session text, a_most int, a_token bigint) RETURNS TABLE (
+CREATE FUNCTION claim_1(a_node text, a_session text, a_most int, a_token bigint, a_around int) RETURNS TABLE (
     s bigint, id text, agent text, version text, state text, phase text, head bigint, created_at float8,
     updated_at float8, workspace text, title text, parent text, labels jsonb, owner text, epoch bigint, pending int,
     needs text[], home text, format int, n_seq bigint, n_version int, n_body bytea, tail bytea[], i_id bigint[],
@@ -345,7 +345,7 @@ DECLARE
     dead text[] := '{{}}';
 BEGIN
     IF a_session IS NULL THEN
-        dead := bury_1(ARRAY[a_node], 64);
+        dead := bury_1(ARRAY[a_node], a_around);
         got := suitable_1(a_node, a_most);
     ELSE
         SELECT n.s, n.owner INTO x FROM sessions n WHERE n.id = a_session FOR NO KEY UPDATE;

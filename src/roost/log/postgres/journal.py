@@ -60,7 +60,7 @@ class PostgresJournal:
         self._notices = self._live.notices
         self._patrol = Patrol(self._pool, self._watchers, self._live)
         self._writer = GroupWriter(self._appends, _WRITERS, self._appended)
-        self._claims = dispatch.Claims(self._pool, self._claimed, self._buried)
+        self._claims = dispatch.Claims(self._pool, self._claimed, self._buried, self._live.may_bury)
         self._timers = dispatch.Timers(self._pool, self._fired)
         self._background: set[asyncio.Task[None]] = set()
         self._room_until = 0
@@ -207,7 +207,7 @@ class PostgresJournal:
         return await portable.dump(self._pool, session)
 
     async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-        await self._make_room()
+        self._room_until = await self._pool.run(partitions.ensure)
         await portable.restore(self._pool, dump, events)
         self._publish(Change(dump.info.id, None, None))
 
@@ -231,12 +231,17 @@ class PostgresJournal:
         self._patrol.start()
         for (s,) in garbage:
             self._later(inputs.purge(self._pool, s))
+        self._later(self._drop_empty())
 
     async def _make_room(self) -> None:
         try:
             self._room_until = await self._pool.run(partitions.ensure)
         finally:
             self._making_room = False
+        await self._drop_empty()
+
+    async def _drop_empty(self) -> None:
+        await self._pool.run(partitions.drop_empty, repeat=False, seconds=partitions.DROP_SECONDS)
 
     def _appended(self, appends: list[Append]) -> None:
         notices = self._notices

@@ -22,6 +22,8 @@ _TICK = 0.1
 _AROUND = 3
 """How many nodes after one's own, in the order of their ids, one looks after."""
 _LONGEST_PAUSE = 1.0
+_GRACE = 2.0
+"""Seconds after one's own connection was lost: what cut it may have cut those of nodes that live and come back."""
 _LOCK_TRIES = 25
 _LOCK_PAUSE = 0.02
 _BEAT = "SELECT beat_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -51,6 +53,12 @@ class Live:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._grace_until = 0.0
+
+    def may_bury(self) -> bool:
+        """Whether a free lock means that its node is gone. A lease that is over always does."""
+        here = self._link is not None and not self._link.is_closed()
+        return here and asyncio.get_running_loop().time() >= self._grace_until
 
     async def start(self) -> None:
         """Connect for the first time. Raises what asyncpg raises."""
@@ -172,6 +180,7 @@ class Live:
                 if self._link is None or self._link.is_closed():
                     self._up.clear()
                     await self._connect()
+                    self._grace_until = asyncio.get_running_loop().time() + _GRACE
                     log.info("connected to the database again")
                     self.notices.wanted = True
                     self._on_look([EVERYTHING])
@@ -186,7 +195,8 @@ class Live:
     async def _tick(self) -> None:
         nodes = sorted(self.nodes)
         missing = sorted(self.nodes - self._held)
-        row: Any = await self._run(lambda link: link.fetchrow(_TICK_1, nodes, missing, _AROUND), ANSWER)
+        around = _AROUND if self.may_bury() else 0
+        row: Any = await self._run(lambda link: link.fetchrow(_TICK_1, nodes, missing, around), ANSWER)
         buried, held, others = row
         self._held.update(held)
         self.notices.wanted = others

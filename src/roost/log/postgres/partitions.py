@@ -14,6 +14,16 @@ T = TypeVar("T")
 _TRIES = 20
 log = logging.getLogger("roost.journal")
 _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('roost partitions ' || current_schema(), 0))"
+_DROPPING = "SELECT pg_try_advisory_lock(hashtextextended('roost drops ' || current_schema(), 0))"
+_DROPPED = "SELECT pg_advisory_unlock(hashtextextended('roost drops ' || current_schema(), 0))"
+DROP_SECONDS = 60.0
+"""For `drop_empty`: it waits for transactions that use what it detaches."""
+_EMPTY = """
+UPDATE partitions p SET dropping = true
+WHERE first < (SELECT max(first) FROM partitions WHERE first < (SELECT max(first) FROM partitions))
+    AND past <= (SELECT last_value FROM sessions_s_seq)
+    AND NOT EXISTS (SELECT FROM sessions WHERE s >= p.first AND s < p.past)
+    AND NOT EXISTS (SELECT FROM garbage WHERE s >= p.first AND s < p.past) RETURNING first, past, name"""
 _NEWEST = "SELECT coalesce(max(past), 1), (SELECT partition_sessions FROM store) FROM partitions"
 _PLACE = (
     "SELECT greatest((SELECT coalesce(max(s), 0) FROM sessions), (SELECT coalesce(last_value, 0) FROM sessions_s_seq))"
@@ -56,18 +66,27 @@ async def _make(link: Link, first: int, past: int) -> None:
 async def drop_empty(link: Link) -> list[str]:
     """Drop the partitions all of whose sessions are deleted, but the newest two. Returns their names. A crash in the
     middle is made good by the next call."""
-    rows = await link.fetch(
-        "UPDATE partitions p SET dropping = true WHERE first < (SELECT max(first) FROM partitions WHERE first <"
-        " (SELECT max(first) FROM partitions)) AND past <= (SELECT last_value FROM sessions_s_seq)"
-        " AND NOT EXISTS (SELECT FROM sessions WHERE s >= p.first AND s < p.past)"
-        " AND NOT EXISTS (SELECT FROM garbage WHERE s >= p.first AND s < p.past) RETURNING first, name"
-    )
-    for first, name in rows:
-        await _detach(link, name)
-        await link.execute(f"DROP TABLE IF EXISTS {name}")
-        await link.execute("DELETE FROM partitions WHERE first = $1", first)
-        log.info("events of deleted sessions: dropped the table %s", name)
-    return [name for _, name in rows]
+    if not await link.fetchval(_DROPPING):
+        return []  # another node is at it
+    try:
+        dropped = [name for first, past, name in await link.fetch(_EMPTY) if await _drop(link, first, past, name)]
+    finally:
+        if not link.is_closed():
+            await link.fetchval(_DROPPED)
+    return dropped
+
+
+async def _drop(link: Link, first: int, past: int, name: str) -> bool:
+    await _detach(link, name)
+    if await link.fetchval("SELECT EXISTS (SELECT FROM sessions WHERE s >= $1 AND s < $2)", first, past):
+        # A session that had its number for long, while it was being restored, has come after all.
+        await link.execute(f"ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({past})")
+        await link.execute("UPDATE partitions SET dropping = false WHERE first = $1", first)
+        return False
+    await link.execute(f"DROP TABLE IF EXISTS {name}")
+    await link.execute("DELETE FROM partitions WHERE first = $1", first)
+    log.info("events of deleted sessions: dropped the table %s", name)
+    return True
 
 
 async def _detach(link: Link, name: str) -> None:

@@ -94,6 +94,7 @@ class Pool:
         self._address = address
         self.name = name
         self._free: list[tuple[float, Link]] = []
+        self._used: set[Link] = set()
         self._slots = asyncio.Semaphore(size)
         self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
@@ -127,6 +128,7 @@ class Pool:
         until = loop.time() + wait
         for turn in itertools.count(1):
             link = await self._take(until)
+            self._used.add(link)
             began = loop.time()
             try:
                 result = await bounded(link, work(link), seconds)
@@ -183,6 +185,7 @@ class Pool:
             await asyncio.sleep(pause)
 
     def _give_back(self, link: Link, *, broken: BaseException | None = None) -> None:
+        self._used.discard(link)
         now = asyncio.get_running_loop().time()
         useless = broken is not None and (is_lost(broken) or is_standby(broken) or not isinstance(broken, Exception))
         if self._closed or useless or link.is_closed() or link.is_in_transaction():
@@ -194,8 +197,12 @@ class Pool:
             self._free.pop(0)[1].terminate()
 
     async def close(self) -> None:
-        """Let what runs end, then close."""
+        """Let what runs end, for as long as an answer may take, then close."""
         self._closed = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=ANSWER)
+        for link in list(self._used):
+            link.terminate()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         links, self._free = self._free, []
         await asyncio.gather(*(shut(link) for _, link in links))
