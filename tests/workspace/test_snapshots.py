@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -25,107 +25,10 @@ from roost.workspace.manifest import PIECE, SnapshotDamaged
 from roost.workspace.objects import open_objects
 from roost.workspace.saving import Caps
 from roost.workspace.scan import scan
-from roost.workspace.snapshots import Place, Saved, Stopped
+from roost.workspace.snapshots import Saved, Stopped
 from roost.workspace.store import ObjectSnapshots
 
-STOP = Event()
-DAY = 86_400.0
-
-
-class Machine:
-    """A folder on some machine, and the store that all share."""
-
-    def __init__(
-        self, home: Path, url: str, *, caps: Caps | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.place = Place(home / "work", home / "memory")
-        self.folder = self.place.folder
-        self.snapshots = ObjectSnapshots(open_objects(url), caps=caps, clock=clock)
-        self.last: str | None = None
-
-    def save(self) -> Saved:
-        saved = self.snapshots.save(self.place, self.last, STOP)
-        self.last = saved.snapshot
-        return saved
-
-    def restore(self, snapshot: str | None) -> tuple[int, int]:
-        self.last = snapshot
-        return self.snapshots.restore(self.place, snapshot, STOP)
-
-    def write(self, path: str, data: bytes | str) -> Path:
-        place = self.folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data.encode() if isinstance(data, str) else data)
-        return place
-
-
-Machines = Callable[..., Machine]
-
-
-@pytest.fixture
-def machines(tmp_path: Path, store_url: str) -> Iterator[Machines]:
-    """Machines by name, on one store of each kind."""
-    made: list[Machine] = []
-
-    def make(name: str, **options: object) -> Machine:
-        made.append(Machine(tmp_path / name, store_url, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.snapshots.close()
-
-
-@pytest.fixture
-def store_folder(tmp_path: Path) -> str:
-    (tmp_path / "objects").mkdir(exist_ok=True)
-    return f"file://{tmp_path}/objects"
-
-
-@pytest.fixture
-def here(tmp_path: Path, store_folder: str) -> Machine:
-    return Machine(tmp_path / "here", store_folder)
-
-
-@pytest.fixture
-def there(tmp_path: Path, store_folder: str) -> Machine:
-    return Machine(tmp_path / "there", store_folder)
-
-
-def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Everything that a snapshot promises to keep."""
-    found: dict[bytes, tuple[object, ...]] = {}
-    top = os.fsencode(folder)
-    for parent, folders, files in os.walk(top):
-        for name in folders + files:
-            path = os.path.join(parent, name)
-            status = os.lstat(path)
-            mode = stat.S_IMODE(status.st_mode) & 0o777
-            if stat.S_ISLNK(status.st_mode):
-                found[path[len(top) :]] = ("link", os.readlink(path))
-            elif stat.S_ISDIR(status.st_mode):
-                found[path[len(top) :]] = ("folder", mode)
-            elif stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    found[path[len(top) :]] = ("file", mode, status.st_mtime_ns, file.read())
-    return found
-
-
-def fill(machine: Machine) -> None:
-    machine.write("readme.md", "hello")
-    machine.write("src/deep/er/main.py", "print()\n" * 1000)
-    machine.write("src.py", "sorts between src and src/deep")
-    machine.write("empty", "")
-    machine.write("run.sh", "#!/bin/sh\n").chmod(0o755)
-    machine.write("secret", "x").chmod(0o400)
-    machine.write("large.bin", os.urandom(PIECE + 12_345))
-    (machine.folder / "nothing/in/here").mkdir(parents=True)
-    (machine.folder / "closed").mkdir(mode=0o500)
-    (machine.folder / "link").symlink_to("src/deep")
-    (machine.folder / "broken").symlink_to("/nowhere/at/all")
-    (machine.folder / "loop").symlink_to("loop")
-    with open(os.fsencode(machine.folder) + b"/\xff\xfe not utf-8 \n", "wb") as file:
-        file.write(b"odd name")
+from .machines import Machine, fill, tree
 
 
 def test_everything_comes_back_on_another_machine(machines: Machines) -> None:
@@ -579,76 +482,6 @@ def test_a_save_that_is_stopped_is_begun_again(here: Machine) -> None:
     with pytest.raises(Stopped):
         here.snapshots.save(here.place, None, stop)
     assert here.save().files == 20
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 20_000 * DAY
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None:
-    clock = Clock()
-    here, there = machines("here", clock=clock), machines("there", clock=clock)
-    kept: list[tuple[str, dict[bytes, tuple[object, ...]]]] = []
-    for number in range(6):
-        clock.now += DAY
-        here.write("always", "same" * 1000)
-        here.write("changes", os.urandom(5000))
-        if number == 3:
-            here.write("large", os.urandom(PIECE + 1))
-        if number == 4:
-            (here.folder / "large").unlink()
-        snapshot = here.save().snapshot
-        assert snapshot is not None
-        kept.append((snapshot, tree(here.folder)))
-    clock.now += 10 * DAY
-    keep = [kept[1], kept[5]]
-    swept = there.snapshots.sweep(name for name, _ in keep)
-    assert swept.objects > 4
-    assert swept.bytes > PIECE
-    assert there.snapshots.sweep(name for name, _ in keep).objects == 0
-    for name, files in keep:
-        there.restore(name)
-        assert tree(there.folder) == files
-    here.write("changes", "and on")
-    there.restore(here.save().snapshot)
-    assert tree(there.folder) == tree(here.folder)
-    with pytest.raises(SnapshotDamaged):
-        machines("fresh").restore(kept[3][0])
-    with pytest.raises(SnapshotDamaged):
-        there.snapshots.sweep([kept[3][0]])
-
-
-def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, store_folder: str) -> None:
-    """The saver's snapshot is not in `keep`: it was not committed when that was put together. Nor does it help that the
-    same bytes are garbage of long ago."""
-    clock = Clock()
-    here = Machine(tmp_path / "saver", store_folder, clock=clock)
-    here.write("f", "the same bytes")
-    here.save()
-    clock.now += 30 * DAY
-    sweeper = ObjectSnapshots(open_objects(store_folder), clock=clock)
-    again = Machine(tmp_path / "again", store_folder, clock=clock)
-    again.write("f", "the same bytes")
-    done = Event()
-    swept: list[int] = []
-
-    def sweep() -> None:
-        while not done.is_set():
-            swept.append(sweeper.sweep([]).objects)
-
-    thread = threading.Thread(target=sweep)
-    thread.start()
-    snapshot = again.save().snapshot
-    done.set()
-    thread.join()
-    assert sweeper.sweep([]).objects + sum(swept) == 3
-    there = Machine(tmp_path / "there", store_folder)
-    there.restore(snapshot)
-    assert (there.folder / "f").read_text() == "the same bytes"
 
 
 @pytest.mark.parametrize("damage", ["gone", "flipped", "short", "empty"])
