@@ -28,7 +28,7 @@ from roost.workspace.scan import scan
 from roost.workspace.snapshots import Saved, Stopped
 from roost.workspace.store import ObjectSnapshots
 
-from .machines import Machine, fill, tree
+from .machines import Machine, Machines, fill, tree
 
 
 def test_everything_comes_back_on_another_machine(machines: Machines) -> None:
