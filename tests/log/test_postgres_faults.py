@@ -181,6 +181,20 @@ async def test_no_call_hangs_when_nothing_arrives(url: str) -> None:
         await journal.close()
 
 
+async def test_a_slow_database_is_waited_for(url: str) -> None:
+    """More at once than it does in the time that one waits for a connection to a database that is away."""
+    async with TcpProxy.to(url) as proxy:
+        journal = await PostgresJournal.open(proxy.through(url))
+        for number in range(4):
+            await new(journal, f"s{number}")
+        proxy.delay(0.08)
+        began = time.monotonic()
+        await asyncio.gather(*(journal.accept(f"s{number % 4}", said()) for number in range(80)))
+        assert time.monotonic() - began > 2.5
+        proxy.heal()
+        await journal.close()
+
+
 async def test_closing_does_not_wait_for_a_database_that_is_gone(url: str) -> None:
     async with TcpProxy.to(url) as proxy:
         journal = await PostgresJournal.open(proxy.through(url))

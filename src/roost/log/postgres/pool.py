@@ -25,6 +25,8 @@ ANSWER = 4.0
 """Seconds after which a statement without answer counts as lost with its connection. A slow disk may take a few."""
 _IDLE = 60.0
 """Seconds after which a connection that nobody used is closed."""
+_SILENCE = 1.0
+"""Seconds without any answer after which waiting for a free connection is given up."""
 _CLASHES = 20
 _SETTINGS = {
     # Every statement looks rows up by their index, whatever the planner thinks of young tables, and rows are locked in
@@ -95,6 +97,7 @@ class Pool:
         self.name = name
         self._free: list[tuple[float, Link]] = []
         self._used: set[Link] = set()
+        self._answered = 0.0
         self._slots = asyncio.Semaphore(size)
         self._tasks: set[asyncio.Task[object]] = set()
         self._closed = False
@@ -145,6 +148,7 @@ class Pool:
                 self._give_back(link, broken=error)
                 raise
             else:
+                self._answered = loop.time()
                 self._give_back(link)
                 return result
         raise AssertionError("counts for ever")
@@ -152,6 +156,7 @@ class Pool:
     async def _take(self, until: float) -> Link:
         if self._slots.locked():
             await self._wait(until)
+            until = asyncio.get_running_loop().time() + WAIT / 2
         else:
             await self._slots.acquire()  # at once
         try:
@@ -165,11 +170,17 @@ class Pool:
             raise
 
     async def _wait(self, until: float) -> None:
-        try:
-            async with asyncio.timeout_at(until):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise StoreUnreachable("the database does not keep up: all connections are busy; try again") from None
+        """For a slot. A database that is slow and answers is waited for; one that is silent is not."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._slots.acquire()
+                    return
+            except TimeoutError:
+                if loop.time() - self._answered > _SILENCE:
+                    raise StoreUnreachable("the database does not answer: check that it runs; then try again") from None
+                until = loop.time() + _SILENCE
 
     async def _connect(self, until: float) -> Link:
         loop = asyncio.get_running_loop()
