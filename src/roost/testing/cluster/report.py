@@ -45,10 +45,11 @@ class Times:
         self.faults: Counter[str] = Counter()
         self.takeovers: dict[str, list[float]] = {}
         self.back: dict[str, list[float]] = {}
-        self.last: list[float] = []
+        self.last: dict[str, float] = {}
 
-    def moved(self, name: str, seconds: list[float]) -> None:
-        self.takeovers.setdefault(name, []).extend(seconds)
+    def moved(self, name: str, seconds: dict[str, float]) -> None:
+        """Of each session."""
+        self.takeovers.setdefault(name, []).extend(seconds.values())
         self.last = seconds
 
     def into(self, report: ClusterReport) -> None:

@@ -104,9 +104,9 @@ async def _break(plan: Plan, scene: Scene, users: Users, say: Callable[[str], No
         back = await scene.nodes.healthy()
         scene.times.faults[name] += 1
         scene.times.back.setdefault(name, []).append(back)
-        moved = [round(seconds, 2) for seconds in scene.times.last]
-        scene.times.last = []
-        say(f"{name}: {took:.1f} s, all back after {back:.2f} s; sessions taken over after {moved}")
+        moved = ", ".join(f"{session} {seconds:.2f} s" for session, seconds in scene.times.last.items())
+        scene.times.last = {}
+        say(f"{name}: {took:.1f} s, all back after {back:.2f} s; taken over: {moved or 'none'}")
 
 
 async def _left(store: Store) -> list[str]:
