@@ -214,13 +214,12 @@ class Neighbours:
 async def test_a_session_that_runs_elsewhere_can_be_deleted(tmp_path: Path) -> None:
     hands = Hands()
     script = (calling("hold"), "done")
-    async with (
-        node(tmp_path, "one", hands.agent("one", *script)) as one,
-        node(tmp_path, "two", hands.agent("two", *script)) as two,
-    ):
+    async with contextlib.AsyncExitStack() as stack:
+        one = await stack.enter_async_context(node(tmp_path, "one", hands.agent("one", *script)))
         session = await one.session("a")
         await session.send("hi")
         await hands.started.wait()
+        two = await stack.enter_async_context(node(tmp_path, "two", hands.agent("two", *script)))
         with pytest.raises(Conflict):  # the other node has no address
             await two.sessions.delete(session.id)
         two.kernel.peers = neighbours = Neighbours(one)  # type: ignore[assignment]
