@@ -118,15 +118,19 @@ class Wire:
         self.client = HttpClient(connect_timeout=1, idle_timeout=read_timeout)
 
     async def stream(self, url: str) -> AsyncGenerator[bytes, None]:
+        from roost.llm.http_model import HttpModel
         from roost.llm.ir import Completed, Failed, TextDelta
-        from roost.llm.openai_chat import OpenAIChat
+        from roost.llm.wire import Endpoint
+        from roost.llm.wires import wire
         from roost.testing.models import ask
 
         if url.endswith("/closed"):
             async with self.client.stream_post(url, {}, b"{}") as response:
                 yield await response.read_all(100)
             return
-        async with contextlib.aclosing(OpenAIChat(model="m", base_url=url, client=self.client).stream(ask())) as events:
+        where = Endpoint(base_url=url)
+        model = HttpModel(model="m", endpoint=where, wire=wire("openai_chat"), client=self.client)
+        async with contextlib.aclosing(model.stream(ask())) as events:
             async for event in events:
                 if isinstance(event, Failed):
                     raise RuntimeError(event.error.message)
@@ -224,7 +228,7 @@ def main() -> None:
         for kind, module in (
             ("aiohttp", "aiohttp"),
             ("pyreqwest", "pyreqwest.client"),
-            ("roost wire", "roost.llm.openai_chat"),
+            ("roost wire", "roost.llm.http_model"),
         ):
             print(kind, flush=True)
             if subprocess.run([sys.executable, "-c", IMPORT.format(module=module)]).returncode:

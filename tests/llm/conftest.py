@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from roost.llm.http import HttpClient
+from roost.llm.http_model import HttpModel
 from roost.llm.ir import Profile
-from roost.llm.openai_chat import OpenAIChat
-from roost.llm.openai_request import Quirks
+from roost.llm.wire import Endpoint
+from roost.llm.wires import wire
 
 
 @pytest.fixture
@@ -22,13 +23,22 @@ async def client() -> AsyncIterator[HttpClient]:
 
 
 @pytest.fixture
-def chat(client: HttpClient) -> Callable[..., OpenAIChat]:
+def model(client: HttpClient) -> Callable[..., HttpModel]:
+    """Makes a model behind the base URL: `model(url, "anthropic", key=..., profile=..., options...)`."""
+
     def make(
-        url: str, *, key: str | None = None, profile: Profile | None = None, quirks: Quirks | None = None
-    ) -> OpenAIChat:
-        return OpenAIChat(model="scripted", base_url=url, key=key, client=client, profile=profile, quirks=quirks)
+        url: str, kind: str = "openai_chat", *, key: str | None = None, profile: Profile | None = None, **options: Any
+    ) -> HttpModel:
+        endpoint = Endpoint(base_url=url, key=key)
+        return HttpModel(model="scripted", endpoint=endpoint, wire=wire(kind, options), profile=profile, client=client)
 
     return make
+
+
+@pytest.fixture
+def chat(model: Callable[..., HttpModel]) -> Callable[..., HttpModel]:
+    """As `model`, for the OpenAI chat wire."""
+    return model
 
 
 class RawServers:

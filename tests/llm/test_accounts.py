@@ -9,7 +9,7 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.llm.accounts import ACCOUNTS, Models
-from roost.llm.openai_chat import OpenAIChat
+from roost.llm.http_model import HttpModel
 from roost.testing.models import completed, failed
 from roost.testing.provider import ProviderServer
 from roost.testing.scripted import ScriptedModel
@@ -138,7 +138,7 @@ async def test_the_key_of_openai_goes_to_no_stranger(raw: Any, monkeypatch: pyte
 
 def test_keys_are_in_no_repr() -> None:
     model = models(OPENAI_API_KEY="sk-secret").resolve("openai")
-    assert isinstance(model, OpenAIChat)
+    assert isinstance(model, HttpModel)
     assert "sk-secret" not in repr(model)
     assert "openai" in repr(model)
 

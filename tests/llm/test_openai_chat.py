@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
+from roost.llm.http_model import HttpModel
 from roost.llm.ir import CallDelta, Price, Profile, TextDelta, ThinkingDelta
-from roost.llm.openai_chat import OpenAIChat
 from roost.log.content import AssistantMessage, Text, Thinking, ToolCall, ToolMessage, Usage
 from roost.testing.models import ask, completed, failed, run, user
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Reply
 from roost.testing.scripted import Call
 
-Chat = Callable[..., OpenAIChat]
+Chat = Callable[..., HttpModel]
 Raw = Callable[..., Awaitable[str]]
 
 

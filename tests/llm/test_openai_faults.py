@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from roost.llm.http import HttpClient
+from roost.llm.http_model import HttpModel
 from roost.llm.ir import Completed, Failed
-from roost.llm.openai_chat import OpenAIChat
+from roost.llm.wire import Endpoint
+from roost.llm.wires import wire
 from roost.log.content import Text, ToolCall
 from roost.testing.frames import stream_frames
 from roost.testing.models import ask, completed, failed, run
@@ -20,7 +22,7 @@ from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply
 from roost.testing.scripted import Call
 
-Chat = Callable[..., OpenAIChat]
+Chat = Callable[..., HttpModel]
 ANSWER = Reply(text="Grüße, 世界 😀! " * 3, calls=(Call("look", {"path": "ä/b"}), Call("go", {"n": 1})), piece=7)
 BODY = {"model": "scripted", "messages": [{}, {}], "stream_options": {"include_usage": True}}
 FRAMES = stream_frames(ANSWER, BODY)
@@ -172,7 +174,9 @@ async def cancelled(server: ProviderServer) -> float:
 async def test_leaving_in_mid_stream_closes_the_connection_at_once(how: str, at: int) -> None:
     client = HttpClient(idle_timeout=30)
     with serve(kind="stall", at=at) as server:
-        stream = OpenAIChat(model="m", base_url=server.url, client=client).stream(ask())
+        stream = HttpModel(
+            model="m", endpoint=Endpoint(base_url=server.url), wire=wire("openai_chat"), client=client
+        ).stream(ask())
 
         async def read() -> None:
             async with contextlib.aclosing(stream):

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roost.llm.compile import compiler
 from roost.llm.ir import Profile, Request, ToolSpec
-from roost.llm.openai_request import Quirks, compile_request, json_object
+from roost.llm.wire import Endpoint
+from roost.llm.wires import wire
+from roost.llm.wires.body import json_object
 from roost.log.content import AssistantMessage, Image, Text, Thinking, ToolCall, ToolMessage, UserMessage
 from roost.testing.models import ask, user
 from roost.testing.transcript import check_openai_request, check_transcript
@@ -20,8 +23,11 @@ CLOSED = {**OPEN, "required": ["n"], "additionalProperties": False}
 
 
 def body(request: Request, profile: Profile | None = None, **quirks: Any) -> dict[str, Any]:
-    raw = compile_request(request, "m", profile or Profile(), Quirks(**quirks))
-    compiled: dict[str, Any] = json.loads(raw)
+    profile = profile or Profile()
+    prompt = compiler().compile(request, profile)
+    where = Endpoint(base_url="http://host/v1")
+    call = wire("openai_chat", quirks).call(prompt, "m", profile, where, stream=request.stream)
+    compiled: dict[str, Any] = json.loads(call.body or b"")
     check_openai_request(compiled)
     return compiled
 
@@ -55,7 +61,7 @@ def test_every_field() -> None:
     assert sent["response_format"]["json_schema"] == {"name": "output", "schema": CLOSED, "strict": True}
     assert (sent["max_tokens"], sent["temperature"], sent["stop"]) == (50, 0.5, ["END"])
     assert "stream_options" not in sent
-    sent = body(request, max_field="max_completion_tokens", temperature=False)
+    sent = body(request, Profile(knobs={"temperature": None}), max_field="max_completion_tokens")
     assert sent["max_completion_tokens"] == 50
     assert not {"max_tokens", "temperature"} & set(sent)
 

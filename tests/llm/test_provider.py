@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from roost.errors import ConfigError
-from roost.llm.openai_chat import OpenAIChat
+from roost.llm.http_model import HttpModel
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage, Usage
 from roost.testing.models import ask, completed, failed, run, user
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply, Rule, Script, load
 from roost.testing.scripted import Call
 
-Chat = Callable[..., OpenAIChat]
+Chat = Callable[..., HttpModel]
 SCRIPT = {
     "rules": [
         {

@@ -38,4 +38,7 @@ def _money(session: LiveSession, usage: Usage, limit: float | None, name: str) -
     if profile.price is None or usage.cost is None:
         return "price_unknown"
     largest = Usage(input=session.state.tokens, output=session.spec.max_output or profile.max_output)
-    return name if usage.cost + profile.price.cost(largest) > limit * NANO else None
+    next_call = profile.price.cost(largest)
+    if next_call is None:
+        return "price_unknown"
+    return name if usage.cost + next_call > limit * NANO else None

@@ -11,7 +11,7 @@ import msgspec
 from roost.agent import context
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
-from roost.llm.ir import CallDelta, Completed, Failed, Request, TextDelta, ThinkingDelta
+from roost.llm.ir import CallDelta, Completed, Failed, Notice, Request, TextDelta, ThinkingDelta
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
@@ -120,6 +120,8 @@ async def _stream(session: LiveSession, step: int, request: Request, heard: _Hea
                 case CallDelta():
                     heard.characters += len(event.arguments)
                     push(session.id, step, session.head, "call", event.arguments)
+                case Notice():
+                    pass
     finally:
         await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     return Failed(ErrorData("malformed", "the model's stream ended without an outcome", retryable=True))

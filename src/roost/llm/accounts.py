@@ -15,24 +15,28 @@ import msgspec
 from roost.errors import ConfigError
 from roost.llm.dotenv import merged
 from roost.llm.http import HttpClient, is_loopback
+from roost.llm.http_model import HttpModel
 from roost.llm.ir import Model, Profile
-from roost.llm.openai_chat import OpenAIChat
-from roost.llm.openai_request import Quirks
+from roost.llm.profile import Knob
+from roost.llm.wire import Endpoint, Options
+from roost.llm.wires import wire as make_wire
 
 Factory: TypeAlias = Callable[[str | None], Model]
 """Makes the model of `prefix/rest`; gets the rest, or None where the name is the prefix alone."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """An OpenAI-compatible endpoint. `keys` and `urls` name environment variables, the first one set counts; without
-    `keys` no key is needed. `default` is the model when the name gives none."""
+    """An endpoint. `keys` and `urls` name environment variables, the first one set counts; without `keys` no key is
+    needed. `default` is the model when the name gives none. `options` are those of its `wire`; they and the knobs of
+    `profile` say what this very server takes, and do not count for another one that speaks the same protocol."""
 
     base_url: str
     keys: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     default: str | None = None
     profile: Profile = Profile()
-    quirks: Quirks = Quirks()
+    wire: str = "openai_chat"
+    options: Options = {}
     idle_timeout: float | None = None
 
 
@@ -40,14 +44,29 @@ _BIG = Profile(window=128_000, max_output=8_192)
 _OWN = 900.0
 """Seconds: a server on the user's own machine may load the model first."""
 
+_GPT_EFFORT = Knob(
+    field="reasoning_effort",
+    values={"off": "minimal", "low": "low", "medium": "medium", "high": "high"},
+)
+
 ACCOUNTS: dict[str, Account] = {
     "openai": Account(
         base_url="https://api.openai.com/v1",
         keys=("OPENAI_API_KEY",),
         urls=("OPENAI_BASE_URL",),
         default="gpt-5-mini",
-        profile=Profile(window=272_000, max_output=32_768, images=True),
-        quirks=Quirks(max_field="max_completion_tokens", temperature=False),
+        profile=Profile(
+            window=272_000, max_output=32_768, images=True, knobs={"temperature": None, "effort": _GPT_EFFORT}
+        ),
+        options={"max_field": "max_completion_tokens"},
+    ),
+    "anthropic": Account(
+        base_url="https://api.anthropic.com",
+        keys=("ANTHROPIC_API_KEY",),
+        urls=("ANTHROPIC_BASE_URL",),
+        default="claude-sonnet-5-5",
+        profile=Profile(window=200_000, max_output=32_768, images=True, files=True, thinks="optional"),
+        wire="anthropic",
     ),
     "openrouter": Account(
         base_url="https://openrouter.ai/api/v1",
@@ -60,7 +79,7 @@ ACCOUNTS: dict[str, Account] = {
         keys=("DEEPSEEK_API_KEY",),
         default="deepseek-chat",
         profile=_BIG,
-        quirks=Quirks(send_reasoning=True),
+        options={"send_reasoning": True},
     ),
     "groq": Account(
         base_url="https://api.groq.com/openai/v1",
@@ -73,7 +92,7 @@ ACCOUNTS: dict[str, Account] = {
         keys=("MISTRAL_API_KEY",),
         default="mistral-medium-latest",
         profile=_BIG,
-        quirks=Quirks(stream_usage=False, short_ids=True),
+        options={"stream_usage": False, "short_ids": True},
     ),
     "together": Account(
         base_url="https://api.together.xyz/v1",
@@ -196,15 +215,21 @@ class Models:
             raise ConfigError(f"{prefix!r} has no default model: name one, as in '{prefix}/MODEL'")
         if account.keys and not key and not url:
             raise ConfigError(f"the model '{prefix}/{model}' needs a key: set {account.keys[0]} (or put it into .env)")
-        return OpenAIChat(
-            name=f"{prefix}/{model}",
-            model=model,
+        profile, options = account.profile, account.options
+        if url and prefix == "openai":
+            profile, options = msgspec.structs.replace(profile, knobs={}), {}
+        where = Endpoint(
             base_url=_checked(url or account.base_url, account.urls[0] if url else "the URL"),
             key=key,
-            profile=account.profile,
-            quirks=account.quirks if not url or prefix != "openai" else Quirks(),
-            client=self._client,
             idle_timeout=account.idle_timeout,
+        )
+        return HttpModel(
+            name=f"{prefix}/{model}",
+            model=model,
+            endpoint=where,
+            wire=make_wire(profile.wire or account.wire, options),
+            profile=profile,
+            client=self._client,
         )
 
     def _at_url(self, name: str, env: Mapping[str, str]) -> Model:
@@ -218,9 +243,8 @@ class Models:
         if key is None and (own or _origin(url) in map(_origin, trusted)):
             # An agent's definition may name any URL: the key of OpenAI goes to no stranger.
             key = env.get("OPENAI_API_KEY")
-        return OpenAIChat(
-            name=name, model=model, base_url=url, key=key, client=self._client, idle_timeout=_OWN if own else None
-        )
+        where = Endpoint(base_url=url, key=key, idle_timeout=_OWN if own else None)
+        return HttpModel(name=name, model=model, endpoint=where, wire=make_wire("openai_chat"), client=self._client)
 
 
 def _local(name: str | None) -> Model:

@@ -7,9 +7,34 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from roost.llm.profile import Price, Profile
 from roost.log.content import AssistantPart, ErrorData, Message, StopReason, Usage
 
+__all__ = [
+    "EFFORTS",
+    "CallDelta",
+    "Completed",
+    "Effort",
+    "Failed",
+    "Intent",
+    "Model",
+    "ModelEvent",
+    "Notice",
+    "Price",
+    "Profile",
+    "Request",
+    "TextDelta",
+    "ThinkingDelta",
+    "ToolChoice",
+    "ToolSpec",
+]
+
 ToolChoice: TypeAlias = Literal["auto", "none", "required"]
+Effort: TypeAlias = Literal["off", "low", "medium", "high", "max"]
+EFFORTS: tuple[Effort, ...] = ("off", "low", "medium", "high", "max")
+Intent: TypeAlias = Literal[
+    "design", "plan", "replan", "execute", "review", "chat", "chat_friendly", "sub_agent", "code_generation"
+]
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -24,7 +49,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One model call, free of any provider's shape.
 
     `messages` is valid for every provider: each call of an assistant message is followed by its result, and the first
-    message is the user's. `meta` (session, step) is for logs and routing; it is not sent.
+    message is the user's. `intent` is what the call is for, `effort` how hard the model shall think, `output_hint` what
+    the answer shall look like, in words; None leaves each to the model. Without `stream` the answer is asked for in one
+    document. `meta` (session, step) is for logs and routing; it is not sent.
     """
 
     instruction: str
@@ -38,6 +65,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     stop: tuple[str, ...] = ()
     meta: dict[str, str] = {}
+    intent: Intent | None = None
+    effort: Effort | None = None
+    output_hint: str | None = None
+    knobs: dict[str, Any] = {}
+    """Further settings by their names in `Profile.knobs`; a model that has no such knob is not sent it."""
+    stream: bool = True
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -56,6 +89,15 @@ class CallDelta(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """What happened on the way, for the log: a retry, a fallback, a repair, a route, a breaker, a wait for a limit.
+
+    `data` is small and of JSON's types. After a notice of kind `restart` what was said so far does not count."""
+
+    kind: str
+    data: dict[str, Any] = {}
+
+
 class Completed(msgspec.Struct, frozen=True):
     """The whole answer. Every `ToolCall` in it has an id that is unique within the answer."""
 
@@ -65,33 +107,13 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
+    """`usage` is what a call that failed in its midst has cost, where the provider said so."""
+
     error: ErrorData
+    usage: Usage | None = None
 
 
-ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Completed | Failed
-
-
-class Price(msgspec.Struct, frozen=True):
-    """Nano-dollars a token (1 USD a million tokens = 1000). `cached` is what a cache read costs."""
-
-    input: int
-    output: int
-    cached: int | None = None
-
-    def cost(self, usage: Usage) -> int:
-        cached = self.input if self.cached is None else self.cached
-        return (usage.input - usage.cached) * self.input + usage.cached * cached + usage.output * self.output
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do, as data. `price` None means unknown."""
-
-    window: int = 32_768
-    max_output: int = 4_096
-    images: bool = False
-    price: Price | None = None
-    local: bool = False
-    """Runs in this process; small, so the default policy asks before it writes."""
+ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Completed | Failed
 
 
 class Model(Protocol):

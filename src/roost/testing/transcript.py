@@ -8,10 +8,13 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from roost.llm.openai_request import compile_messages
+from roost.llm.profile import Profile
+from roost.llm.wires.openai_chat.request import compile_messages
 from roost.log.content import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ALL = Profile(images=True, audio=True, video=True, files=True)
+_PARTS = {"text", "image_url", "input_audio", "audio_url", "video_url", "file"}
 _KEYS = {"role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content"}
 
 
@@ -40,7 +43,7 @@ def check_transcript(messages: Sequence[Message], *, provider: Literal["openai"]
                 open_calls[call.id] = call
     _need(not open_calls, f"calls {list(open_calls)} have no result")
     if provider == "openai" and messages:
-        _check_messages(compile_messages(messages, images=True))
+        _check_messages(compile_messages(messages, profile=_ALL))
 
 
 def check_openai_request(body: dict[str, Any]) -> None:
@@ -114,7 +117,7 @@ def _tool_name(tool: Any) -> str:
 def _need_content(content: Any, where: str) -> None:
     _need(bool(content) and (isinstance(content, str) or bool(_list(content))), f"{where}: its content is empty")
     for part in map(_object, _list(content)):
-        _need(part.get("type") in ("text", "image_url"), f"{where}: unknown part")
+        _need(part.get("type") in _PARTS, f"{where}: unknown part")
         _need(part["type"] != "text" or bool(part.get("text")), f"{where}: a text part is empty")
 
 

@@ -1,19 +1,21 @@
-"""The OpenAI chat completions wire: any server that speaks it, by its base URL."""
+"""The one `Model` over HTTP: a compiler shapes the prompt, a wire speaks the protocol, this keeps the contract."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+
+import msgspec
 
 from roost.errors import RoostError
+from roost.llm.compile import compiler as find_compiler
 from roost.llm.http import HttpClient, HttpFailed, HttpResponse
 from roost.llm.ir import Completed, Failed, ModelEvent, Profile, Request
-from roost.llm.openai_answer import Answer
-from roost.llm.openai_errors import http_error
-from roost.llm.openai_request import Quirks, compile_request
-from roost.llm.sse import SSEEvent, SSEParser
-from roost.log.content import AssistantMessage, ErrorData
+from roost.llm.prompt import Compiler
+from roost.llm.sse import SSEParser
+from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
+from roost.log.content import ErrorData
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer on the wire."""
@@ -26,40 +28,39 @@ DRAIN_SECONDS = 0.2
 _log = logging.getLogger("roost.llm")
 
 
-class OpenAIChat:
-    """A model behind an OpenAI-compatible server. Keeps the contract of `Model`.
+class HttpModel:
+    """A model behind an endpoint. Keeps the contract of `Model`.
 
     Failure codes: `auth`, `quota`, `rate_limited`, `overloaded`, `bad_request`, `context_overflow`, `refused`,
-    `connection`, `timeout`, `malformed`, `empty`, `internal`. `client` is shared and stays open when given; without one
-    the model makes and closes its own. The key is sent and never shown.
+    `connection`, `timeout`, `malformed`, `empty`, `unsupported`, `internal`. `model` is its name at the endpoint,
+    `name` the one for people. Without a compiler the one of the profile's family is taken. `client` is shared and stays
+    open when given; without one the model makes and closes its own. The key is sent and never shown. Raises
+    `ConfigError` for an unknown family.
     """
 
     def __init__(
         self,
         *,
         model: str,
-        base_url: str,
-        name: str | None = None,
-        key: str | None = None,
+        endpoint: Endpoint,
+        wire: Wire,
+        compiler: Compiler | None = None,
         profile: Profile | None = None,
-        quirks: Quirks | None = None,
-        headers: Mapping[str, str] | None = None,
+        name: str | None = None,
         client: HttpClient | None = None,
-        idle_timeout: float | None = None,
     ) -> None:
         self._name = name or model
         self._model = model
-        self._base_url = base_url.rstrip("/")
-        self._key = key
+        self._endpoint = endpoint
+        self._wire = wire
         self._profile = profile or Profile()
-        self._quirks = quirks or Quirks()
-        self._headers = dict(headers or {})
+        self._compiler = compiler or find_compiler(self._profile.family)
         self._own = client is None
         self._client = client or HttpClient()
-        self._idle_timeout = idle_timeout
 
     def __repr__(self) -> str:
-        return f"OpenAIChat(name={self._name!r}, model={self._model!r}, base_url={self._base_url!r})"
+        wire, url = self._wire.name, self._endpoint.base_url
+        return f"HttpModel(name={self._name!r}, model={self._model!r}, wire={wire!r}, base_url={url!r})"
 
     @property
     def name(self) -> str:
@@ -74,21 +75,26 @@ class OpenAIChat:
             await self._client.close()
 
     async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
-        taken = (c.id for m in request.messages if isinstance(m, AssistantMessage) for c in m.calls)
-        answer = Answer(where=self._name, price=self._profile.price, taken=taken)
+        answer: Answer | None = None
         try:
-            body = compile_request(request, self._model, self._profile, self._quirks)
-            url = f"{self._base_url}/chat/completions"
-            async with self._client.stream_post(
-                url, self._sent_headers(), body, idle_timeout=self._idle_timeout
-            ) as response:
-                if not 200 <= response.status < 300:
-                    yield await self._refused(response)
-                    return
-                frames = _Frames(response, answer)
-                while (events := await frames.read()) is not None:
-                    for event in events:
-                        yield event
+            prompt = self._compiler.compile(request, self._profile)
+            answer = self._wire.answer(prompt, self._profile, where=self._name)
+            call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
+            while True:
+                async with self._client.stream(
+                    call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
+                ) as response:
+                    if not 200 <= response.status < 300:
+                        yield await self._refused(response)
+                        return
+                    frames = _Frames(response, answer)
+                    while (events := await frames.read()) is not None:
+                        for event in events:
+                            yield event
+                if answer.error is not None or (follow := answer.follow) is None:
+                    break
+                await asyncio.sleep(follow.after)
+                call = follow.call
             yield self._hide(answer.end())
         except HttpFailed as error:
             yield self._broken(error, answer)
@@ -97,29 +103,36 @@ class OpenAIChat:
             said = str(error) if isinstance(error, RoostError) else type(error).__name__
             yield self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}")))
 
-    def _sent_headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return {"Accept": "text/event-stream", **key, **self._headers}
+    def _headers(self, call: HttpCall) -> dict[str, str]:
+        kind = {} if call.body is None else {"Content-Type": "application/json"}
+        return {**kind, **call.headers, **self._endpoint.headers}
 
     async def _refused(self, response: HttpResponse) -> ModelEvent:
         try:
             body = await response.read_all(MAX_ERROR_BODY)
         except HttpFailed:
             body = b""
-        return self._hide(Failed(http_error(response.status, response.headers, body, where=self._name)))
+        error = self._wire.refused(response.status, response.headers, body, where=self._name)
+        return self._hide(Failed(error))
 
-    def _broken(self, error: HttpFailed, answer: Answer) -> ModelEvent:
-        if answer.finished:
+    def _broken(self, error: HttpFailed, answer: Answer | None) -> ModelEvent:
+        if answer is not None and answer.finished:
             # The whole answer came; only the count of its tokens was lost.
             return self._hide(answer.end())
         return self._hide(Failed(ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)))
 
     def _hide(self, event: Completed | Failed) -> Completed | Failed:
-        if isinstance(event, Failed) and self._key and self._key in event.error.message:
-            error = event.error
-            message = error.message.replace(self._key, "[key]")
-            return Failed(ErrorData(error.code, message, error.retryable, error.retry_after))
-        return event
+        if isinstance(event, Completed):
+            return event
+        error, message = event.error, event.error.message
+        for secret in filter(None, (self._endpoint.key, *self._endpoint.headers.values())):
+            if len(secret) >= _SECRET or secret == self._endpoint.key:
+                message = message.replace(secret, "[key]")
+        return Failed(msgspec.structs.replace(error, message=message), event.usage)
+
+
+_SECRET = 12
+"""Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
 
 
 class _Frames:
@@ -136,7 +149,7 @@ class _Frames:
         self._over = False
 
     async def read(self) -> list[ModelEvent] | None:
-        """The next deltas, maybe none; None when the answer is over."""
+        """The next deltas, maybe none; None when the body is over."""
         if self._over:
             return None
         data = await self._next_bytes()
@@ -151,7 +164,7 @@ class _Frames:
         if self._whole is not None:
             self._whole.append(data)
             return []
-        events = self._take(self._parser.feed(data))
+        events = self._take(data)
         if self._over and self._answer.error is None:
             await self._drain()
         return events
@@ -165,25 +178,23 @@ class _Frames:
         except TimeoutError:
             return b""
 
-    def _take(self, frames: list[SSEEvent]) -> list[ModelEvent]:
+    def _take(self, data: bytes | None) -> list[ModelEvent]:
+        answer = self._answer
         events: list[ModelEvent] = []
-        for frame in frames:
+        for frame in self._parser.finish() if data is None else self._parser.feed(data):
             self._framed = True
-            self._over = self._over or frame.data.strip() == b"[DONE]"
-            if not self._over:
-                events += self._answer.feed(frame.data)
-                self._over = self._answer.error is not None
+            events += answer.feed(frame)
+            if answer.over or answer.error is not None:
+                self._over = True
+                break
         return events
 
     def _end(self) -> list[ModelEvent]:
-        if self._whole is not None:
-            events = self._take([SSEEvent(b"".join(self._whole))])
-        else:
-            events = self._take(self._parser.finish())
+        events = self._take(None) if self._whole is None else self._answer.whole(b"".join(self._whole))
         self._over = True
         if not self._started:
             return self._fail("empty", "gave an empty body")
-        if not self._framed:
+        if not self._framed and self._whole is None:
             kind = self._response.headers.get("Content-Type", "no content type")
             return self._fail("malformed", f"answered with {kind}, not with an event stream; check the base URL")
         return events

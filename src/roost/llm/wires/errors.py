@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server says when it refuses, as data with stable codes."""
+"""What a server says when it refuses, as data with stable codes. Every wire may use it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ from roost.log.content import ErrorData
 MAX_MESSAGE = 1_000
 
 _OVERFLOW = re.compile(
-    r"context[ _-]?(length|window|size)|maximum (context|prompt|input)|prompt is too long|input is too long"
+    r"context[ _-]?(length|window|size|limit)|maximum (context|prompt|input)|prompt is too long|input is too long"
     r"|too many (input )?tokens|reduce the length|request too large|exceeds? the (available|model'?s) ",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"content[ _-]?(filter|policy|management)|moderation|safety system|flagged", re.IGNORECASE)
-_QUOTA = re.compile(r"insufficient[ _-]?(quota|credit|balance|fund)|exceeded your current quota", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"insufficient[ _-]?(quota|credit|balance|fund)|exceeded your current quota"
+    r"|credit balance is too low|billing_error",
+    re.IGNORECASE,
+)
 
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
     """The error of an answer whose status is not 2xx. `where` names the model in the message."""
     said, codes = describe(body)
-    code, retryable = _classify(status, f"{codes} {said}")
+    code, retryable = classify(status, f"{codes} {said}")
     message = f"{where} answered {status}: {said or 'no explanation'}{_hint(code, status)}"
-    return ErrorData(code, message[:MAX_MESSAGE], retryable, _retry_after(headers) if retryable else None)
+    return ErrorData(code, message[:MAX_MESSAGE], retryable, retry_after(headers) if retryable else None)
 
 
 def stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 stream."""
     said, codes = describe(msgspec.json.encode({"error": error}))
-    code, retryable = _classify(_status(codes), f"{codes} {said}")
+    code, retryable = classify(_status(codes), f"{codes} {said}")
     return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
 
 
@@ -61,11 +65,20 @@ def describe(body: bytes) -> tuple[str, str]:
 def _status(codes: str) -> int:
     if number := re.search(r"\b[45]\d\d\b", codes):
         return int(number[0])
-    known = {"rate_limit": 429, "authentication": 401, "invalid_request": 400, "not_found": 404}
+    known = {
+        "rate_limit": 429,
+        "authentication": 401,
+        "permission": 403,
+        "invalid_request": 400,
+        "not_found": 404,
+        "too_large": 413,
+        "timeout": 408,
+    }
     return next((status for word, status in known.items() if word in codes), 500)
 
 
-def _classify(status: int, said: str) -> tuple[str, bool]:
+def classify(status: int, said: str) -> tuple[str, bool]:
+    """(the code, whether another try may help) of a status and of all that was said with it."""
     if status == 402 or _QUOTA.search(said):
         return "quota", False
     if status == 429:
@@ -93,7 +106,7 @@ def _hint(code: str, status: int) -> str:
     return ""
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from now, from `Retry-After-Ms`, or `Retry-After` in seconds or as a date."""
     milliseconds, value = headers.get("Retry-After-Ms"), headers.get("Retry-After")
     try:

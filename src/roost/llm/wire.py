@@ -1,0 +1,106 @@
+"""What a wire is: it turns a prompt into one HTTP call and the bytes that come back into events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from roost.llm.ir import Completed, Failed, ModelEvent
+from roost.llm.profile import Knob, Profile
+from roost.llm.prompt import Prompt
+from roost.llm.sse import SSEEvent
+from roost.log.content import ErrorData
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model is, and with which key. `headers` go with every call, over the wire's own. `idle_timeout` is the
+    longest silence in seconds; None takes the HTTP client's. The key and the headers are in no repr."""
+
+    base_url: str
+    key: str | None = None
+    headers: dict[str, str] = {}
+    idle_timeout: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Endpoint(base_url={self.base_url!r})"
+
+    def url(self, path: str) -> str:
+        """The base URL and `path`, whose first part is not doubled (`/v1` in both)."""
+        base = self.base_url.rstrip("/")
+        first, _, rest = path.lstrip("/").partition("/")
+        return f"{base}/{rest}" if rest and base.endswith("/" + first) else f"{base}/{path.lstrip('/')}"
+
+
+class HttpCall(msgspec.Struct, frozen=True):
+    """`headers` without the endpoint's own and without the content type, which is JSON where there is a `body`."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+    def __repr__(self) -> str:
+        # The headers hold the key.
+        return f"HttpCall({self.method} {self.url!r})"
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """The call that continues an answer that is not made at once, `after` seconds from now."""
+
+    call: HttpCall
+    after: float = 0.0
+
+
+class Answer(Protocol):
+    """Builds one answer. Feed it frames; it gives deltas at once and the whole at the end. It never raises.
+
+    `error` is set by what cannot be read or says an error, by the answer itself or by its feeder: nothing after it
+    counts. `finished`: the answer is whole, whatever becomes of the rest, and it is not before. `over`: nothing more is
+    wanted. `follow`, looked at when a body has ended, is the call that brings the rest. `end` is called once, last.
+    """
+
+    error: ErrorData | None
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def follow(self) -> Follow | None: ...
+
+    def feed(self, frame: SSEEvent) -> list[ModelEvent]: ...
+
+    def whole(self, body: bytes) -> list[ModelEvent]: ...
+
+    def end(self) -> Completed | Failed: ...
+
+
+class Wire(Protocol):
+    """One protocol that model servers speak. Holds no state of a call; may be used concurrently.
+
+    `call` sends every text as valid UTF-8, whatever the prompt holds, and a conversation from any other provider in a
+    form that this protocol takes: foreign signatures are left out, ids and names are made to fit. It raises nothing for
+    a valid prompt. `answer` is told the prompt that was sent; `where` names the model in messages for people.
+    `refused` says what an answer that is not 2xx means. `knobs` are those that the protocol defines; a profile's own
+    come before them.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def knobs(self) -> Mapping[str, Knob]: ...
+
+    def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall: ...
+
+    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> Answer: ...
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData: ...
+
+
+Options = dict[str, Any]
+"""How a server departs from its wire's common ground, as each wire defines it."""

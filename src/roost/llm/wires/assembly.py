@@ -1,0 +1,229 @@
+"""What the answers of all wires have in common: parts that grow, and the judgement at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.ids import new_id
+from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Price, TextDelta, ThinkingDelta
+from roost.llm.profile import Profile
+from roost.llm.prompt import Prompt
+from roost.llm.wire import Follow
+from roost.llm.wires.body import is_json_object
+from roost.llm.wires.errors import stream_error
+from roost.llm.wires.pieces import Pieces
+from roost.log.content import AssistantMessage, AssistantPart, ErrorData, StopReason, Text, Thinking, ToolCall, Usage
+
+
+def origin_of(wire: str, profile: Profile) -> str:
+    """Who can read a signature: one family of models behind one wire."""
+    return f"{wire}/{profile.family}"
+
+
+class OpenText:
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces = Pieces()
+
+
+class OpenThinking:
+    """`signature` may be set at any time."""
+
+    __slots__ = ("pieces", "redacted", "signature")
+
+    def __init__(self) -> None:
+        self.pieces = Pieces()
+        self.signature: str | None = None
+        self.redacted = False
+
+
+class OpenCall:
+    __slots__ = ("arguments", "id", "name", "number")
+
+    def __init__(self, number: int, call: str) -> None:
+        self.number = number
+        self.id = call
+        self.name = ""
+        self.arguments = Pieces()
+
+
+Open: TypeAlias = OpenText | OpenThinking | OpenCall
+
+
+class Assembly:
+    """The base of a wire's `Answer`, which adds `feed` and `whole`: open parts in the order they shall have, feed them
+    pieces, set `stop`, `usage` and the rest as the server says them. A part to which nothing was said is left out.
+
+    `stop` set means finished. `refused`: the model would not, whatever `stop` says; `why` is its reason. `usage` is the
+    server's count, `dollars` what the server says it cost. `over`: see `Answer`.
+    """
+
+    error: ErrorData | None
+    over: bool
+    follow: Follow | None
+    stop: StopReason | None
+    usage: Usage | None
+    dollars: float | None
+
+    def __init__(self, wire: str, prompt: Prompt, profile: Profile, *, where: str) -> None:
+        self.where = where
+        self.origin = origin_of(wire, profile)
+        self.error = None
+        self.over = False
+        self.follow = None
+        self.stop = None
+        self.refused = False
+        self.why = ""
+        self.usage = None
+        self.dollars = None
+        self.calls: list[OpenCall] = []
+        self._price: Price | None = profile.price
+        self._open: list[Open] = []
+        self._prompt = prompt
+
+    @property
+    def finished(self) -> bool:
+        return self.stop is not None
+
+    def open_text(self) -> OpenText:
+        part = OpenText()
+        self._open.append(part)
+        return part
+
+    def open_thinking(self) -> OpenThinking:
+        part = OpenThinking()
+        self._open.append(part)
+        return part
+
+    def open_call(self, call: str = "") -> OpenCall:
+        part = OpenCall(len(self.calls), call)
+        self.calls.append(part)
+        self._open.append(part)
+        return part
+
+    def say(self, part: OpenText, piece: str, events: list[ModelEvent]) -> None:
+        if piece := part.pieces.add(piece):
+            events.append(TextDelta(piece))
+
+    def think(self, part: OpenThinking, piece: str, events: list[ModelEvent]) -> None:
+        if piece := part.pieces.add(piece):
+            events.append(ThinkingDelta(piece))
+
+    def argue(self, part: OpenCall, arguments: str, events: list[ModelEvent], *, name: str | None = None) -> None:
+        """A piece of a call's arguments; the first `name` counts."""
+        named = None
+        if name and not part.name:
+            named = part.name = name.encode("utf-8", "replace").decode()
+        arguments = part.arguments.add(arguments)
+        if named or arguments:
+            events.append(CallDelta(part.number, arguments, named))
+
+    def broke_off(self, error: Any) -> None:
+        """The server sent this error where an answer should be."""
+        self.error = stream_error(error, where=self.where)
+
+    def unreadable(self, data: bytes, error: Exception) -> None:
+        """What came is not of this wire. After the end it does not matter."""
+        if not self.finished:
+            shown = data[:80].decode("utf-8", "replace")
+            self.error = ErrorData(
+                "malformed", f"{self.where} sent a frame that cannot be read: {error}: {shown}", True
+            )
+
+    def end(self) -> Completed | Failed:
+        """The outcome, once no more frames come."""
+        if self.error is not None:
+            return Failed(self.error, self.spent() if self.usage else None)
+        if self.stop is None:
+            return self._failed("malformed", "ended its stream without a finish reason: the answer is not whole", True)
+        cut = self.stop in ("length", "refusal")
+        if not cut and any(not call.name for call in self.calls):
+            return self._failed("malformed", "made a tool call without a name", True)
+        parts = self._parts(cut=cut)
+        said = [part for part in parts if not isinstance(part, Thinking)]
+        if self.stop == "refusal" or self.refused:
+            if said:
+                return Completed(parts, "refusal", self.spent())
+            return self._failed("refused", f"refused to answer{': ' if self.why else ''}{self.why}")
+        if self.stop == "length":
+            if not parts:
+                return self._failed("empty", "reached the output limit before it said anything; raise max_output")
+            return Completed(parts, "length", self.spent())
+        if not said:
+            return self._failed("empty", "gave an empty answer", True)
+        calls = any(isinstance(part, ToolCall) for part in said)
+        return Completed(parts, "tool_calls" if calls else "end", self.spent())
+
+    def spent(self) -> Usage:
+        usage = self.usage
+        if usage is None:
+            return Usage()
+        cost = None
+        if self._price is not None:
+            cost = self._price.cost(usage)
+        elif self.dollars is not None and 0 <= self.dollars < math.inf:
+            cost = round(self.dollars * 1e9)
+        return msgspec.structs.replace(usage, cost=cost)
+
+    def _failed(self, code: str, what: str, retryable: bool = False) -> Failed:
+        return Failed(ErrorData(code, f"{self.where} {what}", retryable), self.spent() if self.usage else None)
+
+    def _parts(self, *, cut: bool) -> tuple[AssistantPart, ...]:
+        parts: list[AssistantPart] = []
+        ids = CallIds(self._prompt)
+        for part in self._open:
+            match part:
+                case OpenText():
+                    if text := part.pieces.text():
+                        parts.append(Text(text))
+                case OpenThinking():
+                    text, signature = part.pieces.text(), part.signature or None
+                    if text or signature:
+                        origin = self.origin if signature else None
+                        parts.append(Thinking(text, signature, origin, part.redacted))
+                case OpenCall():
+                    arguments = part.arguments.text()
+                    # The limit may have cut the last call: what is not whole must not look as if it were.
+                    if part.name and not (cut and not is_json_object(arguments)):
+                        parts.append(ToolCall(ids.unique(part.id), part.name, arguments or "{}"))
+        return tuple(parts)
+
+
+class CallIds:
+    """Ids of calls that no other call of the conversation has."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._taken = set(_calls(prompt))
+
+    def unique(self, call: str) -> str:
+        """`call` where it is free, else a new one."""
+        call = call.encode("utf-8", "replace").decode()
+        if not call or call in self._taken:
+            call = new_id("call")
+        self._taken.add(call)
+        return call
+
+
+def _calls(prompt: Prompt) -> Iterable[str]:
+    return (call.id for message in prompt.messages if isinstance(message, AssistantMessage) for call in message.calls)
+
+
+def counted(
+    given: int | None, output: int | None, cached: int | None = 0, *, written: int | None = 0, thinking: int | None = 0
+) -> Usage:
+    """A usage from what a server says, which may be missing, negative or at odds with itself. `given` holds all input,
+    cached and written too."""
+    all_in, out = max(0, given or 0), max(0, output or 0)
+    read = max(0, min(cached or 0, all_in))
+    return Usage(
+        all_in,
+        out,
+        read,
+        written=max(0, min(written or 0, all_in - read)),
+        thinking=max(0, min(thinking or 0, out)),
+    )
