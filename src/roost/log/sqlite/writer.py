@@ -79,7 +79,8 @@ class Writer:
             self._closed = True
             self._hand_over()
             self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.ident is not None:  # else it was never opened
+            await asyncio.to_thread(self._thread.join)
 
     def _main(self) -> None:
         try:
