@@ -210,3 +210,31 @@ def test_thousands_of_sleeping_sessions_do_not_slow_health(serve):
         connection.getresponse().read()
     connection.close()
     assert median() < before * 3 + 0.002
+
+
+def test_a_session_of_another_model_or_of_a_definition_that_the_node_does_not_know(shared):
+    served = shared
+
+    def made(**fields) -> dict[str, object]:
+        answer = served.post("/sessions", {"agent": "clerk", **fields})
+        assert answer.status == 201, answer
+        return served.history(answer.json["id"])[0]["event"]["spec"]
+
+    assert made(model="openai/other") == {**made(), "model": "openai/other"}
+    spec = {"name": "fresh", "instructions": "Be brief.", "tools": ["read_file"], "permissions": "read_only"}
+    assert made(agent="fresh", definition=spec) == spec
+    assert made(agent="fresh", definition=spec, model="m") == {**spec, "model": "m"}
+    assert made(definition={"name": "clerk", "tools": ["look"]})["tools"] == ["look"]
+    for wrong in (
+        {"agent": "clerk", "definition": spec},
+        {"agent": "fresh", "definition": {**spec, "tools": ["look"]}},
+        {"agent": "fresh", "definition": {**spec, "tools": 1}},
+        {"agent": "a b", "definition": {"name": "a b"}},
+        {"agent": "clerk", "model": ""},
+        {"agent": "fresh", "model": "m"},
+    ):
+        assert served.post("/sessions", wrong).status == 422, wrong
+    first = {"agent": "clerk", "model": "m"}
+    assert served.post("/sessions", first, Idempotency_Key="v").status == 201
+    assert served.post("/sessions", first, Idempotency_Key="v").status == 201
+    assert served.post("/sessions", {**first, "model": "n"}, Idempotency_Key="v").code == "idempotency_mismatch"
