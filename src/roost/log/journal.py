@@ -32,7 +32,7 @@ class Record(NamedTuple):
 
 
 class InboxItem(NamedTuple):
-    """`id` counts the inputs of the session: 1, 2, 3 … without gaps, in the order of their commits."""
+    """`id` grows with every input of the session, in the order of their commits. Numbers may be missing."""
 
     id: int
     input: Input

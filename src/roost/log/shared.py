@@ -45,7 +45,8 @@ class Shared(Protocol):
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         """After spending: what was really spent on each budget takes the place of what was reserved; what is not named
-        was 0. Once: settling again, or what was never reserved, changes nothing."""
+        was 0. Once: settling again, or what was never reserved, changes nothing. A settled `id` is forgotten: reserved
+        again it is a new reservation, and is settled on its own."""
         ...
 
     async def balance(self, budget: str) -> Balance:

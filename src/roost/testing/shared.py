@@ -144,6 +144,14 @@ class _Budgets(_Duties):
             await here.settle("never", {"day": 1})
             assert await there.balance("day") == Balance(3, 0)
 
+    async def test_a_settled_id_is_a_new_reservation(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for spent in (3, 5):
+                assert await here.reserve("one", [Charge("day", 7, 10)]) is None
+                await there.settle("one", {"day": spent - 2})
+            assert await here.balance("day") == Balance(4, 0)
+            assert await here.reserve("one", [Charge("day", 7, 10)]) == "day"
+
     async def test_many_at_once_never_pass_a_limit(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as stores:
             both = [Charge("left", 7, 100), Charge("right", 7, 200)]

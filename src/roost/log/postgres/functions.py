@@ -283,7 +283,8 @@ BEGIN
     RETURN ARRAY(SELECT body FROM events WHERE s = a_s AND seq > a_after ORDER BY seq);
 END $$;
 CREATE FUNCTION read_1(
-    a_session text, a_after bigint, a_most bigint, a_bytes bigint, OUT head bigint, OUT bodies bytea[]
+    a_session text, a_after bigint, a_most bigint, a_bytes bigint,
+    OUT head bigint, OUT bodies bytea[], OUT seqs bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -291,11 +292,10 @@ DECLARE
 BEGIN
     SELECT x.s, x.head INTO place, head FROM sessions x WHERE x.id = a_session;
     IF FOUND THEN
-        bodies := ARRAY(
-            SELECT p.body FROM (
-                SELECT e.seq, e.body, sum(octet_length(e.body)) OVER (ORDER BY e.seq) - octet_length(e.body) AS before
-                FROM (SELECT seq, body FROM events WHERE s = place AND seq > a_after ORDER BY seq LIMIT a_most) AS e
-            ) AS p WHERE p.before < a_bytes ORDER BY p.seq);
+        SELECT array_agg(p.body ORDER BY p.seq), array_agg(p.seq ORDER BY p.seq) INTO bodies, seqs FROM (
+            SELECT e.seq, e.body, sum(octet_length(e.body)) OVER (ORDER BY e.seq) - octet_length(e.body) AS before
+            FROM (SELECT seq, body FROM events WHERE s = place AND seq > a_after ORDER BY seq LIMIT a_most) AS e
+        ) AS p WHERE p.before < a_bytes;
     END IF;
 END $$;
 """

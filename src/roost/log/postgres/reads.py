@@ -10,7 +10,7 @@ from roost.log.postgres import rows
 from roost.log.postgres.pool import Pool
 
 _GET = f"SELECT {rows.INFO_COLUMNS} FROM sessions WHERE id = $1"
-_READ = "SELECT head, bodies FROM read_1($1, $2, $3, $4)"
+_READ = "SELECT head, bodies, seqs FROM read_1($1, $2, $3, $4)"
 _PENDING = """
 SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.s AND NOT i.taken
 WHERE x.id = $1 ORDER BY i.id"""
@@ -33,7 +33,7 @@ async def find(pool: Pool, query: SessionQuery) -> list[SessionInfo]:
 
 async def read(pool: Pool, session: str, after: int, limit: int) -> list[Record]:
     row: Any = await pool.run(lambda link: link.fetchrow(_READ, session, after, limit, READ_BYTES))
-    head, bodies = row
+    head, bodies, seqs = row
     if head is None:
         raise _missing(session)
     if head > after and limit > 0 and not bodies:
@@ -41,7 +41,7 @@ async def read(pool: Pool, session: str, after: int, limit: int) -> list[Record]
             f"events after {after} of session {session!r} are not there: attach their partition again",
             code="events_detached",
         )
-    return rows.records(after, bodies)
+    return list(map(Record, seqs or (), bodies or ()))
 
 
 async def pending(pool: Pool, session: str) -> list[InboxItem]:
