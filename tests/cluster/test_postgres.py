@@ -117,6 +117,22 @@ async def test_root_runs_programs_that_only_root_can_read(tmp_path: Path, monkey
         assert await ask(server.url(), "SELECT 1") == 1
 
 
+async def test_on_a_server_that_is_not_ours_nothing_is_left(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOST_TEST_POSTGRES", server.url() + "?application_name=theirs")
+    borrowed = PostgresServer.shared()
+    borrowed.start()
+    made = await borrowed.database()
+    assert await ask(made, "SHOW application_name") == "theirs"
+    with pytest.raises(ConfigError, match="ROOST_TEST_POSTGRES"):
+        borrowed.run("psql")
+    await asyncio.to_thread(borrowed.close)
+    assert server.running
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await ask(made, "SELECT 1")
+
+
 def test_programs_that_are_not_there_are_named_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROOST_TEST_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(ConfigError, match="pip install"):

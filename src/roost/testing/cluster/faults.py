@@ -36,6 +36,7 @@ class Scene(msgspec.Struct):
         return self.lease + 8.0
 
 
+_DRAIN_SECONDS = 15.0
 Fault = Callable[[Scene], Awaitable[None]]
 
 
@@ -153,8 +154,11 @@ async def _free_disk(scene: Scene) -> None:
 
 
 async def rolling_restart(scene: Scene) -> None:
-    """Each node is drained and started anew, one after the other."""
+    """Each node is drained and started anew, one after the other; some are told to drain before they are stopped."""
     for node in scene.nodes.all:
+        if scene.chance.random() < 0.5:
+            left = await node.drain(_DRAIN_SECONDS)
+            assert not left, f"{node.name} still has {left} sessions {_DRAIN_SECONDS:g} s after it was told to drain"
         await node.stop()
         node.spawn()
         await scene.nodes.healthy([node])

@@ -7,8 +7,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from roost.testing.crash.daemon import Settings
 from roost.testing.crash.process import DaemonProcess, commands_of
 from roost.testing.proxy import Address, TcpProxy
 
+T = TypeVar("T")
 UP_SECONDS = 60.0
 
 
@@ -58,21 +60,34 @@ class Node:
         self.down = True
         await self.process.stop()
 
+    async def drain(self, seconds: float) -> int:
+        """Ask it to let its sessions go; how many it still has when it has none any more or the time is up."""
+        deadline = time.monotonic() + seconds
+        await asyncio.to_thread(self._call, lambda client: client.drain(grace=seconds))
+        while True:
+            left = (await asyncio.to_thread(self._call, Client.health)).live
+            if not left or time.monotonic() > deadline:
+                return left
+            await asyncio.sleep(0.05)
+
     async def ask(self) -> bool:
         """Whether it is healthy; then `id` is known."""
         return await asyncio.to_thread(self._ask)
 
     def _ask(self) -> bool:
         try:
-            client = Client(self.process.endpoint, timeout=2.0)
-            try:
-                health = client.health()
-            finally:
-                client.close()
+            health = self._call(Client.health)
         except (Unreachable, ApiError):
             return False
         self.id = health.node or self.id
         return health.status == "ok"
+
+    def _call(self, order: Callable[[Client], T]) -> T:
+        client = Client(self.process.endpoint, timeout=2.0)
+        try:
+            return order(client)
+        finally:
+            client.close()
 
     async def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -19,13 +19,15 @@ class ClusterReport(Report, kw_only=True):
     back: dict[str, Spread] = {}
     operations: int = 0
     refusals: int = 0
+    deleted: int = 0
     ended_by_itself: list[str] = []
 
     def lines(self) -> list[str]:
         found = [
             f"{self.name}: {self.nodes} nodes, {sum(self.faults.values())} faults in {self.seconds:.0f} s,"
             f" seed {self.seed}",
-            f"  {self.sessions} sessions, {self.inputs} inputs, {self.events} events, {self.effects} effects,"
+            f"  {self.sessions} sessions ({self.deleted} deleted afterwards), {self.inputs} inputs,"
+            f" {self.events} events, {self.effects} effects,"
             f" {self.model_calls} model calls ({self.violations} refused as invalid),"
             f" {self.stream_breaks} streams broken off, {self.refusals} answers 5xx,"
             f" {self.operations} operations checked",

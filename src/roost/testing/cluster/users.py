@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import defaultdict
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from roost.client.endpoint import Endpoint
+from roost.client.endpoint import Endpoint, Unreachable
 from roost.errors import StoreFailed
 from roost.log.journal import Record
 from roost.log.store import Store
@@ -114,6 +115,23 @@ class Users:
         report.operations += len(history.accepts[session]) + len(history.reads[session])
         report.count([record.event for record in records], len(hands.sent) + len(hands.timers), reader.breaks)
         self._recorder.forget(session)
+        if self._chance.random() < 0.3:
+            await self._delete(session)
+
+    async def _delete(self, session: str) -> None:
+        """Through any node; a repetition finds that it is gone."""
+        deadline, status = time.monotonic() + PATIENCE, 0
+        while status not in (200, 204, 404):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"session {session!r} could not be deleted: {status}")
+            with contextlib.suppress(Unreachable):
+                status, _ = await self._http.once("DELETE", f"/sessions/{session}")
+            await asyncio.sleep(0.05)
+        self._report.deleted += 1
+        with contextlib.suppress(Unreachable):
+            status, answer = await self._http.once("GET", f"/sessions/{session}")
+            if status not in (404, 503):
+                self._report.problems.append(f"{session} was deleted, and a node still knows it: {answer!r}")
 
     async def _log(self, session: str) -> list[Record]:
         """All of it, once it has come to rest. The database may be away for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -63,6 +64,7 @@ class PostgresServer:
         self._templates: dict[Prepare, str] = {}
         self._spare: list[str] = []
         self._given = url
+        self._made: list[str] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._volume: Volume | None = None
@@ -110,7 +112,19 @@ class PostgresServer:
             await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {copied}')
         finally:
             await connection.close()
+        if self._given is not None:
+            self._made.append(name)
         return name
+
+    async def _drop(self) -> None:
+        import asyncpg
+
+        connection = await asyncpg.connect(self.url(), timeout=30)
+        try:
+            while self._made:
+                await connection.execute(f'DROP DATABASE IF EXISTS "{self._made.pop()}" WITH (FORCE)')
+        finally:
+            await connection.close()
 
     def run(self, program: str, *arguments: str, timeout: float = 120.0) -> str:
         """The output of one of PostgreSQL's own programs (`psql`, `pg_dump`, `pg_basebackup` …), run as the server's
@@ -204,7 +218,9 @@ class PostgresServer:
         self._own_volume().free()
 
     def close(self) -> None:
-        """End it and remove all that it left."""
+        """End it and remove all that it left; on a server that is not ours, the databases that were made."""
+        if self._made:
+            asyncio.run(self._drop())
         if self._watchdog is not None:
             watch, self._watchdog = self._watchdog, None
             assert watch.stdin is not None
