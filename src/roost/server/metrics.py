@@ -48,7 +48,7 @@ class Now(NamedTuple):
             live=card.live,
             room=max(0, card.room),
             busy=busy,
-            saturation=max(busy, card.live / kernel.config.max_live),
+            saturation=max(busy, card.live / kernel.config.max_live if kernel.config.max_live else 1.0),
             lease=kernel.lease_left,
             draining=card.draining,
             streams=len(api.streams),
