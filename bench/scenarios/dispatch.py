@@ -12,7 +12,7 @@ from bench.steps import cpu, failure, rate
 ABOUT = """\
 Turns of one step on one PostgreSQL server and one node, whose dispatcher is the store (PostgreSQL itself) or DBOS \
 (a workflow a turn; it polls its queue every 0.1 s). Wake: from sending a message to a sleeping session until its \
-model is called. Burst: 300 messages to as many sleeping sessions at once. Idle: CPU of the node while nothing happens."""
+model is called. Burst: 300 messages to as many sleeping sessions at once. Idle: CPU of the node with nothing to do."""
 
 
 def run(settings: Settings) -> Section:
