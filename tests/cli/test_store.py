@@ -1,9 +1,10 @@
-"""`roost store`: migrate, copy, check."""
+"""`roost store`: migrate, copy, check, sweep."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -209,3 +210,60 @@ async def test_a_password_is_not_printed(roost: Machine, postgres: PostgresServe
     await fill(old, 1, 1)
     copied = roost("store", "copy", old, where).ok()
     assert "sesame" not in copied.out + copied.err
+
+
+def test_sweep_removes_what_no_session_needs(roost: Machine, tmp_path: Path) -> None:
+    """While the daemon runs; and never by the word of another database, or of one that cannot be read."""
+    shared, other = tmp_path / "shared", str(tmp_path / "other.db")
+    shared.mkdir()
+    roost.env["ROOST_SNAPSHOTS"] = f"file://{shared}"
+    assert "there is no store" in roost("store", "sweep").err
+    roost("up", "-d").ok()
+    assert roost("store", "sweep").ok().out == "0 objects (0 B) removed, 0 (0 B) kept\n"
+    roost("run", "--private", "--yes", "make").ok()
+    kept = len(list(shared.glob("*/*/*")))
+    old = shared / "blobs/20000" / ("ab" * 32)
+    old.parent.mkdir()
+    old.write_bytes(b"x" * 2000)
+
+    asyncio.run(fill(other, 3, 1))
+    refused = roost("store", "sweep", other)
+    assert (refused.code, "no node of this database ever saved" in refused.err) == (1, True)
+    with contextlib.closing(sqlite3.connect(roost.home / "roost.db", isolation_level=None)) as raw:
+        (body,) = raw.execute("SELECT body FROM events WHERE seq = 1").fetchone()
+        raw.execute("UPDATE events SET body = X'78' WHERE seq = 1")
+        unreadable = roost("store", "sweep")
+        raw.execute("UPDATE events SET body = ? WHERE seq = 1", (body,))
+    assert unreadable.code == 1
+    assert f"session '{roost.newest()['id']}' cannot be read, so nothing is removed" in unreadable.err
+
+    assert roost("store", "sweep", "--dry-run").ok().out.startswith("1 objects (2.0 KB) would be removed, ")
+    assert old.exists()
+    done = roost("store", "sweep", "--json").ok().json
+    assert (done["removed"], done["removed_bytes"], done["kept"], done["done"]) == (1, 2000, kept, True)
+    assert not old.exists()
+    (shared / "owners/store-of-somebody-else").write_text("x")
+    assert "other databases keep files in this snapshot store (owners/store-of" in roost("store", "sweep").err
+
+
+def test_sweep_stops_at_once(roost: Machine, tmp_path: Path) -> None:
+    """Ctrl-C while thousands of objects are removed; what is left is removed by the next."""
+    roost("run", "hello").ok()
+    (tmp_path / "shared/blobs/20000").mkdir(parents=True)
+    for number in range(20_000):
+        (tmp_path / f"shared/blobs/20000/{number:064x}").touch()
+    (tmp_path / "shared/owners").mkdir()
+    with contextlib.closing(sqlite3.connect(roost.home / "roost.db")) as raw:
+        (name,) = raw.execute("SELECT value FROM settings WHERE name = 'store_id'").fetchone()
+    (tmp_path / "shared/owners" / name.replace("_", "-")).touch()
+    argv = ("store", "sweep", "--snapshots", f"file://{tmp_path}/shared")
+    process = roost.start(*argv)
+    deadline = time.monotonic() + 30
+    while len(os.listdir(tmp_path / "shared/blobs/20000")) == 20_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    process.wait(10)
+    left = len(os.listdir(tmp_path / "shared/blobs/20000"))
+    assert 0 < left < 20_000
+    assert roost(*argv).ok().out == f"{left} objects (0 B) removed, 0 (0 B) kept\n"

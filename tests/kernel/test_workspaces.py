@@ -17,6 +17,7 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.kernel.config import KernelConfig
+from roost.kernel.home import store_name
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
@@ -450,12 +451,18 @@ async def test_what_no_session_needs_is_removed(stage: Stage) -> None:
         await other.ask("sh echo theirs > b")
         await asleep(here.runtime, other)
         await here.sleep()
-        later = ObjectSnapshots(open_objects(str(stage.url)), clock=lambda: time.time() + 30 * 86_400)
+        store = here.runtime.kernel.journal
+        objects, name = open_objects(str(stage.url)), await store_name(store)
+        later = ObjectSnapshots(objects, owner=name, clock=lambda: time.time() + 30 * 86_400)
         kept = len(stage.objects())
-        swept = await sweep(here.runtime.kernel.journal, later)
+        planned = await sweep(store, later, dry=True)
+        assert len(stage.objects()) == kept
+        swept = await sweep(store, later)
+        assert planned == swept
         assert 0 < swept.objects == kept - len(stage.objects())
+        assert swept.kept == len(stage.objects()) - 1, "all but the mark"
         await other.delete()
-        assert (await sweep(here.runtime.kernel.journal, later)).objects == 3
+        assert (await sweep(store, later)).objects == 3
         later.close()
     async with stage.at("two") as here:
         assert await here.tell("look cat a") == "2"

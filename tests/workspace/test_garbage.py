@@ -41,10 +41,10 @@ def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None
         kept.append((snapshot, tree(here.folder)))
     clock.now += 10 * DAY
     keep = [kept[1], kept[5]]
-    swept = there.snapshots.sweep(name for name, _ in keep)
+    swept = there.snapshots.sweep((name for name, _ in keep), Event())
     assert swept.objects > 4
     assert swept.bytes > PIECE
-    assert there.snapshots.sweep(name for name, _ in keep).objects == 0
+    assert there.snapshots.sweep((name for name, _ in keep), Event()).objects == 0
     for name, files in keep:
         there.restore(name)
         assert tree(there.folder) == files
@@ -54,7 +54,7 @@ def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None
     with pytest.raises(SnapshotDamaged):
         machines("fresh").restore(kept[3][0])
     with pytest.raises(SnapshotDamaged):
-        there.snapshots.sweep([kept[3][0]])
+        there.snapshots.sweep([kept[3][0]], Event())
 
 
 def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, store_folder: str) -> None:
@@ -73,14 +73,14 @@ def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, 
 
     def sweep() -> None:
         while not done.is_set():
-            swept.append(sweeper.sweep([]).objects)
+            swept.append(sweeper.sweep([], Event()).objects)
 
     thread = threading.Thread(target=sweep)
     thread.start()
     snapshot = again.save().snapshot
     done.set()
     thread.join()
-    assert sweeper.sweep([]).objects + sum(swept) == 3
+    assert sweeper.sweep([], Event()).objects + sum(swept) == 3
     there = Machine(tmp_path / "there", store_folder)
     there.restore(snapshot)
     assert (there.folder / "f").read_text() == "the same bytes"

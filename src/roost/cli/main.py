@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "agents": "List the agents.",
         "pull": "Fetch the weights of a local model.",
         "doctor": "Check what this machine can do.",
-        "store": "Look after the store: migrate, copy, check.",
+        "store": "Look after the store: migrate, copy, check, sweep.",
         "version": "Print the version.",
     },
 }

@@ -23,20 +23,23 @@ class Line:
         self._next = time.monotonic() + _EVERY[self._live]
 
     def copied(self, done: Copied) -> None:
-        self._say(done.copied + done.replaced + done.same, done.events)
+        self._say(f"{done.copied + done.replaced + done.same} sessions, {done.events} events")
 
     def checked(self, done: Checked) -> None:
-        self._say(done.sessions, done.events)
+        self._say(f"{done.sessions} sessions, {done.events} events")
+
+    def looked(self, sessions: int) -> None:
+        self._say(f"{sessions} sessions")
 
     def end(self) -> None:
         if self._live:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def _say(self, sessions: int, events: int) -> None:
+    def _say(self, how_far: str) -> None:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY[self._live]
-        text = f"{self._verb}: {sessions} sessions, {events} events"
+        text = f"{self._verb}: {how_far}"
         sys.stderr.write(f"\r{text}\x1b[K" if self._live else f"{text}\n")
         sys.stderr.flush()

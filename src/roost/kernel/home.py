@@ -8,6 +8,7 @@ from pathlib import Path
 
 from roost.errors import StoreFailed
 from roost.ids import is_id, new_id
+from roost.log.store import Store
 
 
 def home_id(home: Path) -> str:
@@ -16,6 +17,13 @@ def home_id(home: Path) -> str:
     if not is_id(found):
         raise StoreFailed(f"{str(home / 'home.id')!r} holds no id: remove it, and the next start makes a new one")
     return found
+
+
+async def store_name(store: Store) -> str:
+    """The lasting name of a database, made by the first who asks. Raises `StoreFailed`."""
+    name = await store.setting("store_id", new_id("store"))
+    assert name is not None
+    return name
 
 
 def belongs_to(home: Path, store: str, *, own: bool) -> bool:

@@ -12,7 +12,7 @@ from roost.agent.definition import Agent
 from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
-from roost.kernel.home import belongs_to, home_id
+from roost.kernel.home import belongs_to, home_id, store_name
 from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
@@ -123,7 +123,8 @@ class Runtime:
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
         if self._snapshots is not None:
-            self.kernel.workshop.carrier = Carrier(ObjectSnapshots(open_objects(self._snapshots)))
+            objects = open_objects(self._snapshots)
+            self.kernel.workshop.carrier = Carrier(ObjectSnapshots(objects, owner=await store_name(store)))
         self.kernel.place = await self._place(store)
         await self.kernel.start()
 
@@ -157,14 +158,12 @@ class Runtime:
         return SessionHandle(self, session)
 
     async def _place(self, store: Store) -> Place:
-        name = await store.setting("store_id", new_id("store"))
-        assert name is not None
         return Place(
             home=await asyncio.to_thread(home_id, self.home),
             url=self.advertise,
             shared_folders=self._shared_folders,
             files_follow=self._snapshots is not None,
-            tidy=await asyncio.to_thread(belongs_to, self.home, name, own=self._store is None),
+            tidy=await asyncio.to_thread(belongs_to, self.home, await store_name(store), own=self._store is None),
         )
 
     def _take_place(self, node: str) -> None:

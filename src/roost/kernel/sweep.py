@@ -3,24 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from threading import Event
+
+import msgspec
 
 from roost.agent.session import wake
-from roost.errors import NotFound
+from roost.errors import NotFound, StoreCorrupt, UnknownEvent
 from roost.kernel.load import load
 from roost.log.store import Store
 from roost.workspace.snapshots import Snapshots, Swept
 
+_READS_AT_ONCE = 4
 
-async def sweep(store: Store, snapshots: Snapshots) -> Swept:
+
+async def sweep(
+    store: Store, snapshots: Snapshots, *, dry: bool = False, progress: Callable[[int], None] = lambda sessions: None
+) -> Swept:
     """Every session whose files are in `snapshots` must be in `store`: what those of another database need would be
-    taken for garbage. Nodes may go on working meanwhile. Reads the state of every session; when one cannot be read,
-    nothing is removed. Raises `StoreFailed`, `UnknownEvent`, `SnapshotDamaged`."""
+    taken for garbage. Nodes may go on working meanwhile. Reads the state of every session, and tells `progress` how
+    many; when one cannot be read, nothing is removed. `dry` removes nothing at all. Cancelled, it stops soon.
+
+    Raises `StoreFailed`, `StoreCorrupt` and `UnknownEvent` with the session's id, and what `Snapshots.sweep` does.
+    """
     keep: set[str] = set()
+    seen = 0
+    waiting: list[str] = []
+
+    async def look() -> None:
+        nonlocal seen
+        keep.update(found for found in await asyncio.gather(*(_saved(store, one) for one in waiting)) if found)
+        seen += len(waiting)
+        waiting.clear()
+        progress(seen)
+
     async for session in store.sessions():
-        try:
-            state = wake(*await load(store, session, await store.snapshot(session)))
-        except NotFound:  # deleted meanwhile
-            continue
-        if state.saved is not None:
-            keep.add(state.saved)
-    return await asyncio.to_thread(snapshots.sweep, keep)
+        waiting.append(session)
+        if len(waiting) == _READS_AT_ONCE:
+            await look()
+    await look()
+    stop = Event()
+    try:
+        return await asyncio.to_thread(snapshots.sweep, keep, stop, dry=dry)
+    finally:
+        stop.set()
+
+
+async def _saved(store: Store, session: str) -> str | None:
+    """The snapshot that a session may be restored to."""
+    try:
+        return wake(*await load(store, session, await store.snapshot(session))).saved
+    except NotFound:  # deleted meanwhile
+        return None
+    except UnknownEvent as error:
+        raise UnknownEvent(f"{_SKIPPED.format(session)}: {error}") from error
+    except (StoreCorrupt, msgspec.MsgspecError) as error:
+        raise StoreCorrupt(f"{_SKIPPED.format(session)}: {error}. `roost store check` says more") from error
+
+
+_SKIPPED = "session {!r} cannot be read, so nothing is removed"

@@ -45,8 +45,12 @@ class Restored(NamedTuple):
 
 
 class Swept(NamedTuple):
+    """How many objects were removed and how many kept, with their bytes as stored."""
+
     objects: int
     bytes: int
+    kept: int
+    kept_bytes: int
 
 
 class Snapshots(Protocol):
@@ -72,11 +76,12 @@ class Snapshots(Protocol):
         """Everything in a snapshot, sorted by path."""
         ...
 
-    def sweep(self, keep: Iterable[str]) -> Swept:
-        """Remove what no snapshot of `keep` needs and was written more than two days ago. `keep` must name all that may
-        ever be restored or saved upon, as of a moment before the call. Snapshots saved meanwhile are safe: they need
-        what their base needs, and what was just written. Raises `SnapshotDamaged`, having removed nothing, when one of
-        `keep` is not there."""
+    def sweep(self, keep: Iterable[str], stop: Event, *, dry: bool = False) -> Swept:
+        """Remove what no snapshot of `keep` needs and was written more than two days ago; `dry` only counts it. `keep`
+        must name all that may ever be restored or saved upon, as of a moment before the call. Snapshots saved meanwhile
+        are safe: they need what their base needs, and what was just written. Raises, having removed nothing,
+        `SnapshotDamaged` when one of `keep` is not there, and `Conflict` when not all that is there was written for the
+        caller's own database. Stopped or cut off, it has removed a part, and may be begun again."""
         ...
 
     def close(self) -> None: ...

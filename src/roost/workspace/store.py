@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 
@@ -10,20 +11,29 @@ from roost.workspace.folder_objects import UNFINISHED
 from roost.workspace.loading import load_items, load_root
 from roost.workspace.manifest import Item, snapshot_key, today
 from roost.workspace.objects import ObjectInfo, Objects
+from roost.workspace.owned import Owned
 from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save
-from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Swept
+from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Stopped, Swept
 
 _DAY = 86_400.0
 
 
 class ObjectSnapshots:
-    """Implements `Snapshots`. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
+    """Implements `Snapshots`. `owner` names the database whose sessions' files these are, so that no other sweeps them
+    away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
 
-    def __init__(self, objects: Objects, *, caps: Caps | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._objects = objects
-        self._traffic = Traffic(objects)
+    def __init__(
+        self,
+        objects: Objects,
+        *,
+        owner: str | None = None,
+        caps: Caps | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._objects = Owned(objects, owner)
+        self._traffic = Traffic(self._objects)
         self._caps = caps or Caps()
         self._clock = clock
 
@@ -37,7 +47,34 @@ class ObjectSnapshots:
         root, _ = load_root(self._traffic, snapshot)
         return load_items(self._traffic, root, Event())
 
-    def sweep(self, keep: Iterable[str]) -> Swept:
+    def sweep(self, keep: Iterable[str], stop: Event, *, dry: bool = False) -> Swept:
+        self._objects.check()
+        needed = self._needed(keep, stop)
+        removed, kept = [0, 0], [0, 0]
+
+        def doomed() -> Iterator[str]:
+            for found, old in self._aged():
+                if stop.is_set():
+                    raise Stopped
+                needless = old and found.key not in needed
+                sums = removed if needless else kept
+                sums[0] += 1
+                sums[1] += found.size
+                if needless:
+                    yield found.key
+
+        if dry:
+            deque(doomed(), 0)
+        else:
+            self._objects.delete(doomed())
+        return Swept(*removed, *kept)
+
+    def close(self) -> None:
+        self._traffic.close()
+        self._objects.close()
+
+    def _needed(self, keep: Iterable[str], stop: Event) -> set[str]:
+        """The keys of all objects of these snapshots."""
         needed: set[str] = set()
 
         def look(snapshot: str) -> int:
@@ -46,35 +83,21 @@ class ObjectSnapshots:
             needed.add(snapshot_key(snapshot))
             return 0
 
-        with Jobs(self._traffic, Event()) as jobs:
+        with Jobs(self._traffic, stop) as jobs:
             for snapshot in keep:
                 jobs.run(lambda snapshot=snapshot: look(snapshot))
-        removed: list[int] = []
+        return needed
 
-        def doomed() -> Iterator[str]:
-            for found in self._old():
-                if found.key not in needed:
-                    removed.append(found.size)
-                    yield found.key
-
-        self._objects.delete(doomed())
-        return Swept(len(removed), sum(removed))
-
-    def close(self) -> None:
-        self._traffic.close()
-        self._objects.close()
-
-    def _old(self) -> Iterator[ObjectInfo]:
-        """By the day in its name, which is that of the writing, and no clock of the store's."""
+    def _aged(self) -> Iterator[tuple[ObjectInfo, bool]]:
+        """Everything, and whether it is old: by the day in its name, which is that of the writing, and no clock of the
+        store's."""
         latest = self._today() - GRACE_DAYS
         for prefix in ("blobs/", "snapshots/"):
             for found in self._objects.list(prefix):
                 day = found.key.split("/")[1]
-                if day.isdecimal() and int(day) < latest:
-                    yield found
+                yield found, day.isdecimal() and int(day) < latest
         for found in self._objects.list(UNFINISHED):
-            if found.modified < self._clock() - GRACE_DAYS * _DAY:
-                yield found
+            yield found, found.modified < self._clock() - GRACE_DAYS * _DAY
 
     def _today(self) -> int:
         return today(self._clock())

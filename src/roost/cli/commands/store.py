@@ -1,4 +1,4 @@
-"""`roost store migrate`, `copy` and `check`."""
+"""`roost store migrate`, `copy`, `check` and `sweep`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from roost.cli.out import clean, note, say, say_json, size, styled
 from roost.cli.progress import Line
 from roost.errors import ConfigError
 from roost.kernel.check import Checked, check
+from roost.kernel.home import store_name
+from roost.kernel.sweep import sweep
 from roost.log.move import Copied, copy
 from roost.log.store import Store, is_postgres, open_store, sqlite_path
 from roost.log.upkeep import Layout, layout, migrate, shown
+from roost.workspace.objects import open_objects
+from roost.workspace.snapshots import Swept
+from roost.workspace.store import ObjectSnapshots
 
 _SHOWN = 20
 """Of each kind of finding, for people; --json has all."""
@@ -24,7 +29,7 @@ place = click.argument("address", required=False, metavar="[URL]")
 
 @click.group("store")
 def store() -> None:
-    """Look after the store: migrate, copy, check.
+    """Look after the store: migrate, copy, check, sweep.
 
     URL is postgresql://user@host/database or the path of a SQLite file; without it the store of --store, ROOST_STORE or
     the home. Daemons may be at work but for `copy`.
@@ -95,7 +100,33 @@ def check_command(app: App, address: str | None, as_json: bool) -> int:
     return 1 if done.faults else 0
 
 
-for one in (migrate_command, copy_command, check_command):
+@command("sweep")
+@place
+@click.option(
+    "--snapshots", required=True, envvar="ROOST_SNAPSHOTS", metavar="URL",
+    help="The snapshot store, as given to `roost up`. [env: ROOST_SNAPSHOTS]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@as_json
+def sweep_command(app: App, address: str | None, snapshots: str, dry_run: bool, as_json: bool) -> int:
+    """Remove files from the snapshot store that no session needs any more.
+
+    Those are older snapshots, files of deleted sessions, and saves that a crash cut off. What was written in the last
+    two days stays. All of the store's sessions are looked at; when one cannot be read, nothing is removed.
+    """
+    where = _where(app, address)
+    _check_file(str(where))
+    done = asyncio.run(_sweep(where, snapshots, dry=dry_run))
+    if as_json:
+        say_json({"removed": done.objects, "removed_bytes": done.bytes, "kept": done.kept,
+                  "kept_bytes": done.kept_bytes, "done": not dry_run})  # fmt: skip
+        return 0
+    verb = "would be removed" if dry_run else "removed"
+    say(f"{done.objects} objects ({size(done.bytes)}) {verb}, {done.kept} ({size(done.kept_bytes)}) kept")
+    return 0
+
+
+for one in (migrate_command, copy_command, check_command, sweep_command):
     store.add_command(one)
 
 
@@ -142,6 +173,20 @@ async def _copy(source: str, target: str, *, online: bool, replace: bool) -> Cop
     finally:
         line.end()
         await origin.close()
+
+
+async def _sweep(where: str | Path, url: str, *, dry: bool) -> Swept:
+    line = Line("looking")
+    snapshots = None
+    house: Store = await open_store(where)
+    try:
+        snapshots = ObjectSnapshots(open_objects(url), owner=await store_name(house))
+        return await sweep(house, snapshots, dry=dry, progress=line.looked)
+    finally:
+        line.end()
+        if snapshots is not None:
+            snapshots.close()
+        await house.close()
 
 
 def _print_copied(done: Copied, target: str, *, online: bool) -> None:
