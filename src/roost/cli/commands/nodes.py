@@ -81,8 +81,8 @@ def drain(app: App, grace: float | None, timeout: float | None, as_json: bool) -
     """Let a node's sessions go to other nodes.
 
     It waits until none is left. Each goes after its step in progress; what does not end within --grace is cut and
-    taken up elsewhere as after a crash. The node goes on answering requests, takes no more sessions, and can then be stopped: `roost down`. Exit
-    code: 0 when none is left, 1 when the timeout came first.
+    taken up elsewhere as after a crash. The node goes on answering requests, takes no more sessions, and can then be
+    stopped: `roost down`. Exit code: 0 when none is left, 1 when the timeout came first.
     """
     daemon = _daemon(app)
     try:
