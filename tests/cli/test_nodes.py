@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from roost.testing.provider import ProviderServer
@@ -102,3 +104,34 @@ def test_the_driver_of_the_database_is_named_when_it_is_missing(roost: Machine, 
     command = [sys.executable, "-c", code, "--store", address, "ps"]
     done = subprocess.run(command, env=roost.env, cwd=roost.work, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "error: PostgreSQL needs asyncpg: pip install 'roost[postgres]'\n")
+
+
+async def test_dbos_as_the_dispatcher(roost: Machine, other: Machine, address: str) -> None:
+    """Also with several hosts in the address, of which the first is gone."""
+    server = urlsplit(address)
+    user, _, host = server.netloc.rpartition("@")
+    both = urlunsplit(server._replace(netloc=f"{user}@127.0.0.1:1,{host}"))
+    roost("up", "-d", "--dispatcher", "dbos", "--store", both).ok()
+    other("up", "-d", env={"ROOST_DISPATCHER": "dbos", "ROOST_STORE": address}).ok()
+    session = roost("run", "--private", "hello", "--json").ok().json["session"]
+    assert roost("send", session, "again", "--wait").ok().out == "You said: again\n"
+    assert roost("down").ok().out == "stopped\n"
+    assert other("run", "hello").ok().out == "You said: hello\n"
+    assert other("down").ok().out == "stopped\n"
+    connection = await asyncpg.connect(address)
+    rows = await connection.fetch("SELECT DISTINCT executor_id, workflow_uuid FROM dbos.workflow_status")
+    await connection.close()
+    assert len({row["executor_id"] for row in rows}) == 2
+    assert sum(row["workflow_uuid"].startswith(f"{session}:") for row in rows) == 2
+    logs = [path.read_bytes() for one in (roost, other) for path in one.home.iterdir() if path.is_file()]
+    assert not [text for text in logs if b"sesame" in text or b"Traceback" in text]
+
+
+def test_what_dbos_needs_is_said(roost: Machine, address: str) -> None:
+    code = "import sys; sys.modules['dbos'] = None; from roost.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "up", "--dispatcher", "dbos", "--store", address]
+    done = subprocess.run(command, env=roost.env, cwd=roost.work, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: the dispatcher needs DBOS: pip install 'roost[dbos]'\n")
+    assert "--dispatcher dbos needs PostgreSQL: give --store" in roost("up", "--dispatcher", "dbos").err
+    assert "needs PostgreSQL" in roost("up", "-d", env={"ROOST_DISPATCHER": "dbos"}).err
+    assert "'rabbit' is no dispatcher: give store or dbos" in roost("up", env={"ROOST_DISPATCHER": "rabbit"}).err

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from roost.errors import ConfigError, NotFound, StoreFailed
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
@@ -34,19 +35,20 @@ _LOOK = 0.1
 
 
 class DbosDispatcher:
-    """A `Dispatcher` over a store. `url` is the PostgreSQL database of DBOS, which may be the store's own; `poll` is
-    how often DBOS looks into its queue, `again` how often a session that still waits is put there again, in seconds.
+    """A `Dispatcher` over a store. `url` is the PostgreSQL database of DBOS, which may be the store's own: its tables
+    are in the schema `dbos`, or `dbos_NAME` where the address has `?schema=NAME`. `poll` is how often DBOS looks into
+    its queue, `again` how often a session that still waits is put there again, in seconds.
 
     DBOS is one per process, so this is too. It does not know homes: `HEAD_START` does not apply. A session that needs
-    what this node does not offer goes back to the queue and round until it meets a node that does. Raises
-    `ConfigError` when DBOS is not installed.
+    what this node does not offer goes back to the queue and round until it meets a node that does. The first
+    `beat` raises `ConfigError` when DBOS is not installed, `StoreFailed` when it does not start.
     """
 
     def __init__(self, store: Store, url: str, *, poll: float = 0.1, again: float = 5.0) -> None:
         self._store = store
         self._again = again
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="roost-dbos")
-        self._url = url
+        self._url, self._schema = _address(url)
         self._poll = poll
         self._cards: dict[str, NodeCard] = {}
         self._granted: deque[str] = deque()
@@ -60,10 +62,11 @@ class DbosDispatcher:
         self._wake = wake
 
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
+        dbos = await self._in_thread(_dbos) if self._dbos is None else None
         await self._store.beat(card, ttl=ttl)
         self._cards[card.id] = card
-        if self._dbos is None:
-            await self._launch(card.id)
+        if dbos is not None:
+            await self._launch(dbos, card.id)
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         if session is not None:
@@ -104,32 +107,34 @@ class DbosDispatcher:
 
     # DBOS
 
-    async def _launch(self, executor: str) -> None:
-        try:
-            from dbos import DBOS
-        except ImportError:
-            raise ConfigError("DBOS is not installed: pip install 'roost[dbos]'") from None
+    async def _launch(self, dbos: Any, executor: str) -> None:
         loop = asyncio.get_running_loop()
 
         async def turn(session: str) -> None:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._turn(session), loop))
 
         def launch() -> None:
-            DBOS(
+            dbos(
                 config={
                     "name": "roost",
                     "system_database_url": self._url,
+                    "dbos_system_schema": self._schema,
                     "executor_id": executor,
                     "application_version": _VERSION,
                     "log_level": "ERROR",
                 }
             )
-            DBOS.workflow(name=WORKFLOW)(turn)
-            DBOS.launch()
-            DBOS.register_queue(QUEUE, partition_concurrency=1, polling_interval_sec=self._poll)
+            dbos.workflow(name=WORKFLOW)(turn)
+            dbos.launch()
+            dbos.register_queue(QUEUE, partition_concurrency=1, polling_interval_sec=self._poll)
 
-        await self._in_thread(launch)
-        self._dbos = DBOS
+        try:
+            await self._in_thread(launch)
+        except Exception as error:  # of DBOS, SQLAlchemy or the driver
+            await self._in_thread(lambda: dbos.destroy(destroy_registry=True))
+            first, _, _ = str(error).partition("\n")
+            raise StoreFailed(f"DBOS does not start on this database: {first}") from error
+        self._dbos = dbos
         self._executor = executor
         self._unwatch = self._store.watch(self._changed)
         self._start(self._sweep())
@@ -209,14 +214,16 @@ class DbosDispatcher:
     # What falls between the chairs
 
     async def _sweep(self) -> None:
-        """Sessions with work and without owner that no workflow speaks for, and workflows of nodes that died: the open
-        source of DBOS does not take those over by itself."""
+        """Sessions with work and without owner, for two looks in a row, that no workflow here speaks for; and workflows
+        of nodes that died: the open source of DBOS does not take those over by itself."""
+        before: set[str] = set()
         while True:
             try:
                 period = int(time.time() / self._again)
-                for session in await self._store.ready():
-                    if session not in self._running:
-                        await self._enqueue(session, f"again-{period}")
+                ready = set(await self._store.ready())
+                for session in ready & before - self._running.keys():
+                    await self._enqueue(session, f"again-{period}")
+                before = ready
                 if await self._store.hold("dbos.recovery", next(iter(self._cards), self._executor)) is not None:
                     await self._recover()
             except Exception as error:  # the sweep is what others rely on: it goes on
@@ -243,6 +250,27 @@ class DbosDispatcher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _dbos() -> Any:
+    try:
+        from dbos import DBOS
+    except ImportError as error:
+        raise ConfigError("the dispatcher needs DBOS: pip install 'roost[dbos]'") from error
+    return DBOS
+
+
+def _address(url: str) -> tuple[str, str]:
+    """The address as SQLAlchemy wants it, which takes several hosts as parameters only, and the schema for DBOS."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    schema = dict(query).get("schema", "roost")
+    query = [(name, value) for name, value in query if name != "schema"]
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," in hosts:
+        query += [("host", host) for host in hosts.split(",")]
+        parts = parts._replace(netloc=user + at)
+    return urlunsplit(parts._replace(query=urlencode(query))), "dbos" if schema == "roost" else f"dbos_{schema}"
 
 
 def _suits(card: NodeCard, info: SessionInfo) -> bool:

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 import uvicorn
@@ -23,7 +23,8 @@ from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
-from roost.log.store import Durability, Store
+from roost.log.dispatch import Dispatcher
+from roost.log.store import Durability, Store, is_postgres
 from roost.sandbox.environment import hide_secrets
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
@@ -33,6 +34,7 @@ from roost.server.logs import log_to_stderr
 from roost.server.version import version
 
 log = logging.getLogger("roost.daemon")
+DispatcherKind: TypeAlias = Literal["store", "dbos"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `store` is an address (`roost.log.store.open_store`), None the home's SQLite file. `snapshots` is where the files of
     sessions are kept for all nodes. `advertise` is the URL by which other nodes reach this one, None where it listens.
-    `shared_folders` are there on every node's machine.
+    `shared_folders` are there on every node's machine. `dispatcher` decides which node runs which session next: the
+    store itself, or DBOS Transact, which needs PostgreSQL as the store.
     """
 
     home: Path | None = None
@@ -55,12 +58,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: str | None = None
     advertise: str | None = None
     shared_folders: tuple[Path, ...] = ()
+    dispatcher: DispatcherKind = "store"
 
     @staticmethod
     def from_environment(**given: Any) -> Options:
         """What is `given` and not None counts first, then ROOST_HOME, ROOST_HOST, ROOST_PORT, ROOST_TOKEN, ROOST_STORE,
-        ROOST_SNAPSHOTS, ROOST_ADVERTISE and ROOST_SHARED_FOLDER (several as in PATH). Raises `ConfigError`."""
-        names = ("home", "host", "port", "token", "store", "snapshots", "advertise")
+        ROOST_SNAPSHOTS, ROOST_ADVERTISE, ROOST_DISPATCHER and ROOST_SHARED_FOLDER (several as in PATH). Raises
+        `ConfigError`."""
+        names = ("home", "host", "port", "token", "store", "snapshots", "advertise", "dispatcher")
         found: dict[str, Any] = {name: value for name in names if (value := os.environ.get(f"ROOST_{name.upper()}"))}
         if folders := os.environ.get("ROOST_SHARED_FOLDER"):
             found["shared_folders"] = tuple(Path(folder) for folder in folders.split(os.pathsep) if folder)
@@ -69,6 +74,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             found["port"] = int(found.get("port", DEFAULT_PORT))
         except ValueError:
             raise ConfigError(f"{found['port']!r} is not a port: give a number, 0 for any free one") from None
+        if (kind := found.get("dispatcher", "store")) not in get_args(DispatcherKind):
+            raise ConfigError(f"{kind!r} is no dispatcher: give store or dbos")
         if "home" in found:
             found["home"] = Path(found["home"])
         return Options(**found)
@@ -116,6 +123,7 @@ class Daemon:
             durability=options.durability,
             snapshots=options.snapshots,
             shared_folders=options.shared_folders,
+            dispatcher=_dispatcher(options),
         )
         self._ready = ready
         self._stop = asyncio.Event()
@@ -296,6 +304,22 @@ def _config(app: Any, grace: float) -> uvicorn.Config:
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(grace),
     )
+
+
+def _dispatcher(options: Options) -> Callable[[Store], Dispatcher] | None:
+    """None is the store itself. Raises `ConfigError`."""
+    url = options.store
+    match options.dispatcher:
+        case "store":
+            return None
+        case "dbos" if url is not None and is_postgres(url):
+            from roost.log.dbos import DbosDispatcher
+
+            return lambda store: DbosDispatcher(store, url)
+        case "dbos":
+            raise ConfigError(
+                "--dispatcher dbos needs PostgreSQL: give --store postgresql://user@host/database, or leave it out"
+            )
 
 
 def _checked(token: str | None) -> str | None:

@@ -41,6 +41,11 @@ _STOP_SECONDS = 60.0
     metavar="DIR",
     help="A folder that is there on every node's machine (repeatable).",
 )
+@click.option(
+    "--dispatcher",
+    type=click.Choice(["store", "dbos"]),
+    help="Who decides which node runs what. [env: ROOST_DISPATCHER; default: store]",
+)
 @agent_places
 @as_json
 def up(
@@ -54,6 +59,7 @@ def up(
     snapshots: str | None,
     advertise: str | None,
     shared_folders: tuple[Path, ...],
+    dispatcher: str | None,
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
@@ -72,7 +78,7 @@ def up(
     models = {agent.spec.model for agent in agents if agent.own_model is None}
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
-        given |= {"--snapshots": snapshots, "--advertise": advertise}
+        given |= {"--snapshots": snapshots, "--advertise": advertise, "--dispatcher": dispatcher}
         folders = {"--shared-folder": shared_folders, "--agents": agent_places}
         code = _background(app, _arguments(given, allow_public, folders), as_json=as_json)
         if any(missing(model) for model in models):
@@ -91,6 +97,7 @@ def up(
         snapshots=snapshots,
         advertise=advertise,
         shared_folders=tuple(place.absolute() for place in shared_folders) or None,
+        dispatcher=dispatcher,
     )
 
     def ready(url: str) -> None:
