@@ -16,7 +16,8 @@ from roost.llm.ir import Completed, Failed
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire
 from roost.log.content import Text, ToolCall
-from roost.testing.frames import stream_frames
+from roost.testing.dialects.base import Asked
+from roost.testing.dialects.openai_chat import DIALECT
 from roost.testing.models import ask, completed, failed, run
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply
@@ -24,8 +25,7 @@ from roost.testing.scripted import Call
 
 Chat = Callable[..., HttpModel]
 ANSWER = Reply(text="Grüße, 世界 😀! " * 3, calls=(Call("look", {"path": "ä/b"}), Call("go", {"n": 1})), piece=7)
-BODY = {"model": "scripted", "messages": [{}, {}], "stream_options": {"include_usage": True}}
-FRAMES = stream_frames(ANSWER, BODY)
+FRAMES = DIALECT.frames(ANSWER, Asked("scripted", True, [{}, {}], {"stream_options": {"include_usage": True}}))
 SIZE = sum(map(len, FRAMES))
 FINISHED = sum(map(len, FRAMES[:-2]))
 POSITIONS = [0, 1, 5, 60, 150, SIZE // 2, SIZE // 2 + 1, FINISHED - 1, FINISHED, FINISHED + 3, SIZE - 16, SIZE - 1]

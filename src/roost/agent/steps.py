@@ -63,7 +63,9 @@ async def run(session: LiveSession) -> str | None:
         return None
     empty = ErrorData("empty", "the model answered nothing", retryable=True)
     error = outcome.error if isinstance(outcome, Failed) else empty
-    usage = outcome.usage if isinstance(outcome, Completed) else _estimate(session, heard) if heard.characters else None
+    usage = outcome.usage
+    if usage is None and heard.characters:
+        usage = _estimate(session, heard)
     session.note(ev.ModelFailed(at=time.time(), step=step, error=error, seconds=seconds, usage=usage))
     return await _recover(session, error)
 

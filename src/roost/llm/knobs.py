@@ -37,7 +37,7 @@ def _sent(name: str, knob: Knob, value: Any) -> Any:
 
 
 def _nearest(effort: str, values: Mapping[str, Any]) -> str | None:
-    if effort in values or effort not in EFFORTS:
+    if effort in values or effort == "off" or effort not in EFFORTS:
         return effort
     at = EFFORTS.index(effort)
     below = [known for known in EFFORTS[1:at] if known in values]

@@ -60,8 +60,8 @@ class Knob(msgspec.Struct, frozen=True, kw_only=True):
 
     `field` is the place in the request's body, with dots between the levels. `values` says what each value is sent as:
     with a `field` what goes there, without one an object that is merged into the body; None sends nothing. A value that
-    is not listed is not sent, and an effort is then the nearest listed one below, else above. Without `values` a value
-    goes as it is, a number within `low` and `high`. `default` counts where nothing is asked for.
+    is not listed is not sent, but an effort other than off becomes the nearest listed one below, else above. Without
+    `values` a value goes as it is, a number within `low` and `high`. `default` counts where nothing is asked for.
     """
 
     field: str | None = None

@@ -1,9 +1,10 @@
-"""A stub provider: a server that speaks the OpenAI chat wire by a script, with faults, and checks what it is sent.
+"""A stub provider: a server that speaks every wire by a script, with faults, and checks what it is sent.
 
     python -m roost.testing.provider --port 8900 --script script.json
 
-`POST /v1/chat/completions`, `GET /v1/models`, `GET /stats`, `GET /health`. A request that a strict provider would
-refuse is answered 400 with the reason and counted as a violation.
+The paths of the protocols in `roost.testing.dialects` (`POST /v1/chat/completions`, ...), `GET /v1/models`,
+`GET /stats`, `GET /health`. A request that a strict provider would refuse is answered 400 with the reason and counted
+as a violation.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from roost.testing.frames import document, stream_frames
+from roost.testing.dialects import Asked, Dialect, dialects
 from roost.testing.line import Line
 from roost.testing.script import Fault, Reply, Script, digest, load
-from roost.testing.transcript import check_openai_request
 
 Replies: TypeAlias = Script | Callable[[dict[str, Any]], Reply]
 
@@ -67,7 +67,7 @@ class Provider:
         self._random = random.Random(self._script.seed if isinstance(self._script, Script) else 0)
         self._app = Starlette(
             routes=[
-                Route("/v1/chat/completions", _Chat(self), methods=["POST"]),
+                *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in dialects()),
                 Route("/v1/models", self._models),
                 Route("/stats", self._stats),
                 Route("/health", self._health),
@@ -79,45 +79,45 @@ class Provider:
         scope["roost.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
         await self._app(scope, receive, send)
 
-    def accept(self, raw: bytes, headers: dict[str, str], peer: Any) -> dict[str, Any] | Response:
-        """The body of a valid request, or the refusal."""
+    def accept(self, raw: bytes, request: Request, dialect: Dialect) -> Asked | Response:
+        """A valid request, or the refusal."""
         self.stats.requests += 1
-        self._peers.add(peer)
+        self._peers.add(request.client)
         self.stats.connections = len(self._peers)
-        self.headers = headers
-        if self._key is not None and headers.get("authorization") != f"Bearer {self._key}":
-            return _error(401, "Incorrect API key provided", "invalid_api_key")
+        self.headers = headers = dict(request.headers)
+        if self._key is not None and dialect.key(headers) != self._key:
+            return JSONResponse(dialect.error(401, "Incorrect API key provided", "invalid_api_key"), 401)
         try:
             body = msgspec.json.decode(raw, type=dict[str, Any])
-            check_openai_request(body)
+            dialect.check(body, headers)
         except (ValueError, AssertionError) as error:
             self.stats.violations += 1
             self.stats.reasons = [*self.stats.reasons, str(error)][-20:]
-            return _error(400, f"Invalid request: {error}", "invalid_request_error")
+            return JSONResponse(dialect.error(400, f"Invalid request: {error}", "invalid_request_error"), 400)
         self.bodies = [*self.bodies, body][-self._keep :] if self._keep else []
-        return body
+        return dialect.asked(body, request.url.path)
 
-    def reply(self, body: dict[str, Any]) -> tuple[Reply, Fault | None, float]:
+    def reply(self, asked: Asked) -> tuple[Reply, Fault | None, float]:
         """What to say, what goes wrong, and how long to wait before."""
         script = self._script
         if not isinstance(script, Script):
-            reply = script(body)
-            return reply, self._due(reply.fault, body), reply.delay
-        reply = script.reply(body)
-        fault = self._due(reply.fault, body)
+            reply = script(asked.body)
+            return reply, self._due(reply.fault, asked), reply.delay
+        reply = script.reply(asked.messages)
+        fault = self._due(reply.fault, asked)
         if fault is None and script.faults and self._random.random() < script.fault_rate:
             fault = self._random.choice(script.faults)
         self.stats.faults += fault is not None
-        return reply, fault, reply.delay + script.wait(body["messages"])
+        return reply, fault, reply.delay + script.wait(asked.messages)
 
     @property
     def chunk(self) -> int | None:
         return self._script.chunk if isinstance(self._script, Script) else None
 
-    def _due(self, fault: Fault | None, body: dict[str, Any]) -> Fault | None:
+    def _due(self, fault: Fault | None, asked: Asked) -> Fault | None:
         if fault is None or not fault.times:
             return fault
-        key = (digest(body["messages"]), fault)
+        key = (digest(asked.messages), fault)
         self._met[key] += 1
         return fault if self._met[key] <= fault.times else None
 
@@ -132,14 +132,15 @@ class Provider:
 
 
 class _Chat:
-    """The endpoint, below the level of response objects: faults need the single writes."""
+    """An endpoint, below the level of response objects: faults need the single writes."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, dialect: Dialect) -> None:
         self._provider = provider
+        self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        accepted = self._provider.accept(await request.body(), dict(request.headers), scope["client"])
+        accepted = self._provider.accept(await request.body(), request, self._dialect)
         if isinstance(accepted, Response):
             await accepted(scope, receive, send)
             return
@@ -155,17 +156,18 @@ class _Chat:
             stats.open -= 1
             line.end()
 
-    async def _answer(self, body: dict[str, Any], line: Line) -> bool:
-        reply, fault, delay = self._provider.reply(body)
+    async def _answer(self, asked: Asked, line: Line) -> bool:
+        dialect = self._dialect
+        reply, fault, delay = self._provider.reply(asked)
         if await line.wait(delay):
             return False
         if fault is not None and fault.kind in ("status", "html", "empty"):
-            await line.whole(_refusal(fault))
+            await line.whole(_refusal(fault, dialect))
             return True
-        if not body.get("stream") or (fault is not None and fault.kind == "json"):
-            await line.whole(Response(document(reply, body), media_type="application/json"))
+        if not asked.stream or (fault is not None and fault.kind == "json"):
+            await line.whole(Response(dialect.document(reply, asked), media_type="application/json"))
             return True
-        frames = stream_frames(reply, body, finish=fault is None or fault.kind != "no_finish")
+        frames = dialect.frames(reply, asked, finish=fault is None or fault.kind != "no_finish")
         return await self._stream(frames, fault, reply.pace, line)
 
     async def _stream(self, frames: list[bytes], fault: Fault | None, pace: float, line: Line) -> bool:
@@ -175,7 +177,10 @@ class _Chat:
         if kind in _ABORT and not at:
             return await line.abort(reset=kind == "reset")
         if kind == "malformed":
-            frames = _with_broken(frames, at)
+            frames = _put(_BROKEN, frames, at)
+        elif kind == "error" and fault is not None:
+            error = self._dialect.error_frame(fault.status, fault.message)
+            frames = _put(error, frames, at, last=True)
         writes = _cut(frames, self._provider.chunk)
         if kind == "trickle" and fault is not None:
             writes = _cut(frames, max(1, size // 50))
@@ -198,26 +203,24 @@ class _Chat:
         return True
 
 
-def _error(status: int, message: str, code: str, retry_after: str | None = None) -> Response:
-    headers = {"Retry-After": retry_after} if retry_after is not None else None
-    return JSONResponse({"error": {"message": message, "type": code, "code": code}}, status, headers)
-
-
-def _refusal(fault: Fault) -> Response:
+def _refusal(fault: Fault, dialect: Dialect) -> Response:
     if fault.kind == "status":
-        return _error(fault.status, fault.message, f"scripted_{fault.status}", fault.retry_after)
+        headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
+        return JSONResponse(dialect.error(fault.status, fault.message), fault.status, headers)
     if fault.kind == "html":
         return Response(_PAGE, media_type="text/html")
     return Response(b"", media_type="text/event-stream")
 
 
-def _with_broken(frames: list[bytes], at: int) -> list[bytes]:
-    passed = 0
-    for index, frame in enumerate(frames):
-        passed += len(frame)
+def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:
+    """`frame` after the one that holds byte `at`, but never behind the end; nothing follows where it is the `last`."""
+    passed, place = 0, len(frames) - 1
+    for index, other in enumerate(frames):
+        passed += len(other)
         if passed > at:
-            return [*frames[: index + 1], _BROKEN, *frames[index + 1 :]]
-    return [*frames[:-1], _BROKEN, frames[-1]]
+            place = index + 1
+            break
+    return [*frames[:place], frame, *([] if last else frames[place:])]
 
 
 def _cut(frames: list[bytes], size: int | None) -> list[bytes]:
@@ -241,7 +244,7 @@ class ProviderServer:
 
     @property
     def url(self) -> str:
-        """The base URL, `/v1` included."""
+        """The base URL, `/v1` included, which wires whose base is the bare server take too."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property

@@ -13,7 +13,7 @@ from roost.errors import ConfigError
 from roost.testing.scripted import Answer
 
 FaultKind = Literal[
-    "reset", "close", "malformed", "stall", "trickle", "empty", "status", "html", "plain", "json", "no_finish"
+    "reset", "close", "malformed", "error", "stall", "trickle", "empty", "status", "html", "plain", "json", "no_finish"
 ]
 
 
@@ -21,11 +21,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What goes wrong.
 
     `at` is a byte of the body, negative from its end: `reset` (RST), `close` (FIN without an end) and `stall` (for
-    `seconds`) come there, `malformed` puts a broken frame after the frame that holds it; a `reset` or `close` at 0
-    comes before the status line. `trickle` spreads the body over `seconds`. `status` answers with `status` and
-    `retry_after`. `empty` is a body of nothing, `html` another page, `plain` the right body under a wrong content type,
-    `json` a whole answer to a request for a stream, `no_finish` a stream without a finish reason. The first `times`
-    requests with the same messages get it; 0 means every one.
+    `seconds`) come there, `malformed` puts a broken frame after the frame that holds it, `error` the protocol's own
+    with `status` and `message`, and ends there; a `reset` or `close` at 0 comes before the status line. `trickle`
+    spreads the body over `seconds`. `status` answers with `status` and `retry_after`. `empty` is a body of nothing,
+    `html` another page, `plain` the right body under a wrong content type, `json` a whole answer to a request for a
+    stream, `no_finish` a stream without a finish reason. The first `times` requests with the same messages get it; 0
+    means every one.
     """
 
     kind: FaultKind
@@ -39,8 +40,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Reply(Answer, frozen=True, kw_only=True):
     """An answer on the wire. `{input}`, `{result}` and `{step}` in its texts become the last user's text, the last
-    tool's result and the number of answers since that user's message."""
+    tool's result and the number of answers since that user's message. `sealed` is reasoning that the provider keeps to
+    itself, as the bytes that it hands out; not every protocol has it."""
 
+    sealed: str = ""
     fault: Fault | None = None
 
 
@@ -63,8 +66,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fault_rate: float = 0.0
     faults: tuple[Fault, ...] = ()
 
-    def reply(self, body: dict[str, Any]) -> Reply:
-        messages = cast("list[dict[str, Any]]", body["messages"])
+    def reply(self, messages: list[dict[str, Any]]) -> Reply:
         said, step = last_user(messages)
         rule = next((rule for rule in self.rules if rule.when in said), None)
         if rule is None or not rule.answers:

@@ -10,7 +10,7 @@ from roost.llm.profile import Knob, Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wire import Endpoint, HttpCall, Options, Wire
 from roost.llm.wires.anthropic.answer import AnthropicAnswer
-from roost.llm.wires.anthropic.request import KNOBS, NAME, Quirks, body_of
+from roost.llm.wires.anthropic.request import KNOBS, NAME, SAMPLING, SAMPLING_VERSION, VERSION, Quirks, body_of
 from roost.llm.wires.body import encode
 from roost.llm.wires.errors import http_error
 from roost.log.content import ErrorData
@@ -25,12 +25,13 @@ class Anthropic:
 
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall:
         quirks, key = self._quirks, endpoint.key
-        headers = {"anthropic-version": quirks.version, "Accept": "text/event-stream" if stream else "application/json"}
+        body = body_of(prompt, model, profile, stream=stream)
+        version = quirks.version or (SAMPLING_VERSION if any(name in body for name in SAMPLING) else VERSION)
+        headers = {"anthropic-version": version, "Accept": "text/event-stream" if stream else "application/json"}
         if key:
             headers |= {"Authorization": f"Bearer {key}"} if quirks.bearer else {"x-api-key": key}
         if quirks.betas:
             headers["anthropic-beta"] = ",".join(quirks.betas)
-        body = body_of(prompt, model, profile, stream=stream)
         return HttpCall("POST", endpoint.url("v1/messages"), headers, encode(body))
 
     def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> AnthropicAnswer:

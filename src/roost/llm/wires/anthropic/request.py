@@ -47,13 +47,16 @@ KNOBS = {
 MARKS = 4
 """Cache marks that a request may have."""
 LEAST_BUDGET = 1_024
+VERSION, SAMPLING_VERSION = "2026-10-21", "2023-06-01"
+"""Of the protocol: the newest, and the last that takes the settings of `SAMPLING`, which only older models have."""
+SAMPLING = ("temperature", "top_p", "top_k")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a server departs from Anthropic's own."""
+    """Where a server departs from Anthropic's own. `version` None takes the newest that has what is sent."""
 
-    version: str = "2023-06-01"
+    version: str | None = None
     betas: tuple[str, ...] = ()
     bearer: bool = False
     """The key goes into `Authorization` and not into `x-api-key`."""
@@ -196,7 +199,7 @@ def _allow(body: Json, prompt: Prompt) -> None:
         else:
             thinking["budget_tokens"] = max(LEAST_BUDGET, body["max_tokens"] // 2)
     if body.get("thinking"):
-        for knob in ("temperature", "top_p", "top_k"):
+        for knob in SAMPLING:
             body.pop(knob, None)
 
 

@@ -1,0 +1,19 @@
+"""The protocols that the stub provider speaks. One is one file and one line here."""
+
+from __future__ import annotations
+
+import importlib
+
+from roost.testing.dialects.base import Asked, Dialect
+
+__all__ = ["DIALECTS", "Asked", "Dialect", "dialects"]
+
+DIALECTS: dict[str, str] = {
+    "openai_chat": "roost.testing.dialects.openai_chat",
+    "anthropic": "roost.testing.dialects.anthropic",
+}
+"""The module that holds the `DIALECT`, by the name of its wire."""
+
+
+def dialects() -> list[Dialect]:
+    return [importlib.import_module(module).DIALECT for module in DIALECTS.values()]
