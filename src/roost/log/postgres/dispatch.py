@@ -15,15 +15,15 @@ from roost.log.dispatch import Backlog, NodeCard, NodeInfo
 from roost.log.inputs import Input, decode_input, urgency
 from roost.log.journal import Change, Claim, InboxItem, Snapshot
 from roost.log.postgres import rows
+from roost.log.postgres.live import Live
 from roost.log.postgres.pool import Link, Pool
 
 log = logging.getLogger("roost.journal")
-_CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4, $5)"
-_AROUND = 64
-"""Nodes whose life a claim looks after. The look-out goes all around, a few at a time."""
+_CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4)"
 _INFO = 1 + len(rows.INFO_COLUMNS.split(","))
 _LOST_SECONDS = 30.0
-_NODES = "SELECT card, NOT dead_1(id), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
+_NODES = "SELECT card, alive_until >= clock_1(), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
+_NODES_PROBED = "SELECT card, NOT dead_1(id), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
 _BACKLOG = """
 SELECT count(*), coalesce(greatest(clock_1() - min(ready_at), 0), 0)::float8
 FROM sessions WHERE ready AND owner IS NULL"""
@@ -47,18 +47,10 @@ class _Lost(NamedTuple):
 
 
 class Claims:
-    """`on_claim(session, s)` is told of every session taken, `on_bury` when nodes were found dead; `may_bury` says
-    whether a free lock means death just now."""
+    """`on_claim(session, s)` is told of every session taken, `on_bury` when nodes were found dead."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        on_claim: Callable[[str, int], None],
-        on_bury: Callable[[], None],
-        may_bury: Callable[[], bool],
-    ) -> None:
+    def __init__(self, pool: Pool, on_claim: Callable[[str, int], None], on_bury: Callable[[], None]) -> None:
         self._pool = pool
-        self._may_bury = may_bury
         self._on_claim = on_claim
         self._on_bury = on_bury
         self._lost: list[_Lost] = []
@@ -77,7 +69,7 @@ class Claims:
         async def ask(link: Link) -> list[Any]:
             nonlocal pid
             pid = link.get_server_pid()
-            return await link.fetch(_CLAIM, node, session, limit, token, _AROUND if self._may_bury() else 0)
+            return await link.fetch(_CLAIM, node, session, limit, token)
 
         try:
             found = await self._pool.run(ask, repeat=False)
@@ -198,8 +190,12 @@ class Timers:
         return len(made)
 
 
-async def nodes(pool: Pool) -> list[NodeInfo]:
-    found = await pool.run(lambda link: link.fetch(_NODES))
+async def nodes(pool: Pool, live: Live) -> list[NodeInfo]:
+    """Every beat asks for them. While nodes beat here the look-outs find the dead, in moments; else each is probed."""
+    if live.nodes:
+        found = await live.ask(lambda link: link.fetch(_NODES))
+    else:
+        found = await pool.run(lambda link: link.fetch(_NODES_PROBED))
     return [NodeInfo(_card.decode(card), alive, at) for card, alive, at in found]
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from roost.log.dispatch import HEAD_START
 
+_BACK_SECONDS = 0.1
+"""A node whose connection was cut has so long to be back before it counts as dead. It needs about 20 ms."""
+
 _HELPERS = """
 CREATE FUNCTION clock_1() RETURNS float8 LANGUAGE sql VOLATILE AS $$
     SELECT extract(epoch FROM clock_timestamp())::float8
@@ -176,7 +179,7 @@ BEGIN
     SELECT n.s, n.owner, n.epoch, n.head INTO x FROM sessions n WHERE n.id = a_session FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 'not_found';
-    ELSIF x.owner IS NOT NULL AND x.epoch IS DISTINCT FROM a_epoch AND NOT dead_1(x.owner) THEN
+    ELSIF x.owner IS NOT NULL AND x.epoch IS DISTINCT FROM a_epoch AND NOT gone_1(x.owner) THEN
         outcome := 'busy';
     ELSE
         outcome := 'deleted';
@@ -206,15 +209,36 @@ BEGIN
 END $$;
 """
 
-_LIVENESS = """
-CREATE FUNCTION dead_1(node text) RETURNS boolean LANGUAGE plpgsql AS $$
+# Which server holds the locks: another one after a restart or a failover, and also after one of its processes crashed,
+# which makes it begin anew with all connections cut but keeps its start time; its statistics then begin anew (from 15
+# on, where reading them costs nothing).
+_LIVENESS = f"""
+CREATE FUNCTION boot_1() RETURNS timestamptz[] LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM nodes WHERE id = node AND alive_until >= clock_1()) THEN
+    RETURN ARRAY[pg_postmaster_start_time(), CASE
+        WHEN current_setting('server_version_num')::int >= 150000 THEN pg_stat_get_bgwriter_stat_reset_time() END];
+END $$;
+CREATE FUNCTION dead_1(node text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    n record;
+BEGIN
+    SELECT alive_until, boot INTO n FROM nodes WHERE id = node;
+    IF NOT FOUND OR n.alive_until < clock_1() THEN
         RETURN true;
+    ELSIF n.boot IS DISTINCT FROM boot_1() THEN
+        RETURN false;
     END IF;
     IF pg_try_advisory_lock_shared(key_1(node)) THEN
         PERFORM pg_advisory_unlock_shared(key_1(node));
         RETURN true;
+    END IF;
+    RETURN false;
+END $$;
+CREATE FUNCTION gone_1(node text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF dead_1(node) THEN
+        PERFORM pg_sleep({_BACK_SECONDS}) FROM nodes WHERE id = node AND alive_until >= clock_1();
+        RETURN dead_1(node);
     END IF;
     RETURN false;
 END $$;
@@ -227,17 +251,21 @@ END $$;
 CREATE FUNCTION bury_1(me text[], around int) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     one text;
-    buried text[] := '{}';
+    moment float8 := clock_1();
+    cut text[] := ARRAY(
+        SELECT ring.id FROM (
+            (SELECT n.id, 0 AS turn FROM nodes n WHERE n.id > me[1] ORDER BY n.id LIMIT around)
+            UNION ALL (SELECT n.id, 1 FROM nodes n WHERE n.id < me[1] ORDER BY n.id LIMIT around)
+            ORDER BY turn, id LIMIT around
+        ) AS ring WHERE ring.id <> ALL (me) AND dead_1(ring.id));
+    buried text[] := '{{}}';
 BEGIN
+    IF cut <> '{{}}' THEN
+        PERFORM pg_sleep({_BACK_SECONDS});
+    END IF;
     FOR one IN
-        SELECT n.id FROM nodes n WHERE n.id <> ALL (me) AND n.alive_until < clock_1()
-        UNION ALL (
-            SELECT ring.id FROM (
-                (SELECT n.id, 0 AS turn FROM nodes n WHERE n.id > me[1] ORDER BY n.id LIMIT around)
-                UNION ALL (SELECT n.id, 1 FROM nodes n WHERE n.id < me[1] ORDER BY n.id LIMIT around)
-                ORDER BY turn, id LIMIT around
-            ) AS ring WHERE ring.id <> ALL (me) AND dead_1(ring.id)
-        )
+        SELECT n.id FROM nodes n WHERE n.id <> ALL (me) AND n.alive_until < moment
+        UNION SELECT unnest(cut)
     LOOP
         PERFORM FROM nodes WHERE id = one FOR UPDATE SKIP LOCKED;
         IF FOUND AND dead_1(one) THEN
@@ -256,10 +284,12 @@ BEGIN
         a_locked := pg_try_advisory_lock(key_1(a_id));
     END IF;
     INSERT INTO nodes VALUES (
-        a_id, clock_1() + a_ttl, clock_1(), a_home, a_offers, a_room, a_draining, a_format, a_card
+        a_id, clock_1() + a_ttl, clock_1(), CASE WHEN a_locked THEN boot_1() END, a_home, a_offers, a_room, a_draining,
+        a_format, a_card
     ) ON CONFLICT (id) DO UPDATE SET
-        alive_until = excluded.alive_until, beat_at = excluded.beat_at, home = excluded.home, offers = excluded.offers,
-        room = excluded.room, draining = excluded.draining, format = excluded.format, card = excluded.card;
+        alive_until = excluded.alive_until, beat_at = excluded.beat_at, boot = excluded.boot, home = excluded.home,
+        offers = excluded.offers, room = excluded.room, draining = excluded.draining, format = excluded.format,
+        card = excluded.card;
     RETURN a_locked;
 END $$;
 CREATE FUNCTION tick_1(
@@ -267,7 +297,10 @@ CREATE FUNCTION tick_1(
 ) LANGUAGE plpgsql AS $$
 BEGIN
     held := ARRAY(SELECT n FROM unnest(missing) AS m (n) WHERE pg_try_advisory_lock(key_1(n)));
-    buried := CASE WHEN me = '{}' THEN '{}' ELSE bury_1(me, around) END;
+    IF held <> '{{}}' THEN
+        UPDATE nodes SET boot = boot_1() WHERE id = ANY (held);
+    END IF;
+    buried := CASE WHEN me = '{{}}' THEN '{{}}' ELSE bury_1(me, around) END;
     others := NOT pg_try_advisory_lock(key_1(''));
     IF NOT others THEN
         PERFORM pg_advisory_unlock(key_1(''));
@@ -331,7 +364,7 @@ BEGIN
     END LOOP;
     RETURN got;
 END $$;
-CREATE FUNCTION claim_1(a_node text, a_session text, a_most int, a_token bigint, a_around int) RETURNS TABLE (
+CREATE FUNCTION claim_1(a_node text, a_session text, a_most int, a_token bigint) RETURNS TABLE (
     s bigint, id text, agent text, version text, state text, phase text, head bigint, created_at float8,
     updated_at float8, workspace text, title text, parent text, labels jsonb, owner text, epoch bigint, pending int,
     needs text[], home text, format int, n_seq bigint, n_version int, n_body bytea, tail bytea[], i_id bigint[],
@@ -345,7 +378,7 @@ DECLARE
     dead text[] := '{{}}';
 BEGIN
     IF a_session IS NULL THEN
-        dead := bury_1(ARRAY[a_node], a_around);
+        dead := bury_1(ARRAY[a_node], 0);
         got := suitable_1(a_node, a_most);
     ELSE
         SELECT n.s, n.owner INTO x FROM sessions n WHERE n.id = a_session FOR NO KEY UPDATE;
@@ -356,7 +389,7 @@ BEGIN
                 null::bytea[], dead;
             RETURN;
         END IF;
-        IF x.owner IS NULL OR x.owner = a_node OR dead_1(x.owner) THEN
+        IF x.owner IS NULL OR x.owner = a_node OR gone_1(x.owner) THEN
             got := ARRAY[x.s];
         END IF;
     END IF;
@@ -428,7 +461,7 @@ BEGIN
     SELECT node, fence INTO h FROM holds WHERE name = a_name FOR UPDATE;
     IF h.node = a_node THEN
         RETURN h.fence;
-    ELSIF h.node IS NOT NULL AND NOT dead_1(h.node) THEN
+    ELSIF h.node IS NOT NULL AND NOT gone_1(h.node) THEN
         RETURN NULL;
     END IF;
     UPDATE holds SET node = a_node, fence = fence + 1 WHERE name = a_name;

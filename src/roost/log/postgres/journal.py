@@ -60,7 +60,7 @@ class PostgresJournal:
         self._notices = self._live.notices
         self._patrol = Patrol(self._pool, self._watchers, self._live)
         self._writer = GroupWriter(self._appends, _WRITERS, self._appended)
-        self._claims = dispatch.Claims(self._pool, self._claimed, self._buried, self._live.may_bury)
+        self._claims = dispatch.Claims(self._pool, self._claimed, self._buried)
         self._timers = dispatch.Timers(self._pool, self._fired)
         self._background: set[asyncio.Task[None]] = set()
         self._room_until = 0
@@ -164,7 +164,7 @@ class PostgresJournal:
         return await self._timers.fire(now, limit)
 
     async def nodes(self) -> list[NodeInfo]:
-        return await dispatch.nodes(self._pool)
+        return await dispatch.nodes(self._pool, self._live)
 
     async def backlog(self) -> Backlog:
         return await dispatch.backlog(self._pool)

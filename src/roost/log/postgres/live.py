@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +24,8 @@ _AROUND = 3
 """How many nodes after one's own, in the order of their ids, one looks after."""
 _LONGEST_PAUSE = 1.0
 _GRACE = 2.0
-"""Seconds after one's own connection was lost: what cut it may have cut those of nodes that live and come back."""
+"""Seconds after one's own connection was lost in which nobody is buried before his lease is over: what cut it may have
+cut those of nodes that live and come back."""
 _LOCK_TRIES = 25
 _LOCK_PAUSE = 0.02
 _BEAT = "SELECT beat_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -54,11 +56,7 @@ class Live:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._grace_until = 0.0
-
-    def may_bury(self) -> bool:
-        """Whether a free lock means that its node is gone. A lease that is over always does."""
-        here = self._link is not None and not self._link.is_closed()
-        return here and asyncio.get_running_loop().time() >= self._grace_until
+        self._cut = asyncio.Event()
 
     async def start(self) -> None:
         """Connect for the first time. Raises what asyncpg raises."""
@@ -68,7 +66,7 @@ class Live:
     async def beat(self, card: NodeCard, ttl: float) -> None:
         self.nodes.add(card.id)
         for _ in range(_LOCK_TRIES):
-            if await self._ask(lambda link: self._beat(link, card, ttl)):
+            if await self.ask(lambda link: self._beat(link, card, ttl)):
                 return
             await asyncio.sleep(_LOCK_PAUSE)  # the former holder of the lock is on its way out
 
@@ -77,7 +75,7 @@ class Live:
         self.nodes.discard(node)
         if node in self._held:
             self._held.discard(node)
-            await self._ask(lambda link: link.fetchval(_UNLOCK, node))
+            await self.ask(lambda link: link.fetchval(_UNLOCK, node))
 
     async def close(self) -> None:
         self._closed = True
@@ -96,8 +94,9 @@ class Live:
         except Exception as error:  # the server does it when it sees that we are gone
             log.debug("the locks are left to the server: %s", error)
 
-    async def _ask(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """On the connection, one at a time; once more on the next one when it breaks. Raises as `Pool.run`."""
+    async def ask(self, work: Callable[[Link], Awaitable[T]]) -> T:
+        """On the connection, one at a time; once more on the next one when it breaks. For what must not wait behind
+        the many who ask something of the pool. Raises as `Pool.run`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + WAIT
         while True:
@@ -157,12 +156,25 @@ class Live:
         except BaseException:
             link.terminate()
             raise
-        self._held.clear()
         self._link = link
         self._up.set()
+        soon = asyncio.get_running_loop().time() + _LONGEST_PAUSE
+        link.add_termination_listener(lambda _: self._lost(soon))
+
+    def _lost(self, soon: float) -> None:
+        """Come back at once, or the others take it for death; but not again and again."""
+        if asyncio.get_running_loop().time() > soon:
+            self._cut.set()
 
     async def _settle_in(self, link: Link) -> None:
+        self._held = set()
         await link.fetch(_END_FORMER, self._name)  # it may not have noticed yet that it is alone
+        for _ in range(_LOCK_TRIES):
+            row: Any = await link.fetchrow(_TICK_1, [], sorted(self.nodes - self._held), 0)
+            self._held.update(row["held"])
+            if self._held >= self.nodes:
+                break
+            await asyncio.sleep(_LOCK_PAUSE)
         await link.add_listener(self._address.schema, self._hear)
         await link.execute(_PRESENT)
         await link.execute(_NOTIFY, self._address.schema, [self.notices.hello()])
@@ -190,12 +202,15 @@ class Live:
                 if pause == _TICK:
                     log.warning("the database does not answer: %s", error)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
-            await asyncio.sleep(pause * random.uniform(0.9, 1.1))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):
+                    await self._cut.wait()
+            self._cut.clear()
 
     async def _tick(self) -> None:
         nodes = sorted(self.nodes)
         missing = sorted(self.nodes - self._held)
-        around = _AROUND if self.may_bury() else 0
+        around = _AROUND if asyncio.get_running_loop().time() >= self._grace_until else 0
         row: Any = await self._run(lambda link: link.fetchrow(_TICK_1, nodes, missing, around), ANSWER)
         buried, held, others = row
         self._held.update(held)

@@ -68,6 +68,7 @@ CREATE TABLE nodes (
     id text COLLATE "C" PRIMARY KEY,
     alive_until float8 NOT NULL,
     beat_at float8,
+    boot timestamptz[],
     home text COLLATE "C" NOT NULL DEFAULT '',
     offers text[] COLLATE "C" NOT NULL DEFAULT '{{}}',
     room bigint NOT NULL DEFAULT 0,
@@ -75,6 +76,7 @@ CREATE TABLE nodes (
     format int NOT NULL DEFAULT 0,
     card bytea
 );
+CREATE INDEX nodes_alive ON nodes (alive_until);
 CREATE TABLE settings (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
 CREATE TABLE holds (name text COLLATE "C" PRIMARY KEY, node text COLLATE "C", fence bigint NOT NULL);
 CREATE INDEX holds_node ON holds (node) WHERE node IS NOT NULL;
