@@ -164,6 +164,13 @@ async def rolling_restart(scene: Scene) -> None:
         await scene.nodes.healthy([node])
 
 
+async def together(scene: Scene) -> None:
+    """Two things at once, perhaps to the same node. How long a takeover takes then says nothing."""
+    apart = msgspec.structs.replace(scene, times=Times())
+    both = scene.chance.sample([kill, kill_all_but_one, zombie, partition, cut, database_restart, clients_cut], 2)
+    await asyncio.gather(*(fault(apart) for fault in both))
+
+
 FAULTS: Mapping[str, tuple[Fault, int]] = {
     "kill": (kill, 10),
     "kill_all_but_one": (kill_all_but_one, 2),
@@ -178,6 +185,7 @@ FAULTS: Mapping[str, tuple[Fault, int]] = {
     "database_kill": (database_kill, 2),
     "database_hangs": (database_hangs, 1),
     "rolling_restart": (rolling_restart, 1),
+    "together": (together, 4),
     "disk_full": (disk_full, 0),
     "wal_full": (wal_full, 0),
 }

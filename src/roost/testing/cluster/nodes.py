@@ -50,10 +50,12 @@ class Node:
         self.process.kill()
 
     def suspend(self) -> None:
-        os.kill(self.process.pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        os.kill(self.process.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGCONT)
 
     async def stop(self) -> None:
         """SIGTERM, and it stays down."""
@@ -90,8 +92,7 @@ class Node:
             client.close()
 
     async def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.resume()
+        self.resume()
         self.process.close()
         await self.proxy.close()
 

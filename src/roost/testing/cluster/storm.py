@@ -14,7 +14,7 @@ from roost.log.store import Store, open_store
 from roost.testing.cluster.faults import FAULTS, Scene
 from roost.testing.cluster.nodes import Nodes
 from roost.testing.cluster.report import ClusterReport, Times
-from roost.testing.cluster.users import Users
+from roost.testing.cluster.users import Users, patiently
 from roost.testing.crash.daemon import Settings
 from roost.testing.crash.plans import PLANS, script
 from roost.testing.postgres import PostgresServer
@@ -86,7 +86,7 @@ async def _run(
         times.into(report)
         report.ended_by_itself = nodes.ends
         report.problems += await nodes.stop()
-        report.problems += await _left(store)
+        report.problems += await patiently(lambda: _left(store))
     finally:
         await users.close()
         await store.close()

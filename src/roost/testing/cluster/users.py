@@ -7,8 +7,9 @@ import contextlib
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from roost.testing.crash.scenarios import at_random
 from roost.testing.crash.witness import Effect
 from roost.testing.history import History
 
+T = TypeVar("T")
 TRY_SECONDS = 3.0
 """A client gives up a request, and a stream that says nothing, after so long: a suspended node never answers."""
 _LONGEST_SESSION = 4
@@ -99,15 +101,15 @@ class Users:
 
     async def _finish(self, hands: Hands, reader: Reader) -> None:
         report, session, history = self._report, hands.session, self._history
-        records = await self._log(session)
+        records = await patiently(lambda: self._log(session))
         await reader.caught_up(len(records))
         await reader.close()
         self._readers.discard(reader)
         for seen in reader.seen:
             history.shown(session, seen.seq, seen.body, seen.at)
         effects = self._effects.of(session)
-        found = await problems(
-            self._store, session, sent=hands.sent, effects=effects, settled=True, timers=hands.timers
+        found = await patiently(
+            lambda: problems(self._store, session, sent=hands.sent, effects=effects, settled=True, timers=hands.timers)
         )
         found += reader.problems(records)
         report.problems += [f"{session}: {one}" for one in found]
@@ -134,21 +136,30 @@ class Users:
                 self._report.problems.append(f"{session} was deleted, and a node still knows it: {answer!r}")
 
     async def _log(self, session: str) -> list[Record]:
-        """All of it, once it has come to rest. The database may be away for a while."""
+        """All of it, once it has come to rest."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            try:
-                records: list[Record] = []
-                while page := await self._store.read(session, after=len(records)):
-                    records += page
-                info = await self._store.get(session)
-                if info.phase == "idle" and not info.pending and info.head == len(records):
-                    return records
-            except StoreFailed:
-                pass
+            records: list[Record] = []
+            while page := await self._store.read(session, after=len(records)):
+                records += page
+            info = await self._store.get(session)
+            if info.phase == "idle" and not info.pending and info.head == len(records):
+                return records
             if time.monotonic() > deadline:
                 raise AssertionError(f"session {session!r} never came to rest")
             await asyncio.sleep(0.05)
+
+
+async def patiently(look: Callable[[], Awaitable[T]]) -> T:
+    """What looking at the store gives, which may be away for a while."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await look()
+        except StoreFailed:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
 
 
 class Effects:
