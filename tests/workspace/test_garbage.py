@@ -41,10 +41,10 @@ def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None
         kept.append((snapshot, tree(here.folder)))
     clock.now += 10 * DAY
     keep = [kept[1], kept[5]]
-    swept = there.snapshots.sweep((name for name, _ in keep), Event())
+    swept = there.snapshots.sweep({name: "a session" for name, _ in keep}, Event())
     assert swept.objects > 4
     assert swept.bytes > PIECE
-    assert there.snapshots.sweep((name for name, _ in keep), Event()).objects == 0
+    assert there.snapshots.sweep({name: "a session" for name, _ in keep}, Event()).objects == 0
     for name, files in keep:
         there.restore(name)
         assert tree(there.folder) == files
@@ -53,8 +53,8 @@ def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None
     assert tree(there.folder) == tree(here.folder)
     with pytest.raises(SnapshotDamaged):
         machines("fresh").restore(kept[3][0])
-    with pytest.raises(SnapshotDamaged):
-        there.snapshots.sweep([kept[3][0]], Event())
+    with pytest.raises(SnapshotDamaged, match="the fourth: a part of a snapshot is gone"):
+        there.snapshots.sweep({kept[3][0]: "the fourth"}, Event())
 
 
 def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, store_folder: str) -> None:
@@ -73,14 +73,14 @@ def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, 
 
     def sweep() -> None:
         while not done.is_set():
-            swept.append(sweeper.sweep([], Event()).objects)
+            swept.append(sweeper.sweep({}, Event()).objects)
 
     thread = threading.Thread(target=sweep)
     thread.start()
     snapshot = again.save().snapshot
     done.set()
     thread.join()
-    assert sweeper.sweep([], Event()).objects + sum(swept) == 3
+    assert sweeper.sweep({}, Event()).objects + sum(swept) == 3
     there = Machine(tmp_path / "there", store_folder)
     there.restore(snapshot)
     assert (there.folder / "f").read_text() == "the same bytes"

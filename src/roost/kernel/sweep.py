@@ -26,13 +26,15 @@ async def sweep(
 
     Raises `StoreFailed`, `StoreCorrupt` and `UnknownEvent` with the session's id, and what `Snapshots.sweep` does.
     """
-    keep: set[str] = set()
+    keep: dict[str, str] = {}
     seen = 0
     waiting: list[str] = []
 
     async def look() -> None:
         nonlocal seen
-        keep.update(found for found in await asyncio.gather(*(_saved(store, one) for one in waiting)) if found)
+        for session, saved in zip(waiting, await asyncio.gather(*(_saved(store, one) for one in waiting)), strict=True):
+            if saved is not None:
+                keep[saved] = f"session {session!r}"
         seen += len(waiting)
         waiting.clear()
         progress(seen)

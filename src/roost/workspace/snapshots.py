@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple, Protocol
@@ -76,12 +76,13 @@ class Snapshots(Protocol):
         """Everything in a snapshot, sorted by path."""
         ...
 
-    def sweep(self, keep: Iterable[str], stop: Event, *, dry: bool = False) -> Swept:
+    def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
         """Remove what no snapshot of `keep` needs and was written more than two days ago; `dry` only counts it. `keep`
-        must name all that may ever be restored or saved upon, as of a moment before the call. Snapshots saved meanwhile
-        are safe: they need what their base needs, and what was just written. Raises, having removed nothing,
-        `SnapshotDamaged` when one of `keep` is not there, and `Conflict` when not all that is there was written for the
-        caller's own database. Stopped or cut off, it has removed a part, and may be begun again."""
+        must name all that may ever be restored or saved upon, as of a moment before the call, and says who needs each,
+        for messages. Snapshots saved meanwhile are safe: they need what their base needs, and what was just written.
+        Raises, having removed nothing, `SnapshotDamaged` when one of `keep` is not there, and `Conflict` when not all
+        that is there was written for the caller's own database. Stopped or cut off, it has removed a part, and may be
+        begun again."""
         ...
 
     def close(self) -> None: ...

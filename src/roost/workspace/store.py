@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event
 
 from roost.workspace.folder_objects import UNFINISHED
 from roost.workspace.loading import load_items, load_root
-from roost.workspace.manifest import Item, snapshot_key, today
+from roost.workspace.manifest import Item, SnapshotDamaged, snapshot_key, today
 from roost.workspace.objects import ObjectInfo, Objects
 from roost.workspace.owned import Owned
 from roost.workspace.pieces import Jobs, Traffic
@@ -47,7 +47,7 @@ class ObjectSnapshots:
         root, _ = load_root(self._traffic, snapshot)
         return load_items(self._traffic, root, Event())
 
-    def sweep(self, keep: Iterable[str], stop: Event, *, dry: bool = False) -> Swept:
+    def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
         self._objects.check()
         needed = self._needed(keep, stop)
         removed, kept = [0, 0], [0, 0]
@@ -73,12 +73,15 @@ class ObjectSnapshots:
         self._traffic.close()
         self._objects.close()
 
-    def _needed(self, keep: Iterable[str], stop: Event) -> set[str]:
+    def _needed(self, keep: Mapping[str, str], stop: Event) -> set[str]:
         """The keys of all objects of these snapshots."""
         needed: set[str] = set()
 
         def look(snapshot: str) -> int:
-            root, _ = load_root(self._traffic, snapshot)
+            try:
+                root, _ = load_root(self._traffic, snapshot)
+            except SnapshotDamaged as error:
+                raise SnapshotDamaged(f"{keep[snapshot]}: {error}. Nothing is removed") from error
             needed.update(held.blob.key for held in root.blobs)
             needed.add(snapshot_key(snapshot))
             return 0
