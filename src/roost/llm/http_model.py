@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -74,7 +74,7 @@ class HttpModel:
         if self._own:
             await self._client.close()
 
-    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
         try:
             prompt = self._compiler.compile(request, self._profile)
