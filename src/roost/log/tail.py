@@ -37,10 +37,9 @@ class Follower:
             return await self._replay()
         live, self._live = self._live, []
         fresh = [record for record in live if record.seq > self.after]
-        if fresh and fresh[0].seq != self.after + 1:
+        if [record.seq for record in fresh] != list(range(self.after + 1, self.after + 1 + len(fresh))):
             return await self._replay()
-        if fresh:
-            self.after = fresh[-1].seq
+        self.after += len(fresh)
         return fresh
 
     async def _replay(self) -> list[Record] | None:

@@ -49,6 +49,20 @@ class ReaderConformance(Opens):
             got = [(await anext(tail)).seq for _ in range(head - 1)]
             assert got == list(range(2, head + 1))
 
+    async def test_slow_reader_misses_nothing_of_a_session_that_comes_and_goes(self, tmp_path: Path) -> None:
+        """What this journal wrote is heard at once, what the other one wrote in between a moment later."""
+        async with self.two(tmp_path) as (here, there):
+            await new(here, "s")
+            tail, head = here.tail("s"), 1
+            assert (await anext(tail)).seq == 1
+            for _ in range(10):
+                for writer, node in ((here, "node-a"), (there, "node-b"), (here, "node-a")):
+                    claim = await own(writer, "s", node)
+                    written = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"), release=True)
+                    head = await writer.append(written)
+                got = [(await asyncio.wait_for(anext(tail), 5)).seq for _ in range(3)]
+                assert got == [head - 2, head - 1, head]
+
     async def test_tail_ends_with_the_session_and_the_journal(self, tmp_path: Path) -> None:
         journal = await self.open(tmp_path)
         await new(journal, "deleted")
