@@ -245,6 +245,20 @@ async def test_what_went_on_by_itself_is_never_replaced(houses: tuple[Store, Sto
     assert await checksum(target, "long") == before
 
 
+async def test_an_input_that_waits_in_the_target_alone_is_never_lost(houses: tuple[Store, Store]) -> None:
+    source, target = houses
+    await live(source)
+    await source.accept("long", said("to both"))
+    await copy(source, target)
+    await target.accept("long", said("there only"))
+    await source.accept("silent", said("here"))
+    await target.accept("silent", said("there"))
+    done = await copy(source, target, replace=True)
+    assert {problem.session for problem in done.problems} == {"long", "silent"}
+    assert [item.input for item in await target.pending("long")] == [said("to both"), said("there only")]
+    assert [item.input for item in await target.pending("silent")] == [said("there")]
+
+
 async def test_the_targets_settings_stay(houses: tuple[Store, Store]) -> None:
     source, target = houses
     await source.setting("token", "old")

@@ -141,7 +141,7 @@ class _Move:
     async def _compare(self, ours: SessionDump, theirs: SessionDump) -> Side:
         """Where the target's session is, seen from the source's."""
         session, head = ours.info.id, theirs.info.head
-        if head > ours.info.head:
+        if head > ours.info.head or _waits_there_alone(theirs, ours):
             return "apart"
         events = await _digest(self._source, session, head)
         if events.hexdigest() != (await _digest(self._target, session, head)).hexdigest():
@@ -231,6 +231,13 @@ def _sum(dump: SessionDump, events: _Digest) -> str:
 def _plain(dump: SessionDump) -> bytes:
     """One form for one content. Who owned it last means nothing elsewhere."""
     return _encoder.encode(msgspec.structs.replace(dump, info=msgspec.structs.replace(dump.info, owner=None)))
+
+
+def _waits_there_alone(theirs: SessionDump, ours: SessionDump) -> bool:
+    """Whether the target accepted an input that the source never got, and has not taken it in."""
+    known = {item.id: item.accepted_at for item in ours.inbox}
+    waiting = [item for item in theirs.inbox if not item.taken]
+    return any(item.id > ours.inputs or known.get(item.id, item.accepted_at) != item.accepted_at for item in waiting)
 
 
 def _ledger(dump: SharedDump) -> tuple[object, object]:
