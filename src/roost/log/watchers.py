@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 from roost.log.journal import Change
+
+log = logging.getLogger("roost.journal")
 
 
 class Watchers:
@@ -38,7 +41,10 @@ class Watchers:
             else:
                 listeners = (*self._all.values(), *(one for group in self._one.values() for one in group.values()))
             for listener in listeners:
-                listener(change)
+                try:
+                    listener(change)
+                except Exception:  # a defect of one listener must not keep the writer from all commits to come
+                    log.exception("a listener failed on a change of session %r", change.session)
 
     def close(self) -> None:
         """Wake everybody once more, so that they see that the journal is closed."""

@@ -81,6 +81,21 @@ class ReaderConformance(Opens):
         await journal.close()
         assert await asyncio.wait_for(ends[1], 5) == 1
 
+    async def test_a_listener_that_fails_harms_nobody_else(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim, heard = await own(journal, "s"), list[Change]()
+
+            def fail(change: Change) -> None:
+                raise RuntimeError("a defect")
+
+            journal.watch(fail)
+            journal.watch(heard.append)
+            for head in (1, 2, 3, 4):
+                write = Append(session="s", epoch=claim.epoch, expected=head, bodies=bodies("x"))
+                assert await asyncio.wait_for(journal.append(write), 5) == head + 1
+            assert len(heard) >= 4
+
     async def test_other_opener_is_heard(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as writer, self.journal(tmp_path) as reader:
             await new(writer, "s")
