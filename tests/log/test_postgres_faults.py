@@ -436,7 +436,7 @@ async def test_lost_notifications_are_made_up_for(url: str, journal: PostgresJou
     changes.clear()
     await admin.execute("UPDATE sessions SET head = head + 1 WHERE id = 's'")
     await eventually(lambda: asyncio.sleep(0, changes))
-    assert changes[0] == Change("s", None, None)
+    assert changes[0] == Change("s", None, ())
     await admin.close()
     await other.close()
 

@@ -305,7 +305,7 @@ class Kernel:
         else:
             if self._claiming:
                 self._early[change.session] = None
-            if change.inbox is None:
+            if change.records is None and change.inbox is None:
                 self._look_for_work()
 
     def _look_for_work(self) -> None:

@@ -131,7 +131,12 @@ class Claim(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something was committed. None means "not known here: look"; an empty session means "any session"."""
+    """Something was committed. None means "not known here: look"; an empty session means "any session".
+
+    What other nodes commit comes in three kinds. `records` None, `inbox` empty: the log goes on, under the owner that
+    it has. `inbox` None, `records` empty: an input that the owner takes. Both None: anything, also work that nobody
+    has taken. Only the last is a reason to claim.
+    """
 
     session: str
     records: Sequence[Record] | None = ()

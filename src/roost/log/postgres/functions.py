@@ -22,22 +22,28 @@ $$;
 CREATE FUNCTION key_1(node text) RETURNS bigint LANGUAGE sql STABLE AS $$
     SELECT hashtextextended(current_schema() || ':' || node, 5)
 $$;
-CREATE FUNCTION let_go_1(a_s bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION let_go_1(a_s bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    waiting bigint[];
 BEGIN
-    UPDATE sessions x SET
-        owner = NULL,
-        ready_at = clock_1(),
-        ready = x.state = 'running' AND x.phase = 'working' OR x.pending > 0 AND EXISTS (
-            SELECT FROM inbox i WHERE i.s = x.s AND NOT i.taken AND i.urgency >= admits_1(x.state, x.phase))
-    WHERE x.s = ANY (a_s);
+    WITH free AS (
+        UPDATE sessions x SET
+            owner = NULL,
+            ready_at = clock_1(),
+            ready = x.state = 'running' AND x.phase = 'working' OR x.pending > 0 AND EXISTS (
+                SELECT FROM inbox i WHERE i.s = x.s AND NOT i.taken AND i.urgency >= admits_1(x.state, x.phase))
+        WHERE x.s = ANY (a_s) RETURNING x.s, x.ready
+    ) SELECT array_agg(s) INTO waiting FROM free WHERE ready;
+    RETURN waiting;
 END $$;
 """
 
 _APPEND = """
 CREATE FUNCTION append_1(
     a_s bigint[], a_epoch bigint[], a_expected bigint[], a_count int[], a_taken int[], a_state text[], a_phase text[],
-    e_s bigint[], e_seq bigint[], e_body bytea[], c_s bigint[], c_id bigint[], r_s bigint[]
-) RETURNS bigint[] LANGUAGE plpgsql AS $$
+    e_s bigint[], e_seq bigint[], e_body bytea[], c_s bigint[], c_id bigint[], r_s bigint[],
+    OUT refused bigint[], OUT waiting bigint[]
+) LANGUAGE plpgsql AS $$
 DECLARE
     wrong bigint[];
     moved bigint[];
@@ -61,7 +67,8 @@ BEGIN
         RETURNING x.s
     ) SELECT array_agg(s) INTO moved FROM changed;
     IF moved IS NULL THEN
-        RETURN a_s;
+        refused := a_s;
+        RETURN;
     ELSIF cardinality(moved) = cardinality(a_s) THEN
         INSERT INTO events SELECT * FROM unnest(e_s, e_seq, e_body);
     ELSE
@@ -74,20 +81,21 @@ BEGIN
         WHERE i.s = c.s AND i.id = c.id AND NOT i.taken AND c.s = ANY (moved);
     END IF;
     IF r_s <> '{}' THEN
-        PERFORM let_go_1(ARRAY(SELECT s FROM unnest(r_s) AS r (s) WHERE s = ANY (moved)));
+        waiting := let_go_1(ARRAY(SELECT s FROM unnest(r_s) AS r (s) WHERE s = ANY (moved)));
     END IF;
-    RETURN ARRAY(SELECT s FROM unnest(a_s) AS w (s) WHERE cardinality(moved) < cardinality(a_s) AND s <> ALL (moved));
+    refused := ARRAY(
+        SELECT s FROM unnest(a_s) AS w (s) WHERE cardinality(moved) < cardinality(a_s) AND s <> ALL (moved));
 END $$;
 CREATE FUNCTION append_more_1(
     a_s bigint[], a_epoch bigint[], a_expected bigint[], a_count int[], a_taken int[], a_state text[], a_phase text[],
     e_s bigint[], e_seq bigint[], e_body bytea[], c_s bigint[], c_id bigint[], r_s bigint[],
     n_s bigint[], n_seq bigint[], n_version int[], n_body bytea[],
-    t_s bigint[], t_id text[], t_due float8[], t_body bytea[], x_s bigint[], x_id text[]
-) RETURNS bigint[] LANGUAGE plpgsql AS $$
-DECLARE
-    refused bigint[] := append_1(
-        a_s, a_epoch, a_expected, a_count, a_taken, a_state, a_phase, e_s, e_seq, e_body, c_s, c_id, r_s);
+    t_s bigint[], t_id text[], t_due float8[], t_body bytea[], x_s bigint[], x_id text[],
+    OUT refused bigint[], OUT waiting bigint[]
+) LANGUAGE plpgsql AS $$
 BEGIN
+    SELECT a.refused, a.waiting INTO refused, waiting FROM append_1(
+        a_s, a_epoch, a_expected, a_count, a_taken, a_state, a_phase, e_s, e_seq, e_body, c_s, c_id, r_s) AS a;
     INSERT INTO snapshots AS old
     SELECT n.* FROM unnest(n_s, n_seq, n_version, n_body) AS n (s, seq, version, body) WHERE n.s <> ALL (refused)
     ON CONFLICT (s) DO UPDATE SET seq = excluded.seq, version = excluded.version, body = excluded.body;
@@ -95,7 +103,6 @@ BEGIN
     SELECT t.* FROM unnest(t_s, t_id, t_due, t_body) AS t (s, id, due, body) WHERE t.s <> ALL (refused)
     ON CONFLICT (s, id) DO UPDATE SET due = excluded.due, body = excluded.body;
     DELETE FROM timers t USING unnest(x_s, x_id) AS x (s, id) WHERE t.s = x.s AND t.id = x.id AND x.s <> ALL (refused);
-    RETURN refused;
 END $$;
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from roost.errors import StoreFailed
@@ -29,7 +29,7 @@ from roost.log.postgres import dispatch, inputs, partitions, portable, reads, ro
 from roost.log.postgres.errors import FAILURES, failure
 from roost.log.postgres.live import Live
 from roost.log.postgres.migrate import MIGRATIONS, Migration, migrate
-from roost.log.postgres.notices import EVERYTHING
+from roost.log.postgres.notices import ANYTHING, INBOX, LOG, WORK
 from roost.log.postgres.patrol import Patrol
 from roost.log.postgres.pool import Address, Pool, shut
 from roost.log.postgres.writer import GroupWriter
@@ -56,12 +56,13 @@ class PostgresJournal:
         self._watchers = Watchers()
         self._pool = Pool(address, _CONNECTIONS, name=f"roost-{token}")
         self._appends = Pool(address, _WRITERS, name=f"roost-append-{token}")
-        self._live = Live(address, token, self._look)
+        self._live = Live(address, token, self._watchers.publish)
         self._notices = self._live.notices
         self._patrol = Patrol(self._pool, self._watchers, self._live)
         self._writer = GroupWriter(self._appends, _WRITERS, self._appended)
         self._claims = dispatch.Claims(self._pool, self._claimed, self._buried)
         self._timers = dispatch.Timers(self._pool, self._fired)
+        self._wakes: list[Callable[[], None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._room_until = 0
         self._making_room = False
@@ -93,7 +94,7 @@ class PostgresJournal:
         if s > self._room_until and not self._making_room:
             self._making_room = True
             self._later(self._make_room())
-        self._publish(Change(made.id, rows.records(0, bodies)))
+        self._publish(Change(made.id, rows.records(0, bodies)), LOG)
         return made
 
     async def append(self, append: Append) -> int:
@@ -126,7 +127,7 @@ class PostgresJournal:
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         s = await inputs.delete(self._pool, session, epoch)
         self._writer.numbers.pop(session, None)
-        self._publish(Change(session, None))
+        self._publish(Change(session, None), LOG)
         self._later(inputs.purge(self._pool, s))
 
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
@@ -158,7 +159,7 @@ class PostgresJournal:
     async def leave(self, node: str) -> None:
         await self._pool.run(lambda link: link.execute("SELECT leave_1($1)", node))
         await self._live.forget(node)
-        self._notices.add(EVERYTHING)
+        self._notices.add(ANYTHING.session, WORK)
 
     async def fire(self, now: float, *, limit: int = 1000) -> float | None:
         return await self._timers.fire(now, limit)
@@ -173,7 +174,7 @@ class PostgresJournal:
         return await dispatch.ready(self._pool, limit)
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Its changes tell of all work."""
+        self._wakes.append(wake)
 
     # Shared
 
@@ -209,7 +210,7 @@ class PostgresJournal:
     async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
         self._room_until = await self._pool.run(partitions.ensure)
         await portable.restore(self._pool, dump, events)
-        self._publish(Change(dump.info.id, None, None))
+        self._publish(Change(dump.info.id, None, None), WORK)
 
     async def dump_shared(self) -> SharedDump:
         return await shared.dump(self._pool)
@@ -243,7 +244,7 @@ class PostgresJournal:
     async def _drop_empty(self) -> None:
         await self._pool.run(partitions.drop_empty, repeat=False, seconds=partitions.DROP_SECONDS)
 
-    def _appended(self, appends: list[Append]) -> None:
+    def _appended(self, appends: list[Append], waiting: Collection[str]) -> None:
         notices = self._notices
         changes: list[Change] = []
         for append in appends:
@@ -251,14 +252,16 @@ class PostgresJournal:
                 self._writer.numbers.pop(append.session, None)
             if append.bodies:
                 changes.append(Change(append.session, rows.records(append.expected, append.bodies)))
-            notices.add(append.session)
+            notices.add(append.session, WORK if append.session in waiting else LOG)
         self._patrol.committed(appends)
         self._watchers.publish(changes)
+        for wake in self._wakes if waiting else ():
+            wake()
 
     def _accepted(self, change: Change, owner: str | None) -> None:
         here = self._live.nodes
         if owner not in here:
-            self._notices.add(change.session, unless_taken=owner is None and bool(here))
+            self._notices.add(change.session, INBOX if owner else WORK, unless_taken=owner is None and bool(here))
         self._watchers.publish([change])
 
     def _fired(self, change: Change, owner: str | None) -> None:
@@ -269,15 +272,11 @@ class PostgresJournal:
         self._notices.taken(session)
 
     def _buried(self) -> None:
-        self._notices.add(EVERYTHING)
+        self._notices.add(ANYTHING.session, WORK)
 
-    def _publish(self, change: Change) -> None:
-        self._notices.add(change.session)
+    def _publish(self, change: Change, kind: int) -> None:
+        self._notices.add(change.session, kind)
         self._watchers.publish([change])
-
-    def _look(self, sessions: list[str]) -> None:
-        """Another node changed something."""
-        self._watchers.publish([Change(session, None, None) for session in sessions])
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         async def run() -> None:

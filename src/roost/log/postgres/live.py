@@ -13,8 +13,9 @@ import msgspec
 
 from roost.errors import StoreUnreachable
 from roost.log.dispatch import NodeCard
+from roost.log.journal import Change
 from roost.log.postgres.errors import FAILURES, failure, is_lost, is_standby
-from roost.log.postgres.notices import EVERYTHING, Notices
+from roost.log.postgres.notices import ANYTHING, WORK, Notices
 from roost.log.postgres.pool import ANSWER, WAIT, Address, Link, bounded, shut
 
 T = TypeVar("T")
@@ -40,9 +41,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Live:
-    """Keeps itself connected. `on_look` hears the sessions that others changed, `EVERYTHING` for any."""
+    """Keeps itself connected. `on_look` hears what others changed."""
 
-    def __init__(self, address: Address, token: str, on_look: Callable[[list[str]], None]) -> None:
+    def __init__(self, address: Address, token: str, on_look: Callable[[list[Change]], None]) -> None:
         self.nodes: set[str] = set()
         """That have beaten here and not left."""
         self.notices = Notices(token, self._notify)
@@ -180,10 +181,10 @@ class Live:
         await link.execute(_NOTIFY, self._address.schema, [self.notices.hello()])
 
     def _hear(self, _link: object, _pid: int, _channel: str, payload: object) -> None:
-        sessions = self.notices.read(str(payload))
+        changes = self.notices.read(str(payload))
         self.notices.wanted = self.notices.wanted or str(payload) != self.notices.hello()
-        if sessions:
-            self._on_look(sessions)
+        if changes:
+            self._on_look(changes)
 
     async def _main(self) -> None:
         pause = _TICK
@@ -195,7 +196,7 @@ class Live:
                     self._grace_until = asyncio.get_running_loop().time() + _GRACE
                     log.info("connected to the database again")
                     self.notices.wanted = True
-                    self._on_look([EVERYTHING])
+                    self._on_look([ANYTHING])
                 await self._tick()
                 pause = _TICK
             except Exception as error:  # whatever it is, it must not end the look-out
@@ -217,5 +218,5 @@ class Live:
         self.notices.wanted = others
         if buried:
             log.warning("nodes that are gone: %s; their sessions are free", ", ".join(buried))
-            self.notices.add(EVERYTHING)
-            self._on_look([EVERYTHING])
+            self.notices.add(ANYTHING.session, WORK)
+            self._on_look([ANYTHING])

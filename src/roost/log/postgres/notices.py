@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import msgspec
 
-EVERYTHING = ""
-"""In place of a session: anything may have changed."""
+from roost.log.journal import Change
+
+ANYTHING = Change("", None, None)
+LOG, INBOX, WORK = 1, 2, 4
+"""What is to be told of a session, as `Change` has it: events, an input for its owner, or work that nobody has."""
 _PACE = 0.005
 """Seconds between notifications. A NOTIFY takes a lock of the whole server when it commits."""
 _LEAVE = 0.025
@@ -17,7 +20,7 @@ _LEAVE = 0.025
 _LARGEST = 7900
 """Bytes of a payload; PostgreSQL refuses 8,000."""
 
-_decode: msgspec.json.Decoder[tuple[str, list[str]]] = msgspec.json.Decoder(tuple[str, list[str]])
+_decode = msgspec.json.Decoder(tuple[str, list[tuple[int, list[str]]]])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,44 +32,49 @@ class Notices:
         """Whether there is anybody else."""
         self._token = token
         self._send = send
-        self._due: dict[str, float] = {}
+        self._due: dict[str, tuple[float, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
-    def add(self, session: str, *, unless_taken: bool = False) -> None:
-        """`unless_taken`: an input that nobody owns; who took it here soon has told enough."""
+    def add(self, session: str, kind: int, *, unless_taken: bool = False) -> None:
+        """An empty session is any. `unless_taken`: an input that nobody owns; who takes it here soon need not tell."""
         if not self.wanted:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + (_LEAVE if unless_taken else _PACE)
-        self._due[session] = min(due, self._due.get(session, due))
+        first, kinds = self._due.get(session, (due, 0))
+        self._due[session] = (min(due, first), kinds | kind)
         if self._timer is None:
             self._timer = loop.call_at(due, self._flush)
 
     def taken(self, session: str) -> None:
-        self._due.pop(session, None)
+        """It runs here. Its readers elsewhere are still told."""
+        due, kinds = self._due.pop(session, (0.0, 0))
+        if kinds & LOG:
+            self._due[session] = (due, LOG)
 
-    def read(self, payload: str) -> list[str]:
-        """The sessions that another one's notification names; none for one's own. One that cannot be read may mean
-        anything."""
+    def read(self, payload: str) -> list[Change]:
+        """What another one's notification tells; nothing for one's own. One that cannot be read may mean anything."""
         try:
-            token, sessions = _decode.decode(payload)
+            token, told = _decode.decode(payload)
         except msgspec.MsgspecError:
-            return [EVERYTHING]
-        return [] if token == self._token else sessions
+            return [ANYTHING]
+        if token == self._token:
+            return []
+        return [change for kinds, sessions in told for session in sessions for change in changes(session, kinds)]
 
     def hello(self) -> str:
-        return _payload(self._token, [])
+        return _payload(self._token, {})
 
     async def close(self) -> None:
         """Send what is left."""
         if self._timer is not None:
             self._timer.cancel()
-        self._due = dict.fromkeys(self._due, 0.0)
         if self._sending is not None:
             await self._sending
         if self._due:
-            await self._send(list(_split(self._token, list(self._due))))
+            await self._send(_split(self._token, [(session, kind) for session, (_, kind) in self._due.items()]))
+            self._due.clear()
 
     def _flush(self) -> None:
         self._timer = None
@@ -75,30 +83,40 @@ class Notices:
             self._timer = loop.call_later(_PACE, self._flush)
             return
         now = loop.time() + 0.001
-        ripe = [session for session, due in self._due.items() if due <= now]
-        for session in ripe:
+        ripe = [(session, kind) for session, (due, kind) in self._due.items() if due <= now]
+        for session, _ in ripe:
             del self._due[session]
         if ripe:
-            self._sending = loop.create_task(self._send(list(_split(self._token, ripe))))
+            self._sending = loop.create_task(self._send(_split(self._token, ripe)))
         if self._due:
-            self._timer = loop.call_at(min(self._due.values()), self._flush)
+            self._timer = loop.call_at(min(due for due, _ in self._due.values()), self._flush)
 
 
-def _split(token: str, sessions: list[str]) -> list[str]:
+def changes(session: str, kinds: int) -> Iterator[Change]:
+    if kinds & WORK:
+        yield Change(session, None, None)
+        return
+    if kinds & LOG:
+        yield Change(session, None, ())
+    if kinds & INBOX:
+        yield Change(session, (), None)
+
+
+def _split(token: str, news: list[tuple[str, int]]) -> list[str]:
     payloads: list[str] = []
-    part: list[str] = []
+    part: dict[int, list[str]] = {}
     size = 100
-    for session in sessions:
+    for session, kind in news:
         length = len(_encode(session)) + 1
         if length > _LARGEST // 2:
-            session, length = EVERYTHING, 3
+            session, kind, length = ANYTHING.session, WORK, 3
         if size + length > _LARGEST:
             payloads.append(_payload(token, part))
-            part, size = [], 100
-        part.append(session)
+            part, size = {}, 100
+        part.setdefault(kind, []).append(session)
         size += length
     return [*payloads, _payload(token, part)]
 
 
-def _payload(token: str, sessions: list[str]) -> str:
-    return _encode((token, sessions)).decode()
+def _payload(token: str, part: dict[int, list[str]]) -> str:
+    return _encode((token, list(part.items()))).decode()

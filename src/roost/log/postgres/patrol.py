@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from roost.errors import StoreFailed
-from roost.log.journal import Append, Change
+from roost.log.journal import Append
 from roost.log.postgres.live import Live
+from roost.log.postgres.notices import INBOX, LOG, changes
 from roost.log.postgres.pool import Pool
 from roost.log.watchers import Watchers
 
@@ -66,4 +67,4 @@ class Patrol:
         news = [session for session, place in now.items() if self._seen.get(session) not in (None, place)]
         fresh = [session for session in now if session not in self._seen]
         self._seen = now
-        self._watchers.publish([Change(session, None, None) for session in (*news, *fresh, *gone)])
+        self._watchers.publish(change for one in (*news, *fresh, *gone) for change in changes(one, LOG | INBOX))

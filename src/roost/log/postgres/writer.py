@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -17,10 +17,10 @@ _LARGEST_GROUP = 1024
 _LARGEST_BYTES = 8 * 1024 * 1024
 _TRIES = 5
 _KNOWN = 100_000
-_APPEND = "SELECT append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+_APPEND = "SELECT refused, waiting FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 _APPEND_MORE = (
-    "SELECT append_more_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,"
-    " $21, $22, $23)"
+    "SELECT refused, waiting FROM append_more_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,"
+    " $17, $18, $19, $20, $21, $22, $23)"
 )
 _APPEND_ONE = """
 WITH moved AS (
@@ -44,10 +44,11 @@ class _Job:
 
 
 class GroupWriter:
-    """`on_commit` runs on the loop, before the callers go on, with the appends of one committed group. `numbers`: the
-    row numbers of sessions in use, which whoever claims them fills in."""
+    """`on_commit` runs on the loop, before the callers go on, with the appends of one committed group and those of
+    their sessions that were released and have work. `numbers`: the row numbers of sessions in use, which whoever claims
+    them fills in."""
 
-    def __init__(self, pool: Pool, writers: int, on_commit: Callable[[list[Append]], None]) -> None:
+    def __init__(self, pool: Pool, writers: int, on_commit: Callable[[list[Append], Collection[str]], None]) -> None:
         self.numbers: dict[str, int] = {}
         self._pool = pool
         self._on_commit = on_commit
@@ -121,7 +122,9 @@ class GroupWriter:
 
     async def _group(self, jobs: list[_Job]) -> None:
         try:
-            refused = await self._pool.do(lambda link: self._send(link, jobs), clashes=1 if len(jobs) > 1 else 20)
+            refused, waiting = await self._pool.do(
+                lambda link: self._send(link, jobs), clashes=1 if len(jobs) > 1 else 20
+            )
         except Exception as error:  # of whatever kind: it is the callers', or of one of them
             if len(jobs) > 1 and (not isinstance(error, StoreFailed) or error.code == "store_failed"):
                 for job in jobs:
@@ -132,7 +135,7 @@ class GroupWriter:
                     job.future.set_exception(error)
             return
         written = [job for job in jobs if not refused or job.append.session not in refused]
-        self._on_commit([job.append for job in written if job.append.bodies or job.append.release])
+        self._on_commit([job.append for job in written if job.append.bodies or job.append.release], waiting)
         for job in written:
             if not job.future.done():
                 job.future.set_result(job.append.expected + len(job.append.bodies))
@@ -140,8 +143,8 @@ class GroupWriter:
             if job.append.session in refused:
                 await self._diagnose(job)
 
-    async def _send(self, link: Link, jobs: list[_Job]) -> set[str]:
-        """Write them all. Returns the sessions whose append was refused."""
+    async def _send(self, link: Link, jobs: list[_Job]) -> tuple[Collection[str], Collection[str]]:
+        """Write them all. Returns the sessions whose append was refused, and those released that have work."""
         numbers = self.numbers
         unknown = [job.append.session for job in jobs if job.append.session not in numbers]
         missing: set[str] = set()
@@ -152,14 +155,14 @@ class GroupWriter:
             missing = set(unknown) - {session for session, _ in found}
         writes = [(numbers[job.append.session], job.append) for job in jobs if job.append.session not in missing]
         if not writes:
-            return missing
+            return missing, ()
         if len(writes) == 1 and _is_plain(writes[0][1]):
-            return missing if await _write_one(link, *writes[0]) else missing | {writes[0][1].session}
+            return (missing if await _write_one(link, *writes[0]) else missing | {writes[0][1].session}), ()
         writes.sort(key=_by_number)
-        refused: Sequence[int] = await _write(link, writes)
+        refused, waiting = await _write(link, writes)
         if refused:
-            missing.update(append.session for s, append in writes if s in set(refused))
-        return missing
+            missing |= _named(writes, refused)
+        return missing, _named(writes, waiting) if waiting else ()
 
     async def _diagnose(self, job: _Job) -> None:
         job.tries += 1
@@ -174,7 +177,7 @@ class GroupWriter:
         except Exception as reason:  # it is the caller's
             error = reason
         else:
-            self._on_commit([job.append])
+            self._on_commit([job.append], [job.append.session] if job.append.release else ())
             if not job.future.done():
                 job.future.set_result(head)
             return
@@ -184,6 +187,11 @@ class GroupWriter:
 
 def _by_number(write: tuple[int, Append]) -> int:
     return write[0]
+
+
+def _named(writes: Sequence[tuple[int, Append]], numbers: Sequence[int]) -> set[str]:
+    wanted = set(numbers)
+    return {append.session for s, append in writes if s in wanted}
 
 
 def _is_plain(append: Append) -> bool:
@@ -200,8 +208,9 @@ async def _write_one(link: Link, s: int, append: Append) -> bool:
     return status != "INSERT 0 0"
 
 
-async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Sequence[int]:
-    """Returns the numbers of the refused. The commonest kinds share the shorter statement."""
+async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Any:
+    """Returns the numbers of the refused, and of the released that have work. The commonest kinds share the shorter
+    statement."""
     e_s: list[int] = []
     e_seq: list[int] = []
     e_body: list[bytes] = []
@@ -236,8 +245,8 @@ async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Sequence[i
         [s for s, append in writes if append.release],
     ]
     if more:
-        return await link.fetchval(_APPEND_MORE, *values, *_more(writes))
-    return await link.fetchval(_APPEND, *values)
+        return await link.fetchrow(_APPEND_MORE, *values, *_more(writes))
+    return await link.fetchrow(_APPEND, *values)
 
 
 def _more(writes: Sequence[tuple[int, Append]]) -> tuple[list[Any], ...]:

@@ -1,0 +1,104 @@
+"""What the other nodes are told of a commit: enough for readers and owners, and no more than that to look for work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from roost.log.journal import Append, Change
+from roost.log.postgres import PostgresJournal
+from roost.testing.postgres import PostgresServer
+from roost.testing.stores import bodies, eventually, new, own, said
+
+_server = PostgresServer.shared()
+LOOK = Change("s", None, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[PostgresServer]:
+    with _server:
+        yield _server
+
+
+class Heard(list[Change]):
+    """Of the session `s`, until asked."""
+
+    async def take(self, *, seconds: float = 0.15) -> list[Change]:
+        await asyncio.sleep(seconds)
+        heard: list[Change] = []
+        for change in self:
+            if change.session == "s" and change not in heard:
+                heard.append(change)
+        self.clear()
+        return heard
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[tuple[PostgresJournal, PostgresJournal, Heard]]:
+    """Two journals, and what the second hears. The first has a session `s`, owned by its node `n`."""
+    async with _server.borrowed() as url:
+        here, there = [await PostgresJournal.open(url) for _ in range(2)]
+        await asyncio.sleep(0.15)
+        await new(here, "s")
+        heard = Heard()
+        there.watch(heard.append)
+        yield here, there, heard
+        await here.close()
+        await there.close()
+
+
+async def test_events_are_a_matter_of_readers(pair: tuple[PostgresJournal, PostgresJournal, Heard]) -> None:
+    here, _, heard = pair
+    claim = await own(here, "s", "n")
+    await heard.take()
+    await here.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a")))
+    assert await heard.take() == [Change("s", None, ())]
+    await here.append(Append(session="s", epoch=claim.epoch, expected=2, bodies=bodies("b"), release=True))
+    assert await heard.take() == [Change("s", None, ())]
+
+
+async def test_inputs_are_a_matter_of_the_owner(pair: tuple[PostgresJournal, PostgresJournal, Heard]) -> None:
+    here, there, heard = pair
+    await own(there, "s", "n")
+    await heard.take()
+    await here.accept("s", said())
+    assert await heard.take() == [Change("s", (), None)]
+
+
+async def test_what_nobody_took_is_work(pair: tuple[PostgresJournal, PostgresJournal, Heard]) -> None:
+    here, _, heard = pair
+    await here.accept("s", said())
+    assert LOOK in await heard.take()
+
+
+async def test_what_was_released_with_work_left_is_work_for_all(
+    pair: tuple[PostgresJournal, PostgresJournal, Heard],
+) -> None:
+    here, there, heard = pair
+    woken = asyncio.Event()
+    here.on_work(woken.set)
+    claim = await own(here, "s", "n")
+    await there.accept("s", said())
+    await heard.take()
+    assert not woken.is_set()
+    await here.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"), release=True))
+    assert woken.is_set()
+    assert await heard.take() == [LOOK]
+    (claim,) = await there.claim("n", session="s")
+    await there.append(Append(session="s", epoch=claim.epoch, expected=2, release=True))
+
+
+async def test_both_that_happened_at_once_are_told(pair: tuple[PostgresJournal, PostgresJournal, Heard]) -> None:
+    """An owner's events and an input that another journal accepted, in one notification each."""
+    here, there, heard = pair
+    claim = await own(here, "s", "n")
+    mine: list[Change] = []
+    here.watch(mine.append, session="s")
+    await heard.take()
+    await asyncio.gather(
+        here.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))), there.accept("s", said())
+    )
+    assert Change("s", None, ()) in await heard.take()
+    await eventually(lambda: asyncio.sleep(0, Change("s", (), None) in mine))
