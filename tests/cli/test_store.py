@@ -186,6 +186,8 @@ def test_mistakes_are_named(roost: Machine) -> None:
     assert not Path(f"{here}x").exists()
     assert "is a folder: give the file in it" in roost("store", "copy", str(roost.work), here).err
     assert "mysql:// is no store" in roost("store", "check", "mysql://x/y").err
+    for almost in ("127.0.0.1:5432/roost", "roost@db/roost", " "):
+        assert "that is no store" in roost("--store", almost, "up", "--port", "0").err
     assert roost("store", "copy", here).code == 2
     assert roost("store", "check").ok().out.endswith("0 sessions, 0 events: all as it should be\n")
 

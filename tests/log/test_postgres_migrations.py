@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -10,12 +11,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from roost.errors import ConfigError, NotFound, StoreFailed, StoreUnreachable
+from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUnreachable
 from roost.log.dispatch import NodeCard
 from roost.log.journal import Append, NewSession
 from roost.log.postgres import PostgresJournal
 from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
 from roost.log.postgres.pool import Address
+from roost.log.upkeep import shown
 from roost.testing.postgres import PostgresServer
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 
@@ -202,6 +204,34 @@ async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connectio
     with pytest.raises(StoreFailed, match="GRANT") as refused:
         await PostgresJournal.open(url.replace("postgres@", "guest@") + "?schema=guests")
     assert refused.value.code == "store_refused"
+    with pytest.raises(StoreFailed, match="sslmode"):
+        await PostgresJournal.open(f"{url}?sslmode=perhaps")
+
+
+async def test_a_database_that_cannot_hold_every_text_is_refused(admin: asyncpg.Connection) -> None:
+    name = f"latin_{secrets.token_hex(4)}"
+    await admin.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(StoreFailed, match="createdb --encoding UTF8"):
+            await PostgresJournal.open(_server.url(name))
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("password", ["hush/1", "hu:sh/", "h?ush", "hush#1", "[hush", "hush]", "hu[s]h@"])
+async def test_a_password_that_breaks_the_address_is_not_told(password: str) -> None:
+    address = f"postgresql://roost:{password}@127.0.0.1:1/roost"
+    with pytest.raises(RoostError) as refused:
+        await PostgresJournal.open(address)
+    assert "cannot be read" in str(refused.value)
+    assert "hu" not in str(refused.value)
+    assert shown(address) == "postgresql://roost@127.0.0.1:1/roost"
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert shown("postgresql://u:p%40@a,b:1/d?sslmode=require") == "postgresql://u@a,b:1/d"
+    assert shown("postgresql:///d?user=u&password=hush") == "postgresql:///d"
+    assert shown("/some/roost.db") == "/some/roost.db"
 
 
 # Partitions

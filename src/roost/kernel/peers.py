@@ -153,7 +153,7 @@ class HttpPeers:
                     yield response
                     return
                 skew = _skew(response)
-                if response.status == 401 and not last and abs(skew) > VALID_SECONDS / 2:
+                if response.status == 401 and not last and abs(skew - self._skew.get(url, 0)) > VALID_SECONDS / 2:
                     self._skew[url] = skew
                     continue
                 raise await _refused(node, response)

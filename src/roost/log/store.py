@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -37,10 +38,13 @@ async def open_store(where: str | Path, *, durability: Durability = "full") -> S
 
 
 def sqlite_path(where: str | Path) -> Path:
-    """The file that an address without PostgreSQL names. Raises `ConfigError`."""
+    """The file that an address without PostgreSQL names. Raises `ConfigError`, also for a relative path that looks like
+    an address without its beginning."""
     scheme, separator, rest = str(where).partition("://")
     if separator and scheme != "sqlite":
         raise ConfigError(f"{scheme}:// is no store: give postgresql://user@host/database, or the path of a file")
+    if isinstance(where, str) and not separator and (not where.strip() or re.match(r"[^/]*[:@]", where)):
+        raise ConfigError("that is no store: give postgresql://user@host/database, or the path of a file as ./name")
     return Path(rest.removeprefix("/") if separator else str(where))
 
 

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -63,10 +62,11 @@ async def row_faults(where: str | Path, tick: Callable[[], None] = lambda: None)
 
 
 def shown(where: str | Path) -> str:
-    """An address as it may be printed: without the password."""
+    """An address as it may be printed: without the password, which may also be in the query, and without what follows
+    it; whatever signs are in it."""
     text = str(where)
     if not is_postgres(text):
         return text
-    parts = urlsplit(text)
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host))
+    scheme, _, rest = text.partition("://")
+    who, at, place = rest.rpartition("@")
+    return f"{scheme}://{who.partition(':')[0]}{at}{place.partition('?')[0]}"

@@ -53,6 +53,8 @@ def is_standby(error: BaseException) -> bool:
 
 def failure(error: Exception) -> RoostError:
     """Of an error of asyncpg or of the network."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreFailed(f"the database's address is not right: {_short(error)}", code="store_refused")
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return StoreUnreachable(
             f"the database takes no more connections ({_short(error)}): a node uses up to seven; raise max_connections"
@@ -64,8 +66,10 @@ def failure(error: Exception) -> RoostError:
             return StoreFailed(f"{message} ({_short(error)})", code=code)
     if isinstance(error, (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)):
         return StoreCorrupt(f"the database is damaged ({_short(error)}): restore a backup")
-    if isinstance(error, (asyncpg.DataError, ValueError)):
+    if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return Invalid(f"the database cannot store that: {_short(error)}. Text must not hold NUL characters")
+    if isinstance(error, (asyncpg.DataError, ValueError)):
+        return Invalid(f"the database cannot store that: {_short(error)}")
     return StoreFailed(f"the database failed: {_short(error)}")
 
 

@@ -17,6 +17,8 @@ from roost.log.postgres.tables import TABLES
 _STATEMENT_SECONDS = 3600.0
 _LOCK_MILLISECONDS = 200
 """A statement that waits for a lock makes all others wait behind it: it gives up after this long and tries again."""
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Of the database. In SQL_ASCII it keeps the bytes that it gets."""
 _TURN = "SELECT pg_try_advisory_lock(key_0)::boolean FROM hashtextextended('roost migrations ' || $1, 0) AS key_0"
 _DONE = "SELECT pg_advisory_unlock(key_0) FROM hashtextextended('roost migrations ' || $1, 0) AS key_0"
 _BOOK = """
@@ -50,7 +52,13 @@ indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and a
 
 async def migrate(link: Link, schema: str, migrations: Sequence[Migration]) -> None:
     """Run what is missing, in order, one opener at a time; a step that a crash cut off is done again. Raises
-    `StoreFailed` when the tables are too new for `migrations`."""
+    `StoreFailed` when the tables are too new for `migrations`, or the database cannot hold every text."""
+    if (encoding := link.get_settings().server_encoding) not in _ENCODINGS:
+        raise StoreFailed(
+            f"the database is in {encoding}, which cannot hold every text: make one with"
+            " `createdb --encoding UTF8 --template template0`",
+            code="store_refused",
+        )
     while not await _is_current(link, schema, migrations):
         # Asking again and again, instead of waiting inside the server: a waiting statement is a transaction, and
         # CREATE INDEX CONCURRENTLY, by the one who has the turn, waits for all transactions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -47,6 +48,13 @@ _SYNCED = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"""
 
 
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d{0,5})?")
+_UNREADABLE = (
+    "the database's address cannot be read: it looks like postgresql://user:password@host:5432/database,"
+    " and in a password the signs :/?#[]@% are written as %3A %2F %3F %23 %5B %5D %40 %25"
+)
+
+
 class Address(NamedTuple):
     """Where the database is, and the schema in it that holds the tables (`?schema=`, else `roost`)."""
 
@@ -56,7 +64,13 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, url: str, durability: Durability) -> Address:
-        parts = urlsplit(url)
+        """Raises `ConfigError`, in words that hold nothing of the address: it may be the password."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ConfigError(_UNREADABLE) from None
+        if not all(_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")):
+            raise ConfigError(_UNREADABLE)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         schema = query.pop("schema", "roost")
         if not schema.replace("_", "").isalnum() or not schema.islower():
