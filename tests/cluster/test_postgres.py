@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,9 @@ async def test_root_runs_programs_that_only_root_can_read(tmp_path: Path, monkey
     monkeypatch.setenv("ROOST_TEST_POSTGRES_BIN", str(place / original.parent.name / "bin"))
     with PostgresServer(fsync=False) as server:
         assert await ask(server.url(), "SELECT 1") == 1
+    cache = find_binaries().bin.parents[2]
+    assert cache.parent == Path("/var/tmp")
+    shutil.rmtree(cache)
 
 
 async def test_on_a_server_that_is_not_ours_nothing_is_left(
