@@ -322,6 +322,28 @@ async def test_unsaved_files_outlive_their_node_at_home(stage: Stage) -> None:
 
 
 @one_store
+async def test_unsaved_files_outlive_wakes_that_need_no_files(stage: Stage) -> None:
+    async with stage.at("one") as here:
+        here.carrier.patience = 0.1
+        await here.tell("sh echo 1 > a")
+        with Broken(stage):
+            await here.tell("sh echo 2 > b")
+            await here.sleep()
+            for order in ("pause", "resume"):
+                await here.session.control(order)
+                await here.sleep()
+        assert await here.tell("look cat a b") == "1\n2"
+        assert [one.lost for one in await here.log() if isinstance(one, ev.WorkspaceUnsaved)] == [False]
+    async with stage.at("one") as here:
+        await here.session.control("pause")
+    async with stage.at("one") as here:
+        await here.session.control("resume")
+        assert await here.tell("sh cat a b; echo 3 > c") == "1\n2"
+    async with stage.at("two") as here:
+        assert await here.tell("look cat a b c") == "1\n2\n3"
+
+
+@one_store
 async def test_what_is_lost_is_said(stage: Stage) -> None:
     async with stage.at("one") as here:
         here.carrier.patience = 0.1

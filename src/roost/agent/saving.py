@@ -68,7 +68,13 @@ async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
 async def rest(session: LiveSession) -> None:
     """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier."""
     files = session.means.files
-    if files is None or not (files.ready and files.dirty):
+    if files is None:
+        return
+    if not files.ready:
+        with contextlib.suppress(ObjectsFailed):  # the next wake restores the last snapshot
+            await files.rested(session.born, session.epoch, unsaved=session.state.unsaved is not None)
+        return
+    if not files.dirty:
         return
     try:
         async with asyncio.timeout(_REST_SECONDS):

@@ -67,6 +67,12 @@ class Carried:
         self.ready = True
         return lost
 
+    async def rested(self, born: float, epoch: int, *, unsaved: bool) -> None:
+        """In place of `wake`, when the session needed no files in this `epoch`: a folder that was as its last owner
+        left it still is. Raises `ObjectsFailed`."""
+        self._owner = Owner(epoch, born, boot())
+        await self._work(lambda stop: self._pass_on(unsaved))
+
     async def working(self) -> None:
         """Before a call that may write."""
         self.dirty = True
@@ -125,6 +131,12 @@ class Carried:
         if owner is None or owner.born != self._owner.born or owner.epoch <= self._owner.epoch:
             write_owner(self._place.memory, self._owner, sync=sync)
         self._stamped = True
+
+    def _pass_on(self, unsaved: bool) -> None:
+        """The boot stays that of who worked here: what was not synced before it may be lost."""
+        owner = read_owner(self._place.memory)
+        if owner is not None and self._follows(owner):
+            write_owner(self._place.memory, Owner(self._owner.epoch, owner.born, owner.boot), sync=unsaved)
 
     def _follows(self, owner: Owner) -> bool:
         """Whether nobody owned the session between that one and this."""
