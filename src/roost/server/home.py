@@ -47,6 +47,8 @@ class Home:
                 code="already_running",
             ) from error
         self._lock = lock
+        for half in (*self.path.glob("token.*"), *self.path.glob("daemon.json.*")):  # written when a kill came
+            half.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         if self._lock is not None:
