@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -80,6 +81,20 @@ async def test_what_was_in_progress_goes_on_when_a_lone_node_is_back(tmp_path: P
         hands.gate.set()
         assert await asyncio.wait_for(asking, 5) == "done"
         assert hands.began == ["one", "one"]
+
+
+async def test_tools_that_keep_all_threads_busy_do_not_cost_the_lease(tmp_path: Path) -> None:
+    async with node(tmp_path, "one", Hands().agent("one", "done"), config=SHORT) as one:
+        gate, loop = threading.Event(), asyncio.get_running_loop()
+        busy = [loop.run_in_executor(None, gate.wait) for _ in range(64)]
+        try:
+            until = time.monotonic() + 2.5
+            while time.monotonic() < until:
+                assert one.kernel.holds_lease
+                await asyncio.sleep(0.05)
+        finally:
+            gate.set()
+            await asyncio.gather(*busy)
 
 
 @contextlib.asynccontextmanager

@@ -197,6 +197,44 @@ async def test_a_slow_database_is_waited_for(url: str) -> None:
         await journal.close()
 
 
+async def test_a_node_lives_however_busy_its_connections_are(url: str, journal: PostgresJournal) -> None:
+    """What it says of itself, and asks about the others for that, waits behind nobody."""
+    await new(journal, "s")
+    await journal.beat(NodeCard(id="n"), ttl=60)
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    async with admin.transaction():
+        await admin.execute("SELECT FROM sessions FOR UPDATE")
+        waiting = asyncio.gather(*(journal.accept("s", said()) for _ in range(300)))
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            await _within(0.5, journal.beat(NodeCard(id="n"), ttl=60))
+            async with asyncio.timeout(0.5):
+                (node,) = await journal.nodes()
+            assert node.alive
+    assert sorted(one.id for one in await waiting) == list(range(1, 301))
+    await admin.close()
+
+
+async def test_a_process_that_stands_still_is_not_a_database_that_does(url: str, journal: PostgresJournal) -> None:
+    """When it goes on, the answers are there, and its connections are kept: the one above all that its life is."""
+    other = await PostgresJournal.open(url)
+    await other.beat(NodeCard(id="other"), ttl=60)
+    await new(journal, "s")
+    await journal.accept("s", said())
+    await journal.beat(NodeCard(id="n"), ttl=60)
+    admin = await asyncpg.connect(url)
+    before = {pid for (pid,) in await admin.fetch(_CONNECTED)}
+    claiming = asyncio.gather(journal.claim("n"), journal.beat(NodeCard(id="n"), ttl=60))
+    await asyncio.sleep(0.001)
+    time.sleep(4.5)
+    ((claim,), _) = await claiming
+    await asyncio.sleep(0.3)
+    assert before <= {pid for (pid,) in await admin.fetch(_CONNECTED)}
+    assert await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))) == 2
+    await admin.close()
+    await other.close()
+
+
 async def test_closing_does_not_wait_for_a_database_that_is_gone(url: str) -> None:
     async with TcpProxy.to(url) as proxy:
         journal = await PostgresJournal.open(proxy.through(url))
@@ -282,6 +320,8 @@ async def test_zombie_is_fenced_after_a_partition(url: str, journal: PostgresJou
         await zombie.close()
 
 
+_CONNECTED = """
+SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'roost-%' AND datname = current_database() ORDER BY pid"""
 _OWNER = """
 import asyncio, sys
 from roost.log.dispatch import NodeCard

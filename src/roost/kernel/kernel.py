@@ -41,6 +41,8 @@ _CLAIMS_AT_ONCE = 64
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _AFTER_FAILURE = 0.3
+_THREAD_SECONDS = 0.1
+"""For how long a beat waits for a thread."""
 _HINTS_APART = 0.04
 """Seconds between looks for work that only another node's writing gave rise to."""
 _TIMER_SET = b'{"type":"timer.set"'
@@ -83,6 +85,8 @@ class Kernel:
         """By any living node, as of the last beat."""
         self.draining = False
         self._sandbox = sandbox
+        self._reading: asyncio.Task[dict[str, bool]] | None = None
+        self._usable: dict[str, bool] | None = None
         self._offers: frozenset[str] = frozenset()
         self._lease = Lease(self.config.lease, self._lose)
         self._lost = True
@@ -251,12 +255,22 @@ class Kernel:
         live.offer(inbox)
 
     async def _beat(self) -> None:
-        accounts, nodes = await asyncio.to_thread(self.models.accounts), await self.dispatcher.nodes()
+        accounts, nodes = await self._accounts(), await self.dispatcher.nodes()
         self._offers = offers(self.agents, accounts, self._sandbox.level, self.place, self.node, nodes)
         card, began = self.card(), time.monotonic()
         await self.dispatcher.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
         self.offered = self._offers.union(*(one.card.offers for one in nodes if one.alive))
+
+    async def _accounts(self) -> dict[str, bool]:
+        """Which accounts can be used: as it was at an earlier beat while tools keep all threads busy."""
+        reading = self._reading
+        if reading is None or reading.done():
+            reading = self._reading = asyncio.create_task(asyncio.to_thread(self.models.accounts))
+        await asyncio.wait([reading], timeout=None if self._usable is None else _THREAD_SECONDS)
+        if self._usable is None or reading.done():
+            self._usable = await reading
+        return self._usable
 
     def _lose(self) -> None:
         """The store may have given our sessions to others: stop spending on them, at once."""

@@ -28,6 +28,8 @@ _IDLE = 60.0
 """Seconds after which a connection that nobody used is closed."""
 _SILENCE = 1.0
 """Seconds without any answer after which waiting for a free connection is given up."""
+_LATE = 0.1
+"""Seconds by which the event loop was late: then it was busy with something else, and answers may lie unread."""
 _CLASHES = 20
 _SETTINGS = {
     # Every statement looks rows up by their index, whatever the planner thinks of young tables, and rows are locked in
@@ -94,9 +96,21 @@ class Address(NamedTuple):
 
 
 async def bounded(link: Link, work: Awaitable[T], seconds: float = ANSWER) -> T:
-    """The result of `work` on this connection; the connection is cut when it takes longer. asyncpg's own timeout asks
-    the server to cancel, which waits for a server that does not answer."""
-    watch = asyncio.get_running_loop().call_later(seconds, link.terminate)
+    """The result of `work` on this connection; the connection is cut when it takes longer. Time in which this process
+    did not look for the answer does not count. asyncpg's own timeout asks the server to cancel, which waits for a
+    server that does not answer."""
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+
+    def check() -> None:
+        nonlocal watch
+        late = loop.time() - due
+        if late > _LATE:
+            watch = loop.call_later(min(late, seconds), link.terminate)
+        else:
+            link.terminate()
+
+    watch = loop.call_at(due, check)
     try:
         return await work
     finally:
