@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 
-from roost.errors import StoreFailed
+from roost.errors import RoostError
 from roost.log.journal import Append
 from roost.log.postgres.live import Live
 from roost.log.postgres.notices import INBOX, LOG, changes
@@ -56,7 +56,7 @@ class Patrol:
             if self._alone > _ALONE or not (watched or self._live.nodes):
                 self._seen.clear()
                 continue
-            with suppress(StoreFailed):  # the next round may find the database again
+            with suppress(RoostError):  # the next round may find the database, and no watched name that it refuses
                 await self._look(watched)
 
     async def _look(self, watched: list[str]) -> None:

@@ -31,6 +31,8 @@ _SILENCE = 1.0
 _LATE = 0.1
 """Seconds by which the event loop was late: then it was busy with something else, and answers may lie unread."""
 _CLASHES = 20
+_BREAKS = 8
+"""Tries, when connections break: more than a pool has that broke unnoticed. It may be the statement that does it."""
 _SETTINGS = {
     # Every statement looks rows up by their index, whatever the planner thinks of young tables, and rows are locked in
     # the order in which they are named.
@@ -151,9 +153,9 @@ class Pool:
         wait: float = WAIT,
         clashes: int = _CLASHES,
     ) -> T:
-        """`work` on a connection of its own. When the connection breaks it is done again if that is harmless
-        (`repeat`). Takes no longer than `wait + seconds`. Raises `StoreUnreachable` and what else `failure` makes. Its
-        task must not be cancelled."""
+        """`work` on a connection of its own. When the connection breaks it is done again, a few times, if that is
+        harmless (`repeat`). Takes no longer than `wait + seconds`. Raises `StoreUnreachable` and what else `failure`
+        makes. Its task must not be cancelled."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait + seconds
         until = loop.time() + wait
@@ -169,7 +171,7 @@ class Pool:
                     raise
                 if is_clash(error) and turn < clashes:
                     await asyncio.sleep(random.uniform(0, 0.005 * turn))
-                elif not (repeat and is_lost(error)) or loop.time() - began >= seconds:
+                elif not (repeat and is_lost(error)) or turn >= _BREAKS or loop.time() - began >= seconds:
                     raise failure(error) from error
                 until = min(loop.time() + wait, end)
             except BaseException as error:
