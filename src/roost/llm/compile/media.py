@@ -46,7 +46,9 @@ def numbered(messages: Sequence[Message], profile: Profile) -> tuple[Message, ..
         return Text(f"[{kind.capitalize()} {counts[kind]}{name}]"), part
 
     return tuple(
-        _with(message, _media_first(message.parts), label) if isinstance(message, UserMessage) else message
+        _with(message, _media_first(message.parts), label)
+        if isinstance(message, UserMessage) and _has_media(message)
+        else message
         for message in messages
     )
 
@@ -54,14 +56,19 @@ def numbered(messages: Sequence[Message], profile: Profile) -> tuple[Message, ..
 def in_full(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Files that are text and at hand become that text, whole. What is not valid UTF-8 stays a file."""
     return tuple(
-        message if isinstance(message, AssistantMessage) else _with(message, message.parts, lambda part: (_read(part),))
+        _with(message, message.parts, lambda part: (_read(part),))
+        if not isinstance(message, AssistantMessage) and _has_media(message)
+        else message
         for message in messages
     )
 
 
+def _has_media(message: Said) -> bool:
+    return not all(isinstance(part, Text) for part in message.parts)
+
+
 def _with(message: Said, parts: Sequence[Part], change: Callable[[Part], tuple[Part, ...]]) -> Said:
-    made = tuple(new for part in parts for new in change(part))
-    return message if made == message.parts else msgspec.structs.replace(message, parts=made)
+    return msgspec.structs.replace(message, parts=tuple(new for part in parts for new in change(part)))
 
 
 def _media_first(parts: Sequence[Part]) -> Sequence[Part]:
