@@ -78,6 +78,7 @@ class TcpProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # for the sockets that were cut to be closed
 
     async def __aenter__(self) -> TcpProxy:
         await self.start()
