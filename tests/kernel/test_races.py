@@ -33,6 +33,18 @@ async def test_a_session_that_works_and_has_more_to_do_can_be_deleted(tmp_path: 
             assert not (tmp_path / "workspaces" / session.id).exists()
 
 
+async def test_a_session_that_is_deleted_twice_at_once_leaves_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["done"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hi")
+        folder = tmp_path / "workspaces" / session.id
+        folder.mkdir(parents=True, exist_ok=True)
+        ends = await asyncio.gather(*(session.delete() for _ in range(3)), return_exceptions=True)
+        assert sorted(str(type(end)) for end in ends) == sorted(map(str, (type(None), NotFound, NotFound)))
+        assert not folder.exists()
+        assert not runtime.kernel.workshop.thrown_away()
+
+
 async def test_a_session_of_another_node_keeps_its_files_when_it_cannot_be_deleted(tmp_path: Path) -> None:
     traces = Traces()
     maker = agent([calling("safe"), "done"], traces.tools())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import KeysView
 from typing import TYPE_CHECKING
 
 from roost.errors import Conflict, NotFound, RoostError
@@ -23,32 +24,41 @@ class Removal:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._gone: list[str] = []
-        self.deleting: set[str] = set()
+        self._ends: dict[str, asyncio.Event] = {}
+
+    @property
+    def deleting(self) -> KeysView[str]:
         """Sessions that this node holds in order to delete them."""
+        return self._ends.keys()
 
     async def delete(self, session: str) -> None:
         """Remove a session, its log and its private files. A crash between the two leaves the files in the bin, where
         the next start finds them. Files at another home are removed by that home's nodes. Raises `NotFound`, and
         `Conflict` when another node holds the session and does not let go of it."""
-        kernel, workshop = self._kernel, self._kernel.workshop
-        self.deleting.add(session)
+        while (end := self._ends.get(session)) is not None:  # asked for twice: each would fence the other
+            await end.wait()
+        self._ends[session] = asyncio.Event()
         try:
-            await kernel.evict(session)
-            claim = await self._claim(session)
-            try:
-                await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
-                workshop.throw_away(session)
-                await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
-            except NotFound:  # another node was first
-                await asyncio.to_thread(workshop.empty_bin, session)
-                raise
-            except BaseException as error:
-                kernel.park(session)
-                if isinstance(error, RoostError):  # then it is not deleted
-                    workshop.bring_back(session)
-                raise
+            await self._delete(session)
         finally:
-            self.deleting.discard(session)
+            self._ends.pop(session).set()
+
+    async def _delete(self, session: str) -> None:
+        kernel, workshop = self._kernel, self._kernel.workshop
+        await kernel.evict(session)
+        claim = await self._claim(session)
+        try:
+            await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
+            workshop.throw_away(session)
+            await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
+        except NotFound:  # another node was first
+            await asyncio.to_thread(workshop.empty_bin, session)
+            raise
+        except BaseException as error:
+            kernel.park(session)
+            if isinstance(error, RoostError):  # then it is not deleted
+                workshop.bring_back(session)
+            raise
         await asyncio.to_thread(workshop.empty_bin, session)
 
     async def _claim(self, session: str) -> Claim | None:
