@@ -44,10 +44,8 @@ _BIG = Profile(window=128_000, max_output=8_192)
 _OWN = 900.0
 """Seconds: a server on the user's own machine may load the model first."""
 
-_GPT_EFFORT = Knob(
-    field="reasoning_effort",
-    values={"off": "minimal", "low": "low", "medium": "medium", "high": "high"},
-)
+_GPT_LEVELS = {"off": "minimal", "low": "low", "medium": "medium", "high": "high"}
+_GPT_EFFORT = Knob(field="reasoning_effort", values=_GPT_LEVELS)
 
 ACCOUNTS: dict[str, Account] = {
     "openai": Account(
@@ -67,6 +65,21 @@ ACCOUNTS: dict[str, Account] = {
         default="claude-sonnet-5-5",
         profile=Profile(window=200_000, max_output=32_768, images=True, files=True, thinks="optional"),
         wire="anthropic",
+    ),
+    "openai-responses": Account(
+        base_url="https://api.openai.com/v1",
+        keys=("OPENAI_API_KEY",),
+        urls=("OPENAI_BASE_URL",),
+        default="gpt-5-mini",
+        profile=Profile(
+            window=272_000,
+            max_output=32_768,
+            images=True,
+            files=True,
+            thinks="always",
+            knobs={"temperature": None, "top_p": None, "effort": Knob(field="reasoning.effort", values=_GPT_LEVELS)},
+        ),
+        wire="openai_responses",
     ),
     "openrouter": Account(
         base_url="https://openrouter.ai/api/v1",
@@ -118,6 +131,23 @@ ACCOUNTS: dict[str, Account] = {
         keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         default="gemini-2.5-flash",
         profile=_BIG,
+    ),
+    "google": Account(
+        base_url="https://generativelanguage.googleapis.com",
+        keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        urls=("GOOGLE_GEMINI_BASE_URL",),
+        default="gemini-flash-latest",
+        profile=Profile(
+            window=1_048_576,
+            max_output=65_536,
+            images=True,
+            audio=True,
+            video=True,
+            files=True,
+            thinks="always",
+            thinking_back="turn",
+        ),
+        wire="gemini",
     ),
     "ollama": Account(
         base_url="http://127.0.0.1:11434/v1",

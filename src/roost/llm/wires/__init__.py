@@ -10,6 +10,8 @@ from roost.llm.wire import Options, Wire
 WIRES: dict[str, str] = {
     "openai_chat": "roost.llm.wires.openai_chat",
     "anthropic": "roost.llm.wires.anthropic",
+    "openai_responses": "roost.llm.wires.openai_responses",
+    "gemini": "roost.llm.wires.gemini",
 }
 """The module whose `make(options)` makes the wire."""
 

@@ -11,6 +11,8 @@ __all__ = ["DIALECTS", "Asked", "Dialect", "dialects"]
 DIALECTS: dict[str, str] = {
     "openai_chat": "roost.testing.dialects.openai_chat",
     "anthropic": "roost.testing.dialects.anthropic",
+    "openai_responses": "roost.testing.dialects.openai_responses",
+    "gemini": "roost.testing.dialects.gemini",
 }
 """The module that holds the `DIALECT`, by the name of its wire."""
 
