@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 
@@ -20,6 +17,8 @@ from roost.log.postgres import PostgresJournal
 from roost.testing.postgres import PostgresServer, no_volume
 from roost.testing.proxy import TcpProxy
 from roost.testing.stores import bodies, eventually, names, new, own, said
+
+from .asking import answers, beats
 
 BOUND = 6.0
 """Seconds after which every call has answered, whatever the database does."""
@@ -178,7 +177,7 @@ async def test_no_call_hangs_when_nothing_arrives(url: str) -> None:
         for result, _ in await asyncio.gather(*(_within(BOUND + 0.5, call) for call in calls)):
             assert isinstance(result, StoreUnreachable), result
         proxy.heal()
-        await eventually(lambda: _answers(journal))
+        await eventually(lambda: answers(journal))
         assert await journal.append(append) == 2
         await journal.close()
 
@@ -195,44 +194,6 @@ async def test_a_slow_database_is_waited_for(url: str) -> None:
         assert time.monotonic() - began > 2.5
         proxy.heal()
         await journal.close()
-
-
-async def test_a_node_lives_however_busy_its_connections_are(url: str, journal: PostgresJournal) -> None:
-    """What it says of itself, and asks about the others for that, waits behind nobody."""
-    await new(journal, "s")
-    await journal.beat(NodeCard(id="n"), ttl=60)
-    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
-    async with admin.transaction():
-        await admin.execute("SELECT FROM sessions FOR UPDATE")
-        waiting = asyncio.gather(*(journal.accept("s", said()) for _ in range(300)))
-        await asyncio.sleep(0.2)
-        for _ in range(5):
-            await _within(0.5, journal.beat(NodeCard(id="n"), ttl=60))
-            async with asyncio.timeout(0.5):
-                (node,) = await journal.nodes()
-            assert node.alive
-    assert sorted(one.id for one in await waiting) == list(range(1, 301))
-    await admin.close()
-
-
-async def test_a_process_that_stands_still_is_not_a_database_that_does(url: str, journal: PostgresJournal) -> None:
-    """When it goes on, the answers are there, and its connections are kept: the one above all that its life is."""
-    other = await PostgresJournal.open(url)
-    await other.beat(NodeCard(id="other"), ttl=60)
-    await new(journal, "s")
-    await journal.accept("s", said())
-    await journal.beat(NodeCard(id="n"), ttl=60)
-    admin = await asyncpg.connect(url)
-    before = {pid for (pid,) in await admin.fetch(_CONNECTED)}
-    claiming = asyncio.gather(journal.claim("n"), journal.beat(NodeCard(id="n"), ttl=60))
-    await asyncio.sleep(0.001)
-    time.sleep(4.5)
-    ((claim,), _) = await claiming
-    await asyncio.sleep(0.3)
-    assert before <= {pid for (pid,) in await admin.fetch(_CONNECTED)}
-    assert await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))) == 2
-    await admin.close()
-    await other.close()
 
 
 async def test_closing_does_not_wait_for_a_database_that_is_gone(url: str) -> None:
@@ -255,7 +216,7 @@ async def test_refused_connections_are_told_soon_and_heal(url: str) -> None:
         assert took > 1.0
         proxy.heal()
         await journal.accept("s", said())
-        await eventually(lambda: _beats(journal))
+        await eventually(lambda: beats(journal))
         await journal.close()
 
 
@@ -270,7 +231,7 @@ async def test_a_claim_without_answer_leaves_no_session_behind(url: str) -> None
         result, _ = await _within(BOUND, journal.claim("n"))
         assert isinstance(result, StoreUnreachable)
         proxy.heal()
-        await eventually(lambda: _answers(journal))
+        await eventually(lambda: answers(journal))
         await journal.beat(NodeCard(id="n"), ttl=3600)
         (claim,) = await eventually(lambda: journal.claim("n"))
         assert await journal.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"))) == 2
@@ -291,171 +252,6 @@ async def test_a_cancelled_claim_leaves_no_session_behind(journal: PostgresJourn
         else:
             claims = await claiming
         assert [claim.info.id for claim in claims] == [f"s{number}"]
-
-
-async def test_zombie_is_fenced_after_a_partition(url: str, journal: PostgresJournal) -> None:
-    """Its connections live and nothing gets through; the lease runs out; the other one takes over."""
-    async with TcpProxy.to(url) as proxy:
-        zombie = await PostgresJournal.open(proxy.through(url))
-        await new(journal, "s")
-        await journal.accept("s", said())
-        await zombie.beat(NodeCard(id="zombie"), ttl=1.0)
-        (old,) = await zombie.claim("zombie")
-        await journal.beat(NodeCard(id="heir"), ttl=60)
-        assert await journal.claim("heir") == []
-        proxy.hold()
-        late = asyncio.create_task(
-            zombie.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
-        )
-        began = time.monotonic()
-        (fresh,) = await eventually(lambda: journal.claim("heir"))
-        assert 0.5 < time.monotonic() - began < 2.5
-        await journal.append(Append(session="s", epoch=fresh.epoch, expected=1, bodies=bodies("good")))
-        proxy.heal()
-        with pytest.raises(Fenced):
-            await late
-        with pytest.raises(Fenced):
-            await zombie.append(Append(session="s", epoch=old.epoch, expected=1, bodies=bodies("late")))
-        assert names(await journal.read("s")) == ["good"]
-        await zombie.close()
-
-
-_CONNECTED = """
-SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'roost-%' AND datname = current_database() ORDER BY pid"""
-_OWNER = """
-import asyncio, sys
-from roost.log.dispatch import NodeCard
-from roost.log.postgres import PostgresJournal
-async def main():
-    journal = await PostgresJournal.open(sys.argv[1])
-    await journal.beat(NodeCard(id=sys.argv[2]), ttl=float(sys.argv[3]))
-    assert await journal.claim(sys.argv[2])
-    print('owned', flush=True)
-    await asyncio.sleep(60)
-asyncio.run(main())
-"""
-
-
-async def test_a_killed_owner_is_buried_at_once(url: str, journal: PostgresJournal) -> None:
-    """Nobody asks for anything: the neighbour's look-out finds it, whatever is left of its lease of an hour."""
-    looked = asyncio.Event()
-    journal.watch(lambda change: looked.set() if change.session == "" else None)
-    await journal.beat(NodeCard(id="heir"), ttl=3600)
-    times: list[float] = []
-    for number in range(3):
-        await new(journal, f"s{number}")
-        await journal.accept(f"s{number}", said())
-        owner = await _owner(url, f"owner-{number}")
-        assert (await journal.get(f"s{number}")).owner == f"owner-{number}"
-        looked.clear()
-        owner.kill()
-        began = time.monotonic()
-        async with asyncio.timeout(10):
-            await looked.wait()
-        assert (await journal.get(f"s{number}")).owner is None
-        times.append(time.monotonic() - began)
-        await owner.wait()
-    assert min(times) < 0.3, times
-    assert [node.card.id for node in await journal.nodes()] == ["heir"]
-
-
-async def test_a_node_whose_connection_is_cut_keeps_its_sessions(url: str, journal: PostgresJournal) -> None:
-    """It is back before the others, whose look-outs see its lock free, take that for its death."""
-    admin = await asyncpg.connect(url)
-    name = await admin.fetchval(
-        "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'roost-live-%'"
-        " AND datname = current_database()"
-    )
-    other = await PostgresJournal.open(url)
-    await other.beat(NodeCard(id="other"), ttl=3600)
-    kept = 0
-    for number in range(5):
-        await new(journal, f"s{number}")
-        old = await own(journal, f"s{number}", "n")
-        await asyncio.sleep(1.1)
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", name)
-        await asyncio.sleep(0.3)
-        await eventually(lambda: _beats(journal, "n"))
-        append = Append(session=f"s{number}", epoch=old.epoch, expected=1, bodies=bodies("a"))
-        with contextlib.suppress(Fenced):  # on a machine that stands still for longer than it has
-            kept += await journal.append(append) == 2
-        assert await _alive(other, "n")
-    assert kept >= 4
-    await admin.close()
-    await other.close()
-
-
-@pytest.mark.parametrize("how", ["restart", "crash"])
-async def test_a_restarted_server_costs_nobody_its_sessions(url: str, how: str) -> None:
-    """All locks are free when it is back, and nobody takes that for death; nor when one of them stays away for long."""
-    async with TcpProxy.to(url) as proxy:
-        journals = [await PostgresJournal.open(url if number else proxy.through(url)) for number in range(4)]
-        epochs: list[int] = []
-        for number, journal in enumerate(journals):
-            await new(journal, f"s{number}")
-            await journal.accept(f"s{number}", said())
-            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
-            (claim,) = await journal.claim(f"n{number}")
-            epochs.append(claim.epoch)
-        assert await journals[0].hold("duty", "n0")
-        proxy.refuse()
-        await (asyncio.to_thread(_server.restart, "immediate") if how == "restart" else _crash(url))
-        for number, journal in enumerate(journals[1:], 1):
-            await eventually(lambda journal=journal: _answers(journal))
-            assert await journal.claim(f"n{number}", session="s0") == []
-            assert await journal.hold("duty", f"n{number}") is None
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            assert [await journal.claim(f"n{number}") for number, journal in enumerate(journals[1:], 1)] == [[]] * 3
-            await asyncio.sleep(0.1)
-        proxy.heal()
-        await eventually(lambda: _answers(journals[0]))
-        for number, journal in enumerate(journals):
-            append = Append(session=f"s{number}", epoch=epochs[number], expected=1, bodies=bodies("a"))
-            assert await journal.append(append) == 2
-            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
-        await journals[0].close()
-        (taken,) = await eventually(lambda: journals[1].claim("n1", session="s0"))
-        assert taken.epoch == epochs[0] + 1
-        for journal in journals[1:]:
-            await journal.close()
-
-
-async def test_who_dies_while_the_server_is_down_lives_to_the_end_of_its_lease(
-    url: str, journal: PostgresJournal
-) -> None:
-    await journal.beat(NodeCard(id="heir"), ttl=3600)
-    await new(journal, "s")
-    await journal.accept("s", said())
-    began = time.monotonic()
-    owner = await _owner(url, "owner", ttl=5)
-    await asyncio.to_thread(_server.stop)
-    owner.kill()
-    await owner.wait()
-    await asyncio.to_thread(_server.start)
-    await eventually(lambda: _answers(journal))
-    assert await journal.claim("heir") == []
-    (claim,) = await eventually(lambda: journal.claim("heir"))
-    assert claim.info.id == "s"
-    assert 5 <= time.monotonic() - began < 9
-
-
-async def _owner(url: str, node: str, ttl: float = 3600) -> asyncio.subprocess.Process:
-    """A process with a node that has taken whatever work there is."""
-    owner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _OWNER, url, node, str(ttl), stdout=asyncio.subprocess.PIPE
-    )
-    assert owner.stdout is not None
-    assert await owner.stdout.readline() == b"owned\n"
-    return owner
-
-
-async def _crash(url: str) -> None:
-    """One of the server's processes is killed: it ends all others and begins anew, without a restart."""
-    victim = await asyncpg.connect(url)
-    os.kill(victim.get_server_pid(), signal.SIGKILL)
-    await asyncio.sleep(0.1)
-    victim.terminate()
 
 
 async def test_any_host_of_the_address_will_do(url: str) -> None:
@@ -588,7 +384,7 @@ async def test_full_disk_refuses_and_recovers() -> None:
         server.free_disk()
         if not server.running:
             await asyncio.to_thread(server.start)
-        await eventually(lambda: _answers(journal))
+        await eventually(lambda: answers(journal))
         await load.check()
         assert (await journal.get("full")).head in (head, head + 1)
         await journal.close()
@@ -606,33 +402,9 @@ async def _locker(url: str, sessions: list[str], until: float) -> None:
     await admin.close()
 
 
-async def _answers(journal: PostgresJournal) -> bool:
-    try:
-        await journal.backlog()
-    except StoreUnreachable:
-        return False
-    return True
-
-
-async def _beats(journal: PostgresJournal, node: str = "n") -> bool:
-    try:
-        await journal.beat(NodeCard(id=node), ttl=60)
-    except StoreUnreachable:
-        return False
-    return True
-
-
 async def _accepts(journal: PostgresJournal) -> bool:
     try:
         await journal.accept("s", said())
     except StoreFailed:
         return False
     return True
-
-
-async def _alive(journal: PostgresJournal, node: str) -> bool:
-    return any(one.alive and one.card.id == node for one in await journal.nodes())
-
-
-async def _true(value: bool) -> bool:
-    return value

@@ -154,8 +154,9 @@ class Pool:
         clashes: int = _CLASHES,
     ) -> T:
         """`work` on a connection of its own. When the connection breaks it is done again, a few times, if that is
-        harmless (`repeat`). Takes no longer than `wait + seconds`. Raises `StoreUnreachable` and what else `failure`
-        makes. Its task must not be cancelled."""
+        harmless (`repeat`). All wait in turn for as long as the database answers somebody, and no longer than
+        `wait + seconds` when it does not. Raises `StoreUnreachable` and what else `failure` makes. Its task must not be
+        cancelled."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait + seconds
         until = loop.time() + wait
