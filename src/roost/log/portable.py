@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from roost.log.inputs import decode_input, urgency
 from roost.log.journal import Record, SessionInfo, Snapshot
 
 
@@ -19,6 +20,14 @@ class StoredInput(NamedTuple):
     accepted_at: float
     taken: bool
     body: bytes
+
+    @property
+    def urgency(self) -> int:
+        """Of one that cannot be read: as of conversation. Whoever wakes the session finds out."""
+        try:
+            return 0 if self.taken else urgency(decode_input(self.body))
+        except msgspec.MsgspecError:
+            return 0
 
 
 class StoredTimer(NamedTuple):

@@ -9,7 +9,6 @@ import asyncpg
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound
-from roost.log.inputs import decode_input, urgency
 from roost.log.journal import Record, Snapshot
 from roost.log.portable import SessionDump, StoredInput, StoredTimer
 from roost.log.postgres import rows
@@ -126,7 +125,7 @@ async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Rec
     await link.executemany(
         "INSERT INTO inbox (s, id, key, digest, accepted_at, taken, body, urgency)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        [(s, *item, _urgency(item)) for item in dump.inbox],
+        [(s, *item, item.urgency) for item in dump.inbox],
     )
     await link.executemany("INSERT INTO timers VALUES ($1, $2, $3, $4)", [(s, *timer) for timer in dump.timers])
     if dump.snapshot is not None:
@@ -148,11 +147,3 @@ async def _given(events: AsyncIterator[list[Record]]) -> AsyncIterator[list[Reco
             yield records
     except Exception as error:  # handed to the caller as it is
         raise _Theirs(error) from error
-
-
-def _urgency(item: StoredInput) -> int:
-    """Of one that cannot be read: as of conversation. Whoever wakes the session finds out."""
-    try:
-        return 0 if item.taken else urgency(decode_input(item.body))
-    except msgspec.MsgspecError:
-        return 0

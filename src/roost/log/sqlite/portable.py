@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from roost.errors import Conflict
-from roost.log.inputs import decode_input, urgency
 from roost.log.journal import Change, Record
 from roost.log.portable import SessionDump, StoredInput, StoredTimer
 from roost.log.sqlite import rows
@@ -90,21 +89,13 @@ def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDu
     )
     connection.executemany(
         "INSERT INTO inbox (s, id, key, digest, accepted_at, taken, body, urgency) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(s, *item, _urgency(item)) for item in dump.inbox],
+        [(s, *item, item.urgency) for item in dump.inbox],
     )
     connection.executemany("INSERT INTO timers VALUES (?, ?, ?, ?)", [(s, *timer) for timer in dump.timers])
     if dump.snapshot is not None:
         connection.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", (s, *dump.snapshot))
     let_go(connection, "s", s)
     group.changes.append(Change(info.id, None, None))
-
-
-def _urgency(item: StoredInput) -> int:
-    """Of one that cannot be read: as of conversation. Whoever wakes the session finds out."""
-    try:
-        return 0 if item.taken else urgency(decode_input(item.body))
-    except msgspec.MsgspecError:
-        return 0
 
 
 def _refuse_taken(connection: sqlite3.Connection, dump: SessionDump) -> None:
