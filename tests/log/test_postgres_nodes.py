@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -212,6 +213,50 @@ async def test_a_restarted_server_costs_nobody_its_sessions(url: str, how: str) 
         assert taken.epoch == epochs[0] + 1
         for journal in journals[1:]:
             await journal.close()
+
+
+async def test_a_promoted_standby_costs_nobody_his_sessions(url: str) -> None:
+    """It knows of no lock that the former primary held."""
+    async with _standby() as port:
+        hosts = (
+            url.replace(f":{_server.port}/", f":{_server.port},127.0.0.1:{port}/") + "?target_session_attrs=read-write"
+        )
+        journals = [await PostgresJournal.open(hosts) for _ in range(3)]
+        epochs: list[int] = []
+        for number, journal in enumerate(journals):
+            await new(journal, f"s{number}")
+            await journal.beat(NodeCard(id=f"n{number}"), ttl=60)
+            (claim,) = await journal.claim(f"n{number}", session=f"s{number}")
+            epochs.append(claim.epoch)
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(_server.stop, "immediate")
+        await asyncio.to_thread(_server.run, "pg_ctl", "-D", str(_server.folder / "standby"), "promote")
+        await asyncio.sleep(2.5)
+        for number, journal in enumerate(journals):
+            await eventually(lambda journal=journal: answers(journal))
+            assert await journal.claim(f"n{number}") == []
+            append = Append(session=f"s{number}", epoch=epochs[number], expected=1, bodies=bodies("a"))
+            assert await journal.append(append) == 2
+        for journal in journals:
+            await journal.close()
+
+
+@contextlib.asynccontextmanager
+async def _standby() -> AsyncGenerator[int]:
+    """A copy that follows the server, at this port."""
+    data = str(_server.folder / "standby")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"-p {port} -k {_server.folder} -c listen_addresses=127.0.0.1 -c max_connections=200"
+    await asyncio.to_thread(_server.run, "pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast")
+    await asyncio.to_thread(_server.run, "pg_ctl", "-D", data, "-o", options, "-l", f"{data}.log", "-w", "start")
+    try:
+        yield port
+    finally:
+        await asyncio.to_thread(_server.run, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        if not _server.running:
+            await asyncio.to_thread(_server.start)
 
 
 async def test_who_dies_while_the_server_is_down_lives_to_the_end_of_its_lease(
