@@ -105,7 +105,7 @@ async def test_a_signature_goes_back_on_its_part(model: Make) -> None:
         assert server.stats.violations == 0
 
 
-async def test_another_s_calls_in_the_running_turn(model: Make) -> None:
+async def test_another_s_calls(model: Make) -> None:
     calls = (ToolCall("a", "look"), ToolCall("b", "look"))
     foreign = AssistantMessage((Thinking("deep", "other's", "anthropic/default"), *calls))
     results = [ToolMessage(call.id, "look", (Text("ok"),)) for call in calls]
@@ -116,7 +116,8 @@ async def test_another_s_calls_in_the_running_turn(model: Make) -> None:
         body = await sent(server, made, ask(*talk, *turn))
         check_gemini_request(body, insists=True)
         assert [part.get("thoughtSignature") for part in body["contents"][5]["parts"]] == [UNSIGNED, None]
-        assert json.dumps(body).count(UNSIGNED) == 1
+        # What was sent stays as it was when the turn is over: prompt caches hold it.
+        assert body["contents"][1]["parts"][0]["thoughtSignature"] == UNSIGNED
         body = await sent(server, model(server.url, WIRE), ask(*talk, *turn))
         assert UNSIGNED not in json.dumps(body)
         assert "other's" not in json.dumps(body)

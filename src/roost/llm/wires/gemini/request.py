@@ -94,15 +94,14 @@ def body_of(prompt: Prompt, profile: Profile, quirks: Quirks) -> Json:
 
 def compile_contents(messages: Sequence[Message], profile: Profile) -> list[Json]:
     """The results of a message's calls are one content, in the order of the calls, because pairs are found by it; what
-    a result shows comes behind it. A call of the running turn that another family made gets `UNSIGNED` where the
-    profile says that the model must be sent its own reasoning."""
+    a result shows comes behind it. A call that another family made gets `UNSIGNED` where the profile says that the
+    model must be sent its own reasoning: in older turns too, which need it not, so that they stay as they were."""
     origin = None if profile.thinking_back == "none" else origin_of(NAME, profile)
     insists = profile.thinking_back in ("turn", "all")
-    last_user = max((i for i, message in enumerate(messages) if isinstance(message, UserMessage)), default=-1)
     contents: list[Json] = []
     calls: list[ToolCall] = []
     results: dict[str, ToolMessage] = {}
-    for index, message in enumerate(messages):
+    for message in messages:
         if not isinstance(message, ToolMessage):
             _answer(contents, calls, results, profile)
         match message:
@@ -110,7 +109,7 @@ def compile_contents(messages: Sequence[Message], profile: Profile) -> list[Json
                 _add(contents, "user", _parts(message.parts, profile) or [{"text": "(empty)"}])
             case AssistantMessage():
                 parts = _assistant(message, origin) or [{"text": "(no answer)"}]
-                if insists and index > last_user:
+                if insists:
                     _sign(parts)
                 _add(contents, "model", parts)
                 calls = message.calls
