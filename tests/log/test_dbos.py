@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import subprocess
@@ -37,6 +38,13 @@ _PATIENCE = 0.8
 def server() -> Iterator[PostgresServer]:
     with _server:
         yield _server
+
+
+@pytest.fixture(autouse=True)
+def _leftovers() -> Iterator[None]:
+    """What DBOS leaves open is let go of here, where nobody minds."""
+    yield
+    gc.collect()
 
 
 async def _prepare(url: str) -> None:

@@ -55,6 +55,7 @@ class DbosDispatcher:
         self._running: dict[str, asyncio.Event] = {}
         self._wake: Callable[[], None] = lambda: None
         self._dbos: Any = None
+        self._launching = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._unwatch: Callable[[], None] = lambda: None
 
@@ -62,11 +63,12 @@ class DbosDispatcher:
         self._wake = wake
 
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
-        dbos = await self._in_thread(_dbos) if self._dbos is None else None
-        await self._store.beat(card, ttl=ttl)
-        self._cards[card.id] = card
-        if dbos is not None:
-            await self._launch(dbos, card.id)
+        async with self._launching:
+            dbos = await self._in_thread(_dbos) if self._dbos is None else None
+            await self._store.beat(card, ttl=ttl)
+            self._cards[card.id] = card
+            if dbos is not None:
+                await self._launch(dbos, card.id)
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         if session is not None:
