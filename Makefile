@@ -35,7 +35,7 @@ bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 
 soak: $(READY)  ## hundreds of kills of a daemon, then minutes of faults in a cluster; hours if you like
 	$(BIN)/python -m roost.testing.crash --kills $(or $(KILLS),300)
-	$(BIN)/python -m roost.testing.cluster --seconds $(or $(SECONDS),300)
+	$(BIN)/python -m roost.testing.cluster --seconds $(or $(FAULTS),300)
 
 eval: $(READY)  ## agent tasks on the default model, judged by code
 	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all)
