@@ -70,6 +70,12 @@ def test_no_path_leads_out(workspace: Workspace, outside: Path, path: str) -> No
         workspace.resolve(path)
 
 
+def test_a_folder_that_cannot_be_made_is_not_blamed_on_the_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Invalid, match="folder cannot be made: Not a directory"):
+        Workspace(tmp_path / "file" / "private", private=True).resolve("a.txt")
+
+
 def test_a_hidden_folder_is_as_good_as_outside(tmp_path: Path) -> None:
     home = tmp_path / "inside" / "deep" / "home"
     home.mkdir(parents=True)

@@ -33,14 +33,19 @@ class Workspace:
 
     def resolve(self, path: str) -> Path:
         """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
-        check. Raises `PathOutside` when it leads out of the workspace or is no path that the system can take."""
+        check. Raises `PathOutside` when it leads out of the workspace or is no path that the system can take, and
+        `Invalid` when there is no workspace: a private one cannot be made on a full disk."""
         if len(path) > _LONGEST:
             raise PathOutside(f"a path of {len(path)} characters is too long; the limit is {_LONGEST}")
         try:
-            real = Path(os.path.realpath(self.root / path))
+            root = self.root
+        except OSError as error:
+            raise Invalid(f"the session's folder cannot be made: {error.strerror}") from error
+        try:
+            real = Path(os.path.realpath(root / path))
         except (ValueError, OSError) as error:
             raise PathOutside(f"{path!r} is not a path") from error
-        if real != self.root and self.root not in real.parents:
+        if real != root and root not in real.parents:
             raise PathOutside(f"{path!r} is outside the workspace; use a path inside it, such as 'notes.txt'")
         if self.hides(real):
             raise PathOutside(f"{path!r} belongs to Roost itself; leave it alone")
