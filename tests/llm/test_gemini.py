@@ -359,12 +359,15 @@ async def test_stops(model: Make, raw: Raw) -> None:
     for reason, code, retryable in (
         ("MALFORMED_FUNCTION_CALL", "malformed", True),
         ("OTHER", "malformed", True),
-        ("WHAT_IS_NEW", "malformed", True),
+        ("UNEXPECTED_TOOL_CALL", "malformed", True),
         ("MISSING_THOUGHT_SIGNATURE", "bad_request", False),
     ):
         broken = await said(part(text="half"), {**part(reason), "usageMetadata": {"promptTokenCount": 5}})
         assert isinstance(broken, Failed)
         assert (broken.error.code, broken.error.retryable, broken.usage) == (code, retryable, Usage(5))
+    called = await said(part("FUNCTION_CALL", functionCall={"name": "f"}))
+    assert isinstance(called, Completed)
+    assert called.stop == "tool_calls"
     nothing = await said({"usageMetadata": {"promptTokenCount": 5}})
     assert isinstance(nothing, Failed)
     assert nothing.error.code == "malformed"

@@ -246,7 +246,7 @@ class Models:
         if account.keys and not key and not url:
             raise ConfigError(f"the model '{prefix}/{model}' needs a key: set {account.keys[0]} (or put it into .env)")
         profile, options = account.profile, account.options
-        if url and prefix == "openai":
+        if url and prefix in ("openai", "openai-responses"):
             profile, options = msgspec.structs.replace(profile, knobs={}), {}
         where = Endpoint(
             base_url=_checked(url or account.base_url, account.urls[0] if url else "the URL"),

@@ -21,7 +21,10 @@ _REFUSALS = {
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR",
     "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
 }  # fmt: skip
-_ENDS = {"STOP", "FINISH_REASON_UNSPECIFIED"}
+_BROKEN = {
+    "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE", "OTHER",
+    "MISSING_THOUGHT_SIGNATURE",
+}  # fmt: skip
 
 
 class _Call(msgspec.Struct):
@@ -130,17 +133,16 @@ class GeminiAnswer(Assembly):
             self._last = None if signature else text
 
     def _stop(self, reason: str, message: str | None) -> None:
-        if reason in _ENDS:
-            self.stop = "end"
-        elif reason == "MAX_TOKENS":
-            self.stop = "length"
-        elif reason in _REFUSALS:
+        if reason in _REFUSALS:
             self._refuse(reason, message)
-        else:
+        elif reason in _BROKEN:
             why = f": {message}" if message else ""
             text = f"{self.where} gave up its answer ({reason}){why}"[:1_000]
             wrong = reason == "MISSING_THOUGHT_SIGNATURE"
             self.error = ErrorData("bad_request" if wrong else "malformed", text, not wrong)
+        else:
+            # Other servers of this protocol have names of their own for a good end.
+            self.stop = "length" if reason == "MAX_TOKENS" else "end"
 
     def _refuse(self, reason: str, message: str | None) -> None:
         self.stop = "refusal"
