@@ -11,7 +11,8 @@ import msgspec
 from roost.errors import RoostError
 from roost.llm.compile import compiler as find_compiler
 from roost.llm.http import HttpClient, HttpFailed, HttpResponse
-from roost.llm.ir import Completed, Failed, ModelEvent, Profile, Request
+from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
+from roost.llm.limits.headers import HEARD, about_limits
 from roost.llm.prompt import Compiler
 from roost.llm.sse import SSEParser
 from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
@@ -84,6 +85,8 @@ class HttpModel:
                 async with self._client.stream(
                     call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
                 ) as response:
+                    if limits := about_limits(response.headers):
+                        yield Notice(HEARD, limits)
                     if not 200 <= response.status < 300:
                         yield await self._refused(response)
                         return

@@ -1,0 +1,57 @@
+"""The clock of whatever waits between model calls. `roost.testing.clock` has one that passes in no time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    def cancel(self) -> object: ...
+
+
+class Clock(Protocol):
+    """Seconds from an arbitrary start; they only grow."""
+
+    def now(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """`callback` runs in the event loop when `when` has come, perhaps a little before (the resolution of the loop's
+        timers): look at `now` again."""
+        ...
+
+
+class LoopClock:
+    """The running event loop's own clock."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_at(when, callback)
+
+
+class Alarm:
+    """Waits for a time on a clock; `ring` ends the wait early. For one waiter at a time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._bell: asyncio.Future[None] | None = None
+
+    async def until(self, when: float) -> None:
+        bell = self._bell = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_at(when, self.ring)
+        try:
+            await bell
+        finally:
+            timer.cancel()
+            self._bell = None
+
+    def ring(self) -> None:
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    await Alarm(clock).until(clock.now() + seconds)

@@ -1,0 +1,130 @@
+"""A model that waits for its limits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from roost.errors import ConfigError, RoostError
+from roost.llm.clock import Clock
+from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Profile, Request
+from roost.llm.limits.config import Limits
+from roost.llm.limits.headers import HEARD
+from roost.llm.limits.limiter import Limiter, Permit, TooLong
+from roost.llm.wrapped import Wrapped, events
+from roost.log.content import ErrorData, Text, Thinking, ToolCall, Usage
+from roost.log.shared import Shared
+
+_NOTABLE = 0.5
+"""Seconds of waiting from which the log is told."""
+_MEDIA_TOKENS = 2_000
+_ANSWER_TOKENS = 4_096
+
+
+class Limiters:
+    """One limiter for each account, and for each model at an account, by the names `account` and `account/model`."""
+
+    def __init__(
+        self, limits: Mapping[str, Limits], *, clock: Clock | None = None, shared: Shared | None = None
+    ) -> None:
+        if shared is None and (name := next((name for name, each in limits.items() if each.cluster), None)):
+            raise ConfigError(f"the limits of {name!r} are for the whole cluster, and there is no store to share them")
+        self._all = {name: Limiter(name, each, clock=clock, shared=shared) for name, each in limits.items()}
+
+    def of(self, account: str, model: str) -> tuple[Limiter, ...]:
+        """Those that hold for a call, the model's own first; maybe none."""
+        return tuple(self._all[name] for name in (f"{account}/{model}", account) if name in self._all)
+
+
+class Limited(Wrapped):
+    """Lets calls of `inner` go as the limiters allow, in the order of asking.
+
+    A wait of half a second or more is told with a notice `limit`. A wait that would outlast the patience of a limiter
+    fails as `rate_limited` with `retry_after`, before anything is sent. Wrap it closest to the wire: every attempt is a
+    call. `estimate` is the tokens of a request, input and answer; the usage takes its place once it is known.
+    """
+
+    def __init__(
+        self,
+        inner: Model,
+        limiters: Sequence[Limiter],
+        *,
+        estimate: Callable[[Request, Profile], float] | None = None,
+    ) -> None:
+        super().__init__(inner)
+        self._limiters = tuple(limiters)
+        self._estimate = estimate or estimate_tokens
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        permits: list[Permit] = []
+        tokens: float | None = None
+        sent = False
+        try:
+            if (refused := await self._acquire(request, permits)) is not None:
+                yield refused
+                return
+            if (waited := sum(permit.waited for permit in permits)) >= _NOTABLE:
+                names = [limiter.name for limiter in self._limiters]
+                yield Notice("limit", {"limits": names, "seconds": round(waited, 3)})
+            sent = True
+            async with aclosing(events(self.inner, request)) as stream:
+                async for event in stream:
+                    if isinstance(event, Notice) and event.kind == HEARD:
+                        for permit in permits:
+                            permit.hear(event.data)
+                        continue
+                    if isinstance(event, Completed | Failed):
+                        tokens = _used(event)
+                        self._mind(event)
+                    yield event
+        finally:
+            for permit in permits:
+                permit.done(tokens) if sent else permit.unused()
+
+    async def _acquire(self, request: Request, permits: list[Permit]) -> Failed | None:
+        if not self._limiters:
+            return None
+        tokens = self._estimate(request, self.profile)
+        try:
+            for limiter in self._limiters:
+                permits.append(await limiter.acquire(tokens))  # noqa: PERF401  (each is kept as soon as it is had)
+        except TooLong as error:
+            return Failed(ErrorData("rate_limited", f"{self.name}: {error}", True, error.after))
+        except RoostError as error:
+            # Nothing is sent without the word of the cluster.
+            return Failed(ErrorData("overloaded", f"{self.name}: cannot ask the store for its limits: {error}", True))
+        return None
+
+    def _mind(self, event: Completed | Failed) -> None:
+        if isinstance(event, Failed) and event.error.code == "rate_limited" and event.error.retry_after:
+            for limiter in self._limiters[:1]:
+                limiter.close_for(event.error.retry_after)
+
+
+def _used(event: Completed | Failed) -> float | None:
+    usage = event.usage
+    if usage is None or usage == Usage():
+        return None
+    # What is read from a prompt cache does not count against the limits of those who say so (Anthropic's documentation
+    # of rate limits); where it does, the headers tell.
+    return max(0, usage.input - usage.cached) + usage.output
+
+
+def estimate_tokens(request: Request, profile: Profile) -> float:
+    """Of input and answer: a token for three bytes of JSON, 2,000 for an image or another file, and as many as the
+    answer may have, up to 4,096 where the request names no maximum."""
+    size = sum(len(text.encode("utf-8", "replace")) for text in (request.instruction, *request.context))
+    size += len(msgspec.json.encode([tool.schema for tool in request.tools]))
+    media = 0
+    for message in request.messages:
+        for part in message.parts:
+            if isinstance(part, Text | Thinking):
+                size += len(part.text.encode("utf-8", "replace"))
+            elif isinstance(part, ToolCall):
+                size += len(part.arguments.encode("utf-8", "replace"))
+            else:
+                media += 1
+    answer = request.max_output or min(profile.max_output, _ANSWER_TOKENS)
+    return size / 3 + media * _MEDIA_TOKENS + answer

@@ -1,0 +1,212 @@
+"""Making good what a model could not finish: another model, the rest of a cut answer, one document for a stream.
+
+Each is a model around a model. The order, from the wire outwards: limits, breaker, retry, `Batching`, `Continuing`,
+`repair.Repairing`, and around several of those `Degrading`. A context overflow that no larger model takes comes back as
+`context_overflow`: the caller trims and asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.llm.ir import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
+from roost.llm.profile import MediaKind
+from roost.llm.retry import told
+from roost.llm.wrapped import Wrapped, events, is_delta
+from roost.log.content import (
+    AssistantMessage,
+    AssistantPart,
+    Audio,
+    File,
+    Image,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+    UserMessage,
+    Video,
+)
+
+OTHERS_MAY = frozenset(
+    {"auth", "quota", "rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "internal"}
+    | {"unsupported", "stuck"}
+)
+"""The failures after which another model is asked."""
+_BROKEN = frozenset({"connection", "malformed", "timeout"})
+_MEDIA: tuple[tuple[type, MediaKind], ...] = ((Image, "image"), (Audio, "audio"), (Video, "video"), (File, "file"))
+_GO_ON = "Your answer was cut off. Go on exactly where it ends. Repeat nothing and say nothing about the interruption."
+
+
+class Chains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The models to ask in order, by what a call is for; `default` for every other call."""
+
+    default: tuple[str, ...]
+    by: dict[Intent, tuple[str, ...]] = {}
+
+    def of(self, intent: Intent | None) -> tuple[str, ...]:
+        return self.default if intent is None else self.by.get(intent, self.default)
+
+
+class Degrading:
+    """Asks the next model of the chain when one fails (FALLBACK), with a notice `fallback`, and with `restart` where
+    part of an answer was shown. After `context_overflow` only a model with a larger window is asked; models that cannot
+    take the request's media are passed over. The last failure is passed on.
+
+    Name and profile are those of the first model of the default chain. Closes all models. Raises `ConfigError` for a
+    chain that is empty or names no model of `models`.
+    """
+
+    def __init__(self, models: Mapping[str, Model], chains: Chains) -> None:
+        for chain in (chains.default, *chains.by.values()):
+            if not chain or not set(chain) <= set(models):
+                raise ConfigError(
+                    f"the chain {list(chain)!r} must name at least one of {sorted(models)!r}, and no other"
+                )
+        self._models = dict(models)
+        self._chains = chains
+
+    @property
+    def _first(self) -> Model:
+        return self._models[self._chains.default[0]]
+
+    @property
+    def name(self) -> str:
+        return self._first.name
+
+    @property
+    def profile(self) -> Profile:
+        return self._first.profile
+
+    async def close(self) -> None:
+        for model in self._models.values():
+            await model.close()
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        chain = [self._models[name] for name in self._chains.of(request.intent)]
+        chain = [model for model in chain if _takes(model.profile, request)] or chain[:1]
+        while True:
+            model, *chain = chain
+            failed: Failed | None = None
+            shown = False
+            async with aclosing(events(model, request)) as stream:
+                async for event in stream:
+                    if isinstance(event, Failed):
+                        failed = event
+                        break
+                    shown = shown or is_delta(event)
+                    yield event
+            if failed is None:
+                return
+            chain = _after(failed, model.profile, chain)
+            if not chain:
+                yield failed
+                return
+            yield Notice("fallback", told(failed) | {"from": model.name, "to": chain[0].name})
+            if shown:
+                yield Notice("restart")
+
+
+def _after(failed: Failed, profile: Profile, chain: list[Model]) -> list[Model]:
+    if failed.error.code == "context_overflow":
+        return [model for model in chain if model.profile.window > profile.window]
+    return chain if failed.error.code in OTHERS_MAY else []
+
+
+def _takes(profile: Profile, request: Request) -> bool:
+    parts = [part for message in request.messages for part in message.parts]
+    return all(profile.takes(kind) for part in parts for media, kind in _MEDIA if isinstance(part, media))
+
+
+class Batching(Wrapped):
+    """STREAMING_RETRY: a stream that breaks in the midst of an answer is asked for once more, then the answer is asked
+    for in one document. A notice `recovery`, then `restart`, come before each. What breaks before anything was shown is
+    left to retry."""
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        asks = [request, request, msgspec.structs.replace(request, stream=False)] if request.stream else [request]
+        while True:
+            ask, *asks = asks
+            failed: Failed | None = None
+            shown = False
+            async with aclosing(events(self.inner, ask)) as stream:
+                async for event in stream:
+                    if isinstance(event, Failed) and shown and asks and event.error.code in _BROKEN:
+                        failed = event
+                        break
+                    shown = shown or is_delta(event)
+                    yield event
+            if failed is None:
+                return
+            how = "stream" if asks[0].stream else "batch"
+            yield Notice("recovery", told(failed) | {"type": "STREAMING_RETRY", "how": how})
+            yield Notice("restart")
+
+
+class Continuing(Wrapped):
+    """LENGTH: an answer that was cut off at the output limit is continued, up to `rounds` times, and the pieces become
+    one answer whose usage is their sum. Each is told with a notice `recovery`.
+
+    Text goes on where it ended. One that was cut off in its thinking, in a tool call or in a document of a schema is
+    made anew with twice the room, after `restart`, where the profile has more; else it is passed on as it is.
+    """
+
+    def __init__(self, inner: Model, *, rounds: int = 3) -> None:
+        super().__init__(inner)
+        self._rounds = rounds
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        ask, said, usage = request, (), Usage(cost=0)
+        for left in range(self._rounds, -1, -1):
+            end: Completed | Failed | None = None
+            async with aclosing(events(self.inner, ask)) as stream:
+                async for event in stream:
+                    if isinstance(event, Completed | Failed):
+                        end = event
+                        break
+                    yield event
+            assert end is not None, "`events` has an end"
+            if isinstance(end, Failed):
+                # What was said so far is a whole answer that was cut off: better than none.
+                yield end if not said else Completed(said, "length", usage + (end.usage or Usage(cost=0)))
+                return
+            usage += end.usage
+            after = _next(request, ask, said, end, self.profile) if left and end.stop == "length" else None
+            if after is None:
+                yield Completed(joined(said, end.parts), end.stop, usage)
+                return
+            ask, said = after
+            yield Notice("recovery", {"type": "LENGTH", "how": "continue" if said else "more room"})
+            if not said:
+                yield Notice("restart")
+
+
+def _next(
+    request: Request, ask: Request, said: tuple[AssistantPart, ...], end: Completed, profile: Profile
+) -> tuple[Request, tuple[AssistantPart, ...]] | None:
+    """(what to ask for next, what stays of the answer so far); None when nothing helps."""
+    parts = joined(said, end.parts)
+    called = any(isinstance(part, ToolCall) for part in parts)
+    # A document that must fit a schema would begin anew.
+    if parts and isinstance(parts[-1], Text) and not called and request.output_schema is None:
+        # Reasoning that is not finished by its provider's signature may not be sent back.
+        shown = tuple(part for part in parts if not isinstance(part, Thinking) or part.signature is not None)
+        messages = (*request.messages, AssistantMessage(shown), UserMessage((Text(_GO_ON),)))
+        return msgspec.structs.replace(ask, messages=messages), parts
+    room = ask.max_output
+    if room is None or room >= profile.max_output:
+        return None
+    return msgspec.structs.replace(request, max_output=min(room * 2, profile.max_output)), ()
+
+
+def joined(said: tuple[AssistantPart, ...], more: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+    """One answer of two. Thinking about how to go on is no part of it; text that goes on becomes one part."""
+    if not said:
+        return more
+    rest = [part for part in more if not isinstance(part, Thinking)]
+    if rest and isinstance(rest[0], Text) and isinstance(last := said[-1], Text):
+        return (*said[:-1], Text(last.text + rest[0].text), *rest[1:])
+    return (*said, *rest)

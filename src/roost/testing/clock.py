@@ -1,0 +1,74 @@
+"""A clock that passes in no time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_SETTLE = 25
+"""Rounds of the event loop in which whatever a timer woke comes to rest."""
+
+
+class _Timer:
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeClock:
+    """Keeps the contract of `roost.llm.clock.Clock`. Time stands still but in `run` and `advance`, which let the timers
+    fire one by one, each at its exact time, and let their work settle in between. Not for work that does real I/O."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._count = 0
+
+    def now(self) -> float:
+        return self._now
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
+        timer = _Timer(callback)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; time passes as it needs. Raises `AssertionError` when it waits for no timer."""
+        task = asyncio.ensure_future(work)
+        try:
+            while True:
+                await self._settle()
+                if task.done():
+                    return task.result()
+                if not self._fire(None):
+                    raise AssertionError("the work waits, and no timer is set that could wake it")
+        finally:
+            task.cancel()
+
+    async def advance(self, seconds: float) -> None:
+        end = self._now + seconds
+        await self._settle()
+        while self._fire(end):
+            await self._settle()
+        self._now = max(self._now, end)
+
+    async def _settle(self) -> None:
+        for _ in range(_SETTLE):
+            await asyncio.sleep(0)
+
+    def _fire(self, until: float | None) -> bool:
+        """The next timer, whose time it becomes. False when there is none up to `until`."""
+        while self._timers and (until is None or self._timers[0][0] <= until):
+            when, _, timer = heapq.heappop(self._timers)
+            if timer.callback is not None:
+                self._now = max(self._now, when)
+                timer.callback()
+                return True
+        return False
