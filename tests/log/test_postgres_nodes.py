@@ -16,11 +16,11 @@ import pytest
 
 from roost.errors import Fenced
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append
+from roost.log.journal import Append, Change, NewSession
 from roost.log.postgres import PostgresJournal
 from roost.testing.postgres import PostgresServer
 from roost.testing.proxy import TcpProxy
-from roost.testing.stores import bodies, eventually, names, new, own, said
+from roost.testing.stores import bodies, created, eventually, names, new, own, said
 
 from .asking import answers, beats
 
@@ -298,3 +298,26 @@ async def _crash(url: str) -> None:
 
 async def _alive(journal: PostgresJournal, node: str) -> bool:
     return any(one.alive and one.card.id == node for one in await journal.nodes())
+
+
+@pytest.mark.parametrize("how", ["claim", "backlog"])
+async def test_whoever_buries_a_node_tells_all(url: str, journal: PostgresJournal, how: str) -> None:
+    """Also one that can run none of what it left; the others would look for that a while later only."""
+    unfit, fit = await PostgresJournal.open(url), await PostgresJournal.open(url)
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    heard: list[Change] = []
+    fit.watch(heard.append)
+    for number in range(5):
+        await journal.beat(NodeCard(id="dies", offers=("x",)), ttl=60)
+        await journal.create(NewSession(id=f"s{number}", agent="a", version="1", needs=("x",)), [created()])
+        await journal.accept(f"s{number}", said())
+        await journal.claim("dies", session=f"s{number}")
+        await unfit.beat(NodeCard(id="unfit"), ttl=60)
+        await asyncio.sleep(0.15)
+        heard.clear()
+        await admin.execute("UPDATE nodes SET alive_until = 1 WHERE id = 'dies'")
+        await (unfit.claim("unfit") if how == "claim" else unfit.backlog())
+        await eventually(lambda: asyncio.sleep(0, Change("", None, None) in heard))
+    await admin.close()
+    await fit.close()
+    await unfit.close()

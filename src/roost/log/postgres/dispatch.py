@@ -76,10 +76,12 @@ class Claims:
         except (StoreUnreachable, asyncio.CancelledError):
             self._lost.append(_Lost(node, token, pid, asyncio.get_running_loop().time()))
             raise
-        if found and found[0]["s"] is None:
-            raise NotFound(f"there is no session {session!r}")
         if found and found[0]["buried"]:
             self._on_bury()
+        if found and found[0]["s"] is None:
+            if session is None:
+                return []
+            raise NotFound(f"there is no session {session!r}")
         return [claim for row in found if (claim := await self._read(row)) is not None]
 
     async def _read(self, row: Any) -> Claim | None:
@@ -204,9 +206,8 @@ async def ready(pool: Pool, limit: int) -> list[str]:
     return [name for (name,) in await pool.run(lambda link: link.fetch(sql, limit))]
 
 
-async def backlog(pool: Pool) -> Backlog:
-    async def ask(link: Link) -> Any:
-        await link.execute("SELECT bury_1('{}', 0)")
-        return await link.fetchrow(_BACKLOG)
-
-    return Backlog(*await pool.run(ask))
+async def backlog(pool: Pool, on_bury: Callable[[], None]) -> Backlog:
+    if await pool.run(lambda link: link.fetchval("SELECT bury_1('{}', 0)")):
+        on_bury()
+    row: Any = await pool.run(lambda link: link.fetchrow(_BACKLOG))
+    return Backlog(*row)

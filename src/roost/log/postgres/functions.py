@@ -383,24 +383,25 @@ DECLARE
     card record;
     got bigint[];
     dead text[] := '{{}}';
+    missing boolean := false;
 BEGIN
     IF a_session IS NULL THEN
         dead := bury_1(ARRAY[a_node], 0);
         got := suitable_1(a_node, a_most);
     ELSE
         SELECT n.s, n.owner INTO x FROM sessions n WHERE n.id = a_session FOR NO KEY UPDATE;
-        IF NOT FOUND THEN
-            RETURN QUERY SELECT (null::sessions).s, a_session, null, null, null, null, null::bigint, null::float8,
-                null::float8, null, null, null, null::jsonb, null, null::bigint, null::int, null::text[], null,
-                null::int, null::bigint, null::int, null::bytea, null::bytea[], null::bigint[], null::float8[],
-                null::bytea[], dead;
-            RETURN;
-        END IF;
-        IF x.owner IS NULL OR x.owner = a_node OR gone_1(x.owner) THEN
+        missing := NOT FOUND;
+        IF NOT missing AND (x.owner IS NULL OR x.owner = a_node OR gone_1(x.owner)) THEN
             got := ARRAY[x.s];
         END IF;
     END IF;
     IF got IS NULL OR got = '{{}}' THEN
+        IF missing OR dead <> '{{}}' THEN
+            RETURN QUERY SELECT (null::sessions).s, a_session, null, null, null, null, null::bigint, null::float8,
+                null::float8, null, null, null, null::jsonb, null, null::bigint, null::int, null::text[], null,
+                null::int, null::bigint, null::int, null::bytea, null::bytea[], null::bigint[], null::float8[],
+                null::bytea[], dead;
+        END IF;
         RETURN;
     END IF;
     SELECT n.home, n.format INTO card FROM nodes n WHERE n.id = a_node FOR KEY SHARE;

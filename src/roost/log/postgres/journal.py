@@ -168,7 +168,7 @@ class PostgresJournal:
         return await dispatch.nodes(self._pool, self._live)
 
     async def backlog(self) -> Backlog:
-        return await dispatch.backlog(self._pool)
+        return await dispatch.backlog(self._pool, self._buried)
 
     async def ready(self, *, limit: int = 1000) -> list[str]:
         return await dispatch.ready(self._pool, limit)
@@ -273,6 +273,8 @@ class PostgresJournal:
 
     def _buried(self) -> None:
         self._notices.add(ANYTHING.session, WORK)
+        for wake in self._wakes:
+            wake()
 
     def _publish(self, change: Change, kind: int) -> None:
         self._notices.add(change.session, kind)
