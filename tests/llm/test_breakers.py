@@ -46,6 +46,19 @@ async def test_failures_in_a_row_open_it_and_one_good_call_closes_it() -> None:
     await completed(model)
 
 
+async def test_late_news_of_calls_from_before_it_opened_changes_nothing() -> None:
+    circuit = Circuit(Breaking(failures=1, cooldown=10))
+    calls = [circuit.admit(0) for _ in range(3)]
+    assert all(calls)
+    first, second, third = (call for call in calls if call is not None)
+    assert first.bad(0)
+    assert not second.good(1)
+    assert not third.bad(9)
+    assert circuit.admit(9.9) is None
+    assert circuit.admit(10) is not None
+    assert circuit.admit(10) is None
+
+
 async def test_what_the_request_itself_did_wrong_does_not_count() -> None:
     model = _model(FakeClock(), Breaking(failures=1), Answer(error=ODD), Answer(error=ODD), "yes")
     await failed(model)
@@ -64,6 +77,23 @@ async def test_a_trial_that_is_cancelled_leaves_the_trial_to_the_next() -> None:
     trial.cancel()
     with pytest.raises(asyncio.CancelledError):
         await trial
+    await completed(model)
+
+
+async def test_a_trial_whose_reader_leaves_at_the_first_word_of_it_is_over() -> None:
+    clock = FakeClock()
+    spent = 0
+
+    async def ledger() -> int:
+        return spent
+
+    model = _model(clock, Breaking(failures=1, cooldown=10, budget=100), Answer(error=DOWN), "yes", spent=ledger)
+    await failed(model)
+    await clock.advance(10)
+    spent = 80
+    stream = model.stream(ask())
+    assert isinstance(await anext(stream), Notice)
+    await stream.aclose()
     await completed(model)
 
 

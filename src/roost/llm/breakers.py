@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 
 import msgspec
 
@@ -152,25 +151,50 @@ class Guarded(Wrapped):
         self._breaker = breaker
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        told, spent = await self._breaker.marks()
-        for notice in told:
-            yield notice
-        now, circuit = self._breaker.clock.now(), self._breaker.circuit
+        breaker, rules = self._breaker, self._breaker.rules
+        told, call = await self._ask(request)
+        began, first = breaker.clock.now(), None
+        watch = _Watch(breaker.clock, rules.silence)
+        try:
+            for event in told:
+                yield event
+            if call is None:
+                return
+            async with events(self.inner, request) as stream:
+                while (event := await watch.next(stream)) is not None:
+                    if first is None and is_delta(event):
+                        first = breaker.clock.now()
+                    elif isinstance(event, Notice) and event.kind == "limit":
+                        began = breaker.clock.now()
+                    elif isinstance(event, Completed | Failed):
+                        waited = (breaker.clock.now() if first is None else first) - began
+                        for notice in await self._ended(call, event, waited):
+                            yield notice
+                    yield event
+        except _Silent:
+            assert call is not None, "only a call that was made is watched"
+            error = ErrorData("timeout", f"{self.name}: nothing came for {rules.silence:g} s in the midst of it", True)
+            failed = Failed(error)
+            for notice in await self._ended(call, failed, 0.0):
+                yield notice
+            yield failed
+        finally:
+            watch.stop()
+            if call is not None:
+                call.void(breaker.clock.now())
+
+    async def _ask(self, request: Request) -> tuple[list[ModelEvent], Pass | None]:
+        """What is told first, and the pass; without one that is all."""
+        notices, spent = await self._breaker.marks()
+        told: list[ModelEvent] = [*notices]
         if (refused := self._refuse(request, spent)) is not None:
-            yield Failed(refused)
-            return
-        call = circuit.admit(now)
-        if call is None:
+            return [*told, Failed(refused)], None
+        now, circuit = self._breaker.clock.now(), self._breaker.circuit
+        if (call := circuit.admit(now)) is None:
             left = circuit.left(now)
             message = f"{self.name} failed too often or was too slow; it is left alone for {left:.0f} s"
-            yield Failed(ErrorData("overloaded", message, True, left))
-            return
-        try:
-            async with aclosing(self._watched(request, call)) as stream:
-                async for event in stream:
-                    yield event
-        finally:
-            call.void(self._breaker.clock.now())
+            told.append(Failed(ErrorData("overloaded", message, True, left)))
+        return told, call
 
     def _refuse(self, request: Request, spent: bool) -> ErrorData | None:
         rules = self._breaker.rules
@@ -180,38 +204,11 @@ class Guarded(Wrapped):
             return ErrorData("stuck", f"{self.name} made the same calls {rules.repeats} times with the same results")
         return None
 
-    async def _watched(self, request: Request, call: Pass) -> AsyncGenerator[ModelEvent]:
-        breaker, rules = self._breaker, self._breaker.rules
-        began, first = breaker.clock.now(), None
-        watch = _Watch(breaker.clock, rules.silence)
-        try:
-            async with aclosing(events(self.inner, request)) as stream:
-                while (event := await watch.next(stream)) is not None:
-                    if isinstance(event, Notice) and event.kind == "limit":
-                        began = breaker.clock.now()
-                    if first is None and is_delta(event):
-                        first = breaker.clock.now()
-                    if isinstance(event, Completed | Failed):
-                        slow = (
-                            rules.slow is not None
-                            and (breaker.clock.now() if first is None else first) - began > rules.slow
-                        )
-                        for notice in await self._ended(call, event, slow):
-                            yield notice
-                    yield event
-        except _Silent:
-            error = ErrorData("timeout", f"{self.name}: nothing came for {rules.silence:g} s in the midst of it", True)
-            failed = Failed(error)
-            for notice in await self._ended(call, failed, False):
-                yield notice
-            yield failed
-        finally:
-            watch.stop()
-
-    async def _ended(self, call: Pass, event: Completed | Failed, slow: bool) -> list[Notice]:
+    async def _ended(self, call: Pass, event: Completed | Failed, waited: float) -> list[Notice]:
         breaker = self._breaker
         now = breaker.clock.now()
         if isinstance(event, Completed):
+            slow = breaker.rules.slow is not None and waited > breaker.rules.slow
             changed = call.good(now, slow=slow)
         else:
             changed = call.bad(now) if event.error.code in BAD else call.void(now)

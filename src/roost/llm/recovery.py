@@ -8,7 +8,6 @@ Each is a model around a model. The order, from the wire outwards: limits, break
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
 
 import msgspec
 
@@ -92,7 +91,7 @@ class Degrading:
             model, *chain = chain
             failed: Failed | None = None
             shown = False
-            async with aclosing(events(model, request)) as stream:
+            async with events(model, request) as stream:
                 async for event in stream:
                     if isinstance(event, Failed):
                         failed = event
@@ -132,7 +131,7 @@ class Batching(Wrapped):
             ask, *asks = asks
             failed: Failed | None = None
             shown = False
-            async with aclosing(events(self.inner, ask)) as stream:
+            async with events(self.inner, ask) as stream:
                 async for event in stream:
                     if isinstance(event, Failed) and shown and asks and event.error.code in _BROKEN:
                         failed = event
@@ -162,13 +161,14 @@ class Continuing(Wrapped):
         ask, said, usage = request, (), Usage(cost=0)
         for left in range(self._rounds, -1, -1):
             end: Completed | Failed | None = None
-            async with aclosing(events(self.inner, ask)) as stream:
+            async with events(self.inner, ask) as stream:
                 async for event in stream:
                     if isinstance(event, Completed | Failed):
                         end = event
                         break
                     yield event
-            assert end is not None, "`events` has an end"
+            if end is None:
+                return
             if isinstance(end, Failed):
                 # What was said so far is a whole answer that was cut off: better than none.
                 yield end if not said else Completed(said, "length", usage + (end.usage or Usage(cost=0)))

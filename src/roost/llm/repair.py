@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 import msgspec
 
@@ -28,7 +27,7 @@ class Repairing(Wrapped):
         tools = {tool.name: tool for tool in request.tools}
         ask, best, usage = request, None, Usage(cost=0)
         for left in range(self._rounds, -1, -1):
-            async with aclosing(events(self.inner, ask)) as stream:
+            async with events(self.inner, ask) as stream:
                 async for event in stream:
                     if isinstance(event, Completed | Failed):
                         end = event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -66,7 +65,7 @@ class Retrying(Wrapped):
             tried += 1
             shown = False
             failed: Failed | None = None
-            async with aclosing(events(self.inner, request)) as stream:
+            async with events(self.inner, request) as stream:
                 async for event in stream:
                     if isinstance(event, Failed):
                         failed = event

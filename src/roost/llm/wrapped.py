@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from contextlib import aclosing
+from typing import cast
 
-from roost.llm.ir import CallDelta, Completed, Failed, Model, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
-from roost.log.content import ErrorData
+from roost.llm.ir import CallDelta, Model, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
+
+_DELTAS = (TextDelta, ThinkingDelta, CallDelta)
 
 
 class Wrapped:
@@ -27,24 +29,11 @@ class Wrapped:
         await self.inner.close()
 
 
-async def events(model: Model, request: Request) -> AsyncGenerator[ModelEvent]:
-    """The stream of `model`, which is closed with this one, and has an end even if the model's has none."""
-    stream = model.stream(request)
-    try:
-        async for event in stream:
-            yield event
-            if is_end(event):
-                return
-        yield Failed(ErrorData("malformed", f"{model.name}: the stream ended without an outcome", True))
-    finally:
-        if hasattr(stream, "aclose"):
-            await cast("Any", stream).aclose()
-
-
-def is_end(event: ModelEvent) -> bool:
-    return isinstance(event, Completed | Failed)
+def events(model: Model, request: Request) -> aclosing[AsyncGenerator[ModelEvent]]:
+    """The stream of `model`, which is closed at the end of the block."""
+    return aclosing(cast("AsyncGenerator[ModelEvent]", model.stream(request)))
 
 
 def is_delta(event: ModelEvent) -> bool:
     """Whether a person has seen something of the answer."""
-    return isinstance(event, TextDelta | ThinkingDelta | CallDelta)
+    return isinstance(event, _DELTAS)

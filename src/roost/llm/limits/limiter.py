@@ -63,7 +63,8 @@ class Limiter:
     Exact: no span of time holds more than its limits allow. Fair: whoever asks first goes first, whatever the amounts,
     so a large call is not overtaken for ever by small ones. Whoever is cancelled while waiting has taken nothing.
     With `cluster`, `shared` is asked once the local limits have let a call go, under `name`, which is the same on all
-    nodes. There the estimate stands: nothing is given back, so all nodes together never exceed the limits.
+    nodes. There the estimate stands: nothing is given back, so all nodes together never take more than the limits.
+    A large amount that others do not leave room for is gathered in pieces, and its call goes with the last of them.
     """
 
     def __init__(self, name: str, limits: Limits, *, clock: Clock | None = None, shared: Shared | None = None) -> None:

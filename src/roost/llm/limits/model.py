@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 
 import msgspec
 
@@ -69,7 +68,7 @@ class Limited(Wrapped):
                 names = [limiter.name for limiter in self._limiters]
                 yield Notice("limit", {"limits": names, "seconds": round(waited, 3)})
             sent = True
-            async with aclosing(events(self.inner, request)) as stream:
+            async with events(self.inner, request) as stream:
                 async for event in stream:
                     if isinstance(event, Notice) and event.kind == HEARD:
                         for permit in permits:
