@@ -288,7 +288,23 @@ async def test_a_wait_that_is_too_long_and_a_store_that_is_gone_are_failures_as_
     model = Limited(ScriptedModel(["a"]), [limiter])
     assert (await failed(model)).error.code == "overloaded"
     shared.broken = False
-    await completed(model)
+    await clock.run(completed(model))
+    assert clock.now() == 0, "the call that was not made was given back"
+
+
+async def test_what_one_limit_gave_is_given_back_when_the_next_refuses() -> None:
+    clock = FakeClock()
+    limits = {
+        "acme": Limits(limits=(Limit(amount=1, seconds=60),), patience=1),
+        "acme/large": Limits(limits=(Limit(amount=1, seconds=600),)),
+    }
+    limiters = Limiters(limits, clock=clock)
+    model = Limited(ScriptedModel(["a"]), limiters.of("acme", "large"))
+    await limiters.of("acme", "other")[0].acquire(1)
+    assert (await failed(model)).error.code == "rate_limited"
+    await clock.advance(60)
+    await clock.run(completed(model))
+    assert clock.now() == 60
 
 
 async def test_a_call_that_is_cut_off_in_its_midst_still_counts() -> None:
