@@ -31,6 +31,8 @@ class Rows:
         self.locked_nodes: set[int] = set()
         self.nodes: dict[int, float] = {}
         """Until when each lives by its lease."""
+        self.boot: dict[int, int] = {}
+        """Under which start of the server each held its lock last."""
         self.ring: list[int] = []
         self.owned: dict[int, set[int]] = {}
         self.first_late = 0.0
@@ -52,6 +54,7 @@ class Rows:
         """The node is buried. Returns how many sessions are free by that."""
         freed = self.owned.pop(node)
         self.nodes.pop(node)
+        self.boot.pop(node, None)
         self.ring.remove(node)
         for session in sorted(freed):
             self.owner[session] = -1
@@ -99,18 +102,15 @@ class Rows:
 
 
 class Database:
-    """`busy`: the share of its cores that all the rest of the work takes. `forgiving`: a lock that is free says that
-    its node is dead only if the node has held it since this server started."""
+    """`busy`: the share of its cores that all the rest of the work takes."""
 
-    def __init__(self, clock: Clock, rows: Rows, busy: float, *, forgiving: bool = False) -> None:
+    def __init__(self, clock: Clock, rows: Rows, busy: float) -> None:
         self.clock = clock
         self.rows = rows
         self.up = True
         self.starts = 0
         self.locks: set[int] = set()
         """Of nodes: held while the connection that stands for a node lives, as far as the server knows."""
-        self._since_start: set[int] = set()
-        self._forgiving = forgiving
         self.commits = 0
         self.cpu = 0.0
         hardware = costs()["hardware"]
@@ -162,26 +162,39 @@ class Database:
         self.clock.after(self._half * self.clock.random.uniform(0.8, 1.5), arrive)
 
     def dead(self, node: int) -> bool:
-        known = not self._forgiving or node in self._since_start
+        """Its lease is over, or its lock is free under the server that it held it on last."""
+        known = self.rows.boot.get(node) == self.starts
         return self.rows.nodes.get(node, 0.0) < self.clock.now or (known and node not in self.locks)
 
     def lock(self, node: int) -> None:
         self.locks.add(node)
-        self._since_start.add(node)
+        if node in self.rows.nodes:
+            self.rows.boot[node] = self.starts
 
-    def tick(self, node: int) -> tuple[Commit, float]:
-        """Bury the neighbours that are dead, and everybody whose lease is over."""
+    def probe(self, node: int, around: int) -> tuple[Commit, float]:
+        """Answers with the neighbours that seem dead and with everybody whose lease is over."""
+
+        def commit() -> tuple[list[int], list[int]]:
+            rows = self.rows
+            cut = [other for other in rows.neighbours(node, around) if self.dead(other)]
+            return cut, [other for other in rows.late(self.clock.now) if other != node]
+
+        return commit, 0.0
+
+    def bury(self, suspects: list[int]) -> tuple[Commit, float]:
+        """Those of them that are still dead, and that nobody else is burying. Answers with them."""
         rows, there = self.rows, costs()
-        around = rows.neighbours(node, int(there["protocol"]["around"]))
-        late = rows.late(self.clock.now)
-        gone = [other for other in dict.fromkeys((*around, *late)) if other != node and self.dead(other)]
-        mine = [other for other in gone if other not in rows.locked_nodes]
+        mine = [
+            other
+            for other in dict.fromkeys(suspects)
+            if other in rows.nodes and other not in rows.locked_nodes and self.dead(other)
+        ]
         rows.locked_nodes.update(mine)
         count = sum(len(rows.owned[other]) for other in mine)
 
         def commit() -> list[int]:
             rows.locked_nodes.difference_update(mine)
-            still = [other for other in mine if other in rows.nodes]
+            still = [other for other in mine if other in rows.nodes and self.dead(other)]
             for other in still:
                 rows.let_go(other, self.clock.now)
             return still
@@ -206,7 +219,6 @@ class Database:
         """Connections, locks and what was not committed are gone; rows stay."""
         self.up = False
         self.locks.clear()
-        self._since_start.clear()
         self._waiting.clear()
         self.rows.locked.clear()
         self.rows.locked_nodes.clear()

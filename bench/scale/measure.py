@@ -23,6 +23,7 @@ _ROUNDS = 7
 _BODY = b"x" * 500
 _NODES = (3, 10, 100, 300, 1000)
 _LISTENERS = 20
+_EVERYBODY = "SELECT card, alive_until >= clock_1(), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
 Link = Any
 Work = Callable[[], Awaitable[object]]
 Figures = dict[str, dict[str, float]]
@@ -128,7 +129,7 @@ async def _steps(link: Link, owned: list[int], batch: int) -> dict[str, float]:
         turn += 1
         some = sorted({owned[(turn * batch + place) % len(owned)] for place in range(batch)})
         refused = await link.fetchval(
-            "SELECT append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '{}', '{}', '{}')",
+            "SELECT refused FROM append_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '{}', '{}', '{}')",
             some,
             [1] * batch,
             [heads[s] for s in some],
@@ -158,13 +159,14 @@ async def _accepts(link: Link) -> dict[str, float]:
 
 
 async def _nodes(link: Link, other: Link, count: int) -> None:
-    """`other` holds the locks of all that are alive."""
+    """`other` holds the locks of all that are alive. A card is about as long as a body."""
     await other.execute("SELECT pg_advisory_unlock_all()")
     await link.execute("DELETE FROM nodes")
     await link.execute(
-        "INSERT INTO nodes SELECT 'node_' || lpad(n::text, 5, '0'), 4e9, 1, 'h' || n, '{}', 100, false, 9, ''"
+        "INSERT INTO nodes SELECT 'node_' || lpad(n::text, 5, '0'), 4e9, 1, boot_1(), 'h' || n, '{}', 100, false, 9, $2"
         " FROM generate_series(1, $1) n",
         count,
+        _BODY,
     )
     await link.execute("VACUUM ANALYZE nodes")
     await other.execute("SELECT pg_advisory_lock(key_1(id)) FROM nodes")
@@ -184,7 +186,7 @@ async def _rounds(link: Link, count: int) -> dict[str, float]:
         assert not await link.fetch("SELECT * FROM claim_1($1, NULL, 64, 1)", me)
 
     async def everybody() -> None:
-        assert len(await link.fetch("SELECT card, NOT dead_1(id), beat_at FROM nodes ORDER BY id")) == count
+        assert len(await link.fetch(_EVERYBODY)) == count
 
     async def look() -> None:
         await link.fetch("SELECT id, head, inputs FROM sessions WHERE owner = $1 AND pending > 0", "node_00001")

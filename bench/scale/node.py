@@ -43,7 +43,8 @@ class Node:
         self._woken = woken
         self._dropped = dropped
         self._tell = tell
-        self._claiming = self._again = False
+        self._claiming = self._again = self._probing = False
+        self._grace_until = 0.0
         self._loop_free = 0.0
         self._pause = 0.0
         self._config = KernelConfig()
@@ -109,9 +110,27 @@ class Node:
         return self.process
 
     def _look_around(self) -> None:
-        self._ask(self._database.tick_us(), lambda: self._database.tick(self.number), self._ticked, sync=False)
+        """Whoever has another server or a young connection buries nobody before his lease is over."""
+        if self._probing:
+            return
+        self._probing = True
+        around = int(self._protocol["around"]) if self._clock.now >= self._grace_until else 0
+        probe = lambda: self._database.probe(self.number, around)  # noqa: E731
+        self._ask(self._database.tick_us(), probe, self._probed, sync=False)
+
+    def _probed(self, found: tuple[list[int], list[int]] | None) -> None:
+        """Who was only cut off is back a moment later."""
+        cut, late = found or ((), ())
+        if not cut and not late:
+            self._ticked(None if found is None else [])
+            return
+        bury = lambda: self._database.bury([*cut, *late])  # noqa: E731
+        self._clock.after(
+            self._protocol["back_seconds"] if cut else 0.0, lambda: self._ask(0.0, bury, self._ticked, sync=False)
+        )
 
     def _ticked(self, buried: list[int] | None) -> None:
+        self._probing = False
         if buried is None:
             self.cut()
         elif buried:
@@ -139,6 +158,7 @@ class Node:
             self._reconnect()
             return
         self.linked = True
+        self._grace_until = self._clock.now + self._protocol["grace_seconds"]
         self._database.lock(self.number)
         self._look_around()
         self.told()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bench.scale.clock import Clock
 from bench.scale.costs import costs
 from bench.scale.database import Database, Rows
-from bench.scale.limits import CHEAP, use
+from bench.scale.limits import DIRECTED, use
 from bench.scale.node import Node
 
 _WARM = 1.0
@@ -41,13 +41,11 @@ class Outcome:
 
 
 class World:
-    def __init__(
-        self, nodes: int, sessions: int, live_each: int, seed: int, *, lone: bool = False, forgiving: bool = False
-    ) -> None:
+    def __init__(self, nodes: int, sessions: int, live_each: int, seed: int, *, lone: bool = False) -> None:
         self.clock = Clock(seed)
         self.rows = Rows(sessions)
-        busy = 0.0 if lone else min(0.8, use(nodes, CHEAP).first[1] * costs()["hardware"]["usable_share"])
-        self.database = Database(self.clock, self.rows, busy, forgiving=forgiving)
+        busy = 0.0 if lone else min(0.8, use(nodes, DIRECTED).first[1] * costs()["hardware"]["usable_share"])
+        self.database = Database(self.clock, self.rows, busy)
         self.nodes = [
             Node(number, self.clock, self.database, self._woken, self._dropped, self._tell) for number in range(nodes)
         ]
@@ -159,14 +157,24 @@ def zombie(nodes: int, *, sessions: int, live_each: int, seed: int) -> Outcome:
     return _checked(world, 5, whole=True)
 
 
-def restart(nodes: int, *, sessions: int, live_each: int, seed: int, outage: float, forgiving: bool = False) -> Outcome:
+def restart(nodes: int, *, sessions: int, live_each: int, seed: int, outage: float) -> Outcome:
     """The database is gone for so long and comes back. `fenced` are the sessions that living nodes lose by that."""
-    world = World(nodes, sessions, live_each, seed, forgiving=forgiving)
+    world = World(nodes, sessions, live_each, seed)
     world.fault(set())
     world.database.crash(outage)
     for node in world.nodes:
         world.clock.after(0.001, node.cut)
     return _checked(world, outage + 15, whole=True)
+
+
+def cuts(nodes: int, *, sessions: int, live_each: int, seed: int, share: float = 1.0) -> Outcome:
+    """The connections of so many nodes break at once, and the server lives. `fenced` as above."""
+    world = World(nodes, sessions, live_each, seed)
+    world.fault(set())
+    for node in world.clock.random.sample(world.nodes, max(1, round(nodes * share))):
+        world.database.locks.discard(node.number)
+        world.clock.after(world.clock.random.uniform(0, 0.001), node.cut)
+    return _checked(world, 15, whole=True)
 
 
 def storm(nodes: int, *, sessions: int, live_each: int, seed: int, waking: int) -> Outcome:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from bench.scale import scenarios
 from bench.scale.__main__ import PAGE, TABLES, put
 from bench.scale.costs import FILE
-from bench.scale.limits import AS_BUILT, CHEAP, DIRECTED, SIZES, most, use
+from bench.scale.limits import AS_BUILT, DIRECTED, LISTED, POOLED, SIZES, most, use
 from bench.scale.scenarios import Outcome, World
 
 from roost.log.content import Text
@@ -23,7 +24,7 @@ from roost.log.journal import Change, NewSession
 from roost.log.store import Store, open_store
 from roost.testing.postgres import PostgresServer
 
-_SMALL = {"sessions": 3000, "live_each": 30}
+_SMALL: dict[str, Any] = {"sessions": 3000, "live_each": 30}
 
 
 def every_kind(nodes: int, seed: int) -> dict[str, Outcome]:
@@ -33,6 +34,7 @@ def every_kind(nodes: int, seed: int) -> dict[str, Outcome]:
         "partition": scenarios.partition(nodes, seed=seed, **_SMALL),
         "zombie": scenarios.zombie(nodes, seed=seed, **_SMALL),
         "restart": scenarios.restart(nodes, seed=seed, outage=1.0, **_SMALL),
+        "cuts": scenarios.cuts(nodes, seed=seed, **_SMALL),
         "storm": scenarios.storm(nodes, seed=seed, waking=500, **_SMALL),
     }
 
@@ -75,6 +77,15 @@ def test_a_partition_ends_with_the_lease_and_runs_nothing_twice() -> None:
     assert all(one.together == 0 for one in played)
 
 
+@pytest.mark.parametrize("nodes", [2, 3, 10, 40])
+def test_who_lives_keeps_his_sessions_when_the_database_is_back(nodes: int) -> None:
+    """Also when connections broke: a free lock is no death before its node could be back."""
+    for outage in (0.0, 0.5, 2.0):
+        assert scenarios.restart(nodes, seed=1, outage=outage, **_SMALL).fenced == 0
+    for share in (0.5, 1.0):
+        assert all(scenarios.cuts(nodes, seed=seed, share=share, **_SMALL).fenced == 0 for seed in range(5))
+
+
 def test_every_parameter_has_its_source() -> None:
     def tables(found: dict[str, object]) -> Iterator[dict[str, object]]:
         inner = [value for value in found.values() if isinstance(value, dict)]
@@ -92,7 +103,7 @@ def test_what_ends_first() -> None:
     """As it is built, talk ends first, well before the work does; with hints to whom they concern it is the work."""
     shares = [use(nodes).first[1] for nodes in SIZES]
     assert shares == sorted(shares)
-    assert most(AS_BUILT) < most(DIRECTED) <= most(CHEAP)
+    assert most(AS_BUILT) < most(DIRECTED) <= most(POOLED) <= most(LISTED)
     talk = use(1000).cores
     assert talk["hints"] > 10 * talk["steps"]
 
