@@ -89,6 +89,23 @@ def test_a_copy_that_is_killed_is_taken_up(roost: Machine, tmp_path: Path) -> No
     assert roost("store", "check", "--json", new).ok().json["faults"] == []
 
 
+def test_a_copy_that_is_interrupted_says_so(roost: Machine, tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old.db"), str(tmp_path / "new.db")
+    asyncio.run(fill(old, 400, 20))
+    process = roost.start("store", "copy", old, new)
+    deadline = time.monotonic() + 30
+    while count(new) < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    text = said if isinstance(said, str) else said.decode()
+    assert process.returncode == 130
+    assert "interrupted: what is copied" in text
+    assert "Traceback" not in text
+    roost("store", "copy", old, new).ok()
+
+
 def count(where: str) -> int:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{where}?mode=ro", uri=True)) as connection:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import time
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from roost.errors import StoreUnreachable
+from roost.errors import ConfigError, StoreUnreachable
 from roost.log.journal import Change
 from roost.log.postgres import PostgresJournal
 from roost.testing.stores import eventually, new
@@ -47,3 +50,31 @@ async def test_a_name_that_the_database_refuses_does_not_end_the_look_out(databa
     await admin.close()
     await other.close()
     await journal.close()
+
+
+async def test_a_process_without_file_descriptors_says_so_of_itself(database: str) -> None:
+    await (await PostgresJournal.open(database)).close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(StoreUnreachable, match="LimitNOFILE"):
+            await PostgresJournal.open(database)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize(("place", "code"), [("nobody@{}/x", "store_refused"), ("postgres@{}/none", "store_missing")])
+async def test_who_is_not_let_in_may_try_again(database: str, place: str, code: str) -> None:
+    """On a node that ran until now it is a password that changes, or a database that is being restored."""
+    parts = urlsplit(database)
+    with pytest.raises(StoreUnreachable) as caught:
+        await PostgresJournal.open(f"postgresql://{place.format(parts.netloc.rpartition('@')[2])}")
+    assert (caught.value.code, caught.value.status) == (code, 503)
+
+
+async def test_a_certificate_that_is_not_there_is_named(database: str) -> None:
+    more = "&" if "?" in database else "?"
+    with pytest.raises(ConfigError, match=r"sslrootcert='/none/ca\.pem'"):
+        await PostgresJournal.open(f"{database}{more}sslmode=verify-full&sslrootcert=/none/ca.pem")

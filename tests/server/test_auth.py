@@ -152,12 +152,31 @@ def test_a_public_address_must_be_meant(serve, host, token, allow):
     assert caught.value.code == "public_bind"
 
 
+def test_a_token_for_a_public_address_is_not_guessed(serve):
+    with pytest.raises(ConfigError, match="openssl rand -hex 32") as caught:
+        serve(host="0.0.0.0", token="f" * 15, allow_public=True)
+    assert caught.value.code == "weak_token"
+
+
+def test_a_shared_folder_is_there(serve, tmp_path):
+    with pytest.raises(ConfigError, match="--shared-folder"):
+        serve(shared_folders=(tmp_path, tmp_path / "typo"))
+
+
+def test_who_is_asked_is_said_once(shared):
+    with shared.socket() as raw:
+        raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        answer = raw.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"two_hosts" in answer
+
+
 def test_a_public_address_that_is_meant_answers_to_any_name_but_wants_the_token(serve):
-    served = serve(host="0.0.0.0", token="chosen", allow_public=True)
+    served = serve(host="0.0.0.0", token="chosen-by-nobody", allow_public=True)
     assert served.url.startswith("http://127.0.0.1:")
-    assert status(served, Host="roost.example", Authorization="Bearer chosen")[0] == 200
+    assert status(served, Host="roost.example", Authorization="Bearer chosen-by-nobody")[0] == 200
     assert status(served, Host="roost.example")[0] == 401
-    here = {"Host": "roost.example", "Authorization": "Bearer chosen"}
+    here = {"Host": "roost.example", "Authorization": "Bearer chosen-by-nobody"}
     assert status(served, **here, Origin="https://roost.example")[0] == 200
     assert status(served, **here, Origin="https://evil.example")[0] == 403
 

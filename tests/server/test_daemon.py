@@ -169,7 +169,7 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(serve):
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 99999)])
 def test_an_address_that_is_none(serve, host, port):
     with pytest.raises(ConfigError) as caught:
-        serve(host=host, port=port, token="t", allow_public=True)
+        serve(host=host, port=port, token="t" * 16, allow_public=True)
     assert caught.value.code == "cannot_listen"
 
 

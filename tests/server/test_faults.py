@@ -9,6 +9,8 @@ import pytest
 
 from roost.errors import StoreFailed
 from roost.log.sqlite import SqliteJournal
+from roost.server.problems import Refused
+from roost.server.replies import from_error
 
 
 class FullDisk:
@@ -99,3 +101,16 @@ def test_a_defect_is_a_500_that_says_nothing_of_the_inside(serve, tmp_path, capl
     assert b"secret" not in answer.body
     assert "GET /sessions failed" in caplog.text
     assert "secret inside" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Refused(503, "shutting_down", "the daemon is stopping"), False),
+        (StoreFailed("the journal is closed", code="store_closed"), False),
+        (StoreFailed("the disk is full", code="disk_full"), True),
+    ],
+)
+def test_to_be_stopped_is_no_error_of_the_log(caplog, error, said):
+    from_error(error, {"method": "GET", "path": "/sessions"})
+    assert bool(caplog.records) is said

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from roost.agent.definition import Agent
@@ -370,6 +371,19 @@ def test_a_running_session_is_cancelled_and_deleted_through_the_other_node(node)
                 assert list(stream)[-1].data["code"] == "session_deleted"
 
 
+async def test_sessions_that_many_delete_at_once_are_deleted_once(node):
+    nodes = [node("a"), node("b")]
+    for _ in range(10):
+        session = nodes[0].session()
+        nodes[0].say(session, "hello")
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(one.request, "DELETE", f"/sessions/{session}") for one in nodes * 4)
+        )
+        statuses = [answer.status for answer in answers]
+        assert 204 in statuses
+        assert set(statuses) <= {204, 404}, [answer.body for answer in answers]
+
+
 async def test_of_many_answers_to_one_call_the_first_counts(node):
     model = by_step([Answer(calls=(Call("strike", {"what": "it"}),)), "done"])
     a, b = node("a", ScriptedModel(model)), node("b", ScriptedModel(model))
@@ -446,14 +460,14 @@ def test_what_nodes_ask_is_open_to_nodes_alone(node, store):
     session = a.session()
     path = f"/internal/sessions/{session}/deltas"
     assert a.request("GET", path).code == "unauthorized"
-    secret, now = asyncio.run(secret_of(store)), time.time()
+    secret, now, here = asyncio.run(secret_of(store)), time.time(), node_id(a)
 
     def status(given: str, method: str = "GET", path: str = path, **more: str) -> tuple[int, str]:
         answer = a.request(method, path, Authorization=given, **more)
         return answer.status, answer.code if answer.status >= 400 else ""
 
-    assert status(sign(secret, "GET", path, now)) == (404, "not_here")
-    assert status(sign(secret, "GET", path, now), Host="10.1.2.3:7667") == (404, "not_here")
+    assert status(sign(secret, here, "GET", path, now)) == (404, "not_here")
+    assert status(sign(secret, here, "GET", path, now), Host="10.1.2.3:7667") == (404, "not_here")
     for wrong in (
         "",
         f"Bearer {a.token}",
@@ -462,21 +476,22 @@ def test_what_nodes_ask_is_open_to_nodes_alone(node, store):
         "Roost-Node ..",
         f"Roost-Node {int(now)}.",
         f"Roost-Node {'9' * 400}.00",
-        sign(b"other", "GET", path, now),
-        sign(secret, "POST", path, now),
-        sign(secret, "GET", path + "x", now),
-        sign(secret, "GET", path, now).replace(".", "0."),
+        sign(secret, "node_other", "GET", path, now),
+        sign(b"other", here, "GET", path, now),
+        sign(secret, here, "POST", path, now),
+        sign(secret, here, "GET", path + "x", now),
+        sign(secret, here, "GET", path, now).replace(".", "0."),
     ):
         assert status(wrong) == (401, "unauthorized"), wrong
     for skew in (-31, 32):
-        assert status(sign(secret, "GET", path, now + skew)) == (401, "stale_signature")
-    assert status(sign(secret, "GET", path, now - 25)) == (404, "not_here")
-    assert status(sign(secret, "GET", "/agents", now), path="/agents") == (401, "unauthorized")
+        assert status(sign(secret, here, "GET", path, now + skew)) == (401, "stale_signature")
+    assert status(sign(secret, here, "GET", path, now - 25)) == (404, "not_here")
+    assert status(sign(secret, here, "GET", "/agents", now), path="/agents") == (401, "unauthorized")
     assert status(f"Bearer {a.token}", path="/agents", Host="10.1.2.3:7667") == (403, "forbidden_host")
     assert status("", path="/internal/other") == (401, "unauthorized")
     evict = f"/internal/sessions/{session}/evict"
     assert status(f"Bearer {a.token}", "POST", evict) == (401, "unauthorized")
-    assert status(sign(secret, "POST", evict, now), "POST", evict) == (204, "")
+    assert status(sign(secret, here, "POST", evict, now), "POST", evict) == (204, "")
     assert not [path for path in a.get("/openapi.json")["paths"] if "internal" in path]
 
 
@@ -504,3 +519,26 @@ def test_a_node_without_its_database_says_so_and_comes_back(network, serve, wait
     network.call(proxy.heal)
     wait(lambda: served.request("GET", "/health").status == 200)
     assert served.say(session, "after")[-1].data["outcome"] == "answered"
+
+
+async def test_a_database_that_is_renamed_under_a_node_may_come_back(serve, database):
+    served = serve(store=database)
+    session = served.session()
+    name = urlsplit(database).path[1:]
+    admin = await asyncpg.connect(urlsplit(database)._replace(path="/postgres").geturl())
+    gone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+    async def rename(old: str, new: str) -> None:
+        await admin.execute(f'ALTER DATABASE "{old}" ALLOW_CONNECTIONS false')
+        await admin.fetch(gone, old)
+        await admin.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"')
+        await admin.execute(f'ALTER DATABASE "{new}" ALLOW_CONNECTIONS true')
+
+    await rename(name, f"{name}x")
+    answer = await asyncio.to_thread(served.post, f"/sessions/{session}/messages", {"text": "lost?"})
+    assert (answer.status, answer.code) == (503, "store_missing")
+    assert int(answer.headers["retry-after"]) >= 1
+    await rename(f"{name}x", name)
+    await admin.close()
+    seen = await asyncio.to_thread(served.say, session, "after")
+    assert seen[-1].data["outcome"] == "answered"

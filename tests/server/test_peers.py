@@ -124,7 +124,7 @@ async def test_nodes_whose_clocks_differ_understand_each_other(node, peers, secr
         given = next(line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("Authorization:"))
         path = "/internal/sessions/ses_1/evict"
         assert head.startswith(f"POST {path} HTTP/1.1\r\n")
-        checked.append(verify(await secret.value(), "POST", path, given, time.time() + clock))
+        checked.append(verify(await secret.value(), "there", "POST", path, given, time.time() + clock))
         status = {"good": "204 No Content", "stale": "401 Unauthorized", "wrong": "403 Forbidden"}[checked[-1]]
         await says(b"", status, clock=clock)(head, writer)
 
@@ -137,6 +137,18 @@ async def test_nodes_whose_clocks_differ_understand_each_other(node, peers, secr
     assert checked[3:] == ["stale", "good"]
 
 
+async def test_no_clock_is_believed_to_be_years_away(node, peers, secret):
+    """Or whoever answers in a node's place would get something signed that is good next year."""
+    asked: list[str] = []
+
+    async def far(head: str, writer: asyncio.StreamWriter) -> None:
+        asked.append(head)
+        await says(b"", "401 Unauthorized", clock=365 * 86_400)(head, writer)
+
+    assert not await peers.evict(await node(far), "ses_1")
+    assert len(asked) == 1
+
+
 async def test_a_refusal_is_no_eviction(node, peers):
     assert not await peers.evict(await node(says(b"", "401 Unauthorized", clock=3600)), "ses_1")
     assert not await peers.evict(await node(says(b"", "503 Service Unavailable")), "ses_1")
@@ -144,11 +156,11 @@ async def test_a_refusal_is_no_eviction(node, peers):
 
 def test_a_signature_is_good_for_what_was_signed_and_half_a_minute():
     key, now = b"key", 1_000_000.0
-    signed = sign(key, "GET", "/internal/x", now)
-    assert verify(key, "GET", "/internal/x", signed, now) == "good"
-    assert verify(key, "GET", "/internal/x", signed.lower(), now + 30) == "good"
-    assert verify(key, "GET", "/internal/x", signed, now + 31) == "stale"
-    assert verify(key, "GET", "/internal/x", signed, now - 31) == "stale"
+    signed = sign(key, "n", "GET", "/internal/x", now)
+    assert verify(key, "n", "GET", "/internal/x", signed, now) == "good"
+    assert verify(key, "n", "GET", "/internal/x", signed.lower(), now + 30) == "good"
+    assert verify(key, "n", "GET", "/internal/x", signed, now + 31) == "stale"
+    assert verify(key, "n", "GET", "/internal/x", signed, now - 31) == "stale"
     later = signed.replace("1000000", "1000031")
     for method, path, given in (
         ("POST", "/internal/x", signed),
@@ -160,8 +172,9 @@ def test_a_signature_is_good_for_what_was_signed_and_half_a_minute():
         ("GET", "/internal/x", "Roost-Node 1000000.ü"),
         ("GET", "/internal/x", ""),
     ):
-        assert verify(key, method, path, given, now) == "wrong", given
-    assert verify(b"other", "GET", "/internal/x", signed, now) == "wrong"
+        assert verify(key, "n", method, path, given, now) == "wrong", given
+    assert verify(key, "m", "GET", "/internal/x", signed, now) == "wrong"
+    assert verify(b"other", "n", "GET", "/internal/x", signed, now) == "wrong"
 
 
 def texts(hub: Hub, listener) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 
@@ -43,6 +45,12 @@ def test_an_id_is_taken_once(shared):
     shared.session(id="taken")
     again = shared.post("/sessions", {"agent": "clerk", "id": "taken"})
     assert (again.status, again.code) == (409, "session_exists")
+
+
+@pytest.mark.parametrize("fields", [{"labels": {"k\n": "v"}}, {"labels": {"a\nb": "v"}}, {"id": "one\n"}])
+def test_no_name_has_a_line_break(shared, fields):
+    answer = shared.post("/sessions", {"agent": "clerk", **fields})
+    assert (answer.status, answer.code) == (422, "invalid")
 
 
 def test_a_key_makes_one_session(shared):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+from collections.abc import Container
 from pathlib import Path
 
-from roost.errors import StoreFailed
+from roost.errors import ConfigError, StoreFailed
 from roost.ids import is_id, new_id
+from roost.locks import Locks
+from roost.log.dispatch import Dispatcher
 from roost.log.store import Store
+
+_LOOKS_APART = 0.2
 
 
 def home_id(home: Path) -> str:
@@ -33,6 +39,36 @@ def belongs_to(home: Path, store: str, *, own: bool) -> bool:
     path, workspaces = home / "home.store", home / "workspaces"
     strange = not own and not path.exists() and workspaces.is_dir() and any(workspaces.iterdir())
     return _once(path, "unknown" if strange else store) == store
+
+
+async def refuse_copy(
+    home: Path, name: str, here: Locks, dispatcher: Dispatcher, lease: float, *, dead: Container[str] = ()
+) -> set[str]:
+    """A node of another folder that bears this home's name: one of the two is a copy, and each would be given the
+    other's sessions without their files. Nodes of this folder hold their ids in `here`. One that does not, and beats,
+    is the proof; one that has just died does not beat: that is waited for, a lease (seconds) at most, unless it is
+    known to be `dead`. Returns those that did not beat. Raises `ConfigError`."""
+    until, seen = asyncio.get_running_loop().time() + lease, dict[str, float]()
+    while True:
+        strange = {
+            one.card.id: one.beat_at
+            for one in await dispatcher.nodes()
+            if one.alive and one.card.home == name and one.card.id not in dead
+            if await asyncio.to_thread(here.is_free, one.card.id)
+        }
+        if not strange:
+            return set()
+        for node, beat in strange.items():
+            if beat != seen.setdefault(node, beat):
+                raise ConfigError(
+                    f"the home {str(home)!r} is a copy: node {node} runs in another folder or machine under the same"
+                    f" name, {name}. Remove {str(home / 'home.id')!r} here and start again: it gets a name of its own;"
+                    " private files of sessions stay with the original",
+                    code="home_copied",
+                )
+        if asyncio.get_running_loop().time() > until:
+            return set(strange)
+        await asyncio.sleep(_LOOKS_APART)
 
 
 def _once(path: Path, text: str) -> str:

@@ -30,6 +30,8 @@ VALID_SECONDS = 30.0
 """For how long a signature is good, by the clock of the node that is asked."""
 HEARTBEAT = 2.0
 """Seconds: a stream of deltas says at least an empty line so often."""
+SKEW = 86_400.0
+"""Seconds: no clock is believed to differ by more, or a forged answer could have something signed for a far day."""
 _SILENCE = 2.5 * HEARTBEAT
 _CONNECT_SECONDS = 2.0
 _EVICT_SECONDS = 10.0
@@ -76,25 +78,28 @@ class Secret:
         return self._value
 
 
-def sign(secret: bytes, method: str, path: str, at: float) -> str:
-    """The value of `Authorization` for a request at wall time `at`: `Roost-Node <seconds>.<HMAC-SHA-256, hex>`."""
+def sign(secret: bytes, node: str, method: str, path: str, at: float) -> str:
+    """The value of `Authorization` for a request to `node` at wall time `at`: `Roost-Node <seconds>.<HMAC-SHA-256,
+    hex>`. No other node takes it, nor the same one after its next start."""
     seconds = str(int(at))
-    return f"{SCHEME} {seconds}.{_mac(secret, method, path, seconds)}"
+    return f"{SCHEME} {seconds}.{_mac(secret, node, method, path, seconds)}"
 
 
-def verify(secret: bytes, method: str, path: str, given: str, now: float) -> Literal["good", "stale", "wrong"]:
+def verify(
+    secret: bytes, node: str, method: str, path: str, given: str, now: float
+) -> Literal["good", "stale", "wrong"]:
     """`stale`: signed with our secret, at a time that is too far from ours."""
     scheme, _, rest = given.partition(" ")
     seconds, _, mac = rest.strip().partition(".")
     if scheme.lower() != SCHEME.lower() or not (seconds.isascii() and seconds.isdigit() and len(seconds) < 16):
         return "wrong"
-    if not hmac.compare_digest(mac.encode("utf-8", "replace"), _mac(secret, method, path, seconds).encode()):
+    if not hmac.compare_digest(mac.encode("utf-8", "replace"), _mac(secret, node, method, path, seconds).encode()):
         return "wrong"
     return "good" if abs(now - int(seconds)) <= VALID_SECONDS else "stale"
 
 
-def _mac(secret: bytes, method: str, path: str, seconds: str) -> str:
-    return hmac.new(secret, f"{method}\n{path}\n{seconds}".encode(), hashlib.sha256).hexdigest()
+def _mac(secret: bytes, node: str, method: str, path: str, seconds: str) -> str:
+    return hmac.new(secret, f"{node}\n{method}\n{path}\n{seconds}".encode(), hashlib.sha256).hexdigest()
 
 
 class HttpPeers:
@@ -142,13 +147,13 @@ class HttpPeers:
     async def _ask(
         self, method: str, node: NodeInfo, path: str, *, patience: float = _SILENCE
     ) -> AsyncGenerator[HttpResponse]:
-        """A successful answer. A node whose clock differs from ours says so with its refusal, and is asked again by its
-        own time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
+        """A successful answer. A node whose clock differs from ours, by a day at most, says so with its refusal, and is
+        asked again by its own time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
         url = node.card.url
         if url is None:
             raise PeerFailed(f"node {node.card.id} has no address that others reach")
         for last in (False, True):
-            async with self._send(method, url, path, patience) as response:
+            async with self._send(method, node.card.id, url, path, patience) as response:
                 if response.status < 300:
                     yield response
                     return
@@ -159,18 +164,18 @@ class HttpPeers:
                 raise await _refused(node, response)
 
     @contextlib.asynccontextmanager
-    async def _send(self, method: str, url: str, path: str, patience: float) -> AsyncGenerator[HttpResponse]:
-        headers = {
-            "Authorization": sign(await self._secret.value(), method, path, time.time() + self._skew.get(url, 0))
-        }
+    async def _send(self, method: str, node: str, url: str, path: str, patience: float) -> AsyncGenerator[HttpResponse]:
+        at = time.time() + self._skew.get(url, 0)
+        headers = {"Authorization": sign(await self._secret.value(), node, method, path, at)}
         async with self._http.stream(method, url.rstrip("/") + path, headers, idle_timeout=patience) as response:
             yield response
 
 
 def _skew(response: HttpResponse) -> float:
-    """How far the other node's clock is ahead of ours, in seconds."""
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+    """How far the other node's clock is ahead of ours, in seconds; 0 when that is not to be believed."""
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+        skew = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+        return skew if abs(skew) <= SKEW else 0.0
     return 0.0
 
 

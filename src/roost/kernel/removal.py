@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("roost.keeper")
 _PATIENCE = 5.0
 """Seconds in which other nodes are asked again: what one let go of, another may have taken up before us."""
+_AGAIN = 0.02
 
 
 class Removal:
@@ -44,13 +45,27 @@ class Removal:
             self._ends.pop(session).set()
 
     async def _delete(self, session: str) -> None:
+        patience = time.monotonic() + _PATIENCE
+        while True:
+            if await self._deleted(session, patience):
+                return
+            await asyncio.sleep(_AGAIN)
+
+    async def _deleted(self, session: str, patience: float) -> bool:
+        """False when another node took the session between our look and our deletion: it may delete it as well."""
         kernel, workshop = self._kernel, self._kernel.workshop
         await kernel.evict(session)
-        claim = await self._claim(session)
+        claim = await self._claim(session, patience)
         try:
             await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
             workshop.throw_away(session)
             await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
+        except Conflict:
+            workshop.bring_back(session)
+            if time.monotonic() > patience:
+                kernel.park(session)
+                raise
+            return False
         except NotFound:  # another node was first
             await asyncio.to_thread(workshop.empty_bin, session)
             raise
@@ -60,11 +75,12 @@ class Removal:
                 workshop.bring_back(session)
             raise
         await asyncio.to_thread(workshop.empty_bin, session)
+        return True
 
-    async def _claim(self, session: str) -> Claim | None:
+    async def _claim(self, session: str, patience: float) -> Claim | None:
         """Take the session, from another node if need be. None when nobody owns it and it cannot be claimed, which is
         so when it is damaged."""
-        kernel, patience = self._kernel, time.monotonic() + _PATIENCE
+        kernel = self._kernel
         while True:
             claims = await kernel.dispatcher.claim(kernel.node, session=session)
             if claims:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from roost.agent.definition import Agent
 from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
-from roost.kernel.home import belongs_to, home_id, store_name
+from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
 from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
@@ -92,7 +92,7 @@ class Runtime:
 
     async def start(self) -> None:
         """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
-        cannot be used."""
+        cannot be used, `ConfigError` when it is a copy of one that is in use on the same store."""
         given = self._store if self._store is not None else self.home / "roost.db"
         store = await open_store(given, durability=self._durability) if isinstance(given, str | Path) else given
         try:
@@ -126,7 +126,13 @@ class Runtime:
             objects = open_objects(self._snapshots)
             self.kernel.workshop.carrier = Carrier(ObjectSnapshots(objects, owner=await store_name(store)))
         self.kernel.place = await self._place(store)
+        dead = await self._refuse_copy()
         await self.kernel.start()
+        try:
+            await self._refuse_copy(dead)  # one that started at the same moment
+        except BaseException:
+            await self.kernel.stop(grace=0.0)
+            raise
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
@@ -165,6 +171,11 @@ class Runtime:
             files_follow=self._snapshots is not None,
             tidy=await asyncio.to_thread(belongs_to, self.home, await store_name(store), own=self._store is None),
         )
+
+    async def _refuse_copy(self, dead: Container[str] = ()) -> set[str]:
+        kernel = self.kernel
+        name, lease = kernel.place.home, kernel.config.lease
+        return await refuse_copy(self.home, name, self._nodes, kernel.dispatcher, lease, dead=dead)
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)

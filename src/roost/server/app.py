@@ -57,4 +57,6 @@ def build_app(
     routes = [Route(path, Resource(api, endpoints)) for path, endpoints in by_path.items()]
     router = Router(routes, redirect_slashes=False, default=not_found)
     open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
-    return Guard(router, token=token, secret=runtime.secret, loopback=loopback, open_paths=open_paths), api
+    node = runtime.kernel.node
+    guard = Guard(router, token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
+    return guard, api

@@ -30,9 +30,17 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, secret: Secret, loopback: bool, open_paths: Collection[str]
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None,
+        secret: Secret,
+        node: str,
+        loopback: bool,
+        open_paths: Collection[str],
     ) -> None:
         self._app = app
+        self._node = node
         self._secret = secret
         self._token = token.encode() if token is not None else None
         self._loopback = loopback
@@ -41,6 +49,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
+                if sum(key == b"host" for key, _ in scope["headers"]) > 1:
+                    raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
                 if scope["path"].startswith(_INTERNAL):
                     await self._check_node(scope)
                 else:
@@ -68,7 +78,8 @@ class Guard:
     async def _check_node(self, scope: Scope) -> None:
         """Raises `Refused`, and `StoreFailed` where the secret cannot be read."""
         given = header(scope, b"authorization") or ""
-        found = verify(await self._secret.value(), scope["method"], scope["path"], given, time.time())
+        secret = await self._secret.value()
+        found = verify(secret, self._node, scope["method"], scope["path"], given, time.time())
         if found == "stale":
             raise Refused(401, "stale_signature", "this was signed at another time than it is by this node's clock")
         if found == "wrong":

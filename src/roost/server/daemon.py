@@ -138,7 +138,8 @@ class Daemon:
         """Raises `ConfigError` (running already, port taken, public address) and `StoreFailed` before it serves."""
         options = self._options
         token = _checked(options.token)
-        check_exposure(options.host, token_given=token is not None, allow_public=options.allow_public)
+        check_exposure(options.host, token=token, allow_public=options.allow_public)
+        _check_folders(options.shared_folders)
         self._home.lock()
         try:
             with contextlib.closing(bind(options.host, options.port)) as listener:
@@ -319,6 +320,15 @@ def _dispatcher(options: Options) -> Callable[[Store], Dispatcher] | None:
         case "dbos":
             raise ConfigError(
                 "--dispatcher dbos needs PostgreSQL: give --store postgresql://user@host/database, or leave it out"
+            )
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"--shared-folder {str(folder)!r} is no folder here: mount it at that path on every node's machine,"
+                " or leave it out"
             )
 
 

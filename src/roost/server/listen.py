@@ -11,15 +11,25 @@ from roost.errors import ConfigError
 from roost.server.auth import is_loopback
 
 DEFAULT_PORT = 7667
+TOKEN_CHARACTERS = 16
+"""The fewest of a token for an address that others reach: 64 bits, if they are hexadecimal digits drawn by chance."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def check_exposure(host: str, *, token_given: bool, allow_public: bool) -> None:
-    """An address that others can reach must be meant: refused unless a token was chosen and it was said aloud. Raises
-    `ConfigError`."""
-    if is_loopback(host) or (token_given and allow_public):
+def check_exposure(host: str, *, token: str | None, allow_public: bool) -> None:
+    """An address that others can reach must be meant: refused unless a token was chosen that nobody guesses, and it was
+    said aloud. Raises `ConfigError`."""
+    if is_loopback(host):
         return
-    missing = [] if token_given else ["choose a token (--token or ROOST_TOKEN)"]
+    if token and allow_public:
+        if len(token) < TOKEN_CHARACTERS:
+            raise ConfigError(
+                f"the token has {len(token)} characters, and {host!r} can be reached from other machines: give one of"
+                f" at least {TOKEN_CHARACTERS}, for example the output of `openssl rand -hex 32`",
+                code="weak_token",
+            )
+        return
+    missing = [] if token else ["choose a token (--token or ROOST_TOKEN)"]
     missing += [] if allow_public else ["add --allow-public"]
     raise ConfigError(
         f"{host!r} can be reached from other machines, and who has the token can run commands here."

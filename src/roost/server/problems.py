@@ -38,7 +38,8 @@ def problem_of(error: Exception, where: str) -> Problem:
         return _problem(500, "internal", "the server failed on this request; its log has a line about it")
     if error.code == "store_closed":
         return shutting_down()
-    if error.status >= 500 and not isinstance(error, Busy):  # a queue that is full says so to its own client
+    quiet = isinstance(error, Busy) or error.code == "shutting_down"  # that is said to the client, and no failure
+    if error.status >= 500 and not quiet:
         log.error("%s: %s", where, error)
     return _problem(error.status, error.code, error.message)
 

@@ -17,10 +17,11 @@ from roost.policy.gate import Permissions
 E = TypeVar("E")
 _LARGEST = 2**63 - 1
 
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
+# `$` alone also matches before a last line break; `\\Z` means something else in JSON Schema
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$(?!\n)")]
 Position = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
-LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^:]+$")]
+LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^:\x00-\x1f\x7f]+$(?!\n)")]
 
 
 class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

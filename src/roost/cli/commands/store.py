@@ -73,7 +73,11 @@ def copy_command(app: App, source: str, target: str, online: bool, replace: bool
     copy again with --replace. Workspaces are folders and stay where they are. Exit code 1 when anything was not copied.
     """
     _check_places(source, target)
-    done = asyncio.run(_copy(source, target, online=online, replace=replace))
+    try:
+        done = asyncio.run(_copy(source, target, online=online, replace=replace))
+    except KeyboardInterrupt:
+        note("interrupted: what is copied is whole and stays; the same command goes on with the rest", "yellow")
+        return 130
     if as_json:
         say_json(done)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import asyncpg
 
 from roost.errors import Invalid, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
@@ -21,17 +23,21 @@ _PAIRS: tuple[tuple[type[Exception], str, str], ...] = (
         " ?target_session_attrs=read-write, or clear default_transaction_read_only",
     ),
     (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        "store_refused",
-        "the database refuses the user or the password: check the address",
-    ),
-    (asyncpg.InvalidCatalogNameError, "store_missing", "there is no such database: make it with `createdb`"),
-    (
         asyncpg.InsufficientPrivilegeError,
         "store_refused",
         "the database's user may not do that: let it own the schema (GRANT CREATE ON DATABASE …)",
     ),
 )
+
+_SHUT: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        "store_refused",
+        "the database refuses the user or the password: check the address",
+    ),
+    (asyncpg.InvalidCatalogNameError, "store_missing", "there is no such database: make it with `createdb`"),
+)
+"""Said to a connection that begins. On a node that ran until now it may pass: renamed, restored, a password changed."""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -59,8 +65,16 @@ def failure(error: Exception) -> RoostError:
         return StoreUnreachable(
             f"the database takes no more connections ({_short(error)}): a node uses up to seven; raise max_connections"
         )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return StoreUnreachable(
+            f"this node has no file descriptor left for a connection to the database ({_short(error)}):"
+            " raise the limit (`ulimit -n`, LimitNOFILE= of a systemd unit) or take fewer streams"
+        )
     if is_lost(error):
         return StoreUnreachable(f"the database does not answer ({_short(error)}): check that it runs; then try again")
+    for kind, code, message in _SHUT:
+        if isinstance(error, kind):
+            return StoreUnreachable(f"{message} ({_short(error)})", code=code)
     for kind, code, message in _PAIRS:
         if isinstance(error, kind):
             return StoreFailed(f"{message} ({_short(error)})", code=code)

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -53,6 +54,7 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 
 
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d{0,5})?")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _UNREADABLE = (
     "the database's address cannot be read: it looks like postgresql://user:password@host:5432/database,"
     " and in a password the signs :/?#[]@% are written as %3A %2F %3F %23 %5B %5D %40 %25"
@@ -76,6 +78,10 @@ class Address(NamedTuple):
         if not all(_HOST.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")):
             raise ConfigError(_UNREADABLE)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        for name in _FILES:
+            path = query.get(name)
+            if path and (name, path) != ("sslrootcert", "system") and not Path(path).is_file():
+                raise ConfigError(f"the database's address names {name}={path!r}, and there is no such file here")
         schema = query.pop("schema", "roost")
         if not schema.replace("_", "").isalnum() or not schema.islower():
             raise ConfigError(f"?schema={schema!r} is no plain name: use lower-case letters, digits and _")
