@@ -21,8 +21,8 @@ from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
-from roost.log.inputs import MessageInput
-from roost.log.journal import Append, Snapshot
+from roost.log.inputs import ControlInput, MessageInput
+from roost.log.journal import Append, NewSession, Snapshot
 from roost.testing.scripted import Answer
 
 from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, place, running, said, until
@@ -184,7 +184,7 @@ async def test_delete_cuts_what_runs_and_leaves_nothing(tmp_path: Path) -> None:
         await session.delete()
         assert traces.cut == ["never"]
         assert not folder.exists()
-        assert list((tmp_path / "workspaces.bin").iterdir()) == []
+        assert list((tmp_path / "workspaces/.bin").iterdir()) == []
         with pytest.raises(NotFound):
             await session.inspect()
         with pytest.raises(NotFound):
@@ -203,9 +203,9 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
         await runtime.kernel.journal.delete(gone.id)
     async with running(tmp_path, agent(["x"])):
         assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
-        assert [path.name for path in (tmp_path / "workspaces").iterdir()] == [kept.id]
+        assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == [".bin", kept.id]
         async with asyncio.timeout(5):
-            while list((tmp_path / "workspaces.bin").iterdir()):
+            while list((tmp_path / "workspaces/.bin").iterdir()):
                 await asyncio.sleep(0.01)
 
 
@@ -224,6 +224,22 @@ async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path)
 
         with pytest.raises(NotFound):
             await asyncio.wait_for(until_gone(), 5)
+
+
+async def test_old_sessions_are_stopped_however_many_newer_ones_are_busy(tmp_path: Path) -> None:
+    """Nobody runs them: it is all about who looks at which."""
+    store = await place.open(tmp_path)
+    await store.create(NewSession(id="old", agent="a", version="1", needs=("none",)), [])
+    busy = [NewSession(id=f"busy{number}", agent="a", version="1", needs=("none",)) for number in range(1100)]
+    await asyncio.gather(*(store.create(one, []) for one in busy))
+    await asyncio.gather(*(store.accept(one.id, MessageInput((Text("hello"),))) for one in busy))
+    config = KernelConfig(scan=0.1, session_timeout=0.05, cleanup_every=0.1)
+    async with running(tmp_path, agent(["x"]), config=config), asyncio.timeout(20):
+        while not (pending := await store.pending("old")):
+            await asyncio.sleep(0.05)
+    assert [item.input for item in pending] == [ControlInput("stop")]
+    assert len(await store.pending("busy7")) == 1
+    await store.close()
 
 
 async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Stage:
 
     def objects(self) -> list[str]:
         assert self.url is not None
-        return [found.key for found in open_objects(self.url).list("")]
+        return [found.key for found in open_objects(self.url).list("") if not found.key.startswith("id/")]
 
 
 class Visit:

@@ -29,6 +29,7 @@ class Health(msgspec.Struct):
     node: str | None = None
     uptime: float = 0.0
     live: int = 0
+    reason: str | None = None
 
 
 class NodeRow(msgspec.Struct):

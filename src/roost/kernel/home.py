@@ -37,7 +37,7 @@ def belongs_to(home: Path, store: str, *, own: bool) -> bool:
     is the one, if there are no folders yet or the store is the home's `own`. With any other none of the folders is ever
     removed as left over: their sessions may come, by moving house. Blocks. Raises `StoreFailed`."""
     path, workspaces = home / "home.store", home / "workspaces"
-    strange = not own and not path.exists() and workspaces.is_dir() and any(workspaces.iterdir())
+    strange = not own and not path.exists() and _has_folders(workspaces)
     return _once(path, "unknown" if strange else store) == store
 
 
@@ -69,6 +69,10 @@ async def refuse_copy(
         if asyncio.get_running_loop().time() > until:
             return set(strange)
         await asyncio.sleep(_LOOKS_APART)
+
+
+def _has_folders(workspaces: Path) -> bool:
+    return workspaces.is_dir() and any(not name.startswith(".") for name in os.listdir(workspaces))
 
 
 def _once(path: Path, text: str) -> str:

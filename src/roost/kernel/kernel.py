@@ -15,6 +15,7 @@ from roost.agent.saving import rest
 from roost.agent.session import LiveSession, wake
 from roost.agent.state import STATE_VERSION
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
+from roost.kernel.ailing import Ailing, is_local
 from roost.kernel.config import KernelConfig
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
@@ -28,7 +29,7 @@ from roost.kernel.removal import Removal
 from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard
+from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo
 from roost.log.inputs import admits, urgency
 from roost.log.journal import Append, Change, Claim, InboxItem, SessionQuery
 from roost.log.store import Store
@@ -104,6 +105,7 @@ class Kernel:
         self._uncount: Callable[[], None] = lambda: None
         self.removal = Removal(self)
         self.keeper = Keeper(self)
+        self.ailing = Ailing(self)
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -142,6 +144,7 @@ class Kernel:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._uncount()
         self._lease.close()
+        self.ailing.close()
         self.trouble.close()
         if self._again is not None:
             self._again.cancel()
@@ -160,7 +163,8 @@ class Kernel:
 
     def card(self) -> NodeCard:
         """What this node says of itself."""
-        room = 0 if self.config.only is not None else max(0, self.config.max_live - len(self._tasks))
+        full = self.config.only is not None or self.ailing.reason is not None
+        room = 0 if full else max(0, self.config.max_live - len(self._tasks))
         return NodeCard(
             id=self.node,
             home=self.place.home,
@@ -196,7 +200,9 @@ class Kernel:
             await self.renew()
 
     async def evict(self, session: str) -> None:
-        """Put a session to sleep and wait until it is. Its step in progress is cut."""
+        """Put a session to sleep and wait until it is. Its step in progress is cut. Raises `StoreFailed`."""
+        if (held := self.ailing.held.get(session)) is not None:
+            await self.ailing.let_go(session, held)
         live, task = self.live.get(session), self._tasks.get(session)
         if live is not None:
             live.shut_down(cut=True)
@@ -204,10 +210,14 @@ class Kernel:
             await asyncio.wait([task])
 
     async def retry_parked(self) -> None:
+        await self.ailing.offer_held()
+        for session in self.ailing.held if self.draining else self.ailing.due_again():
+            self.park(session)
         for session in self._parked - self._tasks.keys():
             self._parked.discard(session)
+            self.ailing.held.pop(session, None)
             try:
-                await self._claim(session=session)
+                await self._claim(session=session, due=True)
             except NotFound:
                 continue
             except BaseException:
@@ -237,7 +247,9 @@ class Kernel:
         if busy or self._claiming:  # whose claims may be in the answer
             asyncio.get_running_loop().call_later(_HINTS_APART, self.keeper.look_again, None)
         elif self.holds_lease:
-            self._won_back.update(found.keys() - self._tasks.keys() - self._parked - self.removal.deleting)
+            self._won_back.update(
+                found.keys() - self._tasks.keys() - self._parked - self.removal.deleting - self.ailing.held.keys()
+            )
             self._work.set()
         await self.look_at(session for session in known if (info := found.get(session)) and info.pending)
 
@@ -260,6 +272,7 @@ class Kernel:
         card, began = self.card(), time.monotonic()
         await self.dispatcher.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
+        self.ailing.see(one.card.id for one in nodes if _helps(one, self.node))
         self.offered = self._offers.union(*(one.card.offers for one in nodes if one.alive))
 
     async def _accounts(self) -> dict[str, bool]:
@@ -281,6 +294,7 @@ class Kernel:
         for live in self.live.values():
             live.fence()
         self._parked.clear()
+        self.ailing.held.clear()
         self.keeper.lease_lost()
 
     def _names(self, session: str) -> tuple[str, str] | None:
@@ -356,13 +370,19 @@ class Kernel:
         if self.draining or not self.holds_lease:
             return
         await self._claim_won_back()
+        if self.ailing.away:  # it looks again when that is over
+            return
         if self.config.only is not None:
             await self._claim_named(self.config.only)
             return
-        while (room := self.config.max_live - len(self._tasks)) > 0 and not self.draining and self.holds_lease:
+        while (room := self.config.max_live - len(self._tasks)) > 0 and self._claims:
             limit = min(room, _CLAIMS_AT_ONCE)
             if await self._claim(limit=limit) < limit:
                 return
+
+    @property
+    def _claims(self) -> bool:
+        return not self.draining and self.holds_lease and not self.ailing.away
 
     async def _claim_won_back(self) -> None:
         for session in self._won_back - self._tasks.keys():
@@ -371,7 +391,7 @@ class Kernel:
             await self.retry_parked()
 
     async def _claim_named(self, sessions: set[str]) -> None:
-        for session in sorted(sessions - self._tasks.keys() - self._parked):
+        for session in sorted(sessions - self._tasks.keys() - self._parked - self.ailing.held.keys()):
             with contextlib.suppress(NotFound):
                 if not self.draining and await self._has_work(session):
                     await self._claim(session=session)
@@ -383,13 +403,17 @@ class Kernel:
         least = admits(info.state, info.phase)
         return bool(info.pending) and any(urgency(i.input) >= least for i in await self.journal.pending(session))
 
-    async def _claim(self, *, session: str | None = None, limit: int = 1) -> int:
-        """Claim and begin. What is accepted between the claim's commit and its beginning here is kept in `_early`."""
+    async def _claim(self, *, session: str | None = None, limit: int = 1, due: bool = False) -> int:
+        """Claim and begin, but what failed here a moment ago, unless it is `due`. What is accepted between the claim's
+        commit and its beginning here is kept in `_early`."""
         self._claiming += 1
         try:
             claims = await self.dispatcher.claim(self.node, session=session, limit=limit)
             self.meters.claimed(claims)
             for claim in claims if self.holds_lease else ():  # else they are let go of before it is held again
+                if not due and not self.ailing.due(claim.info.id):
+                    self.ailing.hold(claim)
+                    continue
                 try:
                     self._begin(await self._readable(claim))
                 except NotFound:
@@ -418,8 +442,11 @@ class Kernel:
         try:
             live = self._wake(claim)
         except Exception as error:  # whatever is wrong with one session, the others of this batch must begin
-            log.error("session %s: cannot be woken: %s", session, error)
-            work = self._set_aside(claim, error)
+            if is_local(error):
+                work = self.ailing.refuse(claim, error)
+            else:
+                log.error("session %s: cannot be woken: %s", session, error)
+                work = self._set_aside(claim, error)
         else:
             self.live[session] = live
             work = self._serve(live)
@@ -466,9 +493,15 @@ class Kernel:
     async def _serve(self, live: LiveSession) -> None:
         try:
             await self._drive(live)
-        except (Fenced, SequenceConflict, NotFound, StoreFailed):
+            self.ailing.worked(live)
+        except (Fenced, SequenceConflict, NotFound):
             raise
         except Exception as error:  # a defect must not take the session with it unseen, nor be retried for ever
+            if is_local(error):
+                await self.ailing.give_back(live, error)
+                return
+            if isinstance(error, StoreFailed):
+                raise
             log.exception("session %s: the kernel failed", live.id)
             await self._fail(live, f"internal: {type(error).__name__}: {error}")
         if live.inbox:
@@ -514,3 +547,7 @@ class Kernel:
         tasks = list(self._tasks.values())
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
+
+
+def _helps(one: NodeInfo, node: str) -> bool:
+    return one.alive and one.card.room > 0 and not one.card.draining and one.card.id != node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
 from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
-from roost.workspace.restoring import remove_tree
+from roost.workspace.restoring import aside, remove_tree
 from roost.workspace.snapshots import Place
 
 
@@ -82,7 +83,7 @@ class Workshop:
         self._agents = agents
         self._models = models
         self._root = root
-        self._bin = root.with_name(root.name + ".bin")
+        self._bin = root / ".bin"
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: Carrier | None = None
         self._sandbox = sandbox
@@ -104,15 +105,28 @@ class Workshop:
 
     def kept(self) -> list[str]:
         """The sessions that have private files here, or had some."""
-        return list({name for place in (self._root, self._memory) if place.is_dir() for name in os.listdir(place)})
+        places = [place for place in (self._root, self._memory) if place.is_dir()]
+        return list({name for place in places for name in os.listdir(place) if not name.startswith(".")})
 
     def thrown_away(self) -> list[str]:
+        """Also what a former version had thrown away beside the workspaces. Blocks."""
+        before = self._root.with_name(self._root.name + ".bin")
+        if before.is_dir():
+            self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in os.listdir(before):
+                remove_tree(self._bin / name)  # half of it, if a crash cut this off
+                with contextlib.suppress(FileNotFoundError):  # another process of this home was first
+                    shutil.move(before / name, self._bin / name)
+            with contextlib.suppress(OSError):
+                before.rmdir()
         return os.listdir(self._bin) if self._bin.is_dir() else []
 
     def empty_bin(self, session: str) -> None:
         """Blocks as long as the files are many."""
         remove_tree(self._bin / session)
         remove_tree(self._memory / session)
+        for folder in aside(self.private(session)):
+            remove_tree(folder)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
         tools = self._tools(spec)

@@ -105,7 +105,7 @@ class Removal:
         """Before sessions run: what a crash threw away the files of and did not delete gets them back. A session whose
         deletion goes on in another node is left to it."""
         kernel, workshop = self._kernel, self._kernel.workshop
-        for session in workshop.thrown_away():
+        for session in await asyncio.to_thread(workshop.thrown_away):
             try:
                 if await kernel.dispatcher.claim(kernel.node, session=session):
                     kernel.park(session)

@@ -13,6 +13,7 @@ from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
+from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
@@ -58,8 +59,8 @@ class Runtime:
     Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
     SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes. With
     PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
-    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all. `dispatcher` makes
-    what decides who runs what, in place of the store itself.
+    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
+    alike. `dispatcher` makes what decides who runs what, in place of the store itself.
     """
 
     def __init__(
@@ -123,8 +124,11 @@ class Runtime:
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
         if self._snapshots is not None:
-            objects = open_objects(self._snapshots)
+            objects = await asyncio.to_thread(open_objects, self._snapshots)
+            await agree(store, objects, self._snapshots)
             self.kernel.workshop.carrier = Carrier(ObjectSnapshots(objects, owner=await store_name(store)))
+        else:
+            await refuse_without(store)
         self.kernel.place = await self._place(store)
         dead = await self._refuse_copy()
         await self.kernel.start()

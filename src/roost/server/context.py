@@ -50,7 +50,18 @@ class Api:
             return "stopping"
         if not (kernel.holds_lease and await self.store_works()):
             return "degraded"
-        return "draining" if kernel.draining else "ok"
+        if kernel.draining:
+            return "draining"
+        return "ok" if kernel.ailing.reason is None else "degraded"
+
+    def reason(self, status: str) -> str | None:
+        """What an operator looks at first when the node is `degraded`."""
+        kernel = self.runtime.kernel
+        if status != "degraded":
+            return None
+        if not kernel.holds_lease:
+            return "the lease is lost: nothing runs here until the store answers again"
+        return kernel.ailing.reason if self._store_works else "the store refuses writes, or does not answer"
 
     async def store_works(self) -> bool:
         """Whether the store takes a small write. Tried at most once a second, whoever asks."""

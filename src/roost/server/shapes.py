@@ -99,13 +99,15 @@ class Life(_Shape):
 
 class Health(_Shape):
     """`uptime` in seconds. `degraded`: the store refuses writes, or the node lost its lease and runs nothing until it
-    has one again. `draining`: its sessions go to other nodes; `live` are still in its memory."""
+    has one again, or several sessions in a row could not be taken up on this machine; `reason` says which. `draining`:
+    its sessions go to other nodes; `live` are still in its memory."""
 
     status: Literal["ok", "degraded", "draining", "stopping"]
     version: str
     node: str
     uptime: float
     live: int
+    reason: str | None = None
 
 
 class NodeEntry(_Shape):

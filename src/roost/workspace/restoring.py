@@ -40,8 +40,7 @@ class Restore:
         self._place = place
         self._stop = stop
         self._cap = files
-        self._new = place.memory / "new"
-        self._old = place.memory / "old"
+        self._new, self._old = aside(place.folder)
 
     def run(self, snapshot: str | None) -> Restored:
         here = self._look()
@@ -179,6 +178,13 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
         return True
     os.unlink(path)
     return False
+
+
+def aside(folder: Path) -> tuple[Path, Path]:
+    """Where a folder is built, and where its predecessor goes: beside it, for one file system renames no folder into
+    another. No session's folder has a name that begins with a dot."""
+    moving = folder.parent / ".moving"
+    return moving / f"{folder.name}.new", moving / f"{folder.name}.old"
 
 
 def remove_tree(folder: Path) -> None:

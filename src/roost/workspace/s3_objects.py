@@ -97,11 +97,11 @@ def _explained(key: str) -> Generator[None]:
 
     try:
         yield
-    except FileNotFoundError as error:
+    except (BaseError, OSError, ValueError) as error:
         if "NoSuchBucket" in str(error):
             raise ObjectsFailed("the snapshot store's bucket does not exist: make it") from error
-        raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
-    except (BaseError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
         raise ObjectsFailed(f"the snapshot store failed at {key!r}: {_first_line(error)}") from error
 
 
