@@ -238,10 +238,13 @@ async def test_files_of_sessions_that_another_node_deleted_are_removed(tmp_path:
             (tmp_path / "one" / "workspaces" / session.id).mkdir(parents=True)
     async with node(tmp_path, "two") as two:
         await two.sessions.delete(gone.id)
-    async with node(tmp_path, "one"), asyncio.timeout(5):
-        while (tmp_path / "one" / "workspaces" / gone.id).exists():
+    folders = tmp_path / "one" / "workspaces"
+    for number in range(450):
+        (folders / f"gone{number}").mkdir()
+    async with node(tmp_path, "one"), asyncio.timeout(10):
+        while [one for one in folders.iterdir() if one.name not in (kept.id, ".bin")]:
             await asyncio.sleep(0.02)
-    assert (tmp_path / "one" / "workspaces" / kept.id).exists()
+    assert (folders / kept.id).exists()
 
 
 async def test_files_of_another_store_are_left_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 
 import asyncpg
 import pytest
@@ -29,22 +29,6 @@ _server = PostgresServer(fsync=False)
 def server() -> Iterator[PostgresServer]:
     with _server:
         yield _server
-
-
-async def _prepare(url: str) -> None:
-    await (await PostgresJournal.open(url)).close()
-
-
-@pytest.fixture
-async def url() -> str:
-    return await _server.database(_prepare)
-
-
-@pytest.fixture
-async def journal(url: str) -> AsyncIterator[PostgresJournal]:
-    journal = await PostgresJournal.open(url)
-    yield journal
-    await journal.close()
 
 
 class _Load:
@@ -134,15 +118,12 @@ async def test_backends_ended_in_the_middle_of_appends(journal: PostgresJournal,
 
 async def test_unknown_outcome_repeated_is_written_once(url: str) -> None:
     """The answer is lost, the commit is not."""
-    async with TcpProxy.to(url) as proxy:
-        journal = await PostgresJournal.open(proxy.through(url))
-        await new(journal, "s")
-        claim = await own(journal, "s")
+    async with _owner(url) as (proxy, journal, other, epoch):
         item = await journal.accept("s", said(), key="k")
-        append = Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies("a"), consume=[item.id], release=True)
+        append = Append(session="s", epoch=epoch, expected=1, bodies=bodies("a"), consume=[item.id], release=True)
         proxy.hold(up=False)
         writing = asyncio.create_task(journal.append(append))
-        await asyncio.sleep(0.3)
+        await eventually(lambda: _is_free(other))
         proxy.cut()
         proxy.heal()
         assert await writing == 2
@@ -151,7 +132,52 @@ async def test_unknown_outcome_repeated_is_written_once(url: str) -> None:
         assert names(await journal.read("s")) == ["a"]
         info = await journal.get("s")
         assert (info.pending, info.owner) == (0, None)
+
+
+async def test_a_release_without_answer_is_a_success_though_another_took_the_session(url: str) -> None:
+    async with _owner(url) as (proxy, journal, other, epoch):
+        append = Append(session="s", epoch=epoch, expected=1, bodies=bodies("end"), release=True)
+        proxy.hold(up=False)
+        writing = asyncio.create_task(journal.append(append))
+        await eventually(lambda: _is_free(other))
+        claim = await own(other, "s", "other")
+        await other.append(Append(session="s", epoch=claim.epoch, expected=2, bodies=bodies("more")))
+        proxy.cut()
+        proxy.heal()
+        assert await writing == 2
+        assert names(await other.read("s")) == ["end", "more"]
+        with pytest.raises(Fenced):
+            await journal.append(append)
+
+
+async def test_a_release_of_nothing_more_without_answer_is_a_success(url: str) -> None:
+    async with _owner(url) as (proxy, journal, other, epoch):
+        proxy.hold(up=False)
+        writing = asyncio.create_task(journal.append(Append(session="s", epoch=epoch, expected=1, release=True)))
+        await eventually(lambda: _is_free(other))
+        proxy.cut()
+        proxy.heal()
+        assert await writing == 1
+
+
+@contextlib.asynccontextmanager
+async def _owner(url: str) -> AsyncGenerator[tuple[TcpProxy, PostgresJournal, PostgresJournal, int]]:
+    """A journal behind a proxy, which has released before and owns `s` at an epoch; and one that nothing disturbs."""
+    async with TcpProxy.to(url) as proxy:
+        journal, other = await PostgresJournal.open(proxy.through(url)), await PostgresJournal.open(url)
+        for session in ("before", "s"):
+            await new(journal, session)
+            claim = await own(journal, session)
+            if session == "before":  # the statement is known to the connection
+                first = Append(session=session, epoch=claim.epoch, expected=1, bodies=bodies("x"), release=True)
+                await journal.append(first)
+        yield proxy, journal, other, claim.epoch
         await journal.close()
+        await other.close()
+
+
+async def _is_free(journal: PostgresJournal) -> bool:
+    return (await journal.get("s")).owner is None
 
 
 async def test_no_call_hangs_when_nothing_arrives(url: str) -> None:
@@ -202,6 +228,19 @@ async def test_closing_does_not_wait_for_a_database_that_is_gone(url: str) -> No
         await journal.beat(NodeCard(id="n"), ttl=1)
         proxy.hold()
         await _within(BOUND, journal.close())
+
+
+async def test_closing_waits_once_for_all_that_has_no_answer(url: str) -> None:
+    async with TcpProxy.to(url) as proxy:
+        journal = await PostgresJournal.open(proxy.through(url))
+        await journal.beat(NodeCard(id="n"), ttl=60)
+        await asyncio.gather(*(new(journal, f"s{number}") for number in range(8)))
+        proxy.hold()
+        asking = asyncio.create_task(journal.get("s1"))
+        await asyncio.sleep(0.05)
+        await _within(BOUND, journal.close())
+        with pytest.raises(StoreUnreachable):
+            await asking
 
 
 async def test_refused_connections_are_told_soon_and_heal(url: str) -> None:

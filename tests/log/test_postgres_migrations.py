@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import msgspec
@@ -21,36 +21,12 @@ from roost.log.upkeep import shown
 from roost.testing.postgres import PostgresServer
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 
-_server = PostgresServer.shared()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[PostgresServer]:
-    with _server:
-        yield _server
-
-
-async def _prepare(url: str) -> None:
-    await (await PostgresJournal.open(url)).close()
-
-
-@pytest.fixture
-async def url() -> str:
-    return await _server.database(_prepare)
-
 
 @pytest.fixture
 async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url, server_settings={"search_path": "roost"})
     yield connection
     await connection.close()
-
-
-@pytest.fixture
-async def journal(url: str) -> AsyncIterator[PostgresJournal]:
-    journal = await PostgresJournal.open(url)
-    yield journal
-    await journal.close()
 
 
 _NEXT = Migration(
@@ -104,8 +80,8 @@ class _Writing:
             self.written += 1
 
 
-async def test_many_openers_of_a_new_database() -> None:
-    url = await _server.database()
+async def test_many_openers_of_a_new_database(database: str) -> None:
+    url = database
     await asyncio.gather(*(_open_and_close(url) for _ in range(8)))
     journal = await PostgresJournal.open(url)
     await new(journal, "s")
@@ -195,9 +171,9 @@ async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str)
     assert refused.value.code == "store_too_new"
 
 
-async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connection) -> None:
+async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connection, server: PostgresServer) -> None:
     with pytest.raises(StoreFailed, match="createdb"):
-        await PostgresJournal.open(_server.url("no_such_database"))
+        await PostgresJournal.open(server.url("no_such_database"))
     with pytest.raises(StoreUnreachable):
         await PostgresJournal.open("postgresql://postgres@127.0.0.1:1/postgres")
     await admin.execute("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
@@ -208,12 +184,14 @@ async def test_what_cannot_be_opened_says_why(url: str, admin: asyncpg.Connectio
         await PostgresJournal.open(f"{url}?sslmode=perhaps")
 
 
-async def test_a_database_that_cannot_hold_every_text_is_refused(admin: asyncpg.Connection) -> None:
+async def test_a_database_that_cannot_hold_every_text_is_refused(
+    admin: asyncpg.Connection, server: PostgresServer
+) -> None:
     name = f"latin_{secrets.token_hex(4)}"
     await admin.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     try:
         with pytest.raises(StoreFailed, match="createdb --encoding UTF8"):
-            await PostgresJournal.open(_server.url(name))
+            await PostgresJournal.open(server.url(name))
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

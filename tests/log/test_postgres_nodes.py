@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import asyncpg
 import pytest
@@ -31,22 +31,6 @@ _server = PostgresServer(fsync=False)
 def server() -> Iterator[PostgresServer]:
     with _server:
         yield _server
-
-
-async def _prepare(url: str) -> None:
-    await (await PostgresJournal.open(url)).close()
-
-
-@pytest.fixture
-async def url() -> str:
-    return await _server.database(_prepare)
-
-
-@pytest.fixture
-async def journal(url: str) -> AsyncIterator[PostgresJournal]:
-    journal = await PostgresJournal.open(url)
-    yield journal
-    await journal.close()
 
 
 _CONNECTED = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,14 +12,7 @@ from roost.log.postgres import PostgresJournal
 from roost.testing.postgres import PostgresServer
 from roost.testing.stores import bodies, eventually, new, own, said
 
-_server = PostgresServer.shared()
 LOOK = Change("s", None, None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[PostgresServer]:
-    with _server:
-        yield _server
 
 
 class Heard(list[Change]):
@@ -36,9 +29,9 @@ class Heard(list[Change]):
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[tuple[PostgresJournal, PostgresJournal, Heard]]:
+async def pair(server: PostgresServer) -> AsyncIterator[tuple[PostgresJournal, PostgresJournal, Heard]]:
     """Two journals, and what the second hears. The first has a session `s`, owned by its node `n`."""
-    async with _server.borrowed() as url:
+    async with server.borrowed() as url:
         here, there = [await PostgresJournal.open(url) for _ in range(2)]
         await asyncio.sleep(0.15)
         await new(here, "s")
@@ -102,3 +95,23 @@ async def test_both_that_happened_at_once_are_told(pair: tuple[PostgresJournal, 
     )
     assert Change("s", None, ()) in await heard.take()
     await eventually(lambda: asyncio.sleep(0, Change("s", (), None) in mine))
+
+
+async def test_events_do_not_wait_for_an_input_that_may_yet_be_taken_here(
+    pair: tuple[PostgresJournal, PostgresJournal, Heard],
+) -> None:
+    here, there, _ = pair
+    await new(here, "mine")
+    claim = await own(here, "mine", "n")
+    order: list[str] = []
+    there.watch(lambda change: order.append(change.session))
+    for number in range(20):  # one of them, on a machine that is busy
+        await asyncio.sleep(0.15)
+        order.clear()
+        await here.accept("s", said())
+        append = Append(session="mine", epoch=claim.epoch, expected=1 + number, bodies=bodies("a"))
+        await here.append(append)
+        await eventually(lambda: asyncio.sleep(0, "s" in order))
+        if order.index("s") > 0 and order[0] == "mine":
+            return
+    raise AssertionError("told together, each time")

@@ -309,3 +309,20 @@ async def test_a_file_that_another_program_holds_refuses_all_that_waits_at_once(
     await journal.accept("s", said())
     assert (await journal.get("s")).pending == 1
     await journal.close()
+
+
+async def test_what_a_process_that_died_left_of_a_log_is_removed_by_another(tmp_path: Path) -> None:
+    journal, dying = [await SqliteJournal.open(tmp_path / "roost.db") for _ in range(2)]
+    await new(dying, "s")
+    claim = await own(dying, "s")
+    await dying.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies(*["x"] * 9000), release=True))
+    await dying.delete("s")
+    await dying.close()
+    connection = sqlite3.connect(tmp_path / "roost.db")
+    assert connection.execute("SELECT count(*) FROM events").fetchone()[0] > 0
+    await asyncio.gather(journal.purge(), journal.purge())
+    assert connection.execute("SELECT count(*) FROM events").fetchone()[0] == 0
+    assert connection.execute("SELECT count(*) FROM garbage").fetchone()[0] == 0
+    await journal.purge()
+    connection.close()
+    await journal.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from roost.errors import Conflict, NotFound, StoreFailed, StoreUnreachable
 from roost.log.events import TimerSet
 from roost.log.inputs import ControlInput
-from roost.log.journal import Record, SessionQuery
+from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.config import KernelConfig
@@ -27,12 +27,16 @@ _BEATS_APART = 0.1
 _DUTY_SECONDS = 4.0
 """For how long the answer to who has a duty is believed; less than `_LONGEST_SLEEP`."""
 _TIDY_SECONDS = 600.0
+_PAGE = 1000
+_PAGES = 20
+"""Of all sessions, that one clean-up looks at: about 0.06 s of work. The next one goes on behind them. They are walked
+in the order of their making: an index on when a session was used last would have every append write to it."""
 
 
 class Keeper:
     """What every node does for itself (beats, looking at what others wrote) and what one node does for all: it holds
-    the duty `timers`, or `cleanup` if it is told to clean up. A timer is also fired by the node on which it was set,
-    so that nobody must be told of a near one."""
+    the duty `timers`, or `cleanup`. A timer is also fired by the node on which it was set, so that nobody must be told
+    of a near one."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -43,6 +47,7 @@ class Keeper:
         self._looks: set[str] = set()
         self._dues: list[float] = []
         self._duties: dict[str, tuple[bool, float]] = {}
+        self._cleaned: str | None = None
 
     def start(self) -> list[asyncio.Task[None]]:
         config = self._kernel.config
@@ -161,23 +166,38 @@ class Keeper:
         return held
 
     async def _clean(self) -> None:
-        """Stop sessions that nobody used for long, delete those that were stopped long ago."""
-        config, journal = self._kernel.config, self._kernel.journal
-        if (config.session_timeout, config.retention) == (None, None) or not await self._has("cleanup"):
+        if not await self._has("cleanup"):
             return
-        if config.session_timeout is not None:
-            before = time.time() - config.session_timeout
-            for state in ("running", "paused", "created"):
-                for info in await journal.find(SessionQuery(state=state, updated_before=before, limit=1000)):
-                    if info.phase != "idle" or info.pending:
-                        continue
-                    with contextlib.suppress(NotFound):
-                        await journal.accept(info.id, ControlInput("stop"), key=f"timeout:{info.head}")
-        if config.retention is not None:
-            before = time.time() - config.retention
-            for info in await journal.find(SessionQuery(state="stopped", updated_before=before, limit=1000)):
-                with contextlib.suppress(NotFound, Conflict):
+        config = self._kernel.config
+        if (config.session_timeout, config.retention) != (None, None):
+            await self._walk()
+        await self._kernel.journal.purge()
+
+    async def _walk(self) -> None:
+        """Stop sessions that nobody used for long, delete those that were stopped long ago."""
+        for _ in range(_PAGES):
+            page = await self._kernel.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
+            for info in page:
+                before, self._cleaned = self._cleaned, info.id  # whatever fails with it, the others get their turn
+                if await self._deleted(info):
+                    self._cleaned = before
+            if len(page) < _PAGE:
+                self._cleaned = None
+                return
+
+    async def _deleted(self, info: SessionInfo) -> bool:
+        """Whether it is gone. Stops it, if it is time for that."""
+        config, idle = self._kernel.config, time.time() - info.updated_at
+        try:
+            if info.state == "stopped" and config.retention is not None and idle > config.retention:
+                with contextlib.suppress(Conflict):
                     await self._kernel.removal.delete(info.id)
+                    return True
+            elif _rests(info) and config.session_timeout is not None and idle > config.session_timeout:
+                await self._kernel.journal.accept(info.id, ControlInput("stop"), key=f"timeout:{info.head}")
+        except NotFound:
+            return True
+        return False
 
     async def _tidy(self) -> None:
         removal = self._kernel.removal
@@ -189,6 +209,10 @@ class Keeper:
                 if not isinstance(error, StoreUnreachable):
                     log.error("cannot look for files that are left over: %s", error)
             await asyncio.sleep(_TIDY_SECONDS)
+
+
+def _rests(info: SessionInfo) -> bool:
+    return info.state in ("running", "paused", "created") and info.phase == "idle" and not info.pending
 
 
 def _cleanup_pause(config: KernelConfig) -> float:

@@ -10,7 +10,7 @@ from collections.abc import KeysView
 from typing import TYPE_CHECKING
 
 from roost.errors import Conflict, NotFound, RoostError
-from roost.log.journal import Claim
+from roost.log.journal import Claim, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.kernel import Kernel
@@ -19,6 +19,7 @@ log = logging.getLogger("roost.keeper")
 _PATIENCE = 5.0
 """Seconds in which other nodes are asked again: what one let go of, another may have taken up before us."""
 _AGAIN = 0.02
+_BATCH = 200
 
 
 class Removal:
@@ -123,10 +124,11 @@ class Removal:
     async def tidy(self) -> None:
         """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
         kernel, workshop = self._kernel, self._kernel.workshop
-        for session in await asyncio.to_thread(workshop.kept):
-            try:
-                await kernel.journal.get(session)
-            except NotFound:
+        kept = await asyncio.to_thread(workshop.kept)
+        for place in range(0, len(kept), _BATCH):
+            some = tuple(kept[place : place + _BATCH])
+            there = await kernel.journal.find(SessionQuery(ids=some, limit=len(some)))
+            for session in set(some).difference(info.id for info in there):
                 if session not in kernel.live:
                     with contextlib.suppress(FileNotFoundError):
                         workshop.throw_away(session)

@@ -7,6 +7,7 @@ So a dispatcher that is wrong costs time, never a log. `roost.testing.dispatch` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -35,6 +36,19 @@ class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     format: int = FORMAT
     draining: bool = False
+
+
+_decode_card = msgspec.json.Decoder(NodeCard).decode
+
+
+@lru_cache(maxsize=256)
+def read_card(node: str, body: bytes) -> NodeCard:
+    """The card that a store keeps of `node`. Of one that a newer version wrote, and that cannot be read here, only the
+    node is known, and that nothing is to be left to it."""
+    try:
+        return _decode_card(body)
+    except msgspec.MsgspecError:
+        return NodeCard(id=node, room=0)
 
 
 class NodeInfo(NamedTuple):

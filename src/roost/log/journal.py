@@ -144,14 +144,15 @@ class Change(NamedTuple):
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter. Sessions are returned by age, newest first; `before` continues from the last id of a page."""
+    """A filter. Sessions are returned by age, newest first; `before` continues from the last id of a page.
+    `ids`: of those named; a few hundred at most."""
 
     agent: str | None = None
     state: SessionState | None = None
     parent: str | None = None
     owner: str | None = None
     label: tuple[str, str] | None = None
-    updated_before: float | None = None
+    ids: tuple[str, ...] | None = None
     before: str | None = None
     limit: int = 50
 
@@ -201,6 +202,10 @@ class Journal(Protocol):
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it,
         unless `epoch` says that it is the caller's."""
+        ...
+
+    async def purge(self) -> None:
+        """Finish the deletions whose node did not live to remove all of the log. One node is to do so now and then."""
         ...
 
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:

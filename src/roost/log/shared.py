@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from roost.errors import Invalid
+
 
 class Charge(NamedTuple):
     """`amount` (nano-dollars, tokens, steps: whole units) on a budget, which with it may hold at most `limit`."""
@@ -55,5 +57,14 @@ class Shared(Protocol):
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         """From a token bucket that fills with `rate` a second up to `burst`: 0.0 when `amount` was taken, else the
-        seconds after which to ask again, with nothing taken. Raises `Invalid` when `amount` exceeds `burst`."""
+        seconds after which to ask again, with nothing taken. Raises `Invalid` when there is no such moment: `amount` is
+        negative or exceeds `burst`, or `rate` is not above zero."""
         ...
+
+
+def check_take(bucket: str, amount: float, rate: float, burst: float) -> None:
+    """For `Shared.take`. Raises `Invalid`."""
+    if not 0 <= amount <= burst:
+        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
+    if not rate > 0:
+        raise Invalid(f"bucket {bucket!r} never fills at a rate of {rate}: give one above zero")

@@ -331,6 +331,21 @@ class DispatchConformance(_Owning):
             assert then[0].card.live == 1
             assert then[1] == seen[1]
 
+    async def test_a_card_that_only_a_newer_version_can_read_takes_nothing_from_the_others(
+        self, tmp_path: Path
+    ) -> None:
+        async with self.two(tmp_path) as (here, there):
+            newer: Any = {"port": 8080}
+            await beat(here, "newer", url=newer, home="x")
+            await beat(there, "older", home="y")
+            await waiting(there, "s")
+            assert await there.nodes() == await here.nodes()
+            unknown, known = await there.nodes()
+            assert (unknown.card.id, unknown.card.room, unknown.alive) == ("newer", 0, True)
+            assert (known.card.id, known.card.home) == ("older", "y")
+            assert await claimed(there, "older") == ["s"]
+            assert (await there.backlog()).sessions == 0
+
     async def test_a_node_whose_lease_is_over_is_not_alive(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
             await beat(here, "dying", ttl=0.2)

@@ -39,6 +39,10 @@ class JournalConformance(ReaderConformance):
             assert [one.id for one in rest] == ["s2", "s1", "s0"]
             assert [one.id for one in await journal.find(SessionQuery(agent="agent1"))] == ["s3", "s1"]
             assert await journal.find(SessionQuery(state="stopped")) == []
+            named = ("s1", "none", "s4", 'odd "id"', "s1")
+            assert [one.id for one in await journal.find(SessionQuery(ids=named))] == ["s4", "s1"]
+            assert [one.id for one in await journal.find(SessionQuery(ids=named, before="s4"))] == ["s1"]
+            assert await journal.find(SessionQuery(ids=())) == []
 
     async def test_owner_and_needs_are_in_the_index(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:

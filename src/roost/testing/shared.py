@@ -194,6 +194,15 @@ class SharedConformance(_Budgets):
             with pytest.raises(Invalid):
                 await here.take("b", 6, rate=1000.0, burst=5)
 
+    async def test_what_a_bucket_could_never_give_is_refused(self, tmp_path: Path) -> None:
+        """Also while there is enough in it: that the last of it is gone is no moment to find out."""
+        async with self.journal(tmp_path) as store:
+            for amount, rate in ((1, 0.0), (1, -1.0), (1, float("nan")), (-1, 1.0), (float("nan"), 1.0)):
+                with pytest.raises(Invalid):
+                    await store.take("b", amount, rate=rate, burst=5)
+            assert await store.take("b", 5, rate=_NEVER, burst=5) == 0.0
+            assert await store.take("b", 0, rate=_NEVER, burst=5) == 0.0
+
     async def test_a_bucket_fills_with_time_up_to_its_burst(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
             assert await here.take("b", 10, rate=20.0, burst=10) == 0.0

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, StoreUnreachable
-from roost.log.dispatch import Backlog, NodeCard, NodeInfo
+from roost.log.dispatch import Backlog, NodeInfo, read_card
 from roost.log.inputs import Input, decode_input, urgency
 from roost.log.journal import Change, Claim, InboxItem, Snapshot
 from roost.log.postgres import rows
@@ -22,8 +22,8 @@ log = logging.getLogger("roost.journal")
 _CLAIM = "SELECT * FROM claim_1($1, $2, $3, $4)"
 _INFO = 1 + len(rows.INFO_COLUMNS.split(","))
 _LOST_SECONDS = 30.0
-_NODES = "SELECT card, alive_until >= clock_1(), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
-_NODES_PROBED = "SELECT card, NOT dead_1(id), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
+_NODES = "SELECT id, card, alive_until >= clock_1(), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
+_NODES_PROBED = "SELECT id, card, NOT dead_1(id), beat_at FROM nodes WHERE beat_at IS NOT NULL ORDER BY id"
 _BACKLOG = """
 SELECT count(*), coalesce(greatest(clock_1() - min(ready_at), 0), 0)::float8
 FROM sessions WHERE ready AND owner IS NULL"""
@@ -34,7 +34,6 @@ _FIRE = "SELECT session, id, at, owner, timer, s FROM fire_1($1, $2, $3, $4)"
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2"
 _LET_GO = """
 SELECT let_go_1(ARRAY(SELECT s FROM sessions WHERE owner = $1 AND token = $2 ORDER BY s FOR NO KEY UPDATE))"""
-_card: msgspec.json.Decoder[NodeCard] = msgspec.json.Decoder(NodeCard)
 
 
 class _Lost(NamedTuple):
@@ -198,7 +197,7 @@ async def nodes(pool: Pool, live: Live) -> list[NodeInfo]:
         found = await live.ask(lambda link: link.fetch(_NODES))
     else:
         found = await pool.run(lambda link: link.fetch(_NODES_PROBED))
-    return [NodeInfo(_card.decode(card), alive, at) for card, alive, at in found]
+    return [NodeInfo(read_card(id, card), alive, at) for id, card, alive, at in found]
 
 
 async def ready(pool: Pool, limit: int) -> list[str]:

@@ -130,6 +130,10 @@ class PostgresJournal:
         self._publish(Change(session, None), LOG)
         self._later(inputs.purge(self._pool, s))
 
+    async def purge(self) -> None:
+        for (s,) in await self._pool.run(lambda link: link.fetch("SELECT s FROM garbage")):
+            await inputs.purge(self._pool, s)
+
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
         return self._watchers.add(listener, session)
 
@@ -143,9 +147,7 @@ class PostgresJournal:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._live.close()
-        await self._pool.close()
-        await self._appends.close()
+        await asyncio.gather(self._live.close(), self._pool.close(), self._appends.close())
         self._watchers.close()
 
     # Dispatcher

@@ -44,8 +44,7 @@ class Notices:
         due = loop.time() + (_LEAVE if unless_taken else _PACE)
         first, kinds = self._due.get(session, (due, 0))
         self._due[session] = (min(due, first), kinds | kind)
-        if self._timer is None:
-            self._timer = loop.call_at(due, self._flush)
+        self._flush_at(due)
 
     def taken(self, session: str) -> None:
         """It runs here. Its readers elsewhere are still told."""
@@ -80,7 +79,7 @@ class Notices:
         self._timer = None
         loop = asyncio.get_running_loop()
         if self._sending is not None and not self._sending.done():
-            self._timer = loop.call_later(_PACE, self._flush)
+            self._flush_at(loop.time() + _PACE)
             return
         now = loop.time() + 0.001
         ripe = [(session, kind) for session, (due, kind) in self._due.items() if due <= now]
@@ -89,7 +88,15 @@ class Notices:
         if ripe:
             self._sending = loop.create_task(self._send(_split(self._token, ripe)))
         if self._due:
-            self._timer = loop.call_at(min(due for due, _ in self._due.values()), self._flush)
+            self._flush_at(min(due for due, _ in self._due.values()))
+
+    def _flush_at(self, due: float) -> None:
+        """Or before."""
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._flush)
 
 
 def changes(session: str, kinds: int) -> Iterator[Change]:

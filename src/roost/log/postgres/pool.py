@@ -43,6 +43,7 @@ _SETTINGS = {
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "60000",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",

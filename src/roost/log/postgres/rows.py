@@ -67,8 +67,8 @@ def find(query: SessionQuery) -> tuple[str, list[Any]]:
             condition(f"{column} = ?", value)
     if query.label is not None:
         condition("labels @> jsonb_build_object(?::text, ?::text)", *query.label)
-    if query.updated_before is not None:
-        condition("updated_at < ?", query.updated_before)
+    if query.ids is not None:
+        condition("id = ANY (?::text[])", list(query.ids))
     if query.before is not None:
         condition("s < (SELECT s FROM sessions WHERE id = ?)", query.before)
     values.append(query.limit)

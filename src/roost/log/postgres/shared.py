@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from roost.errors import Invalid
 from roost.log.portable import SharedDump
 from roost.log.postgres.pool import Link, Pool
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, Charge, check_take
 
 
 async def setting(pool: Pool, name: str, value: str | None) -> str | None:
@@ -46,8 +45,7 @@ async def balance(pool: Pool, budget: str) -> Balance:
 
 
 async def take(pool: Pool, bucket: str, amount: float, rate: float, burst: float) -> float:
-    if amount > burst:
-        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
+    check_take(bucket, amount, rate, burst)
     return await pool.run(
         lambda link: link.fetchval("SELECT take_1($1, $2, $3, $4)", bucket, amount, rate, burst), repeat=False
     )

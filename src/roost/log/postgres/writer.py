@@ -35,12 +35,13 @@ WITH moved AS (
 
 
 class _Job:
-    __slots__ = ("append", "future", "tries")
+    __slots__ = ("append", "future", "sent", "tries")
 
     def __init__(self, append: Append, future: asyncio.Future[int]) -> None:
         self.append = append
         self.future = future
         self.tries = 0
+        self.sent = 0
 
 
 class GroupWriter:
@@ -145,15 +146,15 @@ class GroupWriter:
 
     async def _send(self, link: Link, jobs: list[_Job]) -> tuple[Collection[str], Collection[str]]:
         """Write them all. Returns the sessions whose append was refused, and those released that have work."""
-        numbers = self.numbers
-        unknown = [job.append.session for job in jobs if job.append.session not in numbers]
-        missing: set[str] = set()
-        if unknown:
-            found = await link.fetch("SELECT id, s FROM sessions WHERE id = ANY ($1)", unknown)
-            for session, s in found:
+        numbers = {job.append.session: self.numbers.get(job.append.session) for job in jobs}
+        if unknown := [session for session, s in numbers.items() if s is None]:
+            for session, s in await link.fetch("SELECT id, s FROM sessions WHERE id = ANY ($1)", unknown):
                 self.know(session, s)
-            missing = set(unknown) - {session for session, _ in found}
-        writes = [(numbers[job.append.session], job.append) for job in jobs if job.append.session not in missing]
+                numbers[session] = s
+        writes = [(s, job.append) for job in jobs if (s := numbers[job.append.session]) is not None]
+        missing = {session for session, s in numbers.items() if s is None}
+        for job in jobs:
+            job.sent += 1
         if not writes:
             return missing, ()
         if len(writes) == 1 and _is_plain(writes[0][1]):
@@ -168,7 +169,7 @@ class GroupWriter:
         job.tries += 1
         self.numbers.pop(job.append.session, None)
         try:
-            head = await self._pool.do(lambda link: judge(link, job.append))
+            head = await self._pool.do(lambda link: judge(link, job.append, unsure=job.sent > 1))
         except Again:
             if job.tries < _TRIES:
                 await self._group([job])

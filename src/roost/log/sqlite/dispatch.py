@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from roost.errors import NotFound
-from roost.log.dispatch import HEAD_START, Backlog, NodeCard, NodeInfo
+from roost.log.dispatch import HEAD_START, Backlog, NodeCard, NodeInfo, read_card
 from roost.log.inputs import Input, admits, decode_input, urgency
 from roost.log.journal import Change, Claim, InboxItem
 from roost.log.sqlite import operations, rows
@@ -25,7 +25,6 @@ IsDead: TypeAlias = Callable[[str, float], bool]
 _TAIL_LIMIT = 1_000_000
 _WAITING = "FROM sessions WHERE ready = 1 AND owner IS NULL"
 _needs = lru_cache(maxsize=256)(msgspec.json.Decoder(frozenset[str]).decode)
-_card = lru_cache(maxsize=256)(msgspec.json.Decoder(NodeCard).decode)
 _encode = msgspec.json.Encoder().encode
 log = logging.getLogger("roost.journal")
 
@@ -48,7 +47,7 @@ def claim(
         return []
     group.store_events()
     row = connection.execute("SELECT card FROM nodes WHERE id = ?", (node,)).fetchone()
-    card = _card(row[0]) if row else None
+    card = read_card(node, row[0]) if row else None
     return [_take(connection, node, s, card) for s in found]
 
 
@@ -91,7 +90,7 @@ def bury(connection: sqlite3.Connection, node: str | None, is_dead: IsDead) -> d
         if name != node and is_dead(name, until):
             leave(connection, name)
             del known[name]
-    return {name: _card(card) for name, (_, card) in known.items() if card is not None}
+    return {name: read_card(name, card) for name, (_, card) in known.items() if card is not None}
 
 
 def leave(connection: sqlite3.Connection, node: str) -> None:
@@ -106,9 +105,8 @@ def owner_is_dead(connection: sqlite3.Connection, owner: str, is_dead: IsDead) -
 
 
 def nodes(connection: sqlite3.Connection, is_dead: IsDead) -> list[NodeInfo]:
-    found = connection.execute("SELECT card, alive_until, beat_at FROM nodes ORDER BY id").fetchall()
-    cards = [(_card(card), until, at) for card, until, at in found]
-    return [NodeInfo(card, not is_dead(card.id, until), at) for card, until, at in cards]
+    found = connection.execute("SELECT id, card, alive_until, beat_at FROM nodes ORDER BY id").fetchall()
+    return [NodeInfo(read_card(id, card), not is_dead(id, until), at) for id, card, until, at in found]
 
 
 def backlog(connection: sqlite3.Connection, is_dead: IsDead) -> Backlog:

@@ -72,14 +72,13 @@ class File:
             raise StoreFailed("the journal is closed", code="store_closed")
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
-    def purge_later(self, s: int) -> None:
+    async def purge(self, s: int) -> None:
         """Remove the events of a session that is gone, piece by piece."""
+        while not await self.write(lambda c, out: operations.purge(c, out, s)):
+            pass
 
-        async def purge() -> None:
-            while not await self.write(lambda c, out: operations.purge(c, out, s)):
-                pass
-
-        task = asyncio.create_task(purge())
+    def purge_later(self, s: int) -> None:
+        task = asyncio.create_task(self.purge(s))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -74,6 +74,10 @@ class SqliteJournal:
         s = await self._file.write(lambda c, out: dispatch.delete(c, out, session, epoch, dead))
         self._file.purge_later(s)
 
+    async def purge(self) -> None:
+        for (s,) in await self._file.read(lambda c: c.execute("SELECT s FROM garbage").fetchall()):
+            await self._file.purge(s)
+
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._file.read(lambda c: rows.page(c, rows.number(c, session), after, limit))
 

@@ -120,9 +120,9 @@ def find(query: SessionQuery) -> tuple[str, list[Any]]:
     if query.label is not None:
         where.append("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ? AND value = ?)")
         values.extend(query.label)
-    if query.updated_before is not None:
-        where.append("updated_at < ?")
-        values.append(query.updated_before)
+    if query.ids is not None:
+        where.append(f"id IN ({','.join('?' * len(query.ids))})")
+        values.extend(query.ids)
     if query.before is not None:
         where.append("s < (SELECT s FROM sessions WHERE id = ?)")
         values.append(query.before)

@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from roost.errors import Invalid
 from roost.log.portable import SharedDump
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, Charge, check_take
 from roost.log.sqlite.dispatch import IsDead, owner_is_dead
 
 
@@ -68,8 +67,7 @@ def balance(connection: sqlite3.Connection, budget: str) -> Balance:
 
 
 def take(connection: sqlite3.Connection, bucket: str, amount: float, rate: float, burst: float) -> float:
-    if amount > burst:
-        raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
+    check_take(bucket, amount, rate, burst)
     now = time.monotonic()
     level, at = connection.execute("SELECT level, at FROM buckets WHERE name = ?", (bucket,)).fetchone() or (burst, now)
     level = min(level + max(now - at, 0.0) * rate, burst)  # the clock begins anew when the machine does

@@ -91,6 +91,9 @@ class KillingJournal:
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         await self._commit(session, "delete", lambda: self._inner.delete(session, epoch=epoch))
 
+    async def purge(self) -> None:
+        await self._alive(lambda: self._inner.purge())
+
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         claims = await self._alive(lambda: self._inner.claim(node, session=session, limit=limit))
         if any(self._session in (None, claim.info.id) for claim in claims):

@@ -1,0 +1,32 @@
+"""A PostgreSQL database with Roost's tables, and a journal on it. A module whose tests break the server overrides
+`server` with one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from roost.log.postgres import PostgresJournal
+from roost.testing.postgres import PostgresServer
+
+
+async def _prepare(url: str) -> None:
+    await (await PostgresJournal.open(url)).close()
+
+
+@pytest.fixture(scope="module")
+def server(postgres: PostgresServer) -> PostgresServer:
+    return postgres
+
+
+@pytest.fixture
+async def url(server: PostgresServer) -> str:
+    return await server.database(_prepare)
+
+
+@pytest.fixture
+async def journal(url: str) -> AsyncIterator[PostgresJournal]:
+    journal = await PostgresJournal.open(url)
+    yield journal
+    await journal.close()

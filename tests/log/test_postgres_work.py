@@ -1,0 +1,80 @@
+"""What a PostgreSQL journal does on the side: what nobody else finishes, and what it keeps in mind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import asyncpg
+import pytest
+
+from roost.log.dispatch import NodeCard
+from roost.log.journal import Append
+from roost.log.postgres import PostgresJournal
+from roost.log.postgres.pool import Address, Pool
+from roost.log.postgres.writer import GroupWriter
+from roost.testing.stores import bodies, eventually, names, new, own, said
+
+
+async def test_what_a_node_that_died_left_of_a_log_is_removed_by_another(url: str, journal: PostgresJournal) -> None:
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    dying = await PostgresJournal.open(url)
+    await new(dying, "s")
+    claim = await own(dying, "s")
+    await dying.append(Append(session="s", epoch=claim.epoch, expected=1, bodies=bodies(*["x"] * 9000), release=True))
+    await dying.delete("s")
+    await dying.close()
+    assert await admin.fetchval("SELECT count(*) FROM events") > 0
+    await asyncio.gather(journal.purge(), journal.purge())
+    assert await admin.fetchval("SELECT count(*) FROM events") == 0
+    assert await admin.fetchval("SELECT count(*) FROM garbage") == 0
+    await journal.purge()
+    await admin.close()
+
+
+async def test_a_writer_that_forgets_the_numbers_it_knew_writes_on(url: str, journal: PostgresJournal) -> None:
+    """It knows a hundred thousand, and begins anew in the midst of a group."""
+    claims = {session: await _owned(journal, session) for session in ("known", "unknown")}
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    pool = Pool(Address.parse(url, "full"), 1)
+    writer = GroupWriter(pool, 1, _ignore)
+    writer.know("known", await admin.fetchval("SELECT s FROM sessions WHERE id = 'known'"))
+    for number in range(99_999):
+        writer.know(f"other-{number}", -number)
+    appends = [Append(session=name, epoch=epoch, expected=1, bodies=bodies("a")) for name, epoch in claims.items()]
+    assert await asyncio.gather(*map(writer.submit, appends)) == [2, 2]
+    for session in claims:
+        assert names(await journal.read(session)) == ["a"]
+    assert len(writer.numbers) < 99_999
+    await writer.close()
+    await pool.close()
+    await admin.close()
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+async def test_a_database_that_isolates_more_by_default_refuses_nothing_for_it(url: str, level: str) -> None:
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = '{level}'")
+    await admin.execute(
+        "CREATE OR REPLACE FUNCTION setting_1(a_name text, a_value text) RETURNS text LANGUAGE sql AS"
+        " $$ SELECT current_setting('transaction_isolation') $$"
+    )
+    journal = await PostgresJournal.open(url)
+    assert await journal.setting("any") == "read committed"
+    await journal.beat(NodeCard(id="n"), ttl=60)
+    await new(journal, "s")
+    await asyncio.gather(*(journal.accept("s", said()) for _ in range(40)))
+    assert len(await journal.pending("s")) == 40
+    (claim,) = await eventually(lambda: journal.claim("n"))
+    assert len(claim.inbox) == 40
+    await journal.close()
+    await admin.close()
+
+
+async def _owned(journal: PostgresJournal, session: str) -> int:
+    await new(journal, session)
+    return (await own(journal, session)).epoch
+
+
+def _ignore(_: list[Append], __: Collection[str]) -> None: ...
