@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 import asyncpg
 import pytest
@@ -32,12 +31,13 @@ async def test_what_a_node_that_died_left_of_a_log_is_removed_by_another(url: st
     await admin.close()
 
 
-async def test_a_writer_that_forgets_the_numbers_it_knew_writes_on(url: str, journal: PostgresJournal) -> None:
+async def test_a_writer_that_forgets_the_numbers_it_knew_goes_on_with_it(url: str, journal: PostgresJournal) -> None:
     """It knows a hundred thousand, and begins anew in the midst of a group."""
     claims = {session: await _owned(journal, session) for session in ("known", "unknown")}
     admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
     pool = Pool(Address.parse(url, "full"), 1)
-    writer = GroupWriter(pool, 1, _ignore)
+    groups: list[list[str]] = []
+    writer = GroupWriter(pool, 1, lambda appends, _: groups.append([append.session for append in appends]))
     writer.know("known", await admin.fetchval("SELECT s FROM sessions WHERE id = 'known'"))
     for number in range(99_999):
         writer.know(f"other-{number}", -number)
@@ -46,6 +46,7 @@ async def test_a_writer_that_forgets_the_numbers_it_knew_writes_on(url: str, jou
     for session in claims:
         assert names(await journal.read(session)) == ["a"]
     assert len(writer.numbers) < 99_999
+    assert groups == [["known", "unknown"]]
     await writer.close()
     await pool.close()
     await admin.close()
@@ -75,6 +76,3 @@ async def test_a_database_that_isolates_more_by_default_refuses_nothing_for_it(u
 async def _owned(journal: PostgresJournal, session: str) -> int:
     await new(journal, session)
     return (await own(journal, session)).epoch
-
-
-def _ignore(_: list[Append], __: Collection[str]) -> None: ...
