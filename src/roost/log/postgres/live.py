@@ -24,7 +24,7 @@ _TICK = 0.1
 _AROUND = 3
 """How many nodes after one's own, in the order of their ids, one looks after."""
 _LONGEST_PAUSE = 1.0
-_GRACE = 2.0
+_GRACE = 0.5
 """Seconds after one's own connection was lost in which nobody is buried before his lease is over: what cut it may have
 cut those of nodes that live and come back."""
 _LOCK_TRIES = 25

@@ -77,6 +77,7 @@ CREATE TABLE nodes (
     card bytea
 );
 CREATE INDEX nodes_alive ON nodes (alive_until);
+CREATE INDEX nodes_home ON nodes (home);
 CREATE TABLE settings (name text COLLATE "C" PRIMARY KEY, value text NOT NULL);
 CREATE TABLE holds (name text COLLATE "C" PRIMARY KEY, node text COLLATE "C", fence bigint NOT NULL);
 CREATE INDEX holds_node ON holds (node) WHERE node IS NOT NULL;
