@@ -119,9 +119,8 @@ async def test_dbos_as_the_dispatcher(roost: Machine, other: Machine, address: s
     assert other("run", "hello").ok().out == "You said: hello\n"
     assert other("down").ok().out == "stopped\n"
     connection = await asyncpg.connect(address)
-    rows = await connection.fetch("SELECT executor_id, workflow_uuid FROM dbos.workflow_status")
+    rows = await connection.fetch("SELECT workflow_uuid FROM dbos.workflow_status")
     await connection.close()
-    assert len({row["executor_id"] for row in rows} - {None}) == 2
     ours = [name for row in rows if (name := row["workflow_uuid"]).startswith(f"{session}:")]
     assert sum(":again-" not in name for name in ours) == 2, "one an input; a slow machine may ask again"
     logs = [path.read_bytes() for one in (roost, other) for path in one.home.iterdir() if path.is_file()]

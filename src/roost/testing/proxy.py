@@ -74,11 +74,13 @@ class TcpProxy:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
+        self.refuse()  # what was accepted a moment ago and has no task yet
         self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # for the sockets that were cut to be closed
+        for _ in range(2):
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)  # for the sockets that were cut to be closed
 
     async def __aenter__(self) -> TcpProxy:
         await self.start()
