@@ -5,40 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from roost.log.inputs import decode_input
 from roost.log.journal import InboxItem, Record, SessionInfo, SessionQuery
-
-INFO_COLUMNS = (
-    "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
-    " pending, needs, home, format"
-)
-_labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
+from roost.log.rows import INFO_COLUMNS as INFO_COLUMNS
+from roost.log.rows import session_info
 
 
 def info(row: Sequence[Any]) -> SessionInfo:
     """From a row of `INFO_COLUMNS`."""
-    return SessionInfo(
-        id=row[0],
-        agent=row[1],
-        version=row[2],
-        state=row[3],
-        phase=row[4],
-        head=row[5],
-        created_at=row[6],
-        updated_at=row[7],
-        workspace=row[8],
-        title=row[9],
-        parent=row[10],
-        labels=_labels.decode(row[11]),
-        owner=row[12],
-        epoch=row[13],
-        pending=row[14],
-        needs=tuple(row[15]),
-        home=row[16],
-        format=row[17],
-    )
+    return session_info(row, row[15])
 
 
 def records(head: int, bodies: Sequence[bytes]) -> list[Record]:

@@ -10,11 +10,9 @@ import msgspec
 from roost.errors import NotFound
 from roost.log.inputs import decode_input
 from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+from roost.log.rows import INFO_COLUMNS as INFO_COLUMNS
+from roost.log.rows import session_info
 
-INFO_COLUMNS = (
-    "id, agent, version, state, phase, head, created_at, updated_at, workspace, title, parent, labels, owner, epoch,"
-    " pending, needs, home, format"
-)
 PLAIN_COLUMNS = (
     "id",
     "agent",
@@ -32,32 +30,12 @@ PLAIN_COLUMNS = (
     "format",
 )
 """Those of a session that are stored as they are in its `SessionInfo`."""
-_labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, str])
 _needs: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
 
 
 def info(row: tuple[Any, ...]) -> SessionInfo:
     """From a row of `INFO_COLUMNS`."""
-    return SessionInfo(
-        id=row[0],
-        agent=row[1],
-        version=row[2],
-        state=row[3],
-        phase=row[4],
-        head=row[5],
-        created_at=row[6],
-        updated_at=row[7],
-        workspace=row[8],
-        title=row[9],
-        parent=row[10],
-        labels=_labels.decode(row[11]),
-        owner=row[12],
-        epoch=row[13],
-        pending=row[14],
-        needs=_needs.decode(row[15]),
-        home=row[16],
-        format=row[17],
-    )
+    return session_info(row, _needs.decode(row[15]))
 
 
 def one(connection: sqlite3.Connection, column: Literal["s", "id"], value: object) -> SessionInfo:
