@@ -29,8 +29,7 @@ from roost.kernel.removal import Removal
 from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
-from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo
-from roost.log.inputs import admits, urgency
+from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
 from roost.log.journal import Append, Change, Claim, InboxItem, SessionQuery
 from roost.log.store import Store
 from roost.sandbox.base import Sandbox
@@ -393,15 +392,8 @@ class Kernel:
     async def _claim_named(self, sessions: set[str]) -> None:
         for session in sorted(sessions - self._tasks.keys() - self._parked - self.ailing.held.keys()):
             with contextlib.suppress(NotFound):
-                if not self.draining and await self._has_work(session):
+                if not self.draining and await has_work(self.journal, await self.journal.get(session)):
                     await self._claim(session=session)
-
-    async def _has_work(self, session: str) -> bool:
-        info = await self.journal.get(session)
-        if info.state == "running" and info.phase == "working":
-            return True
-        least = admits(info.state, info.phase)
-        return bool(info.pending) and any(urgency(i.input) >= least for i in await self.journal.pending(session))
 
     async def _claim(self, *, session: str | None = None, limit: int = 1, due: bool = False) -> int:
         """Claim and begin, but what failed here a moment ago, unless it is `due`. What is accepted between the claim's

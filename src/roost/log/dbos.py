@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from roost.errors import ConfigError, NotFound, StoreFailed
-from roost.log.dispatch import Backlog, NodeCard, NodeInfo
-from roost.log.inputs import admits, urgency
+from roost.log.dispatch import Backlog, NodeCard, NodeInfo, has_work
 from roost.log.journal import Change, Claim, SessionInfo
 from roost.log.store import Store
 
@@ -193,10 +192,9 @@ class DbosDispatcher:
             info = await self._store.get(session)
             if not any(_suits(card, info) for card in self._cards.values()):
                 return False
-            if info.state == "running" and info.phase == "working":
-                return info.owner not in self._cards
-            least = admits(info.state, info.phase)
-            return bool(info.pending) and any(urgency(i.input) >= least for i in await self._store.pending(session))
+            if info.state == "running" and info.phase == "working" and info.owner in self._cards:
+                return False
+            return await has_work(self._store, info)
         except (NotFound, StoreFailed):
             return False
 

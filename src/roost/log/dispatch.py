@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.log.events import FORMAT
-from roost.log.journal import Claim
+from roost.log.inputs import admits, urgency
+from roost.log.journal import Claim, Journal, SessionInfo
 
 HEAD_START = 0.1
 """Seconds for which a session with work is left to the nodes of the home where its files are."""
@@ -109,3 +110,12 @@ class Dispatcher(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+async def has_work(journal: Journal, info: SessionInfo) -> bool:
+    """Whether a session that nobody owns has something to do, as a `claim` understands it: a turn left unfinished, or a
+    pending input that its state admits."""
+    if info.state == "running" and info.phase == "working":
+        return True
+    least = admits(info.state, info.phase)
+    return bool(info.pending) and any(urgency(item.input) >= least for item in await journal.pending(info.id))
