@@ -6,8 +6,8 @@ import time
 
 from roost.agent.session import LiveSession
 from roost.agent.state import Entry, transcript
-from roost.agent.tokens import estimate_text
 from roost.llm.ir import Request
+from roost.llm.tokens import estimate_text
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, UserMessage
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, assert_never
 
 import msgspec
 
-from roost.agent.tokens import estimate
+from roost.llm.tokens import estimate
 from roost.log import events as ev
 from roost.log.content import (
     AssistantMessage,

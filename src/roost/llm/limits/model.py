@@ -12,13 +12,14 @@ from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Profile, 
 from roost.llm.limits.config import Limits
 from roost.llm.limits.headers import HEARD
 from roost.llm.limits.limiter import Limiter, Permit, TooLong
+from roost.llm.tokens import estimate, estimate_text
 from roost.llm.wrapped import Wrapped, events
-from roost.log.content import ErrorData, Text, Thinking, ToolCall, Usage
+from roost.log.content import ErrorData, Usage
 from roost.log.shared import Shared
 
 _NOTABLE = 0.5
 """Seconds of waiting from which the log is told."""
-_MEDIA_TOKENS = 2_000
+_MEDIA_TOKENS = 1_500
 _ANSWER_TOKENS = 4_096
 
 
@@ -112,18 +113,10 @@ def _used(event: Completed | Failed) -> float | None:
 
 
 def estimate_tokens(request: Request, profile: Profile) -> float:
-    """Of input and answer: a token for three bytes of JSON, 2,000 for an image or another file, and as many as the
-    answer may have, up to 4,096 where the request names no maximum."""
-    size = sum(len(text.encode("utf-8", "replace")) for text in (request.instruction, *request.context))
-    size += len(msgspec.json.encode([tool.schema for tool in request.tools]))
-    media = 0
-    for message in request.messages:
-        for part in message.parts:
-            if isinstance(part, Text | Thinking):
-                size += len(part.text.encode("utf-8", "replace"))
-            elif isinstance(part, ToolCall):
-                size += len(part.arguments.encode("utf-8", "replace"))
-            else:
-                media += 1
+    """Of input and answer, a third more than the estimate that plans the context: too much waits a little, too little
+    is refused. The answer counts with as many as it may have, up to 4,096 where the request names no maximum."""
+    texts = (request.instruction, *request.context)
+    size = sum(map(estimate_text, texts)) + sum(estimate(message, media=_MEDIA_TOKENS) for message in request.messages)
+    size += len(msgspec.json.encode([tool.schema for tool in request.tools])) / 4
     answer = request.max_output or min(profile.max_output, _ANSWER_TOKENS)
-    return size / 3 + media * _MEDIA_TOKENS + answer
+    return size * 4 / 3 + answer

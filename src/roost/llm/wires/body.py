@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any, TypeAlias, cast
 
@@ -38,6 +39,13 @@ def clean(value: Any) -> Any:
 def tool_name(name: str) -> str:
     """A name as every provider takes it: 1 to 64 letters, digits, `_` and `-`."""
     return _BAD_NAME.sub("_", name)[:64] or "unnamed"
+
+
+def call_id(call: str, accepted: re.Pattern[str]) -> str:
+    """A call's id as a protocol takes it; another provider's may be of any letters and length."""
+    if accepted.fullmatch(call):
+        return call
+    return "call_" + hashlib.sha256(call.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def json_object(arguments: str) -> str:

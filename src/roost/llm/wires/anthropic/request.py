@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,7 +12,7 @@ from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wires.assembly import origin_of
-from roost.llm.wires.body import Json, json_object, named, takes, tool_name
+from roost.llm.wires.body import Json, call_id, json_object, named, takes, tool_name
 from roost.log.content import (
     AssistantMessage,
     File,
@@ -131,7 +130,7 @@ def _assistant(message: AssistantMessage, origin: str) -> list[Json]:
 
 def _call(call: ToolCall) -> Json:
     given = msgspec.Raw(json_object(call.arguments).encode())
-    return {"type": "tool_use", "id": call_id(call.id), "name": tool_name(call.name), "input": given}
+    return {"type": "tool_use", "id": call_id(call.id, _ID), "name": tool_name(call.name), "input": given}
 
 
 def _thinking(part: Thinking) -> Json:
@@ -142,7 +141,7 @@ def _thinking(part: Thinking) -> Json:
 
 def _result(message: ToolMessage, profile: Profile) -> Json:
     blocks = _blocks(message.parts, profile) or [_text("(no output)")]
-    result: Json = {"type": "tool_result", "tool_use_id": call_id(message.call), "content": blocks}
+    result: Json = {"type": "tool_result", "tool_use_id": call_id(message.call, _ID), "content": blocks}
     return {**result, "is_error": True} if message.error else result
 
 
@@ -172,13 +171,6 @@ def _source(part: Image | File) -> Json:
 
 def _text(text: str) -> Json:
     return {"type": "text", "text": text}
-
-
-def call_id(call: str) -> str:
-    """The id as this protocol takes it; another provider's may be of any letters."""
-    if _ID.fullmatch(call):
-        return call
-    return "call_" + hashlib.sha256(call.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def _allow(body: Json, prompt: Prompt) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +12,7 @@ from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wires.assembly import origin_of
-from roost.llm.wires.body import Json, closed, json_object, location, named, takes, tool_name
+from roost.llm.wires.body import Json, call_id, closed, json_object, location, named, takes, tool_name
 from roost.log.content import (
     AssistantMessage,
     File,
@@ -102,7 +101,7 @@ def compile_items(messages: Sequence[Message], profile: Profile) -> list[Json]:
                 items += _assistant(message, origin if back else None) or [_said("(no answer)")]
             case ToolMessage():
                 output = _output(message, profile)
-                items.append({"type": "function_call_output", "call_id": call_id(message.call), "output": output})
+                items.append({"type": "function_call_output", "call_id": call_id(message.call, _ID), "output": output})
     return items
 
 
@@ -120,7 +119,7 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
             case ToolCall():
                 item = {
                     "type": "function_call",
-                    "call_id": call_id(part.id),
+                    "call_id": call_id(part.id, _ID),
                     "name": tool_name(part.name),
                     "arguments": json_object(part.arguments),
                 }
@@ -174,10 +173,3 @@ def _file(part: File) -> Json:
 
 def _text(text: str) -> Json:
     return {"type": "input_text", "text": text}
-
-
-def call_id(call: str) -> str:
-    """The id as this protocol takes it; another provider's may be of any letters and length."""
-    if _ID.fullmatch(call):
-        return call
-    return "call_" + hashlib.sha256(call.encode("utf-8", "replace")).hexdigest()[:24]

@@ -16,7 +16,8 @@ def estimate_text(text: str) -> int:
     return wide + (len(text) - wide) // 3 + 1
 
 
-def estimate(message: Message) -> int:
+def estimate(message: Message, *, media: int = _MEDIA) -> int:
+    """`media`: of an image or another file."""
     total = _PER_MESSAGE
     for part in message.parts:
         match part:
@@ -25,5 +26,5 @@ def estimate(message: Message) -> int:
             case ToolCall():
                 total += estimate_text(part.arguments) + estimate_text(part.name)
             case Image() | Audio() | Video() | File():
-                total += _MEDIA
+                total += media
     return total
