@@ -31,7 +31,7 @@ from roost.server.auth import is_loopback
 from roost.server.home import Home
 from roost.server.listen import DEFAULT_PORT, advertised, bind, check_exposure, url_of
 from roost.server.logs import log_to_stderr
-from roost.server.version import version
+from roost.version import version
 
 log = logging.getLogger("roost.daemon")
 DispatcherKind: TypeAlias = Literal["store", "dbos"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import ConfigError, StoreFailed
-from roost.server.version import version
+from roost.version import version
 
 
 class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from roost.log.dispatch import Backlog
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply
-from roost.server.version import version
+from roost.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric

@@ -8,7 +8,7 @@ import time
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
 from roost.server.shapes import AgentInfo, AgentList, Draining, DrainQuery, Health, Life, NodeEntry, NodeList, Stopping
-from roost.server.version import version
+from roost.version import version
 
 _FRESH = [(b"cache-control", b"no-store")]
 

@@ -12,7 +12,7 @@ import msgspec
 from roost.log.events import Event
 from roost.server.endpoint import KEY_LENGTH, Endpoint, Nothing
 from roost.server.problems import Problem
-from roost.server.version import version
+from roost.version import version
 
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
