@@ -12,6 +12,8 @@ from roost.log.content import AssistantPart, ErrorData, Message, StopReason, Usa
 
 __all__ = [
     "EFFORTS",
+    "Bill",
+    "Budget",
     "CallDelta",
     "Completed",
     "Effort",
@@ -45,13 +47,46 @@ class ToolSpec(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What a call is charged to (`turn:...`, `session:...`, `agent:...`, `user:...`), and how much it may hold at most,
+    in nano-dollars; without a limit it only counts."""
+
+    name: str
+    limit: int | None = None
+
+
+class Bill:
+    """What a request has cost so far, over all the calls that were made for it, filled in while it runs.
+
+    `usage` is their sum, whose cost is None from the first call of unknown price on. `model` is the one that was called
+    last. `estimated` counts the calls whose usage is an estimate, because they were cut off before the provider said.
+    Every copy of a request shares its bill. One request, one task.
+    """
+
+    __slots__ = ("calls", "estimated", "model", "usage")
+
+    def __init__(self) -> None:
+        self.usage = Usage(cost=0)
+        self.calls = 0
+        self.estimated = 0
+        self.model = ""
+
+    def add(self, model: str, usage: Usage, *, estimated: bool = False) -> None:
+        self.usage += usage
+        self.calls += 1
+        self.estimated += estimated
+        self.model = model
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One model call, free of any provider's shape.
 
     `messages` is valid for every provider: each call of an assistant message is followed by its result, and the first
     message is the user's. `intent` is what the call is for, `effort` how hard the model shall think, `output_hint` what
     the answer shall look like, in words; None leaves each to the model. Without `stream` the answer is asked for in one
-    document. `meta` (session, step) is for logs and routing; it is not sent.
+    document. `meta` (`session`, `step`, `attempt`, `agent`, `user`, `horizon`) is for logs, routing and the ledger; it
+    is not sent. `budgets` are charged for the call beside those that hold for everybody. `bill`, where there is one,
+    learns what it cost.
     """
 
     instruction: str
@@ -71,6 +106,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     knobs: dict[str, Any] = {}
     """Further settings by their names in `Profile.knobs`; a model that has no such knob is not sent it."""
     stream: bool = True
+    budgets: tuple[Budget, ...] = ()
+    bill: Bill | None = None
 
 
 class TextDelta(msgspec.Struct, frozen=True):

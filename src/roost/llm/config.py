@@ -1,0 +1,154 @@
+"""`models.toml`: accounts, models, limits, profiles and budgets of one's own, as data.
+
+    default = "auto"                            # what an agent without a model gets
+
+    [accounts.office]
+    wire = "openai_chat"
+    base_url = "http://10.0.0.5:8000/v1"
+    key = "env:OFFICE_KEY"                      # or keyring:SERVICE/NAME, file:PATH
+    limits = [{ amount = 60, seconds = 60 }]
+
+    [models."office/llama"]
+    window = 131072
+    price = { input = 0.2, output = 0.6, currency = "USD" }     # a million tokens
+
+    [profiles.mine]
+    chat = ["deepseek/deepseek-v4-flash", "local"]
+
+    [budget]
+    month = 500
+    currency = "CNY"
+
+It is read from the home (`~/.roost/models.toml`) and from the file that `ROOST_MODELS` names; never from the folder
+that one happens to be in, since it says where keys are sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from roost.llm.breakers import Breaking
+from roost.llm.ir import Intent
+from roost.llm.limits.config import Limit
+from roost.llm.profile import Knob, MediaKind, MediaLimit, ThinkingBack, Thinks
+from roost.llm.retry import Retry
+
+
+class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a million tokens, in `currency`. `cached` and `written`: read from and written to a prompt cache."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    written: float | None = None
+    currency: str = "USD"
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be known of a model; what is left out stays as the catalog or the account has it. `like` takes over
+    the facts of another model, by its name."""
+
+    like: str | None = None
+    window: int | None = None
+    max_output: int | None = None
+    price: PriceTable | None = None
+    images: bool | None = None
+    audio: bool | None = None
+    video: bool | None = None
+    files: bool | None = None
+    media: dict[MediaKind, MediaLimit] = {}
+    tools: bool | None = None
+    parallel_calls: bool | None = None
+    json_schema: bool | None = None
+    thinks: Thinks | None = None
+    thinking_back: ThinkingBack | None = None
+    family: str | None = None
+    wire: str | None = None
+    knobs: dict[str, Knob] = {}
+    limits: tuple[Limit, ...] = ()
+    breaker: Breaking | None = None
+
+
+class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account of one's own, or what is different about a known one of the same name. `key` is a reference
+    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`), never the key itself. `free`: what is served there costs nothing,
+    for example on one's own machine. `limits` hold for all its models together; `adaptive` also keeps to what the
+    provider's headers say is left; `cluster` counts for all nodes; `patience` is the longest wait in seconds."""
+
+    base_url: str | None = None
+    wire: str | None = None
+    key: str | None = None
+    default: str | None = None
+    headers: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    idle_timeout: float | None = None
+    free: bool | None = None
+    limits: tuple[Limit, ...] = ()
+    adaptive: bool = True
+    cluster: bool = False
+    patience: float | None = None
+    breaker: Breaking | None = None
+    retry: Retry | None = None
+
+
+class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which models a profile of the router asks, by what a call is for; each a chain, the first preferred, named as
+    `account/model`. `chat` is the one for every intent that has none of its own. `effort` holds where the request names
+    none."""
+
+    design: tuple[str, ...] = ()
+    plan: tuple[str, ...] = ()
+    replan: tuple[str, ...] = ()
+    execute: tuple[str, ...] = ()
+    review: tuple[str, ...] = ()
+    chat: tuple[str, ...] = ()
+    chat_friendly: tuple[str, ...] = ()
+    sub_agent: tuple[str, ...] = ()
+    code_generation: tuple[str, ...] = ()
+    multimodal: tuple[str, ...] = ()
+    long_context: tuple[str, ...] = ()
+    long_horizon: tuple[str, ...] = ()
+    cheap: tuple[str, ...] = ()
+    effort: str | None = None
+
+    def of(self, intent: Intent | None) -> tuple[str, ...]:
+        chain: tuple[str, ...] = () if intent is None else getattr(self, intent)
+        return chain or self.chat
+
+
+class BudgetEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be spent, in `currency`; None is no bound. `month` is for everything in a calendar month (UTC), `users`
+    and `agents` for each of these names in a month (`*` for every other one). From the share `warn` of `month` on
+    people are warned, and with `downgrade` the router prefers the cheap models. A model of unknown price is refused
+    under any such bound, unless `allow_unknown`."""
+
+    month: float | None = None
+    users: dict[str, float] = {}
+    agents: dict[str, float] = {}
+    currency: str = "USD"
+    warn: float = 0.8
+    downgrade: bool = True
+    allow_unknown: bool = False
+
+
+class EmbedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`default` names the model of embeddings, as in `openai/text-embedding-3-small` or `local`."""
+
+    default: str | None = None
+    cache_mb: int = 256
+
+
+class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`rates` are what one unit of a currency is worth in dollars; they come before the dated ones of the catalog.
+    `profile` is the router's profile at the start."""
+
+    default: str | None = None
+    profile: str = "default"
+    accounts: dict[str, AccountEntry] = {}
+    models: dict[str, ModelEntry] = {}
+    profiles: dict[str, ProfileEntry] = {}
+    budget: BudgetEntry = BudgetEntry()
+    embeddings: EmbedEntry = EmbedEntry()
+    rates: dict[str, float] = {}

@@ -1,0 +1,62 @@
+"""What the router is asked and what it answers."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from roost.llm.catalog.card import Card
+from roost.llm.ir import Effort, Intent
+from roost.llm.profile import MediaKind
+
+StepName: TypeAlias = Literal["multimodal", "context", "long_horizon", "intent", "cost", "degradation"]
+STEPS: tuple[StepName, ...] = ("multimodal", "context", "long_horizon", "intent", "cost", "degradation")
+"""In their order."""
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request is, for the router. `tokens` are estimated, of the input; `room` is what the answer may have."""
+
+    media: frozenset[MediaKind] = frozenset()
+    tokens: int = 0
+    room: int = 0
+    intent: Intent | None = None
+    long_horizon: bool = False
+    tools: bool = False
+    schema: bool = False
+
+
+class Standing(Protocol):
+    """How things are now; asked anew for every request. Reads what is known and never waits."""
+
+    def card(self, model: str) -> Card | None:
+        """None where nothing can be known of the name: no such account, or no key for it."""
+        ...
+
+    def trouble(self, model: str) -> str | None:
+        """Why the model should not be asked now: its breaker is open, its account has no key. None: it may be."""
+        ...
+
+    def constrained(self) -> str | None:
+        """Why money is to be saved: the month's spending is past the warning. None: it is not."""
+        ...
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """`dropped` are names with the reason why each left the list at this step; `chain` is the list after it."""
+
+    step: StepName
+    said: str
+    chain: tuple[str, ...]
+    dropped: dict[str, str] = {}
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """`chain` is whom to ask, the first first; empty when nobody can, and then `said` of the last step tells why.
+    `steps` is the whole trace, one for each of `STEPS`."""
+
+    profile: str
+    chain: tuple[str, ...]
+    steps: tuple[Step, ...]
+    effort: Effort | None = None
