@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from roost.agent.context import plan_trim
 from roost.agent.state import Entry, State, apply, decode_state, encode_state, transcript, trim
 from roost.log import events as ev
-from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, UserMessage
+from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
 from roost.testing.transcript import check_transcript
 
 calls = st.sampled_from(["c1", "c2", "c3"])
@@ -31,6 +31,8 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         step=st.integers(1, 9),
         parts=st.builds(_answer, st.integers(0, 3), st.booleans()),
     ),
+    st.builds(ev.ModelNotice, at=st.just(1.0), step=st.integers(1, 9), kind=st.sampled_from(["retry", "restart"])),
+    st.builds(ev.ModelLost, at=st.just(1.0), step=st.integers(1, 9), attempt=st.just(1)),
     st.builds(ev.ModelFailed, at=st.just(1.0), step=st.integers(1, 9), error=st.just(ErrorData("x", "y", True))),
     st.builds(
         ev.ToolStarted, at=st.just(1.0), call=calls, name=st.just("t"), replay=st.just("never"), key=st.just("k")
@@ -156,3 +158,21 @@ def test_results_stand_in_the_order_of_the_calls(count: int) -> None:
     results = [entry.message for entry in state.entries if isinstance(entry.message, ToolMessage)]
     assert [result.call for result in results] == [f"c{place}" for place in range(count)]
     assert state.calls == []
+
+
+def test_what_a_crash_cut_off_is_spent_and_a_notice_changes_nothing() -> None:
+    state = State()
+    for event in (
+        ev.InputReceived(at=1.0, input=1, parts=(Text("hi"),)),
+        ev.TurnStarted(at=1.0, turn=1, input=1),
+        ev.ModelStarted(at=1.0, step=1, model="m"),
+    ):
+        apply(state, event)
+    before = encode_state(state)
+    for kind in ("retry", "restart", "of a later version"):
+        apply(state, ev.ModelNotice(at=1.0, step=1, kind=kind, data={"usage": {"input": 5}}))
+    assert encode_state(state) == before
+    apply(state, ev.ModelLost(at=1.0, step=1, attempt=1, usage=Usage(10, 5, 0, 700)))
+    assert state.turn is not None
+    assert state.usage == state.turn.usage == Usage(10, 5, 0, 700)
+    assert state.open_step is not None

@@ -78,6 +78,10 @@ EVENTS: list[ev.Event] = [
         usage=Usage(10, 5, 2, 700, 3, 4),
         seconds=0.5,
     ),
+    ev.ModelCompleted(at=3.0, step=1, parts=(Text("ok"),), usage=Usage(10, 5, 0, 700), seconds=0.5, model="a/m"),
+    ev.ModelNotice(at=3.0, step=1, kind="retry", data={"code": "overloaded", "try": 2}),
+    ev.ModelNotice(at=3.0, step=1, kind="restart"),
+    ev.ModelLost(at=3.0, step=1, attempt=1, usage=Usage(10, 5, 0, 700)),
 ]
 
 INPUTS: list[Input] = [

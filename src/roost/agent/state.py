@@ -170,7 +170,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.saved, state.unsaved = event.snapshot, None
         case ev.WorkspaceUnsaved():
             state.unsaved = None if event.lost else event.reason
-        case ev.ControlApplied() | ev.Emitted():
+        case ev.ModelLost():
+            _spend(state, event.usage)
+        case ev.ControlApplied() | ev.Emitted() | ev.ModelNotice():
             pass
         case _:
             assert_never(event)
@@ -206,9 +208,8 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
     if state.turn is not None:
         state.turn.seconds += event.seconds
     if isinstance(event, ev.ModelFailed):
-        state.usage += event.usage or _NOTHING
+        _spend(state, event.usage)
         if state.turn is not None:
-            state.turn.usage += event.usage or _NOTHING
             state.turn.last_error = event.error.code
             state.turn.failures += event.error.retryable
         return
@@ -217,13 +218,18 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
     if event.parts:
         _say(state, message)
     state.calls = [Call(call) for call in message.calls]
-    state.usage += event.usage
+    _spend(state, event.usage)
     if state.turn is not None:
-        state.turn.usage += event.usage
         state.turn.failures = 0
 
 
-_NOTHING = Usage(cost=0)
+def _spend(state: State, usage: Usage | None) -> None:
+    if usage is not None:
+        state.usage += usage
+        if state.turn is not None:
+            state.turn.usage += usage
+
+
 _OPEN: dict[str, CallStatus] = {"approve": "approved", "reject": "rejected"}
 
 

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import msgspec
 
+from roost.cli.notices import notice_line
 from roost.cli.out import clean, note, one_line, styled, unfinished
 from roost.kernel.hub import Delta
 from roost.log import events as ev
@@ -66,6 +67,8 @@ class Screen:
                 self._complete(event)
             case ev.ModelFailed():
                 self._failed(event)
+            case ev.ModelNotice():
+                self._noticed(event)
             case ev.ToolStarted():
                 self._spinning = time.monotonic()
             case ev.ToolCompleted():
@@ -89,6 +92,7 @@ class Screen:
                 | ev.StateChanged()
                 | ev.ControlApplied()
                 | ev.TurnStarted()
+                | ev.ModelLost()
                 | ev.ApprovalRequested()
                 | ev.TimerSet()
                 | ev.TimerFired()
@@ -147,9 +151,18 @@ class Screen:
 
     def _started(self, event: ev.ModelStarted) -> None:
         self._spinning = time.monotonic()
-        if event.step == self._step and self._seen:
+        self._again(event.step)
+
+    def _noticed(self, event: ev.ModelNotice) -> None:
+        if event.kind == "restart":
+            self._again(event.step)
+        elif line := notice_line(event):
+            self.note(line)
+
+    def _again(self, step: int) -> None:
+        """What was shown of the step does not count."""
+        if step == self._step and self._seen:
             self.note("(the answer was cut off and begins again)")
-        if event.step == self._step:
             self._seen = 0
 
     def _complete(self, event: ev.ModelCompleted) -> None:

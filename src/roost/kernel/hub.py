@@ -14,8 +14,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
-    """A piece of step `step`, which began with event `after`. `offset` counts the characters of this kind that came
-    before it: a reader that joins late or lagged gets all of it from offset 0, and drops what it has already."""
+    """A piece of step `step`, whose answer began, or began again, with event `after`. `offset` counts the characters
+    of this kind that came before it: a reader that joins late or lagged gets all of it from offset 0, and drops what
+    it has already."""
 
     step: int
     after: int
@@ -83,7 +84,7 @@ class Hub:
         if not text:
             return
         partial = self._partial.get(session)
-        if partial is None or partial.step != step or partial.foreign:
+        if partial is None or (partial.step, partial.after) != (step, after) or partial.foreign:
             partial = self._partial[session] = _Partial(step, after, foreign=False)
         self._add(session, partial, kind, text)
 

@@ -22,6 +22,7 @@ from roost.log.events import (
     Event,
     ModelCompleted,
     ModelFailed,
+    ModelLost,
     ToolCompleted,
     TurnCompleted,
     TurnOutcome,
@@ -232,6 +233,12 @@ def _model_failed(meters: Meters, session: str, body: bytes) -> None:
         agent.spend(failed.usage)
 
 
+def _model_lost(meters: Meters, session: str, body: bytes) -> None:
+    lost = _read_failed(body)
+    if lost.usage is not None:
+        meters.of(session)[0].spend(lost.usage)
+
+
 def _tool_completed(meters: Meters, session: str, body: bytes) -> None:
     start = body.find(b'"outcome":"') + 11
     meters.tools[body[start : body.find(b'"', start)]] += 1
@@ -254,6 +261,7 @@ def _key(event: type[Event]) -> bytes:
 _COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {
     _key(ModelCompleted): _model_completed,
     _key(ModelFailed): _model_failed,
+    _key(ModelLost): _model_lost,
     _key(ToolCompleted): _tool_completed,
     _key(TurnCompleted): _turn_completed,
 }

@@ -11,6 +11,10 @@ from roost.log.journal import Journal
 from roost.log.tail import Follower
 
 _MODEL = b'{"type":"model.'
+_NOTICE = b'{"type":"model.notice"'
+_RESTART = b'"kind":"restart"'
+_START = 64
+"""Bytes in which a notice says its kind."""
 
 
 class Frame(NamedTuple):
@@ -68,7 +72,7 @@ class _Pieces:
             pieces = pieces + self._hub.take(self._session, self._listener)
         begun = self._begun
         for frame in events:
-            if frame.seq is not None and frame.body.startswith(_MODEL):
+            if frame.seq is not None and frame.body.startswith(_MODEL) and _begins(frame.body):
                 self._begun = frame.seq
         if not pieces:
             return events
@@ -83,6 +87,12 @@ class _Pieces:
             self._looked = seq
             follower.behind = True
             follower.woken.set()
+
+
+def _begins(body: bytes) -> bool:
+    """Whether pieces that were before this event of a model call count for nothing after it. A notice changes nothing
+    about them, unless the answer begins again."""
+    return not body.startswith(_NOTICE) or _RESTART in body[:_START]
 
 
 def _merge(events: list[Frame], deltas: list[tuple[int, bytes]]) -> list[Frame]:

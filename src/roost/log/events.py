@@ -22,7 +22,7 @@ from roost.log.content import (
     UserPart,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
 sessions whose log was written up to its own format, so versions may be mixed while a cluster is upgraded."""
 
@@ -89,6 +89,25 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
     stop: StopReason = "end"
     usage: Usage = Usage()
     seconds: float = 0.0
+    model: str | None = None
+    """The one that answered, where it is not the one of `model.started`."""
+
+
+class ModelNotice(_Event, frozen=True, tag="model.notice"):
+    """What happened on the way of a model call: `kind` is route, retry, fallback, breaker, limit, budget, recovery,
+    repair or restart, `data` as `roost.llm.ir.Notice` says."""
+
+    step: int
+    kind: str
+    data: dict[str, Any] = {}
+
+
+class ModelLost(_Event, frozen=True, tag="model.lost"):
+    """A crash cut off attempt `attempt` of a step. `usage` is an estimate of what its calls may have cost at most."""
+
+    step: int
+    attempt: int
+    usage: Usage = Usage()
 
 
 class ModelFailed(_Event, frozen=True, tag="model.failed"):
@@ -200,6 +219,8 @@ Event: TypeAlias = (
     | TurnStarted
     | ModelStarted
     | ModelCompleted
+    | ModelNotice
+    | ModelLost
     | ModelFailed
     | ToolStarted
     | ToolCompleted
