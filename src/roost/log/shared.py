@@ -6,10 +6,14 @@ rate per provider account.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from roost.errors import Invalid
+
+_SURROGATES = 0xD800
+_PAST_SURROGATES = 0xE000
 
 
 class Charge(NamedTuple):
@@ -26,8 +30,9 @@ class Balance(NamedTuple):
 
 
 class Shared(Protocol):
-    async def setting(self, name: str, value: str | None = None) -> str | None:
-        """A value that all nodes see. The first that is given stays for ever; returns what holds now."""
+    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
+        """A value that all nodes see. The first that is given stays for ever, unless a later one is to `replace` it.
+        Returns what holds now."""
         ...
 
     async def hold(self, name: str, node: str) -> int | None:
@@ -55,11 +60,40 @@ class Shared(Protocol):
         """Zero for a budget that nobody charged."""
         ...
 
+    async def balances(self, prefix: str) -> dict[str, Balance]:
+        """Of every budget whose name begins so and on which something is spent or reserved."""
+        ...
+
+    async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
+        """The reservations that are not settled, by their ids that begin so: what each set aside, by budget."""
+        ...
+
+    async def forget(self, prefix: str) -> None:
+        """Drop the budgets whose names begin so and on which nothing is reserved: what they counted is over. Raises
+        `Invalid` for an empty prefix."""
+        ...
+
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         """From a token bucket that fills with `rate` a second up to `burst`: 0.0 when `amount` was taken, else the
         seconds after which to ask again, with nothing taken. Raises `Invalid` when there is no such moment: `amount` is
         negative or exceeds `burst`, or `rate` is not above zero."""
         ...
+
+
+def beginning(prefix: str) -> tuple[str, str | None]:
+    """The names that begin so, in the order of code points, which is that of UTF-8 too: from the first text up to the
+    second, which is not one of them; None: to the end."""
+    for place in range(len(prefix) - 1, -1, -1):
+        after = ord(prefix[place]) + 1
+        if after <= sys.maxunicode:
+            return prefix, prefix[:place] + chr(_PAST_SURROGATES if after == _SURROGATES else after)
+    return prefix, None
+
+
+def check_forget(prefix: str) -> None:
+    """For `Shared.forget`. Raises `Invalid`."""
+    if not prefix:
+        raise Invalid("'' begins every budget's name: say which ones are over")
 
 
 def check_take(bucket: str, amount: float, rate: float, burst: float) -> None:

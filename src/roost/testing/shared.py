@@ -19,6 +19,35 @@ from roost.testing.stores import PATIENCE, Opens, eventually
 
 _NEVER = 1e-6
 """Of a bucket that does not fill while a test looks."""
+_NAMES = (
+    "turn:a",
+    "turn:ab",
+    "turn;",
+    "TURN:a",
+    "t%",
+    "t_rn:a",
+    "turn",
+    "türn:a",
+    "\U0010ffff",
+    "\U0010ffff:a",
+    "\ud7ffx",
+)
+_PREFIXES = (
+    "turn:",
+    "turn:a",
+    "turn",
+    "t%",
+    "t_",
+    "t",
+    "T",
+    "tü",
+    "none",
+    "%",
+    "_",
+    "\U0010ffff",
+    "\ud7ff",
+    "\U0010ffff:",
+)
 
 
 class _Duties(Opens):
@@ -40,6 +69,16 @@ class _Duties(Opens):
             answers = await asyncio.gather(*(stores[n % 2].setting("race", str(n)) for n in range(20)))
             assert len(set(answers)) == 1
             assert await stores[0].setting("race") == answers[0]
+
+    async def test_a_value_is_replaced_where_that_is_asked_for(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.setting("name", None, replace=True) is None
+            assert await here.setting("name", "first", replace=True) == "first"
+            assert await there.setting("name", "second", replace=True) == "second"
+            assert await here.setting("name", "third") == "second"
+            assert await here.setting("name", None, replace=True) == "second"
+        async with self.journal(tmp_path) as again:
+            assert await again.setting("name") == "second"
 
     # Duties
 
@@ -180,7 +219,78 @@ class _Budgets(_Duties):
             assert await store.balance("day") == Balance(2, 0)
 
 
-class SharedConformance(_Budgets):
+class _Prefixes(_Budgets):
+    async def test_balances_are_found_by_how_they_begin(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for number, name in enumerate(_NAMES, 1):
+                assert await here.reserve(f"r{number}", [Charge(name, number)]) is None
+            await here.settle("r1", {_NAMES[0]: 5})
+            assert await there.balances("") == {
+                name: Balance(5, 0) if number == 1 else Balance(0, number) for number, name in enumerate(_NAMES, 1)
+            }
+            for prefix in _PREFIXES:
+                assert set(await there.balances(prefix)) == {name for name in _NAMES if name.startswith(prefix)}, prefix
+
+    async def test_a_budget_at_zero_is_not_among_the_balances(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.reserve("one", [Charge("a:1", 1), Charge("a:2", 0)])
+            assert await here.reserve("two", [Charge("a:3", 1, 0)]) == "a:3"
+            assert await there.balances("a:") == {"a:1": Balance(0, 1)}
+            await here.settle("one", {})
+            assert await there.balances("a:") == {}
+
+    async def test_what_is_reserved_is_found_by_how_its_id_begins(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            assert await here.reserved("") == {}
+            for number, id in enumerate(_NAMES):
+                assert await here.reserve(id, [Charge("day", number), Charge("week", 2 * number)]) is None
+            for prefix in ("", *_PREFIXES):
+                assert await there.reserved(prefix) == {
+                    id: {"day": number, "week": 2 * number} for number, id in enumerate(_NAMES) if id.startswith(prefix)
+                }, prefix
+            await there.settle(_NAMES[0], {"day": 1})
+            assert set(await here.reserved("")) == set(_NAMES[1:])
+
+    async def test_what_is_over_is_forgotten(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for name in _NAMES:
+                await here.reserve(name, [Charge(name, 3)])
+                await here.settle(name, {name: 2})
+            await here.reserve("open", [Charge("turn:a", 7)])
+            await there.forget("turn:")
+            kept = {name: Balance(2, 0) for name in _NAMES if not name.startswith("turn:")}
+            assert await here.balances("") == kept | {"turn:a": Balance(2, 7)}
+            await here.settle("open", {"turn:a": 1})
+            await there.forget("turn:")
+            await there.forget("turn:")
+            assert await here.balances("") == kept
+            assert await here.balance("turn:a") == Balance(0, 0)
+            assert await here.reserve("anew", [Charge("turn:a", 5, 5)]) is None
+            for bad in (here, there):
+                with pytest.raises(Invalid):
+                    await bad.forget("")
+
+    async def test_forgetting_loses_nothing_that_is_being_charged(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as stores:
+
+            async def spend(number: int) -> None:
+                store = stores[number % 2]
+                assert await store.reserve(f"r{number}", [Charge("turn:a", 5), Charge("month", 5)]) is None
+                await store.settle(f"r{number}", {"turn:a": 3, "month": 3})
+
+            async def forget(number: int) -> None:
+                await stores[number % 2].forget("turn:")
+
+            await asyncio.gather(*(work(number) for number in range(40) for work in (spend, forget)))
+            assert await stores[0].balance("month") == Balance(120, 0)
+            left = await stores[1].balance("turn:a")
+            assert left.reserved == 0
+            assert 0 <= left.spent <= 120
+            await stores[0].forget("turn:")
+            assert await stores[1].balances("turn:") == {}
+
+
+class SharedConformance(_Prefixes):
     # Rates
 
     async def test_a_bucket_starts_full_and_runs_dry(self, tmp_path: Path) -> None:

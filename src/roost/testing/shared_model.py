@@ -26,6 +26,7 @@ T = TypeVar("T")
 _WHERE = st.integers(0, 1)
 _IDS = st.sampled_from(["r1", "r2", "r3", "r4"])
 _BUDGETS = st.sampled_from(["day", "week"])
+_PREFIXES = st.sampled_from(["d", "day", "w", "da_", "%"])
 _NODES = st.sampled_from(["n1", "n2"])
 _LIMITS = {"day": 100, "week": 150}
 
@@ -81,12 +82,30 @@ class SharedMachine(RuleBasedStateMachine):
         where=_WHERE,
         name=st.sampled_from(["a", "b"]),
         value=st.none() | st.text(st.characters(codec="utf-8"), max_size=3),
+        replace=st.booleans(),
     )
-    def setting(self, where: int, name: str, value: str | None) -> None:
+    def setting(self, where: int, name: str, value: str | None, replace: bool) -> None:
         value = value.replace("\0", "") if value is not None else None
         if value is not None:
-            self._settings.setdefault(name, value)
-        assert self._do(self._stores[where].setting(name, value)) == self._settings.get(name)
+            self._settings[name] = value if replace else self._settings.get(name, value)
+        assert self._do(self._stores[where].setting(name, value, replace=replace)) == self._settings.get(name)
+
+    @rule(where=_WHERE, prefix=_PREFIXES)
+    def forget(self, where: int, prefix: str) -> None:
+        self._do(self._stores[where].forget(prefix))
+        for name in [name for name in _LIMITS if name.startswith(prefix) and not self._held(name)]:
+            del self._spent[name]
+
+    @rule(where=_WHERE, prefix=_PREFIXES | st.just(""))
+    def balances(self, where: int, prefix: str) -> None:
+        held = {name: Balance(self._spent[name], self._held(name)) for name in _LIMITS if name.startswith(prefix)}
+        assert self._do(self._stores[where].balances(prefix)) == {name: now for name, now in held.items() if any(now)}
+
+    @rule(where=_WHERE, prefix=st.sampled_from(["", "r", "r1", "r_"]))
+    def reserved(self, where: int, prefix: str) -> None:
+        assert self._do(self._stores[where].reserved(prefix)) == {
+            id: dict(amounts) for id, amounts in self._reserved.items() if id.startswith(prefix)
+        }
 
     @rule(where=_WHERE, node=_NODES)
     def hold(self, where: int, node: str) -> None:

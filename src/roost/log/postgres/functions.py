@@ -475,6 +475,23 @@ BEGIN
     UPDATE holds SET node = a_node, fence = fence + 1 WHERE name = a_name;
     RETURN h.fence + 1;
 END $$;
+CREATE FUNCTION lock_budgets_1(a_budget text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    wanted int := (SELECT count(DISTINCT b) FROM unnest(a_budget) AS c (b));
+    locked int;
+BEGIN
+    LOOP
+        INSERT INTO budgets (name) SELECT DISTINCT b FROM unnest(a_budget) AS c (b) ORDER BY b ON CONFLICT DO NOTHING;
+        PERFORM FROM budgets WHERE name = ANY (a_budget) ORDER BY name FOR UPDATE;
+        GET DIAGNOSTICS locked = ROW_COUNT;
+        EXIT WHEN locked = wanted;  -- one may have been forgotten in between
+    END LOOP;
+END $$;
+CREATE FUNCTION forget_1(a_first text, a_past text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM budgets WHERE name >= a_first AND (a_past IS NULL OR name < a_past) ORDER BY name FOR UPDATE;
+    DELETE FROM budgets WHERE name >= a_first AND (a_past IS NULL OR name < a_past) AND reserved = 0;
+END $$;
 CREATE FUNCTION reserve_1(
     a_id text, a_budget text[], a_amount numeric[], a_limit numeric[]
 ) RETURNS text LANGUAGE plpgsql AS $$
@@ -484,8 +501,7 @@ BEGIN
     IF a_budget = '{}' OR EXISTS (SELECT FROM reservations WHERE id = a_id) THEN
         RETURN NULL;
     END IF;
-    INSERT INTO budgets (name) SELECT DISTINCT b FROM unnest(a_budget) AS c (b) ORDER BY b ON CONFLICT DO NOTHING;
-    PERFORM FROM budgets WHERE name = ANY (a_budget) ORDER BY name FOR UPDATE;
+    PERFORM lock_budgets_1(a_budget);
     IF EXISTS (SELECT FROM reservations WHERE id = a_id) THEN
         RETURN NULL;
     END IF;
@@ -506,10 +522,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM reservations WHERE id = a_id) THEN
         RETURN;
     END IF;
-    INSERT INTO budgets (name) SELECT b FROM unnest(a_budget) AS c (b) ORDER BY b ON CONFLICT DO NOTHING;
-    PERFORM FROM budgets b
-    WHERE b.name = ANY (a_budget) OR b.name IN (SELECT budget FROM reservations WHERE id = a_id)
-    ORDER BY b.name FOR UPDATE;
+    PERFORM lock_budgets_1(a_budget || ARRAY(SELECT budget FROM reservations WHERE id = a_id));
     IF NOT EXISTS (SELECT FROM reservations WHERE id = a_id) THEN
         RETURN;
     END IF;

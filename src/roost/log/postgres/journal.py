@@ -180,8 +180,8 @@ class PostgresJournal:
 
     # Shared
 
-    async def setting(self, name: str, value: str | None = None) -> str | None:
-        return await shared.setting(self._pool, name, value)
+    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
+        return await shared.setting(self._pool, name, value, replace)
 
     async def hold(self, name: str, node: str) -> int | None:
         return await shared.hold(self._pool, name, node)
@@ -197,6 +197,15 @@ class PostgresJournal:
 
     async def balance(self, budget: str) -> Balance:
         return await shared.balance(self._pool, budget)
+
+    async def balances(self, prefix: str) -> dict[str, Balance]:
+        return await shared.balances(self._pool, prefix)
+
+    async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
+        return await shared.reserved(self._pool, prefix)
+
+    async def forget(self, prefix: str) -> None:
+        await shared.forget(self._pool, prefix)
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await shared.take(self._pool, bucket, amount, rate, burst)

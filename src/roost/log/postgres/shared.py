@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from roost.log.portable import SharedDump
 from roost.log.postgres.pool import Link, Pool
-from roost.log.shared import Balance, Charge, check_take
+from roost.log.shared import Balance, Charge, beginning, check_forget, check_take
+
+_REPLACE = (
+    "INSERT INTO settings VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value"
+)
 
 
-async def setting(pool: Pool, name: str, value: str | None) -> str | None:
+async def setting(pool: Pool, name: str, value: str | None, replace: bool) -> str | None:
+    if replace and value is not None:
+        return await pool.run(lambda link: link.fetchval(_REPLACE, name, value))
     return await pool.run(lambda link: link.fetchval("SELECT setting_1($1, $2)", name, value))
 
 
@@ -44,6 +50,25 @@ async def balance(pool: Pool, budget: str) -> Balance:
     return Balance(int(row[0]), int(row[1])) if row else Balance(0, 0)
 
 
+async def balances(pool: Pool, prefix: str) -> dict[str, Balance]:
+    where, names = _beginning("name", prefix)
+    sql = f"SELECT name, spent, reserved FROM budgets WHERE {where} AND (spent <> 0 OR reserved <> 0)"
+    rows: Any = await pool.run(lambda link: link.fetch(sql, *names))
+    return {name: Balance(int(spent), int(reserved)) for name, spent, reserved in rows}
+
+
+async def reserved(pool: Pool, prefix: str) -> dict[str, dict[str, int]]:
+    where, ids = _beginning("id", prefix)
+    sql = f"SELECT id, budget, amount FROM reservations WHERE {where}"
+    rows: Any = await pool.run(lambda link: link.fetch(sql, *ids))
+    return _by_id(rows)
+
+
+async def forget(pool: Pool, prefix: str) -> None:
+    check_forget(prefix)
+    await pool.run(lambda link: link.execute("SELECT forget_1($1, $2)", *beginning(prefix)))
+
+
 async def take(pool: Pool, bucket: str, amount: float, rate: float, burst: float) -> float:
     check_take(bucket, amount, rate, burst)
     return await pool.run(
@@ -61,13 +86,10 @@ async def dump(pool: Pool) -> SharedDump:
             )
 
     settings, budgets, held = await pool.run(ask)
-    reservations: dict[str, dict[str, int]] = {}
-    for id, budget, amount in held:
-        reservations.setdefault(id, {})[budget] = int(amount)
     return SharedDump(
         settings=dict(settings),
         budgets={name: (int(spent), int(reserved)) for name, spent, reserved in budgets},
-        reservations=reservations,
+        reservations=_by_id(held),
     )
 
 
@@ -86,3 +108,15 @@ async def restore(pool: Pool, dump: SharedDump) -> None:
             await link.executemany("INSERT INTO reservations VALUES ($1, $2, $3)", reservations)
 
     await pool.run(write)
+
+
+def _beginning(column: str, prefix: str) -> tuple[str, list[str]]:
+    first, past = beginning(prefix)
+    return (f"{column} >= $1", [first]) if past is None else (f"{column} >= $1 AND {column} < $2", [first, past])
+
+
+def _by_id(rows: Iterable[tuple[str, str, Decimal]]) -> dict[str, dict[str, int]]:
+    reservations: dict[str, dict[str, int]] = {}
+    for id, budget, amount in rows:
+        reservations.setdefault(id, {})[budget] = int(amount)
+    return reservations

@@ -168,9 +168,11 @@ class SqliteJournal:
 
     # Shared
 
-    async def setting(self, name: str, value: str | None = None) -> str | None:
+    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
         if value is None:
             return await self._file.read(lambda c: shared.setting(c, name))
+        if replace:
+            return await self._file.write(lambda c, out: shared.replace(c, name, value))
         return await self._file.write(lambda c, out: shared.set_once(c, name, value))
 
     async def hold(self, name: str, node: str) -> int | None:
@@ -188,6 +190,15 @@ class SqliteJournal:
 
     async def balance(self, budget: str) -> Balance:
         return await self._file.read(lambda c: shared.balance(c, budget))
+
+    async def balances(self, prefix: str) -> dict[str, Balance]:
+        return await self._file.read(lambda c: shared.balances(c, prefix))
+
+    async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
+        return await self._file.read(lambda c: shared.reserved(c, prefix))
+
+    async def forget(self, prefix: str) -> None:
+        await self._file.write(lambda c, out: shared.forget(c, prefix))
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._file.write(lambda c, out: shared.take(c, bucket, amount, rate, burst))

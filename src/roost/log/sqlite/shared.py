@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from roost.log.portable import SharedDump
-from roost.log.shared import Balance, Charge, check_take
+from roost.log.shared import Balance, Charge, beginning, check_forget, check_take
 from roost.log.sqlite.dispatch import IsDead, owner_is_dead
 
 
@@ -20,6 +20,11 @@ def setting(connection: sqlite3.Connection, name: str) -> str | None:
 def set_once(connection: sqlite3.Connection, name: str, value: str) -> str | None:
     connection.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, value))
     return setting(connection, name)
+
+
+def replace(connection: sqlite3.Connection, name: str, value: str) -> str:
+    connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+    return value
 
 
 def hold(connection: sqlite3.Connection, name: str, node: str, is_dead: IsDead) -> int | None:
@@ -66,6 +71,25 @@ def balance(connection: sqlite3.Connection, budget: str) -> Balance:
     return Balance(*row) if row else Balance(0, 0)
 
 
+def balances(connection: sqlite3.Connection, prefix: str) -> dict[str, Balance]:
+    where, names = _beginning("name", prefix)
+    rows = connection.execute(
+        f"SELECT name, spent, reserved FROM budgets WHERE {where} AND (spent <> 0 OR reserved <> 0)", names
+    )
+    return {name: Balance(spent, reserved) for name, spent, reserved in rows}
+
+
+def reserved(connection: sqlite3.Connection, prefix: str) -> dict[str, dict[str, int]]:
+    where, ids = _beginning("id", prefix)
+    return _by_id(connection.execute(f"SELECT id, budget, amount FROM reservations WHERE {where}", ids))
+
+
+def forget(connection: sqlite3.Connection, prefix: str) -> None:
+    check_forget(prefix)
+    where, names = _beginning("name", prefix)
+    connection.execute(f"DELETE FROM budgets WHERE {where} AND reserved = 0", names)
+
+
 def take(connection: sqlite3.Connection, bucket: str, amount: float, rate: float, burst: float) -> float:
     check_take(bucket, amount, rate, burst)
     now = time.monotonic()
@@ -86,13 +110,10 @@ def dump(connection: sqlite3.Connection) -> SharedDump:
 
 
 def _dump(connection: sqlite3.Connection) -> SharedDump:
-    reservations: dict[str, dict[str, int]] = {}
-    for id, budget, amount in connection.execute("SELECT id, budget, amount FROM reservations"):
-        reservations.setdefault(id, {})[budget] = amount
     return SharedDump(
         settings=dict(connection.execute("SELECT name, value FROM settings").fetchall()),
         budgets={name: (spent, held) for name, spent, held in connection.execute("SELECT * FROM budgets")},
-        reservations=reservations,
+        reservations=_by_id(connection.execute("SELECT id, budget, amount FROM reservations")),
     )
 
 
@@ -104,6 +125,18 @@ def restore(connection: sqlite3.Connection, dump: SharedDump) -> None:
     connection.executemany("INSERT INTO budgets VALUES (?, ?, ?)", budgets)
     held = [(id, name, amount) for id, amounts in dump.reservations.items() for name, amount in amounts.items()]
     connection.executemany("INSERT INTO reservations VALUES (?, ?, ?)", held)
+
+
+def _beginning(column: str, prefix: str) -> tuple[str, list[str]]:
+    first, past = beginning(prefix)
+    return (f"{column} >= ?", [first]) if past is None else (f"{column} >= ? AND {column} < ?", [first, past])
+
+
+def _by_id(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
+    reservations: dict[str, dict[str, int]] = {}
+    for id, budget, amount in rows:
+        reservations.setdefault(id, {})[budget] = amount
+    return reservations
 
 
 def _add(connection: sqlite3.Connection, budget: str, *, spent: int = 0, reserved: int = 0) -> None:

@@ -151,10 +151,10 @@ class KillingJournal:
     def on_work(self, wake: Callable[[], None]) -> None:
         self._inner.on_work(wake)
 
-    async def setting(self, name: str, value: str | None = None) -> str | None:
+    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
         if value is None:
             return await self._alive(lambda: self._inner.setting(name))
-        return await self._commit(None, "setting", lambda: self._inner.setting(name, value))
+        return await self._commit(None, "setting", lambda: self._inner.setting(name, value, replace=replace))
 
     async def hold(self, name: str, node: str) -> int | None:
         return await self._commit(None, "hold", lambda: self._inner.hold(name, node))
@@ -170,6 +170,15 @@ class KillingJournal:
 
     async def balance(self, budget: str) -> Balance:
         return await self._alive(lambda: self._inner.balance(budget))
+
+    async def balances(self, prefix: str) -> dict[str, Balance]:
+        return await self._alive(lambda: self._inner.balances(prefix))
+
+    async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
+        return await self._alive(lambda: self._inner.reserved(prefix))
+
+    async def forget(self, prefix: str) -> None:
+        await self._commit(None, "forget", lambda: self._inner.forget(prefix))
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._commit(None, "take", lambda: self._inner.take(bucket, amount, rate=rate, burst=burst))
