@@ -10,6 +10,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 
 class Line:
     """One request's connection. `gone` once the client hung up; `left` if it did so on its own account."""
@@ -34,8 +36,10 @@ class Line:
             await asyncio.wait({self._hangup}, timeout=seconds)
         return self.gone
 
-    async def start(self, content_type: str) -> None:
+    async def start(self, content_type: str, length: int | None = None) -> None:
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache")]
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
@@ -44,6 +48,11 @@ class Line:
 
     async def whole(self, response: Response) -> None:
         await response(self._scope, self._receive, self._send)
+
+    async def behead(self, at: int) -> bool:
+        """The first `at` bytes of a head, then a reset."""
+        self._transport.write(_HEAD[:at])
+        return await self.abort(reset=True)
 
     async def abort(self, *, reset: bool) -> bool:
         """Ends the connection without an end of the answer."""

@@ -10,12 +10,13 @@ as a violation.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -30,35 +31,33 @@ from starlette.types import Receive, Scope, Send
 from roost.testing.dialects import Asked, Dialect, dialects
 from roost.testing.line import Line
 from roost.testing.script import Fault, Reply, Script, digest, load
+from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
+from roost.testing.stats import Meter, Stats
 
 Replies: TypeAlias = Script | Callable[[dict[str, Any]], Reply]
 
-_BROKEN = b'data: {"choices": [{"delta": {"content": \n\n'
-_PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
-_ABORT = {"reset", "close"}
-
-
-class Stats(msgspec.Struct):
-    """`left`: clients that went away before their answer was whole. `open`: requests in progress. `connections`: how
-    many different ones brought requests."""
-
-    requests: int = 0
-    connections: int = 0
-    violations: int = 0
-    answered: int = 0
-    faults: int = 0
-    left: int = 0
-    open: int = 0
-    reasons: list[str] = []
+_DEAF_SECONDS = 3600.0
 
 
 class Provider:
-    """The ASGI application. With `key`, a request without it is answered 401. `bodies` keeps the last requests."""
+    """The ASGI application. With `key`, a request without it is answered 401.
 
-    def __init__(self, script: Replies | None = None, *, key: str | None = None, keep: int = 16) -> None:
+    `bodies` keeps the last requests, `said` the last answer, a write each, as it was before any fault at a place of it.
+    `speaks` are the protocols; None means all of `roost.testing.dialects`.
+    """
+
+    def __init__(
+        self,
+        script: Replies | None = None,
+        *,
+        key: str | None = None,
+        keep: int = 16,
+        speaks: Sequence[Dialect] | None = None,
+    ) -> None:
         self.stats = Stats()
         self.bodies: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
+        self.said: list[bytes] = []
         self._script = script or Script()
         self._key = key
         self._keep = keep
@@ -67,7 +66,7 @@ class Provider:
         self._random = random.Random(self._script.seed if isinstance(self._script, Script) else 0)
         self._app = Starlette(
             routes=[
-                *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in dialects()),
+                *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks or dialects()),
                 Route("/v1/models", self._models),
                 Route("/stats", self._stats),
                 Route("/health", self._health),
@@ -100,11 +99,11 @@ class Provider:
     def reply(self, asked: Asked) -> tuple[Reply, Fault | None, float]:
         """What to say, what goes wrong, and how long to wait before."""
         script = self._script
-        if not isinstance(script, Script):
-            reply = script(asked.body)
-            return reply, self._due(reply.fault, asked), reply.delay
-        reply = script.reply(asked.messages)
+        reply = script.reply(asked.messages) if isinstance(script, Script) else script(asked.body)
         fault = self._due(reply.fault, asked)
+        if not isinstance(script, Script):
+            self.stats.faults += fault is not None
+            return reply, fault, reply.delay
         if fault is None and script.faults and self._random.random() < script.fault_rate:
             fault = self._random.choice(script.faults)
         self.stats.faults += fault is not None
@@ -113,6 +112,10 @@ class Provider:
     @property
     def chunk(self) -> int | None:
         return self._script.chunk if isinstance(self._script, Script) else None
+
+    @property
+    def deaf(self) -> int | None:
+        return self._script.deaf if isinstance(self._script, Script) else None
 
     def _due(self, fault: Fault | None, asked: Asked) -> Fault | None:
         if fault is None or not fault.times:
@@ -140,6 +143,9 @@ class _Chat:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        deaf = self._provider.deaf
+        if deaf is not None and int(request.headers.get("content-length", "0")) > deaf:
+            await asyncio.sleep(_DEAF_SECONDS)
         accepted = self._provider.accept(await request.body(), request, self._dialect)
         if isinstance(accepted, Response):
             await accepted(scope, receive, send)
@@ -157,77 +163,22 @@ class _Chat:
             line.end()
 
     async def _answer(self, asked: Asked, line: Line) -> bool:
-        dialect = self._dialect
-        reply, fault, delay = self._provider.reply(asked)
+        provider, dialect = self._provider, self._dialect
+        reply, fault, delay = provider.reply(asked)
         if await line.wait(delay):
             return False
-        if fault is not None and fault.kind in ("status", "html", "empty"):
-            await line.whole(_refusal(fault, dialect))
+        if fault is not None and fault.kind in INSTEAD:
+            await line.whole(refusal(fault, dialect))
             return True
-        if not asked.stream or (fault is not None and fault.kind == "json"):
-            await line.whole(Response(dialect.document(reply, asked), media_type="application/json"))
-            return True
-        frames = dialect.frames(reply, asked, finish=fault is None or fault.kind != "no_finish")
-        return await self._stream(frames, fault, reply.pace, line)
-
-    async def _stream(self, frames: list[bytes], fault: Fault | None, pace: float, line: Line) -> bool:
-        size = sum(map(len, frames))
-        at = 0 if fault is None else fault.at if fault.at >= 0 else max(0, size + fault.at)
-        kind = None if fault is None else fault.kind
-        if kind in _ABORT and not at:
-            return await line.abort(reset=kind == "reset")
-        if kind == "malformed":
-            frames = _put(_BROKEN, frames, at)
-        elif kind == "error" and fault is not None:
-            error = self._dialect.error_frame(fault.status, fault.message)
-            frames = _put(error, frames, at, last=True)
-        writes = _cut(frames, self._provider.chunk)
-        if kind == "trickle" and fault is not None:
-            writes = _cut(frames, max(1, size // 50))
-            pace = fault.seconds / len(writes)
-        await line.start("text/plain" if kind == "plain" else "text/event-stream")
-        sent = 0
-        for write in writes:
-            if kind in ("reset", "close", "stall") and sent + len(write) >= at and fault is not None:
-                await line.write(write[: at - sent])
-                if kind != "stall":
-                    return await line.abort(reset=kind == "reset")
-                if await line.wait(fault.seconds):
-                    return False
-                write, kind = write[at - sent :], None
-            await line.write(write)
-            sent += len(write)
-            if line.gone or (pace and await line.wait(pace)):
-                return False
-        await line.write(b"", more=False)
-        return True
-
-
-def _refusal(fault: Fault, dialect: Dialect) -> Response:
-    if fault.kind == "status":
-        headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
-        return JSONResponse(dialect.error(fault.status, fault.message), fault.status, headers)
-    if fault.kind == "html":
-        return Response(_PAGE, media_type="text/html")
-    return Response(b"", media_type="text/event-stream")
-
-
-def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:
-    """`frame` after the one that holds byte `at`, but never behind the end; nothing follows where it is the `last`."""
-    passed, place = 0, len(frames) - 1
-    for index, other in enumerate(frames):
-        passed += len(other)
-        if passed > at:
-            place = index + 1
-            break
-    return [*frames[:place], frame, *([] if last else frames[place:])]
-
-
-def _cut(frames: list[bytes], size: int | None) -> list[bytes]:
-    if size is None:
-        return frames
-    whole = b"".join(frames)
-    return [whole[at : at + size] for at in range(0, len(whole), size)]
+        body = body_of(dialect, reply, asked, fault.kind if fault else None)
+        provider.said = body.writes
+        meter = Meter(provider.stats, asked.model, reply.usage, body.size)
+        whole = False
+        try:
+            whole = await send(faulty(body, fault, dialect, provider.chunk), fault, reply.pace, line, meter)
+        finally:
+            meter.end(whole=whole)
+        return whole
 
 
 class ProviderServer:
@@ -236,8 +187,15 @@ class ProviderServer:
     Leaving the block ends every connection. `provider` may be read at any time.
     """
 
-    def __init__(self, script: Replies | None = None, *, key: str | None = None, port: int = 0) -> None:
-        self.provider = Provider(script, key=key)
+    def __init__(
+        self,
+        script: Replies | None = None,
+        *,
+        key: str | None = None,
+        port: int = 0,
+        speaks: Sequence[Dialect] | None = None,
+    ) -> None:
+        self.provider = Provider(script, key=key, speaks=speaks)
         self._socket = _listen("127.0.0.1", port)
         self._server = _server(self.provider)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)

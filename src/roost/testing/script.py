@@ -13,20 +13,23 @@ from roost.errors import ConfigError
 from roost.testing.scripted import Answer
 
 FaultKind = Literal[
-    "reset", "close", "malformed", "error", "stall", "trickle", "empty", "status", "html", "plain", "json", "no_finish"
-]
+    "reset", "close", "short", "stall", "head", "malformed", "error", "flood", "trickle", "empty", "status", "redirect",
+    "html", "plain", "json", "stream", "no_finish",
+]  # fmt: skip
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What goes wrong.
 
-    `at` is a byte of the body, negative from its end: `reset` (RST), `close` (FIN without an end) and `stall` (for
-    `seconds`) come there, `malformed` puts a broken frame after the frame that holds it, `error` the protocol's own
-    with `status` and `message`, and ends there; a `reset` or `close` at 0 comes before the status line. `trickle`
-    spreads the body over `seconds`. `status` answers with `status` and `retry_after`. `empty` is a body of nothing,
-    `html` another page, `plain` the right body under a wrong content type, `json` a whole answer to a request for a
-    stream, `no_finish` a stream without a finish reason. The first `times` requests with the same messages get it; 0
-    means every one.
+    `at` is a byte of the body, negative from its end: `reset` (RST), `close` (FIN without an end), `short` (an end as
+    if that were all) and `stall` (for `seconds`) come there, `malformed` puts a broken frame after the frame that holds
+    it (a broken byte there into a document), `flood` `size` bytes of comments, `error` the protocol's own with `status`
+    and `message`, and ends there; a `reset` or `close` at 0 comes before the status line, `head` is a reset after `at`
+    bytes of the head. `trickle` spreads the body over `seconds`. `status` answers with `status` and `retry_after` or,
+    as a date so many seconds from now, `retry_date`; `redirect` leads to the address in `message`. `empty` is a body of
+    nothing, `html` another page, `plain` the right body under a wrong content type, `json` a whole answer to a request
+    for a stream, `stream` the reverse, `no_finish` an answer without a finish reason. The first `times` requests with
+    the same messages get it; 0 means every one.
     """
 
     kind: FaultKind
@@ -35,7 +38,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: float = 3600.0
     status: int = 500
     retry_after: str | None = None
+    retry_date: float | None = None
     message: str = "a fault of the script"
+    size: int = 1 << 26
 
 
 class Reply(Answer, frozen=True, kw_only=True):
@@ -57,7 +62,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first rule that fits counts. Each request waits a random time between the two seconds of `delay`, seeded by
     `seed` and its messages. `chunk` is the size of a write in bytes, None for a write a frame. A share `fault_rate` of
-    the requests meets one of `faults`, by chance and not by messages."""
+    the requests meets one of `faults`, by chance and not by messages. A request of more than `deaf` bytes is not read:
+    the client waits until it gives up."""
 
     rules: tuple[Rule, ...] = (Rule(answers=(Reply(text="You said: {input}"),)),)
     seed: int = 0
@@ -65,6 +71,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     chunk: int | None = None
     fault_rate: float = 0.0
     faults: tuple[Fault, ...] = ()
+    deaf: int | None = None
 
     def reply(self, messages: list[dict[str, Any]]) -> Reply:
         said, step = last_user(messages)
