@@ -10,7 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,17 +95,25 @@ def test_a_copy_that_is_interrupted_says_so(roost: Machine, tmp_path: Path) -> N
     old, new = str(tmp_path / "old.db"), str(tmp_path / "new.db")
     asyncio.run(fill(old, 400, 20))
     process = roost.start("store", "copy", old, new)
-    deadline = time.monotonic() + 30
-    while count(new) < 20:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    interrupt(process, lambda: count(new) >= 20)
     _, said = process.communicate(timeout=10)
     text = said if isinstance(said, str) else said.decode()
     assert process.returncode == 130
     assert "interrupted: what is copied" in text
     assert "Traceback" not in text
     roost("store", "copy", old, new).ok()
+
+
+def interrupt(process: subprocess.Popen[Any], begun: Callable[[], bool]) -> None:
+    """In the midst of its work, however seldom this process gets to look: it is stopped while it is looked at."""
+    deadline = time.monotonic() + 30
+    while not begun():
+        assert time.monotonic() < deadline
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
 
 
 def count(where: str) -> int:
@@ -277,11 +287,7 @@ def test_sweep_stops_at_once(roost: Machine, tmp_path: Path) -> None:
     (tmp_path / "shared/owners" / name.replace("_", "-")).touch()
     argv = ("store", "sweep", "--snapshots", f"file://{tmp_path}/shared")
     process = roost.start(*argv)
-    deadline = time.monotonic() + 30
-    while len(os.listdir(tmp_path / "shared/blobs/20000")) == 20_000:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
+    interrupt(process, lambda: len(os.listdir(tmp_path / "shared/blobs/20000")) < 20_000)
     process.wait(10)
     left = len(os.listdir(tmp_path / "shared/blobs/20000"))
     assert 0 < left < 20_000
