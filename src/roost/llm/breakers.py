@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -15,6 +15,8 @@ from roost.scope import Scope
 
 BAD = frozenset({"auth", "quota", "overloaded", "connection", "timeout", "malformed", "empty", "internal"})
 """The failures that speak against a model. The others speak of the request, or of our own pace."""
+_EMPTY_SECONDS = 60.0
+"""For so long `Breaker.trouble` believes that a budget which was seen spent still is."""
 
 
 class Breaking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,10 +55,14 @@ class Circuit:
         """None when the call must not be made. A pass is told how the call ended, exactly once."""
         if self._until is None:
             return Pass(self, self.opened)
-        if now < self._until or self._probe is not None:
+        if self.shut(now):
             return None
         self._probe = Pass(self, self.opened)
         return self._probe
+
+    def shut(self, now: float) -> bool:
+        """Whether no call would be let through."""
+        return self._until is not None and (now < self._until or self._probe is not None)
 
     def left(self, now: float) -> float:
         """Seconds after which to ask again, above zero."""
@@ -120,9 +126,17 @@ class Breaker:
         self._ask = spent
         self._seen = 0
         self._told = 0.0
+        self._empty_until = float("-inf")
 
     async def spent(self) -> int:
         return self._seen if self._ask is None else await self._ask()
+
+    def trouble(self) -> str | None:
+        """Why a call would not be let through now, as far as is known without waiting; None: it would be."""
+        now = self.clock.now()
+        if self.circuit.shut(now):
+            return f"failed too often or was too slow; left alone for {self.circuit.left(now):.0f} s"
+        return "its budget is spent" if now < self._empty_until else None
 
     def add(self, usage: Usage | None) -> None:
         self._seen += (usage and usage.cost) or 0
@@ -136,6 +150,9 @@ class Breaker:
         # A new month may start below a mark that was reached before.
         self._told = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
         told = [Notice("budget", {"percent": round(mark * 100), "spent": spent, "budget": budget}) for mark in reached]
+        if spent >= budget:
+            # Not for longer: a new month begins, or somebody raises it, and then it must be asked again.
+            self._empty_until = self.clock.now() + _EMPTY_SECONDS
         return told, spent >= budget
 
 
@@ -161,7 +178,7 @@ class Guarded(Wrapped):
             if call is None:
                 return
             async with events(self.inner, request) as stream:
-                while (event := await watch.next(stream)) is not None:
+                async for event in watch.over(stream):
                     if first is None and is_delta(event):
                         first = breaker.clock.now()
                     elif isinstance(event, Notice) and event.kind == "limit":
@@ -260,23 +277,31 @@ class _Watch:
         self._seconds = seconds
         self._timer: Timer | None = None
         self._scope: Scope | None = None
+        self._stream: AsyncGenerator[ModelEvent]
         self._since = 0.0
+
+    def over(self, stream: AsyncGenerator[ModelEvent]) -> AsyncIterator[ModelEvent]:
+        """The events of `stream`; raises `_Silent`."""
+        self._stream = stream
+        return stream if self._seconds is None else self
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def next(self, stream: AsyncGenerator[ModelEvent]) -> ModelEvent | None:
-        """None at the end. Raises `_Silent`."""
+    def __aiter__(self) -> AsyncIterator[ModelEvent]:
+        return self
+
+    async def __anext__(self) -> ModelEvent:
         if self._timer is None:
-            event = await anext(stream, None)
-            if self._seconds is not None and event is not None and is_delta(event):
+            event = await anext(self._stream)
+            if self._seconds is not None and is_delta(event):
                 self._timer = self._clock.call_at(self._clock.now() + self._seconds, self._look)
             return event
         self._since = self._clock.now()
         scope = self._scope = Scope()
         try:
-            return await anext(stream, None)
+            return await anext(self._stream)
         except asyncio.CancelledError:
             if scope.leave():
                 raise _Silent from None

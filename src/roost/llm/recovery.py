@@ -7,7 +7,7 @@ Each is a model around a model. The order, from the wire outwards: limits, break
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 import msgspec
 
@@ -83,6 +83,12 @@ class Degrading:
     async def close(self) -> None:
         for model in self._models.values():
             await model.close()
+
+    def over(self, wrap: Callable[[Model], Model]) -> Degrading:
+        """The same chains over what `wrap` makes of each model; itself where that changes none."""
+        models = {name: wrap(model) for name, model in self._models.items()}
+        same = all(models[name] is model for name, model in self._models.items())
+        return self if same else Degrading(models, self._chains)
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         chain = [self._models[name] for name in self._chains.of(request.intent)]

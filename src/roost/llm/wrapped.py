@@ -29,6 +29,10 @@ class Wrapped:
         await self.inner.close()
 
 
+class Whole:
+    """Marks a model that needs nothing around it: it only asks models which have all of that."""
+
+
 def events(model: Model, request: Request) -> aclosing[AsyncGenerator[ModelEvent]]:
     """The stream of `model`, which is closed at the end of the block."""
     return aclosing(cast("AsyncGenerator[ModelEvent]", model.stream(request)))

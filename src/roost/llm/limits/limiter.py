@@ -161,3 +161,7 @@ class Limiter:
         if self._limits.adaptive:
             self._closed_until = max(self._closed_until, self._clock.now() + seconds)
             self._alarm.ring()
+
+    def closed(self) -> float:
+        """Seconds for which the provider asked to be left alone, from now; 0.0 when it did not."""
+        return max(0.0, self._closed_until - self._clock.now())

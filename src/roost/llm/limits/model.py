@@ -24,18 +24,29 @@ _ANSWER_TOKENS = 4_096
 
 
 class Limiters:
-    """One limiter for each account, and for each model at an account, by the names `account` and `account/model`."""
+    """One limiter for each account, and for each model at an account, by the names `account` and `account/model`.
+    `other` tells the limits of a model that is not named, when it is first asked for; None for none."""
 
     def __init__(
-        self, limits: Mapping[str, Limits], *, clock: Clock | None = None, shared: Shared | None = None
+        self,
+        limits: Mapping[str, Limits],
+        *,
+        clock: Clock | None = None,
+        shared: Shared | None = None,
+        other: Callable[[str], Limits | None] | None = None,
     ) -> None:
         if shared is None and (name := next((name for name, each in limits.items() if each.cluster), None)):
             raise ConfigError(f"the limits of {name!r} are for the whole cluster, and there is no store to share them")
         self._all = {name: Limiter(name, each, clock=clock, shared=shared) for name, each in limits.items()}
+        self._clock, self._shared = clock, shared
+        self._other = other
 
     def of(self, account: str, model: str) -> tuple[Limiter, ...]:
         """Those that hold for a call, the model's own first; maybe none."""
-        return tuple(self._all[name] for name in (f"{account}/{model}", account) if name in self._all)
+        own = f"{account}/{model}"
+        if self._other is not None and own not in self._all and (limits := self._other(own)) is not None:
+            self._all[own] = Limiter(own, limits, clock=self._clock, shared=self._shared)
+        return tuple(self._all[name] for name in (own, account) if name in self._all)
 
 
 class Limited(Wrapped):

@@ -1,0 +1,141 @@
+"""What stands around a model: the whole of it is one core of a name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+from roost.llm.breakers import Breaker, Breaking, Guarded
+from roost.llm.clock import Clock
+from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.llm.ir import Model
+from roost.llm.limits import Limit, Limited, Limiter, Limiters, Limits
+from roost.llm.recovery import Batching, Continuing, Degrading
+from roost.llm.repair import Repairing
+from roost.llm.retry import Retry, Retrying
+from roost.llm.wrapped import Whole, Wrapped
+from roost.log.shared import Shared
+
+PATIENCE = 120.0
+"""Seconds that a call waits for its limits at most, where no account says otherwise; as long as `Retry` waits."""
+_LATER = 2.0
+"""Seconds of a provider's Retry-After from which another model is asked first."""
+
+
+class Parts:
+    """What the cores of one process have in common: the limits of each account and model, one breaker for each model,
+    the clock. `config` names them, and what it does not name has the defaults: a breaker, and a limiter that keeps to
+    what the provider's answers say.
+
+    `shared` counts the limits that hold for the cluster; without it they hold for this process. `charge` and `fit` put
+    the ledger and the check of media around a model. `spent` tells what a model's budget holds this month, in
+    nano-dollars; without it a breaker adds up what it sees. `chance` draws the jitter within 0 and 1.
+    """
+
+    def __init__(
+        self,
+        config: ModelsConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        shared: Shared | None = None,
+        charge: Callable[[Model], Model] | None = None,
+        fit: Callable[[Model], Model] | None = None,
+        spent: Callable[[str], Awaitable[int]] | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.config = config or ModelsConfig()
+        self.clock = clock
+        self.chance = chance
+        self.charge = charge
+        self.fit = fit
+        self._spent = spent
+        self._breakers: dict[str, Breaker] = {}
+        self._cluster = shared is not None
+        entries = self.config.accounts.items()
+        accounts = {name: self._limits(entry.limits, entry) for name, entry in entries if entry.limits}
+        self._limiters = Limiters(accounts, clock=clock, shared=shared, other=self._own_limits)
+
+    def limiters(self, name: str) -> tuple[Limiter, ...]:
+        """Of the model `account/model`, its own first."""
+        return self._limiters.of(*name.split("/", 1)) if "/" in name else ()
+
+    def breaker(self, name: str) -> Breaker:
+        """Of the model of this name, for all who ask it."""
+        if (known := self._breakers.get(name)) is None:
+            spent = self._spent
+            ask = None if spent is None else (lambda: spent(name))
+            known = self._breakers[name] = self.new_breaker(name, ask)
+        return known
+
+    def new_breaker(self, name: str, spent: Callable[[], Awaitable[int]] | None = None) -> Breaker:
+        rules = self._model(name).breaker or self._account(name).breaker or Breaking()
+        return Breaker(rules, clock=self.clock, spent=spent)
+
+    def retry(self, name: str) -> Retry | None:
+        return self._account(name).retry
+
+    def trouble(self, name: str) -> str | None:
+        """Why the model would not answer now, as far as is known without asking; None where nothing is against it.
+        Call it in the event loop."""
+        breaker = self._breakers.get(name)
+        if breaker is not None and (said := breaker.trouble()) is not None:
+            return said
+        left = max((limiter.closed() for limiter in self.limiters(name)), default=0.0)
+        return f"the provider asks to wait {left:.0f} s" if left > _LATER else None
+
+    def _own_limits(self, name: str) -> Limits:
+        account = self._account(name)
+        # Only a model's own limiter listens to the headers: what they say is of that model.
+        return self._limits(self._model(name).limits, account, adaptive=account.adaptive)
+
+    def _limits(self, limits: tuple[Limit, ...], account: AccountEntry, *, adaptive: bool = False) -> Limits:
+        patience = PATIENCE if account.patience is None else account.patience
+        cluster = account.cluster and self._cluster
+        return Limits(limits=limits, adaptive=adaptive, cluster=cluster, patience=patience)
+
+    def _model(self, name: str) -> ModelEntry:
+        return self.config.models.get(name) or ModelEntry()
+
+    def _account(self, name: str) -> AccountEntry:
+        return self.config.accounts.get(name.partition("/")[0]) or AccountEntry()
+
+
+def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> Model:
+    """`model` as a core: charged, limited, guarded, tried again, made good, repaired, its media fitted, from the inside
+    out. What it has already it does not get twice, so stacking again changes nothing.
+
+    A program's `own` model object has no account: it is under no limits, and its breaker is its own. Stack it once and
+    keep what you get, since the breaker remembers.
+    """
+    parts = parts or Parts()
+    if isinstance(model, Whole):
+        return model
+    if isinstance(model, Degrading):
+        return model.over(lambda each: stacked(each, parts, own=own))
+    name, have = model.name, _layers(model)
+    limiters = () if own or model.profile.local else parts.limiters(name)
+    if parts.charge is not None and "Charging" not in have:
+        model = parts.charge(model)
+    if limiters and "Limited" not in have:
+        model = Limited(model, limiters)
+    if "Guarded" not in have:
+        model = Guarded(model, parts.new_breaker(name) if own else parts.breaker(name))
+    if "Retrying" not in have:
+        model = Retrying(model, parts.retry(name), clock=parts.clock, chance=parts.chance)
+    if "Batching" not in have:
+        model = Batching(model)
+    if "Continuing" not in have:
+        model = Continuing(model)
+    if "Repairing" not in have:
+        model = Repairing(model)
+    if parts.fit is not None and "Fitting" not in have:
+        model = parts.fit(model)
+    return model
+
+
+def _layers(model: Model) -> set[str]:
+    found: set[str] = set()
+    while isinstance(model, Wrapped):
+        found.add(type(model).__name__)
+        model = model.inner
+    return found
