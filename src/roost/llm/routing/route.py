@@ -31,11 +31,12 @@ class Standing(Protocol):
     """How things are now; asked anew for every request. Reads what is known and never waits."""
 
     def card(self, model: str) -> Card | None:
-        """None where nothing can be known of the name: no such account, or no key for it."""
+        """None where the model cannot be asked at all: no such account, or no key for it."""
         ...
 
     def trouble(self, model: str) -> str | None:
-        """Why the model should not be asked now: its breaker is open, its account has no key. None: it may be."""
+        """Why the model should not be asked now: with a card, what will pass (its breaker is open, its provider asks to
+        wait); without one, what to set. None: nothing is against it."""
         ...
 
     def constrained(self) -> str | None:
@@ -53,8 +54,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """`chain` is whom to ask, the first first; empty when nobody can, and then `said` of the last step tells why.
-    `steps` is the whole trace, one for each of `STEPS`."""
+    """`chain` is whom to ask, the first first; empty when nobody can, and then `dropped` of the steps tells why.
+    `steps` is the whole trace, one for each of `STEPS`. `effort` is the profile's, for a request that names none."""
 
     profile: str
     chain: tuple[str, ...]
