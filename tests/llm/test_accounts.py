@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from roost.errors import ConfigError
-from roost.llm.accounts import ACCOUNTS, Models
+from roost.llm.accounts import Models
+from roost.llm.catalog.reader import catalog
 from roost.llm.http_model import HttpModel
 from roost.testing.models import completed, failed
 from roost.testing.provider import ProviderServer
@@ -21,7 +22,7 @@ def models(**environ: str) -> Models:
 
 def test_names_of_accounts() -> None:
     found = models(OPENAI_API_KEY="k", OPENROUTER_API_KEY="k")
-    assert found.resolve("openai").name == f"openai/{ACCOUNTS['openai'].default}"
+    assert found.resolve("openai").name == f"openai/{catalog().accounts['openai'].default}"
     assert found.resolve("openai/gpt-x").name == "openai/gpt-x"
     assert found.resolve("openrouter/vendor/model:free").name == "openrouter/vendor/model:free"
     assert found.resolve("ollama/llama3.2").name == "ollama/llama3.2"

@@ -30,52 +30,37 @@ from typing import Any
 import msgspec
 
 from roost.llm.breakers import Breaking
+from roost.llm.catalog.facts import Facts, PriceTable
 from roost.llm.ir import Intent
 from roost.llm.limits.config import Limit
-from roost.llm.profile import Knob, MediaKind, MediaLimit, ThinkingBack, Thinks
 from roost.llm.retry import Retry
 
+__all__ = [
+    "AccountEntry",
+    "BudgetEntry",
+    "EmbedEntry",
+    "ModelEntry",
+    "ModelsConfig",
+    "PriceTable",
+    "ProfileEntry",
+]
 
-class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of a million tokens, in `currency`. `cached` and `written`: read from and written to a prompt cache."""
 
-    input: float
-    output: float
-    cached: float | None = None
-    written: float | None = None
-    currency: str = "USD"
-
-
-class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelEntry(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be known of a model; what is left out stays as the catalog or the account has it. `like` takes over
-    the facts of another model, by its name."""
+    the facts of another model, by its name, prices and all."""
 
     like: str | None = None
-    window: int | None = None
-    max_output: int | None = None
-    price: PriceTable | None = None
-    images: bool | None = None
-    audio: bool | None = None
-    video: bool | None = None
-    files: bool | None = None
-    media: dict[MediaKind, MediaLimit] = {}
-    tools: bool | None = None
-    parallel_calls: bool | None = None
-    json_schema: bool | None = None
-    thinks: Thinks | None = None
-    thinking_back: ThinkingBack | None = None
-    family: str | None = None
-    wire: str | None = None
-    knobs: dict[str, Knob] = {}
     limits: tuple[Limit, ...] = ()
     breaker: Breaking | None = None
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An account of one's own, or what is different about a known one of the same name. `key` is a reference
-    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`), never the key itself. `free`: what is served there costs nothing,
-    for example on one's own machine. `limits` hold for all its models together; `adaptive` also keeps to what the
-    provider's headers say is left; `cluster` counts for all nodes; `patience` is the longest wait in seconds."""
+    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`), never the key itself; a value of `headers` may be one. `free`:
+    what is served there costs nothing, for example on one's own machine. `limits` hold for all its models together;
+    `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
+    longest wait in seconds. What headers hold is in no repr."""
 
     base_url: str | None = None
     wire: str | None = None
@@ -91,6 +76,9 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     patience: float | None = None
     breaker: Breaking | None = None
     retry: Retry | None = None
+
+    def __repr__(self) -> str:
+        return f"AccountEntry(base_url={self.base_url!r}, wire={self.wire!r})"
 
 
 class ProfileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,9 +13,9 @@ Kind: TypeAlias = Literal["chat", "embedding"]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is `account/model`. `source` says where the knowledge is from; with `account` and `none` it is the
-    account's common ground, not the model's own. `dated` is the day (YYYY-MM-DD) on which the facts were true. What
-    is not known is None in the profile, and never a guess."""
+    """`name` is `account/model`, or `URL#model`. `source` says where the knowledge is from; with `account` and `none`
+    it is the account's common ground, not the model's own. `dated` is the day (YYYY-MM-DD) on which the facts were
+    true. What is not known is None in the profile, and never a guess."""
 
     account: str
     model: str
@@ -28,4 +28,5 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return f"{self.account}/{self.model}"
+        # An account that is a URL has its models behind the '#'.
+        return f"{self.account}{'#' if '://' in self.account else '/'}{self.model}"

@@ -1,0 +1,206 @@
+"""What is known of accounts and models here: the catalog, with what the user says laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.llm import keys
+from roost.llm.catalog.card import Card
+from roost.llm.catalog.facts import FREE, Account
+from roost.llm.catalog.reader import catalog
+from roost.llm.compile import family_of
+from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.llm.http import is_loopback
+from roost.llm.profile import Profile
+from roost.llm.wire import Endpoint, Options
+
+OWN_IDLE = 900.0
+"""Seconds: a server on the user's own machine may load the model first."""
+
+
+class Place(NamedTuple):
+    """An account as it counts here, with its URL and the reference to its key. `at_home`: the URL is the provider's
+    own or a host below it. `priced`: it is the very one that the catalog's prices hold for."""
+
+    name: str
+    account: Account
+    url: str
+    key: str | None
+    at_home: bool
+    priced: bool
+
+    @property
+    def foreign(self) -> bool:
+        """Somebody else's server that speaks the account's protocol: what the account's own takes does not count."""
+        return self.account.common and not self.at_home
+
+    @property
+    def keyless(self) -> bool:
+        """Whether a key is needed and not there."""
+        return bool(self.account.keys) and self.key is None and self.at_home
+
+    @property
+    def slow(self) -> bool:
+        """Whether reading the key may block."""
+        return any(map(keys.may_block, filter(None, [self.key, *self.account.headers.values()])))
+
+
+class Directory:
+    """Entries may be set at any time; the caller keeps threads apart. `env` is the environment with `.env`."""
+
+    def __init__(self, config: ModelsConfig) -> None:
+        self.accounts: dict[str, AccountEntry] = dict(config.accounts)
+        self.models: dict[str, ModelEntry] = dict(config.models)
+        self.keys: dict[str, str] = {}
+        self._rates = config.rates
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*catalog().accounts, *self.accounts]))
+
+    def account(self, name: str) -> Account | None:
+        entry, known = self.accounts.get(name), catalog().accounts.get(name)
+        return known if entry is None else _laid(name, known, entry)
+
+    def rate(self, currency: str) -> float | None:
+        return self._rates.get(currency) or catalog().rate(currency)
+
+    def place(self, name: str, env: Mapping[str, str]) -> Place | None:
+        """None where no account has this name. Raises `ConfigError` for a URL that is none."""
+        account, entry = self.account(name), self.accounts.get(name)
+        if account is None:
+            return None
+        url, what = account.base_url, f"the base_url of the account {name!r}"
+        variable = next((variable for variable in account.urls if variable in env), None)
+        if variable is not None and not (entry and entry.base_url):
+            url, what = env[variable], variable
+        known = catalog().accounts.get(name)
+        home = known.base_url if known else url
+        return Place(name, account, checked_url(url, what), self._key(name, account, env), *_distance(url, home))
+
+    def options(self, place: Place, wire: str) -> Options:
+        """Those for a model of the account that is spoken to by this wire."""
+        if place.foreign:
+            entry = self.accounts.get(place.name)
+            return entry.options if entry else {}
+        return place.account.options if wire == place.account.wire else {}
+
+    def endpoint(self, place: Place, env: Mapping[str, str]) -> Endpoint:
+        """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
+        key = self.keys.get(place.name)
+        if key is None and place.key:
+            key = keys.read(place.key, env, where=f"the key of the account {place.name!r}")
+        headers = dict(place.account.headers)
+        for name, value in headers.items():
+            if keys.is_reference(value):
+                headers[name] = keys.read(value, env, where=f"the header {name!r} of the account {place.name!r}")
+        idle = place.account.idle_timeout
+        if idle is None and is_loopback(place.url):
+            idle = OWN_IDLE
+        return Endpoint(base_url=place.url, key=key, headers=headers, idle_timeout=idle)
+
+    def card(self, name: str, env: Mapping[str, str], seen: tuple[str, ...] = ()) -> Card | None:
+        """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
+        if "://" in name:
+            card = _at_url(name)
+        else:
+            prefix, _, model = name.partition("/")
+            place = self.place(prefix, env)
+            if place is None:
+                return None
+            card = self._known(place, model)
+        entry = self.models.get(card.name)
+        return card if entry is None else self._own(card, entry, env, (*seen, card.name))
+
+    def cards(self, account: str, env: Mapping[str, str]) -> Iterator[Card]:
+        known = [card.name for card in catalog().cards(account)]
+        own = [name for name in self.models if name.partition("/")[0] == account]
+        for name in dict.fromkeys([*known, *own]):
+            if card := self.card(name, env):
+                yield card
+
+    def _key(self, name: str, account: Account, env: Mapping[str, str]) -> str | None:
+        entry = self.accounts.get(name)
+        if name in self.keys:
+            return ""
+        if entry is not None and entry.key:
+            return entry.key
+        found = next((variable for variable in account.keys if variable in env), None)
+        return found and f"env:{found}"
+
+    def _known(self, place: Place, model: str) -> Card:
+        account = place.account
+        model = model or account.default or ""
+        if not model:
+            raise ConfigError(f"{place.name!r} has no default model: name one, as in '{place.name}/MODEL'")
+        card = None if place.foreign else catalog().card(place.name, model, self.rate)
+        if card is None:
+            ground = account.facts.over(Profile(wire=account.wire, family=family_of(model)), self.rate)
+            ground = msgspec.structs.replace(ground, knobs={}) if place.foreign else ground
+            card = Card(account=place.name, model=model, profile=ground, source="account")
+        price = FREE if account.free else card.profile.price if place.priced else None
+        return msgspec.structs.replace(card, profile=msgspec.structs.replace(card.profile, price=price))
+
+    def _own(self, card: Card, entry: ModelEntry, env: Mapping[str, str], seen: tuple[str, ...]) -> Card:
+        profile = card.profile
+        if entry.like is not None:
+            profile = self._like(entry.like, profile, env, seen)
+        return msgspec.structs.replace(card, profile=entry.over(profile, self.rate), source="config", dated=None)
+
+    def _like(self, name: str, profile: Profile, env: Mapping[str, str], seen: tuple[str, ...]) -> Profile:
+        if name in seen:
+            raise ConfigError(f"{' and '.join(map(repr, seen))} are like each other: give one facts of its own")
+        card = self.card(name, env, seen)
+        if card is None:
+            raise ConfigError(f"the model {seen[-1]!r} is like {name!r}, which no account has")
+        other = card.profile
+        # Knobs are fields of a wire's body.
+        knobs = other.knobs if other.wire == profile.wire else profile.knobs
+        return msgspec.structs.replace(other, wire=profile.wire, knobs=knobs, price=other.price or profile.price)
+
+
+def _at_url(name: str) -> Card:
+    url, _, model = name.partition("#")
+    profile = Profile(family=family_of(model), price=FREE if is_loopback(url) else None)
+    return Card(account=url, model=model, profile=profile)
+
+
+def _laid(name: str, known: Account | None, entry: AccountEntry) -> Account:
+    base = known or Account(title=name, base_url=entry.base_url or "", free=is_loopback(entry.base_url or ""))
+    given = {
+        field: value
+        for field in ("base_url", "wire", "default", "idle_timeout", "free")
+        if (value := getattr(entry, field)) is not None
+    }
+    options = entry.options if entry.wire not in (None, base.wire) else {**base.options, **entry.options}
+    return msgspec.structs.replace(base, **given, options=options, headers={**base.headers, **entry.headers})
+
+
+def checked_url(url: str, what: str) -> str:
+    """Raises `ConfigError` without showing the URL's user part, which may be a secret."""
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+        parts = urlsplit("")
+    if not fine:
+        raise ConfigError(f"{what} is not an http or https URL; it looks like 'http://host:port/v1'")
+    if parts.username or parts.password:
+        raise ConfigError(f"{what} holds a user or a password: put the key into ROOST_API_KEY instead")
+    return url
+
+
+def origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
+
+
+def _distance(url: str, home: str) -> tuple[bool, bool]:
+    """Whether a URL is at home, and whether it is the very one."""
+    here, there = urlsplit(url).netloc.lower(), urlsplit(home).netloc.lower()
+    return here == there or here.endswith(f".{there}"), origin(url) == origin(home)
