@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "pull": "Fetch the weights of a local model.",
         "doctor": "Check what this machine can do.",
         "store": "Look after the store: migrate, copy, check, sweep.",
+        "stub": "Run a model provider that follows a script.",
         "version": "Print the version.",
     },
 }

@@ -1,6 +1,6 @@
 """A stub provider: a server that speaks every wire by a script, with faults, and checks what it is sent.
 
-    python -m roost.testing.provider --port 8900 --script script.json
+    roost stub --port 8900 --script script.json
 
 The paths of the protocols in `roost.testing.dialects` (`POST /v1/chat/completions`, ...), `GET /v1/models`,
 `GET /stats`, `GET /health`. A request that a strict provider would refuse is answered 400 with the reason and counted
@@ -9,7 +9,6 @@ as a violation.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import socket
@@ -17,7 +16,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -30,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from roost.testing.dialects import Asked, Dialect, dialects
 from roost.testing.line import Line
-from roost.testing.script import Fault, Reply, Script, digest, load
+from roost.testing.script import Fault, Reply, Script, digest
 from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
 from roost.testing.stats import Meter, Stats
 
@@ -142,6 +140,13 @@ class _Chat:
         self._dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(scope, receive, send)
+        except asyncio.CancelledError:  # the server ends: what is half written or half read must not hold it
+            scope["roost.transport"].abort()
+            raise
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         deaf = self._provider.deaf
         if deaf is not None and int(request.headers.get("content-length", "0")) > deaf:
@@ -173,12 +178,7 @@ class _Chat:
         body = body_of(dialect, reply, asked, fault.kind if fault else None)
         provider.said = body.writes
         meter = Meter(provider.stats, asked.model, reply.usage, body.size)
-        whole = False
-        try:
-            whole = await send(faulty(body, fault, dialect, provider.chunk), fault, reply.pace, line, meter)
-        finally:
-            meter.end(whole=whole)
-        return whole
+        return await send(faulty(body, fault, dialect, provider.chunk), fault, reply.pace, line, meter)
 
 
 class ProviderServer:
@@ -196,7 +196,7 @@ class ProviderServer:
         speaks: Sequence[Dialect] | None = None,
     ) -> None:
         self.provider = Provider(script, key=key, speaks=speaks)
-        self._socket = _listen("127.0.0.1", port)
+        self._socket = listen("127.0.0.1", port)
         self._server = _server(self.provider)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
@@ -220,8 +220,9 @@ class ProviderServer:
         self._socket.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
+def listen(host: str, port: int) -> socket.socket:
+    """Raises `OSError` where the address cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     listener.listen(512)
@@ -243,18 +244,15 @@ def _server(provider: Provider) -> Any:
     return uvicorn.Server(config)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m roost.testing.provider", description="A stub provider")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--script", type=Path, help="JSON; without one the provider repeats what the user said")
-    parser.add_argument("--key", help="refuse requests without this key")
-    options = parser.parse_args(arguments)
-    script = load(options.script.read_bytes()) if options.script else Script()
-    listener = _listen(options.host, options.port)
-    sys.stdout.write(f"listening on http://{options.host}:{listener.getsockname()[1]}/v1\n")
-    sys.stdout.flush()
-    _server(Provider(script, key=options.key)).run(sockets=[listener])
+def serve(provider: Provider, listener: socket.socket) -> None:
+    """Until a signal ends it."""
+    _server(provider).run(sockets=[listener])
+
+
+def main() -> None:
+    from roost.cli.main import run
+
+    sys.exit(run(["stub", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

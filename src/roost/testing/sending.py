@@ -175,6 +175,6 @@ def _unfinished(document: bytes) -> bytes:
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
             return {key: strip(item, depth + 1) for key, item in fields.items() if key not in _FINISH}
-        return cast("Any", value)
+        return value
 
     return msgspec.json.encode(strip(msgspec.json.decode(document), 0))

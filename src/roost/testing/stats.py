@@ -48,13 +48,14 @@ class Meter:
         self._stats, self._usage, self._size = stats, usage, size
         self._served = stats.served.setdefault(model, Served())
         self._passed = self._counted = 0
-        self._begun = False
+        self._begun = self._whole = False
 
     def add(self, size: int) -> None:
         served, usage = self._served, self._usage
         if not self._begun:
             self._begun = True
             served.calls += 1
+            served.cut += 1
             served.input += usage.input
             served.cached += usage.cached
             served.written += usage.written
@@ -63,7 +64,7 @@ class Meter:
         share = min(1.0, self._passed / self._size) if self._size else 1.0
         counted = math.ceil(usage.output * share)
         served.output += counted - self._counted
+        if self._passed >= self._size and not self._whole:
+            self._whole = True
+            served.cut -= 1
         self._counted = counted
-
-    def end(self, *, whole: bool) -> None:
-        self._served.cut += self._begun and not whole

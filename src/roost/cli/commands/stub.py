@@ -1,0 +1,122 @@
+"""`roost stub`."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import command
+from roost.cli.out import say
+from roost.llm.http import LOOPBACK
+
+CLIENTS = {
+    "openai_chat": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
+    "openai_responses": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
+    "anthropic": ("ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY"),
+    "gemini": ("GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY"),
+}
+"""By protocol: the variable of the base URL that Roost and the official clients read, what follows the bare address in
+it, and the variable of the key."""
+EXAMPLE = """\
+{
+  "rules": [
+    {
+      "when": "list",
+      "answers": [
+        {"text": "Let me look.", "calls": [{"name": "list_files", "arguments": {"path": "."}}]},
+        {"text": "I found: {result}"}
+      ]
+    },
+    {
+      "when": "slow",
+      "answers": [{"thinking": "Hm.", "text": "One word after the other.", "piece": 4, "pace": 0.2}]
+    },
+    {
+      "when": "trouble",
+      "answers": [
+        {
+          "text": "The second time it works.",
+          "usage": {"input": 120, "output": 30, "cached": 80},
+          "fault": {"kind": "status", "status": 429, "retry_after": "1", "times": 1}
+        }
+      ]
+    },
+    {"answers": [{"text": "You said: {input}"}]}
+  ],
+  "seed": 7,
+  "delay": [0.05, 0.2]
+}"""
+
+
+@command("stub")
+@click.option("--port", type=click.IntRange(0, 65535), default=8900, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="What it says, as JSON. See --example.")
+@click.option("--key", metavar="TEXT", help="Refuse requests that do not bring this key. Without it any will do.")
+@click.option("--wire", "wires", multiple=True, metavar="NAME", help="Speak this protocol alone (repeatable).")
+@click.option("--example", is_flag=True, help="Print a script to start from.")
+def stub(
+    app: App, port: int, host: str, script: Path | None, key: str | None, wires: tuple[str, ...], example: bool
+) -> int:
+    """Run a model provider that follows a script, for tests and for trying things out without a key.
+
+    It speaks the protocols of the big providers, checks what it is sent as strictly as they do, and breaks its answers
+    where the script says so. Without a script it repeats what the user said.
+    """
+    if example:
+        say(EXAMPLE)
+        return 0
+    # The test kit is this command's very purpose; nothing else of the product may import it.
+    kit = importlib.import_module("roost.testing.provider")
+    speaks = _dialects(wires)
+    provider = kit.Provider(_script(script), key=key, speaks=speaks)
+    listener = _listener(kit, host, port)
+    address = f"[{host}]" if ":" in host else host
+    _greet(f"http://{address}:{listener.getsockname()[1]}", speaks, key)
+    if host not in LOOPBACK:
+        click.echo("the network can reach it: use --key, and stop it when you are done", err=True)
+    kit.serve(provider, listener)
+    return 0
+
+
+def _dialects(wires: tuple[str, ...]) -> list[Any]:
+    every = importlib.import_module("roost.testing.dialects").dialects()
+    names = [dialect.name for dialect in every]
+    for name in wires:
+        if name not in names:
+            raise click.BadParameter(f"no protocol {name!r}: use one of {', '.join(names)}", param_hint="--wire")
+    return [dialect for dialect in every if not wires or dialect.name in wires]
+
+
+def _script(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--script") from error
+    return importlib.import_module("roost.testing.script").load(data)
+
+
+def _listener(kit: Any, host: str, port: int) -> Any:
+    try:
+        return kit.listen(host, port)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {error.strerror}; use another --port (0 takes a free one) or --host"
+        ) from error
+
+
+def _greet(base: str, dialects: list[Any], key: str | None) -> None:
+    say(f"listening on {base}/v1")
+    for dialect in dialects:
+        say(f"  {dialect.name.ljust(17)} POST {dialect.path.replace(':path', '')}")
+    known = (CLIENTS[dialect.name] for dialect in dialects if dialect.name in CLIENTS)
+    for variable, path, secret in dict.fromkeys(known):
+        say(f"export {variable}={base}{path} {secret}={shlex.quote(key or 'any')}")
+    say(f"counts: {base}/stats; Ctrl-C stops it")
