@@ -1,0 +1,133 @@
+"""What a command line would do: its programs, the dangers in it, the paths and hosts that it names."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.policy.command import files, harmless, running
+from roost.policy.command.found import Acts, Found
+from roost.policy.command.lines import Line, Simple, read
+from roost.policy.command.tables import INSTALLERS, READERS, WRITERS
+from roost.policy.command.unwrap import inner_of, name_of
+from roost.policy.command.words import GAP, Word
+
+Category: TypeAlias = Literal[
+    "privilege",
+    "reverse_shell",
+    "inline_exec",
+    "system_destroy",
+    "persistence",
+    "encoding_bypass",
+    "remote_exec",
+    "redirect",
+]
+_DEEPEST = 6
+_URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+)", re.IGNORECASE)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A danger: of which kind, why, and in which command."""
+
+    category: Category
+    why: str
+    command: str
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
+    written; `writes` those of them that are written, `hosts` the machines that are named. `installs` are package
+    managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`: everything in it
+    is known, and known to change nothing."""
+
+    programs: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    paths: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    installs: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    read_only: bool = False
+
+
+def analyse(text: str) -> Analysis:
+    """Looks at a line for a POSIX shell or bash; runs nothing and touches no file. Raises nothing."""
+    found = Found()
+    _look(text, found, 0)
+    clear = not found.unclear and not found.findings
+    return Analysis(
+        programs=tuple(dict.fromkeys(found.programs)),
+        findings=tuple(Finding(*each) for each in dict.fromkeys(found.findings)),  # pyright: ignore[reportArgumentType]
+        paths=tuple(dict.fromkeys(found.paths)),
+        writes=tuple(dict.fromkeys(found.writes)),
+        hosts=tuple(dict.fromkeys(found.hosts)),
+        installs=tuple(dict.fromkeys(found.installs)),
+        unclear=tuple(dict.fromkeys(found.unclear)),
+        read_only=clear and found.only_reads and not found.writes and not found.installs,
+    )
+
+
+def _look(text: str, found: Found, depth: int) -> None:
+    if depth > _DEEPEST:
+        found.unclear.append("commands within commands go too deep")
+        return
+    line = read(text)
+    if (socket := running.SOCKET.search(text)) is not None:
+        found.add("reverse_shell", "it opens a connection through the shell", socket[0])
+    found.unclear += line.unclear
+    if not line.commands and not line.unclear and text.strip():
+        found.only_reads = found.only_reads and text.lstrip().startswith("#")
+    for simple in line.commands:
+        acts = _acts(simple, line)
+        for act in acts:
+            _note(act, found)
+            for code in running.judge(act, found):
+                _look(code, found, depth + 1)
+            files.judge(act, found)
+            found.only_reads = found.only_reads and harmless.reads(act)
+    for redirect in line.redirects:
+        files.redirected(redirect, "a group of commands", found)
+    running.across(line, found)
+
+
+def _acts(simple: Simple, line: Line) -> list[Acts]:
+    """The command and those that it runs through wrappers, each on its own, the outermost first."""
+    known = frozenset(line.functions)
+    acts = [Acts(simple, simple.words, known)]
+    for act in acts:
+        if len(acts) > 32:
+            break
+        acts += [Acts(simple, words, known, act) for words in inner_of(act.words)]
+    return acts
+
+
+def _note(act: Acts, found: Found) -> None:
+    words = act.words
+    if words:
+        name = name_of(words[0])
+        if GAP in name:
+            found.unclear.append("which program runs is known only to the shell")
+        elif name not in act.functions:
+            found.programs.append(name)
+        if name in INSTALLERS and (not INSTALLERS[name] or any(word.text in INSTALLERS[name] for word in words[1:])):
+            found.installs.append(act.shown)
+    for word in words[1:]:
+        found.paths += _paths(name_of(words[0]), word)
+        found.hosts += _URL.findall(word.text)
+    for name, word in act.simple.assigns.items():
+        found.hosts += _URL.findall(word.text)
+        if name.isupper() and "/" in word.text:
+            found.paths.append(word.text)
+
+
+def _paths(program: str, word: Word) -> list[str]:
+    text = word.text
+    if text.startswith("-"):
+        text = text.partition("=")[2]
+    if not text or "://" in text:
+        return []
+    if program in READERS or program in WRITERS or "/" in text or text.startswith((".", "~")) or GAP in text:
+        return [text]
+    return []

@@ -1,0 +1,73 @@
+"""What the judges of a command line put together."""
+
+from __future__ import annotations
+
+import msgspec
+
+from roost.policy.command.lines import Simple
+from roost.policy.command.unwrap import name_of
+from roost.policy.command.words import Word
+
+
+class Acts(msgspec.Struct, frozen=True):
+    """A program that would run with these words, within the simple command that says so; `through` is the wrapper that
+    runs it."""
+
+    simple: Simple
+    words: tuple[Word, ...]
+    functions: frozenset[str] = frozenset()
+    through: Acts | None = None
+
+    @property
+    def name(self) -> str:
+        return name_of(self.words[0]) if self.words else ""
+
+    @property
+    def shown(self) -> str:
+        text = " ".join(word.text for word in self.words).replace("\ufffc", "…")
+        return text if len(text) <= 200 else text[:199] + "…"
+
+    @property
+    def texts(self) -> list[str]:
+        """The words behind the program's name."""
+        return [word.text for word in self.words[1:]]
+
+    def options(self) -> list[str]:
+        """Short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none behind `--`."""
+        said: list[str] = []
+        for text in self.texts:
+            if text == "--":
+                break
+            if text.startswith("--"):
+                said.append(text.partition("=")[0])
+            elif text.startswith("-") and len(text) > 1:
+                said += [text, *("-" + char for char in text[1:])]
+        return said
+
+    def operands(self) -> list[Word]:
+        """The words that are no options."""
+        rest: list[Word] = []
+        plain = False
+        for word in self.words[1:]:
+            if word.text == "--" and not plain:
+                plain = True
+            elif plain or not word.text.startswith("-") or word.text == "-":
+                rest.append(word)
+        return rest
+
+
+class Found:
+    """Filled in while a line is looked at. `findings` are (category, why, command)."""
+
+    def __init__(self) -> None:
+        self.programs: list[str] = []
+        self.findings: list[tuple[str, str, str]] = []
+        self.paths: list[str] = []
+        self.writes: list[str] = []
+        self.hosts: list[str] = []
+        self.installs: list[str] = []
+        self.unclear: list[str] = []
+        self.only_reads = True
+
+    def add(self, category: str, why: str, act: Acts | str) -> None:
+        self.findings.append((category, why, act if isinstance(act, str) else act.shown))
