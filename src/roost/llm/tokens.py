@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from roost.llm.ir import Request
 from roost.log.content import Audio, File, Image, Message, Text, Thinking, ToolCall, Video
 
 _MEDIA = 1_000
@@ -28,3 +31,16 @@ def estimate(message: Message, *, media: int = _MEDIA) -> int:
             case Image() | Audio() | Video() | File():
                 total += media
     return total
+
+
+def estimate_request(request: Request, *, media: int = _MEDIA) -> int:
+    """Of all that is sent."""
+    texts = (request.instruction, *request.context, *request.constraints, request.output_hint or "")
+    total = sum(map(estimate_text, texts)) + sum(estimate(message, media=media) for message in request.messages)
+    shapes = [request.tools, request.output_schema] if request.tools or request.output_schema else []
+    return total + (len(msgspec.json.encode(shapes)) // 4 if shapes else 0)
+
+
+def margin(tokens: int) -> int:
+    """A third more, for what must not be too low."""
+    return -(-tokens * 4 // 3)

@@ -1,0 +1,121 @@
+"""What a call is charged to, and up to which limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.llm.config import BudgetEntry
+from roost.llm.ir import Budget, Request
+from roost.log.content import ErrorData
+
+NANO = 1_000_000_000
+"""Nano-dollars in a dollar."""
+
+
+def month_of(seconds: float) -> str:
+    """`2026-11`: the calendar month, in UTC, of a wall time."""
+    return time.strftime("%Y-%m", time.gmtime(seconds))
+
+
+def dollars(nano: int) -> str:
+    """For people: as many digits as it takes to tell it from nothing."""
+    return f"${nano / NANO:.2f}" if abs(nano) >= NANO // 10 or nano == 0 else f"${nano / NANO:.2g}"
+
+
+class Spender(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a call of `model`. `budgets` are charged beside those that hold for everybody."""
+
+    session: str | None = None
+    agent: str | None = None
+    user: str | None = None
+    model: str | None = None
+    budgets: tuple[Budget, ...] = ()
+
+    @classmethod
+    def of(cls, request: Request, model: str) -> Spender:
+        meta = request.meta
+        return cls(
+            session=meta.get("session"),
+            agent=meta.get("agent"),
+            user=meta.get("user"),
+            model=model,
+            budgets=request.budgets,
+        )
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A reservation that stands: `amount` nano-dollars on each of `budgets`."""
+
+    id: str
+    budgets: tuple[str, ...]
+    amount: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a call must not be made. `budget` is the one that has no room for it, None where that is not the reason;
+    `left` nano-dollars is what a smaller call may cost."""
+
+    budget: str | None
+    error: ErrorData
+    left: int = 0
+
+
+def no_room(budget: str, left: int, amount: int, *, waits: bool) -> ErrorData:
+    """`waits`: there would be room but for the reservations of calls that are under way."""
+    fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
+    fix = fixes.get(budget.partition(":")[0], "[budget] in models.toml")
+    message = (
+        f"the budget {budget} has {dollars(left)} left and this call may cost {dollars(amount)}: "
+        f"raise {fix}, or choose a cheaper model"
+    )
+    return ErrorData("budget", message, waits)
+
+
+def price_unknown(model: str | None, budget: str) -> ErrorData:
+    message = (
+        f"what {model} costs is not known, and the budget {budget} has a limit: put its price into models.toml, as in "
+        f'[models."{model}"] price = {{ input = 0.2, output = 0.6 }}, or set allow_unknown under [budget]'
+    )
+    return ErrorData("price_unknown", message)
+
+
+class Terms:
+    """The limits of a `BudgetEntry`, in whole nano-dollars. `rate` is the worth of one unit of a currency in dollars,
+    None where it is not known. `models` are those that have a budget of their own, which is only counted here: their
+    breakers hold it. Raises `ConfigError` for a limit in a currency without a rate."""
+
+    def __init__(self, entry: BudgetEntry, rate: Callable[[str], float | None], models: Collection[str] = ()) -> None:
+        self.entry = entry
+        self._models = frozenset(models)
+        limited = entry.month is not None or entry.users or entry.agents
+        unit = 1.0 if entry.currency == "USD" else rate(entry.currency)
+        if unit is None and limited:
+            raise ConfigError(
+                f"the budget is in {entry.currency!r}, whose worth is not known: "
+                f"put {entry.currency} = (dollars for one of it) under [rates] into models.toml"
+            )
+        self._unit = (unit or 0.0) * NANO
+        self.month = self._nano(entry.month)
+        self.warn = None if self.month is None else round(self.month * entry.warn)
+
+    def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
+        """All that a call of `who` in `month` is charged to."""
+        entry = self.entry
+        found = [Budget(f"month:{month}", self.month)]
+        if who.user is not None:
+            found.append(Budget(f"user:{who.user}:{month}", self._of(entry.users, who.user)))
+        if who.agent is not None:
+            found.append(Budget(f"agent:{who.agent}:{month}", self._of(entry.agents, who.agent)))
+        if who.model in self._models:
+            found.append(Budget(f"model:{who.model}:{month}"))
+        return tuple({budget.name: budget for budget in (*found, *who.budgets)}.values())
+
+    def _of(self, limits: dict[str, float], name: str) -> int | None:
+        return self._nano(limits.get(name, limits.get("*")))
+
+    def _nano(self, amount: float | None) -> int | None:
+        return None if amount is None else round(amount * self._unit)

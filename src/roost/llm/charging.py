@@ -1,0 +1,135 @@
+"""A model whose every call goes through the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from roost.llm.budgets import Spender
+from roost.llm.ir import CallDelta, Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta, ThinkingDelta
+from roost.llm.ledger import Ledger
+from roost.llm.meter import Meter, affordable
+from roost.llm.tokens import estimate_request, margin
+from roost.llm.wrapped import Wrapped, events
+from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
+
+LEAST = 1_024
+"""Tokens of an answer for which a call is still made when the budget has no room for more."""
+_TRIES = 4
+"""To find room beside calls that take and leave some at the same time."""
+_MEDIA = 1_500
+"""Tokens of an image or another file."""
+
+
+class Charging(Wrapped):
+    """Reserves before each call of `inner` what it may cost at most, and settles after it what it has cost.
+
+    The most: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer.
+    Where only a smaller answer of at least 1,024 tokens fits it is asked for, and a notice `budget` says so. A call
+    that does not fit is not made: a notice `budget` (`refused`), then the failure `budget`, retryable when only
+    calls under way stand in its way; `price_unknown` where a limit holds; `overloaded` where the store does not answer.
+    The marks of the month that a call passes are told with a notice `budget` (`percent`).
+
+    What it has cost is the provider's word. Where there is none, because the call was cut off in its midst, it is an
+    estimate of what was sent and heard, a third too high, so that the ledger is not below the provider's count. The
+    bill of the request gets each call once, however it ends. Goes closest to the wire: every attempt is a call.
+    """
+
+    def __init__(self, inner: Model, ledger: Ledger) -> None:
+        super().__init__(inner)
+        self._ledger = ledger
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        meter = Meter(self._ledger, self.profile.price, Spender.of(request, self.name))
+        heard = _Heard(margin(estimate_request(request, media=_MEDIA)))
+        ask, told = await self._reserve(meter, request, heard.sent)
+        spent: Usage | None = None
+        sent, end = False, None
+        try:
+            for event in told:
+                yield event
+            if ask is None:
+                return
+            sent = True
+            async with events(self.inner, ask) as stream:
+                async for event in stream:
+                    if isinstance(event, Completed | Failed):
+                        end = event
+                        break
+                    heard.add(event)
+                    yield event
+        finally:
+            if sent:
+                usage, said = heard.usage(end)
+                spent = meter.priced(usage)
+                if request.bill is not None:
+                    request.bill.add(self.name, spent, estimated=not said)
+            await meter.settle(spent)
+        for notice in await self._ledger.warnings() if spent and spent.cost else ():
+            yield notice
+        if end is not None:
+            yield _with(end, spent)
+
+    async def _reserve(self, meter: Meter, request: Request, tokens: int) -> tuple[Request | None, list[ModelEvent]]:
+        """(what to ask for, None for nothing; what is told first)."""
+        price = self.profile.price
+        wanted = room = request.max_output or self.profile.max_output
+        told: list[ModelEvent] = []
+        refused = await meter.reserve(Usage(input=tokens, output=room))
+        for _ in range(_TRIES):
+            if refused is None or refused.budget is None or price is None:
+                break
+            room = min(wanted, affordable(price, tokens, refused.left))
+            if room < min(LEAST, wanted):
+                break
+            told = [Notice("budget", {"budget": refused.budget, "max_output": room})] if room < wanted else []
+            refused = await meter.reserve(Usage(input=tokens, output=room))
+        if refused is None:
+            return (msgspec.structs.replace(request, max_output=room) if told else request), told
+        no: list[ModelEvent] = [] if refused.budget is None else [Notice("budget", {"refused": refused.budget})]
+        return None, [*no, Failed(refused.error)]
+
+
+class _Heard:
+    """What is known of a call's cost while it runs: `sent`, the most tokens of its input, and what was heard."""
+
+    def __init__(self, sent: int) -> None:
+        self.sent = sent
+        self._plain = self._wide = 0
+
+    def add(self, event: ModelEvent) -> None:
+        match event:
+            case TextDelta() | ThinkingDelta():
+                text = event.text
+            case CallDelta():
+                text = event.arguments + (event.name or "")
+            case _:
+                return
+        plain = len(text) if text.isascii() else sum(1 for char in text if char < "\x80")
+        self._plain += plain
+        self._wide += len(text) - plain
+
+    def usage(self, end: Completed | Failed | None) -> tuple[Usage, bool]:
+        """(the usage, whether it is the provider's word)."""
+        said = None if end is None else end.usage
+        if said is not None and (isinstance(end, Failed) or said.input or said.output):
+            return said, True
+        if isinstance(end, Completed) and not (self._plain or self._wide):
+            for part in end.parts:
+                self.add(TextDelta(_text(part)))
+        return Usage(input=self.sent, output=margin(self._plain // 4 + self._wide)), False
+
+
+def _text(part: AssistantPart) -> str:
+    match part:
+        case Text() | Thinking():
+            return part.text
+        case ToolCall():
+            return part.arguments
+        case _:
+            return ""
+
+
+def _with(end: Completed | Failed, spent: Usage | None) -> Completed | Failed:
+    return end if spent is None else msgspec.structs.replace(end, usage=spent)

@@ -1,0 +1,285 @@
+"""The ledger: nothing is spent that was not reserved before, and nothing that may have been spent is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from roost.errors import RoostError
+from roost.llm.budgets import Held, Refused, Spender, Terms, dollars, month_of, no_room
+from roost.llm.clock import Clock, LoopClock, sleep
+from roost.llm.config import BudgetEntry
+from roost.llm.embed.base import Embedding
+from roost.llm.ir import Budget, Notice
+from roost.llm.meter import Meter, TokenMeter
+from roost.llm.profile import Price
+from roost.log.content import Usage
+from roost.log.shared import Balance, Charge, Shared
+
+PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
+"""Seconds between the tries to settle at a store that does not answer."""
+STALE = 5.0
+"""Seconds for which the month's balance counts as known."""
+_CLOSING = 5.0
+_MARKS = (0.9, 1.0)
+_CALL = "call:"
+
+_log = logging.getLogger("roost.ledger")
+
+
+class Month(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calendar month (UTC) holds, in nano-dollars. `warn` is where people are warned."""
+
+    month: str
+    spent: int
+    reserved: int
+    limit: int | None = None
+    warn: int | None = None
+
+
+class Ledger:
+    """One for all calls of a process, over the store that all processes share.
+
+    `owner` names this life of the process, as a node's id does. `now` is the wall time in seconds, which says the
+    month; `clock` is for waiting. `rate` and `models` are as in `Terms`. A method raises what the store raises
+    (`StoreFailed`), but for `settle`, `warnings` and `constrained`, which never raise. Belongs to one event loop.
+    Raises `ConfigError` for a limit that cannot be computed.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        owner: str,
+        budget: BudgetEntry | None = None,
+        rate: Callable[[str], float | None] = lambda _: None,
+        models: Collection[str] = (),
+        now: Callable[[], float] = time.time,
+        clock: Clock | None = None,
+    ) -> None:
+        self._shared = shared
+        self._owner = owner
+        self._entry = budget or BudgetEntry()
+        self._terms = Terms(self._entry, rate, models)
+        self._now = now
+        self._clock = clock or LoopClock()
+        self._life = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+        self._seen: tuple[str, float, Balance] | None = None
+        self._looking = False
+        self._told: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def meter(self, model: str, price: Price | None, job: Embedding) -> TokenMeter:
+        """For one call that is no `Request`."""
+        meta = job.meta
+        who = Spender(
+            session=meta.get("session"),
+            agent=meta.get("agent"),
+            user=meta.get("user"),
+            model=model,
+            budgets=job.budgets,
+        )
+        return TokenMeter(Meter(self, price, who))
+
+    def limit(self, who: Spender) -> str | None:
+        """A budget with a limit that a call of `who` is charged to; None where all only count."""
+        budgets = self._terms.budgets(who, self._month())
+        return next((budget.name for budget in budgets if budget.limit is not None), None)
+
+    @property
+    def allows_unknown(self) -> bool:
+        """Whether a model of unknown price may be called under a limit."""
+        return self._entry.allow_unknown
+
+    async def reserve(self, amount: int, who: Spender) -> Held | Refused:
+        """Sets `amount` aside in all budgets or in none. When it is cancelled or raises, nothing stays reserved."""
+        budgets = self._terms.budgets(who, self._month())
+        held = Held(self._new_id(who.session), tuple(budget.name for budget in budgets), amount)
+        charges = [Charge(budget.name, amount, budget.limit) for budget in budgets]
+        asking = asyncio.ensure_future(self._shared.reserve(held.id, charges))
+        try:
+            refused = await asyncio.shield(asking)
+        except BaseException:  # cancelled, or lost on the way: whether it stands is not known
+            self._later(self._undo(asking, held))
+            raise
+        return held if refused is None else await self._refusal(refused, amount, budgets)
+
+    async def count(self, amount: int, who: Spender) -> None:
+        """For what was spent without a reservation, since its price was not known before; else as `settle`."""
+        budgets = tuple(budget.name for budget in self._terms.budgets(who, self._month()))
+        tried = asyncio.Event()
+        self._later(self._count(Held(self._new_id(who.session), budgets, amount), tried))
+        await tried.wait()
+
+    async def settle(self, held: Held, amount: int) -> None:
+        """Puts what was spent in the place of what was reserved. Returns after the first try; where the store does not
+        answer there are more, beside what goes on, and in the end the reservation stands: too much, never too little.
+        Cancelling it stops nothing. A reservation that was settled before stays as it was."""
+        tried = asyncio.Event()
+        self._later(self._settle(held, amount, tried))
+        await tried.wait()
+
+    async def recover(self, session: str) -> Usage | None:
+        """Settles what calls of `session` reserved that can have no end any more, because it has a new owner, with what
+        they reserved. Returns their sum, None where there was none. Twice is once."""
+        return await self._recover(await self._shared.reserved(_ids(session)))
+
+    async def recover_dead(self, nodes: Iterable[str]) -> Usage | None:
+        """As `recover`, for the calls of no session whose owner is not among the living `nodes`."""
+        living = tuple(_ids(f"-{node}") for node in {*nodes, self._owner})
+        held = await self._shared.reserved(f"{_CALL}-")
+        return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(living)})
+
+    async def spent(self, model: str | None = None) -> int:
+        """In this month, in nano-dollars: by all, or by a model that has a budget of its own."""
+        name = f"month:{self._month()}" if model is None else f"model:{model}:{self._month()}"
+        return (await self._shared.balance(name)).spent
+
+    async def month(self) -> Month:
+        month = self._month()
+        balance = await self._look(month)
+        terms = self._terms
+        return Month(month=month, spent=balance.spent, reserved=balance.reserved, limit=terms.month, warn=terms.warn)
+
+    async def warnings(self) -> list[Notice]:
+        """A notice for each mark (the warning, 90 %, 100 %) that the month's spending has passed and of which nobody
+        was told yet. Once in the whole cluster for a month and its limit."""
+        limit, month = self._terms.month, self._month()
+        if limit is None:
+            return []
+        try:
+            spent = (await self._look(month)).spent
+            marks = [mark for mark in sorted({self._entry.warn, *_MARKS}) if spent >= mark * limit]
+            return [
+                Notice(
+                    "budget", {"budget": f"month:{month}", "percent": round(mark * 100), "spent": spent, "limit": limit}
+                )
+                for mark in marks
+                if await self._first(f"budget.told:{month}:{limit}:{mark:g}")
+            ]
+        except RoostError as error:
+            _log.warning("the month's balance cannot be read: %s", error)
+            return []
+
+    def constrained(self) -> str | None:
+        """Why money is to be saved: this month's spending is past the warning. From what is known, without waiting;
+        what is not known or old is asked for meanwhile. Call it in the event loop."""
+        limit, warn, month = self._terms.month, self._terms.warn, self._month()
+        if limit is None or warn is None or not self._entry.downgrade:
+            return None
+        seen = self._seen if self._seen is not None and self._seen[0] == month else None
+        if not self._looking and (seen is None or self._clock.now() - seen[1] > STALE):
+            self._looking = True
+            self._later(self._freshen(month))
+        if seen is None or seen[2].spent < warn:
+            return None
+        share = f"{seen[2].spent / limit:.0%} of " if limit else ""
+        return f"{dollars(seen[2].spent)} are spent in {month}, {share}the month's {dollars(limit)}"
+
+    async def forget(self, *budgets: str) -> None:
+        """Drops budgets that are over (`turn:...`, `session:...`). One on which something is reserved stays, and so
+        does one whose name begins that of another, until that one is gone."""
+        for budget in budgets:
+            if set(await self._shared.balances(budget)) <= {budget}:
+                await self._shared.forget(budget)
+
+    async def close(self) -> None:
+        """Waits a few seconds for what is still to be settled. What is not stays reserved."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=_CLOSING)
+        for task in set(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _month(self) -> str:
+        return month_of(self._now())
+
+    def _new_id(self, session: str | None) -> str:
+        return f"{_ids(f'-{self._owner}' if session is None else session)}{self._life}{next(self._numbers)}"
+
+    async def _refusal(self, refused: str, amount: int, budgets: tuple[Budget, ...]) -> Refused:
+        left: dict[str, int] = {}
+        waits = True
+        for budget in budgets:
+            if budget.limit is not None:
+                now = await self._shared.balance(budget.name)
+                left[budget.name] = budget.limit - now.spent - now.reserved
+                waits = waits and now.spent + amount <= budget.limit
+        name = min(left, key=lambda name: (left[name], name != refused))
+        return Refused(name, no_room(name, max(0, left[name]), amount, waits=waits), max(0, left[name]))
+
+    async def _recover(self, held: Mapping[str, Mapping[str, int]]) -> Usage | None:
+        for id, amounts in held.items():
+            await self._shared.settle(id, amounts)
+        return Usage(cost=sum(max(amounts.values(), default=0) for amounts in held.values())) if held else None
+
+    async def _settle(self, held: Held, amount: int, tried: asyncio.Event) -> None:
+        amounts = dict.fromkeys(held.budgets, amount)
+        for pause in (*PAUSES, None):
+            try:
+                await self._shared.settle(held.id, amounts)
+                return
+            except RoostError as error:
+                if pause is None:
+                    _log.warning("%s stays reserved, it cannot be settled: %s", held.id, error)
+                    return
+            finally:
+                tried.set()
+            await sleep(self._clock, pause)
+
+    async def _count(self, held: Held, tried: asyncio.Event) -> None:
+        try:
+            await self._shared.reserve(held.id, [Charge(budget, held.amount) for budget in held.budgets])
+        except RoostError as error:
+            _log.warning("%s were spent and cannot be counted: %s", dollars(held.amount), error)
+            tried.set()
+        else:
+            await self._settle(held, held.amount, tried)
+
+    async def _undo(self, asking: Awaitable[str | None], held: Held) -> None:
+        try:
+            if await asking is not None:
+                return
+        except RoostError as error:
+            _log.debug("%s may stand or not: %s", held.id, error)
+        await self._settle(held, 0, asyncio.Event())
+
+    async def _look(self, month: str) -> Balance:
+        balance = await self._shared.balance(f"month:{month}")
+        self._seen = month, self._clock.now(), balance
+        return balance
+
+    async def _freshen(self, month: str) -> None:
+        try:
+            await self._look(month)
+        except RoostError as error:
+            _log.debug("the month's balance cannot be read: %s", error)
+        finally:
+            self._looking = False
+
+    async def _first(self, mark: str) -> bool:
+        if mark in self._told:
+            return False
+        me = f"{self._life}{next(self._numbers)}"
+        first = await self._shared.setting(mark, me) == me
+        self._told.add(mark)
+        return first
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _ids(owner: str) -> str:
+    """How the ids of an owner's reservations begin. An owner's own id may hold the sign that ends it here; no id holds
+    the one in its place."""
+    return f"{_CALL}{owner.replace(':', '/')}:"
