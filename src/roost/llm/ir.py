@@ -84,9 +84,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `messages` is valid for every provider: each call of an assistant message is followed by its result, and the first
     message is the user's. `intent` is what the call is for, `effort` how hard the model shall think, `output_hint` what
     the answer shall look like, in words; None leaves each to the model. Without `stream` the answer is asked for in one
-    document. `meta` (`session`, `step`, `attempt`, `agent`, `user`, `horizon`) is for logs, routing and the ledger; it
-    is not sent. `budgets` are charged for the call beside those that hold for everybody. `bill`, where there is one,
-    learns what it cost.
+    document. `meta` (`session`, `step`, `attempt`, `agent`, `user`, `horizon`, `others`) is for logs, routing and the
+    ledger; it is not sent. `budgets` are charged for the call beside those that hold for everybody. `bill`, where there
+    is one, learns what it cost.
     """
 
     instruction: str
@@ -144,7 +144,8 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """`usage` is what a call that failed in its midst has cost, where the provider said so."""
+    """`usage` is what a call that failed in its midst has cost, where the provider said so; with a cost of 0 that of
+    one which was turned away. None: nobody knows, and the ledger counts it by an estimate."""
 
     error: ErrorData
     usage: Usage | None = None

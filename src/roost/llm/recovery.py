@@ -13,30 +13,25 @@ import msgspec
 
 from roost.errors import ConfigError
 from roost.llm.ir import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
-from roost.llm.profile import MediaKind
+from roost.llm.needs import needed
 from roost.llm.retry import told
 from roost.llm.wrapped import Wrapped, events, is_delta
 from roost.log.content import (
     AssistantMessage,
     AssistantPart,
-    Audio,
-    File,
-    Image,
     Text,
     Thinking,
     ToolCall,
     Usage,
     UserMessage,
-    Video,
 )
 
 OTHERS_MAY = frozenset(
     {"auth", "quota", "rate_limited", "overloaded", "connection", "timeout", "malformed", "empty", "internal"}
-    | {"unsupported", "stuck"}
+    | {"unsupported", "stuck", "budget", "price_unknown"}
 )
-"""The failures after which another model is asked."""
+"""The failures after which another model is asked. One that costs less, or has a price, may fit into the budget."""
 _BROKEN = frozenset({"connection", "malformed", "timeout"})
-_MEDIA: tuple[tuple[type, MediaKind], ...] = ((Image, "image"), (Audio, "audio"), (Video, "video"), (File, "file"))
 _GO_ON = "Your answer was cut off. Go on exactly where it ends. Repeat nothing and say nothing about the interruption."
 
 
@@ -53,7 +48,8 @@ class Chains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Degrading:
     """Asks the next model of the chain when one fails (FALLBACK), with a notice `fallback`, and with `restart` where
     part of an answer was shown. After `context_overflow` only a model with a larger window is asked; models that cannot
-    take the request's media are passed over. The last failure is passed on.
+    take the user's newest media are passed over. The last failure is passed on. All but the last are told with
+    `meta["others"]` that they are not, so that nobody waits long for them.
 
     Name and profile are those of the first model of the default chain. Closes all models. Raises `ConfigError` for a
     chain that is empty or names no model of `models`.
@@ -92,12 +88,13 @@ class Degrading:
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         chain = [self._models[name] for name in self._chains.of(request.intent)]
-        chain = [model for model in chain if _takes(model.profile, request)] or chain[:1]
+        media = needed(request.messages)
+        chain = [model for model in chain if all(map(model.profile.takes, media))] or chain[:1]
         while True:
             model, *chain = chain
             failed: Failed | None = None
             shown = False
-            async with events(model, request) as stream:
+            async with events(model, _with_others(request, len(chain))) as stream:
                 async for event in stream:
                     if isinstance(event, Failed):
                         failed = event
@@ -121,9 +118,8 @@ def _after(failed: Failed, profile: Profile, chain: list[Model]) -> list[Model]:
     return chain if failed.error.code in OTHERS_MAY else []
 
 
-def _takes(profile: Profile, request: Request) -> bool:
-    parts = [part for message in request.messages for part in message.parts]
-    return all(profile.takes(kind) for part in parts for media, kind in _MEDIA if isinstance(part, media))
+def _with_others(request: Request, count: int) -> Request:
+    return msgspec.structs.replace(request, meta={**request.meta, "others": str(count)}) if count else request
 
 
 class Batching(Wrapped):

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from roost.llm.clock import Clock, LoopClock, sleep
-from roost.llm.ir import Failed, Model, ModelEvent, Notice, Request
+from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.llm.wrapped import Wrapped, events, is_delta
+from roost.log.content import ErrorData
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,7 +20,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     At most `tries` calls, and no wait that would end more than `seconds` after the first began. The wait before try
     n + 1 is `base * 2 ** (n - 1)`, at most `longest`, of which the part `jitter` is left to chance; or what the
     provider asks for (Retry-After) where that is more, and never less. One that asks for more than `patience` is not
-    waited for.
+    waited for, and where another model may be asked instead (`meta["others"]`), more than `elsewhere`.
     `restart`: also where part of the answer was shown already.
     """
 
@@ -29,6 +30,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     longest: float = 30.0
     jitter: float = 0.5
     patience: float = 120.0
+    elsewhere: float = 5.0
     restart: bool = False
 
     def pause(self, failures: int, asked: float | None, chance: float) -> float:
@@ -40,9 +42,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Retrying(Wrapped):
-    """Tries again after a failure that is `retryable`, and says so with a notice `retry`, which holds what the failed
-    try has cost. After part of an answer was shown it tries again only with `Retry.restart`, and tells a notice
-    `restart` before the new answer begins. The last failure is passed on as it is. `chance` draws within 0 and 1.
+    """Tries again after a failure that is `retryable`, or an answer of nothing, and says so with a notice `retry`,
+    which holds what the failed try has cost. After part of an answer was shown it tries again only with
+    `Retry.restart`, and tells a notice `restart` before the new answer begins. The last failure is passed on as it is.
+    `chance` draws within 0 and 1.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Retrying(Wrapped):
             failed: Failed | None = None
             async with events(self.inner, request) as stream:
                 async for event in stream:
+                    if isinstance(event, Completed) and not event.parts:
+                        event = Failed(ErrorData("empty", f"{self.name} answered nothing", True), event.usage)
                     if isinstance(event, Failed):
                         failed = event
                         break
@@ -74,7 +79,7 @@ class Retrying(Wrapped):
                     yield event
             if failed is None:
                 return
-            pause = self._pause(failed, tried, shown, latest)
+            pause = self._pause(failed, tried, shown, latest, others="others" in request.meta)
             if pause is None:
                 yield failed
                 return
@@ -83,12 +88,13 @@ class Retrying(Wrapped):
             if shown:
                 yield Notice("restart")
 
-    def _pause(self, failed: Failed, tried: int, shown: bool, latest: float) -> float | None:
+    def _pause(self, failed: Failed, tried: int, shown: bool, latest: float, *, others: bool) -> float | None:
         """None when there is no further try."""
         rules, error = self._rules, failed.error
         if not error.retryable or tried >= rules.tries or (shown and not rules.restart):
             return None
-        if (error.retry_after or 0.0) > rules.patience:
+        patience = min(rules.patience, rules.elsewhere) if others else rules.patience
+        if (error.retry_after or 0.0) > patience:
             return None
         pause = rules.pause(tried, error.retry_after, self._chance())
         return pause if self._clock.now() + pause <= latest else None

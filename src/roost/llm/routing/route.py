@@ -16,9 +16,12 @@ STEPS: tuple[StepName, ...] = ("multimodal", "context", "long_horizon", "intent"
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request is, for the router. `tokens` are estimated, of the input; `room` is what the answer may have."""
+    """What a request is, for the router. `media` are the kinds that a model must take, `shown` those that are anywhere
+    in the conversation: a model that takes them is better, the others get notes in their place. `tokens` are estimated,
+    of the input; `room` is what the answer may have."""
 
     media: frozenset[MediaKind] = frozenset()
+    shown: frozenset[MediaKind] = frozenset()
     tokens: int = 0
     room: int = 0
     intent: Intent | None = None

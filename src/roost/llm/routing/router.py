@@ -73,12 +73,13 @@ class _Chosen:
         return Step(step=name, said=said, chain=(*self._front, *self._rest), dropped=dropped)
 
     def _multimodal(self) -> tuple[str, dict[str, str]]:
-        media = self._features.media
-        if not media:
+        media, seen = self._features.media, self._features.media | self._features.shown
+        if not seen:
             return "no media", {}
         dropped = self._drop(lambda card: _deaf(card, media))
         self._prefer(self._entry.multimodal)
-        return f"{', '.join(sorted(media))}: who takes it, those for media first", dropped
+        how = "new, must be taken" if media else "of before"
+        return f"{', '.join(sorted(seen))} {how}: those for media first", dropped
 
     def _context(self) -> tuple[str, dict[str, str]]:
         first = next((name for name in self._entry.of(self._features.intent) if self._card(name)), None)

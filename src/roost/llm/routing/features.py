@@ -1,0 +1,24 @@
+"""What a request is, for the router."""
+
+from __future__ import annotations
+
+from roost.llm.ir import Request
+from roost.llm.needs import needed, shown
+from roost.llm.routing.route import Features
+from roost.llm.tokens import estimate_request
+
+ANSWER_TOKENS = 4_096
+"""The room for an answer of a request that names no maximum."""
+
+
+def features(request: Request) -> Features:
+    return Features(
+        media=needed(request.messages),
+        shown=shown(request.messages),
+        tokens=estimate_request(request),
+        room=request.max_output or ANSWER_TOKENS,
+        intent=request.intent,
+        long_horizon=request.meta.get("horizon") == "long",
+        tools=bool(request.tools) and request.tool_choice != "none",
+        schema=request.output_schema is not None,
+    )

@@ -1,0 +1,104 @@
+"""The router's profiles: the built-in ones, the user's own over them, and which of them is in use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from roost.errors import ConfigError, NotFound, RoostError
+from roost.llm.config import ModelsConfig, ProfileEntry
+from roost.log.shared import Shared
+
+SETTING = "models.profile"
+FRESH = 2.0
+"""Seconds after which the setting is read again: so late may a node hear of a switch."""
+
+_FLASH, _PRO = "deepseek/deepseek-v4-flash", "deepseek/deepseek-v4-pro"
+_GLM, _M3 = "glm/glm-5.2", "minimax/MiniMax-M3"
+_CLAUDE, _HAIKU = "anthropic/claude-sonnet-5-5", "anthropic/claude-haiku-5"
+_GPT, _MINI = "openai/gpt-5.5", "openai/gpt-5-mini"
+_GEMINI, _GEMINI_FLASH = "google/gemini-pro-latest", "google/gemini-flash-latest"
+_STRONG = (_CLAUDE, _GPT, _GEMINI)
+_QUICK = (_HAIKU, _MINI, _GEMINI_FLASH)
+
+_SIGHTED = (_M3, "glm/glm-5v-turbo", _GEMINI, _CLAUDE, _GPT)
+_WIDE = (_PRO, _M3, _GLM, _GEMINI)
+_PATIENT = (_GLM, _CLAUDE, _GPT, _GEMINI)
+_CHEAP = (_FLASH, *_QUICK, "local")
+
+BUILT_IN: dict[str, ProfileEntry] = {
+    "default": ProfileEntry(
+        design=(_PRO, *_STRONG),
+        plan=(_GLM, *_STRONG),
+        replan=(_GLM, *_STRONG),
+        execute=(_GLM, *_STRONG),
+        code_generation=(_GLM, *_STRONG),
+        sub_agent=(_GLM, *_STRONG),
+        review=(_PRO, *_STRONG),
+        chat=(_FLASH, *_QUICK, "local"),
+        multimodal=_SIGHTED,
+        long_context=_WIDE,
+        long_horizon=_PATIENT,
+        cheap=_CHEAP,
+    ),
+    "budget": ProfileEntry(chat=_CHEAP, cheap=_CHEAP, multimodal=(_M3, _GEMINI_FLASH, _MINI, _HAIKU)),
+    "multimodal": ProfileEntry(chat=(*_SIGHTED, "local"), cheap=(_M3, _GEMINI_FLASH, _MINI, _HAIKU)),
+    "deep_thinking": ProfileEntry(
+        chat=(_GLM, _PRO, *_STRONG, "local"),
+        multimodal=_SIGHTED,
+        long_context=_WIDE,
+        cheap=(_FLASH,),
+        effort="max",
+    ),
+}
+"""A model of an account without a key is passed over, so whoever has one key has a chain of what that account serves.
+`local` is the last of each."""
+
+
+class Profiles:
+    """`shared` holds the name of the one in use, for all nodes; without it each process has its own. Raises
+    `ConfigError` for a configured profile that is not there."""
+
+    def __init__(
+        self, config: ModelsConfig, *, shared: Shared | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.all: dict[str, ProfileEntry] = {**BUILT_IN, **config.profiles}
+        if config.profile not in self.all:
+            known = ", ".join(self.all)
+            raise ConfigError(f"models.toml: profile = {config.profile!r} names none of the profiles: {known}")
+        self._name = self._first = config.profile
+        self._shared = shared
+        self._now = now
+        self._due = float("-inf")
+
+    @property
+    def name(self) -> str:
+        """Of the one in use, as it was last heard."""
+        return self._name
+
+    async def current(self) -> str:
+        """The name of the one in use. Where the store does not answer, the last that was heard; where another node has
+        switched to one that is not known here, the first."""
+        if self._shared is None or (now := self._now()) < self._due:
+            return self._name
+        self._due = now + FRESH
+        try:
+            named = await self._shared.setting(SETTING)
+        except RoostError:
+            return self._name
+        self._name = named if named in self.all else self._first
+        return self._name
+
+    async def use(self, name: str) -> None:
+        """Switch all nodes, for good. Raises `NotFound`, `StoreFailed`."""
+        self.get(name)
+        if self._shared is not None:
+            await self._shared.setting(SETTING, name, replace=True)
+        self._name, self._due = name, self._now() + FRESH
+
+    def get(self, name: str) -> ProfileEntry:
+        """Raises `NotFound` with the names that there are."""
+        if (entry := self.all.get(name)) is None:
+            known = ", ".join(self.all)
+            raise NotFound(f"there is no profile {name!r}; use one of {known}", code="unknown_profile")
+        return entry

@@ -1,0 +1,81 @@
+"""How the models of this process are, for the router."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from roost.errors import RoostError
+from roost.llm.catalog.card import Card
+from roost.llm.ir import Model
+
+FRESH = 5.0
+"""Seconds for which is believed what was found: a key may be set, and weights be fetched, at any time."""
+
+Resolve = Callable[[str], Model]
+"""The core of this name. Raises `RoostError`, which names what to set."""
+
+
+class Here:
+    """Keeps the contract of `Standing`. `trouble` tells what is against a model for now, `constrained` why money is to
+    be saved. For one event loop."""
+
+    def __init__(
+        self,
+        resolve: Resolve,
+        *,
+        trouble: Callable[[str], str | None] = lambda _: None,
+        constrained: Callable[[], str | None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolve = resolve
+        self._trouble = trouble
+        self._constrained = constrained
+        self._now = now
+        self._known: dict[str, tuple[float, Card | str]] = {}
+
+    def model(self, name: str) -> Model:
+        return self._resolve(name)
+
+    def card(self, model: str) -> Card | None:
+        found = self._look(model)
+        return found if isinstance(found, Card) else None
+
+    def trouble(self, model: str) -> str | None:
+        found = self._look(model)
+        return found if isinstance(found, str) else self._trouble(model)
+
+    def constrained(self) -> str | None:
+        return self._constrained()
+
+    def _look(self, name: str) -> Card | str:
+        """The card, or what to set."""
+        now = self._now()
+        if (known := self._known.get(name)) is None or now >= known[0]:
+            known = self._known[name] = (now + FRESH, self._find(name))
+        return known[1]
+
+    def _find(self, name: str) -> Card | str:
+        try:
+            model = self._resolve(name)
+            if not _has_weights(model):
+                return "its weights are not here: fetch them with `roost pull`"
+        except RoostError as error:
+            return error.message
+        account, _, rest = name.partition("/")
+        return Card(account=account, model=rest, profile=model.profile)
+
+
+def _has_weights(model: Model) -> bool:
+    """Whether the embedded model's weights are on this machine: a route shall not begin with a gigabyte to fetch."""
+    if not (model.profile.local and model.name.startswith("local/")):
+        return True
+    from roost.llm.local.cache import cache_dir, is_verified
+    from roost.llm.local.weights import resolve
+
+    weights = resolve(model.name)
+    if isinstance(weights, Path):
+        return weights.exists()
+    path = cache_dir() / weights.file
+    return is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified"))

@@ -1,0 +1,371 @@
+"""`auto` over real connections: one stub provider for each account, and a clock that passes as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from roost.errors import ConfigError, NotFound, StoreUnreachable
+from roost.llm.accounts import Models
+from roost.llm.breakers import Breaking
+from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
+from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Request
+from roost.llm.retry import Retry
+from roost.llm.routing.profiles import FRESH, Profiles
+from roost.llm.routing.route import STEPS
+from roost.llm.routing.routed import Routed, connect
+from roost.llm.routing.standing import FRESH as SEEN
+from roost.llm.routing.standing import Here
+from roost.llm.stack import Parts, stacked
+from roost.log.content import Image, Text, UserMessage
+from roost.log.shared import Shared
+from roost.log.store import Store, open_store
+from roost.testing.clock import FakeClock
+from roost.testing.models import ask, run, user
+from roost.testing.postgres import PostgresServer
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Fault, Reply
+
+T = TypeVar("T")
+ONCE = Retry(tries=1)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SMALL = ModelEntry(window=4_000, max_output=500)
+LARGE = ModelEntry(window=64_000, max_output=500, images=True)
+
+
+class Stub:
+    """A provider whose word is its name; `down` answers 500, `wait` 429 with Retry-After."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.down = False
+        self.wait: list[str] = []
+        self.says: Reply | None = None
+        self.server = ProviderServer(self._reply)
+
+    def _reply(self, body: dict[str, Any]) -> Reply:
+        if self.wait:
+            return Reply(fault=Fault(kind="status", status=429, retry_after=self.wait.pop(), times=0))
+        return self.says or Reply(text=self.name, fault=Fault(kind="status", times=0) if self.down else None)
+
+    @property
+    def calls(self) -> int:
+        return self.server.stats.requests
+
+
+class World:
+    """Three accounts `one`, `two`, `three`, each with a model `m`, and the profiles of a test."""
+
+    def __init__(self, stubs: list[Stub]) -> None:
+        self.stubs = {stub.name: stub for stub in stubs}
+        self.clock = FakeClock()
+        self.made: list[Models] = []
+
+    def models(
+        self,
+        *,
+        shared: Shared | None = None,
+        saving: Callable[[], str | None] = lambda: None,
+        retry: Retry = ONCE,
+        models: dict[str, ModelEntry] | None = None,
+        profile: str = "mine",
+        profiles: dict[str, ProfileEntry] | None = None,
+        mine: ProfileEntry | None = None,
+    ) -> tuple[Models, Profiles]:
+        breaker = Breaking(failures=2, cooldown=30)
+        accounts = {
+            name: AccountEntry(base_url=stub.server.url, retry=retry, breaker=breaker)
+            for name, stub in self.stubs.items()
+        }
+        entries = {f"{name}/m": LARGE for name in self.stubs} | {f"{k}/m": entry for k, entry in (models or {}).items()}
+        all_of = {"mine": mine or ProfileEntry(), **(profiles or {})}
+        config = ModelsConfig(accounts=accounts, models=entries, profiles=all_of, profile=profile)
+        parts = Parts(config, clock=self.clock, chance=lambda: 0.0)
+        found = Models(environ={}, dotenv=None, config=config, wrap=lambda model, _: stacked(model, parts))
+        self.made.append(found)
+        return found, connect(found, parts, shared=shared, constrained=saving)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    with contextlib.ExitStack() as stack:
+        stubs = [Stub(name) for name in ("one", "two", "three")]
+        for stub in stubs:
+            stack.enter_context(stub.server)
+        world = World(stubs)
+        yield world
+        for models in world.made:
+            await models.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def address(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield str(tmp_path / "roost.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    async with server.borrowed() as url:
+        yield url
+
+
+def _chain(*names: str) -> tuple[str, ...]:
+    return tuple(f"{name}/m" for name in names)
+
+
+def _said(end: Completed | Failed) -> str:
+    assert isinstance(end, Completed), end
+    return "".join(part.text for part in end.parts if isinstance(part, Text))
+
+
+def _route(events: list[ModelEvent]) -> dict[str, Any]:
+    (notice,) = [event for event in events if isinstance(event, Notice) and event.kind == "route"]
+    return notice.data
+
+
+async def _auto(models: Models, request: Request | None = None, name: str = "auto") -> str:
+    return _said((await run(models.resolve(name), request))[1])
+
+
+async def _passing(clock: FakeClock, work: Awaitable[T]) -> T:
+    """What `work` returns, while the clock runs far faster than the sockets."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.sleep(0.005)
+        await clock.advance(0.2)
+    return task.result()
+
+
+async def test_every_request_is_routed_and_says_how(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=_chain("one"), plan=_chain("two"), effort="max"))
+    auto = models.resolve("auto")
+    events, end = await run(auto, ask(intent="plan"))
+    assert _said(end) == "two"
+    data = _route(events)
+    assert (data["profile"], data["chain"], data["effort"]) == ("mine", ["two/m", "one/m"], "max")
+    assert tuple(data["steps"]) == STEPS
+    assert len(msgspec.json.encode(data)) < 600, "it is written with every step"
+    assert await _auto(models, ask(intent="review")) == "one"
+    assert auto.name == "auto"
+    assert models.resolve("auto") is auto
+
+
+async def test_a_model_that_fails_is_followed_by_the_next_and_an_open_breaker_makes_no_call(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=_chain("one", "two")))
+    one, two = world.stubs["one"], world.stubs["two"]
+    one.down = True
+    for _ in range(2):
+        assert await _auto(models) == "two"
+    assert (one.calls, two.calls) == (2, 2)
+    events: list[ModelEvent] = []
+    for _ in range(5):
+        events, end = await run(models.resolve("auto"))
+        assert _said(end) == "two"
+    assert (one.calls, two.calls) == (2, 7), "the breaker is open: it is not called at all"
+    assert _route(events)["chain"] == ["two/m", "one/m"]
+    assert not [event for event in events if isinstance(event, Notice) and event.kind == "fallback"]
+    one.down = False
+    await world.clock.advance(30)
+    assert await _auto(models) == "one", "half-open: one is let through"
+    assert await _auto(models) == "one"
+    assert (one.calls, two.calls) == (4, 7)
+
+
+async def test_half_open_lets_one_of_many_through(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=_chain("one", "two")))
+    one, two = world.stubs["one"], world.stubs["two"]
+    one.down = True
+    for _ in range(2):
+        await _auto(models)
+    await world.clock.advance(30)
+    said = await asyncio.gather(*(_auto(models) for _ in range(8)))
+    assert said == ["two"] * 8
+    assert (one.calls, two.calls) == (3, 10)
+
+
+async def test_a_provider_that_asks_to_wait_is_waited_for(world: World) -> None:
+    models, _ = world.models(retry=Retry(tries=3), mine=ProfileEntry(chat=_chain("one")))
+    stub = world.stubs["one"]
+    stub.wait = ["20"]
+    assert await _passing(world.clock, _auto(models)) == "one"
+    assert stub.calls == 2
+    assert 20 <= world.clock.now() < 22
+
+
+async def test_who_asks_to_wait_is_asked_later_where_there_is_another(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=_chain("one", "two")))
+    one, two = world.stubs["one"], world.stubs["two"]
+    one.wait = ["20"]
+    assert await _auto(models) == "two"
+    events, end = await run(models.resolve("auto"))
+    assert _said(end) == "two"
+    assert "one/m later: the provider asks to wait 20 s" in _route(events)["steps"]["degradation"]
+    assert (one.calls, two.calls) == (1, 2)
+    await world.clock.advance(20)
+    assert await _auto(models) == "one"
+
+
+async def test_nobody_waits_for_a_model_while_there_is_another(world: World) -> None:
+    models, _ = world.models(retry=Retry(), mine=ProfileEntry(chat=_chain("one", "two")))
+    one = world.stubs["one"]
+    one.wait = ["20"]
+    assert await _auto(models) == "two", "at once, although twenty seconds are worth waiting for"
+    await world.clock.advance(20)
+    one.down = True
+    said = await _passing(world.clock, asyncio.gather(*(_auto(models) for _ in range(6))))
+    assert said == ["two"] * 6
+    assert world.clock.now() < 30, "not until the breaker lets one through again"
+
+
+async def test_media_and_long_requests_go_to_who_takes_them(world: World) -> None:
+    models, _ = world.models(
+        models={"one": SMALL},
+        mine=ProfileEntry(chat=_chain("one"), multimodal=_chain("two"), long_context=_chain("three")),
+    )
+    picture = UserMessage((Text("What is this?"), Image("image/png", PIXEL)))
+    assert await _auto(models) == "one"
+    assert await _auto(models, ask(picture)) == "two"
+    assert await _auto(models, ask(user("word " * 20_000))) == "three"
+    profile = models.resolve("auto").profile
+    assert (profile.window, profile.images, profile.price) == (64_000, True, None)
+    assert models.card("auto").profile == profile
+    assert all(stub.server.stats.violations == 0 for stub in world.stubs.values())
+
+
+async def test_what_nobody_takes_is_not_sent_and_says_why(world: World) -> None:
+    small = dict.fromkeys(world.stubs, SMALL)
+    models, _ = world.models(models=small, mine=ProfileEntry(chat=_chain("one", "two")))
+    long, picture = ask(user("word " * 20_000)), ask(UserMessage((Image("image/png", PIXEL),)))
+    for request, code in ((long, "context_overflow"), (picture, "unsupported")):
+        events, end = await run(models.resolve("auto"), request)
+        assert isinstance(end, Failed)
+        assert (end.error.code, end.error.retryable) == (code, False)
+        assert "one/m" in end.error.message
+        assert _route(events)["chain"] == []
+    assert not any(stub.calls for stub in world.stubs.values())
+
+
+async def test_an_overflow_at_the_provider_goes_to_a_larger_window(world: World) -> None:
+    one, two = world.stubs["one"], world.stubs["two"]
+    models, _ = world.models(models={"one": SMALL}, mine=ProfileEntry(chat=_chain("one", "two")))
+    message = "This model's maximum context length is 10 tokens. However, your messages resulted in 999 tokens."
+    full = Fault(kind="status", status=400, message=message, times=0)
+    one.says = Reply(fault=full)
+    assert await _auto(models) == "two"
+    assert (one.calls, two.calls) == (1, 1)
+
+
+async def test_saving_asks_the_cheap_ones_first(world: World) -> None:
+    why: list[str | None] = [None]
+    models, _ = world.models(saving=lambda: why[0], mine=ProfileEntry(chat=_chain("one"), cheap=_chain("two")))
+    assert await _auto(models) == "one"
+    why[0] = "$9 are spent of $10"
+    events, end = await run(models.resolve("auto"))
+    assert _said(end) == "two"
+    assert _route(events)["steps"]["cost"] == "$9 are spent of $10: the cheap ones first"
+
+
+async def test_without_a_key_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROOST_CACHE", str(tmp_path))
+    parts = Parts()
+    models = Models(environ={}, dotenv=None, wrap=lambda model, _: stacked(model, parts))
+    connect(models, parts)
+    events, end = await run(models.resolve("auto"))
+    assert isinstance(end, Failed)
+    assert end.error.code == "no_model"
+    assert "set ANTHROPIC_API_KEY" in end.error.message
+    assert "roost pull" in end.error.message
+    assert _route(events)["unusable"] >= 5
+    await models.close()
+
+
+async def test_a_key_that_is_set_later_counts(world: World) -> None:
+    environ: dict[str, str] = {}
+    url = world.stubs["one"].server.url
+    config = ModelsConfig(
+        accounts={"one": AccountEntry(base_url=url, key="env:ONE_KEY")},
+        profiles={"mine": ProfileEntry(chat=("one/m",))},
+    )
+    parts = Parts(config)
+    models = Models(environ=environ, dotenv=None, config=config, wrap=lambda model, _: stacked(model, parts))
+    world.made.append(models)
+    now = [0.0]
+    auto = Routed(Here(models.resolve, now=lambda: now[0]), Profiles(config), "mine")
+    assert isinstance((await run(auto))[1], Failed)
+    environ["ONE_KEY"] = "secret"
+    now[0] += SEEN
+    assert _said((await run(auto))[1]) == "one"
+
+
+async def test_a_profile_can_be_named_and_a_wrong_name_is_told(world: World) -> None:
+    models, profiles = world.models(
+        mine=ProfileEntry(chat=_chain("one")), profiles={"other": ProfileEntry(chat=_chain("two"))}
+    )
+    assert await _auto(models, name="auto/other") == "two"
+    assert models.resolve("auto/other").name == "auto/other"
+    with pytest.raises(NotFound, match="default, budget, multimodal, deep_thinking, mine, other"):
+        models.resolve("auto/nothing")
+    with pytest.raises(NotFound):
+        await profiles.use("nothing")
+    with pytest.raises(ConfigError, match="'nothing'"):
+        world.models(profile="nothing")
+
+
+async def test_a_switch_counts_from_the_next_call_on_and_for_every_node(world: World, address: str) -> None:
+    entries = {"mine": ProfileEntry(chat=_chain("one")), "other": ProfileEntry(chat=_chain("two"))}
+    first, second = await open_store(address), await open_store(address)
+    try:
+        here, profiles = world.models(shared=first, profiles=entries)
+        there, theirs = world.models(shared=second, profiles=entries)
+        assert (await _auto(here), await _auto(there)) == ("one", "one")
+        await profiles.use("other")
+        assert await _auto(here) == "two"
+        await asyncio.sleep(FRESH)
+        assert await _auto(there) == "two"
+        await theirs.use("mine")
+        assert await _auto(there) == "one"
+        after, _ = world.models(shared=first, profile="other", profiles=entries)
+        assert await _auto(after) == "one", "what was switched to outlives the process, whatever its file says"
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_a_store_that_does_not_answer_changes_no_profile(tmp_path: Path) -> None:
+    now = [0.0]
+    store = Unreliable(await open_store(str(tmp_path / "roost.db")))
+    config = ModelsConfig(profile="budget")
+    profiles = Profiles(config, shared=store, now=lambda: now[0])  # type: ignore[arg-type]
+    assert await profiles.current() == "budget"
+    await store.setting("models.profile", "deep_thinking", replace=True)
+    now[0] += FRESH
+    assert await profiles.current() == "deep_thinking"
+    store.away = True
+    now[0] += FRESH
+    assert await profiles.current() == "deep_thinking"
+    with pytest.raises(StoreUnreachable):
+        await profiles.use("default")
+    assert await profiles.current() == "deep_thinking"
+    store.away = False
+    await store.setting("models.profile", "of a newer version", replace=True)
+    now[0] += FRESH
+    assert await profiles.current() == "budget"
+    await store.inner.close()
+
+
+class Unreliable:
+    """The settings of a store that may be away."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.away = False
+
+    async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
+        if self.away:
+            raise StoreUnreachable("the database is away")
+        return await self.inner.setting(name, value, replace=replace)
