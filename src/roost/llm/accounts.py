@@ -135,8 +135,11 @@ class Models:
             return None if name in self._factories else self._directory.account(name)
 
     def endpoint(self, name: str) -> Endpoint:
-        """Where the account is, with its key. May block on a keyring. Raises `ConfigError`."""
+        """Where the account is, or a model that is named by its URL, with its key. May block on a keyring. Raises
+        `ConfigError`."""
         env = self._env()
+        if "://" in name:
+            return _url_endpoint(name.partition("#")[0], env)
         with self._lock:
             place = self._place(name, env)
         _check_key(place, name)
@@ -220,18 +223,22 @@ class Models:
 
     def _at_url(self, name: str, card: Card, env: Mapping[str, str]) -> Model:
         url, _, model = name.partition("#")
-        url = checked_url(url, "the model's URL")
+        where = _url_endpoint(url, env)
         if not model:
             raise ConfigError(f"{name!r} names no model: put it after '#', as in 'http://host:port/v1#model'")
-        own = is_loopback(url)
-        trusted = [catalog().accounts["openai"].base_url, env.get("OPENAI_BASE_URL", "")]
-        key = env.get("ROOST_API_KEY")
-        if key is None and (own or origin(url) in map(origin, trusted)):
-            # An agent's definition may name any URL: the key of OpenAI goes to no stranger.
-            key = env.get("OPENAI_API_KEY")
-        where = Endpoint(base_url=url, key=key, idle_timeout=OWN_IDLE if own else None)
         wire = make_wire(card.profile.wire or "openai_chat")
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
+
+
+def _url_endpoint(url: str, env: Mapping[str, str]) -> Endpoint:
+    url = checked_url(url, "the model's URL")
+    own = is_loopback(url)
+    trusted = [catalog().accounts["openai"].base_url, env.get("OPENAI_BASE_URL", "")]
+    key = env.get("ROOST_API_KEY")
+    if key is None and (own or origin(url) in map(origin, trusted)):
+        # An agent's definition may name any URL: the key of OpenAI goes to no stranger.
+        key = env.get("OPENAI_API_KEY")
+    return Endpoint(base_url=url, key=key, idle_timeout=OWN_IDLE if own else None)
 
 
 def _registered(prefix: str, rest: str, model: Model) -> Card:

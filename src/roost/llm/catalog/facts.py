@@ -106,12 +106,19 @@ _PLAIN = (
 
 class ModelFacts(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model in the catalog. `aliases` are other names of the very same model at the same account. `traits` name
-    facts that several models share; the model's own are laid over them."""
+    facts that several models share; the model's own are laid over them. `later` are prices that are announced, by the
+    day (YYYY-MM-DD, UTC) from which each counts."""
 
     kind: Kind = "chat"
     aliases: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
     retired: str | None = None
+    later: dict[str, PriceTable] = {}
+
+    def on(self, day: str) -> ModelFacts:
+        """With the price of that day."""
+        begun = [since for since in self.later if since <= day]
+        return msgspec.structs.replace(self, price=self.later[max(begun)], later={}) if begun else self
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import importlib.resources
 import re
@@ -14,6 +15,7 @@ from roost.llm.catalog.facts import FREE, Account, ModelFacts, Rate, Trait
 from roost.llm.compile import family_of
 from roost.llm.profile import Profile
 
+_EMBEDS = Profile(max_output=0, tools=False, parallel_calls=False, json_schema=False, thinks="never")
 _DATED = re.compile(r"[-@](?:20\d{6}|20\d\d-\d\d-\d\d)$")
 
 
@@ -101,8 +103,10 @@ class Catalog:
         return None if name is None else (name, models[name])
 
     def _card(self, account: str, model: str, name: str, facts: ModelFacts, rate: Rate) -> Card:
-        profile = msgspec.structs.replace(self.ground(account), family=family_of(name))
+        ground = _EMBEDS if facts.kind == "embedding" else self.ground(account)
+        profile = msgspec.structs.replace(ground, family=family_of(name))
         # A model of another account that is served here too is spoken to by this account's wire.
+        facts = facts.on(datetime.datetime.now(datetime.UTC).date().isoformat())
         own = name in self.accounts[account].models
         wire = facts.wire if own and facts.wire else self.accounts[account].wire
         for trait in map(self._data.traits.__getitem__, facts.traits):
