@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from roost.llm.breakers import Breaker, Breaking, Guarded
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
-from roost.llm.ir import Completed, Failed, Model, Notice, TextDelta
+from roost.llm.ir import Bill, Completed, Model, Notice, Price, Profile, TextDelta
+from roost.llm.ledger import Ledger
 from roost.llm.limits import Limit, Limited, Limiters, Limits
 from roost.llm.recovery import Batching, Chains, Continuing, Degrading
 from roost.llm.repair import Repairing
 from roost.llm.retry import Retry, Retrying
-from roost.llm.stack import Parts, stacked
-from roost.log.content import ErrorData, Text
+from roost.llm.stack import Parts, budgeted, stacked
+from roost.log.content import ErrorData, Text, Usage
+from roost.log.store import open_store
 from roost.testing.clock import FakeClock
 from roost.testing.models import ask, completed, failed, run
 from roost.testing.scripted import Answer, ScriptedModel
@@ -143,25 +146,29 @@ async def test_a_provider_that_asks_to_wait_is_waited_for_by_every_session() -> 
     assert parts.trouble("acme/m") is None
 
 
-async def test_a_budget_that_is_spent_is_no_trouble_for_ever() -> None:
-    clock = FakeClock()
-    held = {"acme/m": 100}
-
-    async def spent(name: str) -> int:
-        return held[name]
-
-    config = _config(AccountEntry(), m=ModelEntry(breaker=Breaking(budget=100)))
-    parts = Parts(config, clock=clock, spent=spent)
-    model = stacked(ScriptedModel(["a"], name="acme/m"), parts)
-    events, end = await run(model)
-    marks = [event.data["percent"] for event in events if isinstance(event, Notice) and event.kind == "budget"]
-    assert isinstance(end, Failed)
-    assert (marks, end.error.code) == ([70, 90, 100], "quota")
+async def test_a_model_s_budget_is_what_the_ledger_holds_and_no_trouble_for_ever(tmp_path: Path) -> None:
+    clock, now = FakeClock(), [1_000_000_000.0]
+    config = _config(AccountEntry(), m=ModelEntry(breaker=Breaking(budget=1_000)))
+    store = await open_store(str(tmp_path / "roost.db"))
+    ledger = Ledger(store, owner="node", models=budgeted(config), now=lambda: now[0], clock=clock)
+    parts = Parts(config, clock=clock, ledger=ledger)
+    answer = Answer(text="a", usage=Usage(input=100, output=100, cost=500))
+    inner = ScriptedModel([answer] * 9, name="acme/m", profile=Profile(price=Price(2.0, 3.0)))
+    model, marks, bill = stacked(inner, parts), [], Bill()
+    for _ in range(2):
+        events, _ = await run(model, ask(bill=bill))
+        marks += [event.data["percent"] for event in events if isinstance(event, Notice) and event.kind == "budget"]
+    assert (marks, bill.usage.cost, await ledger.spent("acme/m")) == ([70, 90, 100], 1_000, 1_000)
+    restarted = Parts(config, clock=clock, ledger=ledger)
+    assert (await failed(stacked(inner, restarted))).error.code == "quota"
+    assert inner.calls == 2
     assert parts.trouble("acme/m") == "its budget is spent"
-    held["acme/m"] = 0
+    now[0] += 40 * 86_400
     await clock.advance(60)
     assert parts.trouble("acme/m") is None
     await completed(model)
+    await ledger.close()
+    await store.close()
 
 
 async def test_the_whole_stack_costs_little_and_starts_no_task() -> None:

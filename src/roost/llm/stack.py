@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from roost.llm.breakers import Breaker, Breaking, Guarded
+from roost.llm.charging import Charging
 from roost.llm.clock import Clock
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.llm.ir import Model
+from roost.llm.ledger import Ledger
 from roost.llm.limits import Limit, Limited, Limiter, Limiters, Limits
+from roost.llm.media.fitting import Fitting
 from roost.llm.recovery import Batching, Continuing, Degrading
 from roost.llm.repair import Repairing
 from roost.llm.retry import Retry, Retrying
@@ -27,9 +30,9 @@ class Parts:
     the clock. `config` names them, and what it does not name has the defaults: a breaker, and a limiter that keeps to
     what the provider's answers say.
 
-    `shared` counts the limits that hold for the cluster; without it they hold for this process. `charge` and `fit` put
-    the ledger and the check of media around a model. `spent` tells what a model's budget holds this month, in
-    nano-dollars; without it a breaker adds up what it sees. `chance` draws the jitter within 0 and 1.
+    `shared` counts the limits that hold for the cluster; without it they hold for this process. Without a `ledger`
+    nothing is charged, and a breaker with a budget adds up what it sees; the ledger must count the models of `budgeted`
+    apart. `chance` draws the jitter within 0 and 1.
     """
 
     def __init__(
@@ -38,17 +41,14 @@ class Parts:
         *,
         clock: Clock | None = None,
         shared: Shared | None = None,
-        charge: Callable[[Model], Model] | None = None,
-        fit: Callable[[Model], Model] | None = None,
-        spent: Callable[[str], Awaitable[int]] | None = None,
+        ledger: Ledger | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.config = config or ModelsConfig()
         self.clock = clock
         self.chance = chance
-        self.charge = charge
-        self.fit = fit
-        self._spent = spent
+        self.ledger = ledger
+        self._budgeted = budgeted(self.config)
         self._breakers: dict[str, Breaker] = {}
         self._cluster = shared is not None
         entries = self.config.accounts.items()
@@ -62,14 +62,14 @@ class Parts:
     def breaker(self, name: str) -> Breaker:
         """Of the model of this name, for all who ask it."""
         if (known := self._breakers.get(name)) is None:
-            spent = self._spent
-            ask = None if spent is None else (lambda: spent(name))
-            known = self._breakers[name] = self.new_breaker(name, ask)
+            known = self._breakers[name] = self.new_breaker(name, counted=name in self._budgeted)
         return known
 
-    def new_breaker(self, name: str, spent: Callable[[], Awaitable[int]] | None = None) -> Breaker:
-        rules = self._model(name).breaker or self._account(name).breaker or Breaking()
-        return Breaker(rules, clock=self.clock, spent=spent)
+    def new_breaker(self, name: str, *, counted: bool = False) -> Breaker:
+        """`counted`: by the ledger, where there is one."""
+        ledger = self.ledger if counted else None
+        spent = None if ledger is None else (lambda: ledger.spent(name))
+        return Breaker(_rules(self.config, name) or Breaking(), clock=self.clock, spent=spent)
 
     def retry(self, name: str) -> Retry | None:
         return self._account(name).retry
@@ -100,6 +100,12 @@ class Parts:
         return self.config.accounts.get(name.partition("/")[0]) or AccountEntry()
 
 
+def budgeted(config: ModelsConfig) -> frozenset[str]:
+    """The configured models whose breakers have a budget, which the ledger shall count apart."""
+    rules = {name: _rules(config, name) for name in config.models}
+    return frozenset(name for name, breaking in rules.items() if breaking and breaking.budget is not None)
+
+
 def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> Model:
     """`model` as a core: charged, limited, guarded, tried again, made good, repaired, its media fitted, from the inside
     out. What it has already it does not get twice, so stacking again changes nothing.
@@ -114,28 +120,27 @@ def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> M
         return model.over(lambda each: stacked(each, parts, own=own))
     name, have = model.name, _layers(model)
     limiters = () if own or model.profile.local else parts.limiters(name)
-    if parts.charge is not None and "Charging" not in have:
-        model = parts.charge(model)
-    if limiters and "Limited" not in have:
+    if parts.ledger is not None and Charging not in have:
+        model = Charging(model, parts.ledger)
+    if limiters and Limited not in have:
         model = Limited(model, limiters)
-    if "Guarded" not in have:
+    if Guarded not in have:
         model = Guarded(model, parts.new_breaker(name) if own else parts.breaker(name))
-    if "Retrying" not in have:
+    if Retrying not in have:
         model = Retrying(model, parts.retry(name), clock=parts.clock, chance=parts.chance)
-    if "Batching" not in have:
-        model = Batching(model)
-    if "Continuing" not in have:
-        model = Continuing(model)
-    if "Repairing" not in have:
-        model = Repairing(model)
-    if parts.fit is not None and "Fitting" not in have:
-        model = parts.fit(model)
+    for layer in (Batching, Continuing, Repairing, Fitting):
+        model = model if layer in have else layer(model)
     return model
 
 
-def _layers(model: Model) -> set[str]:
-    found: set[str] = set()
+def _layers(model: Model) -> set[type[Wrapped]]:
+    found: set[type[Wrapped]] = set()
     while isinstance(model, Wrapped):
-        found.add(type(model).__name__)
+        found.add(type(model))
         model = model.inner
     return found
+
+
+def _rules(config: ModelsConfig, name: str) -> Breaking | None:
+    model, account = config.models.get(name), config.accounts.get(name.partition("/")[0])
+    return (model and model.breaker) or (account and account.breaker)
