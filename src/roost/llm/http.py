@@ -18,10 +18,18 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class HttpFailed(RoostError):
-    """The connection was refused, reset or closed early. `retryable` says whether another try may go through."""
+    """The connection was refused, reset or closed early. `retryable` says whether another try may go through, `unsent`
+    that no server can have seen anything of the request."""
 
     code, status = "connection", 502
     retryable = True
+    unsent = False
+
+
+class HttpUnreachable(HttpFailed):
+    """No connection came about."""
+
+    unsent = True
 
 
 class HttpTimeout(HttpFailed):
@@ -40,6 +48,7 @@ class HttpUnusable(HttpFailed):
     """The URL, the headers or the certificate cannot work, however often one tries."""
 
     retryable = False
+    unsent = True
 
 
 class HttpResponse:
@@ -179,7 +188,7 @@ def _normalised(error: Exception) -> HttpFailed:
         case aiohttp.ClientConnectorCertificateError():
             return HttpUnusable(f"no trusted TLS connection: {said}")
         case aiohttp.ClientConnectorError():
-            return HttpFailed(f"cannot connect: {said}")
+            return HttpUnreachable(f"cannot connect: {said}")
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return HttpFailed(f"the connection broke before the answer was whole: {said}")
         case aiohttp.ClientResponseError():

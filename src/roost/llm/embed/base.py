@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from roost.llm.ir import Bill, Budget
+from roost.errors import RoostError
+from roost.llm.ir import Bill, Budget, Price
+from roost.log.content import ErrorData, Usage
 
 Use: TypeAlias = Literal["document", "query"]
 Vector: TypeAlias = bytes
@@ -15,13 +17,40 @@ Vector: TypeAlias = bytes
 
 
 class Embedding(msgspec.Struct, frozen=True):
-    """A job: `texts` of one `use`. Models that do not tell a query from a document ignore it. Charged to `budgets`;
-    `bill`, where there is one, learns what it cost."""
+    """A job: `texts` of one `use`. Models that do not tell a query from a document ignore it. Charged to `budgets` and
+    to those of `meta` (`session`, `agent`, `user`); `bill`, where there is one, learns what it cost."""
 
     texts: Sequence[str]
     use: Use = "document"
     budgets: tuple[Budget, ...] = ()
     bill: Bill | None = None
+    meta: dict[str, str] = {}
+
+
+class EmbedFailed(RoostError):
+    """No vectors. `error` has one of the failure codes of `HttpModel`, `budget` or `price_unknown` of a `Meter`, or the
+    code of what kept the local model from running."""
+
+    status = 502
+
+    def __init__(self, error: ErrorData) -> None:
+        super().__init__(error.message, code=error.code)
+        self.error = error
+
+
+class Meter(Protocol):
+    """Charges one call: `reserve` before it, `settle` once after it, with what it cost, which is 0 where the provider
+    refused it."""
+
+    async def reserve(self, tokens: int) -> None:
+        """Sets aside what at most `tokens` cost. Raises `RoostError` with the code `budget` or `price_unknown`."""
+        ...
+
+    async def settle(self, usage: Usage) -> None: ...
+
+
+Metering: TypeAlias = Callable[[str, Price | None, Embedding], Meter]
+"""Makes the meter of one call from the embedder's name, its price and the job."""
 
 
 class Embedder(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -26,9 +27,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     lock: Path | None
     window: int
     licence: str
+    kind: Literal["chat", "embedding"] = "chat"
 
 
 DEFAULT = "qwen2.5-coder-1.5b"
+EMBEDDING = "minilm"
 
 _HUB = "https://huggingface.co"
 
@@ -65,6 +68,17 @@ CATALOG: dict[str, Weights] = {
             lock=_LOCKS / "smollm2-135m.lock",
             window=8_192,
             licence="Apache-2.0",
+        ),
+        Weights(
+            name=EMBEDDING,
+            file="all-MiniLM-L6-v2.safetensors",
+            bytes=90_868_376,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            url=f"{_HUB}/sentence-transformers/all-MiniLM-L6-v2/resolve/main/model.safetensors",
+            lock=_LOCKS / "minilm.lock",
+            window=256,
+            licence="Apache-2.0",
+            kind="embedding",
         ),
     )
 }

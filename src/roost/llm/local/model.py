@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from roost.errors import RoostError
+from roost.errors import ConfigError, RoostError
 from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Request, TextDelta
 from roost.llm.local.cache import Report
 from roost.llm.local.catalog import Weights
@@ -47,6 +47,8 @@ class LocalModel:
         report: Report | None = None,
     ) -> None:
         self._weights = resolve(name)
+        if isinstance(self._weights, Weights) and self._weights.kind != "chat":
+            raise ConfigError(f"{name!r} makes embeddings and cannot answer: name another model, such as 'local'")
         given = from_environment(threads=threads, context=context, deadline=deadline, idle=idle)
         window = min(given.context, self._weights.window) if isinstance(self._weights, Weights) else given.context
         self._settings: Settings = msgspec.structs.replace(given, context=window)

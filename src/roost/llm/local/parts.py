@@ -19,7 +19,7 @@ import msgspec
 
 from roost.llm.local.cache import Progress, Report, need_space, write_whole
 
-_DATA = (".bin", ".gguf")
+_DATA = (".bin", ".gguf", ".safetensors")
 _WHEEL = 100 * 1024 * 1024
 _OPTIONS = (
     "download",
