@@ -11,8 +11,9 @@ from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import Call
 from roost.log import events as ev
 from roost.policy.gate import GateCall
+from roost.policy.rules import Touches
 from roost.tools.base import Tool, ToolContext
-from roost.tools.run import run_tool
+from roost.tools.run import arguments_of, run_tool
 
 READERS_AT_ONCE = 8
 
@@ -81,6 +82,9 @@ def _pass_gate(session: LiveSession, call: Call, tool: Tool) -> bool:
             safety=tool.safety,
             inside=tool.inside,
             private_workspace=session.means.workspace.private,
+            root=session.means.workspace.place,
+            touches=_touches(session, call, tool),
+            walled=session.means.sandbox.level > 0,
         )
     )
     if verdict.decision == "deny":
@@ -88,6 +92,13 @@ def _pass_gate(session: LiveSession, call: Call, tool: Tool) -> bool:
     elif verdict.decision == "ask":
         _ask(session, call, verdict.reason, "policy")
     return verdict.decision == "allow"
+
+
+def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
+    if tool.reach is None:
+        return Touches()
+    arguments = arguments_of(tool, call.call.arguments)
+    return Touches() if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
 
 
 def _ask(session: LiveSession, call: Call, reason: str, cause: str) -> None:

@@ -14,7 +14,7 @@ from roost.errors import ConfigError, Invalid, RoostError
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
 from roost.log.content import ErrorData
-from roost.policy.gate import ModeGate
+from roost.policy.gate import LayeredGate
 from roost.sandbox.base import Sandbox
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
@@ -133,7 +133,7 @@ class Workshop:
         return Means(
             model=self.model(spec),
             tools=tools,
-            gate=ModeGate(spec.permissions),
+            gate=LayeredGate(spec.permissions, hidden=(self._root.parent,)),
             workspace=self._workspace(session, workspace),
             sandbox=self._sandbox,
             deltas=self._deltas,

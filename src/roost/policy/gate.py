@@ -1,18 +1,28 @@
-"""The gate: the one decision that every tool call passes before it runs."""
+"""The gate: the one decision that every tool call passes before it runs, whatever its origin."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from roost.policy.rules import Effect, Rule, Touches, decide
+
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
-Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "all"]
+Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "auto", "custom", "all"]
+Layer: TypeAlias = Literal["roost", "user", "config", "project", "system", "level", "default"]
+LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
+"""Of rules, in order: priorities 100, 60, 50 and 10."""
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it; `inside` says whether
-    the tool keeps itself inside the session's own files."""
+    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it; `touches` what the tool
+    says that they mean. `inside` says whether the tool keeps itself inside the session's own files, which lie in
+    `root`. `walled`: its commands run behind a wall (isolation level 1 or more). `tainted`: the session has read what
+    comes from outside."""
 
     session: str
     call: str
@@ -21,11 +31,19 @@ class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     safety: Safety
     inside: bool
     private_workspace: bool
+    root: Path = Path("/")
+    touches: Touches = Touches()
+    walled: bool = False
+    tainted: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    decision: Literal["allow", "ask", "deny"]
+    """`layer` is who decided, `rule` by which rule."""
+
+    decision: Effect
     reason: str
+    layer: Layer = "level"
+    rule: str | None = None
 
 
 class Gate(Protocol):
@@ -34,13 +52,67 @@ class Gate(Protocol):
     def decide(self, call: GateCall) -> Verdict: ...
 
 
-class ModeGate:
-    """Decides by the agent's permission mode and the tool's safety class.
+class LayeredGate:
+    """The first layer that speaks of a call decides: the rules of the user, of the configuration, of the project, of
+    the system, then the agent's permission mode (`Level`), then the default, which is no. Before all of them, nobody
+    touches `hidden`: the home of Roost with the policy, the token and the logs.
 
-    - `read_only`: read-only tools run, everything else is denied.
-    - `ask`: read-only tools run, everything else waits for a person.
-    - `workspace`: as `ask`, but tools that keep inside the session's own private workspace run.
-    - `all`: everything runs.
+    A project's rules may only ask or deny, since its files are the agent's to write: there `allow` is left out. While a
+    session is tainted, `all` and rules of the project or the system do not let a call with an effect outside run
+    unasked.
+    """
+
+    def __init__(
+        self, mode: Permissions, rules: Mapping[Layer, Sequence[Rule]] | None = None, *, hidden: Sequence[Path] = ()
+    ) -> None:
+        self._level = Level(mode)
+        self._wary = mode != "all"
+        self._hidden = tuple(os.path.realpath(path) for path in hidden)
+        given = rules or {}
+        self._layers: list[tuple[Layer, tuple[Rule, ...]]] = [
+            (layer, tuple(rule for rule in given.get(layer, ()) if layer != "project" or rule.effect != "allow"))
+            for layer in LAYERS
+            if given.get(layer)
+        ]
+
+    def decide(self, call: GateCall) -> Verdict:
+        touches = call.touches
+        if any(self._hides(path, str(call.root)) for path in touches.paths("any")):
+            return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
+        for layer, rules in self._layers:
+            found = decide(rules, call.tool, touches, call.root, wary=self._wary)
+            if found is not None:
+                effect, rule = found
+                said = rule.reason or f"the {layer}'s rule '{rule.shown}'"
+                return self._minding(call, Verdict(effect, said, layer, rule.shown))
+        return self._minding(call, self._level.decide(call))
+
+    def _hides(self, path: str, root: str) -> bool:
+        """A workspace that lies in the home is the session's own."""
+        return any(_within(path, home) and not (_within(root, home) and _within(path, root)) for home in self._hidden)
+
+    def _minding(self, call: GateCall, verdict: Verdict) -> Verdict:
+        trusted = verdict.layer in ("user", "config")
+        if verdict.decision != "allow" or trusted or not (call.tainted and call.touches.outside):
+            return verdict
+        reason = "the session has read things from outside, and this call has an effect outside"
+        return Verdict("ask", reason, verdict.layer, verdict.rule)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+class Level:
+    """The agent's permission mode, for calls of which no rule speaks.
+
+    - `read_only` (PLAN): read-only tools run, everything else is denied.
+    - `ask` (DEFAULT): read-only tools run, everything else waits for a person.
+    - `workspace` (ACCEPT_EDITS): as `ask`, but tools that keep inside the session's own private workspace run.
+    - `auto` (AUTO): also tools that keep inside any workspace, and commands behind a wall in which no danger is known,
+      which install nothing and write nowhere else.
+    - `custom` (CUSTOM): only rules decide; of what they do not speak is denied.
+    - `all` (BYPASS): everything runs; rules hold for what is known to fit them, and for nothing that only might.
     """
 
     def __init__(self, mode: Permissions) -> None:
@@ -49,10 +121,28 @@ class ModeGate:
     def decide(self, call: GateCall) -> Verdict:
         if self._mode == "all":
             return Verdict("allow", "the agent's permissions are 'all'")
+        if self._mode == "custom":
+            return Verdict("deny", f"no rule allows {call.tool!r}", "default")
         if call.safety == "read_only":
             return Verdict("allow", "the tool only reads")
         if self._mode == "read_only":
             return Verdict("deny", f"{call.tool!r} changes things and the agent's permissions are 'read_only'")
-        if self._mode == "workspace" and call.inside and call.private_workspace:
+        if call.inside and (call.private_workspace or self._mode == "auto") and self._mode != "ask":
             return Verdict("allow", "the tool stays inside the session's own workspace")
+        if self._mode == "auto" and call.touches.command is not None:
+            return self._command(call)
         return Verdict("ask", f"{call.tool!r} is {call.safety} and needs a person's yes")
+
+    def _command(self, call: GateCall) -> Verdict:
+        command = call.touches.command
+        assert command is not None
+        if command.unclear:
+            return Verdict("ask", f"the command cannot be understood: {command.unclear[0]}")
+        if command.findings:
+            first = command.findings[0]
+            return Verdict("ask", f"{first.category}: {first.why} ({first.command})")
+        if command.installs:
+            return Verdict("ask", f"it installs packages: {command.installs[0]}")
+        if not call.walled:
+            return Verdict("ask", f"{call.tool!r} runs on this machine without a wall around it")
+        return Verdict("allow", "no danger is known of the command, and it runs behind a wall")

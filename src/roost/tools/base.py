@@ -10,6 +10,7 @@ import msgspec
 from roost.llm.ir import ToolSpec
 from roost.log.content import Replay, ResultPart, Text
 from roost.policy.gate import Safety
+from roost.policy.touching import Reach
 from roost.sandbox.base import Sandbox
 from roost.workspace.files import Workspace
 
@@ -58,6 +59,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     inside: bool = False
     files: bool = True
     timeout: float = 120.0
+    reach: Reach | None = None
+    """For the gate. Takes no time to speak of and raises nothing."""
 
     @property
     def spec(self) -> ToolSpec:

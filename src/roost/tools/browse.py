@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from roost.policy.touching import reads_at
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
 from roost.workspace.pattern import matcher
@@ -18,7 +19,7 @@ SKIPPED = frozenset({".git"})
 """Folders that are shown and not entered."""
 
 
-@tool(safety="read_only", replay="safe", inside=True)
+@tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))
 async def list_files(
     ctx: ToolContext,
     path: Annotated[str, "a folder of the workspace"] = ".",
@@ -48,7 +49,7 @@ def _left_out(walk: Walk) -> list[str]:
     return [f"[incomplete: {what}]" for what in sorted(walk.incomplete)]
 
 
-@tool(safety="read_only", replay="safe", inside=True)
+@tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))
 async def glob(
     pattern: Annotated[str, "such as '**/*.py', 'docs/*.md' or 'src/**/test_*.{js,ts}'"],
     ctx: ToolContext,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from roost.policy.touching import writes_at
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
 from roost.tools.text import clean
@@ -19,7 +20,7 @@ from roost.workspace.access import digest_of, is_binary, read_file, write_file
 _UNDO_TRIES = 1000
 
 
-@tool(safety="safe_write", replay="safe", inside=True)
+@tool(safety="safe_write", replay="safe", inside=True, reach=writes_at("path"))
 async def edit_file(
     path: Annotated[str, "a file of the workspace"],
     old: Annotated[str, "the exact text to replace, without line numbers; it must occur once"],

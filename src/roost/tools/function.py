@@ -12,6 +12,7 @@ import msgspec
 
 from roost.log.content import Replay
 from roost.policy.gate import Safety
+from roost.policy.touching import Reach
 from roost.tools.base import Tool, ToolContext, ToolError, ToolResult
 from roost.tools.signature import Signature, read_signature
 
@@ -30,6 +31,7 @@ def tool(
     inside: bool = False,
     files: bool | None = None,
     timeout: float = 120.0,
+    reach: Reach | None = None,
 ) -> Callable[[_Function], Tool]: ...
 def tool(
     function: _Function | None = None,
@@ -42,14 +44,15 @@ def tool(
     inside: bool = False,
     files: bool | None = None,
     timeout: float = 120.0,
+    reach: Reach | None = None,
 ) -> Tool | Callable[[_Function], Tool]:
     """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
 
     A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
     context and is not in the schema. Without one the tool does not get at the session's files, so `files` is False
-    unless you say otherwise. A plain function runs in a thread and should bound its own time: a thread cannot
-    be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises
-    `TypeError` for a signature that a model cannot call.
+    unless you say otherwise. `reach` tells the gate what a call would touch. A plain function runs in a thread and
+    should bound its own time: a thread cannot be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or
+    anything that JSON can hold. Raises `TypeError` for a signature that a model cannot call.
     """
     names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
 
@@ -66,6 +69,7 @@ def tool(
             inside=inside,
             files=signature.context is not None if files is None else files,
             timeout=timeout,
+            reach=reach,
         )
 
     return make if function is None else make(function)

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import msgspec
 
+from roost.policy.touching import reads_at
 from roost.sandbox.base import Quota
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.browse import SKIPPED
@@ -31,7 +32,7 @@ _FILES = 50_000
 _MATCHES = 200
 
 
-@tool(safety="read_only", replay="safe", inside=True)
+@tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))
 async def grep(
     pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, description="a regular expression (Python's)")],
     ctx: ToolContext,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from roost.policy.touching import reads_at
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
 from roost.workspace.access import is_binary
@@ -16,7 +17,7 @@ _LINE = 2000
 _TOTAL = 48 * 1024
 
 
-@tool(safety="read_only", replay="safe", inside=True)
+@tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path"))
 async def read_file(
     path: Annotated[str, "a file of the workspace"],
     ctx: ToolContext,

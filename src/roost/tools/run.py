@@ -23,7 +23,7 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
     """The outcome, `ok` or `error`, and what the model reads: at least one part, together at most about 64 KiB of text,
     always encodable. Raises nothing but the cancellation of the calling task. At `tool.timeout` the tool is cancelled;
     a synchronous function cannot be, and its thread runs on."""
-    arguments = _arguments(tool, arguments_json)
+    arguments = arguments_of(tool, arguments_json)
     if isinstance(arguments, str):
         return "error", (Text(capped(arguments)),)
     scope = Scope(tool.timeout)
@@ -46,7 +46,7 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
         scope.leave()
 
 
-def _arguments(tool: Tool, text: str) -> dict[str, Any] | str:
+def arguments_of(tool: Tool, text: str) -> dict[str, Any] | str:
     """The arguments, or what is wrong with them."""
     try:
         found = _decode(text or "{}")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from roost.policy.touching import runs_at
 from roost.sandbox.base import ExecResult, Quota
 from roost.tools.base import ToolContext, ToolResult
 from roost.tools.function import tool
@@ -21,7 +22,7 @@ def _shell() -> str:
     return shutil.which("bash") or "/bin/sh"
 
 
-@tool(safety="high_risk", replay="ask", timeout=_LONGEST + 30)
+@tool(safety="high_risk", replay="ask", timeout=_LONGEST + 30, reach=runs_at("command"))
 async def shell(
     command: Annotated[str, "the command line"],
     ctx: ToolContext,

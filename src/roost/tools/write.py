@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from roost.errors import NotFound
+from roost.policy.touching import writes_at
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
 from roost.tools.text import clean
@@ -13,7 +14,7 @@ from roost.workspace.access import FileData, digest_of, read_file
 from roost.workspace.access import write_file as write_bytes
 
 
-@tool(safety="safe_write", replay="safe", inside=True)
+@tool(safety="safe_write", replay="safe", inside=True, reach=writes_at("path"))
 async def write_file(
     path: Annotated[str, "a file of the workspace; missing folders are made"],
     content: Annotated[str, "the whole new content"],

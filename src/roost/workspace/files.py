@@ -25,6 +25,11 @@ class Workspace:
         self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
 
     @cached_property
+    def place(self) -> Path:
+        """The real folder, which may not be there yet."""
+        return Path(os.path.realpath(self._given))
+
+    @cached_property
     def root(self) -> Path:
         """The real folder. A private one is made here, when something first needs it: most sessions touch no file."""
         if self.private:

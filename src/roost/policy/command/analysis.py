@@ -38,9 +38,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
-    written; `writes` those of them that are written, `hosts` the machines that are named. `installs` are package
-    managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`: everything in it
-    is known, and known to change nothing."""
+    written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `hosts` the
+    machines that are named. `installs` are package managers' orders. `unclear` says what cannot be understood: then the
+    rest is not all. `read_only`: everything in it is known, and known to change nothing."""
 
     programs: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -128,6 +128,8 @@ def _paths(program: str, word: Word) -> list[str]:
         text = text.partition("=")[2]
     if not text or "://" in text:
         return []
+    if word.globs:
+        return [re.split(r"[*?\[{]", text)[0].rpartition("/")[0] or ".", text + GAP]
     if program in READERS or program in WRITERS or "/" in text or text.startswith((".", "~")) or GAP in text:
         return [text]
     return []

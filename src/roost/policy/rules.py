@@ -1,0 +1,145 @@
+"""Rules that people write about tool calls, and whether one speaks of a call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.policy.command import Analysis
+from roost.workspace.pattern import BadPattern, matcher
+
+Effect: TypeAlias = Literal["allow", "ask", "deny"]
+Access: TypeAlias = Literal["any", "read", "write"]
+Answer: TypeAlias = Literal["yes", "maybe", "no"]
+
+
+class Touches(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
+    gone. `unknown`: it may touch more, which only running it would tell. `command` is a shell command's analysis,
+    `hosts` the machines that it speaks to. `outside`: it has an effect beyond the workspace (a message, a request)."""
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    unknown: bool = False
+    command: Analysis | None = None
+    hosts: tuple[str, ...] = ()
+    outside: bool = False
+
+    def paths(self, access: Access) -> tuple[str, ...]:
+        match access:
+            case "read":
+                return self.reads
+            case "write":
+                return self.writes
+            case "any":
+                return self.reads + self.writes
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Speaks of the calls for which all that it names is so.
+
+    `tool` is a glob on the tool's name. `path` is a glob on real paths (`**` for any folders; relative ones count from
+    the workspace, `~` is the home of the user), for `access` of one kind or any. `command` is a glob on a program's
+    name, or `category:` and one of the dangers of `roost.policy.command`. `host` is a glob. To allow, everything that
+    the call touches must fit; to ask or deny, one thing is enough.
+    """
+
+    effect: Effect
+    tool: str = "*"
+    path: str | None = None
+    access: Access = "any"
+    command: str | None = None
+    host: str | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            try:
+                _test(self.path, "/")
+            except BadPattern as error:
+                raise ConfigError(f"the rule's path {self.path!r}: {error}") from error
+
+    @property
+    def shown(self) -> str:
+        named = {"tool": self.tool, "path": self.path, "command": self.command, "host": self.host}
+        said = " ".join(f"{name}={value}" for name, value in named.items() if value not in (None, "*"))
+        return f"{self.effect} {said}".strip()
+
+
+@lru_cache(maxsize=1024)
+def _test(pattern: str, root: str) -> Callable[[str], bool]:
+    """For absolute paths. Raises `BadPattern`."""
+    text = os.path.expanduser(pattern)
+    absolute = text if text.startswith("/") else f"{root.rstrip('/')}/{text}"
+    fits = matcher(absolute.strip("/") or "**")
+    return lambda path: fits(path.strip("/"))
+
+
+def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:
+    """Of a call of `tool` in the workspace `root`. `maybe`: of what is not known of the call."""
+    if not fnmatchcase(tool, rule.tool):
+        return "no"
+    answers = [*_path(rule, touches, root), *_command(rule, touches.command), *_host(rule, touches)]
+    return "no" if "no" in answers else "maybe" if "maybe" in answers else "yes"
+
+
+def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
+    if rule.path is None:
+        return []
+    test = _test(rule.path, str(root))
+    paths = touches.paths(rule.access)
+    if rule.effect == "allow":
+        return ["yes" if paths and not touches.unknown and all(map(test, paths)) else "no"]
+    return ["yes" if any(map(test, paths)) else "maybe" if touches.unknown else "no"]
+
+
+def _command(rule: Rule, command: Analysis | None) -> list[Answer]:
+    if rule.command is None:
+        return []
+    if command is None:
+        return ["no"]
+    kind, _, category = rule.command.partition(":")
+    if kind == "category" and category:
+        named = any(fnmatchcase(finding.category, category) for finding in command.findings)
+        return ["yes" if named else "maybe" if command.unclear and rule.effect != "allow" else "no"]
+    if rule.effect == "allow":
+        fine = bool(command.programs) and not command.unclear and not command.findings
+        return ["yes" if fine and all(fnmatchcase(name, rule.command) for name in command.programs) else "no"]
+    named = any(fnmatchcase(name, rule.command) for name in command.programs)
+    return ["yes" if named else "maybe" if command.unclear else "no"]
+
+
+def _host(rule: Rule, touches: Touches) -> list[Answer]:
+    if rule.host is None:
+        return []
+    hosts = [host.lower() for host in touches.hosts]
+    fits = [fnmatchcase(host, rule.host.lower()) for host in hosts]
+    if rule.effect == "allow":
+        return ["yes" if hosts and all(fits) else "no"]
+    return ["yes" if any(fits) else "maybe" if touches.unknown else "no"]
+
+
+def decide(
+    rules: Sequence[Rule], tool: str, touches: Touches, root: Path, *, wary: bool = True
+) -> tuple[Effect, Rule] | None:
+    """What one layer says: the strictest of its rules that speak. With `wary`, what may be denied is asked about."""
+    allowed: Rule | None = None
+    asked: Rule | None = None
+    for rule in rules:
+        answer = speaks(rule, tool, touches, root)
+        if answer == "no" or (answer == "maybe" and not wary):
+            continue
+        if rule.effect == "deny" and answer == "yes":
+            return "deny", rule
+        if rule.effect == "allow":
+            allowed = allowed or rule
+        else:
+            asked = asked or rule
+    return ("ask", asked) if asked else ("allow", allowed) if allowed else None
