@@ -172,6 +172,8 @@ class Screen:
         self._text(message.text[self._seen :])
         self._seen, self._done = len(message.text), event.step
         self.fresh_line()
+        for shown in message.media:
+            self.note(f"[{shown.media_type}]")
         for call in message.calls:
             self._calls[call.id] = (call.name, call.arguments)
             if not self._quiet:

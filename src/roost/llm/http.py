@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PIECEWISE = 1024 * 1024
 
 
 class HttpFailed(RoostError):
@@ -120,7 +122,7 @@ class HttpClient:
         proxy = _proxy(url) if self._proxies else None
         try:
             response = await session.request(
-                method, url, data=body, headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
+                method, url, data=_piecewise(body), headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
             )
         except Exception as error:  # whatever the library raises becomes one of ours
             raise _normalised(error) from error
@@ -174,6 +176,11 @@ def _proxy(url: str) -> str | None:
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _piecewise(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body as one that is written in pieces, with the loop free between them."""
+    return io.BytesIO(body) if body is not None and len(body) > _PIECEWISE else body
 
 
 def _normalised(error: Exception) -> HttpFailed:

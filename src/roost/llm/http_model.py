@@ -71,6 +71,11 @@ class HttpModel:
     def profile(self) -> Profile:
         return self._profile
 
+    @property
+    def wire(self) -> str:
+        """The name of the protocol."""
+        return self._wire.name
+
     async def close(self) -> None:
         if self._own:
             await self._client.close()

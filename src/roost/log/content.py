@@ -64,7 +64,7 @@ class ToolCall(_Shape, frozen=True, tag="tool_call"):
 
 Media: TypeAlias = Image | Audio | Video | File
 UserPart: TypeAlias = Text | Image | Audio | Video | File
-AssistantPart: TypeAlias = Text | Thinking | ToolCall
+AssistantPart: TypeAlias = Text | Thinking | ToolCall | Image | Audio | Video
 ResultPart: TypeAlias = Text | Image | Audio | Video | File
 
 
@@ -82,6 +82,10 @@ class AssistantMessage(_Shape, frozen=True, tag="assistant"):
     @property
     def calls(self) -> list[ToolCall]:
         return [part for part in self.parts if isinstance(part, ToolCall)]
+
+    @property
+    def media(self) -> list[Image | Audio | Video]:
+        return [part for part in self.parts if isinstance(part, Image | Audio | Video)]
 
 
 class ToolMessage(_Shape, frozen=True, tag="tool"):

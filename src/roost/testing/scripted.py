@@ -13,13 +13,16 @@ from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Profile, Requ
 from roost.log.content import (
     AssistantMessage,
     AssistantPart,
+    Audio,
     ErrorData,
+    Image,
     StopReason,
     Text,
     Thinking,
     ToolCall,
     Usage,
     UserMessage,
+    Video,
 )
 
 _USAGE = Usage(input=100, output=20)
@@ -44,6 +47,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     text: str = ""
     thinking: str = ""
+    media: tuple[Image | Audio | Video, ...] = ()
     calls: tuple[Call, ...] = ()
     stop: StopReason | None = None
     usage: Usage = _USAGE
@@ -56,6 +60,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         parts: list[AssistantPart] = [Thinking(self.thinking)] if self.thinking else []
         if self.text:
             parts.append(Text(self.text))
+        parts += self.media
         parts += [ToolCall(c.id or f"call_{step}_{i}", c.name, c.text) for i, c in enumerate(self.calls)]
         return tuple(parts)
 
@@ -156,7 +161,7 @@ def _deltas(parts: Sequence[AssistantPart], size: int) -> list[ModelEvent]:
             deltas.append(CallDelta(index, first, part.name))
             deltas += [CallDelta(index, piece) for piece in rest]
             index += 1
-        else:
+        elif isinstance(part, Text | Thinking):
             kind = TextDelta if isinstance(part, Text) else ThinkingDelta
             deltas += [kind(piece) for piece in pieces(part.text, size)]
     return deltas

@@ -72,6 +72,8 @@ def _message(message: Message) -> None:
         case AssistantMessage():
             if message.text:
                 say(clean(message.text))
+            for shown in message.media:
+                say(f"[{shown.media_type}]")
             for call in message.calls:
                 say(f"● {styled(call.name, 'cyan')} {one_line(arguments_line(call.arguments), 100)}")
         case ToolMessage(parts=parts, error=error):

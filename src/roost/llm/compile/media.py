@@ -56,7 +56,7 @@ def numbered(messages: Sequence[Message], profile: Profile) -> tuple[Message, ..
 def in_full(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Files that are text and at hand become that text, whole. What is not valid UTF-8 stays a file."""
     return tuple(
-        _with(message, message.parts, lambda part: (_read(part),))
+        _with(message, message.parts, lambda part: (as_text(part),))
         if not isinstance(message, AssistantMessage) and _has_media(message)
         else message
         for message in messages
@@ -81,7 +81,8 @@ def _media_first(parts: Sequence[Part]) -> Sequence[Part]:
     ]
 
 
-def _read(part: Part) -> Part:
+def as_text(part: Part) -> Part:
+    """A file that is text and at hand as that text; anything else as it is."""
     if not isinstance(part, File) or not part.data or not _is_text(part.media_type):
         return part
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import struct
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -10,13 +12,26 @@ import msgspec
 
 from roost.ids import new_id
 from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Price, TextDelta, ThinkingDelta
+from roost.llm.media.sniff import canonical
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wire import Follow
 from roost.llm.wires.body import is_json_object
 from roost.llm.wires.errors import stream_error
 from roost.llm.wires.pieces import Pieces
-from roost.log.content import AssistantMessage, AssistantPart, ErrorData, StopReason, Text, Thinking, ToolCall, Usage
+from roost.log.content import (
+    AssistantMessage,
+    AssistantPart,
+    Audio,
+    ErrorData,
+    Image,
+    StopReason,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+    Video,
+)
 
 
 def origin_of(wire: str, profile: Profile) -> str:
@@ -52,7 +67,50 @@ class OpenCall:
         self.arguments = Pieces()
 
 
-Open: TypeAlias = OpenText | OpenThinking | OpenCall
+class OpenMedia:
+    """`pieces` of base64, each whole in itself. Sound without a container (PCM of 16 bits, low byte first) gets one, so
+    that others can play it."""
+
+    __slots__ = ("media_type", "pieces")
+
+    def __init__(self, media_type: str) -> None:
+        self.media_type = media_type
+        self.pieces: list[str] = []
+
+    def part(self) -> Image | Audio | Video | None:
+        """None for a type that is none of these. Raises `ValueError`."""
+        family = self.media_type.partition("/")[0].lower()
+        kind = {"image": Image, "audio": Audio, "video": Video}.get(family)
+        if kind is None:
+            return None
+        data = b"".join(base64.b64decode(piece, validate=True) for piece in self.pieces)
+        media_type = canonical(self.media_type)
+        if media_type in _RAW:
+            media_type, data = "audio/wav", _wav(data, _rate(self.media_type))
+        return kind(media_type, base64.b64encode(data).decode("ascii"))
+
+
+_RAW = {"audio/l16", "audio/pcm", "audio/pcm16"}
+_RATE = 24_000
+"""Samples a second where nothing says it: what OpenAI's and Google's models speak with."""
+
+
+def _rate(media_type: str) -> int:
+    for field in media_type.lower().split(";")[1:]:
+        name, _, value = field.strip().partition("=")
+        if name == "rate" and value.isdigit() and 0 < int(value) < 1_000_000:
+            return int(value)
+    return _RATE
+
+
+def _wav(samples: bytes, rate: int) -> bytes:
+    """A WAVE file of one channel of signed 16-bit samples."""
+    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
+    body = head + struct.pack("<4sI", b"data", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body
+
+
+Open: TypeAlias = OpenText | OpenThinking | OpenCall | OpenMedia
 
 
 class Assembly:
@@ -106,6 +164,17 @@ class Assembly:
         self._open.append(part)
         return part
 
+    def open_media(self, media_type: str) -> OpenMedia:
+        part = OpenMedia(media_type)
+        self._open.append(part)
+        return part
+
+    def show(self, url: str) -> None:
+        """A picture that came as a data URL; another URL is left out, because it will not be there for long."""
+        head, comma, data = url.partition(",")
+        if comma and head.startswith("data:") and head.endswith(";base64"):
+            self.open_media(head[5:-7]).pieces.append(data)
+
     def say(self, part: OpenText, piece: str, events: list[ModelEvent]) -> None:
         if piece := part.pieces.add(piece):
             events.append(TextDelta(piece))
@@ -144,7 +213,10 @@ class Assembly:
         cut = self.stop in ("length", "refusal")
         if not cut and any(not call.name for call in self.calls):
             return self._failed("malformed", "made a tool call without a name", True)
-        parts = self._parts(cut=cut)
+        try:
+            parts = self._parts(cut=cut)
+        except ValueError as error:
+            return self._failed("malformed", f"sent media that are not base64: {error}", True)
         said = [part for part in parts if not isinstance(part, Thinking)]
         if self.stop == "refusal" or self.refused:
             if said:
@@ -186,6 +258,9 @@ class Assembly:
                     if text or signature:
                         origin = self.origin if signature else None
                         parts.append(Thinking(text, signature, origin, part.redacted))
+                case OpenMedia():
+                    if part.pieces and (media := part.part()) is not None:
+                        parts.append(media)
                 case OpenCall():
                     arguments = part.arguments.text()
                     # The limit may have cut the last call: what is not whole must not look as if it were.

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from roost.log.content import AssistantPart, Text, Thinking, ToolCall
+from roost.log.content import Text, Thinking, ToolCall
 from roost.testing.dialects.anthropic_check import check_anthropic_request
 from roost.testing.dialects.base import Asked, Dialect
 from roost.testing.script import Reply, digest
@@ -104,11 +104,15 @@ def _text(content: Any) -> str:
 def _blocks(reply: Reply, asked: Asked) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(what a block starts as, what is added to it)."""
     sealed = [({"type": "redacted_thinking", "data": reply.sealed}, cast("list[dict[str, Any]]", []))]
-    parts = [_block(part, reply.piece) for part in reply.parts(len(asked.messages))]
+    parts = [_block(part, reply.piece) for part in reply.parts(len(asked.messages)) if isinstance(part, _SAID)]
     return (sealed if reply.sealed else []) + parts
 
 
-def _block(part: AssistantPart, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+_SAID = (Text, Thinking, ToolCall)
+"""The protocol has no media in answers."""
+
+
+def _block(part: Text | Thinking | ToolCall, size: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     match part:
         case Text():
             return {"type": "text", "text": ""}, [

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from roost.llm.wires.body import json_object
-from roost.log.content import Text, Thinking, ToolCall
+from roost.log.content import Audio, Image, Text, Thinking, ToolCall, Video
 from roost.testing.dialects.base import Asked, Dialect
 from roost.testing.dialects.gemini_check import check_gemini_request
 from roost.testing.script import Reply, digest
@@ -100,6 +100,8 @@ def _parts(reply: Reply, asked: Asked, size: int) -> list[Json]:
                     call["thoughtSignature"] = signed(call)
                     signs = True
                 parts.append(call)
+            case Image() | Audio() | Video():
+                parts.append({"inlineData": {"mimeType": part.media_type, "data": part.data}})
     if thinks and not signs:
         parts.append({"text": "", "thoughtSignature": signed({"text": ""})})
     return parts or [{"text": ""}]

@@ -15,7 +15,7 @@ _KEYS = {
 _CONFIG = {
     "temperature", "topP", "topK", "candidateCount", "maxOutputTokens", "stopSequences", "responseMimeType",
     "responseSchema", "responseJsonSchema", "seed", "presencePenalty", "frequencyPenalty", "thinkingConfig",
-    "responseModalities", "mediaResolution", "speechConfig", "logprobs", "responseLogprobs",
+    "responseModalities", "mediaResolution", "speechConfig", "imageConfig", "logprobs", "responseLogprobs",
 }  # fmt: skip
 _DATA = {"text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult"}
 _BESIDE = {"thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution"}

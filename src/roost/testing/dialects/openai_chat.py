@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from roost.log.content import AssistantPart, Text, Thinking, ToolCall
+from roost.log.content import AssistantPart, Audio, Image, Text, Thinking, ToolCall, Video
 from roost.testing.dialects.base import Asked, Dialect
 from roost.testing.script import Reply, digest
 from roost.testing.scripted import pieces
@@ -54,6 +54,12 @@ class OpenAIChat:
             message["reasoning_content"] = reply.thinking
         if calls := [_call(part) for part in parts if isinstance(part, ToolCall)]:
             message["tool_calls"] = calls
+        if images := [_shown(part) for part in parts if isinstance(part, Image | Video)]:
+            message["images"] = images
+        for part in parts:
+            if isinstance(part, Audio):
+                message["content"] = None
+                message["audio"] = {"id": "audio_1", "data": part.data, "transcript": reply.text, "expires_at": 0}
         choice = {"index": 0, "message": message, "finish_reason": _REASONS[reply.reason]}
         head = {"id": _id(asked), "object": "chat.completion", "created": 0, "model": asked.model}
         return msgspec.json.encode({**head, "choices": [choice], "usage": _usage(reply)})
@@ -84,6 +90,19 @@ def _deltas(part: AssistantPart, index: int, size: int) -> list[dict[str, Any]]:
             start["function"]["arguments"] = ""
             rest = [{"function": {"arguments": piece}} for piece in pieces(part.arguments, size)]
             return [{"tool_calls": [{"index": index, **piece}]} for piece in (start, *rest)]
+        case Audio():
+            # In pieces of whole samples, as the server sends them.
+            half = len(part.data) // 8 * 4
+            said: list[dict[str, Any]] = [
+                {"id": "audio_1", "data": piece} for piece in (part.data[:half], part.data[half:])
+            ]
+            return [{"audio": piece} for piece in (*said, {"expires_at": 0})]
+        case Image() | Video():
+            return [{"images": [_shown(part)]}]
+
+
+def _shown(part: Image | Video) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{part.data}"}}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

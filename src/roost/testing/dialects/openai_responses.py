@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from roost.log.content import AssistantPart, Text, Thinking, ToolCall
+from roost.log.content import AssistantPart, Audio, Image, Text, Thinking, ToolCall, Video
 from roost.testing.dialects.base import Asked, Dialect
 from roost.testing.dialects.openai_responses_check import check_responses_request
 from roost.testing.script import Reply, digest
@@ -116,6 +116,10 @@ def _item(part: AssistantPart, *, refused: bool) -> Frame:
         case ToolCall():
             call = {"call_id": part.id, "name": part.name, "arguments": part.arguments}
             return {"type": "function_call", "status": "completed", **call}
+        case Image() | Audio() | Video():
+            form = part.media_type.partition("/")[2]
+            made = {"result": part.data, "output_format": form}
+            return {"type": "image_generation_call", "status": "completed", **made}
 
 
 def _reasoning(text: str, sealed: str) -> Frame:
@@ -133,6 +137,8 @@ def _item_frames(item: Frame, size: int) -> list[Frame]:
             start, kind, text = {"arguments": ""}, "response.function_call_arguments", item["arguments"]
             frames = [{"type": f"{kind}.delta", "delta": piece} for piece in pieces(text, size)]
             frames.append({"type": f"{kind}.done", "name": item["name"], "arguments": text})
+        case "image_generation_call":
+            start, frames = {"result": None, "status": "in_progress"}, []
         case _:
             # What an item begins with is not all of it.
             start = {"summary": [], "encrypted_content": item["encrypted_content"][:8]}

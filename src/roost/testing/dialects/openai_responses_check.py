@@ -51,6 +51,7 @@ def check_responses_request(body: dict[str, Any], signed: Signed | None = None) 
 
 def _check_tools(body: dict[str, Any]) -> None:
     tools = [_dict(tool) for tool in _list(body.get("tools", []))]
+    tools = [tool for tool in tools if tool.get("type") != "image_generation"]  # the server's own
     for tool in tools:
         _need(tool.get("type") == "function", "'tools': type must be function")
         _need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"'tools': the name {tool.get('name')!r} is invalid")

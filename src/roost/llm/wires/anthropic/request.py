@@ -15,6 +15,7 @@ from roost.llm.wires.assembly import origin_of
 from roost.llm.wires.body import Json, call_id, json_object, named, takes, tool_name
 from roost.log.content import (
     AssistantMessage,
+    Audio,
     File,
     Image,
     Media,
@@ -24,6 +25,7 @@ from roost.log.content import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    Video,
 )
 
 NAME = "anthropic"
@@ -122,6 +124,8 @@ def _assistant(message: AssistantMessage, origin: str) -> list[Json]:
                 blocks.append(_thinking(part))
             case ToolCall():
                 blocks.append(_call(part))
+            case Image() | Audio() | Video():
+                blocks.append(_text(named(part)))
             case _:
                 pass
     # Reasoning alone is no message; what follows it must be said or called.

@@ -10,7 +10,7 @@ from roost.llm.ir import ModelEvent
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
-from roost.llm.wires.assembly import Assembly, OpenText, OpenThinking, counted
+from roost.llm.wires.assembly import Assembly, OpenMedia, OpenText, OpenThinking, counted
 from roost.llm.wires.body import encode
 from roost.llm.wires.gemini.errors import gemini_stream_error
 from roost.llm.wires.gemini.request import NAME
@@ -33,11 +33,17 @@ class _Call(msgspec.Struct):
     args: Any = None
 
 
+class _Data(msgspec.Struct, rename="camel"):
+    mime_type: str = ""
+    data: str = ""
+
+
 class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool | None = None
     thought_signature: str | None = None
     function_call: _Call | None = None
+    inline_data: _Data | None = None
 
 
 class _Content(msgspec.Struct):
@@ -82,7 +88,7 @@ class GeminiAnswer(Assembly):
 
     def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
         super().__init__(NAME, prompt, profile, where=where)
-        self._last: OpenText | OpenThinking | None = None
+        self._last: OpenText | OpenThinking | OpenMedia | None = None
 
     def feed(self, frame: SSEEvent) -> list[ModelEvent]:
         return self.whole(frame.data)
@@ -114,6 +120,8 @@ class GeminiAnswer(Assembly):
     def _take(self, part: _Part, events: list[ModelEvent]) -> None:
         call, signature = part.function_call, part.thought_signature
         if part.thought:
+            if part.inline_data is not None:
+                return  # a sketch on the way to the picture
             if not isinstance(self._last, OpenThinking):
                 self._last = self.open_thinking()
             self._last.signature = signature or self._last.signature
@@ -127,10 +135,20 @@ class GeminiAnswer(Assembly):
             self._last = None
             given = "{}" if call.args is None else encode(call.args).decode()
             self.argue(self.open_call(call.id or ""), given, events, name=call.name)
+        elif part.inline_data is not None:
+            self._show(part.inline_data)
         elif part.text:
             text = self._last if isinstance(self._last, OpenText) else self.open_text()
             self.say(text, part.text, events)
             self._last = None if signature else text
+
+    def _show(self, media: _Data) -> None:
+        """Sound comes in pieces, a picture whole."""
+        last = self._last
+        if not (isinstance(last, OpenMedia) and last.media_type == media.mime_type):
+            last = self.open_media(media.mime_type)
+        last.pieces.append(media.data)
+        self._last = last if media.mime_type.startswith("audio/") else None
 
     def _stop(self, reason: str, message: str | None) -> None:
         if reason in _REFUSALS:

@@ -15,6 +15,8 @@ from roost.llm.wires.body import Json, json_object, named, takes, tool_name
 from roost.llm.wires.gemini.schema import fitted
 from roost.log.content import (
     AssistantMessage,
+    Audio,
+    Image,
     Media,
     Message,
     Text,
@@ -22,6 +24,7 @@ from roost.log.content import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    Video,
 )
 
 NAME = "gemini"
@@ -42,6 +45,9 @@ KNOBS = {
         },
     ),
     "thinking_budget": Knob(field=f"{_THINKING}.thinkingBudget"),
+    "modalities": Knob(field=f"{_CONFIG}.responseModalities"),
+    "audio": Knob(field=f"{_CONFIG}.speechConfig"),
+    "image": Knob(field=f"{_CONFIG}.imageConfig"),
 }
 """As the newest models have them, which cannot be kept from thinking altogether."""
 UNSIGNED = "skip_thought_signature_validator"
@@ -108,7 +114,7 @@ def compile_contents(messages: Sequence[Message], profile: Profile) -> list[Json
             case UserMessage():
                 _add(contents, "user", _parts(message.parts, profile) or [{"text": "(empty)"}])
             case AssistantMessage():
-                parts = _assistant(message, origin) or [{"text": "(no answer)"}]
+                parts = _assistant(message, origin, profile) or [{"text": "(no answer)"}]
                 if insists:
                     _sign(parts)
                 _add(contents, "model", parts)
@@ -145,8 +151,9 @@ def _result(message: ToolMessage, profile: Profile) -> Json:
     return {"functionResponse": {"id": message.call, "name": function_name(message.name), "response": response}}
 
 
-def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
-    """A signature goes back on the very part that it came with."""
+def _assistant(message: AssistantMessage, origin: str | None, profile: Profile) -> list[Json]:
+    """A signature goes back on the very part that it came with. A picture goes back to a model that sees, which may be
+    asked to change it."""
     parts: list[Json] = []
     signature: str | None = None
     for part in message.parts:
@@ -167,14 +174,16 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
             case ToolCall():
                 given = msgspec.Raw(json_object(part.arguments).encode())
                 sent = {"functionCall": {"id": part.id, "name": function_name(part.name), "args": given}}
+            case Image() if takes(profile, part):
+                sent = _media(part)
+            case Image() | Audio() | Video():
+                sent, signature = {"text": named(part)}, None
         parts.append(_signed(sent, signature))
         signature = None
     if signature:
         parts.append(_signed({"text": ""}, signature))
     # A signature alone is no message.
-    return (
-        parts if any(part.get("functionCall") or (part["text"] and not part.get("thought")) for part in parts) else []
-    )
+    return parts if any("text" not in part or (part["text"] and not part.get("thought")) for part in parts) else []
 
 
 def _signed(part: Json, signature: str | None) -> Json:

@@ -10,7 +10,7 @@ from roost.llm.ir import ModelEvent
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
-from roost.llm.wires.assembly import Assembly, OpenCall, counted
+from roost.llm.wires.assembly import Assembly, OpenCall, OpenMedia, counted
 from roost.llm.wires.openai_chat.request import NAME
 from roost.llm.wires.pieces import decode
 from roost.log.content import StopReason
@@ -35,12 +35,28 @@ class _Call(msgspec.Struct):
     function: _Function | None = None
 
 
+class _Audio(msgspec.Struct):
+    data: str | None = None
+    transcript: str | None = None
+
+
+class _ImageUrl(msgspec.Struct):
+    url: str = ""
+
+
+class _Shown(msgspec.Struct):
+    image_url: _ImageUrl | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
+    audio: _Audio | None = None
+    images: list[_Shown] | None = None
+    """Pictures, from the few servers that send them."""
 
 
 class _Choice(msgspec.Struct):
@@ -82,6 +98,8 @@ class OpenAIChatAnswer(Assembly):
         self._thinking = self.open_thinking()
         self._text = self.open_text()
         self._by_index: dict[int, OpenCall] = {}
+        self._sound: OpenMedia | None = None
+        self._format = _format_of(prompt.knobs.get("audio"))
 
     def feed(self, frame: SSEEvent) -> list[ModelEvent]:
         data = frame.data
@@ -130,8 +148,21 @@ class OpenAIChatAnswer(Assembly):
         if delta.refusal:
             self.refused = True
             self.say(self._text, delta.refusal, events)
+        if delta.audio is not None:
+            self._hear(delta.audio, events)
+        for shown in delta.images or ():
+            self.show(shown.image_url.url if shown.image_url else "")
         for call in delta.tool_calls or ():
             self._take_call(call, events)
+
+    def _hear(self, audio: _Audio, events: list[ModelEvent]) -> None:
+        """What is spoken is text too. The answer does not say its format: it is the one that was asked for."""
+        if audio.transcript:
+            self.say(self._text, audio.transcript, events)
+        if audio.data:
+            if self._sound is None:
+                self._sound = self.open_media(f"audio/{self._format}")
+            self._sound.pieces.append(audio.data)
 
     def _take_call(self, call: _Call, events: list[ModelEvent]) -> None:
         function = call.function or _Function()
@@ -154,6 +185,10 @@ class OpenAIChatAnswer(Assembly):
             # Some servers number every parallel call 0: a new id with a name is a new call.
             starts = bool(function.name and call.id and known and known.id and call.id != known.id)
         return None if starts else known
+
+
+def _format_of(audio: Any) -> str:
+    return str(cast("dict[str, Any]", audio).get("format") or "wav") if isinstance(audio, dict) else "wav"
 
 
 def _from_parts(parts: list[Any]) -> tuple[str, str]:

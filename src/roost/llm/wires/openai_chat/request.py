@@ -31,6 +31,8 @@ KNOBS = {
     "temperature": Knob(field="temperature"),
     "top_p": Knob(field="top_p"),
     "seed": Knob(field="seed"),
+    "modalities": Knob(field="modalities"),
+    "audio": Knob(field="audio"),
 }
 
 
@@ -139,14 +141,20 @@ def _shown(media: list[Media]) -> Json:
 
 
 def _assistant(message: AssistantMessage, quirks: Quirks, *, thinks: bool) -> Json:
-    wire: Json = {"role": "assistant", "content": message.text or None}
+    text = _said(message)
+    wire: Json = {"role": "assistant", "content": text or None}
     if calls := message.calls:
         wire["tool_calls"] = [_call(call, quirks) for call in calls]
-    elif not message.text:
+    elif not text:
         wire["content"] = "(no answer)"
     if thinks:
         wire["reasoning_content"] = "".join(part.text for part in message.parts if isinstance(part, Thinking))
     return wire
+
+
+def _said(message: AssistantMessage) -> str:
+    """What the model said. Of what it showed a note goes back: this protocol takes no media of an assistant's."""
+    return "\n".join(filter(None, (message.text, *map(named, message.media)))) if message.media else message.text
 
 
 def _call(call: ToolCall, quirks: Quirks) -> Json:

@@ -10,7 +10,7 @@ from roost.llm.ir import ModelEvent
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
-from roost.llm.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
+from roost.llm.wires.assembly import Assembly, OpenCall, OpenMedia, OpenText, OpenThinking, counted
 from roost.llm.wires.openai_responses.request import NAME
 from roost.llm.wires.pieces import decode
 from roost.log.content import StopReason
@@ -42,6 +42,8 @@ class _Item(msgspec.Struct):
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
+    result: str | None = None
+    output_format: str | None = None
 
 
 class _Given(msgspec.Struct):
@@ -91,7 +93,7 @@ _whole = msgspec.json.Decoder(_Response)
 class OpenAIResponsesAnswer(Assembly):
     def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
         super().__init__(NAME, prompt, profile, where=where)
-        self._items: dict[int, OpenText | OpenThinking | OpenCall | None] = {}
+        self._items: dict[int, OpenText | OpenThinking | OpenCall | OpenMedia | None] = {}
         self._grown: set[int] = set()
         self._summary: dict[int, int] = {}
 
@@ -143,6 +145,8 @@ class OpenAIResponsesAnswer(Assembly):
             case "function_call":
                 self._items[index] = part = self.open_call(item.call_id or "")
                 self.argue(part, "", events, name=item.name)
+            case "image_generation_call":
+                self._items[index] = self.open_media("")
             case _:
                 self._items[index] = None
 
@@ -174,6 +178,9 @@ class OpenAIResponsesAnswer(Assembly):
         elif isinstance(part, OpenCall):
             part.id = part.id or item.call_id or ""
             self.argue(part, "" if grown else item.arguments or "", events, name=item.name)
+        elif isinstance(part, OpenMedia):
+            part.media_type = f"image/{item.output_format or 'png'}"
+            part.pieces += [item.result] if item.result and not grown else []
         elif isinstance(part, OpenText):
             self._speak(part, item.content or [], events, grown=grown)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -15,6 +15,7 @@ from roost.llm.wires.assembly import origin_of
 from roost.llm.wires.body import Json, call_id, closed, json_object, location, named, takes, tool_name
 from roost.log.content import (
     AssistantMessage,
+    Audio,
     File,
     Image,
     Media,
@@ -24,6 +25,7 @@ from roost.log.content import (
     ToolCall,
     ToolMessage,
     UserMessage,
+    Video,
 )
 
 NAME = "openai_responses"
@@ -36,8 +38,9 @@ KNOBS = {
     ),
     "verbosity": Knob(field="text.verbosity"),
     "speed": Knob(field="service_tier"),
+    "image": Knob(),
 }
-"""As the newest models have them."""
+"""As the newest models have them. `image` is an object of settings, maybe empty: the model may then make pictures."""
 LEAST_OUTPUT = 16
 """Tokens: the server refuses a lower limit."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -74,6 +77,8 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
             for tool in prompt.tools
         ]
         body["tool_choice"] = prompt.tool_choice
+    if knobs.pop("image", None) is not None and isinstance(image := prompt.knobs.get("image"), dict):
+        body["tools"] = [*body.get("tools", ()), {"type": "image_generation", **cast("Json", image)}]
     if prompt.output_schema is not None:
         schema = prompt.output_schema
         shape = {"type": "json_schema", "name": "output", "schema": schema, "strict": closed(schema)}
@@ -123,6 +128,8 @@ def _assistant(message: AssistantMessage, origin: str | None) -> list[Json]:
                     "name": tool_name(part.name),
                     "arguments": json_object(part.arguments),
                 }
+            case Image() | Audio() | Video():
+                item = _said(named(part))
         if item is not None:
             items += [*held, item]
             held = []

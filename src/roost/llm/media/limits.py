@@ -1,0 +1,91 @@
+"""How much media the protocols take, as data; what a model's profile says comes before it.
+
+Read in November 2026. Anthropic: platform.claude.com/docs/en/build-with-claude/vision and .../pdf-support (5 MB of
+base64 an image, 32 MB a request, 8,000 pixels, 2,000 from the 21st picture on, 600 pictures, 100 where the window is
+200,000 tokens). OpenAI: developers.openai.com/api/docs/guides/images-vision and .../file-inputs (512 MB and 1,500
+pictures a request, no animated GIF, 50 MB of files). Google: ai.google.dev/gemini-api/docs/file-input-methods and
+.../image-understanding (100 MB a request in line, 50 MB a PDF, 3,600 pictures).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from roost.llm.profile import MediaKind, MediaLimit, Profile
+
+_MB = 1024 * 1024
+_PDF = ("application/pdf",)
+_PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+def _from_base64(size: int) -> int:
+    return size * 3 // 4
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`kinds`: what the protocol can carry. `total`: bytes before base64 of all media of a request. `crowd`: from more
+    pictures than the first number on, their longest side is the second. `still`: no picture may be animated. `own`: a
+    model's own earlier media go back to it."""
+
+    kinds: dict[MediaKind, MediaLimit]
+    total: int | None = None
+    crowd: tuple[int, int] | None = None
+    still: bool = False
+    own: bool = False
+
+
+_ANY = Limits(kinds={kind: MediaLimit(urls=True) for kind in ("image", "audio", "video", "file")})
+LIMITS: dict[str, Limits] = {
+    "anthropic": Limits(
+        kinds={
+            "image": MediaLimit(types=_PICTURES, count=600, bytes=_from_base64(5 * _MB), side=8_000, urls=True),
+            "file": MediaLimit(types=_PDF, bytes=_from_base64(30 * _MB), urls=True),
+        },
+        # A request is at most 32 MB; the rest is for words.
+        total=_from_base64(30 * _MB),
+        crowd=(20, 2_000),
+    ),
+    "openai_chat": Limits(
+        kinds={
+            "image": MediaLimit(types=_PICTURES, count=1_500, bytes=50 * _MB, urls=True),
+            "audio": MediaLimit(types=("audio/wav", "audio/mpeg"), bytes=25 * _MB),
+            "video": MediaLimit(urls=True),
+            "file": MediaLimit(types=_PDF, bytes=50 * _MB, total_bytes=50 * _MB),
+        },
+        total=_from_base64(500 * _MB),
+        still=True,
+    ),
+    "openai_responses": Limits(
+        kinds={
+            "image": MediaLimit(types=_PICTURES, count=1_500, bytes=50 * _MB, urls=True),
+            "file": MediaLimit(bytes=50 * _MB, total_bytes=50 * _MB, urls=True),
+        },
+        total=_from_base64(500 * _MB),
+        still=True,
+    ),
+    "gemini": Limits(
+        kinds={
+            "image": MediaLimit(
+                types=("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"), count=3_600, urls=True
+            ),
+            "audio": MediaLimit(urls=True),
+            "video": MediaLimit(count=10, urls=True),
+            "file": MediaLimit(bytes=50 * _MB, urls=True),
+        },
+        total=_from_base64(95 * _MB),
+        own=True,
+    ),
+}
+_SMALL_WINDOW = 200_000
+
+
+def limits_of(wire: str | None, profile: Profile) -> Limits:
+    """Those of the wire, with the kinds that the profile speaks of as it says. A wire that is not listed has no limits
+    of its own."""
+    wire = wire or profile.wire or ""
+    limits = LIMITS.get(wire, _ANY)
+    kinds = dict(limits.kinds)
+    if wire == "anthropic" and profile.window <= _SMALL_WINDOW:
+        kinds["image"] = msgspec.structs.replace(kinds["image"], count=100)
+    kinds |= {kind: limit for kind, limit in profile.media.items() if kind in kinds}
+    return msgspec.structs.replace(limits, kinds={kind: it for kind, it in kinds.items() if profile.takes(kind)})
