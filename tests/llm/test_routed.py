@@ -17,9 +17,10 @@ from roost.llm.breakers import Breaking
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Request
 from roost.llm.retry import Retry
-from roost.llm.routing.profiles import FRESH, Profiles
+from roost.llm.routing.profiles import BUILT_IN, FRESH, Profiles
 from roost.llm.routing.route import STEPS
 from roost.llm.routing.routed import Routed, connect
+from roost.llm.routing.router import named
 from roost.llm.routing.standing import FRESH as SEEN
 from roost.llm.routing.standing import Here
 from roost.llm.stack import Parts, stacked
@@ -369,3 +370,15 @@ class Unreliable:
         if self.away:
             raise StoreUnreachable("the database is away")
         return await self.inner.setting(name, value, replace=replace)
+
+
+def test_the_built_in_profiles_name_models_that_the_catalog_knows() -> None:
+    models = Models(environ={}, dotenv=None)
+    assert list(BUILT_IN) == ["default", "budget", "multimodal", "deep_thinking"]
+    for name, entry in BUILT_IN.items():
+        assert named(entry)[-1] == "local", "who has no key still has an answer"
+        for model in named(entry):
+            if model != "local":
+                card = models.card(model)
+                assert (card.source, card.kind, card.retired) == ("catalog", "chat", None), model
+        assert all(models.card(model).profile.images for model in entry.multimodal), name

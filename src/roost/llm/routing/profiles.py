@@ -13,46 +13,62 @@ SETTING = "models.profile"
 FRESH = 2.0
 """Seconds after which the setting is read again: so late may a node hear of a switch."""
 
-_FLASH, _PRO = "deepseek/deepseek-v4-flash", "deepseek/deepseek-v4-pro"
-_GLM, _M3 = "glm/glm-5.2", "minimax/MiniMax-M3"
-_CLAUDE, _HAIKU = "anthropic/claude-sonnet-5-5", "anthropic/claude-haiku-5"
-_GPT, _MINI = "openai/gpt-5.5", "openai/gpt-5-mini"
-_GEMINI, _GEMINI_FLASH = "google/gemini-pro-latest", "google/gemini-flash-latest"
-_STRONG = (_CLAUDE, _GPT, _GEMINI)
-_QUICK = (_HAIKU, _MINI, _GEMINI_FLASH)
-
-_SIGHTED = (_M3, "glm/glm-5v-turbo", _GEMINI, _CLAUDE, _GPT)
-_WIDE = (_PRO, _M3, _GLM, _GEMINI)
-_PATIENT = (_GLM, _CLAUDE, _GPT, _GEMINI)
-_CHEAP = (_FLASH, *_QUICK, "local")
+_PRO, _FLASH = "deepseek/deepseek-v4-pro", "deepseek/deepseek-flash"
+_GLM = ("glm/glm-5.3", "glm-cn/glm-5.3", "glm/glm-5.2")
+_M3 = ("minimax/MiniMax-M3", "minimax-cn/MiniMax-M3")
+_STRONG = (
+    "anthropic/claude-sonnet-5-5",
+    "openai/gpt-6.1-sol",
+    "google/gemini-4-argon",
+    "openrouter/anthropic/claude-sonnet-5.5",
+    "xai/grok-4.7",
+    "mistral/mistral-medium-3-5",
+)
+_DEEP = ("anthropic/claude-opus-5-5", "openai/gpt-6.1-sol", "google/gemini-4-argon")
+_QUICK = (
+    "anthropic/claude-haiku-5-5",
+    "openai/gpt-6-luna",
+    "google/gemini-flash-lite-latest",
+    "openrouter/openai/gpt-6-luna",
+    "mistral/mistral-small-2603",
+    "groq/openai/gpt-oss-120b",
+)
+_CHEAP = (_FLASH, "glm/glm-5.3-flash", "glm-cn/glm-5.3-flash", *_QUICK)
+_SIGHTED = (*_M3, "google/gemini-4-argon", "glm/glm-5v-turbo", "anthropic/claude-sonnet-5-5", "openai/gpt-6.1-sol")
+_SIGHTED_CHEAP = ("minimax/MiniMax-M3.1-Flash", "google/gemini-flash-lite-latest", "openai/gpt-6-luna", _FLASH)
+_WIDE = (_PRO, *_M3, *_GLM, *_STRONG[:3])
 
 BUILT_IN: dict[str, ProfileEntry] = {
     "default": ProfileEntry(
         design=(_PRO, *_STRONG),
-        plan=(_GLM, *_STRONG),
-        replan=(_GLM, *_STRONG),
-        execute=(_GLM, *_STRONG),
-        code_generation=(_GLM, *_STRONG),
-        sub_agent=(_GLM, *_STRONG),
+        plan=(*_GLM, *_STRONG),
+        replan=(*_GLM, *_STRONG),
+        execute=(*_GLM, *_STRONG),
         review=(_PRO, *_STRONG),
-        chat=(_FLASH, *_QUICK, "local"),
+        sub_agent=(*_GLM, *_STRONG),
+        code_generation=(*_GLM, *_STRONG),
+        chat=(_FLASH, *_QUICK),
         multimodal=_SIGHTED,
         long_context=_WIDE,
-        long_horizon=_PATIENT,
-        cheap=_CHEAP,
+        long_horizon=(*_GLM, *_DEEP),
+        cheap=(*_CHEAP, "local"),
     ),
-    "budget": ProfileEntry(chat=_CHEAP, cheap=_CHEAP, multimodal=(_M3, _GEMINI_FLASH, _MINI, _HAIKU)),
-    "multimodal": ProfileEntry(chat=(*_SIGHTED, "local"), cheap=(_M3, _GEMINI_FLASH, _MINI, _HAIKU)),
+    "budget": ProfileEntry(chat=_CHEAP, multimodal=_SIGHTED_CHEAP, cheap=(*_CHEAP, "local")),
+    "multimodal": ProfileEntry(
+        chat=(*_SIGHTED, "openrouter/anthropic/claude-sonnet-5.5"),
+        multimodal=_SIGHTED,
+        cheap=(*_SIGHTED_CHEAP, "local"),
+    ),
     "deep_thinking": ProfileEntry(
-        chat=(_GLM, _PRO, *_STRONG, "local"),
+        chat=(*_GLM, _PRO, *_DEEP, *_STRONG[3:]),
         multimodal=_SIGHTED,
         long_context=_WIDE,
-        cheap=(_FLASH,),
+        cheap=(_FLASH, "openai/gpt-6-luna", "local"),
         effort="max",
     ),
 }
 """A model of an account without a key is passed over, so whoever has one key has a chain of what that account serves.
-`local` is the last of each."""
+`local` is the last of each: it is asked before the dearer ones only where money is to be saved."""
 
 
 class Profiles:

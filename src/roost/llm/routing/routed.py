@@ -143,9 +143,12 @@ def _nobody(found: Route) -> ErrorData:
     if unable := by_step["multimodal"] or by_step["intent"]:
         fix = "name one that can in the profile, or set its key"
         return ErrorData("unsupported", f"no model of {found.profile!r} takes this: {_list(unable)}; {fix}")
-    missing = by_step["degradation"]
-    said = _list(missing) if missing else "it names none; add some under [profiles] in models.toml"
-    return ErrorData("no_model", f"no model of the profile {found.profile!r} can be asked: {said}")
+    if not (missing := by_step["degradation"]):
+        return ErrorData("no_model", f"the profile {found.profile!r} names no model: add some in models.toml")
+    fixes = dict.fromkeys(why.rpartition(": ")[2].removesuffix(" (or put it into .env)") for why in missing.values())
+    return ErrorData(
+        "no_model", f"no model of the profile {found.profile!r} can be asked here. Do one of: {'; '.join(fixes)}"
+    )
 
 
 def _list(dropped: dict[str, str]) -> str:

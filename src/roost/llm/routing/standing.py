@@ -60,7 +60,7 @@ class Here:
         try:
             model = self._resolve(name)
             if not _has_weights(model):
-                return "its weights are not here: fetch them with `roost pull`"
+                return "the local model's weights are not here: fetch them with `roost pull`"
         except RoostError as error:
             return error.message
         account, _, rest = name.partition("/")
