@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from roost.testing.dialects import Asked, Dialect, dialects
+from roost.testing.dialects import Asked, Dialect, Priced, dialects
 from roost.testing.line import Line
 from roost.testing.script import Fault, Reply, Script, digest
 from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
@@ -177,7 +177,8 @@ class _Chat:
             return True
         body = body_of(dialect, reply, asked, fault.kind if fault else None)
         provider.said = body.writes
-        meter = Meter(provider.stats, asked.model, reply.usage, body.size)
+        usage = dialect.usage(asked) if isinstance(dialect, Priced) else reply.usage
+        meter = Meter(provider.stats, asked.model, usage, body.size)
         return await send(faulty(body, fault, dialect, provider.chunk), fault, reply.pace, line, meter)
 
 

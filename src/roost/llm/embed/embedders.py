@@ -83,6 +83,7 @@ class Embedders:
                 f"'http://host:port/v1#model', or 'local'"
             )
         models = self._models
+        card = models.card(full)
         endpoint = models.endpoint(full if at_url else where)
         retry = self._retry
         if retry is None and (entry := models.config.accounts.get(where)):
@@ -93,7 +94,8 @@ class Embedders:
             size=size,
             endpoint=endpoint,
             wire=embed_wire("openai" if at_url else self._wire(where)),
-            price=models.card(full).profile.price,
+            window=card.profile.window if card.kind == "embedding" else None,
+            price=card.profile.price,
             client=self._client,
             metering=self._metering,
             retry=retry,

@@ -39,10 +39,11 @@ class HttpEmbedder:
     """Keeps the contract of `Embedder`; the failure codes are those of `HttpModel`.
 
     `model` is its name at the endpoint, `name` the one for people, to which `@SIZE` is added where `size`, the count of
-    numbers to ask for, is given. `concurrent` calls of one job run side by side. A call that fails is tried again by
-    `retry`; one that is too much for the provider is made as two, down to a single text, which is then shortened.
-    Every call is charged: what the provider refused costs nothing, and what broke off costs what was sent, by an
-    estimate. `client` is shared and stays open when given. The key is sent and never shown.
+    numbers to ask for, is given. `window`, in tokens, comes before what the protocol knows. `concurrent` calls of one
+    job run side by side. A call that fails is tried again by `retry`; one that is too much for the provider is made as
+    two, down to a single text, which is then shortened. Every call is charged: what the provider refused costs nothing,
+    and what broke off costs what was sent, by an estimate. `client` is shared and stays open when given. The key is
+    sent and never shown.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class HttpEmbedder:
         wire: EmbedWire,
         name: str | None = None,
         size: int | None = None,
+        window: int | None = None,
         price: Price | None = None,
         client: HttpClient | None = None,
         metering: Metering | None = None,
@@ -65,7 +67,8 @@ class HttpEmbedder:
         self._endpoint = endpoint
         self._name = name or model
         self._asked = size
-        self._limits = wire.limits(model)
+        limits = wire.limits(model)
+        self._limits = msgspec.structs.replace(limits, window=window or limits.window)
         self._size = size or self._limits.size
         self._own = client is None
         self._client = client or HttpClient()
@@ -212,7 +215,7 @@ async def _reserve(meter: Meter, tokens: int) -> None:
     try:
         await meter.reserve(tokens)
     except RoostError as error:
-        raise EmbedFailed(ErrorData(error.code, error.message)) from error
+        raise EmbedFailed(ErrorData(error.code, error.message, error.code == "overloaded")) from error
 
 
 class _Call:

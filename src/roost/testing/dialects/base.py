@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from roost.log.content import Usage
 from roost.testing.script import Reply
 
 
@@ -51,3 +52,10 @@ class Dialect(Protocol):
     def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]: ...
 
     def error_frame(self, status: int, message: str) -> bytes: ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A dialect whose requests say what they cost, whatever the reply says."""
+
+    def usage(self, asked: Asked) -> Usage: ...
