@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from roost.llm.http_model import HttpModel
 from roost.llm.ir import Profile
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire
+from roost.testing.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -79,3 +81,14 @@ async def raw() -> AsyncIterator[RawServers]:
     servers = RawServers()
     yield servers
     servers.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def address(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where a store of each kind is, for `open_store`; several may open it."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "roost.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    async with server.borrowed() as url:
+        yield url

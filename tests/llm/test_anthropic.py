@@ -216,7 +216,8 @@ async def test_errors_before_and_in_the_midst(
     assert (end.error.code, end.error.retryable) == (code, retryable)
     assert message in end.error.message
     assert end.error.retry_after == (7.0 if kind == "status" and retryable else None)
-    assert (end.usage is not None) == (kind == "error")
+    assert end.usage is not None
+    assert (end.usage == Usage(cost=0)) == (kind == "status")
 
 
 ANSWER = Reply(text="Grüße, 世界 😀! " * 3, thinking="hm", calls=(Call("look", {"path": "ä/b"}),), piece=7)

@@ -265,7 +265,8 @@ async def test_errors_before_and_in_the_midst(
     assert (end.error.code, end.error.retryable) == (code, retryable)
     assert message in end.error.message
     assert end.error.retry_after == (7.0 if kind == "status" and retryable else None)
-    assert (end.usage is not None) == (kind == "error")
+    assert end.usage is not None
+    assert (end.usage == Usage(cost=0)) == (kind == "status")
 
 
 def test_a_limit_of_a_minute_is_no_quota() -> None:

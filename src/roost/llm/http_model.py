@@ -16,7 +16,7 @@ from roost.llm.limits.headers import HEARD, about_limits
 from roost.llm.prompt import Compiler
 from roost.llm.sse import SSEParser
 from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
-from roost.log.content import ErrorData
+from roost.log.content import ErrorData, Usage
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer on the wire."""
@@ -25,6 +25,8 @@ TAIL_SECONDS = 10.0
 """How long a finished answer waits for its token counts."""
 DRAIN_SECONDS = 0.2
 """How long a complete answer waits for the end of its body, so that the connection can be used again."""
+FREE = Usage(cost=0)
+"""Of a call that was turned away, or never reached the server."""
 
 _log = logging.getLogger("roost.llm")
 
@@ -82,6 +84,7 @@ class HttpModel:
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
+        turned_away: Usage | None = FREE
         try:
             prompt = self._compiler.compile(request, self._profile)
             answer = self._wire.answer(prompt, self._profile, where=self._name)
@@ -93,7 +96,7 @@ class HttpModel:
                     if limits := about_limits(response.headers):
                         yield Notice(HEARD, limits)
                     if not 200 <= response.status < 300:
-                        yield await self._refused(response)
+                        yield await self._refused(response, turned_away)
                         return
                     frames = _Frames(response, answer)
                     while (events := await frames.read()) is not None:
@@ -101,11 +104,12 @@ class HttpModel:
                             yield event
                 if answer.error is not None or (follow := answer.follow) is None:
                     break
+                turned_away = None
                 await asyncio.sleep(follow.after)
                 call = follow.call
             yield self._hide(answer.end())
         except HttpFailed as error:
-            yield self._broken(error, answer)
+            yield self._broken(error, answer, turned_away if error.unsent else None)
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: unexpected failure", self._name)
             said = str(error) if isinstance(error, RoostError) else type(error).__name__
@@ -115,19 +119,20 @@ class HttpModel:
         kind = {} if call.body is None else {"Content-Type": "application/json"}
         return {**kind, **call.headers, **self._endpoint.headers}
 
-    async def _refused(self, response: HttpResponse) -> ModelEvent:
+    async def _refused(self, response: HttpResponse, usage: Usage | None) -> ModelEvent:
         try:
             body = await response.read_all(MAX_ERROR_BODY)
         except HttpFailed:
             body = b""
         error = self._wire.refused(response.status, response.headers, body, where=self._name)
-        return self._hide(Failed(error))
+        return self._hide(Failed(error, usage))
 
-    def _broken(self, error: HttpFailed, answer: Answer | None) -> ModelEvent:
+    def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> ModelEvent:
         if answer is not None and answer.finished:
             # The whole answer came; only the count of its tokens was lost.
             return self._hide(answer.end())
-        return self._hide(Failed(ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)))
+        told = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
+        return self._hide(Failed(told, usage))
 
     def _hide(self, event: Completed | Failed) -> Completed | Failed:
         if isinstance(event, Completed):

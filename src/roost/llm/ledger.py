@@ -188,7 +188,7 @@ class Ledger:
         """Drops budgets that are over (`turn:...`, `session:...`). One on which something is reserved stays, and so
         does one whose name begins that of another, until that one is gone."""
         for budget in budgets:
-            if set(await self._shared.balances(budget)) <= {budget}:
+            if set(await self._shared.balances(budget)) == {budget}:
                 await self._shared.forget(budget)
 
     async def close(self) -> None:
@@ -228,7 +228,7 @@ class Ledger:
                 await self._shared.settle(held.id, amounts)
                 return
             except RoostError as error:
-                if pause is None:
+                if pause is None or error.code == "store_closed":
                     _log.warning("%s stays reserved, it cannot be settled: %s", held.id, error)
                     return
             finally:

@@ -25,6 +25,7 @@ class Meter:
         self._price = price
         self._who = who
         self._held: Held | None = None
+        self._settled = False
 
     async def reserve(self, most: Usage) -> Refused | None:
         """Sets aside what `most` may cost. None: the call may be made. Refused with the code `budget`, `price_unknown`,
@@ -54,8 +55,10 @@ class Meter:
     async def settle(self, usage: Usage | None) -> None:
         """What was used in the end; None: nothing at all, the call was not made. Never raises but when cancelled, which
         does not stop it. Only the first time counts."""
-        cost = 0 if usage is None else self.priced(usage).cost
-        held, self._held = self._held, None
+        if self._settled:
+            return
+        self._settled = True
+        cost, held = 0 if usage is None else self.priced(usage).cost, self._held
         if held is not None:
             await self._ledger.settle(held, held.amount if cost is None else cost)
         elif cost:

@@ -1,0 +1,344 @@
+"""The ledger over real stores: limits that hold whoever asks, months, what a crash left, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roost.errors import ConfigError, RoostError
+from roost.llm.budgets import NANO, Held, Refused, Spender
+from roost.llm.config import BudgetEntry
+from roost.llm.embed.base import Embedding
+from roost.llm.ir import Budget
+from roost.llm.ledger import Ledger
+from roost.llm.meter import affordable, dearest, savings
+from roost.llm.profile import Price, Tier
+from roost.log.content import Usage
+from roost.log.shared import Balance
+from roost.log.store import Store, open_store
+
+NOVEMBER = 1_795_000_000.0  # 2026-11-18 UTC
+DECEMBER = 1_796_083_200.0  # 2026-12-01 00:00 UTC
+ME = Spender(session="s", user="ann", agent="helper", model="acme/big")
+
+
+@pytest.fixture
+async def store(address: str) -> AsyncIterator[Store]:
+    store = await open_store(address)
+    yield store
+    await store.close()
+
+
+def ledger(store: Any, month: float | None = None, *, owner: str = "n1", now: float = NOVEMBER, **more: Any) -> Ledger:
+    return Ledger(store, owner=owner, budget=BudgetEntry(month=month, **more), now=lambda: now)
+
+
+async def held(ledger: Ledger, amount: int, who: Spender = ME) -> Held:
+    answer = await ledger.reserve(amount, who)
+    assert isinstance(answer, Held)
+    return answer
+
+
+async def refused(ledger: Ledger, amount: int, who: Spender = ME) -> Refused:
+    answer = await ledger.reserve(amount, who)
+    assert isinstance(answer, Refused)
+    return answer
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+# What a call is charged to
+
+
+async def test_a_call_is_charged_to_its_month_its_user_and_its_agent(store: Store) -> None:
+    it = Ledger(store, owner="n1", now=lambda: NOVEMBER, models=["acme/big"])
+    own = Spender(session="s", user="a:b", agent="helper", model="acme/big", budgets=(Budget("turn:s:1", 10),))
+    await it.settle(await held(it, 7, own), 5)
+    names = ("month:2026-11", "user:a:b:2026-11", "agent:helper:2026-11", "model:acme/big:2026-11", "turn:s:1")
+    assert await store.balances("") == dict.fromkeys(names, Balance(5, 0))
+    await it.settle(await held(it, 3, Spender(model="acme/small")), 2)
+    assert (await it.spent(), await it.spent("acme/big"), await it.spent("acme/small")) == (7, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "who", "budget"),
+    [
+        (BudgetEntry(month=1), Spender(), "month:2026-11"),
+        (BudgetEntry(users={"ann": 1}), Spender(user="ann"), "user:ann:2026-11"),
+        (BudgetEntry(users={"*": 1, "ann": 9}), Spender(user="bob"), "user:bob:2026-11"),
+        (BudgetEntry(agents={"*": 1}), Spender(agent="any"), "agent:any:2026-11"),
+        (BudgetEntry(), Spender(budgets=(Budget("turn:s:1", NANO),)), "turn:s:1"),
+    ],
+)
+async def test_each_limit_holds_alone(entry: BudgetEntry, who: Spender, budget: str, tmp_path: Path) -> None:
+    store = await open_store(str(tmp_path / "roost.db"))
+    it = Ledger(store, owner="n1", budget=entry, now=lambda: NOVEMBER)
+    first = await held(it, NANO, who)
+    assert (await refused(it, 1, who)).budget == budget
+    await it.settle(first, NANO - 5)
+    no = await refused(it, 6, who)
+    assert (no.left, no.error.code, no.error.retryable) == (5, "budget", False)
+    assert budget in no.error.message
+    assert ("models.toml" in no.error.message) == (not budget.startswith("turn:"))
+    await held(it, 5, who)
+    await held(
+        it, NANO, Spender(user="ann" if who.user == "bob" else None, session="other")
+    ) if not entry.month else None
+    await store.close()
+
+
+async def test_a_limit_in_another_currency_is_converted(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"CNY.*\[rates\]"):
+        Ledger(store, owner="n1", budget=BudgetEntry(month=500, currency="CNY"))
+    Ledger(store, owner="n1", budget=BudgetEntry(currency="CNY"))
+    it = Ledger(
+        store,
+        owner="n1",
+        budget=BudgetEntry(month=500, currency="CNY"),
+        rate=lambda currency: {"CNY": 0.14}.get(currency),
+        now=lambda: NOVEMBER,
+    )
+    await held(it, 70 * NANO)
+    assert (await refused(it, 1)).budget == "month:2026-11"
+    assert (await it.month()).limit == 70 * NANO
+
+
+def test_the_most_that_a_call_may_cost() -> None:
+    price = Price(3.0, 15.0, cached=0.3, written=3.75, tiers=(Tier(above=200, input=6.0, output=22.5),))
+    assert dearest(price, Usage(input=100, output=10)) == 525
+    assert dearest(price, Usage(input=201, output=10)) == 201 * 6 + 225
+    assert dearest(Price(0.5, 0.1), Usage(input=1)) == 1
+    assert dearest(Price(1, 1, currency="CNY"), Usage(input=1)) is None
+    assert dearest(Price(10, 10, currency="CNY", rate=0.25), Usage(input=10, output=10)) == 50
+    assert affordable(price, 100, 525) == 10
+    assert affordable(price, 100, 300) == 0
+    assert affordable(Price(1, 0), 100, 50) == 0
+    assert savings(price, Usage(input=100, cached=50, output=1)) == 135
+    assert savings(price, Usage(input=300, cached=100)) == 0
+    assert savings(Price(1, 1, currency="CNY"), Usage(input=9, cached=9)) is None
+
+
+# Months
+
+
+async def test_a_month_begins_at_zero_and_a_call_settles_where_it_was_reserved(store: Store) -> None:
+    now = [DECEMBER - 1]
+    it = Ledger(store, owner="n1", budget=BudgetEntry(month=1), now=lambda: now[0])
+    old = await held(it, NANO)
+    now[0] = DECEMBER
+    assert it.constrained() is None
+    new = await held(it, NANO)
+    await it.settle(old, 400)
+    await it.settle(new, 5)
+    assert await store.balance("month:2026-11") == Balance(400, 0)
+    assert await store.balance("month:2026-12") == Balance(5, 0)
+    month = await it.month()
+    assert (month.month, month.spent, month.reserved, month.warn) == ("2026-12", 5, 0, NANO * 8 // 10)
+
+
+async def test_people_are_told_once_of_each_mark_in_the_whole_cluster(address: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await open_store(address) for _ in range(2)]
+        for each in stores:
+            stack.push_async_callback(each.close)
+        here, there = (ledger(each, 1, owner=f"n{number}", warn=0.5) for number, each in enumerate(stores))
+        told: list[tuple[int, int]] = []
+        for _ in range(10):
+            await here.settle(await held(here, NANO // 10), NANO // 10)
+            notices = await asyncio.gather(*(each.warnings() for each in (here, there) * 5))
+            told += [(notice.data["percent"], notice.data["spent"]) for some in notices for notice in some]
+        assert told == [(50, NANO // 2), (90, NANO // 10 * 9), (100, NANO)]
+        again = ledger(stores[0], 1, warn=0.5)
+        assert await again.warnings() == []
+        raised = ledger(stores[0], 1.5, warn=0.5)
+        assert [notice.data["percent"] for notice in await raised.warnings()] == [50]
+
+
+async def test_past_the_warning_money_is_to_be_saved_without_waiting_for_the_store(store: Store) -> None:
+    it = ledger(store, 1)
+    await it.settle(await held(it, NANO), NANO * 8 // 10)
+    fresh = ledger(store, 1, owner="n2")
+    assert fresh.constrained() is None  # not known yet; it asks
+    await until(lambda: fresh.constrained() is not None)
+    assert "80% of the month's $1.00" in (fresh.constrained() or "")
+    for other in (ledger(store, 2), ledger(store), ledger(store, 1, downgrade=False)):
+        await other.month()
+        assert other.constrained() is None
+
+
+# Limits hold
+
+
+async def test_many_calls_of_many_nodes_never_pass_a_limit(address: str) -> None:
+    limit = 20_000
+    async with contextlib.AsyncExitStack() as stack:
+        stores = [await open_store(address) for _ in range(4)]
+        for each in stores:
+            stack.push_async_callback(each.close)
+        ledgers = [ledger(each, limit / NANO, owner=f"n{number}") for number, each in enumerate(stores)]
+        store = stores[0]
+        shared = Budget("session:parent", 15_000)
+        chance = random.Random(5)
+        overshot: list[Balance] = []
+
+        async def call(number: int) -> int:
+            who = Spender(session=f"child-{number % 7}", user="ann", budgets=(shared,) if number % 2 else ())
+            most = chance.randint(100, 900)
+            it = ledgers[number % 4]
+            answer = await it.reserve(most, who)
+            if isinstance(answer, Refused):
+                return 0
+            await asyncio.sleep(chance.random() / 50)
+            overshot.extend([now for now in [await store.balance("month:2026-11")] if sum(now) > limit])
+            cost = chance.randint(0, most)
+            await it.settle(answer, cost)
+            return cost
+
+        spent = await asyncio.gather(*(call(number) for number in range(200)))
+        assert not overshot
+        assert await store.balance("month:2026-11") == Balance(sum(spent), 0)
+        assert limit / 4 < sum(spent) <= limit
+        assert 0 in spent
+        parent = await store.balance("session:parent")
+        assert parent == Balance(sum(spent[1::2]), 0)
+        assert parent.spent <= 15_000
+
+
+_CALLS = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 80), st.sampled_from(["settled", "twice", "cancelled", "lost"])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(calls=_CALLS)
+def test_overshoot_is_at_most_what_is_under_way(calls: list[tuple[int, int, str]]) -> None:
+    """Whatever the estimates are worth: what a call spends above its reservation is all that a limit can be passed by,
+    and what is lost stays counted."""
+    limit = 100
+
+    async def check(folder: str) -> None:
+        store = await open_store(str(Path(folder) / "roost.db"), durability="relaxed")
+        ledgers = [ledger(store, limit / NANO, owner=f"n{number}") for number in range(3)]
+        excess = expected = 0
+
+        async def call(number: int, most: int, cost: int, how: str) -> None:
+            nonlocal excess, expected
+            it = ledgers[number % 3]
+            asking = asyncio.create_task(it.reserve(most, ME))
+            if how == "cancelled":
+                await asyncio.sleep(0)
+                asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                answer = await asking
+                if isinstance(answer, Held) and how != "cancelled":
+                    excess, expected = excess + max(0, cost - most), expected + (most if how == "lost" else cost)
+                    for _ in range({"settled": 1, "twice": 2}.get(how, 0)):
+                        await it.settle(answer, cost)
+                elif isinstance(answer, Held):
+                    await it.settle(answer, 0)
+
+        await asyncio.gather(*(call(number, *each) for number, each in enumerate(calls)))
+        for it in ledgers:
+            await it.close()
+        await ledgers[0].recover("s")
+        assert await store.reserved("") == {}
+        assert await store.balance("month:2026-11") == Balance(expected, 0)
+        assert expected <= limit + excess
+        await store.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(check(folder))
+
+
+async def test_a_call_that_only_others_under_way_keep_out_may_be_tried_again(store: Store) -> None:
+    it = ledger(store, 100 / NANO)
+    first = await held(it, 60)
+    assert (await refused(it, 60)).error.retryable
+    assert not (await refused(it, 101)).error.retryable
+    await it.settle(first, 50)
+    assert not (await refused(it, 60)).error.retryable
+
+
+# What a crash left
+
+
+async def test_what_a_crash_cut_off_is_settled_with_what_was_reserved(store: Store) -> None:
+    dead = ledger(store, 1, owner="dead")
+    whole, *lost = [await held(dead, amount) for amount in (100, 30, 7)]
+    await dead.settle(whole, 60)
+    other = await held(dead, 5, Spender(session="s:1"))
+    heir = ledger(store, 1, owner="heir")
+    assert await heir.recover("s") == Usage(cost=37)
+    assert await heir.recover("s") is None
+    assert await store.balance("month:2026-11") == Balance(97, 5)
+    assert await store.balance("user:ann:2026-11") == Balance(97, 0)
+    for each in lost:
+        await dead.settle(each, 1)  # it was not dead
+    assert await store.balance("month:2026-11") == Balance(97, 5)
+    await dead.settle(other, 2)
+    assert await store.balance("month:2026-11") == Balance(99, 0)
+    assert await heir.recover("s:1") is None
+
+
+async def test_calls_of_no_session_are_recovered_when_their_node_is_gone(store: Store) -> None:
+    for owner in ("a", "a:b", "me"):
+        await held(ledger(store, owner=owner), 10, Spender())
+    await held(ledger(store, owner="a"), 1)
+    it = ledger(store, owner="me")
+    assert await it.recover_dead(["a"]) == Usage(cost=10)
+    assert await it.recover_dead(["a"]) is None
+    assert await it.recover_dead([]) == Usage(cost=10)
+    assert await store.balance("month:2026-11") == Balance(20, 11)
+
+
+async def test_what_is_over_is_forgotten_and_nothing_else(store: Store) -> None:
+    it = ledger(store)
+    for name in ("turn:s:1", "turn:s:10", "session:s", "session:s2"):
+        await it.settle(await held(it, 3, Spender(budgets=(Budget(name, 5),))), 3)
+    await it.forget("turn:s:10", "session:s2", "none")
+    assert set(await store.balances("")) == {"month:2026-11", "turn:s:1", "session:s"}
+    it2 = Spender(budgets=(Budget("turn:s:10", 5),))
+    await it.settle(await held(it, 3, it2), 3)
+    await it.forget("turn:s:1")  # it begins the name of another
+    assert (await store.balance("turn:s:10")).spent == 3
+    await it.forget("turn:s:10", "turn:s:1", "session:s")
+    assert set(await store.balances("")) == {"month:2026-11"}
+
+
+# Calls that are no requests
+
+
+async def test_a_meter_charges_embeddings(store: Store) -> None:
+    it = ledger(store, 1000 / NANO)
+    job = Embedding(("text",), meta={"session": "s", "user": "ann"}, budgets=(Budget("session:s", 900),))
+    meter = it.meter("openai/embed", Price(2, 0), job)
+    await meter.reserve(100)
+    assert await store.balance("session:s") == Balance(0, 200)
+    await meter.settle(Usage(input=90))
+    await meter.settle(Usage(input=90))
+    assert await store.balance("session:s") == await store.balance("month:2026-11") == Balance(180, 0)
+    with pytest.raises(RoostError) as none:
+        await it.meter("openai/embed", Price(2, 0), job).reserve(500)
+    assert none.value.code == "budget"
+    with pytest.raises(RoostError) as unknown:
+        await it.meter("openai/embed", None, job).reserve(1)
+    assert unknown.value.code == "price_unknown"
+    free = it.meter("local", Price(0, 0), job)
+    await free.reserve(10**6)
+    await free.settle(Usage(input=10**6))
+    assert await store.balance("month:2026-11") == Balance(180, 0)
