@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from roost.agent.builtin import default_agent
+from roost.agent.definition import Agent, AgentSpec, Limits, encode_spec
 from roost.agent.files import load_agent_files, load_agents, search_path
 from roost.errors import ConfigError
 from roost.tools.builtin import builtin_tools
@@ -19,6 +20,12 @@ tools = ["read_file", "grep"]
 permissions = "read_only"
 max_output = 500
 temperature = 0.5
+intent = "review"
+effort = "high"
+constraints = ["no secrets"]
+output_hint = "three lines"
+knobs = { verbosity = "low" }
+horizon = "long"
 
 [limits]
 steps = 7
@@ -54,6 +61,33 @@ def test_toml_gives_every_field_and_the_stem_is_the_name(tmp_path: Path) -> None
     assert (spec.name, spec.description, spec.instructions) == ("clerk", "Answers from files", "Read, then answer.")
     assert (spec.model, spec.tools, spec.permissions) == ("openai/gpt-5-mini", ("read_file", "grep"), "read_only")
     assert (spec.max_output, spec.temperature, spec.limits.steps, spec.limits.money) == (500, 0.5, 7, 0.25)
+    assert (spec.intent, spec.effort, spec.constraints) == ("review", "high", ("no secrets",))
+    assert (spec.output_hint, spec.knobs, spec.horizon) == ("three lines", {"verbosity": "low"}, "long")
+
+
+def test_effort_off_is_a_word_in_yaml_too(tmp_path: Path) -> None:
+    put(tmp_path, "x.md", YAML.replace("limits:", "effort: off\nlimits:"))
+    (agent,) = load_agents([tmp_path])
+    assert agent.spec.effort == "off"
+
+
+def test_the_versions_of_agents_stay_what_they_were() -> None:
+    """A session pins a version: what is added to a definition must not change those that do not use it."""
+    plain = AgentSpec(name="clerk")
+    assert (encode_spec(plain), plain.version) == (b'{"name":"clerk"}', "63f9748bcf417768")
+    assert Agent("clerk").spec.version == "f1f65f681f13f696"
+    full = AgentSpec(
+        name="clerk",
+        instructions="Be exact.",
+        description="d",
+        model="openai/gpt-5-mini",
+        tools=("grep",),
+        permissions="all",
+        limits=Limits(steps=7, money=0.25),
+        max_output=500,
+        temperature=0.5,
+    )
+    assert full.version == "9c61d5c75e0a774b"
 
 
 @pytest.mark.parametrize("text", [YAML, YAML.replace("\n", "\r\n"), "\ufeff" + YAML])

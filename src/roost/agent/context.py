@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from roost.agent import money
 from roost.agent.session import LiveSession
 from roost.agent.state import Entry, transcript
-from roost.llm.ir import Request
+from roost.llm.ir import Bill, Request
 from roost.llm.tokens import estimate_text
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, UserMessage
@@ -15,7 +16,8 @@ _FULL, _AFTER = 0.8, 0.5
 """Trim past 80 % of the room, down to 50 %: rarely, so that the provider's prefix cache stays warm."""
 
 
-def build(session: LiveSession) -> Request:
+def build(session: LiveSession, bill: Bill) -> Request:
+    """`bill` learns what the call costs."""
     spec, tools = session.spec, session.means.tools
     return Request(
         instruction=spec.instructions,
@@ -23,24 +25,46 @@ def build(session: LiveSession) -> Request:
         tools=tuple(tool.spec for tool in tools.values()),
         max_output=spec.max_output,
         temperature=spec.temperature,
-        meta={"session": session.id, "step": str(session.state.steps)},
+        intent=spec.intent,
+        effort=spec.effort,
+        constraints=spec.constraints,
+        output_hint=spec.output_hint,
+        knobs=spec.knobs,
+        meta=_meta(session),
+        budgets=money.budgets(session),
+        bill=bill,
     )
 
 
-def make_room(session: LiveSession) -> None:
-    """Drop the oldest messages from the context when it grows too full. The log keeps them."""
+def _meta(session: LiveSession) -> dict[str, str]:
+    spec, state, step = session.spec, session.state, session.state.open_step
+    meta = {
+        "session": session.id,
+        "step": str(step.step if step else state.steps),
+        "attempt": str(step.attempt if step else 1),
+        "agent": spec.name,
+    }
+    if state.turn is not None:
+        meta["turn"] = str(state.turn.number)
+    if user := session.labels.get("user"):
+        meta["user"] = user
+    if spec.horizon is not None:
+        meta["horizon"] = spec.horizon
+    return meta
+
+
+def make_room(session: LiveSession, *, harder: bool = False) -> bool:
+    """Drop the oldest messages from the context when it grows too full, or, `harder`, when it was too much for the
+    model all the same. The log keeps them. Returns whether some were dropped."""
     state, profile = session.state, session.means.model.profile
     room = profile.window - (session.spec.max_output or profile.max_output) - _fixed(session)
-    if state.tokens <= room * _FULL:
-        return
-    count, left = plan_trim(state.entries, state.tokens, int(room * _AFTER), state.turn.number if state.turn else 0)
+    if not harder and state.tokens <= room * _FULL:
+        return False
+    target = int(min(room, state.tokens if harder else room) * _AFTER)
+    count, left = plan_trim(state.entries, state.tokens, target, state.turn.number if state.turn else 0)
     if count:
         session.note(ev.ContextTrimmed(at=time.time(), dropped=count, before=state.tokens, after=left))
-
-
-def size(session: LiveSession) -> int:
-    """Of the request in tokens, estimated."""
-    return session.state.tokens + _fixed(session)
+    return count > 0
 
 
 def plan_trim(entries: list[Entry], tokens: int, target: int, turn: int) -> tuple[int, int]:

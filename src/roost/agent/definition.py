@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from roost.errors import ConfigError
 from roost.ids import is_id
-from roost.llm.ir import Model
+from roost.llm.ir import Effort, Intent, Model
 from roost.policy.gate import Permissions
 from roost.tools.base import Tool
+
+Horizon: TypeAlias = Literal["long"]
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +34,13 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """`model` None is the node's default. `tools` are names, resolved where the session runs."""
+    """`model` None is the node's default. `tools` are names, resolved where the session runs.
+
+    `intent` is what the model calls are for, `effort` how hard the model shall think, `constraints` are rules that it
+    is reminded of, `output_hint` what an answer shall look like; None leaves each to the model. `knobs` are further
+    settings by their names in a model's profile; a model that has no such knob is not sent it. `horizon` "long" says
+    that the task takes many steps, for the router.
+    """
 
     name: str
     instructions: str = "You are a helpful agent. Use your tools when they help. Be brief and exact."
@@ -43,6 +51,12 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     limits: Limits = Limits()
     max_output: int | None = None
     temperature: float | None = None
+    intent: Intent | None = None
+    effort: Effort | None = None
+    constraints: tuple[str, ...] = ()
+    output_hint: str | None = None
+    knobs: dict[str, Any] = {}
+    horizon: Horizon | None = None
 
     @property
     def version(self) -> str:
@@ -83,6 +97,12 @@ class Agent:
         limits: Limits | None = None,
         max_output: int | None = None,
         temperature: float | None = None,
+        intent: Intent | None = None,
+        effort: Effort | None = None,
+        constraints: Sequence[str] = (),
+        output_hint: str | None = None,
+        knobs: Mapping[str, Any] | None = None,
+        horizon: Horizon | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -98,6 +118,12 @@ class Agent:
             limits=limits or Limits(),
             max_output=max_output,
             temperature=temperature,
+            intent=intent,
+            effort=effort,
+            constraints=tuple(constraints),
+            output_hint=output_hint,
+            knobs=dict(knobs or {}),
+            horizon=horizon,
             **fields,
         )
 

@@ -181,7 +181,10 @@ def _yaml(path: Path, text: str, above: int) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{_shown(path)}:{1 + above}: the front matter is not a list of fields 'name: value'")
-    return cast("dict[str, Any]", data)
+    fields = cast("dict[str, Any]", data)
+    if fields.get("effort") is False:  # YAML's reading of `off`
+        fields["effort"] = "off"
+    return fields
 
 
 def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) -> AgentFile:

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, inbox, limits, steps
+from roost.agent import calls, inbox, limits, money, steps
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
@@ -12,6 +12,7 @@ from roost.agent.session import Interrupted, LiveSession
 async def drive(session: LiveSession) -> None:
     """Do all that the session can do now: control, then turns, until its inbox and its open turn are done, or it waits,
     or it is paused, stopped or shut down. Everything is committed when this returns."""
+    await money.take_up(session)
     while True:
         inbox.settle(session)
         running = session.state.state == "running" and not session.stopping
@@ -21,6 +22,7 @@ async def drive(session: LiveSession) -> None:
         else:
             running = False
         await session.flush()
+        await money.close(session)
         if not running and not inbox.has_control(session):
             return
 
@@ -42,8 +44,8 @@ async def run_turn(session: LiveSession) -> None:
                 end_turn(session, "answered")
             elif reason := limits.reached(session):
                 end_turn(session, "limit", reason)
-            elif problem := await steps.run(session):
-                end_turn(session, "failed", problem)
+            elif end := await steps.run(session):
+                end_turn(session, end.outcome, end.reason)
     except Interrupted as interrupted:
         if interrupted.cause == "deadline":
             fail_step(session, "deadline", "the turn's time is up")

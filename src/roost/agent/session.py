@@ -17,7 +17,7 @@ from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.llm.ir import Model
 from roost.log import events as ev
-from roost.log.content import AssistantMessage, ToolCall
+from roost.log.content import AssistantMessage, ToolCall, Usage
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Append, Claim, InboxItem, Record, Snapshot, TimerSpec
 from roost.policy.gate import Gate
@@ -36,6 +36,8 @@ SNAPSHOT_EVENTS = 256
 SNAPSHOT_BYTES = 64 * 1024
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _UNREACHABLE_PAUSE = 0.5
+_SOON = 0.2
+"""Seconds after which followers see what nobody waits for, unless a commit takes it along before."""
 _REMEMBERED = 4096
 """Inputs that are known by their number: far more than an inbox holds."""
 
@@ -58,6 +60,22 @@ class Deltas(Protocol):
     def clear(self, session: str) -> None: ...
 
 
+class Ledger(Protocol):
+    """What a session in memory needs of the ledger."""
+
+    async def recover(self, session: str) -> Usage | None:
+        """Settle the calls of a session that a crash cut off, with what was reserved for them. Returns their sum."""
+        ...
+
+    async def balance(self, budget: str) -> int:
+        """What was spent on it, in nano-dollars; 0 where nothing was."""
+        ...
+
+    async def forget(self, *budgets: str) -> None:
+        """They are over."""
+        ...
+
+
 class Appends(Protocol):
     """What a session in memory needs of a `Journal`."""
 
@@ -65,7 +83,8 @@ class Appends(Protocol):
 
 
 class Means(msgspec.Struct):
-    """What a session acts with. `files`: its private ones, where they are kept for all nodes."""
+    """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
+    calls are charged, if they are."""
 
     model: Model
     tools: Toolbox
@@ -74,6 +93,7 @@ class Means(msgspec.Struct):
     sandbox: Sandbox
     deltas: Deltas
     files: Carried | None = None
+    ledger: Ledger | None = None
 
 
 class LiveSession:
@@ -102,6 +122,7 @@ class LiveSession:
         self._journal = journal
         self._held = held
         self.epoch = claim.epoch
+        self.labels = claim.info.labels
         self.born = claim.info.created_at
         self.head = claim.info.head
         self._known = dict.fromkeys(item.id for item in claim.inbox)
@@ -111,6 +132,10 @@ class LiveSession:
         self._consume: list[int] = []
         self._timers: dict[str, TimerSpec | None] = {}
         self._lock = asyncio.Lock()
+        self.charged: set[str] | None = None
+        """Budgets of its turns that may be in the ledger; None until it was looked after."""
+        self._soon: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._broken: RoostError | None = None
         self._scope: Scope | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -161,9 +186,13 @@ class LiveSession:
 
     async def flush_shielded(self) -> None:
         """As `flush`, for a task that may be cancelled: the commit goes on."""
-        writing = asyncio.ensure_future(self.flush())
-        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
-        await asyncio.shield(writing)
+        await asyncio.shield(self._begin_flush())
+
+    def flush_soon(self) -> None:
+        """Commit what was noted in a moment, with whatever is noted until then. A failure is heard of at the next
+        `flush`."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_SOON, self._begin_flush)
 
     async def emit(self, name: str, data: Any) -> None:
         """Put a program's own event into the log. Returns when it is committed, cancelled or not."""
@@ -265,6 +294,11 @@ class LiveSession:
 
     # Inner parts
 
+    def _begin_flush(self) -> asyncio.Future[None]:
+        self._writing = writing = asyncio.ensure_future(self.flush())
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
+        return writing
+
     def _take(self, item: int) -> None:
         self._consume.append(item)
         self.inbox = [one for one in self.inbox if one.id != item]
@@ -274,6 +308,9 @@ class LiveSession:
             self._scope.cut()
 
     def _write(self, *, release: bool) -> Append:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         bodies, self._bodies = self._bodies, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}

@@ -22,7 +22,7 @@ from roost.log.content import (
     UserMessage,
 )
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]
@@ -56,15 +56,13 @@ class OpenStep(msgspec.Struct):
 
 
 class Turn(msgspec.Struct):
-    """The open turn. `seconds` is the time its finished steps took; `failures` counts failed model calls in a row."""
+    """The open turn. `seconds` is the time its finished steps took."""
 
     number: int
     input: int
     started_at: float
     steps: int = 0
     seconds: float = 0.0
-    failures: int = 0
-    last_error: str | None = None
     usage: Usage = Usage(cost=0)
 
 
@@ -207,20 +205,14 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
     state.open_step = None
     if state.turn is not None:
         state.turn.seconds += event.seconds
+    _spend(state, event.usage)
     if isinstance(event, ev.ModelFailed):
-        _spend(state, event.usage)
-        if state.turn is not None:
-            state.turn.last_error = event.error.code
-            state.turn.failures += event.error.retryable
         return
     message = AssistantMessage(event.parts)
     _settle(state)
     if event.parts:
         _say(state, message)
     state.calls = [Call(call) for call in message.calls]
-    _spend(state, event.usage)
-    if state.turn is not None:
-        state.turn.failures = 0
 
 
 def _spend(state: State, usage: Usage | None) -> None:

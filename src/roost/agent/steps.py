@@ -1,86 +1,169 @@
-"""One model call: intent, stream, outcome."""
+"""One model call: intent, stream, outcome. Trying again is the model's own business (`roost.llm.stack`)."""
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
+from typing import Literal, NamedTuple
 
-import msgspec
-
-from roost.agent import context
+from roost.agent import context, money
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
-from roost.llm.ir import CallDelta, Completed, Failed, Notice, Request, TextDelta, ThinkingDelta
+from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, TextDelta, ThinkingDelta
+from roost.llm.wrapped import events
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
-ATTEMPTS = 5
-"""Failed calls in a row before the turn fails."""
 CRASHES = 25
 """Of the daemon in the middle of one call before the turn fails: perhaps it is the call that brings it down."""
-_BACKOFF = (0.5, 1.0, 2.0, 4.0)
-_LONGEST_WAIT = 120.0
 
 
-async def run(session: LiveSession) -> str | None:
-    """Call the model once. Returns None to go on, or why the turn cannot. Raises `Interrupted`, with the step closed
-    in the log unless the daemon is shutting down."""
+class End(NamedTuple):
+    """How a turn ends that cannot go on."""
+
+    outcome: Literal["failed", "limit"]
+    reason: str
+
+
+async def run(session: LiveSession) -> End | None:
+    """Call the model once. Returns None to go on, or how the turn ends. Raises `Interrupted`, with the step closed in
+    the log unless the daemon is shutting down."""
     open_step = session.state.open_step
     if open_step is not None and open_step.attempt >= CRASHES:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
-        return f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
+        reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
+        return End("failed", reason)
     context.make_room(session)
     step = _announce(session)
     await session.flush()
-    request = context.build(session)
-    heard = _Heard()
+    call = _Call(session, step)
     began = time.monotonic()
     try:
-        outcome = await session.interruptible(lambda: _stream(session, step, request, heard), steer=True)
+        outcome = await session.interruptible(call.answer, steer=True)
     except Interrupted as interrupted:
-        if interrupted.cause != "shutdown":
-            code = "steered" if interrupted.cause == "steer" else interrupted.cause
-            seconds, usage = time.monotonic() - began, _estimate(session, heard)
-            fail_step(session, code, f"cut off: {interrupted.cause}", seconds=seconds, usage=usage)
+        call.cut(interrupted, time.monotonic() - began)
         if interrupted.cause == "steer":
             return None
         raise
     finally:
         session.means.deltas.clear(session.id)
-    seconds = time.monotonic() - began
-    if isinstance(outcome, Completed) and outcome.parts:
-        session.note(
-            ev.ModelCompleted(
-                at=time.time(),
-                step=step,
-                parts=_unique(session, step, outcome.parts),
-                stop=outcome.stop,
-                usage=outcome.usage,
-                seconds=seconds,
+    return call.end(outcome, time.monotonic() - began)
+
+
+def _announce(session: LiveSession) -> int:
+    """Note the intent. A step that a crash cut off is taken up under its own number."""
+    open_step = session.state.open_step
+    step = open_step.step if open_step else session.state.steps + 1
+    attempt = open_step.attempt + 1 if open_step else 1
+    session.note(ev.ModelStarted(at=time.time(), step=step, model=session.means.model.name, attempt=attempt))
+    return step
+
+
+class _Call:
+    """A call of the model, from its committed intent on. `_after` is the event with which the answer began, or began
+    again."""
+
+    def __init__(self, session: LiveSession, step: int) -> None:
+        self._session = session
+        self._step = step
+        self._after = session.head
+        self._bill = Bill()
+        self._refused = ""
+        self._heard = False
+
+    async def answer(self) -> Completed | Failed:
+        """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
+        outcome = await self._ask()
+        if not isinstance(outcome, Failed) or outcome.error.code != "context_overflow":
+            return outcome
+        if not context.make_room(self._session, harder=True):
+            return outcome
+        await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": outcome.error.message}))
+        if self._heard:
+            await self._tell(Notice("restart"))
+        return await self._ask()
+
+    def end(self, outcome: Completed | Failed, seconds: float) -> End | None:
+        """Note the outcome. Returns how the turn ends, if it does."""
+        session, now = self._session, time.time()
+        if isinstance(outcome, Completed) and outcome.parts:
+            session.note(
+                ev.ModelCompleted(
+                    at=now,
+                    step=self._step,
+                    parts=_unique(session, self._step, outcome.parts),
+                    stop=outcome.stop,
+                    usage=self._spent(outcome.usage) or Usage(),
+                    seconds=seconds,
+                    model=self._answered(),
+                )
             )
-        )
-        return None
-    empty = ErrorData("empty", "the model answered nothing", retryable=True)
-    error = outcome.error if isinstance(outcome, Failed) else empty
-    usage = outcome.usage
-    if usage is None and heard.characters:
-        usage = _estimate(session, heard)
-    session.note(ev.ModelFailed(at=time.time(), step=step, error=error, seconds=seconds, usage=usage))
-    return await _recover(session, error)
+            return None
+        error = outcome.error if isinstance(outcome, Failed) else ErrorData("empty", "the model answered nothing")
+        usage = self._spent(outcome.usage)
+        session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
+        match error.code:
+            case "budget":
+                return End("limit", money.limit_of(self._refused))
+            case "price_unknown":
+                return End("limit", error.code)
+            case _:
+                return End("failed", f"{error.code}: {error.message}")
 
+    def cut(self, by: Interrupted, seconds: float) -> None:
+        """Note what a call has cost that did not end by itself. A shutdown leaves its step open."""
+        session, usage = self._session, self._spent(None)
+        if by.cause != "shutdown":
+            code = "steered" if by.cause == "steer" else by.cause
+            fail_step(session, code, f"cut off: {by.cause}", seconds=seconds, usage=usage)
+        elif usage is not None and (step := session.state.open_step) is not None:
+            session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
-class _Heard:
-    """How much of an answer came before the call ended, in characters."""
+    async def _ask(self) -> Completed | Failed:
+        session, step = self._session, self._step
+        request = context.build(session, self._bill)
+        push = session.means.deltas.push
+        async with events(session.means.model, request) as stream:
+            async for event in stream:
+                match event:
+                    case Completed() | Failed():
+                        return event
+                    case TextDelta():
+                        self._heard = True
+                        push(session.id, step, self._after, "text", event.text)
+                    case ThinkingDelta():
+                        self._heard = True
+                        push(session.id, step, self._after, "thinking", event.text)
+                    case CallDelta():
+                        self._heard = True
+                        push(session.id, step, self._after, "call", event.arguments)
+                    case Notice():
+                        await self._tell(event)
+        return Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
-    characters = 0
+    async def _tell(self, notice: Notice) -> None:
+        session = self._session
+        self._refused = notice.data.get("refused", self._refused)
+        session.note(ev.ModelNotice(at=time.time(), step=self._step, kind=notice.kind, data=notice.data))
+        if notice.kind == "restart":
+            # What comes now must be told from what came before, by the event that is between the two.
+            session.means.deltas.clear(session.id)
+            self._heard = False
+            await session.flush_shielded()
+            self._after = session.head
+        else:
+            session.flush_soon()
 
+    def _spent(self, told: Usage | None) -> Usage | None:
+        """By the bill, which knows of every call that was made; `told` by a model that keeps none."""
+        if not self._bill.calls:
+            return told
+        if self._bill.usage.cost != 0:
+            money.charged(self._session)
+        return self._bill.usage
 
-def _estimate(session: LiveSession, heard: _Heard) -> Usage:
-    """What a call that did not end by itself has cost: the provider counted, and did not get to say."""
-    usage = Usage(input=context.size(session), output=heard.characters // 4)
-    price = session.means.model.profile.price
-    return msgspec.structs.replace(usage, cost=None if price is None else price.cost(usage))
+    def _answered(self) -> str | None:
+        by = self._bill.model
+        return by if by and by != self._session.means.model.name else None
 
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
@@ -94,55 +177,3 @@ def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -
     )
     known.update(part.id for part in unique if isinstance(part, ToolCall))
     return unique
-
-
-def _announce(session: LiveSession) -> int:
-    """Note the intent. A step that a crash cut off is taken up under its own number."""
-    open_step = session.state.open_step
-    step = open_step.step if open_step else session.state.steps + 1
-    attempt = open_step.attempt + 1 if open_step else 1
-    session.note(ev.ModelStarted(at=time.time(), step=step, model=session.means.model.name, attempt=attempt))
-    return step
-
-
-async def _stream(session: LiveSession, step: int, request: Request, heard: _Heard) -> Completed | Failed:
-    push = session.means.deltas.push
-    stream = session.means.model.stream(request)
-    try:
-        async for event in stream:
-            match event:
-                case Completed() | Failed():
-                    return event
-                case TextDelta():
-                    heard.characters += len(event.text)
-                    push(session.id, step, session.head, "text", event.text)
-                case ThinkingDelta():
-                    heard.characters += len(event.text)
-                    push(session.id, step, session.head, "thinking", event.text)
-                case CallDelta():
-                    heard.characters += len(event.arguments)
-                    push(session.id, step, session.head, "call", event.arguments)
-                case Notice():
-                    pass
-    finally:
-        await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    return Failed(ErrorData("malformed", "the model's stream ended without an outcome", retryable=True))
-
-
-async def _recover(session: LiveSession, error: ErrorData) -> str | None:
-    """Wait before the next attempt, or say why there is none."""
-    turn = session.state.turn
-    if not error.retryable or turn is None or turn.failures >= ATTEMPTS:
-        return f"{error.code}: {error.message}"
-    pause = _BACKOFF[min(turn.failures, len(_BACKOFF)) - 1] * random.uniform(0.8, 1.2)
-    if error.retry_after is not None:
-        if error.retry_after > _LONGEST_WAIT:
-            return f"{error.code}: the provider asks to wait {error.retry_after:.0f} s"
-        pause = max(pause, error.retry_after)
-    await session.flush()
-    try:
-        await session.interruptible(lambda: asyncio.sleep(pause), steer=True)
-    except Interrupted as interrupted:
-        if interrupted.cause != "steer":
-            raise
-    return None

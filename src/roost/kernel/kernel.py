@@ -17,6 +17,7 @@ from roost.agent.state import STATE_VERSION
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.ailing import Ailing, is_local
 from roost.kernel.config import KernelConfig
+from roost.kernel.cores import Cores
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
 from roost.kernel.lease import Lease
@@ -76,7 +77,8 @@ class Kernel:
         self.node = node
         self.config = config or KernelConfig()
         self.place = Place()
-        self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub)
+        self.cores = Cores(models, store, node=node)
+        self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub, cores=self.cores)
         self.live: dict[str, LiveSession] = {}
         self.meters = Meters(store, self.dispatcher, self._names)
         self.peers: Peers | None = None

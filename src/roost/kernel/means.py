@@ -11,6 +11,7 @@ from pathlib import Path
 from roost.agent.definition import Agent, AgentSpec
 from roost.agent.session import Deltas, Means
 from roost.errors import ConfigError, Invalid, RoostError
+from roost.kernel.cores import Cores
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
 from roost.log.content import ErrorData
@@ -77,10 +78,14 @@ class Agents:
 
 class Workshop:
     """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
-    for all nodes."""
+    for all nodes. `cores` is what the models' calls go through."""
 
-    def __init__(self, agents: Agents, models: Models, root: Path, sandbox: Sandbox, deltas: Deltas) -> None:
+    def __init__(
+        self, agents: Agents, models: Models, root: Path, sandbox: Sandbox, deltas: Deltas, *, cores: Cores
+    ) -> None:
         self._agents = agents
+        self._cores = cores
+        self._own: dict[str, tuple[Model, Model]] = {}
         self._models = models
         self._root = root
         self._bin = root / ".bin"
@@ -138,13 +143,24 @@ class Workshop:
             sandbox=self._sandbox,
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
+            ledger=self._cores,
         )
 
     def model(self, spec: AgentSpec) -> Model:
         try:
-            return self._agents.own_model(spec) or self._models.resolve(spec.model)
+            own = self._agents.own_model(spec)
+            if own is not None:
+                return self._own_core(spec.name, own)
+            return self._cores.core(self._models.resolve(spec.model))
         except RoostError as error:
             return Unavailable(spec.model or "default", error)
+
+    def _own_core(self, agent: str, own: Model) -> Model:
+        """Once for each, since its breaker remembers."""
+        known = self._own.get(agent)
+        if known is None or known[0] is not own:
+            known = self._own[agent] = (own, self._cores.core(own, own=True))
+        return known[1]
 
     def _tools(self, spec: AgentSpec) -> Toolbox:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}

@@ -76,6 +76,10 @@ class Removal:
                 workshop.bring_back(session)
             raise
         await asyncio.to_thread(workshop.empty_bin, session)
+        try:
+            await kernel.cores.forget_session(session)
+        except RoostError as error:  # rows too many
+            log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
 
     async def _claim(self, session: str, patience: float) -> Claim | None:

@@ -23,6 +23,7 @@ from roost.kernel.placement import Place
 from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
+from roost.llm.loading import load_config
 from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
@@ -104,7 +105,7 @@ class Runtime:
             raise
 
     async def _start(self, store: Store, node: str) -> None:
-        self.models = self._models or Models()
+        self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         await asyncio.to_thread(self._take_place, node)
         self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
         self.secret = Secret(store)
@@ -146,6 +147,7 @@ class Runtime:
             self.kernel.workshop.carrier.close()
         await self.peers.close()
         await self.models.close()
+        await self.kernel.cores.close()
         await self.sandbox.close()
         await self.kernel.dispatcher.close()
         await self.kernel.journal.close()

@@ -1,0 +1,67 @@
+"""What every model call of a node goes through: the ledger, and what stands around a model."""
+
+from __future__ import annotations
+
+from roost.llm.accounts import Models
+from roost.llm.catalog.card import Card
+from roost.llm.catalog.reader import catalog
+from roost.llm.config import ModelsConfig
+from roost.llm.ir import Model
+from roost.llm.ledger import Ledger
+from roost.llm.routing.routed import connect
+from roost.llm.stack import Parts, budgeted, stacked
+from roost.log.content import Usage
+from roost.log.store import Store
+
+
+class Cores:
+    """Makes every model that `models` resolves from now on a core (`roost.llm.stack`), charged to the one ledger of the
+    cluster, and gives them the name `auto`. Until `close` they are this node's. Raises `ConfigError`.
+
+    Implements `roost.agent.session.Ledger`."""
+
+    def __init__(self, models: Models, store: Store, *, node: str) -> None:
+        self.ledger = _ledger(models.config, store, node)
+        self.parts = Parts(models.config, shared=store, ledger=self.ledger)
+        self.profiles = connect(models, self.parts, shared=store, constrained=self.ledger.constrained)
+        self._models = models
+        self._store = store
+        self._outer = models.wrap
+        models.wrap = self._wrap
+
+    def core(self, model: Model, *, own: bool = False) -> Model:
+        """`own`: one that a program brought. What is a core already stays as it is."""
+        return stacked(model, self.parts, own=own)
+
+    async def recover(self, session: str) -> Usage | None:
+        return await self.ledger.recover(session)
+
+    async def balance(self, budget: str) -> int:
+        return (await self._store.balance(budget)).spent
+
+    async def forget(self, *budgets: str) -> None:
+        await self.ledger.forget(*budgets)
+
+    async def forget_session(self, session: str) -> None:
+        """It was deleted: with it go the budgets that are its own. Raises `StoreFailed`."""
+        await self.ledger.recover(session)
+        turns, own = f"turn:{session}:", f"session:{session}"
+        over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
+        over += [name for name in await self._store.balances(own) if name == own]
+        if over:
+            await self.ledger.forget(*over)
+
+    async def close(self) -> None:
+        """After the models are closed, and before the store is."""
+        self._models.wrap = self._outer
+        await self.ledger.close()
+
+    def _wrap(self, model: Model, card: Card) -> Model:
+        return self.core(model if self._outer is None else self._outer(model, card))
+
+
+def _ledger(config: ModelsConfig, store: Store, node: str) -> Ledger:
+    def rate(currency: str) -> float | None:
+        return config.rates.get(currency) or catalog().rate(currency)
+
+    return Ledger(store, owner=node, budget=config.budget, rate=rate, models=budgeted(config))
