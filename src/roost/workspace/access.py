@@ -92,7 +92,7 @@ def _make_folder(fd: int, name: str) -> None:
 def read_file(workspace: Workspace, real: Path, *, cap: int = READ_CAP) -> FileData:
     """The whole file. `TooLarge` above `cap` bytes. Never blocks on a pipe or a device: they are refused."""
     name = workspace.relative(real)
-    _not_the_root(workspace, real)
+    not_the_root(workspace, real)
     with explained(name), open_folder(workspace, real.parent) as folder:
         return _read_at(folder, real.name, name, cap)
 
@@ -130,7 +130,7 @@ def _kind(mode: int) -> str:
     return "device"
 
 
-def _not_the_root(workspace: Workspace, real: Path) -> None:
+def not_the_root(workspace: Workspace, real: Path) -> None:
     if real == workspace.root:
         raise FileRefused("'.' is the workspace's folder, not a file")
 
@@ -142,24 +142,24 @@ def write_file(
     after a crash. `expected` is the digest of what is replaced, None when nothing may be there; `FileRefused` when it
     is otherwise. The permission bits are kept; a hard link elsewhere keeps the old bytes."""
     name = workspace.relative(real)
-    _not_the_root(workspace, real)
+    not_the_root(workspace, real)
     if len(data) > WRITE_CAP:
         raise TooLarge(f"{len(data)} bytes are too many for {name!r}; the limit is {WRITE_CAP}")
     with explained(name), open_folder(workspace, real.parent, create=create_folders) as folder:
-        mode = _checked(folder, real.name, name, expected)
+        mode = checked(folder, real.name, name, expected)
         temporary = f".roost-{secrets.token_hex(8)}.tmp"
         try:
-            _write_new(folder, temporary, data, mode)
-            _checked(folder, real.name, name, expected)
+            write_new(folder, temporary, data, mode)
+            checked(folder, real.name, name, expected)
             os.rename(temporary, real.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            _remove(folder, temporary)
+            remove_entry(folder, temporary)
             raise
         os.fsync(folder)
     return digest_of(data)
 
 
-def _checked(folder: int, entry: str, name: str, expected: str | None) -> int | None:
+def checked(folder: int, entry: str, name: str, expected: str | None) -> int | None:
     """The permission bits of what is there now, which must be what the writer expects."""
     try:
         current = _read_at(folder, entry, name, READ_CAP)
@@ -172,7 +172,7 @@ def _checked(folder: int, entry: str, name: str, expected: str | None) -> int | 
     return current.mode
 
 
-def _write_new(folder: int, entry: str, data: bytes, mode: int | None) -> None:
+def write_new(folder: int, entry: str, data: bytes, mode: int | None) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(entry, flags, 0o666, dir_fd=folder)
     with os.fdopen(fd, "wb", buffering=0) as file:
@@ -184,7 +184,7 @@ def _write_new(folder: int, entry: str, data: bytes, mode: int | None) -> None:
         os.fsync(fd)
 
 
-def _remove(folder: int, entry: str) -> None:
+def remove_entry(folder: int, entry: str) -> None:
     try:
         os.unlink(entry, dir_fd=folder)
     except OSError:

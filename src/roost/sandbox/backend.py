@@ -1,0 +1,154 @@
+"""Ways to isolate, and what each of them can do on this machine. The contract that every backend keeps.
+
+Whose failure is whose: what a command does wrong, or a quota that it hits, is data (`ExecResult`). What the backend
+cannot do is `SandboxError` from `create` and from the methods of a sandbox; after it the sandbox is destroyed and may
+be made anew. A backend that this machine cannot run says so in its `Probe`, never by an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from roost.sandbox.base import Sandbox
+
+Holder: TypeAlias = Literal["kernel", "watched", "none"]
+"""Who keeps a limit: the kernel (hard), a watchdog of ours (it may be passed for a moment), nobody."""
+Suspends: TypeAlias = Literal["memory", "shell", "none"]
+"""What outlives a suspension: processes with their memory, a shell's variables and folder, or only files."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a whole sandbox, over all its commands. None is the machine's own limit. `disk_bytes` is what may be written
+    outside the workspace (in `/tmp` and the like)."""
+
+    memory_bytes: int | None = 512 * 1024**2
+    cpus: float | None = 1.0
+    pids: int | None = 64
+    disk_bytes: int | None = 1024**3
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """Off by default. `hosts` are globs of names that may be reached, through a proxy that resolves a name once,
+    refuses private addresses and tells of every refusal; `open` leaves the machine's network as it is (level 0 cannot
+    do otherwise)."""
+
+    hosts: tuple[str, ...] = ()
+    open: bool = False
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What this backend keeps here. `memory` to `wall` are the limits of `Bounds` and `Quota`."""
+
+    memory: Holder = "none"
+    cpus: Holder = "none"
+    pids: Holder = "none"
+    disk: Holder = "none"
+    wall: Holder = "watched"
+    network: Literal["none", "off", "hosts"] = "none"
+    """The strictest that it can do: nothing, off, an allow-list."""
+    suspends: Suspends = "none"
+    terminals: bool = False
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of really running a guest. `why` says what stands in the way, `fix` the command that would help."""
+
+    backend: str
+    level: int
+    able: bool
+    why: str | None = None
+    fix: str | None = None
+    version: str | None = None
+    seconds: float = 0.0
+    capabilities: Capabilities = Capabilities()
+
+
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox to be made. `workspace` is the only folder of this machine that its commands can write, at the same
+    path; `reads` are others that they can read. `marker` names who made it, for `Backend.reap`."""
+
+    session: str
+    workspace: Path
+    marker: str
+    bounds: Bounds = Bounds()
+    network: Network = Network()
+    reads: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = {}
+
+
+class Terminal(Protocol):
+    """A pseudo-terminal with a program on it. `read` gives what it shows, in pieces, and ends with the program."""
+
+    def read(self) -> AsyncIterator[bytes]: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def wait(self) -> int:
+        """Exit code; negative for a signal."""
+        ...
+
+    async def close(self) -> None:
+        """Hang up; the program and its children are killed. Closing twice is fine."""
+        ...
+
+
+class Guest(Sandbox, Protocol):
+    """A sandbox with a life of its own: its processes may run on between commands (`background`), and it can be put to
+    sleep. Everything in it ends with `close`."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
+        """Raises `SandboxError` where `capabilities.terminals` is False."""
+        ...
+
+    async def suspend(self, image: Path) -> Suspends:
+        """Write what outlives it into the folder `image` and free everything else. Returns what is kept, which may be
+        less than `capabilities.suspends` (a program that cannot be frozen); the sandbox is closed. The image is whole
+        or not there, whatever crashes."""
+        ...
+
+    async def usage(self) -> Usage:
+        """What it uses now, as its limits count it."""
+        ...
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes, processes and CPU seconds. `hits` counts how often each limit was hit, by its name in `Bounds`."""
+
+    memory_bytes: int = 0
+    pids: int = 0
+    cpu_seconds: float = 0.0
+    hits: Mapping[str, int] = {}
+
+
+class Backend(Protocol):
+    """One way to isolate. `level` is 0 (process), 1 (namespaces, containers) or 2 (machine).
+
+    `probe` really runs a guest, within a deadline of some seconds, raises nothing, and is remembered per boot and
+    version of its program. `create` returns a sandbox whose limits hold, as far as its capabilities say.
+    `resume` takes up what `suspend` wrote; the image may be used once. `reap` ends and removes everything that a dead
+    process with this marker left: processes, mounts, cgroups, folders; it returns how many things that were. It may run
+    while others create and use sandboxes of other markers.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def level(self) -> int: ...
+
+    async def probe(self) -> Probe: ...
+
+    async def create(self, spec: SandboxSpec) -> Guest: ...
+
+    async def resume(self, spec: SandboxSpec, image: Path) -> Guest: ...
+
+    async def reap(self, marker: str) -> int: ...

@@ -1,0 +1,189 @@
+"""Several files changed together: all of them, or none, whatever ends the process in the midst of it.
+
+Two phases with a note between them, as a database commits (write-ahead): what will be changed is written beside its
+place and synced; then the note that says so is made final by one rename; then every file is put in its place. A crash
+before the note is final leaves nothing but files to throw away, a crash after it leaves work that `recover` finishes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from roost.errors import Invalid, TooLarge
+from roost.workspace.access import (
+    WRITE_CAP,
+    checked,
+    digest_of,
+    explained,
+    not_the_root,
+    open_folder,
+    remove_entry,
+    write_new,
+)
+from roost.workspace.files import Workspace
+
+MOST = 1000
+"""Files of one change."""
+_NOTE = "writes.json"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """`path` is real, as `Workspace.resolve` gave it. `data` None removes the file. `expected` is the digest of what is
+    there now, None when nothing may be there."""
+
+    path: Path
+    data: bytes | None
+    expected: str | None
+
+
+class _Entry(msgspec.Struct):
+    """`folder` is relative to the workspace, `staged` the new bytes beside `name`; None removes it."""
+
+    folder: str
+    name: str
+    staged: str | None
+
+
+class _Note(msgspec.Struct):
+    phase: Literal["staging", "final"]
+    entries: list[_Entry]
+
+
+def change(
+    workspace: Workspace, changes: Sequence[Change], notes: Path, *, at: Callable[[str], None] = lambda place: None
+) -> dict[Path, str | None]:
+    """Make all changes and return the new digests. Raises what `access.write_file` raises, with nothing changed, and
+    `Invalid` for no change, two of one file, or more than 1,000. `notes` is a folder for this workspace alone, outside
+    of it. `at` is told each step (for tests that end the process there). Blocks."""
+    entries = _entries(workspace, changes)
+    recover(workspace, notes)
+    _check(workspace, changes)
+    os.makedirs(notes, mode=0o700, exist_ok=True)
+    try:
+        _put_note(notes, _Note("staging", entries))
+        at("noted")
+        for entry, one in zip(entries, changes, strict=True):
+            _stage(workspace, entry, one)
+            at("staged")
+        _check(workspace, changes)
+        _put_note(notes, _Note("final", entries))
+    except BaseException:
+        _undo(workspace, notes, entries)
+        raise
+    at("final")
+    _finish(workspace, notes, entries, at)
+    return {one.path: None if one.data is None else digest_of(one.data) for one in changes}
+
+
+def recover(workspace: Workspace, notes: Path) -> bool:
+    """Finish or throw away what a crash left of a change. True when a change was finished. Nothing else may write here
+    meanwhile. Blocks."""
+    try:
+        note = msgspec.json.decode((notes / _NOTE).read_bytes(), type=_Note)
+    except FileNotFoundError:
+        return False
+    if note.phase == "staging":
+        _undo(workspace, notes, note.entries)
+        return False
+    _finish(workspace, notes, note.entries, lambda place: None)
+    return True
+
+
+def _entries(workspace: Workspace, changes: Sequence[Change]) -> list[_Entry]:
+    if not 0 < len(changes) <= MOST:
+        raise Invalid(f"one change is of 1 to {MOST} files, not of {len(changes)}")
+    if len({one.path for one in changes}) < len(changes):
+        raise Invalid("a file is named twice in one change; say its whole new content once")
+    entries: list[_Entry] = []
+    for one in changes:
+        not_the_root(workspace, one.path)
+        if one.data is not None and len(one.data) > WRITE_CAP:
+            name = workspace.relative(one.path)
+            raise TooLarge(f"{len(one.data)} bytes are too many for {name!r}; the limit is {WRITE_CAP}")
+        staged = None if one.data is None else f".roost-{secrets.token_hex(8)}.tmp"
+        entries.append(_Entry(workspace.relative(one.path.parent), one.path.name, staged))
+    return entries
+
+
+def _check(workspace: Workspace, changes: Sequence[Change]) -> None:
+    for one in changes:
+        name = workspace.relative(one.path)
+        if one.data is not None and one.expected is None and not one.path.parent.exists():
+            continue
+        with explained(name), open_folder(workspace, one.path.parent) as folder:
+            mode = checked(folder, one.path.name, name, one.expected)
+            if mode is None and one.data is None:
+                raise Invalid(f"{name!r} does not exist, so it cannot be removed")
+
+
+def _stage(workspace: Workspace, entry: _Entry, one: Change) -> None:
+    if entry.staged is None or one.data is None:
+        return
+    name = workspace.relative(one.path)
+    with explained(name), open_folder(workspace, one.path.parent, create=True) as folder:
+        mode = checked(folder, entry.name, name, one.expected)
+        write_new(folder, entry.staged, one.data, mode)
+        os.fsync(folder)
+
+
+def _finish(workspace: Workspace, notes: Path, entries: Sequence[_Entry], at: Callable[[str], None]) -> None:
+    """May be done again: what is in its place already has no staged file any more."""
+    for entry in entries:
+        place = _folder(workspace, entry)
+        with explained(f"{entry.folder}/{entry.name}"), contextlib.ExitStack() as stack:
+            try:
+                folder = stack.enter_context(open_folder(workspace, place))
+                if entry.staged is None:
+                    os.unlink(entry.name, dir_fd=folder)
+                else:
+                    os.rename(entry.staged, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.fsync(folder)
+            except FileNotFoundError:  # placed before the crash
+                pass
+        at("placed")
+    _drop_note(notes)
+    at("done")
+
+
+def _undo(workspace: Workspace, notes: Path, entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        if entry.staged is not None:
+            with contextlib.suppress(OSError), open_folder(workspace, _folder(workspace, entry)) as folder:
+                remove_entry(folder, entry.staged)
+    _drop_note(notes)
+
+
+def _folder(workspace: Workspace, entry: _Entry) -> Path:
+    return workspace.root / entry.folder if entry.folder != "." else workspace.root
+
+
+def _put_note(notes: Path, note: _Note) -> None:
+    """Whole or not at all, and on the disk when this returns."""
+    made = notes / f"{_NOTE}.new"
+    with open(made, "wb") as file:
+        file.write(msgspec.json.encode(note))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(made, notes / _NOTE)
+    _sync(notes)
+
+
+def _drop_note(notes: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(notes / _NOTE)
+        _sync(notes)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
