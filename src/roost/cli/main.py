@@ -40,6 +40,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "This machine": {
         "agents": "List the agents.",
+        "models": "List models, what they cost, and whether they can be used here.",
         "pull": "Fetch the weights of a local model.",
         "doctor": "Check what this machine can do.",
         "store": "Look after the store: migrate, copy, check, sweep.",

@@ -21,6 +21,7 @@ from roost.llm.http import HttpClient, is_loopback
 from roost.llm.http_model import HttpModel
 from roost.llm.ir import Model
 from roost.llm.late import Late
+from roost.llm.loading import load_config
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire as make_wire
 
@@ -58,6 +59,11 @@ class Models:
         self._composed: set[str] = set()
         self._directory = Directory(self.config)
         self._client = HttpClient()
+
+    @classmethod
+    def at_home(cls, home: Path | None, *, wrap: Wrap | None = None) -> Models:
+        """With the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
+        return cls(config=load_config(home, os.environ), wrap=wrap)
 
     def register(self, prefix: str, factory: Factory, *, composed: bool = False) -> None:
         """`prefix` and `prefix/...` are made by `factory` from now on; it may shadow a known account. `composed` models
@@ -112,13 +118,15 @@ class Models:
             return self._card(name, self._env())
 
     def cards(self, account: str | None = None) -> Iterator[Card]:
-        """Every model that is known by name, of one account or of all: the catalog's and one's own."""
+        """Every model that is known by name, of one account or of all: the catalog's, one's own, the embedded ones."""
         with self._lock:
             env = self._env()
             names = self._directory.names() if account is None else [account]
-            yield from [
-                card for name in names if name not in self._factories for card in self._directory.cards(name, env)
-            ]
+            known = [name for name in names if name not in self._factories]
+            found = [card for name in known for card in self._directory.cards(name, env)]
+            if account in (None, "local") and self._factories.get("local") is _local:
+                found += [self.card(name) for name in _local_names()]
+        yield from found
 
     def accounts(self) -> dict[str, bool]:
         """Every prefix that names may have, and whether this machine has what it takes: the key of an account, the
@@ -144,6 +152,19 @@ class Models:
             place = self._place(name, env)
         _check_key(place, name)
         return self._directory.endpoint(place, env)
+
+    def trouble(self, name: str) -> str | None:
+        """Why this model or account cannot be asked from here, with the fix: its key is not there, nobody has the name.
+        None: nothing is known against it. Asks nobody."""
+        prefix = name.partition("/")[0]
+        if "://" in name or prefix in self._factories:
+            return None
+        try:
+            with self._lock:
+                _check_key(self._place(prefix, self._env()), name)
+        except ConfigError as error:
+            return error.message
+        return None
 
     async def close(self) -> None:
         with self._lock:
@@ -260,6 +281,12 @@ def _local(name: str | None) -> Model:
     from roost.llm.local.model import LocalModel
 
     return LocalModel(name)
+
+
+def _local_names() -> list[str]:
+    from roost.llm.local.catalog import CATALOG
+
+    return [f"local/{weights.name}" for weights in CATALOG.values() if weights.kind == "chat"]
 
 
 def _has_local() -> bool:
