@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from roost.llm.accounts import Models
 from roost.llm.breakers import Breaking
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Request
+from roost.llm.loading import load_config
 from roost.llm.retry import Retry
 from roost.llm.routing.profiles import BUILT_IN, FRESH, Profiles
 from roost.llm.routing.route import STEPS
@@ -34,6 +36,7 @@ from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply
 
 T = TypeVar("T")
+DOCS = Path(__file__).parents[2] / "docs" / "routing.md"
 ONCE = Retry(tries=1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SMALL = ModelEntry(window=4_000, max_output=500)
@@ -382,3 +385,14 @@ def test_the_built_in_profiles_name_models_that_the_catalog_knows() -> None:
                 card = models.card(model)
                 assert (card.source, card.kind, card.retired) == ("catalog", "chat", None), model
         assert all(models.card(model).profile.images for model in entry.multimodal), name
+
+
+@pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL))
+def test_what_the_docs_show_is_read(block: str, tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(block)
+    config = load_config(tmp_path, {})
+    profiles = Profiles(config)
+    assert profiles.name == config.profile
+    for name in config.profiles:
+        for model in named(profiles.get(name)):
+            assert model == "local" or Models(environ={}, dotenv=None).card(model).source == "catalog"

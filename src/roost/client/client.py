@@ -57,6 +57,25 @@ class Nodes(msgspec.Struct):
     waiting_seconds: float = 0.0
 
 
+class ModelRow(msgspec.Struct):
+    """A model of the router's profile. `trouble`: why it cannot be asked, or why another one is asked first now."""
+
+    name: str
+    usable: bool
+    trouble: str | None = None
+    window: int | None = None
+    max_output: int | None = None
+    media: tuple[str, ...] = ()
+
+
+class Routing(msgspec.Struct):
+    """The router's `profile` in use and its models; `profiles` are the names that there are."""
+
+    profile: str
+    profiles: list[str]
+    models: list[ModelRow]
+
+
 class AgentRow(msgspec.Struct):
     """An agent as a list shows it. `model` None is the node's default."""
 
@@ -178,6 +197,13 @@ class Client:
 
     def nodes(self) -> Nodes:
         return self._get("/nodes", Nodes)
+
+    def models(self) -> Routing:
+        return self._get("/models", Routing)
+
+    def use_profile(self, name: str) -> None:
+        """For all nodes, from the next model call on."""
+        self._requests.call("PUT", "/models/profile", body={"profile": name})
 
     def drain(self, *, grace: float | None = None) -> None:
         """The node lets its sessions go to others; `health` says how many are left."""

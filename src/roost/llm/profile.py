@@ -9,6 +9,7 @@ import msgspec
 from roost.log.content import Usage
 
 MediaKind: TypeAlias = Literal["image", "audio", "video", "file"]
+MEDIA_KINDS: tuple[MediaKind, ...] = ("image", "audio", "video", "file")
 Thinks: TypeAlias = Literal["never", "optional", "always"]
 ThinkingBack: TypeAlias = Literal["none", "turn", "all"]
 

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from roost.agent.definition import Agent, AgentSpec
+from roost.llm.catalog.card import Card
+from roost.llm.profile import MEDIA_KINDS, MediaKind
 from roost.log.content import Message, UserPart
 from roost.log.dispatch import NodeInfo
 from roost.log.events import Decision, InputMode, SessionState
@@ -108,6 +110,42 @@ class Health(_Shape):
     uptime: float
     live: int
     reason: str | None = None
+
+
+class ProfileBody(_Shape):
+    """The router's profile that all nodes shall use from now on."""
+
+    profile: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class ModelEntry(_Shape):
+    """A model of the profile in use. `usable`: this node has its key, or its weights. `trouble` says why it is not, or
+    why another one is asked first now. `window` and `max_output` in tokens, None where it is not usable."""
+
+    name: str
+    usable: bool
+    trouble: str | None = None
+    window: int | None = None
+    max_output: int | None = None
+    media: list[MediaKind] = []
+
+    @classmethod
+    def of(cls, name: str, card: Card | None, trouble: str | None) -> ModelEntry:
+        if card is None:
+            return cls(name=name, usable=False, trouble=trouble)
+        profile = card.profile
+        media: list[MediaKind] = [kind for kind in MEDIA_KINDS if profile.takes(kind)]
+        return cls(
+            name=name, usable=True, trouble=trouble, window=profile.window, max_output=profile.max_output, media=media
+        )
+
+
+class ModelList(_Shape):
+    """`models` are those of the router's profile in use, `profiles` the names that there are."""
+
+    profile: str
+    profiles: list[str]
+    models: list[ModelEntry]
 
 
 class NodeEntry(_Shape):

@@ -10,6 +10,7 @@ import msgspec
 
 from roost.errors import RoostError
 from roost.llm.accounts import Models
+from roost.llm.catalog.card import Card
 from roost.llm.config import ProfileEntry
 from roost.llm.ir import Failed, Model, ModelEvent, Notice, Profile, Request
 from roost.llm.recovery import Chains, Degrading
@@ -58,6 +59,12 @@ class Routed(Whole):
         if self._union is None or self._union[0] != name or now >= self._union[1]:
             self._union = (name, now + FRESH, self._joined(self._profiles.get(name)))
         return self._union[2]
+
+    def survey(self) -> list[tuple[str, Card | None, str | None]]:
+        """Every model of the profile: its name, its card where it can be asked here, and what is against it now."""
+        entry = self._profiles.get(self._fixed or self._profiles.name)
+        names = dict.fromkeys((*entry.chat, *named(entry)))
+        return [(name, self._here.card(name), self._here.trouble(name)) for name in names]
 
     async def close(self) -> None:
         """The cores belong to who made them."""

@@ -1,0 +1,45 @@
+"""The models of this node, and the router's profile that all nodes use."""
+
+from __future__ import annotations
+
+from roost.llm.routing.routed import PREFIX, Routed
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.replies import Reply, json
+from roost.server.shapes import ModelEntry, ModelList, ProfileBody
+
+
+async def models(call: Call[Nothing, Nothing]) -> Reply:
+    runtime = call.api.runtime
+    profiles, auto = runtime.kernel.cores.profiles, runtime.models.resolve(PREFIX)
+    assert isinstance(auto, Routed), "a runtime's models have the router under this name"
+    name = await profiles.current()
+    entries = [ModelEntry.of(*found) for found in auto.survey()]
+    return json(200, ModelList(profile=name, profiles=list(profiles.all), models=entries))
+
+
+async def use_profile(call: Call[ProfileBody, Nothing]) -> Reply:
+    await call.api.runtime.kernel.cores.profiles.use(call.body.profile)
+    return Reply(204)
+
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/models",
+        summary="The models of the router's profile in use, and whether they can be asked here",
+        handler=models,
+        body=Nothing,
+        query=Nothing,
+        answers={200: ModelList},
+    ),
+    Endpoint(
+        method="PUT",
+        path="/models/profile",
+        summary="Switch the router's profile on all nodes, from the next model call on",
+        handler=use_profile,
+        body=ProfileBody,
+        query=Nothing,
+        answers={204: None},
+        errors=(404,),
+    ),
+]

@@ -1,0 +1,135 @@
+"""The router's profile over HTTP, and what is written of a routed call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.client.client import Client
+from roost.client.endpoint import Endpoint
+from roost.client.http import ApiError
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Fault, Reply
+
+from .conftest import Event, Serve, Served
+
+TOML = """
+profile = "mine"
+
+[accounts.one]
+base_url = "{one}"
+key = "env:ONE_KEY"
+retry = {{ tries = 1 }}
+breaker = {{ failures = 3 }}
+
+[accounts.two]
+base_url = "{two}"
+
+[models."one/m"]
+window = 64000
+images = true
+
+[profiles.mine]
+chat = ["one/m", "two/m"]
+plan = ["two/m"]
+
+[profiles.other]
+chat = ["two/m", "three/m"]
+"""
+
+
+class Stubs(NamedTuple):
+    """Two providers; each says the reply that is in `says` under its name."""
+
+    one: ProviderServer
+    two: ProviderServer
+    says: dict[str, Reply]
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        return self.one.stats.requests, self.two.stats.requests
+
+
+@pytest.fixture
+def stubs() -> Iterator[Stubs]:
+    says = {"one": Reply(text="one"), "two": Reply(text="two")}
+    with ProviderServer(lambda _: says["one"]) as one, ProviderServer(lambda _: says["two"]) as two:
+        yield Stubs(one, two, says)
+
+
+@pytest.fixture
+def node(serve: Serve, tmp_path: Path, stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> Served:
+    monkeypatch.setenv("ONE_KEY", "sk-of-one")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "models.toml").write_text(TOML.format(one=stubs.one.url, two=stubs.two.url))
+    return serve(agents=[Agent("clerk", model="auto"), Agent("planner", model="auto", intent="plan")])
+
+
+def _answers(events: list[Event]) -> str:
+    (text,) = [event.data for event in events if event.kind == "model.completed"]
+    return text["parts"][0]["text"]
+
+
+def test_the_models_of_the_profile_and_a_switch_that_counts_at_once(node: Served) -> None:
+    found = node.get("/models")
+    assert (found["profile"], found["profiles"][-2:]) == ("mine", ["mine", "other"])
+    one, two = found["models"]
+    assert one == {
+        "name": "one/m", "usable": True, "trouble": None, "window": 64000, "max_output": one["max_output"],
+        "media": ["image"],
+    }  # fmt: skip
+    assert two["name"] == "two/m"
+    session = node.session()
+    assert _answers(node.say(session, "hello")) == "one"
+    assert node.request("PUT", "/models/profile", {"profile": "other"}).status == 204
+    assert _answers(node.say(session, "hello")) == "two"
+    found = node.get("/models")
+    assert found["profile"] == "other"
+    lost = found["models"][1]
+    assert (lost["name"], lost["usable"], lost["window"]) == ("three/m", False, None)
+    assert "no account 'three'" in lost["trouble"]
+    refused = node.request("PUT", "/models/profile", {"profile": "nothing"})
+    assert (refused.status, refused.code) == (404, "unknown_profile")
+    assert node.get("/models")["profile"] == "other"
+
+
+def test_the_client_lists_and_switches(node: Served) -> None:
+    client = Client(lambda: Endpoint(node.url, node.token))
+    try:
+        assert client.models().profile == "mine"
+        client.use_profile("budget")
+        found = client.models()
+        assert (found.profile, found.models[-1].name) == ("budget", "local")
+        with pytest.raises(ApiError, match="there is no profile 'nothing'"):
+            client.use_profile("nothing")
+    finally:
+        client.close()
+
+
+def test_the_trace_and_who_answered_are_in_the_log(node: Served, stubs: Stubs) -> None:
+    session = node.session("planner")
+    assert _answers(node.say(session, "hello")) == "two"
+    events = [item["event"] for item in node.history(session)]
+    (started,) = [event for event in events if event["type"] == "model.started"]
+    (notice,) = [event for event in events if event["type"] == "model.notice"]
+    (done,) = [event for event in events if event["type"] == "model.completed"]
+    assert (started["model"], notice["kind"], done["model"]) == ("auto", "route", "two/m")
+    assert notice["data"]["chain"] == ["two/m", "one/m"]
+    assert notice["data"]["steps"]["intent"] == "plan: its chain"
+    assert "sk-of-one" not in str(events)
+    assert stubs.calls == (0, 1)
+
+
+def test_a_model_that_is_down_is_left_alone_by_all_sessions_and_shown(node: Served, stubs: Stubs) -> None:
+    stubs.says["one"] = Reply(fault=Fault(kind="status", status=503, times=0))
+    for _ in range(3):
+        assert _answers(node.say(node.session(), "hello")) == "two"
+    assert stubs.calls == (3, 3)
+    assert "left alone" in node.get("/models")["models"][0]["trouble"]
+    assert _answers(node.say(node.session(), "hello")) == "two"
+    assert stubs.calls == (3, 4)
