@@ -123,7 +123,7 @@ def connect(
     `ConfigError`."""
     profiles = Profiles(parts.config, shared=shared)
     here = Here(models.resolve, trouble=parts.trouble, constrained=constrained)
-    models.register(PREFIX, lambda rest: Routed(here, profiles, rest), composed=True)
+    models.register(PREFIX, lambda rest: Routed(here, profiles, rest))
     return profiles
 
 
