@@ -24,7 +24,7 @@ FULL = Reply(
 
 
 @pytest.mark.parametrize("first", WIRES)
-@pytest.mark.parametrize("then", ["openai_responses", "gemini"])
+@pytest.mark.parametrize("then", ["openai_responses", "gemini", "glm", "minimax"])
 async def test_there_and_back(first: str, then: str, model: Make) -> None:
     profile = Profile(images=True)
     with ProviderServer(lambda _: FULL) as server:

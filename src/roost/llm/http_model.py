@@ -88,7 +88,7 @@ class HttpModel:
         try:
             prompt = self._compiler.compile(request, self._profile)
             answer = self._wire.answer(prompt, self._profile, where=self._name)
-            call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
+            first = call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
             while True:
                 async with self._client.stream(
                     call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
@@ -106,7 +106,7 @@ class HttpModel:
                     break
                 turned_away = None
                 await asyncio.sleep(follow.after)
-                call = follow.call
+                call = follow.behind(first)
             yield self._hide(answer.end())
         except HttpFailed as error:
             yield self._broken(error, answer, turned_away if error.unsent else None)

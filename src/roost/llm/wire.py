@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -47,10 +48,15 @@ class HttpCall(msgspec.Struct, frozen=True):
 
 
 class Follow(msgspec.Struct, frozen=True):
-    """The call that continues an answer that is not made at once, `after` seconds from now."""
+    """The call that continues an answer that is not made at once, `after` seconds from now. Its URL may be relative to
+    that of the first call, whose headers it takes over."""
 
     call: HttpCall
     after: float = 0.0
+
+    def behind(self, first: HttpCall) -> HttpCall:
+        call = self.call
+        return HttpCall(call.method, urljoin(first.url, call.url), {**first.headers, **call.headers}, call.body)
 
 
 class Answer(Protocol):

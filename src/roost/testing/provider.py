@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from roost.testing.dialects import Asked, Dialect, Priced, dialects
+from roost.testing.dialects import Asked, Dialect, Priced, Routed, dialects
 from roost.testing.line import Line
 from roost.testing.script import Fault, Reply, Script, digest
 from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
@@ -62,9 +62,11 @@ class Provider:
         self._peers: set[Any] = set()
         self._met: Counter[tuple[str, Fault]] = Counter()
         self._random = random.Random(self._script.seed if isinstance(self._script, Script) else 0)
+        speaks = speaks or dialects()
         self._app = Starlette(
             routes=[
-                *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks or dialects()),
+                *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks),
+                *(route for dialect in speaks if isinstance(dialect, Routed) for route in dialect.routes(key)),
                 Route("/v1/models", self._models),
                 Route("/stats", self._stats),
                 Route("/health", self._health),

@@ -100,6 +100,8 @@ async def send(body: Body, fault: Fault | None, pace: float, line: Line, meter: 
         return await line.behead(fault.at)
     if fault is not None and kind == "trickle":
         pace = fault.seconds / max(1, len(body.writes))
+    elif body.whole:
+        pace = 0.0  # a document has no deltas
     await line.start(body.kind, body.size if body.whole and kind != "short" else None)
     for step in _steps(body, fault):
         if isinstance(step, bytes):

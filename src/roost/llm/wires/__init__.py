@@ -12,6 +12,8 @@ WIRES: dict[str, str] = {
     "anthropic": "roost.llm.wires.anthropic",
     "openai_responses": "roost.llm.wires.openai_responses",
     "gemini": "roost.llm.wires.gemini",
+    "glm": "roost.llm.wires.glm",
+    "minimax": "roost.llm.wires.minimax",
 }
 """The module whose `make(options)` makes the wire."""
 

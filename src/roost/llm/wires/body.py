@@ -64,6 +64,12 @@ def is_json_object(text: str) -> bool:
         return False
 
 
+def in_words(schema: Json) -> str:
+    """What a model is told where its server cannot hold it to a schema."""
+    said = msgspec.json.encode(clean(schema)).decode()
+    return f"Answer with one JSON object that this JSON Schema allows, and with nothing else:\n{said}"
+
+
 def closed(schema: Any) -> bool:
     """Whether strict servers accept the schema: every object closed, every property required."""
     if isinstance(schema, list):

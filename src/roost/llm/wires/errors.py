@@ -42,6 +42,14 @@ def stream_error(error: Any, *, where: str) -> ErrorData:
     return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
 
 
+def judged(error: ErrorData, verdict: tuple[str, bool] | None, headers: Mapping[str, str] | None = None) -> ErrorData:
+    """`error` with the code and the worth of another try that the server's own number for it has; None leaves both."""
+    if verdict is None:
+        return error
+    code, retryable = verdict
+    return ErrorData(code, error.message, retryable, retry_after(headers) if retryable and headers else None)
+
+
 def describe(body: bytes) -> tuple[str, str]:
     """(the message for people, the codes) of an error body of any of the usual shapes."""
     try:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 
-from roost.testing.dialects.base import Asked, Dialect, Priced
+from roost.testing.dialects.base import Asked, Dialect, Priced, Routed
 
-__all__ = ["DIALECTS", "EMBEDDINGS", "Asked", "Dialect", "Priced", "dialects"]
+__all__ = ["DIALECTS", "EMBEDDINGS", "Asked", "Dialect", "Priced", "Routed", "dialects"]
 
 DIALECTS: dict[str, str] = {
     "openai_chat": "roost.testing.dialects.openai_chat",
     "anthropic": "roost.testing.dialects.anthropic",
     "openai_responses": "roost.testing.dialects.openai_responses",
     "gemini": "roost.testing.dialects.gemini",
+    "glm": "roost.testing.dialects.glm",
+    "minimax": "roost.testing.dialects.minimax",
 }
-"""The module that holds the `DIALECT`, by the name of its wire."""
+"""The module that holds the `DIALECT`, by the name of its wire, and in `MORE` those of the wire's other interfaces."""
+
 
 EMBEDDINGS: tuple[str, ...] = (
     "roost.testing.dialects.embed_openai",
@@ -25,4 +28,5 @@ EMBEDDINGS: tuple[str, ...] = (
 
 
 def dialects() -> list[Dialect]:
-    return [importlib.import_module(module).DIALECT for module in (*EMBEDDINGS, *DIALECTS.values())]
+    modules = [importlib.import_module(module) for module in (*EMBEDDINGS, *DIALECTS.values())]
+    return [dialect for module in modules for dialect in (module.DIALECT, *getattr(module, "MORE", ()))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+from starlette.routing import Route
 
 from roost.log.content import Usage
 from roost.testing.script import Reply
@@ -52,6 +53,13 @@ class Dialect(Protocol):
     def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]: ...
 
     def error_frame(self, status: int, message: str) -> bytes: ...
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A dialect with routes beside that of its `path`. With `key`, a request without it shall be refused."""
+
+    def routes(self, key: str | None) -> Sequence[Route]: ...
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -61,30 +61,35 @@ class _Delta(msgspec.Struct):
     stop_details: _StopDetails | None = None
 
 
-class _Message(msgspec.Struct):
+class Message(msgspec.Struct):
     content: list[_Block] | None = None
     usage: _Usage | None = None
     stop_reason: str | None = None
     stop_details: _StopDetails | None = None
 
 
-class _Frame(_Message):
+class Frame(Message):
     """An event of the stream, or a whole message: their fields do not clash."""
 
     type: str = ""
     index: int = 0
     delta: _Delta | None = None
     content_block: _Block | None = None
-    message: _Message | None = None
+    message: Message | None = None
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Frame)
+_decoder = msgspec.json.Decoder(Frame)
 
 
 class AnthropicAnswer(Assembly):
+    """A wire that shares the protocol adds to the frame that `decoder` reads, and looks at it first in `broken`."""
+
+    wire: ClassVar[str] = NAME
+    decoder: ClassVar[msgspec.json.Decoder[Any]] = _decoder
+
     def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
-        super().__init__(NAME, prompt, profile, where=where)
+        super().__init__(self.wire, prompt, profile, where=where)
         self._blocks: dict[int, OpenText | OpenThinking | OpenCall] = {}
         self._counts = _Usage()
 
@@ -123,16 +128,19 @@ class AnthropicAnswer(Assembly):
             self._stop(said.stop_reason, said.stop_details)
         return events
 
-    def _read(self, data: bytes) -> _Frame | None:
+    def _read(self, data: bytes) -> Frame | None:
         try:
-            frame = decode(_decoder, data)
+            frame: Frame = decode(self.decoder, data)
         except (ValueError, RecursionError) as error:
             self.unreadable(data, error)
             return None
+        return None if self.broken(frame) else frame
+
+    def broken(self, frame: Any) -> bool:
+        """Whether the frame says an error, which is then noted."""
         if frame.error:
             self.broke_off(frame.error)
-            return None
-        return frame
+        return bool(frame.error)
 
     def _start(self, index: int, block: _Block, events: list[ModelEvent]) -> None:
         match block.type:

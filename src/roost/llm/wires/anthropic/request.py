@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -63,8 +63,22 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The key goes into `Authorization` and not into `x-api-key`."""
 
 
-def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool) -> Json:
-    knobs = knobs_of(profile, KNOBS)
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What another wire, named `wire`, changes of this one where it shares the protocol. `media` are the kinds of parts
+    that have a block."""
+
+    wire: str = NAME
+    knobs: Mapping[str, Knob] = msgspec.field(default_factory=lambda: KNOBS)
+    media: tuple[type[Media], ...] = (Image, File)
+    thinks_alone: bool = True
+    """A request with thinking may have none of `SAMPLING`."""
+
+
+OWN = Terms()
+
+
+def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool, terms: Terms = OWN) -> Json:
+    knobs = knobs_of(profile, terms.knobs)
     cache = knobs.pop("cache", None)
     body: Json = {"model": model, "max_tokens": prompt.max_output or profile.max_output}
     if stream:
@@ -81,21 +95,21 @@ def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool) -> Js
     if stops := [stop for stop in prompt.stop if stop.strip()]:
         body["stop_sequences"] = stops
     turn(body, knobs, prompt.knobs)
-    messages, places = compile_messages(prompt.messages, profile)
+    messages, places = compile_messages(prompt.messages, profile, terms)
     body["messages"] = messages
-    _allow(body, prompt)
+    _allow(body, prompt, terms)
     if cache is not None and cache.default is not None:
         _mark(body, prompt, places, cache.default)
     return body
 
 
-def compile_messages(messages: Sequence[Message], profile: Profile) -> tuple[list[Json], list[int]]:
+def compile_messages(messages: Sequence[Message], profile: Profile, terms: Terms = OWN) -> tuple[list[Json], list[int]]:
     """The messages of the body, and for each given message the place of the one that it is in.
 
     Results and what the user says after them become one message of the user's, results first: the order of the
     conversation is that already. Reasoning goes back where this family signed it, and nowhere else.
     """
-    origin = origin_of(NAME, profile)
+    origin = origin_of(terms.wire, profile)
     wire: list[Json] = []
     places: list[int] = []
     for message in messages:
@@ -105,11 +119,11 @@ def compile_messages(messages: Sequence[Message], profile: Profile) -> tuple[lis
         content: list[Json] = wire[-1]["content"]
         match message:
             case UserMessage():
-                content += _blocks(message.parts, profile) or [_text("(empty)")]
+                content += _blocks(message.parts, profile, terms) or [_text("(empty)")]
             case AssistantMessage():
                 content += _assistant(message, origin) or [_text("(no answer)")]
             case ToolMessage():
-                content.append(_result(message, profile))
+                content.append(_result(message, profile, terms))
         places.append(len(wire) - 1)
     return wire, places
 
@@ -143,31 +157,33 @@ def _thinking(part: Thinking) -> Json:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
-def _result(message: ToolMessage, profile: Profile) -> Json:
-    blocks = _blocks(message.parts, profile) or [_text("(no output)")]
+def _result(message: ToolMessage, profile: Profile, terms: Terms) -> Json:
+    blocks = _blocks(message.parts, profile, terms) or [_text("(no output)")]
     result: Json = {"type": "tool_result", "tool_use_id": call_id(message.call, _ID), "content": blocks}
     return {**result, "is_error": True} if message.error else result
 
 
-def _blocks(parts: Sequence[Text | Media], profile: Profile) -> list[Json]:
+def _blocks(parts: Sequence[Text | Media], profile: Profile, terms: Terms) -> list[Json]:
     blocks: list[Json] = []
     for part in parts:
         if isinstance(part, Text):
             if part.text.strip():
                 blocks.append(_text(part.text))
-        elif isinstance(part, Image | File) and takes(profile, part):
-            blocks.append(_document(part) if isinstance(part, File) else {"type": "image", "source": _source(part)})
+        elif isinstance(part, terms.media) and takes(profile, part):
+            blocks.append(_media(part))
         else:
             blocks.append(_text(named(part)))
     return blocks
 
 
-def _document(part: File) -> Json:
+def _media(part: Media) -> Json:
+    if not isinstance(part, File):
+        return {"type": "video" if isinstance(part, Video) else "image", "source": _source(part)}
     title = {"title": part.name} if part.name else {}
     return {"type": "document", "source": _source(part), **title}
 
 
-def _source(part: Image | File) -> Json:
+def _source(part: Media) -> Json:
     if part.url is not None and not part.data:
         return {"type": "url", "url": part.url}
     return {"type": "base64", "media_type": part.media_type, "data": part.data}
@@ -177,7 +193,7 @@ def _text(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def _allow(body: Json, prompt: Prompt) -> None:
+def _allow(body: Json, prompt: Prompt, terms: Terms) -> None:
     """Leave out thinking where the server would refuse it, and make room for its budget."""
     thinking: Json = body.get("thinking") or {}
     if thinking.get("type") not in ("enabled", "adaptive"):
@@ -194,7 +210,7 @@ def _allow(body: Json, prompt: Prompt) -> None:
             del body["thinking"]
         else:
             thinking["budget_tokens"] = max(LEAST_BUDGET, body["max_tokens"] // 2)
-    if body.get("thinking"):
+    if body.get("thinking") and terms.thinks_alone:
         for knob in SAMPLING:
             body.pop(knob, None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from roost.llm.wires.openai_chat.request import NAME
 from roost.llm.wires.pieces import decode
 from roost.log.content import StopReason
 
-_STOPS: dict[str, StopReason] = {
+STOPS: dict[str, StopReason] = {
     "stop": "end",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
@@ -24,77 +25,85 @@ _STOPS: dict[str, StopReason] = {
 }
 
 
-class _Function(msgspec.Struct):
+class Function(msgspec.Struct):
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class _Call(msgspec.Struct):
+class Call(msgspec.Struct):
     index: int | None = None
     id: str | None = None
-    function: _Function | None = None
+    function: Function | None = None
 
 
-class _Audio(msgspec.Struct):
+class Sound(msgspec.Struct):
     data: str | None = None
     transcript: str | None = None
 
 
-class _ImageUrl(msgspec.Struct):
+class ImageUrl(msgspec.Struct):
     url: str = ""
 
 
-class _Shown(msgspec.Struct):
-    image_url: _ImageUrl | None = None
+class Shown(msgspec.Struct):
+    image_url: ImageUrl | None = None
 
 
-class _Delta(msgspec.Struct):
+class Delta(msgspec.Struct):
     content: str | list[Any] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
     refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-    audio: _Audio | None = None
-    images: list[_Shown] | None = None
+    tool_calls: list[Call] | None = None
+    audio: Sound | None = None
+    images: list[Shown] | None = None
     """Pictures, from the few servers that send them."""
 
 
-class _Choice(msgspec.Struct):
+class Choice(msgspec.Struct):
     index: int | None = 0
-    delta: _Delta | None = None
-    message: _Delta | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
     finish_reason: str | None = None
 
 
-class _Details(msgspec.Struct):
+class Details(msgspec.Struct):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class Counts(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
     prompt_cache_hit_tokens: int | None = None
     cost: float | None = None
     """Dollars, from the few servers that say it."""
 
 
-class _Frame(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+class Frame(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Counts | None = None
     error: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Frame)
+_decoder = msgspec.json.Decoder(Frame)
 
 
 class OpenAIChatAnswer(Assembly):
-    """Thinking comes first, then the text, then the calls, however the server mixes them."""
+    """Thinking comes first, then the text, then the calls, however the server mixes them.
+
+    A wire that shares the protocol adds to the frame that `decoder` reads, and to what is made of its pieces.
+    """
+
+    wire: ClassVar[str] = NAME
+    decoder: ClassVar[msgspec.json.Decoder[Any]] = _decoder
+    stops: ClassVar[Mapping[str, StopReason]] = STOPS
 
     def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
-        super().__init__(NAME, prompt, profile, where=where)
+        super().__init__(self.wire, prompt, profile, where=where)
         self._thinking = self.open_thinking()
         self._text = self.open_text()
         self._by_index: dict[int, OpenCall] = {}
@@ -110,34 +119,46 @@ class OpenAIChatAnswer(Assembly):
 
     def whole(self, body: bytes) -> list[ModelEvent]:
         try:
-            frame = decode(_decoder, body)
+            frame: Frame = decode(self.decoder, body)
         except (ValueError, RecursionError) as error:
             self.unreadable(body, error)
             return []
+        return self.take(frame)
+
+    def take(self, frame: Any) -> list[ModelEvent]:
+        """What a frame, streamed or whole, adds."""
         if frame.error:
             self.broke_off(frame.error)
             return []
-        if frame.usage is not None:
-            self._count(frame.usage)
+        if (usage := frame.usage) is not None and (usage.prompt_tokens, usage.completion_tokens) != (None, None):
+            self._count(usage)
         events: list[ModelEvent] = []
         for choice in frame.choices or ():
             if choice.index:
                 continue
             if delta := choice.delta or choice.message:
-                self._take(delta, events)
+                self.add(delta, events)
             if choice.finish_reason:
-                self.stop = _STOPS.get(choice.finish_reason, "end")
+                self.finish(choice.finish_reason)
         return events
 
-    def _count(self, usage: _Usage) -> None:
+    def finish(self, reason: str) -> None:
+        self.stop = self.stops.get(reason, "end")
+
+    @property
+    def spoken(self) -> bool:
+        """Whether there is text or a call."""
+        return bool(self.calls or self._text.pieces.text())
+
+    def _count(self, usage: Counts) -> None:
         prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
         cached = (prompt.cached_tokens if prompt else None) or usage.prompt_cache_hit_tokens
         thinking = completion.reasoning_tokens if completion else None
         self.usage = counted(usage.prompt_tokens, usage.completion_tokens, cached, thinking=thinking)
         self.dollars = usage.cost
 
-    def _take(self, delta: _Delta, events: list[ModelEvent]) -> None:
-        thinking, text = delta.reasoning_content or delta.reasoning, delta.content
+    def add(self, delta: Delta, events: list[ModelEvent]) -> None:
+        thinking, text = self.thought(delta), delta.content
         if isinstance(text, list):
             text, more = _from_parts(text)
             thinking = (thinking or "") + more
@@ -155,7 +176,11 @@ class OpenAIChatAnswer(Assembly):
         for call in delta.tool_calls or ():
             self._take_call(call, events)
 
-    def _hear(self, audio: _Audio, events: list[ModelEvent]) -> None:
+    def thought(self, delta: Delta) -> str | None:
+        """The piece of reasoning in `delta`."""
+        return delta.reasoning_content or delta.reasoning
+
+    def _hear(self, audio: Sound, events: list[ModelEvent]) -> None:
         """What is spoken is text too. The answer does not say its format: it is the one that was asked for."""
         if audio.transcript:
             self.say(self._text, audio.transcript, events)
@@ -164,8 +189,8 @@ class OpenAIChatAnswer(Assembly):
                 self._sound = self.open_media(f"audio/{self._format}")
             self._sound.pieces.append(audio.data)
 
-    def _take_call(self, call: _Call, events: list[ModelEvent]) -> None:
-        function = call.function or _Function()
+    def _take_call(self, call: Call, events: list[ModelEvent]) -> None:
+        function = call.function or Function()
         known = self._find(call, function)
         if known is None:
             known = self.open_call(call.id or "")
@@ -176,7 +201,7 @@ class OpenAIChatAnswer(Assembly):
             arguments = msgspec.json.encode(arguments).decode()
         self.argue(known, arguments or "", events, name=function.name)
 
-    def _find(self, call: _Call, function: _Function) -> OpenCall | None:
+    def _find(self, call: Call, function: Function) -> OpenCall | None:
         if call.index is None:
             known = self.calls[-1] if self.calls else None
             starts = bool(function.name)

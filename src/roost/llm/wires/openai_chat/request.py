@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -47,9 +47,43 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Call ids must be nine letters or digits."""
 
 
-def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, stream: bool) -> Json:
+def media_part(part: Media) -> Json | None:
+    """A part as most servers take it; None where it cannot be sent."""
+    match part:
+        case Image():
+            return {"type": "image_url", "image_url": {"url": location(part)}}
+        case Audio():
+            if not part.data:
+                return {"type": "audio_url", "audio_url": {"url": part.url}}
+            form = part.media_type.partition("/")[2].removeprefix("x-")
+            form = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav"}.get(form, form)
+            return {"type": "input_audio", "input_audio": {"data": part.data, "format": form}}
+        case File():
+            return {"type": "file", "file": {"filename": part.name or "file", "file_data": location(part)}}
+        case _:
+            return {"type": "video_url", "video_url": {"url": location(part)}}
+
+
+def reasoning_content(text: str) -> Json:
+    """The field of an assistant's message that holds its reasoning."""
+    return {"reasoning_content": text}
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What another wire, named `wire`, changes of this one where it shares the protocol."""
+
+    wire: str = NAME
+    knobs: Mapping[str, Knob] = msgspec.field(default_factory=lambda: KNOBS)
+    part: Callable[[Media], Json | None] = media_part
+    thought: Callable[[str], Json] = reasoning_content
+
+
+OWN = Terms()
+
+
+def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, stream: bool, terms: Terms = OWN) -> Json:
     system = "\n\n".join(prompt.system)
-    messages = compile_messages(prompt.messages, profile=profile, quirks=quirks)
+    messages = compile_messages(prompt.messages, profile=profile, quirks=quirks, terms=terms)
     body: Json = {
         "model": model,
         "messages": [{"role": "system", "content": system}, *messages] if system else messages,
@@ -75,72 +109,66 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
         body[quirks.max_field] = prompt.max_output
     if prompt.stop:
         body["stop"] = list(prompt.stop)
-    turn(body, knobs_of(profile, KNOBS), prompt.knobs)
+    turn(body, knobs_of(profile, terms.knobs), prompt.knobs)
     return body
 
 
 def compile_messages(
-    messages: Sequence[Message], *, profile: Profile | None = None, quirks: Quirks | None = None
+    messages: Sequence[Message],
+    *,
+    profile: Profile | None = None,
+    quirks: Quirks | None = None,
+    terms: Terms = OWN,
 ) -> list[Json]:
     """Calls whose arguments are not a JSON object are sent as one that carries the text, because servers parse them."""
     quirks, profile = quirks or Quirks(), profile or Profile()
     back: ThinkingBack = profile.thinking_back or ("turn" if quirks.send_reasoning else "none")
     last_user = max((i for i, message in enumerate(messages) if isinstance(message, UserMessage)), default=-1)
     wire: list[Json] = []
-    shown: list[Media] = []
+    shown: list[Json] = []
     for index, message in enumerate(messages):
         if shown and not isinstance(message, ToolMessage):
             wire.append(_shown(shown))
             shown = []
         match message:
             case UserMessage():
-                wire.append({"role": "user", "content": _content(message.parts, profile) or "(empty)"})
+                wire.append({"role": "user", "content": _content(message.parts, profile, terms) or "(empty)"})
             case AssistantMessage():
                 thinks = back == "all" or (back == "turn" and index > last_user)
-                wire.append(_assistant(message, quirks, thinks=thinks))
+                wire.append(_assistant(message, quirks, terms, thinks=thinks))
             case ToolMessage():
                 text = _text(message.parts) or "(no output)"
                 wire.append({"role": "tool", "tool_call_id": _id(message.call, quirks), "content": text})
-                shown += [part for part in message.parts if not isinstance(part, Text) and takes(profile, part)]
+                sent = (_part(part, profile, terms) for part in message.parts if not isinstance(part, Text))
+                shown += [part for part in sent if part["type"] != "text"]
     return [*wire, _shown(shown)] if shown else wire
 
 
-def _content(parts: Sequence[Text | Media], profile: Profile) -> str | list[Json]:
-    sent = [part if takes(profile, part) else Text(_text((part,))) for part in parts]
-    if all(isinstance(part, Text) for part in sent):
-        return _text(sent)
-    return [_part(part) for part in sent if not isinstance(part, Text) or part.text]
+def _content(parts: Sequence[Text | Media], profile: Profile, terms: Terms) -> str | list[Json]:
+    sent = [_part(part, profile, terms) for part in parts]
+    if all(part["type"] == "text" for part in sent):
+        return _text(parts)
+    return [part for part in sent if part["type"] != "text" or part["text"]]
 
 
 def _text(parts: Sequence[Text | Media]) -> str:
     return "\n".join(part.text if isinstance(part, Text) else named(part) for part in parts)
 
 
-def _part(part: Text | Media) -> Json:
-    match part:
-        case Text():
-            return {"type": "text", "text": part.text}
-        case Image():
-            return {"type": "image_url", "image_url": {"url": location(part)}}
-        case Audio():
-            if not part.data:
-                return {"type": "audio_url", "audio_url": {"url": part.url}}
-            form = part.media_type.partition("/")[2].removeprefix("x-")
-            form = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav"}.get(form, form)
-            return {"type": "input_audio", "input_audio": {"data": part.data, "format": form}}
-        case File():
-            return {"type": "file", "file": {"filename": part.name or "file", "file_data": location(part)}}
-        case _:
-            return {"type": "video_url", "video_url": {"url": location(part)}}
+def _part(part: Text | Media, profile: Profile, terms: Terms) -> Json:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    sent = terms.part(part) if takes(profile, part) else None
+    return sent or {"type": "text", "text": named(part)}
 
 
-def _shown(media: list[Media]) -> Json:
+def _shown(media: list[Json]) -> Json:
     # A tool's message takes text alone on this wire.
-    what = "images" if all(isinstance(part, Image) for part in media) else "media"
-    return {"role": "user", "content": [{"type": "text", "text": f"The {what} of the tools:"}, *map(_part, media)]}
+    what = "images" if all(part["type"] == "image_url" for part in media) else "media"
+    return {"role": "user", "content": [{"type": "text", "text": f"The {what} of the tools:"}, *media]}
 
 
-def _assistant(message: AssistantMessage, quirks: Quirks, *, thinks: bool) -> Json:
+def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, *, thinks: bool) -> Json:
     text = _said(message)
     wire: Json = {"role": "assistant", "content": text or None}
     if calls := message.calls:
@@ -148,7 +176,7 @@ def _assistant(message: AssistantMessage, quirks: Quirks, *, thinks: bool) -> Js
     elif not text:
         wire["content"] = "(no answer)"
     if thinks:
-        wire["reasoning_content"] = "".join(part.text for part in message.parts if isinstance(part, Thinking))
+        wire |= terms.thought("".join(part.text for part in message.parts if isinstance(part, Thinking)))
     return wire
 
 

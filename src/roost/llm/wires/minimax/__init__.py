@@ -1,0 +1,56 @@
+"""MiniMax's own wire, of api.minimax.io and api.minimaxi.com: its interfaces of text, of chat and of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from roost.llm.profile import Knob, Profile
+from roost.llm.prompt import Prompt
+from roost.llm.wire import Answer, Endpoint, HttpCall, Options, Wire
+from roost.llm.wires.body import encode
+from roost.llm.wires.minimax.answer import ChatAnswer, MessagesAnswer
+from roost.llm.wires.minimax.errors import minimax_error
+from roost.llm.wires.minimax.request import KNOBS, NAME, PATHS, Quirks, body_of
+from roost.log.content import ErrorData
+
+VERSION = "2023-06-01"
+"""Of the protocol that the messages follow; the documentation names none."""
+
+
+class MiniMax:
+    """The base URL is the server's, with `/v1` or `/anthropic` behind it or without. The settings that a model has
+    differ by interface."""
+
+    name = NAME
+
+    def __init__(self, quirks: Quirks | None = None) -> None:
+        self._interface = (quirks or Quirks()).interface
+
+    @property
+    def knobs(self) -> Mapping[str, Knob]:
+        return KNOBS[self._interface]
+
+    def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall:
+        interface = self._interface
+        body = body_of(prompt, model, profile, interface, stream=stream)
+        headers = {"Accept": "text/event-stream" if stream else "application/json"}
+        if endpoint.key:
+            headers["Authorization"] = f"Bearer {endpoint.key}"
+        if interface == "messages":
+            headers["anthropic-version"] = VERSION
+        base = endpoint.base_url.rstrip("/").removesuffix("/v1").removesuffix("/anthropic")
+        return HttpCall("POST", f"{base}/{PATHS[interface]}", headers, encode(body))
+
+    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> Answer:
+        kind = MessagesAnswer if self._interface == "messages" else ChatAnswer
+        return kind(prompt, profile, where=where)
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
+        return minimax_error(status, headers, body, where=where)
+
+
+def make(options: Options) -> Wire:
+    """`options` are the fields of `Quirks`."""
+    return MiniMax(msgspec.convert(options, Quirks))
