@@ -21,6 +21,7 @@ from roost.errors import RoostError
 if TYPE_CHECKING:
     from roost.cli.app import App
     from roost.kernel.check import Checked
+    from roost.llm.accounts import Models
 
 _NEED_SPACE = 500_000_000
 _SQLITE = (3, 35, 0)
@@ -142,21 +143,30 @@ def model(app: App) -> Iterator[Finding]:
     from roost.llm.accounts import Models
 
     try:
-        found = Models().resolve(None)
+        models = Models.at_home(app.home)
+        name = models.default()
+        if name.partition("/")[0] == "auto":
+            yield Finding(
+                check="model", status="ok", detail=f"{name} ({_why(models, local=False)}), the router's choice"
+            )
+            return
+        found = models.resolve(name)
     except RoostError as error:
         yield Finding(check="model", status="fail", detail=error.message, fix="see above, or unset ROOST_MODEL")
         return
-    yield Finding(check="model", status="ok", detail=f"{found.name} ({_why(found.profile.local)})")
+    yield Finding(check="model", status="ok", detail=f"{found.name} ({_why(models, local=found.profile.local)})")
     if found.profile.local and found.name.startswith("local/"):
         yield from _weights(found.name)
 
 
-def _why(local: bool) -> str:
+def _why(models: Models, *, local: bool) -> str:
     from roost.llm.dotenv import load
 
     for name, value in (("the environment", os.environ), (".env", load(Path(".env")))):
         if value.get("ROOST_MODEL"):
             return f"ROOST_MODEL in {name}"
+    if models.config.default:
+        return "the default in models.toml"
     if local:
         return "no provider's key is set; with OPENAI_API_KEY or another one, hosted models are used"
     return "the first provider whose key is set"

@@ -13,10 +13,13 @@ from roost.errors import RoostError
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
+    from roost.llm.accounts import Models
     from roost.llm.local.cache import Progress
 
 _WORDS = {"waiting": "waiting for another process", "hub": "fetching", "packages": "fetching", "checking": "checking"}
 _BAR = 24
+_ROUTED = "auto"
+"""What a router answers: it asks whichever of its models it can."""
 
 
 def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = False) -> str:
@@ -24,9 +27,11 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
     name. Raises `RoostError`."""
     if agent is not None and agent.own_model is not None:
         return agent.own_model.name
-    from roost.llm.accounts import Models
-
-    model = Models().resolve(name)
+    models = _models()
+    full = name or models.default()
+    if full.partition("/")[0] == _ROUTED:
+        return full
+    model = models.resolve(full)
     if model.profile.local and model.name.startswith("local/"):
         fetch(model.name, quiet=quiet)
     return model.name
@@ -34,12 +39,11 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
 
 def missing(name: str | None) -> bool:
     """Whether the model's weights must be fetched before it can answer."""
-    from roost.llm.accounts import Models
     from roost.llm.local.cache import cache_dir, is_verified
     from roost.llm.local.weights import resolve
 
     try:
-        model = Models().resolve(name)
+        model = _models().resolve(name)
         weights = resolve(model.name) if model.profile.local else None
     except RoostError:
         return False
@@ -47,6 +51,13 @@ def missing(name: str | None) -> bool:
         return False
     path = cache_dir() / weights.file
     return not is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified"))
+
+
+def _models() -> Models:
+    from roost.cli.app import App
+    from roost.llm.accounts import Models
+
+    return Models.at_home(App().home)
 
 
 def fetch(name: str | None, *, quiet: bool = False) -> Path:

@@ -99,8 +99,7 @@ class Models:
             self._forget(name.partition("/")[0])
 
     def resolve(self, name: str | None = None) -> Model:
-        """The model of this name. None: `ROOST_MODEL`, else the configured default, else the first account that has a
-        key, else `local`."""
+        """The model of this name; None is the default."""
         with self._lock:
             if (model := self._cache.get(name or "")) is None:
                 env = self._env()
@@ -108,6 +107,11 @@ class Models:
                 model = self._cache.get(full) or self._make(full, env)
                 self._cache[full] = self._cache[name or ""] = model
             return model
+
+    def default(self) -> str:
+        """The name that None stands for: `ROOST_MODEL`, else the configured one, else the first account that has a key,
+        else `local`. Nobody need have it."""
+        return self._default(self._env())
 
     def card(self, name: str) -> Card:
         """What is known of this model; needs no key. Raises `ConfigError` where no account has the name."""
