@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from roost.llm.accounts import Models
+from roost.llm.routing.profiles import Profiles
 from roost.llm.routing.routed import PREFIX, Routed
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
 from roost.server.shapes import ModelEntry, ModelList, ProfileBody
 
 
-async def models(call: Call[Nothing, Nothing]) -> Reply:
-    runtime = call.api.runtime
-    profiles, auto = runtime.kernel.cores.profiles, runtime.models.resolve(PREFIX)
-    assert isinstance(auto, Routed), "a runtime's models have the router under this name"
+async def survey(models: Models, profiles: Profiles) -> ModelList:
+    """Of the profile in use. `models` must know the router (`roost.llm.routing.routed.connect`)."""
+    auto = models.resolve(PREFIX)
+    assert isinstance(auto, Routed), "something else was given the router's name"
     name = await profiles.current()
     entries = [ModelEntry.of(*found) for found in auto.survey()]
-    return json(200, ModelList(profile=name, profiles=list(profiles.all), models=entries))
+    return ModelList(profile=name, profiles=list(profiles.all), models=entries)
+
+
+async def models(call: Call[Nothing, Nothing]) -> Reply:
+    runtime = call.api.runtime
+    return json(200, await survey(runtime.models, runtime.kernel.cores.profiles))
 
 
 async def use_profile(call: Call[ProfileBody, Nothing]) -> Reply:

@@ -12,6 +12,7 @@ from roost.cli.app import App
 from roost.cli.options import as_json, command
 from roost.cli.out import clean, note, say, say_json, styled, table
 from roost.cli.prices import ABILITIES, as_table, brief, can, in_words, window, within
+from roost.cli.profile import use_command
 from roost.llm.accounts import Models
 from roost.llm.catalog.card import Card
 from roost.llm.catalog.reader import catalog
@@ -41,6 +42,7 @@ def models() -> None:
       roost models claude             those with this in their name
       roost models --can images --window 500k --max-price 5
       roost models check              ask every account that has a key
+      roost models use budget         switch what `auto` means
 
     Prices are for a million tokens. Keys come from the environment, .env and models.toml.
     """
@@ -199,8 +201,7 @@ def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: 
     return 1 if accounts and any(one.state != "ok" for one in found) else 0
 
 
-# `roost models use PROFILE` belongs here: @command("use"), then `models.add_command`.
-for _made in (list_command, show_command, check_command):
+for _made in (list_command, show_command, check_command, use_command):
     models.add_command(_made)
 list_command.hidden = True
 
