@@ -37,20 +37,13 @@ def build(session: LiveSession, bill: Bill) -> Request:
 
 
 def _meta(session: LiveSession) -> dict[str, str]:
-    spec, state, step = session.spec, session.state, session.state.open_step
-    meta = {
-        "session": session.id,
+    state, step = session.state, session.state.open_step
+    return {
+        **session.about,
         "step": str(step.step if step else state.steps),
         "attempt": str(step.attempt if step else 1),
-        "agent": spec.name,
+        "turn": str(state.turns),
     }
-    if state.turn is not None:
-        meta["turn"] = str(state.turn.number)
-    if user := session.labels.get("user"):
-        meta["user"] = user
-    if spec.horizon is not None:
-        meta["horizon"] = spec.horizon
-    return meta
 
 
 def make_room(session: LiveSession, *, harder: bool = False) -> bool:

@@ -24,6 +24,8 @@ def nano(dollars: float) -> int:
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
     """Of the turn and the session, where they have a limit."""
     limits, turn = session.spec.limits, session.state.turn
+    if limits.money is None and limits.session_money is None:
+        return ()
     found: list[Budget] = []
     if limits.money is not None and turn is not None:
         found.append(Budget(f"turn:{session.id}:{turn.number}", nano(limits.money)))

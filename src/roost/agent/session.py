@@ -19,7 +19,7 @@ from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall, Usage
 from roost.log.inputs import ControlInput, Input, MessageInput
-from roost.log.journal import Append, Claim, InboxItem, Record, Snapshot, TimerSpec
+from roost.log.journal import Append, Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
 from roost.policy.gate import Gate
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
@@ -122,7 +122,7 @@ class LiveSession:
         self._journal = journal
         self._held = held
         self.epoch = claim.epoch
-        self.labels = claim.info.labels
+        self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
         self.head = claim.info.head
         self._known = dict.fromkeys(item.id for item in claim.inbox)
@@ -372,6 +372,12 @@ def wake(snapshot: Snapshot | None, tail: Sequence[Record]) -> State:
     for record in tail:
         apply(state, record.event)
     return state
+
+
+def _about(info: SessionInfo, spec: AgentSpec) -> dict[str, str]:
+    """What all model calls of a session say of it (`Request.meta`). Who speaks is told by the label `user`."""
+    more = {"user": info.labels.get("user"), "horizon": spec.horizon}
+    return {"session": info.id, "agent": spec.name, **{name: value for name, value in more.items() if value}}
 
 
 def _interrupts(item: Input) -> Cause | None:

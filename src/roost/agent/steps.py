@@ -9,7 +9,6 @@ from roost.agent import context, money
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, TextDelta, ThinkingDelta
-from roost.llm.wrapped import events
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
@@ -122,7 +121,8 @@ class _Call:
         session, step = self._session, self._step
         request = context.build(session, self._bill)
         push = session.means.deltas.push
-        async with events(session.means.model, request) as stream:
+        stream = session.means.model.stream(request)
+        try:
             async for event in stream:
                 match event:
                     case Completed() | Failed():
@@ -138,6 +138,8 @@ class _Call:
                         push(session.id, step, self._after, "call", event.arguments)
                     case Notice():
                         await self._tell(event)
+        finally:
+            await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         return Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
     async def _tell(self, notice: Notice) -> None:

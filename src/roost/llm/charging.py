@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from roost.llm.budgets import Spender
 from roost.llm.ir import CallDelta, Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta, ThinkingDelta
 from roost.llm.ledger import Ledger
-from roost.llm.meter import Meter, affordable
+from roost.llm.meter import Meter, affordable, dearest
 from roost.llm.tokens import estimate_request, margin
 from roost.llm.wrapped import Wrapped, events
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
@@ -42,8 +43,8 @@ class Charging(Wrapped):
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         meter = Meter(self._ledger, self.profile.price, Spender.of(request, self.name))
-        heard = _Heard(margin(estimate_request(request, media=_MEDIA)))
-        ask, told = await self._reserve(meter, request, heard.sent)
+        heard = _Heard(request)
+        ask, told = await self._reserve(meter, request, heard)
         spent: Usage | None = None
         sent, end = False, None
         try:
@@ -71,9 +72,11 @@ class Charging(Wrapped):
         if end is not None:
             yield _with(end, spent)
 
-    async def _reserve(self, meter: Meter, request: Request, tokens: int) -> tuple[Request | None, list[ModelEvent]]:
+    async def _reserve(self, meter: Meter, request: Request, heard: _Heard) -> tuple[Request | None, list[ModelEvent]]:
         """(what to ask for, None for nothing; what is told first)."""
         price = self.profile.price
+        # What costs nothing, or nobody knows what, is not worth the counting.
+        tokens = heard.sent if price is not None and dearest(price, Usage(input=1, output=1)) else 0
         wanted = room = request.max_output or self.profile.max_output
         told: list[ModelEvent] = []
         refused = await meter.reserve(Usage(input=tokens, output=room))
@@ -94,9 +97,13 @@ class Charging(Wrapped):
 class _Heard:
     """What is known of a call's cost while it runs: `sent`, the most tokens of its input, and what was heard."""
 
-    def __init__(self, sent: int) -> None:
-        self.sent = sent
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._plain = self._wide = 0
+
+    @functools.cached_property
+    def sent(self) -> int:
+        return margin(estimate_request(self._request, media=_MEDIA))
 
     def add(self, event: ModelEvent) -> None:
         match event:

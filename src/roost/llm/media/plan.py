@@ -28,6 +28,7 @@ from roost.log.content import (
 )
 
 MEDIA = (Image, Audio, Video, File)
+_TYPES = frozenset(MEDIA)
 _TOLD = 20
 _BLOCKS = 4
 Place: TypeAlias = tuple[int, int]
@@ -46,7 +47,11 @@ class Slot(msgspec.Struct):
 
 
 def has_media(messages: Sequence[Message]) -> bool:
-    return any(isinstance(part, MEDIA) for message in messages for part in message.parts)
+    for message in messages:  # every step of every session comes by here
+        for part in message.parts:
+            if type(part) in _TYPES:
+                return True
+    return False
 
 
 def planned(
