@@ -350,13 +350,14 @@ async def test_each_number_has_a_stable_code_wherever_it_comes(
     how: str, status: int, number: str, said: str, code: str, retryable: bool, interface: str, model: Make
 ) -> None:
     kind: Any = "status" if how == "status" else "error"
-    fault = Fault(kind=kind, status=status, message=f"{number}: {said or 'it says no'}", at=300)
+    fault = Fault(kind=kind, status=status, message=f"{number}: {said or 'it says no'}", at=300, retry_after="7")
     with serving(interface, lambda _: Reply(text="half of it", fault=fault)) as server:
         made = model(server.url, "minimax", interface=interface)
         error = (await failed(made, ask(stream=how != "whole"))).error
     assert (error.code, error.retryable) == (code, retryable)
     assert (said or "it says no") in error.message
     assert f"({number})" in error.message
+    assert error.retry_after == (7.0 if how == "status" and retryable else None)
 
 
 @every

@@ -35,8 +35,9 @@ def _each(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[in
     return dict.fromkeys(numbers, (code, retryable))
 
 
+UNKNOWN = 1000
 CODES: dict[int, tuple[str, bool]] = {
-    **_each((1000, 1013, 1024, 1033), "overloaded", True),
+    **_each((UNKNOWN, 1013, 1024, 1033), "overloaded", True),
     1001: ("timeout", True),
     **_each((1002, 1039, 1041, 2045), "rate_limited", True),
     **_each((1004, 2049, 2061), "auth"),
@@ -50,9 +51,13 @@ that does not have the model. 2013 is a request that is not valid or does not fi
 
 def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
     """The error of an answer whose status is not 2xx."""
-    if (said := _base_resp(body)) is not None and said.status_code:
-        return base_error(said, where=where)
-    return judged(http_error(status, headers, body, where=where), CODES.get(_number(describe(body)[0])), headers)
+    if (base := _base_resp(body)) is not None:
+        told = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
+        body = msgspec.json.encode(told)
+    number = _number(describe(body)[0])
+    # That something is wrong the status says better.
+    verdict = None if number == UNKNOWN else CODES.get(number)
+    return judged(http_error(status, headers, body, where=where), verdict, headers)
 
 
 def minimax_stream_error(error: Any, *, where: str) -> ErrorData:
