@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_PIECEWISE = 1024 * 1024
+_PIECEWISE = 64 * 1024
+"""Bytes of a body that the transport takes at once, whatever the server does."""
 
 
 class HttpFailed(RoostError):
@@ -121,9 +122,13 @@ class HttpClient:
         session, timeout = await self._ready(idle_timeout)
         proxy = _proxy(url) if self._proxies else None
         try:
-            response = await session.request(
-                method, url, data=_piecewise(body), headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
-            )
+            async with asyncio.timeout(None) as timer:
+                data = body if body is None or len(body) <= _PIECEWISE else _Upload(body, timer, timeout.sock_read)
+                response = await session.request(
+                    method, url, data=data, headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
+                )
+                if isinstance(data, _Upload):
+                    data.answered = True
         except Exception as error:  # whatever the library raises becomes one of ours
             raise _normalised(error) from error
         try:
@@ -178,9 +183,22 @@ def _proxy(url: str) -> str | None:
     return proxies.get(parts.scheme) or proxies.get("all")
 
 
-def _piecewise(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body as one that is written in pieces, with the loop free between them."""
-    return io.BytesIO(body) if body is not None and len(body) > _PIECEWISE else body
+class _Upload(io.BytesIO):
+    """A body that is written in pieces, with the loop free between them. The library's own limit on silence begins when
+    all is written: until then `timer` ends a call whose server takes nothing for `idle` seconds."""
+
+    def __init__(self, body: bytes, timer: asyncio.Timeout, idle: float | None) -> None:
+        super().__init__(body)
+        self._timer = timer
+        self._idle = idle
+        self.answered = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(size)
+        if not self.answered:
+            at = asyncio.get_running_loop().time() + self._idle if piece and self._idle else None
+            self._timer.reschedule(at)
+        return piece
 
 
 def _normalised(error: Exception) -> HttpFailed:

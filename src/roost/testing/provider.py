@@ -30,6 +30,7 @@ from roost.testing.dialects import Asked, Dialect, Priced, Routed, dialects
 from roost.testing.line import Line
 from roost.testing.script import Fault, Reply, Script, digest
 from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
+from roost.testing.serving import listen, server
 from roost.testing.stats import Meter, Stats
 
 Replies: TypeAlias = Script | Callable[[dict[str, Any]], Reply]
@@ -124,7 +125,11 @@ class Provider:
         self._met[key] += 1
         return fault if self._met[key] <= fault.times else None
 
-    async def _models(self, _: Request) -> Response:
+    async def _models(self, request: Request) -> Response:
+        headers = request.headers
+        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        if self._key is not None and given != self._key:
+            return JSONResponse({"error": {"message": f"Incorrect API key provided: {given}"}}, 401)
         return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "roost"}]})
 
     async def _stats(self, _: Request) -> Response:
@@ -200,7 +205,7 @@ class ProviderServer:
     ) -> None:
         self.provider = Provider(script, key=key, speaks=speaks)
         self._socket = listen("127.0.0.1", port)
-        self._server = _server(self.provider)
+        self._server = server(self.provider)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     @property
@@ -218,38 +223,14 @@ class ProviderServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._server.should_exit = True
+        self._server.tell()
         self._thread.join()
         self._socket.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Raises `OSError` where the address cannot be had."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(512)
-    return listener
-
-
-def _server(provider: Provider) -> Any:
-    import uvicorn
-
-    config = uvicorn.Config(
-        provider,
-        lifespan="off",
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=0,
-    )
-    return uvicorn.Server(config)
-
-
 def serve(provider: Provider, listener: socket.socket) -> None:
     """Until a signal ends it."""
-    _server(provider).run(sockets=[listener])
+    server(provider).run(sockets=[listener])
 
 
 def main() -> None:

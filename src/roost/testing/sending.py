@@ -61,6 +61,7 @@ def _retry(fault: Fault) -> dict[str, str]:
 
 def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None) -> Body:
     """What would be sent, but for the faults at a place of it."""
+    reply = _stopped(reply, asked.body)
     if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
         return Body(dialect.frames(reply, asked, finish=kind != "no_finish"))
     document = dialect.document(reply, asked)
@@ -85,6 +86,15 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
         case _:
             pass
     return Body(writes if chunk is None else _cut(writes, chunk), kind)
+
+
+def _stopped(reply: Reply, body: dict[str, Any]) -> Reply:
+    """An answer ends before the first stop word of the request, whatever its protocol calls them."""
+    config = cast("dict[str, Any]", body.get("generationConfig") or {})
+    asked = body.get("stop") or body.get("stop_sequences") or config.get("stopSequences") or ()
+    words = [asked] if isinstance(asked, str) else cast("list[str]", asked)
+    ends = [at for word in words if (at := reply.text.find(word)) >= 0]
+    return msgspec.structs.replace(reply, text=reply.text[: min(ends)], calls=()) if ends else reply
 
 
 def place(fault: Fault, size: int) -> int:

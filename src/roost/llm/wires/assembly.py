@@ -19,6 +19,7 @@ from roost.llm.wire import Follow
 from roost.llm.wires.body import is_json_object
 from roost.llm.wires.errors import stream_error
 from roost.llm.wires.pieces import Pieces
+from roost.llm.wires.stops import Stops
 from roost.log.content import (
     AssistantMessage,
     AssistantPart,
@@ -142,6 +143,8 @@ class Assembly:
         self.calls: list[OpenCall] = []
         self._price: Price | None = profile.price
         self._open: list[Open] = []
+        self._stops = Stops(prompt.stop)
+        self._spoken: OpenText | None = None
         self._prompt = prompt
 
     @property
@@ -160,8 +163,9 @@ class Assembly:
 
     def open_call(self, call: str = "") -> OpenCall:
         part = OpenCall(len(self.calls), call)
-        self.calls.append(part)
-        self._open.append(part)
+        if not self._stops.over:
+            self.calls.append(part)
+            self._open.append(part)
         return part
 
     def open_media(self, media_type: str) -> OpenMedia:
@@ -176,6 +180,8 @@ class Assembly:
             self.open_media(head[5:-7]).pieces.append(data)
 
     def say(self, part: OpenText, piece: str, events: list[ModelEvent]) -> None:
+        if self._prompt.stop:
+            self._spoken, piece = part, self._stops.take(piece)
         if piece := part.pieces.add(piece):
             events.append(TextDelta(piece))
 
@@ -189,7 +195,7 @@ class Assembly:
         if name and not part.name:
             named = part.name = name.encode("utf-8", "replace").decode()
         arguments = part.arguments.add(arguments)
-        if named or arguments:
+        if (named or arguments) and not self._stops.over:
             events.append(CallDelta(part.number, arguments, named))
 
     def broke_off(self, error: Any) -> None:
@@ -210,6 +216,10 @@ class Assembly:
             return Failed(self.error, self.spent() if self.usage else None)
         if self.stop is None:
             return self._failed("malformed", "ended its stream without a finish reason: the answer is not whole", True)
+        if self._stops.over and self.stop == "length":
+            self.stop = "end"
+        elif self._spoken is not None:
+            self._spoken.pieces.add(self._stops.rest())
         cut = self.stop in ("length", "refusal")
         if not cut and any(not call.name for call in self.calls):
             return self._failed("malformed", "made a tool call without a name", True)

@@ -1,0 +1,40 @@
+"""Stop words where the server does not keep to them: some protocols have none (OpenAI's Responses), some servers take
+them and go on (MiniMax), some take only a few (Gemini)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Stops:
+    """Lets through what comes before the first of `words`; what may be the beginning of one is held back. The rest of
+    the answer still comes, and is paid for: only then are its tokens known. `over` once a word came."""
+
+    __slots__ = ("_held", "_words", "over")
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = tuple(word for word in words if word.strip())
+        self._held = ""
+        self.over = False
+
+    def take(self, piece: str) -> str:
+        if self.over or not self._words:
+            return "" if self.over else piece
+        text = self._held + piece
+        found = [at for word in self._words if (at := text.find(word)) >= 0]
+        if found:
+            self.over, self._held = True, ""
+            return text[: min(found)]
+        keep = max(_overlap(text, word) for word in self._words)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def rest(self) -> str:
+        """What was held back and is no stop word after all."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, word: str) -> int:
+    """How many characters at the end of `text` are the beginning of `word`."""
+    return next((size for size in range(min(len(word) - 1, len(text)), 0, -1) if text.endswith(word[:size])), 0)

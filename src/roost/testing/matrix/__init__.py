@@ -1,0 +1,12 @@
+"""The conformance matrix of wires: behaviours, by the wires that must show them.
+
+`WireConformance` is the suite for a wire of one's own; `python -m roost.testing.matrix` prints the table of all, and
+can be pointed at a real server.
+"""
+
+from __future__ import annotations
+
+from roost.testing.matrix.base import Behaviour, Cell, behaviours, tried
+from roost.testing.matrix.ground import NotHere, Real, Subject, subject, subjects
+
+__all__ = ["Behaviour", "Cell", "NotHere", "Real", "Subject", "behaviours", "subject", "subjects", "tried"]

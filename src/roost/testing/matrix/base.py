@@ -1,0 +1,90 @@
+"""What the behaviours are made of, and the cells of the table."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.testing.matrix.ground import DEADLINE, Ground, NotHere, Real, Subject
+
+Verdict: TypeAlias = Literal["ok", "fail", "skip"]
+Check: TypeAlias = Callable[[Ground], Awaitable[None]]
+
+
+class Behaviour(msgspec.Struct, frozen=True):
+    """`check` raises `AssertionError` where a wire does not behave. Without `live` it needs a script."""
+
+    name: str
+    check: Check
+    live: bool = False
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One behaviour of one wire. `why` is the reason of a failure or a skip."""
+
+    behaviour: str
+    wire: str
+    verdict: Verdict
+    why: str = ""
+    seconds: float = 0.0
+
+
+_known: dict[str, Behaviour] = {}
+
+
+def _told(error: Exception) -> str:
+    """The error, and the line of the behaviour that it came from."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0][:500]
+    return f"{said} at {place.filename.rpartition('/')[2]}:{place.lineno}: {place.line}"
+
+
+def behaviour(*, live: bool = False) -> Callable[[Check], Check]:
+    """Registers a check under its function's name."""
+
+    def add(check: Check) -> Check:
+        name = check.__name__
+        _known[name] = Behaviour(name, check, live)
+        return check
+
+    return add
+
+
+def behaviours() -> list[Behaviour]:
+    """All of them, in the order of the table."""
+    # Each module registers its own.
+    from roost.testing.matrix import ends, history, talking, tools
+
+    modules = [module.__name__ for module in (talking, tools, history, ends)]
+    return sorted(_known.values(), key=lambda one: modules.index(one.check.__module__))
+
+
+async def tried(one: Behaviour, subject: Subject, others: Sequence[Subject], real: Real | None = None) -> Cell:
+    """Raises nothing but cancellation: what goes wrong is in the cell."""
+    began = time.monotonic()
+
+    def cell(verdict: Verdict, why: str = "") -> Cell:
+        return Cell(behaviour=one.name, wire=subject.name, verdict=verdict, why=why, seconds=time.monotonic() - began)
+
+    if one.name in subject.lacks:
+        return cell("skip", subject.lacks[one.name])
+    if real is not None and not one.live:
+        return cell("skip", "it needs a script")
+    ground = Ground(subject, others, real)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await one.check(ground)
+    except NotHere as reason:
+        return cell("skip", str(reason))
+    except TimeoutError:
+        return cell("fail", f"it took more than {DEADLINE:.0f} seconds")
+    except Exception as error:  # a behaviour that breaks down is a cell that fails
+        return cell("fail", _told(error))
+    finally:
+        await ground.close()
+    return cell("ok")

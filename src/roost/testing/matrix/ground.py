@@ -1,0 +1,168 @@
+"""Where the behaviours of a wire are tried: at the stub provider by a script, or at a server that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from roost.llm.http import HttpClient
+from roost.llm.http_model import HttpModel
+from roost.llm.ir import Completed, Failed, ModelEvent, Request
+from roost.llm.profile import Profile
+from roost.llm.wire import Endpoint, Options, Wire
+from roost.llm.wires import WIRES, wire
+from roost.testing.dialects import DIALECTS, Dialect
+from roost.testing.models import run
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Reply, Script
+from roost.testing.stats import Stats
+
+DEADLINE = 60.0
+"""Seconds that one behaviour may take."""
+
+
+class NotHere(Exception):
+    """The behaviour cannot be tried on this ground; the message says why."""
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A wire, and the server's side of its protocol; `more` are those of its other interfaces. `overflow` are words
+    with which its servers refuse, by 400, a request that is too long. `lacks` names behaviours that the protocol has no
+    way to show, with the reason."""
+
+    name: str
+    wire: Callable[[], Wire]
+    dialect: Dialect
+    more: tuple[Dialect, ...] = ()
+    lacks: dict[str, str] = {}
+    overflow: tuple[str, ...] = ("This model's maximum context length is 8192 tokens.", "prompt is too long")
+
+
+class Real(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that is there. `profile` is what its model can do."""
+
+    url: str
+    model: str
+    key: str | None = None
+    profile: Profile = Profile()
+
+
+def subjects() -> list[Subject]:
+    """Every wire that is registered. Raises `AssertionError` for one whose protocol the stub does not speak."""
+    return [subject(name) for name in WIRES]
+
+
+def subject(
+    name: str,
+    options: Options | None = None,
+    *,
+    dialect: Dialect | None = None,
+    lacks: dict[str, str] | None = None,
+) -> Subject:
+    """A registered wire. With `options` it may be another interface of it, whose `dialect` is not the wire's first."""
+    if name not in DIALECTS:
+        raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.testing.dialects")
+    module = importlib.import_module(DIALECTS[name])
+    return Subject(
+        name=name,
+        wire=lambda: wire(name, options),
+        dialect=dialect or module.DIALECT,
+        more=(module.DIALECT, *getattr(module, "MORE", ())),
+        lacks=lacks or {},
+    )
+
+
+class Place:
+    """One server and the models behind it. `scripted`: what is said is known."""
+
+    def __init__(self, ground: Ground, url: str, server: ProviderServer | None) -> None:
+        self._ground = ground
+        self._url = url
+        self._server = server
+        self.scripted = server is not None
+
+    def model(self, *, key: str | None = None, wire: Wire | None = None, **profile: Any) -> HttpModel:
+        """`profile` changes what the model can do, as fields of `Profile`. Another `wire` than the ground's only at
+        the stub."""
+        ground = self._ground
+        real = ground.real
+        fields = msgspec.structs.replace(real.profile if real else Profile(), **({} if real else profile))
+        return HttpModel(
+            model=real.model if real else "scripted",
+            endpoint=Endpoint(base_url=self._url, key=real.key if real else key),
+            wire=wire or ground.subject.wire(),
+            profile=fields,
+            client=ground.client,
+        )
+
+    async def run(self, request: Request, **profile: Any) -> tuple[list[ModelEvent], Completed | Failed]:
+        return await run(self.model(**profile), request)
+
+    async def completed(self, request: Request, **profile: Any) -> Completed:
+        _, end = await self.run(request, **profile)
+        assert isinstance(end, Completed), f"the call failed: {end.error!r}"
+        return end
+
+    async def failed(self, request: Request, **profile: Any) -> Failed:
+        _, end = await self.run(request, **profile)
+        assert isinstance(end, Failed), f"the call did not fail: {end!r}"
+        return end
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The body of the last request."""
+        assert self._server is not None
+        return self._server.provider.bodies[-1]
+
+    @property
+    def stats(self) -> Stats:
+        assert self._server is not None
+        return self._server.stats
+
+    async def until(self, there: Callable[[], bool], what: str, seconds: float = 2.0) -> None:
+        end = time.monotonic() + seconds
+        while not there():
+            assert time.monotonic() < end, what
+            await asyncio.sleep(0.005)
+
+
+class Ground:
+    """Of one behaviour of one wire."""
+
+    def __init__(self, subject: Subject, others: Sequence[Subject], real: Real | None = None) -> None:
+        self.subject = subject
+        self.others = others
+        self.real = real
+        # Longer than the behaviours wait, so that nothing but what they look at ends a call.
+        self.client = HttpClient(connect_timeout=5.0, idle_timeout=DEADLINE)
+
+    @asynccontextmanager
+    async def place(
+        self, script: Reply | Script | Callable[[dict[str, Any]], Reply] | None = None, *, key: str | None = None
+    ) -> AsyncGenerator[Place]:
+        """A server; the real one where there is one. Raises `AssertionError` at the end where the stub was sent what a
+        strict provider refuses."""
+        if self.real is not None:
+            yield Place(self, self.real.url, None)
+            return
+        replies = _always(script) if isinstance(script, Reply) else script
+        every = (dialect for one in (self.subject, *self.others) for dialect in (one.dialect, *one.more))
+        speaks: dict[str, Dialect] = {}
+        for dialect in every:
+            speaks.setdefault(dialect.path, dialect)
+        with ProviderServer(replies, key=key, speaks=list(speaks.values())) as server:
+            yield Place(self, server.url, server)
+            assert not server.stats.violations, f"a strict provider refuses: {server.stats.reasons}"
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+def _always(reply: Reply) -> Callable[[dict[str, Any]], Reply]:
+    return lambda body: reply
