@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ from roost.errors import ConfigError, NotFound, StoreUnreachable
 from roost.llm.accounts import Models
 from roost.llm.breakers import Breaking
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
-from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Request
+from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta
 from roost.llm.loading import load_config
 from roost.llm.retry import Retry
 from roost.llm.routing.profiles import BUILT_IN, FRESH, Profiles
@@ -34,6 +34,7 @@ from roost.testing.models import ask, run, user
 from roost.testing.postgres import PostgresServer
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply
+from roost.testing.scripted import ScriptedModel
 
 T = TypeVar("T")
 DOCS = Path(__file__).parents[2] / "docs" / "routing.md"
@@ -274,6 +275,39 @@ async def test_saving_asks_the_cheap_ones_first(world: World) -> None:
     assert _route(events)["steps"]["cost"] == "$9 are spent of $10: the cheap ones first"
 
 
+async def test_long_tasks_have_their_chain_and_the_effort_is_the_profile_s_unless_it_is_said(world: World) -> None:
+    mine = ProfileEntry(chat=("scripted/a",), long_horizon=("scripted/b",), effort="max")
+    models, _ = world.models(mine=mine)
+    made = {name: ScriptedModel(lambda _: "yes", name=f"scripted/{name}") for name in "ab"}
+    models.register("scripted", lambda rest: made[rest or ""])
+    auto = models.resolve("auto")
+    await run(auto, ask(meta={"horizon": "long"}))
+    await run(auto, ask(effort="low"))
+    assert [model.requests[-1].effort for model in made.values()] == ["low", "max"]
+    assert made["b"].requests[-1].meta == {"horizon": "long", "others": "1"}
+
+
+async def test_a_factory_that_breaks_is_a_model_that_is_not_there(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=("odd/m", "one/m")))
+    models.register("odd", lambda rest: cast("Model", {}[rest]))
+    events, end = await run(models.resolve("auto"))
+    assert (_said(end), _route(events)["unusable"]) == ("one", 1)
+
+
+async def test_who_stops_reading_stops_the_call_at_the_provider(world: World) -> None:
+    models, _ = world.models(mine=ProfileEntry(chat=_chain("one")))
+    stub = world.stubs["one"]
+    stub.says = Reply(text="word " * 50, pace=0.05, piece=5)
+    stream = models.resolve("auto").stream(ask())
+    async for event in stream:
+        if isinstance(event, TextDelta):
+            break
+    await cast("AsyncGenerator[ModelEvent]", stream).aclose()
+    while not stub.server.stats.left:
+        await asyncio.sleep(0.01)
+    assert stub.server.stats.open == 0
+
+
 async def test_without_a_key_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROOST_CACHE", str(tmp_path))
     parts = Parts()
@@ -362,17 +396,32 @@ async def test_a_store_that_does_not_answer_changes_no_profile(tmp_path: Path) -
     await store.inner.close()
 
 
+async def test_a_switch_is_not_undone_by_who_read_before_it(tmp_path: Path) -> None:
+    store = Unreliable(await open_store(str(tmp_path / "roost.db")))
+    profiles = Profiles(ModelsConfig(), shared=store)  # type: ignore[arg-type]
+    store.pause = 0.05
+    reading = asyncio.ensure_future(profiles.current())
+    await asyncio.sleep(0.02)
+    await profiles.use("budget")
+    assert (await reading, await profiles.current()) == ("budget", "budget")
+    await store.inner.close()
+
+
 class Unreliable:
-    """The settings of a store that may be away."""
+    """The settings of a store that may be away, or slow to answer who reads."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.away = False
+        self.pause = 0.0
 
     async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
         if self.away:
             raise StoreUnreachable("the database is away")
-        return await self.inner.setting(name, value, replace=replace)
+        found = await self.inner.setting(name, value, replace=replace)
+        if value is None:
+            await asyncio.sleep(self.pause)
+        return found
 
 
 def test_the_built_in_profiles_name_models_that_the_catalog_knows() -> None:

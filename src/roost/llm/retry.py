@@ -20,7 +20,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     At most `tries` calls, and no wait that would end more than `seconds` after the first began. The wait before try
     n + 1 is `base * 2 ** (n - 1)`, at most `longest`, of which the part `jitter` is left to chance; or what the
     provider asks for (Retry-After) where that is more, and never less. One that asks for more than `patience` is not
-    waited for, and where another model may be asked instead (`meta["others"]`), more than `elsewhere`.
+    waited for. Where another model may be asked instead (`meta["others"]`), `elsewhere` counts for `seconds`.
     `restart`: also where part of the answer was shown already.
     """
 
@@ -62,7 +62,9 @@ class Retrying(Wrapped):
         self._chance = chance
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        latest = self._clock.now() + self._rules.seconds
+        rules = self._rules
+        seconds = min(rules.seconds, rules.elsewhere) if "others" in request.meta else rules.seconds
+        latest = self._clock.now() + seconds
         tried = 0
         while True:
             tried += 1
@@ -79,7 +81,7 @@ class Retrying(Wrapped):
                     yield event
             if failed is None:
                 return
-            pause = self._pause(failed, tried, shown, latest, others="others" in request.meta)
+            pause = self._pause(failed, tried, shown, latest)
             if pause is None:
                 yield failed
                 return
@@ -88,13 +90,12 @@ class Retrying(Wrapped):
             if shown:
                 yield Notice("restart")
 
-    def _pause(self, failed: Failed, tried: int, shown: bool, latest: float, *, others: bool) -> float | None:
+    def _pause(self, failed: Failed, tried: int, shown: bool, latest: float) -> float | None:
         """None when there is no further try."""
         rules, error = self._rules, failed.error
         if not error.retryable or tried >= rules.tries or (shown and not rules.restart):
             return None
-        patience = min(rules.patience, rules.elsewhere) if others else rules.patience
-        if (error.retry_after or 0.0) > patience:
+        if (error.retry_after or 0.0) > rules.patience:
             return None
         pause = rules.pause(tried, error.retry_after, self._chance())
         return pause if self._clock.now() + pause <= latest else None

@@ -86,6 +86,7 @@ class Profiles:
         self._shared = shared
         self._now = now
         self._due = float("-inf")
+        self._switches = 0
 
     @property
     def name(self) -> str:
@@ -97,12 +98,13 @@ class Profiles:
         switched to one that is not known here, the first."""
         if self._shared is None or (now := self._now()) < self._due:
             return self._name
-        self._due = now + FRESH
+        self._due, switches = now + FRESH, self._switches
         try:
             named = await self._shared.setting(SETTING)
         except RoostError:
             return self._name
-        self._name = named if named in self.all else self._first
+        if switches == self._switches:  # what was read may be older than a switch meanwhile
+            self._name = named if named in self.all else self._first
         return self._name
 
     async def use(self, name: str) -> None:
@@ -111,6 +113,7 @@ class Profiles:
         if self._shared is not None:
             await self._shared.setting(SETTING, name, replace=True)
         self._name, self._due = name, self._now() + FRESH
+        self._switches += 1
 
     def get(self, name: str) -> ProfileEntry:
         """Raises `NotFound` with the names that there are."""

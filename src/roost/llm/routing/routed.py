@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from roost.errors import RoostError
 from roost.llm.accounts import Models
 from roost.llm.catalog.card import Card
 from roost.llm.config import ProfileEntry
@@ -85,13 +84,8 @@ class Routed(Whole):
                 yield event
 
     def _models(self, found: Route) -> dict[str, Model]:
-        models: dict[str, Model] = {}
-        for name in found.chain:
-            try:
-                models[name] = self._here.model(name)
-            except RoostError:
-                continue  # its key was taken away since; the next route knows it
-        return models
+        made = {name: self._here.model(name) for name in found.chain}
+        return {name: model for name, model in made.items() if model is not None}
 
     def _joined(self, entry: ProfileEntry) -> Profile:
         cards = [card for name in named(entry) if (card := self._here.card(name)) is not None and card.kind == "chat"]

@@ -35,8 +35,10 @@ class Here:
         self._now = now
         self._known: dict[str, tuple[float, Card | str]] = {}
 
-    def model(self, name: str) -> Model:
-        return self._resolve(name)
+    def model(self, name: str) -> Model | None:
+        """None where it cannot be made any more."""
+        found = self._made(name)
+        return None if isinstance(found, str) else found
 
     def card(self, model: str) -> Card | None:
         found = self._look(model)
@@ -57,14 +59,21 @@ class Here:
         return known[1]
 
     def _find(self, name: str) -> Card | str:
-        try:
-            model = self._resolve(name)
-            if not _has_weights(model):
-                return "the local model's weights are not here: fetch them with `roost pull`"
-        except RoostError as error:
-            return error.message
+        model = self._made(name)
+        if isinstance(model, str):
+            return model
+        if not _has_weights(model):
+            return "the local model's weights are not here: fetch them with `roost pull`"
         account, _, rest = name.partition("/")
         return Card(account=account, model=rest, profile=model.profile)
+
+    def _made(self, name: str) -> Model | str:
+        try:
+            return self._resolve(name)
+        except RoostError as error:
+            return error.message
+        except Exception as error:  # a registered factory is anybody's code
+            return f"cannot be made: {type(error).__name__}: {error}"
 
 
 def _has_weights(model: Model) -> bool:
