@@ -198,12 +198,13 @@ async def test_a_reader_that_takes_its_time_is_no_silence_of_the_model() -> None
 async def test_the_marks_of_a_budget_are_told_once_and_its_end_is_kept_to() -> None:
     answer = Answer(text="yes", usage=Usage(1, 1, cost=40))
     model = _model(FakeClock(), Breaking(budget=100), *[answer] * 4)
-    marks: list[Any] = []
+    told: list[Any] = []
     for _ in range(3):
         events, end = await run(model)
         assert isinstance(end, Completed)
-        marks += [event.data["percent"] for event in events if isinstance(event, Notice)]
-    assert marks == [70, 90, 100]
+        told += [event.data for event in events if isinstance(event, Notice)]
+    assert [data["percent"] for data in told] == [70, 90, 100]
+    assert told[0] == {"budget": "model:scripted", "spent": 80, "limit": 100, "percent": 70}
     error = (await failed(model)).error
     assert (error.code, error.retryable) == ("quota", False)
 

@@ -141,15 +141,16 @@ class Breaker:
     def add(self, usage: Usage | None) -> None:
         self._seen += (usage and usage.cost) or 0
 
-    async def marks(self) -> tuple[list[Notice], bool]:
-        """(a notice for each mark that is newly reached, whether nothing is left)."""
+    async def marks(self, name: str) -> tuple[list[Notice], bool]:
+        """(a notice for each mark that is newly reached, whether nothing is left). `name` is the model's."""
         if self.rules.budget is None:
             return [], False
         spent, budget = await self.spent(), self.rules.budget
         reached = [mark for mark in sorted(self.rules.marks) if self._told < mark and spent >= mark * budget]
         # A new month may start below a mark that was reached before.
         self._told = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
-        told = [Notice("budget", {"percent": round(mark * 100), "spent": spent, "budget": budget}) for mark in reached]
+        about = {"budget": f"model:{name}", "spent": spent, "limit": budget}
+        told = [Notice("budget", {**about, "percent": round(mark * 100)}) for mark in reached]
         if spent >= budget:
             # Not for longer: a new month begins, or somebody raises it, and then it must be asked again.
             self._empty_until = self.clock.now() + _EMPTY_SECONDS
@@ -202,7 +203,7 @@ class Guarded(Wrapped):
 
     async def _ask(self, request: Request) -> tuple[list[ModelEvent], Pass | None]:
         """What is told first, and the pass; without one that is all."""
-        notices, spent = await self._breaker.marks()
+        notices, spent = await self._breaker.marks(self.name)
         told: list[ModelEvent] = [*notices]
         if (refused := self._refuse(request, spent)) is not None:
             return [*told, Failed(refused)], None
@@ -230,7 +231,7 @@ class Guarded(Wrapped):
         else:
             changed = call.bad(now) if event.error.code in BAD else call.void(now)
         breaker.add(event.usage)
-        told, _ = await breaker.marks()
+        told, _ = await breaker.marks(self.name)
         if changed:
             state = "closed" if breaker.circuit.closed else "open"
             left = {} if breaker.circuit.closed else {"seconds": breaker.circuit.left(now)}
