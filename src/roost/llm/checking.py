@@ -121,6 +121,8 @@ def _read(name: str, account: Account, status: int, body: bytes, model: str | No
         return Checked(
             account=name, state="bad_key", detail=f"the key is refused: {said or status}", fix=f"make a new key{where}"
         )
+    if 300 <= status < 400:
+        return _no_api(name, f"sends elsewhere ({status})")
     if status == 402:
         return Checked(account=name, state="no_credit", detail=f"no credit: {said or status}", fix=account.site)
     if not 200 <= status < 300:

@@ -2,9 +2,9 @@
 
     roost stub --port 8900 --script script.json
 
-The paths of the protocols in `roost.testing.dialects` (`POST /v1/chat/completions`, ...), `GET /v1/models`,
-`GET /stats`, `GET /health`. A request that a strict provider would refuse is answered 400 with the reason and counted
-as a violation.
+The paths of the protocols in `roost.testing.dialects` (`POST /v1/chat/completions`, ...), `GET /v1/models` and
+`/v1beta/models`, `GET /stats`, `GET /health`. A request that a strict provider would refuse is answered 400 with the
+reason and counted as a violation.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Provider:
                 *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks),
                 *(route for dialect in speaks if isinstance(dialect, Routed) for route in dialect.routes(key)),
                 Route("/v1/models", self._models),
+                Route("/v1beta/models", self._google_models),
                 Route("/stats", self._stats),
                 Route("/health", self._health),
             ]
@@ -126,11 +127,20 @@ class Provider:
         return fault if self._met[key] <= fault.times else None
 
     async def _models(self, request: Request) -> Response:
+        refused = self._keyless(request)
+        model = {"id": "scripted", "object": "model", "owned_by": "roost"}
+        return refused or JSONResponse({"object": "list", "data": [model]})
+
+    async def _google_models(self, request: Request) -> Response:
+        return self._keyless(request) or JSONResponse({"models": [{"name": "models/scripted"}]})
+
+    def _keyless(self, request: Request) -> Response | None:
         headers = request.headers
-        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-        if self._key is not None and given != self._key:
-            return JSONResponse({"error": {"message": f"Incorrect API key provided: {given}"}}, 401)
-        return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "roost"}]})
+        given = headers.get("x-api-key") or headers.get("x-goog-api-key")
+        given = given or headers.get("authorization", "").removeprefix("Bearer ")
+        if self._key is None or given == self._key:
+            return None
+        return JSONResponse({"error": {"message": f"Incorrect API key provided: {given}"}}, 401)
 
     async def _stats(self, _: Request) -> Response:
         return Response(msgspec.json.encode(self.stats), media_type="application/json")
