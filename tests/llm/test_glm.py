@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -133,6 +133,7 @@ async def test_knobs_and_choices(model: Make) -> None:
         made = model(server.url, "glm")
         plain = await sent(server, made, ask(tools=TOOLS, stream=False))
         assert not {"thinking", "stream", "tool_stream", "stop", "temperature"} & set(plain)
+        assert (await sent(server, made, ask(temperature=1 / 3)))["temperature"] == 0.33
         assert (await sent(server, made, ask(effort="off")))["thinking"] == {"type": "disabled"}
         assert (await sent(server, made, ask(effort="low")))["reasoning_effort"] == "high"
         assert "tools" not in await sent(server, made, ask(*TURN, tools=TOOLS, tool_choice="none"))
@@ -384,6 +385,59 @@ async def test_leaving_a_task_in_the_midst_asks_no_more(model: Make) -> None:
         asked = polls()
         await asyncio.sleep(0.3)
         assert polls() == asked
+
+
+class Shaky:
+    """A server that answers each request with the next of `replies`, a status and a document; None breaks off."""
+
+    def __init__(self, *replies: tuple[int, dict[str, Any]] | None) -> None:
+        self.asked: list[str] = []
+        self._replies = iter(replies)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.asked.append(head.partition(" HTTP")[0])
+        length = head.lower().partition("content-length:")[2].partition("\r\n")[0]
+        await reader.readexactly(int(length or 0))
+        if (reply := next(self._replies)) is not None:
+            body = json.dumps(reply[1]).encode()
+            lines = (f"HTTP/1.1 {reply[0]} X", "Content-Type: application/json", f"Content-Length: {len(body)}")
+            writer.write("\r\n".join((*lines, "Connection: close", "", "")).encode() + body)
+            await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def shaky(*replies: tuple[int, dict[str, Any]] | None) -> AsyncIterator[tuple[str, Shaky]]:
+    server = Shaky(*replies)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", server
+
+
+WAIT: tuple[int, dict[str, Any]] = (200, {"id": "7", "task_status": "PROCESSING"})
+BUSY: tuple[int, dict[str, Any]] = (429, {"error": {"code": "1302", "message": "slow down"}})
+MADE = {"index": 0, "message": {"content": "done"}, "finish_reason": "stop"}
+DONE: tuple[int, dict[str, Any]] = (200, {"id": "8", "task_status": "SUCCESS", "choices": [MADE]})
+ASYNC: dict[str, Any] = {"async": True, "poll": 0.02}
+
+
+async def test_a_task_is_not_handed_in_twice_because_asking_about_it_failed(model: Make) -> None:
+    async with shaky(WAIT, BUSY, None, WAIT, (503, {}), DONE) as (url, server):
+        end = await completed(model(url, "glm", **ASYNC), ask(stream=False))
+        assert end.parts == (Text("done"),)
+        first, *rest = server.asked
+        assert first == "POST /api/paas/v4/async/chat/completions"
+        assert rest == ["GET /api/paas/v4/async-result/7"] * 5
+    async with shaky(WAIT, *[BUSY] * 6) as (url, server):
+        error = (await failed(model(url, "glm", **ASYNC), ask(stream=False))).error
+        assert (error.code, len(server.asked)) == ("rate_limited", 7)
+    async with shaky(WAIT, (400, {"error": {"code": "1214", "message": "no such id"}})) as (url, server):
+        error = (await failed(model(url, "glm", **ASYNC), ask(stream=False))).error
+        assert (error.code, len(server.asked)) == ("bad_request", 2)
+    async with shaky(BUSY) as (url, server):
+        error = (await failed(model(url, "glm", **ASYNC), ask(stream=False))).error
+        assert (error.code, len(server.asked)) == ("rate_limited", 1)
 
 
 @pytest.mark.parametrize(

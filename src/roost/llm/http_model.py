@@ -25,6 +25,8 @@ TAIL_SECONDS = 10.0
 """How long a finished answer waits for its token counts."""
 DRAIN_SECONDS = 0.2
 """How long a complete answer waits for the end of its body, so that the connection can be used again."""
+FOLLOW_TRIES = 5
+"""How often the calls that fetch an answer may fail. Handing it in again would have it made, and paid for, twice."""
 FREE = Usage(cost=0)
 """Of a call that was turned away, or never reached the server."""
 
@@ -85,29 +87,36 @@ class HttpModel:
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
         turned_away: Usage | None = FREE
+        tries = FOLLOW_TRIES
         try:
             prompt = self._compiler.compile(request, self._profile)
             answer = self._wire.answer(prompt, self._profile, where=self._name)
             first = call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
             while True:
-                async with self._client.stream(
-                    call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
-                ) as response:
-                    if limits := about_limits(response.headers):
-                        yield Notice(HEARD, limits)
-                    if not 200 <= response.status < 300:
-                        yield await self._refused(response, turned_away)
-                        return
-                    frames = _Frames(response, answer)
-                    while (events := await frames.read()) is not None:
-                        for event in events:
-                            yield event
+                try:
+                    async with self._client.stream(
+                        call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
+                    ) as response:
+                        if limits := about_limits(response.headers):
+                            yield Notice(HEARD, limits)
+                        if not 200 <= response.status < 300:
+                            raise _Refused(await self._refused(response, turned_away))
+                        frames = _Frames(response, answer)
+                        while (events := await frames.read()) is not None:
+                            for event in events:
+                                yield event
+                except (HttpFailed, _Refused) as error:
+                    if call is first or not error.retryable or not tries:
+                        raise
+                    tries -= 1
                 if answer.error is not None or (follow := answer.follow) is None:
                     break
                 turned_away = None
                 await asyncio.sleep(follow.after)
                 call = follow.behind(first)
             yield self._hide(answer.end())
+        except _Refused as error:
+            yield self._hide(error.failed)
         except HttpFailed as error:
             yield self._broken(error, answer, turned_away if error.unsent else None)
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
@@ -119,13 +128,13 @@ class HttpModel:
         kind = {} if call.body is None else {"Content-Type": "application/json"}
         return {**kind, **call.headers, **self._endpoint.headers}
 
-    async def _refused(self, response: HttpResponse, usage: Usage | None) -> ModelEvent:
+    async def _refused(self, response: HttpResponse, usage: Usage | None) -> Failed:
         try:
             body = await response.read_all(MAX_ERROR_BODY)
         except HttpFailed:
             body = b""
         error = self._wire.refused(response.status, response.headers, body, where=self._name)
-        return self._hide(Failed(error, usage))
+        return Failed(error, usage)
 
     def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> ModelEvent:
         if answer is not None and answer.finished:
@@ -146,6 +155,13 @@ class HttpModel:
 
 _SECRET = 12
 """Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
+
+
+class _Refused(Exception):
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.error.message)
+        self.failed = failed
+        self.retryable = failed.error.retryable
 
 
 class _Frames:

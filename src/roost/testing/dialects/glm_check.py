@@ -23,6 +23,8 @@ MAX_TOOLS = 128
 def check_glm_request(body: dict[str, Any]) -> None:
     """Raises `AssertionError` with the reason."""
     _need(not set(body) - _KEYS, f"1210: unknown parameters {sorted(set(body) - _KEYS)}")
+    for key in ("temperature", "top_p"):
+        _need(round(body.get(key, 0), 2) == body.get(key, 0), f"1214: {key} has more than two decimal places")
     _range(body, "temperature", 0, 1)
     _range(body, "top_p", 0.01, 1)
     _range(body, "max_tokens", 1, 131_072)

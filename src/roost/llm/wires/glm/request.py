@@ -18,7 +18,8 @@ from roost.llm.wires.openai_chat import request as chat
 from roost.log.content import File, Media
 
 NAME = "glm"
-STOPS = 1
+STOPS, PLACES = 1, 2
+"""Stop words, and decimal places of the sampling's settings, that a request may have."""
 _THINKS = {"type": "enabled"}
 KNOBS = {
     "temperature": Knob(field="temperature", low=0, high=1),
@@ -77,6 +78,9 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
         body["response_format"] = {"type": "json_object"}
     if stream and "tools" in body and quirks.tool_stream:
         body["tool_stream"] = True
+    for name in body.keys() & {"temperature", "top_p"}:
+        if isinstance(body[name], float):
+            body[name] = round(body[name], PLACES)
     _settle(body)
     return body
 
