@@ -18,6 +18,7 @@ from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
+    from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView
 
@@ -113,6 +114,9 @@ class EmbeddedNode:
 
     def delete(self, session: str) -> None:
         self._do(self._sessions.delete(session))
+
+    def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
+        return self._do(self._runtime.costs(by=by, month=month))
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))

@@ -41,6 +41,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "This machine": {
         "agents": "List the agents.",
         "models": "List models, what they cost, and whether they can be used here.",
+        "costs": "Show what was spent in a month, of which limit, and by whom.",
         "pull": "Fetch the weights of a local model.",
         "doctor": "Check what this machine can do.",
         "store": "Look after the store: migrate, copy, check, sweep.",

@@ -8,6 +8,7 @@ from typing import Protocol
 from roost.agent.definition import Agent
 from roost.cli.feed import Feed
 from roost.client.client import AgentRow, Sent
+from roost.kernel.costs import By, Costs
 from roost.kernel.sessions import SessionView
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
@@ -64,6 +65,10 @@ class Node(Protocol):
     def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None: ...
 
     def delete(self, session: str) -> None: ...
+
+    def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
+        """What was spent in a month. `by` reads logs."""
+        ...
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         """Put the session's frames into `feed`, then `Ended` or an error. Returns the way to stop it."""

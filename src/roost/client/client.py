@@ -18,6 +18,7 @@ from roost.log.journal import Record, SessionInfo
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
     from roost.client.stream import EventStream
+    from roost.kernel.costs import By, Costs
     from roost.kernel.sessions import SessionView
 
 T = TypeVar("T")
@@ -200,6 +201,11 @@ class Client:
 
     def models(self) -> Routing:
         return self._get("/models", Routing)
+
+    def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
+        from roost.kernel.costs import Costs
+
+        return self._get("/costs", Costs, {"by": by, "month": month})
 
     def use_profile(self, name: str) -> None:
         """For all nodes, from the next model call on."""

@@ -12,6 +12,7 @@ from roost.agent.definition import Agent
 from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
+from roost.kernel.costs import By, Costs, costs
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
 from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
@@ -24,6 +25,7 @@ from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
 from roost.llm.loading import load_config
+from roost.llm.profile import Price
 from roost.locks import Locks
 from roost.log import events as ev
 from roost.log.bus import Bus
@@ -168,6 +170,16 @@ class Runtime:
     def open(self, session: str) -> SessionHandle:
         """A handle on a session that exists."""
         return SessionHandle(self, session)
+
+    async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
+        """What was spent in a month (`2026-11`; None is this one), and with `by` what for."""
+        return await costs(self.kernel.journal, self.kernel.cores.ledger, self._price, by=by, month=month)
+
+    def _price(self, model: str) -> Price | None:
+        try:
+            return self.models.card(model).profile.price
+        except RoostError:  # a name of earlier days
+            return None
 
     async def _place(self, store: Store) -> Place:
         return Place(

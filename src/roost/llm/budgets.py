@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -12,6 +13,8 @@ from roost.llm.config import BudgetEntry
 from roost.llm.ir import Budget, Request
 from roost.log.content import ErrorData
 
+Scope: TypeAlias = Literal["user", "agent", "model"]
+SCOPES: tuple[Scope, ...] = ("user", "agent", "model")
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 
@@ -45,6 +48,26 @@ class Spender(msgspec.Struct, frozen=True, kw_only=True):
             model=model,
             budgets=request.budgets,
         )
+
+
+class Month(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calendar month (UTC) holds, in nano-dollars. `warn` is where people are warned."""
+
+    month: str
+    spent: int
+    reserved: int
+    limit: int | None = None
+    warn: int | None = None
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of many has of a month."""
+
+    kind: Scope
+    name: str
+    spent: int
+    reserved: int
+    limit: int | None = None
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -104,17 +127,18 @@ class Terms:
 
     def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
         """All that a call of `who` in `month` is charged to."""
-        entry = self.entry
         found = [Budget(f"month:{month}", self.month)]
         if who.user is not None:
-            found.append(Budget(f"user:{who.user}:{month}", self._of(entry.users, who.user)))
+            found.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
         if who.agent is not None:
-            found.append(Budget(f"agent:{who.agent}:{month}", self._of(entry.agents, who.agent)))
+            found.append(Budget(f"agent:{who.agent}:{month}", self.limit("agent", who.agent)))
         if who.model in self._models:
             found.append(Budget(f"model:{who.model}:{month}"))
         return tuple({budget.name: budget for budget in (*found, *who.budgets)}.values())
 
-    def _of(self, limits: dict[str, float], name: str) -> int | None:
+    def limit(self, kind: Scope, name: str) -> int | None:
+        """What one of many may spend in a month."""
+        limits = {"user": self.entry.users, "agent": self.entry.agents}.get(kind, {})
         return self._nano(limits.get(name, limits.get("*")))
 
     def _nano(self, amount: float | None) -> int | None:

@@ -10,10 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from roost.errors import RoostError
-from roost.llm.budgets import Held, Refused, Spender, Terms, dollars, month_of, no_room
+from roost.llm.budgets import SCOPES, Held, Month, Refused, Share, Spender, Terms, dollars, month_of, no_room
 from roost.llm.clock import Clock, LoopClock, sleep
 from roost.llm.config import BudgetEntry
 from roost.llm.embed.base import Embedding
@@ -32,16 +30,6 @@ _MARKS = (0.9, 1.0)
 _CALL = "call:"
 
 _log = logging.getLogger("roost.ledger")
-
-
-class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """What a calendar month (UTC) holds, in nano-dollars. `warn` is where people are warned."""
-
-    month: str
-    spent: int
-    reserved: int
-    limit: int | None = None
-    warn: int | None = None
 
 
 class Ledger:
@@ -143,11 +131,24 @@ class Ledger:
         name = f"month:{self._month()}" if model is None else f"model:{model}:{self._month()}"
         return (await self._shared.balance(name)).spent
 
-    async def month(self) -> Month:
-        month = self._month()
+    async def month(self, month: str | None = None) -> Month:
+        """This month, or one that is named as in `2026-11`. The limits are today's."""
+        month = month or self._month()
         balance = await self._look(month)
         terms = self._terms
         return Month(month=month, spent=balance.spent, reserved=balance.reserved, limit=terms.month, warn=terms.warn)
+
+    async def shares(self, month: str | None = None) -> list[Share]:
+        """What users, agents and models with a budget of their own have of a month, the dearest of each kind first."""
+        month = month or self._month()
+        found: list[Share] = []
+        for kind in SCOPES:
+            for budget, now in (await self._shared.balances(f"{kind}:")).items():
+                name, _, of = budget.removeprefix(f"{kind}:").rpartition(":")
+                if of == month:
+                    limit = self._terms.limit(kind, name)
+                    found.append(Share(kind=kind, name=name, spent=now.spent, reserved=now.reserved, limit=limit))
+        return sorted(found, key=lambda share: (SCOPES.index(share.kind), -share.spent, share.name))
 
     async def warnings(self) -> list[Notice]:
         """A notice for each mark (the warning, 90 %, 100 %) that the month's spending has passed and of which nobody
@@ -254,7 +255,8 @@ class Ledger:
 
     async def _look(self, month: str) -> Balance:
         balance = await self._shared.balance(f"month:{month}")
-        self._seen = month, self._clock.now(), balance
+        if month == self._month():
+            self._seen = month, self._clock.now(), balance
         return balance
 
     async def _freshen(self, month: str) -> None:

@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from roost.kernel.runtime import Runtime
-from roost.server import events, inputs, internal, metrics, models, node, openapi, sessions
+from roost.server import costs, events, inputs, internal, metrics, models, node, openapi, sessions
 from roost.server.auth import Guard
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
@@ -29,6 +29,7 @@ async def _openapi(call: Call[Nothing, Nothing]) -> Reply:
 ENDPOINTS: list[Endpoint[Any, Any]] = [
     *node.ENDPOINTS,
     *models.ENDPOINTS,
+    *costs.ENDPOINTS,
     *sessions.ENDPOINTS,
     *inputs.ENDPOINTS,
     *events.ENDPOINTS,

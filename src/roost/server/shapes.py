@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from roost.agent.definition import Agent, AgentSpec
+from roost.kernel.costs import By
 from roost.llm.catalog.card import Card
 from roost.llm.profile import MEDIA_KINDS, MediaKind
 from roost.log.content import Message, UserPart
@@ -28,6 +29,13 @@ LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^:\x00-\
 
 class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     pass
+
+
+class CostsQuery(_Shape):
+    """`month` as in `2026-11`; without it this one. `by` reads the logs of the month, which takes its time."""
+
+    by: By | None = None
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)")] | None = None
 
 
 class NewSessionBody(_Shape):

@@ -1,0 +1,152 @@
+"""What was spent in a month, for people: the ledger's word on how much, and the logs' on what for."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import NotFound, StoreCorrupt, UnknownEvent
+from roost.llm.budgets import Month, Share
+from roost.llm.ledger import Ledger
+from roost.llm.meter import savings
+from roost.llm.profile import Price
+from roost.log.content import Usage
+from roost.log.events import ModelCompleted, ModelFailed, ModelLost, ModelStarted
+from roost.log.journal import SessionInfo, SessionQuery
+from roost.log.store import Store
+
+By: TypeAlias = Literal["session", "agent", "model", "day"]
+_PAGE = 1_000
+_SESSIONS = 200
+_BEFORE = 100
+"""Events before the month that are read too: a call that ends in it may have begun before."""
+_UNKNOWN = "unknown"
+_MODEL = b'{"type":"model.'
+
+log = logging.getLogger("roost.costs")
+
+
+class CostRow(msgspec.Struct, kw_only=True):
+    """Model steps of the logs that have something in common: `calls` of them, in tokens and nano-dollars. `cost` leaves
+    out the `unpriced` ones, whose cost is not known. `saved` is what tokens read from prompt caches would have cost
+    more."""
+
+    name: str
+    calls: int = 0
+    unpriced: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    cost: int = 0
+    saved: int = 0
+
+    def add(self, usage: Usage, price: Price | None) -> None:
+        self.calls += 1
+        self.input += usage.input
+        self.cached += usage.cached
+        self.output += usage.output
+        self.cost += usage.cost or 0
+        self.unpriced += usage.cost is None
+        self.saved += (savings(price, usage) or 0) if price is not None and usage.cached else 0
+
+
+class Costs(msgspec.Struct, kw_only=True):
+    """`month` and `shares` (of users, agents and models) are the ledger's: all that was spent. `rows` are read from the
+    logs of the sessions that there still are, the dearest first."""
+
+    month: Month
+    shares: list[Share]
+    by: By | None = None
+    rows: list[CostRow] = []
+
+
+async def costs(
+    store: Store,
+    ledger: Ledger,
+    price: Callable[[str], Price | None],
+    *,
+    by: By | None = None,
+    month: str | None = None,
+) -> Costs:
+    """Of this month, or of `month` (`2026-11`). With `by` it reads the logs of all sessions that were active then,
+    which takes its time. `price` is of a model by its name, and may block."""
+    found = Costs(month=await ledger.month(month), shares=await ledger.shares(month), by=by)
+    if by is None:
+        return found
+    rows: dict[str, CostRow] = {}
+    prices: dict[str, Price | None] = {}
+    span = _span(found.month.month)
+    async for info in _sessions(store, span):
+        try:
+            calls = [call async for call in _calls(store, info, span)]
+        except (NotFound, StoreCorrupt, UnknownEvent) as error:
+            log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
+            continue
+        for event, model in calls:
+            if model not in prices:
+                prices[model] = await asyncio.to_thread(price, model)
+            name = {"session": info.id, "agent": info.agent, "model": model, "day": _day(event.at)}[by]
+            rows.setdefault(name, CostRow(name=name)).add(event.usage or Usage(cost=0), prices[model])
+    ordered = sorted(rows.values(), key=lambda row: row.name if by == "day" else (-row.cost, row.name))
+    return msgspec.structs.replace(found, rows=ordered)
+
+
+_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost
+
+
+async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
+    """Those that may have events in the span."""
+    before: str | None = None
+    while page := await store.find(SessionQuery(before=before, limit=_SESSIONS)):
+        for info in page:
+            if info.updated_at >= span[0] and info.created_at < span[1]:
+                yield info
+        before = page[-1].id
+
+
+async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str]]:
+    """The ends of model steps in the span, each with the model's name."""
+    model = _UNKNOWN
+    after = max(0, await _first(store, info, span[0]) - _BEFORE)
+    while records := await store.read(info.id, after=after, limit=_PAGE):
+        for record in records:
+            after = record.seq
+            if not record.body.startswith(_MODEL):
+                continue
+            event = record.event
+            if event.at >= span[1]:
+                return
+            if isinstance(event, ModelStarted):
+                model = event.model
+            elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
+                yield event, (event.model if isinstance(event, ModelCompleted) else None) or model
+
+
+async def _first(store: Store, info: SessionInfo, start: float) -> int:
+    """The number of events before `start`, by halving: their times grow, but for steps of the clock."""
+    low, high = 0, info.head if info.created_at < start else 0
+    while low < high:
+        middle = (low + high) // 2
+        record = await store.read(info.id, after=middle, limit=1)
+        if record and record[0].event.at < start:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _span(month: str) -> tuple[float, float]:
+    """From when to when, as wall times, a month lasts in UTC."""
+    year, number = map(int, month.split("-"))
+    following = (year + number // 12, number % 12 + 1)
+    return calendar.timegm((year, number, 1, 0, 0, 0)), calendar.timegm((*following, 1, 0, 0, 0))
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(at))
