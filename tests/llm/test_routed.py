@@ -17,6 +17,7 @@ from roost.llm.accounts import Models
 from roost.llm.breakers import Breaking
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
 from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta
+from roost.llm.limits import Limit
 from roost.llm.loading import load_config
 from roost.llm.retry import Retry
 from roost.llm.routing.profiles import BUILT_IN, FRESH, Profiles
@@ -209,7 +210,7 @@ async def test_who_asks_to_wait_is_asked_later_where_there_is_another(world: Wor
     assert await _auto(models) == "two"
     events, end = await run(models.resolve("auto"))
     assert _said(end) == "two"
-    assert "one/m later: the provider asks to wait 20 s" in _route(events)["steps"]["degradation"]
+    assert "one/m later: its limits let no call go for 20 s" in _route(events)["steps"]["degradation"]
     assert (one.calls, two.calls) == (1, 2)
     await world.clock.advance(20)
     assert await _auto(models) == "one"
@@ -225,6 +226,18 @@ async def test_nobody_waits_for_a_model_while_there_is_another(world: World) -> 
     said = await _passing(world.clock, asyncio.gather(*(_auto(models) for _ in range(6))))
     assert said == ["two"] * 6
     assert world.clock.now() < 30, "not until the breaker lets one through again"
+
+
+async def test_limits_of_one_s_own_send_calls_elsewhere_too(world: World) -> None:
+    one, two = world.stubs["one"], world.stubs["two"]
+    few = msgspec.structs.replace(LARGE, limits=(Limit(amount=2, seconds=60, kind="window"),))
+    models, _ = world.models(models={"one": few}, mine=ProfileEntry(chat=_chain("one", "two")))
+    said = await asyncio.gather(*(_auto(models) for _ in range(6)))
+    assert sorted(said) == ["one"] * 2 + ["two"] * 4
+    assert await _auto(models) == "two"
+    assert (one.calls, two.calls, world.clock.now()) == (2, 5, 0)
+    await world.clock.advance(60)
+    assert await _auto(models) == "one"
 
 
 async def test_media_and_long_requests_go_to_who_takes_them(world: World) -> None:

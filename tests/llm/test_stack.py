@@ -136,7 +136,7 @@ async def test_a_provider_that_asks_to_wait_is_waited_for_by_every_session() -> 
     first = asyncio.ensure_future(completed(stacked(inner, parts)))
     await clock.advance(0)
     assert inner.calls == 1
-    assert parts.trouble("acme/m") == "the provider asks to wait 20 s"
+    assert parts.trouble("acme/m") == "its limits let no call go for 20 s"
     second = asyncio.ensure_future(completed(stacked(inner, parts)))
     await clock.advance(19.9)
     assert inner.calls == 1, "the second has not been sent either"

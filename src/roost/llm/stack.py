@@ -22,7 +22,7 @@ from roost.log.shared import Shared
 PATIENCE = 120.0
 """Seconds that a call waits for its limits at most, where no account says otherwise; as long as `Retry` waits."""
 _LATER = 2.0
-"""Seconds of a provider's Retry-After from which another model is asked first."""
+"""Seconds of waiting for a limit, or because a provider asked for it, from which another model is asked first."""
 
 
 class Parts:
@@ -80,8 +80,8 @@ class Parts:
         breaker = self._breakers.get(name)
         if breaker is not None and (said := breaker.trouble()) is not None:
             return said
-        left = max((limiter.closed() for limiter in self.limiters(name)), default=0.0)
-        return f"the provider asks to wait {left:.0f} s" if left > _LATER else None
+        left = max((limiter.wait() for limiter in self.limiters(name)), default=0.0)
+        return f"its limits let no call go for {left:.0f} s" if left > _LATER else None
 
     def _own_limits(self, name: str) -> Limits:
         account = self._account(name)

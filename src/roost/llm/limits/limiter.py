@@ -19,6 +19,7 @@ _PIECES = 8
 """A large amount is taken from a bucket of the cluster in so many pieces at least, once it was refused as a whole."""
 
 
+_SMALL: Mapping[Unit, float] = {"requests": 1.0, "tokens": 0.0}
 _NOTHING: Mapping[Unit, float] = {"requests": 0.0, "tokens": 0.0}
 
 
@@ -78,11 +79,12 @@ class Limiter:
         self._turn = asyncio.Lock()
         self._alarm = Alarm(self._clock)
 
-    async def acquire(self, tokens: float) -> Permit:
-        """Wait for a request of so many tokens, estimated. Raises `TooLong`, and what `shared` raises."""
+    async def acquire(self, tokens: float, *, patience: float | None = None) -> Permit:
+        """Wait for a request of so many tokens, estimated, no longer than `patience` in seconds and that of the limits.
+        Raises `TooLong`, and what `shared` raises."""
         began = self._clock.now()
         amounts: dict[Unit, float] = {"requests": 1.0, "tokens": max(0.0, tokens)}
-        patience = self._limits.patience
+        patience = min((each for each in (patience, self._limits.patience) if each is not None), default=None)
         latest = math.inf if patience is None else began + patience
         scope = Scope()
         timer = None if patience is None else self._clock.call_at(latest, scope.cut)
@@ -113,7 +115,7 @@ class Limiter:
             await self._alarm.until(due)
         return [(unit, gauge, gauge.take(amounts[unit], now)) for unit, gauge in self._all(now)]
 
-    def _due(self, amounts: dict[Unit, float], now: float) -> float:
+    def _due(self, amounts: Mapping[Unit, float], now: float) -> float:
         dues = [gauge.due(amounts[unit], now) for unit, gauge in self._all(now)]
         return max(dues, default=now) if self._closed_until <= now else max(*dues, self._closed_until, now)
 
@@ -162,6 +164,7 @@ class Limiter:
             self._closed_until = max(self._closed_until, self._clock.now() + seconds)
             self._alarm.ring()
 
-    def closed(self) -> float:
-        """Seconds for which the provider asked to be left alone, from now; 0.0 when it did not."""
-        return max(0.0, self._closed_until - self._clock.now())
+    def wait(self) -> float:
+        """Seconds after which a small call might go, as far as this process knows; those that wait already go first."""
+        now = self._clock.now()
+        return self._due(_SMALL, now) - now

@@ -17,6 +17,8 @@ from roost.llm.wrapped import Wrapped, events
 from roost.log.content import ErrorData, Usage
 from roost.log.shared import Shared
 
+ELSEWHERE = 5.0
+"""Seconds that are waited for the limits of a model while there is another."""
 _NOTABLE = 0.5
 """Seconds of waiting from which the log is told."""
 _MEDIA_TOKENS = 1_500
@@ -52,8 +54,9 @@ class Limiters:
 class Limited(Wrapped):
     """Lets calls of `inner` go as the limiters allow, in the order of asking.
 
-    A wait of half a second or more is told with a notice `limit`. A wait that would outlast the patience of a limiter
-    fails as `rate_limited` with `retry_after`, before anything is sent. Wrap it closest to the wire: every attempt is a
+    A wait of half a second or more is told with a notice `limit`. A wait that would outlast the patience of a limiter,
+    or `ELSEWHERE` where another model may be asked instead (`meta["others"]`), fails as `rate_limited` with
+    `retry_after`, before anything is sent. Wrap it closest to the wire: every attempt is a
     call. `estimate` is the tokens of a request, input and answer; the usage takes its place once it is known.
     """
 
@@ -98,9 +101,10 @@ class Limited(Wrapped):
         if not self._limiters:
             return None
         tokens = self._estimate(request, self.profile)
+        patience = ELSEWHERE if "others" in request.meta else None
         try:
             for limiter in self._limiters:
-                permits.append(await limiter.acquire(tokens))  # noqa: PERF401  (each is kept as soon as it is had)
+                permits.append(await limiter.acquire(tokens, patience=patience))  # noqa: PERF401  (each is kept as soon as it is had)
         except TooLong as error:
             return Failed(ErrorData("rate_limited", f"{self.name}: {error}", True, error.after))
         except RoostError as error:
