@@ -42,16 +42,16 @@ def write(weights: Path, vocabulary: Path, target: Path) -> None:
         for ours, theirs in LAYER.items()
         for end in ("weight", "bias")
     }
-    infos, data = b"", b""
+    infos, data, size = b"", list[bytes](), 0
     for ours, theirs in names.items():
         start, stop = table[theirs]["data_offsets"]
         shape = table[theirs]["shape"][::-1]
-        infos += _text(ours) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
-        data += raw[8 + head + start : 8 + head + stop]
-        data += bytes(-len(data) % _ALIGNED)
+        infos += _text(ours) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, size)
+        data += [raw[8 + head + start : 8 + head + stop], bytes((start - stop) % _ALIGNED)]
+        size += len(data[-1]) + stop - start
     about = _about(vocabulary.read_text(encoding="utf-8").rstrip("\n").split("\n"))
     start = b"GGUF" + struct.pack("<IQQ", 3, len(names), len(about)) + b"".join(about) + infos
-    target.write_bytes(start + bytes(-len(start) % _ALIGNED) + data)
+    target.write_bytes(b"".join([start, bytes(-len(start) % _ALIGNED), *data]))
 
 
 def _about(pieces: list[str]) -> list[bytes]:

@@ -14,6 +14,7 @@ import pytest
 from tests.llm.embed.conftest import Make
 from tests.llm.embed.gguf import write
 
+from roost.llm.embed import blas
 from roost.llm.embed.base import Embedding, EmbedFailed, Vector
 from roost.llm.embed.local import LocalEmbedder
 from roost.llm.embed.wordpiece import VOCABULARY
@@ -116,6 +117,20 @@ async def test_nobody_fetches_for_those_who_went_away(cache: Path) -> None:
     server.close()
 
 
+def test_products_have_one_thread_until_the_last_is_done() -> None:
+    threads = blas.threads()
+    if threads is None:
+        pytest.skip("this numpy has another library for its products")
+    before = threads.get()
+    threads.set(3)
+    with blas.one_thread():
+        with blas.one_thread():
+            assert threads.get() == 1
+        assert threads.get() == 1
+    assert threads.get() == 3
+    threads.set(before)
+
+
 @pytest.fixture(scope="module")
 def weights() -> Path:
     return ensure("minilm")
@@ -143,7 +158,7 @@ def llama(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 @pytest.mark.timeout(600)
 async def test_the_vectors_are_those_of_another_engine(llama: Any, embedder: Make) -> None:
     texts = [*FACTS, *FACTS.values(), "Grüße aus München", "天気がいい 😀", "def f(x): return x**2", "word " * 200, ""]
-    there = embedder(f"{llama.listening_address}/v1", model="minilm")
+    there = embedder(f"{llama.listening_address}/v1", model="minilm", idle_timeout=60.0)
     bills = Bill(), Bill()
     ours = await LocalEmbedder().embed(Embedding(texts, bill=bills[0]))
     theirs = await there.embed(Embedding(texts, bill=bills[1]))
@@ -155,7 +170,7 @@ async def test_the_vectors_are_those_of_another_engine(llama: Any, embedder: Mak
 
 @pytest.mark.local_model
 async def test_another_engine_shortens_what_is_too_long_for_it(llama: Any, embedder: Make) -> None:
-    there = embedder(f"{llama.listening_address}/v1", model="minilm")
+    there = embedder(f"{llama.listening_address}/v1", model="minilm", idle_timeout=60.0)
     short, long = await there.embed(Embedding(["word", "word " * 3_000]))
     assert len(short) == len(long) == 384 * 4
 
