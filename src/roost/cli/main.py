@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "models": "List models, what they cost, and whether they can be used here.",
         "costs": "Show what was spent in a month, of which limit, and by whom.",
         "pull": "Fetch the weights of a local model.",
+        "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
         "store": "Look after the store: migrate, copy, check, sweep.",
         "stub": "Run a model provider that follows a script.",
@@ -53,6 +54,7 @@ _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "rm": "control", "drain": "nodes", "ps": "listing", "agents": "listing", "version": "listing",
+    "serve-model": "serve_model",
 }  # fmt: skip
 
 
@@ -66,7 +68,7 @@ class LazyGroup(click.Group):
         if all(cmd_name not in group for group in GROUPS.values()):
             return None
         module = importlib.import_module(f"roost.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(

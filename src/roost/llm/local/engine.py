@@ -178,14 +178,7 @@ class Engine:
 def start_server(path: Path, settings: Settings) -> Any:
     """Load the weights. The library always opens a listener on loopback: it gets a random port and a random key, so
     that no other process can use it. Raises `EngineFailed`."""
-    try:
-        library: Any = importlib.import_module("xllamacpp")
-    except ImportError as error:
-        raise EngineFailed(
-            f"the local model needs xllamacpp, which cannot be used here ({error}): 'pip install xllamacpp', or "
-            "set a provider's key to use a hosted model",
-            code="engine_missing",
-        ) from error
+    library = engine_library()
     params: Any = library.CommonParams()
     params.model.path = os.fspath(path)
     params.n_ctx = settings.context
@@ -205,6 +198,18 @@ def start_server(path: Path, settings: Settings) -> Any:
         raise EngineFailed(
             f"llama.cpp cannot load {path.name!r}: {error}. Is it a whole GGUF file of a model for text?",
             code="load_failed",
+        ) from error
+
+
+def engine_library() -> Any:
+    """llama.cpp. Raises `EngineFailed`."""
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError as error:
+        raise EngineFailed(
+            f"the local model needs xllamacpp, which cannot be used here ({error}): 'pip install xllamacpp', or "
+            "set a provider's key to use a hosted model",
+            code="engine_missing",
         ) from error
 
 

@@ -1,0 +1,1 @@
+"""Local models behind the OpenAI protocol: a GGUF file by this process, other engines by their own servers."""
