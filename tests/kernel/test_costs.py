@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import calendar
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, CostRow, costs
 from roost.llm.budgets import NANO, Held, Month, Share, Spender
 from roost.llm.config import BudgetEntry
@@ -17,9 +19,10 @@ from roost.log.content import ErrorData, Text, Usage
 from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, encode_event
 from roost.log.journal import Record, SessionInfo
 from roost.log.portable import SessionDump
+from roost.log.shared import Balance
 from roost.log.store import Store, open_store
 
-from .support import place
+from .support import place, running
 
 PRICES = {"acme/big": Price(10, 100, cached=1), "acme/small": Price(1, 2)}
 
@@ -132,4 +135,16 @@ async def test_the_sum_and_the_shares_are_the_ledgers(store: Store) -> None:
     ]
     other = await costs(store, ledger, PRICES.get, month="2026-10")
     assert (other.month.month, other.month.spent, other.shares) == ("2026-10", 0, [])
+    await store.close()
+
+
+async def test_what_a_dead_node_had_under_way_for_no_session_is_settled_by_the_others(
+    store: Store, tmp_path: Path
+) -> None:
+    dead = Ledger(store, owner="node_dead", now=lambda: at(5))
+    assert isinstance(await dead.reserve(50, Spender()), Held)
+    async with running(tmp_path, config=KernelConfig(cleanup_every=0.1)), asyncio.timeout(10):
+        while await store.reserved(""):
+            await asyncio.sleep(0.02)
+    assert await store.balance("month:2026-11") == Balance(50, 0)
     await store.close()

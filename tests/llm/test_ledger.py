@@ -300,10 +300,18 @@ async def test_calls_of_no_session_are_recovered_when_their_node_is_gone(store: 
         await held(ledger(store, owner=owner), 10, Spender())
     await held(ledger(store, owner="a"), 1)
     it = ledger(store, owner="me")
-    assert await it.recover_dead(["a"]) == Usage(cost=10)
-    assert await it.recover_dead(["a"]) is None
-    assert await it.recover_dead([]) == Usage(cost=10)
-    assert await store.balance("month:2026-11") == Balance(20, 11)
+
+    async def one() -> list[str]:
+        await held(ledger(store, owner="late"), 5, Spender())  # came after the look
+        return ["a"]
+
+    async def none() -> list[str]:
+        return ["late"]
+
+    assert await it.recover_dead(one) == Usage(cost=10)
+    assert await it.recover_dead(none) == Usage(cost=10)
+    assert await it.recover_dead(none) is None
+    assert await store.balance("month:2026-11") == Balance(20, 16)
 
 
 async def test_what_is_over_is_forgotten_and_nothing_else(store: Store) -> None:

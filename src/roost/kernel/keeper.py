@@ -172,6 +172,10 @@ class Keeper:
         if (config.session_timeout, config.retention) != (None, None):
             await self._walk()
         await self._kernel.journal.purge()
+        await self._kernel.cores.ledger.recover_dead(self._living)
+
+    async def _living(self) -> list[str]:
+        return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]
 
     async def _walk(self) -> None:
         """Stop sessions that nobody used for long, delete those that were stopped long ago."""

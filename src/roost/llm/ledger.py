@@ -7,7 +7,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from roost.errors import RoostError
@@ -120,11 +120,14 @@ class Ledger:
         they reserved. Returns their sum, None where there was none. Twice is once."""
         return await self._recover(await self._shared.reserved(_ids(session)))
 
-    async def recover_dead(self, nodes: Iterable[str]) -> Usage | None:
-        """As `recover`, for the calls of no session whose owner is not among the living `nodes`."""
-        living = tuple(_ids(f"-{node}") for node in {*nodes, self._owner})
+    async def recover_dead(self, living: Callable[[], Awaitable[Collection[str]]]) -> Usage | None:
+        """As `recover`, for the calls of no session whose owner is not among the `living` nodes."""
         held = await self._shared.reserved(f"{_CALL}-")
-        return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(living)})
+        if not held:
+            return None
+        # In this order: who begins to live meanwhile has reserved none of them.
+        owners = tuple(_ids(f"-{node}") for node in {*await living(), self._owner})
+        return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(owners)})
 
     async def spent(self, model: str | None = None) -> int:
         """In this month, in nano-dollars: by all, or by a model that has a budget of its own."""
