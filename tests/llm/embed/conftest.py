@@ -25,7 +25,7 @@ def embedder(client: HttpClient) -> Make:
     def make(url: str, kind: str = "openai", *, key: str | None = "k", model: str = "", **options: Any) -> HttpEmbedder:
         return HttpEmbedder(
             model=model or MODELS[kind],
-            endpoint=Endpoint(base_url=url, key=key, idle_timeout=options.pop("idle_timeout", None)),
+            endpoint=Endpoint(base_url=url, key=key, idle_timeout=options.pop("idle_timeout", 30.0)),
             wire=embed_wire(kind),
             client=client,
             **{"retry": Retry(base=0.01, tries=3), **options},

@@ -90,6 +90,17 @@ async def test_models_and_uses_are_kept_apart(store: VectorStore) -> None:
     assert (one.asked, other.asked) == (["a", "a"], ["a", "a"])
 
 
+async def test_the_size_is_known_from_what_is_kept(store: VectorStore) -> None:
+    await Cached(Counting(), store).embed(Embedding(["a"]))
+    inner = Counting()
+    inner.size = None
+    cached = Cached(inner, store)
+    assert cached.size is None
+    await cached.embed(Embedding(["a"]))
+    assert cached.size == 8
+    assert inner.asked == []
+
+
 async def test_another_size_is_another_vector(store: VectorStore) -> None:
     inner = Counting()
     await Cached(inner, store).embed(Embedding(["a"]))

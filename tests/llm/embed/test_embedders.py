@@ -82,6 +82,11 @@ async def test_local_is_the_default(tmp_path: Path) -> None:
     await other.close()
 
 
+def test_a_model_for_embeddings_does_not_chat() -> None:
+    with pytest.raises(ConfigError, match="cannot answer"):
+        models().resolve("local/minilm")
+
+
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
@@ -132,7 +137,7 @@ async def test_the_ledger_holds_what_the_provider_counted(ledger: Ledger, tmp_pa
         own = models(server, models={"openai/text-embedding-3-small": SMALL})
         embedders = Embedders(own, cache=tmp_path / "cache", metering=ledger.meter, retry=Retry(base=0.01))
         made = embedders.resolve("openai/text-embedding-3-small")
-        job = Embedding([f"text {number}" for number in range(1_000)], bill=Bill(), meta={"session": "s"})
+        job = Embedding([f"text {number}" for number in range(600)], bill=Bill(), meta={"session": "s"})
         await asyncio.gather(*(made.embed(job) for _ in range(2)))
         await embedders.close()
         served = server.stats.served["text-embedding-3-small"]

@@ -34,18 +34,18 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_many_texts_in_their_order_from_several_calls(kind: str, embedder: Make) -> None:
-    texts = [f"text {number}, Grüße 😀" for number in range(600)]
+    texts = [f"text {number}, Grüße 😀" for number in range(300)]
     bill = Bill()
     with ProviderServer(key="k") as server:
         made = embedder(server.url, kind, price=Price(20, 0))
         vectors = await made.embed(Embedding(texts, bill=bill))
     assert made.size == SIZES[kind]
     prefix = "search_document: " if kind == "cohere" else ""
-    for text, one in list(zip(texts, vectors, strict=True))[::97]:
+    for text, one in list(zip(texts, vectors, strict=True))[::49]:
         assert cosine(numbers(one), vector(prefix + text, SIZES[kind])) > 0.999999
         assert math.hypot(*numbers(one)) == pytest.approx(1.0, abs=1e-5)
     served = server.stats.served[MODELS[kind]]
-    assert served.calls == bill.calls == server.stats.requests == {"openai": 3, "google": 6, "cohere": 7}[kind]
+    assert served.calls == bill.calls == server.stats.requests == {"openai": 2, "google": 3, "cohere": 4}[kind]
     assert served.input == bill.usage.input == sum(map(tokens, texts))
     assert bill.usage.cost == bill.usage.input * 20
     assert bill.estimated == 0
@@ -149,7 +149,6 @@ async def test_it_tries_again_when_the_provider_says(kind: str, embedder: Make) 
         (Fault(kind="reset"), "connection"),
         (Fault(kind="reset", at=-9), "connection"),
         (Fault(kind="close", at=40), "connection"),
-        (Fault(kind="stall", at=40), "timeout"),
         (Fault(kind="malformed", at=40), "malformed"),
         (Fault(kind="empty"), "empty"),
         (Fault(kind="html"), "malformed"),
@@ -159,10 +158,9 @@ async def test_it_tries_again_when_the_provider_says(kind: str, embedder: Make) 
     ids=lambda value: value.kind if isinstance(value, Fault) else value,
 )
 async def test_what_may_pass_is_tried_again_and_then_told(kind: str, fault: Fault, code: str, embedder: Make) -> None:
-    retry = Retry(base=0.01, tries=2)
     with ProviderServer(lambda _: Reply(fault=fault), key="k") as server:
-        assert len(await embedder(server.url, kind, retry=retry, size=256).embed(Embedding(["a"]))) == 1
-        assert server.stats.faults == 1
+        assert len(await embedder(server.url, kind, size=256).embed(Embedding(["a"]))) == 1
+        assert server.stats.faults >= 1
         bill = Bill()
         with pytest.raises(EmbedFailed) as failed:
             await embedder(server.url, kind, retry=Retry(tries=1), size=256).embed(Embedding(["b"], bill=bill))
@@ -170,6 +168,15 @@ async def test_what_may_pass_is_tried_again_and_then_told(kind: str, fault: Faul
     assert failed.value.error.retryable
     # What the provider may have counted is counted here; a refusal is free.
     assert (bill.calls, bill.estimated) == ((0, 0) if fault.kind == "status" else (1, 1))
+
+
+async def test_silence_is_told(embedder: Make) -> None:
+    with ProviderServer(lambda _: Reply(fault=Fault(kind="stall", at=40)), key="k") as server:
+        made = embedder(server.url, size=256, retry=Retry(tries=1), idle_timeout=0.5)
+        with pytest.raises(EmbedFailed) as failed:
+            await made.embed(Embedding(["a"]))
+    assert failed.value.code == "timeout"
+    assert failed.value.error.retryable
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -216,6 +223,15 @@ async def test_vectors_that_are_not_what_was_asked_for_are_not_taken(answer: Any
     with pytest.raises(EmbedFailed) as failed:
         await embedder(url, model="unknown").embed(Embedding(["a", "b"]))
     assert failed.value.code == "malformed"
+
+
+async def test_a_size_that_the_model_does_not_have_is_told_once(raw: Raw, embedder: Make) -> None:
+    answer = {"data": [{"index": 0, "embedding": [1.0, 2.0]}]}
+    url = await raw(answer, kind="application/json")
+    with pytest.raises(EmbedFailed, match="have 2 numbers, and not 3") as failed:
+        await embedder(url, model="unknown", size=3).embed(Embedding(["a"]))
+    assert failed.value.code == "unsupported"
+    assert not failed.value.error.retryable
 
 
 async def test_vectors_may_come_in_any_order_and_as_numbers(raw: Raw, embedder: Make) -> None:

@@ -158,7 +158,7 @@ def llama(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 @pytest.mark.timeout(600)
 async def test_the_vectors_are_those_of_another_engine(llama: Any, embedder: Make) -> None:
     texts = [*FACTS, *FACTS.values(), "Grüße aus München", "天気がいい 😀", "def f(x): return x**2", "word " * 200, ""]
-    there = embedder(f"{llama.listening_address}/v1", model="minilm", idle_timeout=60.0)
+    there = embedder(f"{llama.listening_address}/v1", model="minilm")
     bills = Bill(), Bill()
     ours = await LocalEmbedder().embed(Embedding(texts, bill=bills[0]))
     theirs = await there.embed(Embedding(texts, bill=bills[1]))
@@ -170,7 +170,7 @@ async def test_the_vectors_are_those_of_another_engine(llama: Any, embedder: Mak
 
 @pytest.mark.local_model
 async def test_another_engine_shortens_what_is_too_long_for_it(llama: Any, embedder: Make) -> None:
-    there = embedder(f"{llama.listening_address}/v1", model="minilm", idle_timeout=60.0)
+    there = embedder(f"{llama.listening_address}/v1", model="minilm")
     short, long = await there.embed(Embedding(["word", "word " * 3_000]))
     assert len(short) == len(long) == 384 * 4
 

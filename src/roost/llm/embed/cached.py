@@ -23,6 +23,7 @@ class Cached:
     def __init__(self, inner: Embedder, store: VectorStore) -> None:
         self.inner = inner
         self._store = store
+        self._seen: int | None = None
 
     @property
     def name(self) -> str:
@@ -30,7 +31,7 @@ class Cached:
 
     @property
     def size(self) -> int | None:
-        return self.inner.size
+        return self.inner.size or self._seen
 
     async def embed(self, job: Embedding) -> list[Vector]:
         if not job.texts:
@@ -44,6 +45,7 @@ class Cached:
             fresh = dict(zip(group, await self.inner.embed(asked), strict=True))
             found |= fresh
             await asyncio.to_thread(self._store.put, fresh)
+        self._seen = size_of(found[keys[0]])
         return [found[key] for key in keys]
 
     async def close(self) -> None:

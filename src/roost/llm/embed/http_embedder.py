@@ -13,7 +13,7 @@ from roost.errors import RoostError
 from roost.llm.clock import Clock, LoopClock, sleep
 from roost.llm.embed.base import Embedding, EmbedFailed, Meter, Metering, Use, Vector
 from roost.llm.embed.batches import Batch, batch_of, batches
-from roost.llm.embed.vectors import normalised, size_of
+from roost.llm.embed.vectors import WrongSize, normalised, size_of
 from roost.llm.embed.wire import EmbedWire
 from roost.llm.http import HttpClient, HttpFailed, HttpResponse
 from roost.llm.ir import Price
@@ -102,7 +102,10 @@ class HttpEmbedder:
                 tasks = [group.create_task(self._batch(batch, job, gate)) for batch in plan]
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
-        return [vector for task in tasks for vector in task.result()]
+        vectors = [vector for task in tasks for vector in task.result()]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise self._failed(ErrorData("malformed", f"{self.name}: its answers have vectors of several sizes"))
+        return vectors
 
     async def _batch(self, batch: Batch, job: Embedding, gate: asyncio.Semaphore) -> list[Vector]:
         try:
@@ -161,6 +164,8 @@ class HttpEmbedder:
         body = await self._body(asked, call)
         try:
             vectors, tokens = await asyncio.to_thread(self._read, body, len(batch.texts))
+        except WrongSize as error:
+            raise self._failed(ErrorData("unsupported", f"{self.name}: {error}; ask for that size")) from error
         except (ValueError, RecursionError) as error:
             code = "malformed" if body.strip() else "empty"
             raise self._failed(ErrorData(code, f"{self.name}: the answer is not usable: {error}", True)) from error

@@ -17,18 +17,25 @@ _NUMBER = 4
 """Bytes."""
 
 
+class WrongSize(ValueError):
+    """The vectors are whole and have another count of numbers than was asked for."""
+
+
 def normalised(rows: Sequence[Row], count: int, size: int | None) -> list[Vector]:
-    """`count` vectors of `size` numbers each, or of whatever one size all have. Raises `ValueError` where they are not
-    that, or hold what is no number, or have no direction."""
+    """`count` vectors of `size` numbers each, or of whatever one size all have. Raises `WrongSize`, and `ValueError`
+    where they are not that, or hold what is no number, or have no direction."""
     import numpy as np
 
     if len(rows) != count:
         raise ValueError(f"{len(rows)} vectors came for {count} texts")
     if not rows:
         return []
-    table = np.stack([_numbers(row) for row in rows]) if len({len(row) for row in rows}) == 1 else None
-    if table is None or table.shape[1] == 0 or table.shape[1] != (size or table.shape[1]):
-        raise ValueError(f"the vectors have not {size or 'all the same'} numbers")
+    numbers = [_numbers(row) for row in rows]
+    if len({len(row) for row in numbers}) > 1 or not len(numbers[0]):
+        raise ValueError("the vectors are of several sizes, or empty")
+    if size is not None and len(numbers[0]) != size:
+        raise WrongSize(f"its vectors have {len(numbers[0])} numbers, and not {size}")
+    table = np.stack(numbers)
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not (lengths > 0).all():
         raise ValueError("a vector is zero or not finite")
