@@ -12,6 +12,7 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.llm.accounts import Models
+from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
 from roost.llm.ir import Model, ModelEvent, Request
 from roost.llm.loading import load_config
@@ -312,3 +313,17 @@ def test_each_model_is_wrapped_once_with_its_card_but_for_composed_ones() -> Non
     assert isinstance(found.resolve("mine/a"), Wrapping)
     found.resolve("http://127.0.0.1:1/v1#m")
     assert seen == ["openai/gpt-5.4", "mine/a", "http://127.0.0.1:1/v1#m"]
+
+
+def test_the_documentation_is_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    block = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    found = known(tmp_path, block[1], OFFICE_KEY="k")
+    price = found.card("office/opus").profile.price
+    assert price is not None
+    assert price.output == 0, "its account is free"
+    for name, account in catalog().accounts.items():
+        assert f"`{name}`" in text, name
+        if account.wire != "openai_chat":
+            assert all(f"`{key}`" in text for key in account.keys)

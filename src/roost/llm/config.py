@@ -48,7 +48,7 @@ __all__ = [
 
 class ModelEntry(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be known of a model; what is left out stays as the catalog or the account has it. `like` takes over
-    the facts of another model, by its name, prices and all."""
+    the facts of another model, by its name, and its prices where none are known here."""
 
     like: str | None = None
     limits: tuple[Limit, ...] = ()

@@ -160,7 +160,8 @@ class Directory:
         other = card.profile
         # Knobs are fields of a wire's body.
         knobs = other.knobs if other.wire == profile.wire else profile.knobs
-        return msgspec.structs.replace(other, wire=profile.wire, knobs=knobs, price=other.price or profile.price)
+        price = other.price if profile.price is None else profile.price
+        return msgspec.structs.replace(other, wire=profile.wire, knobs=knobs, price=price)
 
 
 def _at_url(name: str) -> Card:
