@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from roost.errors import ConfigError
 from roost.llm import keys
 from roost.llm.catalog.card import Card
@@ -244,7 +246,7 @@ class Models:
                 client=self._client,
             )
 
-        return Late(card.name, card.profile, made) if place.slow else made()
+        return Late(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
 
     def _at_url(self, name: str, card: Card, env: Mapping[str, str]) -> Model:
         url, _, model = name.partition("#")

@@ -112,6 +112,18 @@ async def test_a_picture_that_is_too_heavy_gets_lighter(model: Make, draw: Draw)
     assert sent["source"]["media_type"] == f"image/{opened(sent['source']['data']).format.lower()}"  # type: ignore[union-attr]
 
 
+async def test_the_protocol_decides_what_can_be_carried(model: Make, draw: Draw) -> None:
+    every = Profile(images=True, audio=True, video=True, files=True)
+    pdf = File("application/pdf", encoded(b"%PDF-1.4 1"))
+    with ProviderServer(lambda _: Reply(text="ok")) as server:
+        for kind, code in (("anthropic", None), ("minimax", "unsupported"), ("glm", "unsupported")):
+            _, end = await run(Fitting(model(server.url, kind, profile=every)), ask(shown(pdf)))
+            assert (end.error.code if isinstance(end, Failed) else None) == code
+    assert len(server.provider.bodies) == 1
+    part, _ = await one(Profile(images=True, wire="anthropic"), draw(9000, 3))
+    assert opened(part.data).size == (8000, 3)
+
+
 async def test_what_fits_goes_as_it_is(draw: Draw) -> None:
     picture = draw(300, 200)
     part, changes = await one(SEES, picture)

@@ -111,6 +111,8 @@ def _judged(part: Media, limit: MediaLimit, still: bool) -> Verdict:
             return made
     elif limit.types and real not in limit.types:
         raise Unfit("unsupported", f"its type {real} is none of {', '.join(limit.types)}")
+    if limit.bytes == 0:
+        raise Unfit("unsupported", f"a {kind} is taken by its URL alone")
     if limit.bytes is not None and len(data) > limit.bytes:
         raise Unfit("unsupported", f"it has {len(data):,} bytes and at most {limit.bytes:,} are taken")
     if limit.seconds is not None:

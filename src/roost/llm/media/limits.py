@@ -5,6 +5,7 @@ base64 an image, 32 MB a request, 8,000 pixels, 2,000 from the 21st picture on, 
 200,000 tokens). OpenAI: developers.openai.com/api/docs/guides/images-vision and .../file-inputs (512 MB and 1,500
 pictures a request, no animated GIF, 50 MB of files). Google: ai.google.dev/gemini-api/docs/file-input-methods and
 .../image-understanding (100 MB a request in line, 50 MB a PDF, 3,600 pictures).
+GLM and MiniMax: what their wires carry.
 """
 
 from __future__ import annotations
@@ -63,6 +64,12 @@ LIMITS: dict[str, Limits] = {
         total=_from_base64(500 * _MB),
         still=True,
     ),
+    "glm": Limits(
+        # A document goes by its URL alone.
+        kinds={"image": MediaLimit(urls=True), "video": MediaLimit(urls=True), "file": MediaLimit(bytes=0, urls=True)},
+        still=True,
+    ),
+    "minimax": Limits(kinds={"image": MediaLimit(urls=True), "video": MediaLimit(urls=True)}, still=True),
     "gemini": Limits(
         kinds={
             "image": MediaLimit(
