@@ -146,15 +146,8 @@ class HttpModel:
     def _hide(self, event: Completed | Failed) -> Completed | Failed:
         if isinstance(event, Completed):
             return event
-        error, message = event.error, event.error.message
-        for secret in filter(None, (self._endpoint.key, *self._endpoint.headers.values())):
-            if len(secret) >= _SECRET or secret == self._endpoint.key:
-                message = message.replace(secret, "[key]")
-        return Failed(msgspec.structs.replace(error, message=message), event.usage)
-
-
-_SECRET = 12
-"""Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
+        hidden = self._endpoint.hide(event.error.message)
+        return Failed(msgspec.structs.replace(event.error, message=hidden), event.usage)
 
 
 class _Refused(Exception):

@@ -9,6 +9,7 @@ import msgspec
 
 from roost.errors import RoostError
 from roost.llm.budgets import Held, Refused, Spender, price_unknown
+from roost.llm.embed.base import EmbedFailed
 from roost.llm.profile import Price, Tier
 from roost.log.content import ErrorData, Usage
 
@@ -72,10 +73,10 @@ class TokenMeter:
         self._meter = meter
 
     async def reserve(self, tokens: int) -> None:
-        """Sets aside what `tokens` may cost. Raises `RoostError` with the code `budget`, `price_unknown`, or
+        """Sets aside what `tokens` may cost. Raises `EmbedFailed` with the code `budget`, `price_unknown`, or
         `overloaded` where the store does not answer."""
         if (refused := await self._meter.reserve(Usage(input=tokens))) is not None:
-            raise RoostError(refused.error.message, code=refused.error.code)
+            raise EmbedFailed(refused.error)
 
     async def settle(self, usage: Usage) -> None:
         await self._meter.settle(usage)

@@ -14,6 +14,9 @@ from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
 from roost.log.content import ErrorData
 
+_SECRET = 12
+"""Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
+
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model is, and with which key. `headers` go with every call, over the wire's own. `idle_timeout` is the
@@ -26,6 +29,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Endpoint(base_url={self.base_url!r})"
+
+    def hide(self, text: str) -> str:
+        """Without the key, and without what is as long as one among the headers."""
+        for secret in filter(None, (self.key, *self.headers.values())):
+            if len(secret) >= _SECRET or secret == self.key:
+                text = text.replace(secret, "[key]")
+        return text
 
     def url(self, path: str) -> str:
         """The base URL and `path`, whose first part is not doubled (`/v1` in both)."""

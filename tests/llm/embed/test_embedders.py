@@ -165,3 +165,16 @@ async def test_no_call_is_made_that_a_budget_has_no_room_for(ledger: Ledger, tmp
         await made.embed(msgspec.structs.replace(job, budgets=(Budget("session:s", 1_000_000),)))
         await embedders.close()
         assert server.stats.requests == 1
+
+
+async def test_calls_side_by_side_wait_for_one_another_under_a_tight_budget(ledger: Ledger, tmp_path: Path) -> None:
+    with ProviderServer(lambda _: Reply(delay=0.05), key="k") as server:
+        own = models(server, models={"openai/text-embedding-3-small": SMALL})
+        made = Embedders(own, cache=tmp_path / "cache", metering=ledger.meter, retry=Retry(base=0.05, tries=50))
+        texts = [f"{number:06d}" for number in range(1_000)]
+        # Each of the four calls may cost a third more than it does: two of them fit, three do not.
+        job = Embedding(texts, budgets=(Budget("session:s", 35_000),), bill=Bill())
+        assert len(await made.resolve("openai/text-embedding-3-small").embed(job)) == 1_000
+        await made.close()
+    assert job.bill is not None
+    assert job.bill.usage.cost == server.stats.served["text-embedding-3-small"].input * 20 == 20_000

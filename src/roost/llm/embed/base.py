@@ -43,7 +43,8 @@ class Meter(Protocol):
     refused it."""
 
     async def reserve(self, tokens: int) -> None:
-        """Sets aside what at most `tokens` cost. Raises `RoostError` with the code `budget` or `price_unknown`."""
+        """Sets aside what at most `tokens` cost. Raises `EmbedFailed` with the code `budget` or `price_unknown`;
+        retryable where only calls that are under way stand in the way."""
         ...
 
     async def settle(self, usage: Usage) -> None: ...

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from roost.errors import RoostError
 from roost.llm.clock import Clock, LoopClock, sleep
-from roost.llm.embed.base import Embedding, EmbedFailed, Meter, Metering, Use, Vector
+from roost.llm.embed.base import Embedding, EmbedFailed, Metering, Use, Vector
 from roost.llm.embed.batches import Batch, batch_of, batches
 from roost.llm.embed.vectors import WrongSize, normalised, size_of
 from roost.llm.embed.wire import EmbedWire
@@ -150,7 +149,7 @@ class HttpEmbedder:
         call = _Call(self._spent(most))
         meter = self._metering and self._metering(self.name, self._price, job)
         if meter is not None:
-            await _reserve(meter, most)
+            await meter.reserve(most)
         try:
             return await self._called(batch, job.use, call)
         finally:
@@ -205,22 +204,12 @@ class HttpEmbedder:
         return error
 
     def _failed(self, error: ErrorData) -> EmbedFailed:
-        message = error.message
-        for secret in filter(None, (self._endpoint.key, *self._endpoint.headers.values())):
-            message = message.replace(secret, "[key]")
-        return EmbedFailed(msgspec.structs.replace(error, message=message))
+        return EmbedFailed(msgspec.structs.replace(error, message=self._endpoint.hide(error.message)))
 
     def _spent(self, tokens: int) -> Usage:
         usage = Usage(input=tokens)
         cost = None if self._price is None else self._price.cost(usage)
         return msgspec.structs.replace(usage, cost=cost)
-
-
-async def _reserve(meter: Meter, tokens: int) -> None:
-    try:
-        await meter.reserve(tokens)
-    except RoostError as error:
-        raise EmbedFailed(ErrorData(error.code, error.message, error.code == "overloaded")) from error
 
 
 class _Call:
