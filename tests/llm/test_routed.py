@@ -182,6 +182,24 @@ async def test_a_model_that_fails_is_followed_by_the_next_and_an_open_breaker_ma
     assert (one.calls, two.calls) == (4, 7)
 
 
+async def test_an_account_alone_is_its_default_model_with_the_same_breaker(world: World) -> None:
+    url = world.stubs["one"].server.url
+    accounts = {
+        "one": AccountEntry(base_url=url, default="m", retry=ONCE, breaker=Breaking(failures=1)),
+        "two": AccountEntry(base_url=world.stubs["two"].server.url, default="m"),
+    }
+    config = ModelsConfig(accounts=accounts, profiles={"mine": ProfileEntry(chat=("one", "two"))}, profile="mine")
+    parts = Parts(config, clock=world.clock)
+    models = Models(environ={}, dotenv=None, config=config, wrap=lambda model, _: stacked(model, parts))
+    world.made.append(models)
+    connect(models, parts)
+    world.stubs["one"].down = True
+    assert await _auto(models) == "two"
+    events, _ = await run(models.resolve("auto"))
+    assert _route(events)["chain"] == ["two", "one"]
+    assert world.stubs["one"].calls == 1
+
+
 async def test_half_open_lets_one_of_many_through(world: World) -> None:
     models, _ = world.models(mine=ProfileEntry(chat=_chain("one", "two")))
     one, two = world.stubs["one"], world.stubs["two"]

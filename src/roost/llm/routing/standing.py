@@ -46,7 +46,7 @@ class Here:
 
     def trouble(self, model: str) -> str | None:
         found = self._look(model)
-        return found if isinstance(found, str) else self._trouble(model)
+        return found if isinstance(found, str) else self._trouble(found.name)
 
     def constrained(self) -> str | None:
         return self._constrained()
@@ -64,7 +64,8 @@ class Here:
             return model
         if not _has_weights(model):
             return "the local model's weights are not here: fetch them with `roost pull`"
-        account, _, rest = name.partition("/")
+        # Its own name, under which its breaker is known: an account alone stands for its default model.
+        account, _, rest = model.name.partition("/")
         return Card(account=account, model=rest, profile=model.profile)
 
     def _made(self, name: str) -> Model | str:
