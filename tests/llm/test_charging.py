@@ -178,23 +178,24 @@ async def test_cancelled_at_any_moment_a_call_leaves_nothing_reserved_and_one_li
     inner = ScriptedModel(lambda _: Answer(text="word " * 8, usage=USAGE, pace=0.001), profile=PROFILE, deltas=True)
     chance, bills = random.Random(3), list[Bill]()
 
-    async def call() -> None:
+    async def call(begun: asyncio.Event) -> None:
         request = billed()
         assert request.bill is not None
         bills.append(request.bill)
         async for _ in Charging(inner, it).stream(request):
-            pass
+            begun.set()
 
-    async def cut() -> None:
-        task = asyncio.create_task(call())
-        await asyncio.sleep(chance.random() * 0.06)
+    async def cut(number: int) -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(call(begun))
+        await (begun.wait() if number % 4 == 0 else asyncio.sleep(chance.random() * 0.06))
         task.cancel()
         await asyncio.wait({task})
 
-    await asyncio.gather(*(cut() for _ in range(60)))
+    await asyncio.gather(*(cut(number) for number in range(60)))
     await it.close()
     assert {bill.calls for bill in bills} <= {0, 1}
-    assert {bill.estimated for bill in bills} == {0, 1}
+    assert sum(bill.estimated for bill in bills) >= 15
     await settled(store, sum(bill.usage.cost or 0 for bill in bills))
 
 
@@ -290,13 +291,10 @@ async def test_many_calls_share_a_limit_and_wait_for_each_other(store: Store) ->
     limit = MOST + 40 * COST
     it = ledger(store, limit)
     inner = ScriptedModel(lambda _: Answer(text="hello", usage=USAGE, delay=0.01), profile=PROFILE)
-    rules = Retry(tries=60, base=0.01, longest=0.05)
+    rules = Retry(tries=10_000, base=0.01, longest=0.05)
     ends = await asyncio.gather(*(run(Retrying(Charging(inner, it), rules), billed()) for _ in range(20)))
     assert all(isinstance(end, Completed) for _, end in ends)
     await settled(store, 20 * COST)
-
-
-# Prices
 
 
 async def test_what_is_free_or_of_unknown_price_is_not_written(store: Store) -> None:
@@ -333,9 +331,6 @@ async def test_a_cost_that_only_the_provider_knows_is_counted(store: Store) -> N
     await completed(Charging(inner, ledger(store, 10, allow_unknown=True)), request)
     assert bill_of(request) == (77, 1, 0)
     await settled(store, 77)
-
-
-# The store
 
 
 class Gone:
