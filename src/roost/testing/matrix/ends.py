@@ -9,7 +9,7 @@ import time
 from roost.llm.ir import Completed, Failed, Notice
 from roost.log.content import Text, ToolCall
 from roost.testing.matrix.base import behaviour
-from roost.testing.matrix.ground import Ground, Place
+from roost.testing.matrix.ground import Ground, NotHere, Place
 from roost.testing.matrix.tools import TOOLS
 from roost.testing.models import ask, user
 from roost.testing.script import Fault, Reply
@@ -39,6 +39,8 @@ async def _leave(place: Place, *, close: bool, first: bool) -> None:
     async def read() -> None:
         async with contextlib.aclosing(stream):
             async for event in stream:
+                if isinstance(event, Completed) and not place.scripted:
+                    raise NotHere("the answer was whole before it could be left")
                 assert not isinstance(event, Completed | Failed), event
                 if not isinstance(event, Notice):
                     heard.set()
@@ -57,9 +59,9 @@ async def _leave(place: Place, *, close: bool, first: bool) -> None:
         task.cancel()
     done, _ = await asyncio.wait({task}, timeout=AT_ONCE)
     assert done, "the reader does not come back"
-    assert task.cancelled() != close
     if not task.cancelled():
         task.result()
+    assert task.cancelled() != close
     assert time.monotonic() - began < AT_ONCE
     if place.scripted:
         await place.until(lambda: place.stats.left == 1, "the provider still serves", AT_ONCE)
@@ -97,6 +99,8 @@ async def length(ground: Ground) -> None:
     async with ground.place(Reply(text="one two", stop="length")) as place:
         for stream in (True, False):
             end = await place.completed(ask(user("Count to a thousand in words."), max_output=16, stream=stream))
+            if ground.real is not None and end.stop == "end":
+                raise NotHere("the answer was shorter than its limit")
             assert end.stop == "length"
     if ground.real is None:
         cut = Reply(text="let me", calls=(Call("look", '{"path": "a/ve'),), stop="length", piece=4)
