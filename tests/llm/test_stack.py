@@ -171,6 +171,20 @@ async def test_a_model_s_budget_is_what_the_ledger_holds_and_no_trouble_for_ever
     await store.close()
 
 
+async def test_a_store_that_is_away_says_nothing_against_a_model(tmp_path: Path) -> None:
+    clock, store = FakeClock(), await open_store(str(tmp_path / "roost.db"))
+    ledger = Ledger(store, owner="node", clock=clock)
+    config = _config(AccountEntry(retry=ONCE, breaker=Breaking(failures=1)))
+    inner = ScriptedModel(["a"], name="acme/m", profile=Profile(price=Price(2.0, 3.0)))
+    parts = Parts(config, clock=clock, ledger=ledger)
+    await store.close()
+    error = (await failed(stacked(inner, parts))).error
+    assert (error.code, error.retryable) == ("overloaded", True)
+    assert parts.trouble("acme/m") is None
+    assert inner.calls == 0
+    await ledger.close()
+
+
 async def test_the_whole_stack_costs_little_and_starts_no_task() -> None:
     inner = ScriptedModel(lambda _: "yes", name="acme/m", keep=1)
     model, request, tasks = stacked(inner, Parts()), ask(), len(asyncio.all_tasks())

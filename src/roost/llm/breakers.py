@@ -229,7 +229,7 @@ class Guarded(Wrapped):
             slow = breaker.rules.slow is not None and waited > breaker.rules.slow
             changed = call.good(now, slow=slow)
         else:
-            changed = call.bad(now) if event.error.code in BAD else call.void(now)
+            changed = call.bad(now) if event.sent and event.error.code in BAD else call.void(now)
         breaker.add(event.usage)
         told, _ = await breaker.marks(self.name)
         if changed:

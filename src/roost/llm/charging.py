@@ -91,7 +91,7 @@ class Charging(Wrapped):
         if refused is None:
             return (msgspec.structs.replace(request, max_output=room) if told else request), told
         no: list[ModelEvent] = [] if refused.budget is None else [Notice("budget", {"refused": refused.budget})]
-        return None, [*no, Failed(refused.error)]
+        return None, [*no, Failed(refused.error, sent=False)]
 
 
 class _Heard:

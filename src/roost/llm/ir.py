@@ -145,10 +145,12 @@ class Completed(msgspec.Struct, frozen=True):
 
 class Failed(msgspec.Struct, frozen=True):
     """`usage` is what a call that failed in its midst has cost, where the provider said so; with a cost of 0 that of
-    one which was turned away. None: nobody knows, and the ledger counts it by an estimate."""
+    one which was turned away. None: nobody knows, and the ledger counts it by an estimate. Without `sent` the model was
+    not asked at all: nothing of it speaks against the model."""
 
     error: ErrorData
     usage: Usage | None = None
+    sent: bool = True
 
 
 ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Completed | Failed

@@ -106,10 +106,11 @@ class Limited(Wrapped):
             for limiter in self._limiters:
                 permits.append(await limiter.acquire(tokens, patience=patience))  # noqa: PERF401  (each is kept as soon as it is had)
         except TooLong as error:
-            return Failed(ErrorData("rate_limited", f"{self.name}: {error}", True, error.after))
+            return Failed(ErrorData("rate_limited", f"{self.name}: {error}", True, error.after), sent=False)
         except RoostError as error:
             # Nothing is sent without the word of the cluster.
-            return Failed(ErrorData("overloaded", f"{self.name}: cannot ask the store for its limits: {error}", True))
+            why = f"{self.name}: cannot ask the store for its limits: {error}"
+            return Failed(ErrorData("overloaded", why, True), sent=False)
         return None
 
     def _mind(self, event: Completed | Failed) -> None:
