@@ -16,7 +16,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.peers import sign
-from roost.llm.ir import Completed, ModelEvent, Request, TextDelta
+from roost.llm.ir import Completed, ModelEvent, Notice, Request, TextDelta
 from roost.log.content import Text
 from roost.log.store import open_store
 from roost.testing.proxy import TcpProxy
@@ -44,6 +44,21 @@ class Held(ScriptedModel):
         for place in range(0, len(TEXT), 5):
             while place + 5 > HALF and not self._go_on.is_set():
                 await asyncio.sleep(0.01)
+            yield TextDelta(TEXT[place : place + 5])
+            await asyncio.sleep(0.002)
+        yield Completed((Text(TEXT),), "end")
+
+
+class Again(Held):
+    """Says something that does not count; then, when it is told to go on, the text."""
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        yield TextDelta("wrong, ")
+        yield TextDelta("all of it")
+        while not self._go_on.is_set():
+            await asyncio.sleep(0.01)
+        yield Notice("restart")
+        for place in range(0, len(TEXT), 5):
             yield TextDelta(TEXT[place : place + 5])
             await asyncio.sleep(0.002)
         yield Completed((Text(TEXT),), "end")
@@ -216,6 +231,40 @@ def test_pieces_of_a_step_that_is_over_are_not_told_again(node, held):
             ]
             a.post(f"/sessions/{session}/emit", {"name": "mark"})
             assert next(iter(late)).kind == "emitted"
+
+
+def _again(stream: Stream) -> tuple[str, str]:
+    """(what a reader had when the answer began again, what it has at the end)."""
+    text, before, begun = "", "", 0
+    for event in stream:
+        if event.kind == "delta":
+            assert event.data["after"] >= begun, "a piece of what does not count any more"
+            assert event.data["offset"] == len(text), "a piece is missing or came twice"
+            text += event.data["text"]
+        elif event.kind == "model.notice" and event.data["kind"] == "restart":
+            text, before, begun = "", text, event.id or 0
+        elif event.kind == "model.completed":
+            break
+    return before, text
+
+
+def test_an_answer_that_begins_again_begins_again_for_the_readers_of_all_nodes(node):
+    model = Again()
+    a, b = node("a", model), node("b", **READS)
+    session = a.session()
+    try:
+        with a.events(session) as here, b.events(session) as there, b.events(session) as too:
+            a.post(f"/sessions/{session}/messages", {"text": "go"})
+            with b.events(session) as early:  # what it hears, the others of its node have heard
+                next(event for event in early if event.kind == "delta" and event.data["text"].endswith("all of it"))
+            model.go_on()
+            for stream in (here, there, too):
+                before, text = _again(stream)
+                assert before == "wrong, all of it"
+                assert TEXT.startswith(text)
+                assert len(text) > HALF
+    finally:
+        model.go_on()
 
 
 def test_many_readers_share_one_upstream_that_ends_with_the_last(node, network, wait, held):

@@ -39,8 +39,8 @@ async def frames(
             if records is None:
                 return
             batch = [Frame(record.seq, record.body) for record in records]
-            if pieces is not None and not follower.behind:
-                batch = pieces.merged(batch, follower)
+            if pieces is not None:
+                batch = pieces.passed(batch) if follower.behind else pieces.merged(batch, follower)
             if batch:
                 yield batch
             elif not await _sleep(woken, idle):
@@ -71,15 +71,20 @@ class _Pieces:
         if not pieces or pieces[0][0] <= follower.after:
             pieces = pieces + self._hub.take(self._session, self._listener)
         begun = self._begun
-        for frame in events:
-            if frame.seq is not None and frame.body.startswith(_MODEL) and _begins(frame.body):
-                self._begun = frame.seq
+        self.passed(events)
         if not pieces:
             return events
         self._early = [piece for piece in pieces if piece[0] > follower.after]
         if self._early:
             self._look(follower, self._early[-1][0])
         return _merge(events, [piece for piece in pieces if begun <= piece[0] <= follower.after])
+
+    def passed(self, events: list[Frame]) -> list[Frame]:
+        """These are told now: pieces of what was before the newest answer come too late. Returns the events."""
+        for frame in events:
+            if frame.seq is not None and frame.body.startswith(_MODEL) and _begins(frame.body):
+                self._begun = frame.seq
+        return events
 
     def _look(self, follower: Follower, seq: int) -> None:
         """The event is committed, or its pieces were not on their way: do not wait for the news of it. Once."""
