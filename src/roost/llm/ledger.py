@@ -242,11 +242,11 @@ class Ledger:
     async def _count(self, held: Held, tried: asyncio.Event) -> None:
         try:
             await self._shared.reserve(held.id, [Charge(budget, held.amount) for budget in held.budgets])
+            await self._settle(held, held.amount, tried)
         except RoostError as error:
             _log.warning("%s were spent and cannot be counted: %s", dollars(held.amount), error)
+        finally:
             tried.set()
-        else:
-            await self._settle(held, held.amount, tried)
 
     async def _undo(self, asking: Awaitable[str | None], held: Held) -> None:
         try:
