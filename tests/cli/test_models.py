@@ -172,7 +172,7 @@ def test_check_asks_them_all_at_once_and_says_why_not(
         "moved": "not_an_api",
         "noise": "not_an_api",
     }
-    assert "NOT_SET" in found["unset"]["detail"]
+    assert "set NOT_SET" in found["unset"]["fix"]
     assert "scripted" in found["other"]["fix"]
     assert "Insufficient Balance" in found["poor"]["detail"]
     assert "no luck" in found["broken"]["detail"]

@@ -128,6 +128,7 @@ WRONG = {
     "[accounts.a]\nbase_url = 'ftp://host/v1'": (2, "must be a URL"),
     "[accounts.a]\nbase_url = 'http://h/v1'\nwire = 'opnai'": (3, "openai_chat"),
     "[accounts.'a/b']\nbase_url = 'http://h/v1'": (1, "no '/'"),
+    "[accounts.auto]\nbase_url = 'http://h/v1'": (1, "the router"),
     "[accounts]\noffice = 3": (2, "must be a table"),
     "accounts = 3": (1, "must be a table"),
     "[accounts.openai]\nlimits = [{ amount = 0 }]": (1, "above 0"),
@@ -197,8 +198,12 @@ async def test_an_account_of_ones_own_really_answers(tmp_path: Path) -> None:
         assert server.provider.headers["x-team"] == "blue"
         await found.close()
         missing = known(tmp_path, text, TEAM="blue")
-        with pytest.raises(ConfigError, match="OFFICE_KEY is not set"):
+        with pytest.raises(ConfigError, match="set OFFICE_KEY"):
             missing.resolve("office")
+        assert (missing.accounts()["office"], found.accounts()["office"]) == (False, True)
+        assert missing.lacks("office") == "OFFICE_KEY"
+        assert "OFFICE_KEY" in (missing.trouble("office/scripted") or "")
+        assert found.trouble("office/scripted") is None
         wrong = known(tmp_path, text, OFFICE_KEY="other-key", TEAM="blue")
         error = (await failed(wrong.resolve("office"))).error
         assert error.code == "auth"
@@ -232,6 +237,17 @@ def test_a_known_account_with_an_entry_is_still_that_account(tmp_path: Path) -> 
 def test_prices_hold_for_the_provider_alone(environ: dict[str, str], name: str, priced: bool, knobs: bool) -> None:
     profile = Models(environ=environ, dotenv=None).card(name).profile
     assert (profile.price is not None, bool(profile.knobs)) == (priced, knobs)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://[", "http://me:hunter2@host/v1", "http://host:99999/v1"])
+def test_a_bad_address_spoils_only_its_own_account(url: str) -> None:
+    found = Models(environ={"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k", "GROQ_API_KEY": "k"}, dotenv=None)
+    assert found.accounts()["groq"]
+    assert any(card.account == "openai" for card in found.cards())
+    assert found.resolve("groq").name.startswith("groq/")
+    with pytest.raises(ConfigError, match="OPENAI_BASE_URL") as error:
+        found.resolve("openai/gpt-5.4")
+    assert "hunter2" not in error.value.message
 
 
 @pytest.mark.parametrize("name", ["ollama/x", "vllm/x", "llamacpp", "lmstudio/x", "http://127.0.0.1:9/v1#x", "local"])

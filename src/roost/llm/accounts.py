@@ -159,6 +159,11 @@ class Models:
         _check_key(place, name)
         return self._directory.endpoint(place, env)
 
+    def lacks(self, account: str) -> str | None:
+        """The variable that its key should be in and is not. Raises `ConfigError` where no account has the name."""
+        with self._lock:
+            return None if account in self._factories else self._place(account, self._env()).lacks
+
     def trouble(self, name: str) -> str | None:
         """Why this model or account cannot be asked from here, with the fix: its key is not there, nobody has the name.
         None: nothing is known against it. Asks nobody."""
@@ -200,9 +205,13 @@ class Models:
 
     def _usable(self, name: str, env: Mapping[str, str]) -> bool:
         place = self._place(name, env)
-        if place.account.keys:
-            return not place.keyless
-        return name in self._directory.accounts or any(variable in env for variable in place.account.urls)
+        if place.lacks is not None:
+            return False
+        return (
+            bool(place.account.keys)
+            or name in self._directory.accounts
+            or any(variable in env for variable in place.account.urls)
+        )
 
     def _place(self, name: str, env: Mapping[str, str]) -> Place:
         place = self._directory.place(name, env)
@@ -279,8 +288,8 @@ def _check_prefix(prefix: str) -> None:
 
 
 def _check_key(place: Place, name: str) -> None:
-    if place.keyless:
-        raise ConfigError(f"the model {name!r} needs a key: set {place.account.keys[0]} (or put it into .env)")
+    if place.lacks is not None:
+        raise ConfigError(f"the model {name!r} needs a key: set {place.lacks} (or put it into .env)")
 
 
 def _local(name: str | None) -> Model:

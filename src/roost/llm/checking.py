@@ -55,8 +55,8 @@ async def check_account(models: Models, name: str, *, deadline: float, model: st
     account = models.account(name)
     if account is None:
         return Checked(account=name, state="failed", detail="no account has this name", fix="see `roost models --all`")
-    if models.trouble(name) is not None:
-        fix = f"set {account.keys[0]} (or put it into .env)" + (f"; keys: {account.site}" if account.site else "")
+    if (variable := models.lacks(name)) is not None:
+        fix = f"set {variable} (or put it into .env)" + (f"; keys: {account.site}" if account.site else "")
         return Checked(account=name, state="no_key", detail="no key", fix=fix)
     client = HttpClient(connect_timeout=deadline, idle_timeout=deadline)
     try:

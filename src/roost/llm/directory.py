@@ -24,25 +24,23 @@ OWN_IDLE = 900.0
 
 
 class Place(NamedTuple):
-    """An account as it counts here, with its URL and the reference to its key. `at_home`: the URL is the provider's
-    own or a host below it. `priced`: it is the very one that the catalog's prices hold for."""
+    """An account as it counts here, with its URL, which stands at `where`, and the reference to its key. `at_home`: the
+    URL is the provider's own or a host below it. `priced`: it is the very one that the catalog's prices hold for.
+    `lacks` is the variable that its key should be in and is not."""
 
     name: str
     account: Account
     url: str
+    where: str
     key: str | None
     at_home: bool
     priced: bool
+    lacks: str | None
 
     @property
     def foreign(self) -> bool:
         """Somebody else's server that speaks the account's protocol: what the account's own takes does not count."""
         return self.account.common and not self.at_home
-
-    @property
-    def keyless(self) -> bool:
-        """Whether a key is needed and not there."""
-        return bool(self.account.keys) and self.key is None and self.at_home
 
     @property
     def slow(self) -> bool:
@@ -70,7 +68,7 @@ class Directory:
         return self._rates.get(currency) or catalog().rate(currency)
 
     def place(self, name: str, env: Mapping[str, str]) -> Place | None:
-        """None where no account has this name. Raises `ConfigError` for a URL that is none."""
+        """None where no account has this name."""
         account, entry = self.account(name), self.accounts.get(name)
         if account is None:
             return None
@@ -80,7 +78,14 @@ class Directory:
             url, what = env[variable], variable
         known = catalog().accounts.get(name)
         home = known.base_url if known else url
-        return Place(name, account, checked_url(url, what), self._key(name, account, env), *_distance(url, home))
+        key = self._key(name, account, env)
+        at_home, priced = _distance(url, home)
+        lacks = key.removeprefix("env:") if key and key.startswith("env:") else None
+        if lacks is not None and lacks.strip() in env:
+            lacks = None
+        elif key is None and account.keys and at_home:
+            lacks = account.keys[0]
+        return Place(name, account, url, what, key, at_home, priced, lacks)
 
     def options(self, place: Place, wire: str) -> Options:
         """Those for a model of the account that is spoken to by this wire."""
@@ -91,6 +96,7 @@ class Directory:
 
     def endpoint(self, place: Place, env: Mapping[str, str]) -> Endpoint:
         """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
+        url = checked_url(place.url, place.where)
         key = self.keys.get(place.name)
         if key is None and place.key:
             key = keys.read(place.key, env, where=f"the key of the account {place.name!r}")
@@ -99,9 +105,9 @@ class Directory:
             if keys.is_reference(value):
                 headers[name] = keys.read(value, env, where=f"the header {name!r} of the account {place.name!r}")
         idle = place.account.idle_timeout
-        if idle is None and is_loopback(place.url):
+        if idle is None and is_loopback(url):
             idle = OWN_IDLE
-        return Endpoint(base_url=place.url, key=key, headers=headers, idle_timeout=idle)
+        return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle)
 
     def card(self, name: str, env: Mapping[str, str], seen: tuple[str, ...] = ()) -> Card | None:
         """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
@@ -203,5 +209,8 @@ def origin(url: str) -> tuple[str, str]:
 
 def _distance(url: str, home: str) -> tuple[bool, bool]:
     """Whether a URL is at home, and whether it is the very one."""
-    here, there = urlsplit(url).netloc.lower(), urlsplit(home).netloc.lower()
+    try:
+        here, there = urlsplit(url).netloc.lower(), urlsplit(home).netloc.lower()
+    except ValueError:  # it is told by whoever asks there
+        return False, False
     return here == there or here.endswith(f".{there}"), origin(url) == origin(home)

@@ -27,6 +27,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "models": ModelEntry,
     "profiles": ProfileEntry,
 }
+_TAKEN = {"local": "the embedded models", "auto": "the router"}
 _SINGLE: dict[str, type[msgspec.Struct]] = {"budget": BudgetEntry, "embeddings": EmbedEntry}
 
 
@@ -165,6 +166,8 @@ def _check_sense(file: _File, merged: Mapping[str, Any]) -> None:
         place, entry = ("accounts", name), accounts[name]
         if "/" in name or ":" in name or not name:
             raise _error(file, place, "an account's name has no '/' and no ':'")
+        if name in _TAKEN:
+            raise _error(file, place, f"{name!r} means {_TAKEN[name]}: give the account another name")
         if name not in known and not entry.get("base_url"):
             raise _error(file, place, f"needs a base_url, since no known account has this name{_near(name, known)}")
         _known(file, (*place, "wire"), entry.get("wire"), WIRES)

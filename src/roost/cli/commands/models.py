@@ -180,16 +180,16 @@ _SOURCES = {
 def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: bool) -> int:
     """Ask accounts whether they work, all at once.
 
-    Without names: every account that has a key, and every server of one's own that an address is set for. An account's
-    list of models is asked for, which costs nothing; where it has none, its model says a word. Exit code 1 when a
-    named one does not work.
+    Without names: every account that has a key or stands in models.toml, and every server of one's own whose address is
+    set. An account's list of models is asked for, which costs nothing; where it has none, its model says a word. Exit
+    code 1 when a named one does not work.
     """
     known = Models.at_home(app.home)
     here = known.accounts()
     for name in accounts:
         if name not in here or known.account(name) is None:
             raise click.UsageError(f"no account {name!r} that can be asked; there are {', '.join(_askable(known))}")
-    chosen = list(accounts) or [name for name in _askable(known) if here[name]]
+    chosen = list(accounts) or [name for name in _askable(known) if here[name] or name in known.config.accounts]
     found = asyncio.run(_check(known, chosen, timeout))
     if as_json:
         say_json(found)
@@ -256,8 +256,8 @@ def _row(known: Models, card: Card, here: dict[str, bool]) -> tuple[str, ...]:
 
 
 def _lacking(known: Models, card: Card) -> str:
-    account = known.account(card.account)
-    return f"set {account.keys[0]}" if account and account.keys else "its server's address is not set"
+    variable = known.lacks(card.account)
+    return f"set {variable}" if variable else "its server's address is not set"
 
 
 def _fields(known: Models, card: Card, here: dict[str, bool]) -> dict[str, Any]:
