@@ -19,7 +19,6 @@ EVENTS, JSON = "text/event-stream", "application/json"
 INSTEAD: frozenset[FaultKind] = frozenset({"status", "html", "empty", "redirect"})
 """Faults that stand in an answer's place."""
 _ENDS: frozenset[FaultKind] = frozenset({"reset", "close", "short", "stall"})
-_BROKEN = b'data: {"choices": [{"delta": {"content": \n\n'
 _PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
 _NOISE = b": " + b"." * 16_380 + b"\n\n"
 """A comment, which a reader of events drops."""
@@ -74,7 +73,7 @@ def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None)
     at = 0 if fault is None else place(fault, body.size)
     match fault.kind if fault else None:
         case "malformed":
-            writes = [_split(writes[0], at, b"\0{")] if body.whole else _put(_BROKEN, writes, at)
+            writes = [_split(writes[0], at, b"\0{")] if body.whole else _put(_broken(writes, at), writes, at)
         case "error" if fault is not None:
             error = msgspec.json.encode(dialect.error(fault.status, fault.message))
             frame = dialect.error_frame(fault.status, fault.message)
@@ -153,6 +152,16 @@ def _halves(writes: list[bytes], at: int, *, frames: bool) -> tuple[list[bytes],
             return [*writes[:index], write[:cut]], [write[cut:], *writes[index + 1 :]]
         passed += len(write)
     return writes, []
+
+
+def _broken(frames: list[bytes], at: int) -> bytes:
+    """Half of the frame that holds byte `at`."""
+    passed = 0
+    for frame in frames:
+        passed += len(frame)
+        if passed > at:
+            return frame[: max(len(frame) // 2, frame.find(b"{") + 2)].rstrip() + b"\n\n"
+    return b"data: {\n\n"
 
 
 def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:

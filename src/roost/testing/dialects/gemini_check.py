@@ -105,7 +105,9 @@ def _check_content(content: Json, where: str, signed: Signed | None) -> None:
         _need(not set(part) - _DATA - _BESIDE, f"{where}: cannot find field {sorted(set(part) - _DATA - _BESIDE)}")
         _need(len(data) == 1, f"{where}: required oneof field 'data' must have one initialized field")
         if (media := _dict(part.get("inlineData") or part.get("fileData"))) or data & {"inlineData", "fileData"}:
-            _need(bool(media.get("mimeType")) and bool(media.get("data") or media.get("fileUri")), f"{where}: no media")
+            # The server reads both spellings of a field; Google's own client mixes them.
+            kind, at = media.get("mimeType") or media.get("mime_type"), media.get("fileUri") or media.get("file_uri")
+            _need(bool(kind) and bool(media.get("data") or at), f"{where}: no media")
         for key in data & {"functionCall", "functionResponse"}:
             call = _dict(part[key])
             _need(_NAME.fullmatch(str(call.get("name"))) is not None, f"{where}.{key}.name: invalid")
@@ -117,11 +119,14 @@ def _check_content(content: Json, where: str, signed: Signed | None) -> None:
 
 
 def _check_proof(part: Json, proof: str, signed: Signed | None) -> None:
+    if proof == UNSIGNED:
+        return
+    plain = proof.replace("-", "+").replace("_", "/")
     try:
-        base64.b64decode(proof.replace("-", "+").replace("_", "/"), validate=True)
+        base64.b64decode(plain, validate=True)
     except binascii.Error:
         _need(False, "thought_signature: Base64 decoding failed")
-    _need(signed is None or proof in (signed(part), UNSIGNED), "Corrupted thought signature.")
+    _need(signed is None or plain == signed(part), "Corrupted thought signature.")
 
 
 def _check_turns(contents: list[Json]) -> None:
