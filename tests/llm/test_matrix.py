@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -20,7 +23,7 @@ from roost.testing.dialects import minimax
 from roost.testing.matrix import Real, Subject, behaviours, subject, tried
 from roost.testing.matrix.suite import WireConformance
 from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply
+from roost.testing.script import FaultKind, Reply, load
 
 NUMBERS = "errors and refusals are numbers and flags in a document of status 200; its own tests have them"
 LACKS = dict.fromkeys(("refusal", "overflow", "refused_calls"), NUMBERS)
@@ -88,3 +91,16 @@ def test_the_table() -> None:
     assert failed.returncode == 1
     assert "fail text" in failed.stdout
     assert "connection" in failed.stdout
+
+
+def test_the_page_about_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing-models.md").read_text()
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (script,) = (text for kind, text in blocks if kind == "json")
+    assert load(script.encode()).reply([{"role": "user", "content": "list"}]).calls
+    stub, suite = (text for kind, text in blocks if kind == "python")
+    exec(stub, {})
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(suite, names)
+    assert names["TestMine"]().subject().name == "mine"
+    assert set(re.findall(r"`(\w+)`", page.partition("## Faults")[2])) >= set(get_args(FaultKind))
