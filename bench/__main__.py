@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import machine, peers
 from bench.report import Section, write
-from bench.scenarios import cluster, dispatch, growth, sse, start, steps, turns, wake
+from bench.scenarios import cluster, dispatch, growth, models, sse, start, steps, turns, wake
 from bench.settings import Settings
 
 SCENARIOS: dict[str, Callable[[Settings], Section]] = {
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "start": start.run,
     "wake": wake.run,
     "sse": sse.run,
+    "models": models.run,
     "growth": growth.run,
     "cluster": cluster.run,
     "dispatch": dispatch.run,

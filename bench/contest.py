@@ -36,7 +36,7 @@ class Contestant:
         """What is wrong, if it cannot be started."""
         if self._peer is not None and not peers.has(self._peer):
             return "not installed"
-        interpreter = sys.executable if self._peer is None else peers.python()
+        interpreter = sys.executable if self._peer is None else peers.python(self._peer)
         assert interpreter is not None
         self._process = subprocess.Popen(
             [interpreter, "-m", self._module],

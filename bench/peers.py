@@ -11,31 +11,36 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "bench" / ".peers"
 PINS = ROOT / "bench" / "peers.txt"
+ALONE = ("litellm",)
+"""What cannot live with the others has an environment to itself."""
 
 
 @functools.cache
-def python() -> str | None:
-    """The interpreter of the peers' environment; None when it cannot be made. `BENCH_PEERS` names a ready one."""
+def python(module: str = "") -> str | None:
+    """The interpreter of the environment that `module` is in; None when it cannot be made. `BENCH_PEERS` names a ready
+    one, for all modules."""
     given = os.environ.get("BENCH_PEERS")
     if given:
         return str(Path(given) / "bin" / "python")
-    found, stamp = FOLDER / "bin" / "python", FOLDER / "pins.txt"
-    if not stamp.exists() or stamp.read_text() != PINS.read_text():
-        print(f"bench: making {FOLDER.relative_to(ROOT)} …", flush=True)
-        venv.create(FOLDER, with_pip=shutil.which("uv") is None, clear=True)
-        for pin in _pins():
+    alone = module if module in ALONE else None
+    pins = [pin for pin in _pins() if (_name(pin) == alone if alone else _name(pin) not in ALONE)]
+    folder = ROOT / "bench" / (f".peers-{alone}" if alone else ".peers")
+    found, stamp = folder / "bin" / "python", folder / "pins.txt"
+    if not stamp.exists() or stamp.read_text().splitlines() != pins:
+        print(f"bench: making {folder.relative_to(ROOT)} …", flush=True)
+        venv.create(folder, with_pip=shutil.which("uv") is None, clear=True)
+        for pin in pins:
             if not _install(str(found), [pin]):
                 print(f"bench: {pin} cannot be installed; it is left out", flush=True)
-        stamp.write_text(PINS.read_text())
+        stamp.write_text("\n".join(pins))
     return str(found)
 
 
 @functools.cache
 def has(module: str) -> bool:
     """Whether the peers' environment can import it."""
-    interpreter = python()
+    interpreter = python(module)
     if interpreter is None:
         return False
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
@@ -49,6 +54,10 @@ def versions() -> dict[str, str]:
 def _pins() -> list[str]:
     lines = (line.partition("#")[0].strip() for line in PINS.read_text().splitlines())
     return [line for line in lines if line]
+
+
+def _name(pin: str) -> str:
+    return pin.partition("==")[0].partition("[")[0]
 
 
 def _install(interpreter: str, packages: list[str]) -> bool:

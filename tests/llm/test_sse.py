@@ -76,3 +76,17 @@ def test_a_cap_holds_for_a_long_line_in_pieces_up_to_the_cap() -> None:
     parser = SSEParser(max_event=1000)
     assert parser.feed(b"data: " + b"z" * 500) == []
     assert parser.feed(b"z" * 400 + b"\n\n") == [SSEEvent(b"z" * 900)]
+
+
+LINES = st.sampled_from(
+    ["", "", "data: 1", "data:2", "data", "event: a", "event: ", "event:b", ": hm", "data: x: y", "id: 1"]
+)
+
+
+@given(st.lists(LINES, max_size=30), st.lists(st.integers(0, 200), max_size=4))
+def test_whole_events_at_once_are_what_they_are_byte_by_byte(lines: list[str], cuts: list[int]) -> None:
+    data = "\n".join(lines).encode()
+    edges = [0, *sorted(cuts), len(data)]
+    assert parse([data[a:b] for a, b in itertools.pairwise(edges)]) == parse(
+        [data[at : at + 1] for at in range(len(data))]
+    )

@@ -174,8 +174,7 @@ def is_loopback(url: str) -> bool:
 def _proxy(url: str) -> str | None:
     from urllib.request import getproxies_environment, proxy_bypass
 
-    proxies = getproxies_environment()
-    if not proxies or is_loopback(url):
+    if is_loopback(url) or not (proxies := getproxies_environment()):
         return None
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc.rpartition("@")[2]):

@@ -34,16 +34,42 @@ class SSEParser:
         self._started = False
 
     def feed(self, data: bytes) -> list[SSEEvent]:
-        first, *lines = self._normal(data).split(b"\n")
+        data, events = self._normal(data), list[SSEEvent]()
+        if self._partial or self._data or self._event:
+            end = data.find(b"\n\n") + 2
+            if end < 2:
+                self._lines(data, events)
+                return events
+            self._lines(data[:end], events)
+            data = data[end:]
+        *blocks, rest = data.split(b"\n\n")
+        for block in blocks:
+            self._block(block, events)
+        self._lines(rest, events)
+        return events
+
+    def _block(self, block: bytes, events: list[SSEEvent]) -> None:
+        """The lines of one event, nothing of which came before. Nearly all are a line of data, maybe after its name."""
+        head, _, data = block.rpartition(b"\n")
+        if data[:6] == b"data: " and b"\n" not in head and len(block) <= self._max:
+            if not head:
+                events.append(SSEEvent(data[6:]))
+                return
+            if head[:7] == b"event: ":
+                events.append(SSEEvent(data[6:], head[7:] or b"message"))
+                return
+        for line in (*block.split(b"\n"), b""):
+            self._take(line, events)
+
+    def _lines(self, data: bytes, events: list[SSEEvent]) -> None:
+        first, *lines = data.split(b"\n")
         self._keep(first)
-        events: list[SSEEvent] = []
         if lines:
             *whole, rest = b"".join(self._partial), *lines
             self._partial, self._partial_size = [], 0
             for line in whole:
                 self._take(line, events)
             self._keep(rest)
-        return events
 
     def finish(self) -> list[SSEEvent]:
         """The last event where the stream ended without its blank line. Whether it is whole, the caller judges."""
