@@ -132,10 +132,12 @@ def _streams(section: Section, settings: Settings, url: str) -> None:
         raise RuntimeError(answer["error"])
     section.notes.append(
         f"{count} streams of {SLOW_DELTAS} pieces at once, on one core: {figure(answer['wall'])} s, of which"
-        f" {figure(answer['cpu'])} s CPU, {answer['failed']} failed"
+        f" {figure(answer['cpu'])} s CPU, {answer['failed']} without an answer"
         + (f" ({'; '.join(answer['said'])})" if answer["said"] else "")
     )
-    section.bars.append(Bar(f"of {count} concurrent streams on one core fail: at most 0", answer["failed"], 0))
+    section.bars.append(
+        Bar(f"of {count} concurrent streams on one core have no answer: at most 0", answer["failed"], 0)
+    )
     section.data["streams"] = answer
 
 
