@@ -264,3 +264,25 @@ def test_a_terminal_gets_colours_unless_told_not_to(roost: Machine) -> None:
     plain = roost.terminal("run", "which files?", env={"NO_COLOR": "1"})
     assert plain.wait() == 0
     assert "\x1b[36m" not in plain.raw
+
+
+def test_what_happened_on_the_way_is_told_in_a_line(roost: Machine) -> None:
+    busy = Fault(kind="status", status=503, retry_after="0")
+    broken = Fault(kind="reset", at=700)
+    script = Script(
+        rules=(
+            Rule(when="busy", answers=(Reply(text="At last.", fault=busy),)),
+            Rule(when="broken", answers=(Reply(text="the whole answer", piece=4, pace=0.05, fault=broken),)),
+        )
+    )
+    with ProviderServer(script) as provider:
+        model = f"{provider.url}#scripted"
+        done = roost("run", "busy", "--model", model).ok()
+        assert done.out == "At last.\n"
+        assert "the model call failed (overloaded)" in done.err
+        assert "trying again in" in done.err
+        done = roost("run", "broken", "--model", model).ok()
+        assert done.out.endswith("the whole answer\n")
+        assert "the answer broke off (connection)" in done.err
+        assert "(the answer was cut off and begins again)" in done.err
+        assert roost("run", "busy, please", "--model", model, "-q").ok().err == ""

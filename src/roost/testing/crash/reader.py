@@ -102,7 +102,7 @@ class Reader:
             self.seen.append(Seen(int(seq), body, time.monotonic()))
             self._more.set()
             event = ev.decode_event(body)
-            if isinstance(event, ev.ModelStarted):
+            if isinstance(event, ev.ModelStarted) or (isinstance(event, ev.ModelNotice) and event.kind == "restart"):
                 self._attempt = int(seq)
             elif isinstance(event, ev.ModelCompleted):
                 self._completed(event)
