@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -250,6 +252,38 @@ async def test_a_refusal_before_a_large_request_is_read(steady: HttpClient) -> N
         error = (await asyncio.wait_for(failed(model, ask(user("x" * (12 << 20)))), 10)).error
         await gone.wait()
     assert error.code in ("context_overflow", "connection")
+
+
+async def test_a_connection_that_the_server_closed_is_not_taken_again(steady: HttpClient) -> None:
+    """As llama.cpp's server does after a stream, without having said so."""
+    body = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+    closed = threading.Semaphore(0)
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                line, _ = listener.accept()
+                with line:
+                    while not line.recv(65536).endswith(b"}"):
+                        pass
+                    line.sendall(answer)
+                closed.release()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(1)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        endpoint = Endpoint(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        model = HttpModel(model="m", endpoint=endpoint, wire=wire("openai_chat"), client=steady)
+        for _ in range(5):
+            _, end = await run(model)
+            assert isinstance(end, Completed), end
+            # Without the loop: it must not have seen it before the next call.
+            assert closed.acquire(timeout=5)
+        thread.join()
 
 
 async def test_a_flood_without_end_is_a_failure(steady: HttpClient) -> None:

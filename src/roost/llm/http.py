@@ -120,6 +120,10 @@ class HttpClient:
     ) -> AsyncGenerator[HttpResponse]:
         """Leaving the block, by whatever way, closes a connection whose answer was not read to its end."""
         session, timeout = await self._ready(idle_timeout)
+        # A server may have closed the connection of the last call (llama.cpp's does after each stream): the loop must
+        # see that, and then tell the pool, before the connection is taken again.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         proxy = _proxy(url) if self._proxies else None
         try:
             async with asyncio.timeout(None) as timer:
