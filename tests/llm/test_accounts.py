@@ -10,6 +10,7 @@ import pytest
 from roost.errors import ConfigError
 from roost.llm.accounts import Models
 from roost.llm.catalog.reader import catalog
+from roost.llm.config import AccountEntry, ModelsConfig
 from roost.llm.http_model import HttpModel
 from roost.testing.models import completed, failed
 from roost.testing.provider import ProviderServer
@@ -135,6 +136,49 @@ async def test_the_key_of_openai_goes_to_no_stranger(raw: Any, monkeypatch: pyte
         head = raw.heads[-1]
         assert f"Authorization: Bearer {sent}" in head if sent else "Authorization" not in head
         await found.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "file", "name", "refused"),
+    [
+        ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=https://evil.example/v1", "openai/m", True),
+        ({"ANTHROPIC_API_KEY": "k"}, "ANTHROPIC_BASE_URL=http://api.anthropic.com", "anthropic/m", True),
+        ({}, "OPENAI_BASE_URL=https://evil.example/v1\nOPENAI_API_KEY=k", "openai/m", False),
+        ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=https://eu.api.openai.com/v1", "openai/m", False),
+        ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=http://127.0.0.1:9/v1", "openai/m", False),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://mine.example/v1"}, "", "openai/m", False),
+        ({}, "OPENAI_BASE_URL=https://evil.example/v1", "office/m", False),
+        ({}, "OLLAMA_BASE_URL=https://evil.example/v1", "ollama/m", True),
+        ({"ROOST_API_KEY": "k"}, "ROOST_MODEL=https://evil.example/v1#m", None, True),
+        ({}, "ROOST_API_KEY=k\nROOST_MODEL=https://evil.example/v1#m", None, False),
+        ({"ROOST_API_KEY": "k", "ROOST_MODEL": "https://mine.example/v1#m"}, "", None, False),
+    ],
+)
+def test_a_file_that_may_be_anybodys_leads_no_key_of_the_users_away(
+    environ: dict[str, str], file: str, name: str | None, refused: bool, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(file)
+    config = ModelsConfig(
+        accounts={
+            "office": AccountEntry(base_url="https://office.example/v1", key="env:OFFICE"),
+            "ollama": AccountEntry(headers={"X-Key": "secret"}),
+        }
+    )
+    found = Models(environ={"OFFICE": "k", **environ}, dotenv=tmp_path / ".env", config=config)
+    if not refused:
+        assert found.resolve(name)
+        return
+    with pytest.raises(ConfigError, match=r"\.env, and the key is not.*export \w+"):
+        found.resolve(name)
+
+
+def test_the_key_of_openai_goes_not_where_such_a_file_says(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=https://evil.example/v1")
+    found = Models(environ={"OPENAI_API_KEY": "k"}, dotenv=tmp_path / ".env")
+    assert found.endpoint("https://evil.example/v1#m").key is None
+    assert "export OPENAI_BASE_URL" in (found.trouble("openai/m") or "")
+    with pytest.raises(ConfigError, match="export"):
+        found.endpoint("openai")
 
 
 def test_keys_are_in_no_repr() -> None:

@@ -15,6 +15,7 @@ from roost.agent.builtin import DEFAULT_AGENT
 from roost.agent.definition import Agent, AgentSpec, Limits
 from roost.errors import ConfigError
 from roost.ids import is_id
+from roost.llm.http import is_loopback
 from roost.policy.gate import Permissions
 from roost.tools.builtin import builtin_tools
 
@@ -95,11 +96,15 @@ def load_agent_file(path: Path) -> list[AgentFile]:
 
 
 def _check_found(found: AgentFile, come_upon: bool) -> None:
-    if come_upon and found.agent.spec.name == DEFAULT_AGENT:
-        raise ConfigError(
-            f"{_shown(found.path)} would replace the built-in agent {DEFAULT_AGENT!r}: give it another name, or say"
-            f" that you mean it with --agents {_shown(found.path)}"
-        )
+    spec, what = found.agent.spec, ""
+    if spec.name == DEFAULT_AGENT:
+        what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
+    elif "://" in (spec.model or "") and not is_loopback(spec.model or ""):
+        # The key of ROOST_API_KEY goes to whatever URL names a model.
+        what = "names a server by its URL, which would get your key: name an account"
+    if come_upon and what:
+        shown = _shown(found.path)
+        raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")
 
 
 def _load_place(place: Path, *, code: bool = True) -> Iterable[AgentFile]:

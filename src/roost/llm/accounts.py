@@ -18,7 +18,7 @@ from roost.llm.catalog.facts import Account
 from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.llm.directory import OWN_IDLE, Directory, Place, checked_url, origin
-from roost.llm.dotenv import merged
+from roost.llm.dotenv import Environment, merged
 from roost.llm.http import HttpClient, is_loopback
 from roost.llm.http_model import HttpModel
 from roost.llm.ir import Model
@@ -37,7 +37,8 @@ class Models:
 
     Names: `account/model`, `account` (its default model), `http://host:port/v1#model`, `local`, `local/name`, or a
     prefix given to `register`. Accounts and models are those of the catalog, with what `config` says laid over them.
-    The process's environment counts before the `.env` file at `dotenv`, and a key or URL of `config` before both.
+    The process's environment counts before the `.env` file at `dotenv`, and a key or URL of `config` before both. The
+    file may name another server for the keys that it holds itself, and for no others.
     `wrap` gets each model once, with its card, and returns the one to use. Raises `ConfigError`, which names what to
     set; keys appear in no error, log line or repr.
     """
@@ -190,11 +191,10 @@ class Models:
         for name in [name for name in self._cache if name.partition("/")[0] in (prefix, "")]:
             del self._cache[name]
 
-    def _env(self) -> dict[str, str]:
-        env = merged(self._environ, self._dotenv) if self._dotenv else dict(self._environ)
-        return {key: value.strip() for key, value in env.items() if value.strip()}
+    def _env(self) -> Environment:
+        return merged(self._environ, self._dotenv)
 
-    def _default(self, env: Mapping[str, str]) -> str:
+    def _default(self, env: Environment) -> str:
         if name := env.get("ROOST_MODEL") or self.config.default:
             return name
         for name in self._directory.names():
@@ -203,7 +203,7 @@ class Models:
                 return name
         return "local"
 
-    def _usable(self, name: str, env: Mapping[str, str]) -> bool:
+    def _usable(self, name: str, env: Environment) -> bool:
         place = self._place(name, env)
         if place.lacks is not None:
             return False
@@ -213,13 +213,13 @@ class Models:
             or any(variable in env for variable in place.account.urls)
         )
 
-    def _place(self, name: str, env: Mapping[str, str]) -> Place:
+    def _place(self, name: str, env: Environment) -> Place:
         place = self._directory.place(name, env)
         if place is None:
             raise ConfigError(f"no account {name!r}. Use one of {', '.join(self._directory.names())}")
         return place
 
-    def _card(self, name: str, env: Mapping[str, str]) -> Card:
+    def _card(self, name: str, env: Environment) -> Card:
         card = self._directory.card(name, env)
         if card is None:
             known = ", ".join(dict.fromkeys([*self._factories, *self._directory.names()]))
@@ -229,7 +229,7 @@ class Models:
             )
         return card
 
-    def _make(self, name: str, env: Mapping[str, str]) -> Model:
+    def _make(self, name: str, env: Environment) -> Model:
         prefix, _, rest = name.partition("/")
         if "://" not in name and (factory := self._factories.get(prefix)):
             model = factory(rest or None)
@@ -239,7 +239,7 @@ class Models:
             model = self._at_url(name, card, env) if "://" in name else self._at_account(card, env)
         return model if self.wrap is None or prefix in self._composed else self.wrap(model, card)
 
-    def _at_account(self, card: Card, env: Mapping[str, str]) -> Model:
+    def _at_account(self, card: Card, env: Environment) -> Model:
         place = self._place(card.account, env)
         _check_key(place, card.name)
         kind = card.profile.wire or place.account.wire
@@ -257,7 +257,7 @@ class Models:
 
         return Late(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
 
-    def _at_url(self, name: str, card: Card, env: Mapping[str, str]) -> Model:
+    def _at_url(self, name: str, card: Card, env: Environment) -> Model:
         url, _, model = name.partition("#")
         where = _url_endpoint(url, env)
         if not model:
@@ -266,15 +266,32 @@ class Models:
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
 
 
-def _url_endpoint(url: str, env: Mapping[str, str]) -> Endpoint:
+def _url_endpoint(url: str, env: Environment) -> Endpoint:
     url = checked_url(url, "the model's URL")
     own = is_loopback(url)
-    trusted = [catalog().accounts["openai"].base_url, env.get("OPENAI_BASE_URL", "")]
-    key = env.get("ROOST_API_KEY")
-    if key is None and (own or origin(url) in map(origin, trusted)):
+    variable = "ROOST_API_KEY"
+    if variable not in env and (own or _is_openai(url, env)):
         # An agent's definition may name any URL: the key of OpenAI goes to no stranger.
-        key = env.get("OPENAI_API_KEY")
+        variable = "OPENAI_API_KEY"
+    key = env.get(variable)
+    chosen = env.get("ROOST_MODEL", "").partition("#")[0]
+    if key and not own and url == chosen and "ROOST_MODEL" in env.filed and variable not in env.filed:
+        raise _stray("ROOST_MODEL")
     return Endpoint(base_url=url, key=key, idle_timeout=OWN_IDLE if own else None)
+
+
+def _is_openai(url: str, env: Environment) -> bool:
+    if origin(url) == origin(catalog().accounts["openai"].base_url):
+        return True
+    named = "OPENAI_BASE_URL" not in env.filed or "OPENAI_API_KEY" in env.filed
+    return named and origin(url) == origin(env.get("OPENAI_BASE_URL", ""))
+
+
+def _stray(variable: str) -> ConfigError:
+    return ConfigError(
+        f"{variable} is from the file .env, and the key is not: whoever wrote that file may not say where your keys go."
+        f" If the server is the right one, export {variable}, or put its key into .env too"
+    )
 
 
 def _registered(prefix: str, rest: str, model: Model) -> Card:
@@ -288,6 +305,8 @@ def _check_prefix(prefix: str) -> None:
 
 
 def _check_key(place: Place, name: str) -> None:
+    if place.stray:
+        raise _stray(place.where)
     if place.lacks is not None:
         raise ConfigError(f"the model {name!r} needs a key: set {place.lacks} (or put it into .env)")
 

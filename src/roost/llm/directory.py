@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from roost.llm.catalog.facts import FREE, Account
 from roost.llm.catalog.reader import catalog
 from roost.llm.compile import family_of
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.llm.dotenv import Environment
 from roost.llm.http import is_loopback
 from roost.llm.profile import Profile
 from roost.llm.wire import Endpoint, Options
@@ -26,7 +27,8 @@ OWN_IDLE = 900.0
 class Place(NamedTuple):
     """An account as it counts here, with its URL, which stands at `where`, and the reference to its key. `at_home`: the
     URL is the provider's own or a host below it. `priced`: it is the very one that the catalog's prices hold for.
-    `lacks` is the variable that its key should be in and is not."""
+    `lacks` is the variable that its key should be in and is not. `stray`: the URL is somebody else's, from a `.env`
+    file, and a secret is not from there."""
 
     name: str
     account: Account
@@ -36,6 +38,7 @@ class Place(NamedTuple):
     at_home: bool
     priced: bool
     lacks: str | None
+    stray: bool
 
     @property
     def foreign(self) -> bool:
@@ -67,7 +70,7 @@ class Directory:
     def rate(self, currency: str) -> float | None:
         return self._rates.get(currency) or catalog().rate(currency)
 
-    def place(self, name: str, env: Mapping[str, str]) -> Place | None:
+    def place(self, name: str, env: Environment) -> Place | None:
         """None where no account has this name."""
         account, entry = self.account(name), self.accounts.get(name)
         if account is None:
@@ -85,7 +88,9 @@ class Directory:
             lacks = None
         elif key is None and account.keys and at_home:
             lacks = account.keys[0]
-        return Place(name, account, url, what, key, at_home, priced, lacks)
+        trusted = is_loopback(url) or (at_home and url.startswith("https:"))
+        stray = what in env.filed and not trusted and self._keeps(name, key, env)
+        return Place(name, account, url, what, key, at_home, priced, lacks, stray)
 
     def options(self, place: Place, wire: str) -> Options:
         """Those for a model of the account that is spoken to by this wire."""
@@ -94,7 +99,7 @@ class Directory:
             return entry.options if entry else {}
         return place.account.options if wire == place.account.wire else {}
 
-    def endpoint(self, place: Place, env: Mapping[str, str]) -> Endpoint:
+    def endpoint(self, place: Place, env: Environment) -> Endpoint:
         """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
         url = checked_url(place.url, place.where)
         key = self.keys.get(place.name)
@@ -109,7 +114,7 @@ class Directory:
             idle = OWN_IDLE
         return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle)
 
-    def card(self, name: str, env: Mapping[str, str], seen: tuple[str, ...] = ()) -> Card | None:
+    def card(self, name: str, env: Environment, seen: tuple[str, ...] = ()) -> Card | None:
         """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
         if "://" in name:
             card = _at_url(name)
@@ -122,14 +127,14 @@ class Directory:
         entry = self.models.get(card.name)
         return card if entry is None else self._own(card, entry, env, (*seen, card.name))
 
-    def cards(self, account: str, env: Mapping[str, str]) -> Iterator[Card]:
+    def cards(self, account: str, env: Environment) -> Iterator[Card]:
         known = [card.name for card in catalog().cards(account)]
         own = [name for name in self.models if name.partition("/")[0] == account]
         for name in dict.fromkeys([*known, *own]):
             if card := self.card(name, env):
                 yield card
 
-    def _key(self, name: str, account: Account, env: Mapping[str, str]) -> str | None:
+    def _key(self, name: str, account: Account, env: Environment) -> str | None:
         entry = self.accounts.get(name)
         if name in self.keys:
             return ""
@@ -137,6 +142,13 @@ class Directory:
             return entry.key
         found = next((variable for variable in account.keys if variable in env), None)
         return found and f"env:{found}"
+
+    def _keeps(self, name: str, key: str | None, env: Environment) -> bool:
+        """Whether a secret of the account is from elsewhere than the `.env` file."""
+        entry = self.accounts.get(name)
+        secrets = [key or "", *(entry.headers.values() if entry else ())]
+        known = {f"env:{variable}" for variable in env.filed}
+        return name in self.keys or any(secret and secret.replace(" ", "") not in known for secret in secrets)
 
     def _known(self, place: Place, model: str) -> Card:
         account = place.account
@@ -151,13 +163,13 @@ class Directory:
         price = FREE if account.free else card.profile.price if place.priced else None
         return msgspec.structs.replace(card, profile=msgspec.structs.replace(card.profile, price=price))
 
-    def _own(self, card: Card, entry: ModelEntry, env: Mapping[str, str], seen: tuple[str, ...]) -> Card:
+    def _own(self, card: Card, entry: ModelEntry, env: Environment, seen: tuple[str, ...]) -> Card:
         profile = card.profile
         if entry.like is not None:
             profile = self._like(entry.like, profile, env, seen)
         return msgspec.structs.replace(card, profile=entry.over(profile, self.rate), source="config", dated=None)
 
-    def _like(self, name: str, profile: Profile, env: Mapping[str, str], seen: tuple[str, ...]) -> Profile:
+    def _like(self, name: str, profile: Profile, env: Environment, seen: tuple[str, ...]) -> Profile:
         if name in seen:
             raise ConfigError(f"{' and '.join(map(repr, seen))} are like each other: give one facts of its own")
         card = self.card(name, env, seen)

@@ -42,6 +42,16 @@ def load(path: Path) -> dict[str, str]:
         raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}. Fix its permissions or remove it") from error
 
 
-def merged(environ: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The file's pairs under the environment's, which always win."""
-    return {**load(path), **environ}
+class Environment(dict[str, str]):
+    """The environment over a `.env` file, which may be anybody's, such as that of a fresh clone. `filed` are the names
+    that have their value from the file. What is blank is not there."""
+
+    filed: frozenset[str] = frozenset()
+
+
+def merged(environ: Mapping[str, str], path: Path | None) -> Environment:
+    """The file's pairs under the environment's, which always win. Raises `ConfigError`."""
+    pairs = {**(load(path) if path else {}), **environ}
+    found = Environment({name: value.strip() for name, value in pairs.items() if value.strip()})
+    found.filed = frozenset(found.keys() - environ.keys())
+    return found
