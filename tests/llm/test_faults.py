@@ -36,6 +36,7 @@ SAID = "Grüße, 世界 😀! and more"
 ANSWER = Reply(text=SAID, thinking="hm", calls=(Call("look", {"path": "ä/b"}), Call("go", {"n": 1})), piece=7)
 KNOWN = {"connection", "timeout", "malformed", "empty", "overloaded", "rate_limited", "bad_request", "refused"}
 WHOLE = ("tool_calls", SAID, [("look", {"path": "ä/b"}), ("go", {"n": 1})])
+WAYS = (*WIRES, "minimax text")
 _FAULT = re.compile(r"fault (\w+) (-?\d+);")
 
 
@@ -93,7 +94,9 @@ async def steady() -> AsyncIterator[HttpClient]:
 
 
 def made(server: ProviderServer, kind: str, client: HttpClient) -> HttpModel:
-    return HttpModel(model="scripted", endpoint=Endpoint(base_url=server.url), wire=wire(kind), client=client)
+    name, _, interface = kind.partition(" ")
+    spoken = wire(name, {"interface": interface} if interface else None)
+    return HttpModel(model="scripted", endpoint=Endpoint(base_url=server.url), wire=spoken, client=client)
 
 
 async def outcomes(
@@ -126,7 +129,7 @@ CODES = {
 }
 
 
-@pytest.mark.parametrize("kind", WIRES)
+@pytest.mark.parametrize("kind", WAYS)
 async def test_a_stream_that_breaks_at_any_point(kind: str, steady: HttpClient, quick: HttpClient) -> None:
     with ProviderServer(reply) as server:
         model = made(server, kind, steady)
@@ -144,7 +147,7 @@ async def test_a_stream_that_breaks_at_any_point(kind: str, steady: HttpClient, 
         assert {whole for (one, _), (whole, _) in found.items() if one == fault} == {True, False}, fault
 
 
-@pytest.mark.parametrize("kind", WIRES)
+@pytest.mark.parametrize("kind", WAYS)
 async def test_a_document_that_breaks_at_any_point(kind: str, steady: HttpClient, quick: HttpClient) -> None:
     with ProviderServer(reply) as server:
         model = made(server, kind, steady)
@@ -170,7 +173,7 @@ ODD: list[tuple[FaultKind, int, set[str]]] = [
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("kind", WIRES)
+@pytest.mark.parametrize("kind", WAYS)
 async def test_what_else_may_come(kind: str, stream: bool, steady: HttpClient) -> None:
     with ProviderServer(reply) as server:
         found = await outcomes(made(server, kind, steady), [(fault, at) for fault, at, _ in ODD], stream=stream)
@@ -315,7 +318,7 @@ async def test_the_provider_counts_what_it_served(kind: str, steady: HttpClient)
         assert 28 <= served.output <= 32
 
 
-@pytest.mark.parametrize("kind", WIRES)
+@pytest.mark.parametrize("kind", WAYS)
 async def test_no_half_answer_is_in_the_log(kind: str, tmp_path: Path, steady: HttpClient) -> None:
     """Through the kernel: what the log calls completed is whole, whatever the provider does."""
 
