@@ -183,8 +183,7 @@ class Screen:
     def _failed(self, event: ev.ModelFailed) -> None:
         self._spinning = None
         if event.error.code not in _ORDERED:
-            again = "; trying again" if event.error.retryable else ""
-            self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}{again}")
+            self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}")
 
     def _outcome(self, event: ev.ToolCompleted) -> None:
         self._spinning = None

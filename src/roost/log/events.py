@@ -111,8 +111,8 @@ class ModelLost(_Event, frozen=True, tag="model.lost"):
 
 
 class ModelFailed(_Event, frozen=True, tag="model.failed"):
-    """The step produced nothing that counts; `error.retryable` says whether the loop tries again. `usage` is an
-    estimate of what a call that was cut off has cost all the same; None when it cannot have cost anything."""
+    """The step produced nothing that counts, whatever was tried; `error.retryable` says whether trying again later may
+    help. `usage` is what its calls have cost all the same; None when they cannot have cost anything."""
 
     step: int
     error: ErrorData
