@@ -24,7 +24,7 @@ async def ctx(tmp_path: Path) -> AsyncIterator[ToolContext]:
         call="call_1",
         key="key_1",
         attempt=1,
-        workspace=Workspace(tmp_path / "work", private=True),
+        workspace=Workspace(tmp_path / "work", private=True, notes=tmp_path / "notes"),
         sandbox=sandbox,
         seen={},
         emit=emit,

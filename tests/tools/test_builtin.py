@@ -44,6 +44,7 @@ def test_the_set_and_its_classes() -> None:
         "read_file": ("read_only", "safe", True),
         "write_file": ("safe_write", "safe", True),
         "edit_file": ("safe_write", "safe", True),
+        "edit_files": ("safe_write", "safe", True),
         "list_files": ("read_only", "safe", True),
         "glob": ("read_only", "safe", True),
         "grep": ("read_only", "safe", True),

@@ -15,6 +15,7 @@ from roost.tools.base import Tool
 from roost.workspace.carry import Carried
 from roost.workspace.objects import ObjectsFailed
 from roost.workspace.snapshots import Saved
+from roost.workspace.writes import recover
 
 log = logging.getLogger("roost.files")
 _REST_SECONDS = 5.0
@@ -26,6 +27,7 @@ _NOT_SAVED = (
 
 async def prepare(session: LiveSession) -> None:
     """Before anything runs: the files as the last owner left them. Raises `Interrupted`, `ObjectsFailed`."""
+    await _settle(session)
     files = session.means.files
     if files is None or files.ready:
         return
@@ -38,6 +40,19 @@ async def prepare(session: LiveSession) -> None:
         reason = "the machine that had them is not this one: the files are those of the last snapshot"
         session.note(ev.WorkspaceUnsaved(at=time.time(), reason=reason, lost=True))
     files.dirty = state.unsaved is not None or any(call.status == "running" for call in state.calls)
+
+
+async def _settle(session: LiveSession) -> None:
+    """A change of several files that a crash cut off is finished or undone, even in a folder that is replaced next."""
+    workspace = session.means.workspace
+    if workspace.settled or workspace.notes is None:
+        return
+    workspace.settled = True
+    try:
+        if await asyncio.to_thread(recover, workspace, workspace.notes):
+            log.info("session %s: finished a change of its files that a crash had cut off", session.id)
+    except (RoostError, OSError) as error:  # the next change tells the model
+        log.error("session %s: a change of its files that a crash cut off cannot be finished: %s", session.id, error)
 
 
 def saves(session: LiveSession, tool: Tool) -> Carried | None:

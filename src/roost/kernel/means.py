@@ -177,6 +177,7 @@ class Workshop:
         return None if Path(os.path.realpath(self._root)) in real.parents else self._root.parent
 
     def _workspace(self, session: str, folder: str | None) -> Workspace:
+        notes = self._memory / session
         if folder is not None:
-            return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)))
-        return Workspace(self.private(session), private=True)
+            return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)), notes=notes)
+        return Workspace(self.private(session), private=True, notes=notes)

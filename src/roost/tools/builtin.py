@@ -16,9 +16,10 @@ def builtin_tools() -> dict[str, Tool]:
 def _built() -> dict[str, Tool]:
     from roost.tools.browse import glob, list_files
     from roost.tools.edit import edit_file
+    from roost.tools.edit_files import edit_files
     from roost.tools.grep import grep
     from roost.tools.read import read_file
     from roost.tools.shell import shell
     from roost.tools.write import write_file
 
-    return {tool.name: tool for tool in (shell, read_file, write_file, edit_file, list_files, glob, grep)}
+    return {tool.name: tool for tool in (shell, read_file, write_file, edit_file, edit_files, list_files, glob, grep)}

@@ -44,20 +44,26 @@ def _edit(ctx: ToolContext, path: str, old: bytes, new: bytes, everywhere: bool)
     current = read_file(ctx.workspace, real)
     if is_binary(current.data):
         raise ToolError(f"{path!r} is a binary file; it cannot be edited as text")
-    old, new = _with_line_ends(current.data, old, new)
+    old, new = with_line_ends(current.data, old, new)
     if ctx.attempt > 1 and _already_applied(current.data, old, new, everywhere, ctx.seen.get(str(real))):
         return str(real), current.digest, f"Edited {path} (in an earlier attempt)"
     must_be_known(ctx, path, str(real), current.digest)
-    count = current.data.count(old)
-    if count == 0:
-        raise ToolError(f"`old` does not occur in {path!r}; read the file and copy the text exactly")
-    if not everywhere and (count > 1 or current.data.find(old, current.data.find(old) + 1) >= 0):
-        raise ToolError(f"`old` occurs {max(count, 2)} times in {path!r}; add lines around it, or set replace_all")
-    digest = write_file(ctx.workspace, real, current.data.replace(old, new), expected=current.digest)
+    data, count = replaced(path, current.data, old, new, everywhere)
+    digest = write_file(ctx.workspace, real, data, expected=current.digest)
     return str(real), digest, f"Edited {path} ({count} replacement{'s' if count > 1 else ''})"
 
 
-def _with_line_ends(data: bytes, old: bytes, new: bytes) -> tuple[bytes, bytes]:
+def replaced(path: str, data: bytes, old: bytes, new: bytes, everywhere: bool) -> tuple[bytes, int]:
+    """`data` with `new` for `old`, and how often. Raises `ToolError` unless it is clear what is meant."""
+    count = data.count(old)
+    if count == 0:
+        raise ToolError(f"`old` does not occur in {path!r}; read the file and copy the text exactly")
+    if not everywhere and (count > 1 or data.find(old, data.find(old) + 1) >= 0):
+        raise ToolError(f"`old` occurs {max(count, 2)} times in {path!r}; add lines around it, or set replace_all")
+    return data.replace(old, new), count
+
+
+def with_line_ends(data: bytes, old: bytes, new: bytes) -> tuple[bytes, bytes]:
     """In a file with CRLF line ends a model's LF means CRLF."""
     if b"\r\n" not in data or b"\r\n" in old or data.count(b"\r\n") != data.count(b"\n"):
         return old, new

@@ -17,10 +17,14 @@ class PathOutside(Invalid):
 
 class Workspace:
     """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files. `hidden`: a
-    folder that is as good as outside, wherever it lies."""
+    folder that is as good as outside, wherever it lies. `notes`: a folder out of the agent's reach for what must
+    outlive a crash in the midst of a change (`workspace.writes`); without it no change is of several files."""
 
-    def __init__(self, root: Path, *, private: bool, hidden: Path | None = None) -> None:
+    def __init__(self, root: Path, *, private: bool, hidden: Path | None = None, notes: Path | None = None) -> None:
         self.private = private
+        self.notes = notes
+        self.settled = False
+        """Whether what a crash left of a change was looked for since the session woke."""
         self._given = root
         self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
 

@@ -3,6 +3,7 @@
 Two phases with a note between them, as a database commits (write-ahead): what will be changed is written beside its
 place and synced; then the note that says so is made final by one rename; then every file is put in its place. A crash
 before the note is final leaves nothing but files to throw away, a crash after it leaves work that `recover` finishes.
+A change that was given a key leaves a note that it is done, so that whoever asks for it again learns so from `applied`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from roost.errors import Invalid, TooLarge
+from roost.errors import Invalid, NotFound, RoostError, TooLarge
 from roost.workspace.access import (
     WRITE_CAP,
     checked,
@@ -24,6 +25,7 @@ from roost.workspace.access import (
     explained,
     not_the_root,
     open_folder,
+    read_file,
     remove_entry,
     write_new,
 )
@@ -44,24 +46,32 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct):
-    """`folder` is relative to the workspace, `staged` the new bytes beside `name`; None removes it."""
+    """`folder` is relative to the workspace, `staged` the new bytes beside `name`, `digest` theirs; None removes it."""
 
     folder: str
     name: str
     staged: str | None
+    digest: str | None = None
 
 
 class _Note(msgspec.Struct):
-    phase: Literal["staging", "final"]
+    phase: Literal["staging", "final", "done"]
     entries: list[_Entry]
+    key: str | None = None
 
 
 def change(
-    workspace: Workspace, changes: Sequence[Change], notes: Path, *, at: Callable[[str], None] = lambda place: None
+    workspace: Workspace,
+    changes: Sequence[Change],
+    notes: Path,
+    *,
+    key: str | None = None,
+    at: Callable[[str], None] = lambda place: None,
 ) -> dict[Path, str | None]:
     """Make all changes and return the new digests. Raises what `access.write_file` raises, with nothing changed, and
     `Invalid` for no change, two of one file, or more than 1,000. `notes` is a folder for this workspace alone, outside
-    of it. `at` is told each step (for tests that end the process there). Blocks."""
+    of it. `key` names the change for `applied`. `at` is told each step (for tests that end the process there). Blocks.
+    """
     entries = _entries(workspace, changes)
     recover(workspace, notes)
     _check(workspace, changes)
@@ -73,27 +83,53 @@ def change(
             _stage(workspace, entry, one)
             at("staged")
         _check(workspace, changes)
-        _put_note(notes, _Note("final", entries))
+        final = _Note("final", entries, key)
+        _put_note(notes, final)
     except BaseException:
         _undo(workspace, notes, entries)
         raise
     at("final")
-    _finish(workspace, notes, entries, at)
-    return {one.path: None if one.data is None else digest_of(one.data) for one in changes}
+    _finish(workspace, notes, final, at)
+    return {one.path: entry.digest for one, entry in zip(changes, entries, strict=True)}
 
 
 def recover(workspace: Workspace, notes: Path) -> bool:
     """Finish or throw away what a crash left of a change. True when a change was finished. Nothing else may write here
     meanwhile. Blocks."""
-    try:
-        note = msgspec.json.decode((notes / _NOTE).read_bytes(), type=_Note)
-    except FileNotFoundError:
+    note = _read_note(notes)
+    if note is None or note.phase == "done":
         return False
     if note.phase == "staging":
         _undo(workspace, notes, note.entries)
         return False
-    _finish(workspace, notes, note.entries, lambda place: None)
+    _finish(workspace, notes, note, lambda place: None)
     return True
+
+
+def applied(workspace: Workspace, notes: Path, key: str) -> dict[Path, str | None] | None:
+    """The digests that the change `key` made, if it was the last one here and the files still are so. After a crash call
+    `recover` first. Blocks."""
+    note = _read_note(notes)
+    if note is None or note.phase != "done" or note.key != key:
+        return None
+    found = {_folder(workspace, entry) / entry.name: entry.digest for entry in note.entries}
+    return found if all(_is_now(workspace, path, digest) for path, digest in found.items()) else None
+
+
+def _is_now(workspace: Workspace, path: Path, digest: str | None) -> bool:
+    try:
+        return read_file(workspace, path).digest == digest
+    except NotFound:
+        return digest is None
+    except RoostError:
+        return False
+
+
+def _read_note(notes: Path) -> _Note | None:
+    try:
+        return msgspec.json.decode((notes / _NOTE).read_bytes(), type=_Note)
+    except FileNotFoundError:
+        return None
 
 
 def _entries(workspace: Workspace, changes: Sequence[Change]) -> list[_Entry]:
@@ -108,7 +144,8 @@ def _entries(workspace: Workspace, changes: Sequence[Change]) -> list[_Entry]:
             name = workspace.relative(one.path)
             raise TooLarge(f"{len(one.data)} bytes are too many for {name!r}; the limit is {WRITE_CAP}")
         staged = None if one.data is None else f".roost-{secrets.token_hex(8)}.tmp"
-        entries.append(_Entry(workspace.relative(one.path.parent), one.path.name, staged))
+        digest = None if one.data is None else digest_of(one.data)
+        entries.append(_Entry(workspace.relative(one.path.parent), one.path.name, staged, digest))
     return entries
 
 
@@ -133,9 +170,9 @@ def _stage(workspace: Workspace, entry: _Entry, one: Change) -> None:
         os.fsync(folder)
 
 
-def _finish(workspace: Workspace, notes: Path, entries: Sequence[_Entry], at: Callable[[str], None]) -> None:
+def _finish(workspace: Workspace, notes: Path, note: _Note, at: Callable[[str], None]) -> None:
     """May be done again: what is in its place already has no staged file any more."""
-    for entry in entries:
+    for entry in note.entries:
         place = _folder(workspace, entry)
         with explained(f"{entry.folder}/{entry.name}"), contextlib.ExitStack() as stack:
             try:
@@ -148,7 +185,10 @@ def _finish(workspace: Workspace, notes: Path, entries: Sequence[_Entry], at: Ca
             except FileNotFoundError:  # placed before the crash
                 pass
         at("placed")
-    _drop_note(notes)
+    if note.key is None:
+        _drop_note(notes)
+    else:
+        _put_note(notes, _Note("done", note.entries, note.key))
     at("done")
 
 
