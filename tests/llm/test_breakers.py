@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roost.errors import StoreUnreachable
 from roost.llm.breakers import Breaker, Breaking, Circuit, Guarded, Pass, repeated
 from roost.llm.clock import sleep
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request, TextDelta
@@ -223,6 +224,26 @@ async def test_a_ledger_says_what_was_spent_and_a_new_month_begins_anew() -> Non
     assert not [event for event in (await run(model))[0] if isinstance(event, Notice)]
     spent = 75
     assert [event.data["percent"] for event in (await run(model))[0] if isinstance(event, Notice)] == [70]
+
+
+async def test_a_ledger_that_does_not_answer_is_a_failure_as_data_and_takes_no_answer_away() -> None:
+    gone = True
+
+    async def ledger() -> int:
+        if gone:
+            raise StoreUnreachable("gone")
+        return 0
+
+    def script(_: Request) -> str:
+        nonlocal gone
+        gone = True  # while the call is under way
+        return "yes"
+
+    model = Guarded(ScriptedModel(script), Breaker(Breaking(budget=100), clock=FakeClock(), spent=ledger))
+    end = await failed(model)
+    assert (end.error.code, end.error.retryable, end.sent) == ("overloaded", True, False)
+    gone = False
+    await completed(model)
 
 
 def _round(number: int, result: str = "same", arguments: str = "{}") -> list[Message]:

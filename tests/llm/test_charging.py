@@ -10,16 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from roost.errors import StoreUnreachable
+from roost.errors import ConfigError, StoreUnreachable
 from roost.llm.budgets import NANO
 from roost.llm.charging import Charging
 from roost.llm.config import BudgetEntry
 from roost.llm.http_model import HttpModel
 from roost.llm.ir import Bill, Budget, Completed, Failed, Model, ModelEvent, Notice, Profile, Request, TextDelta
+from roost.llm.late import Late
 from roost.llm.ledger import Ledger
 from roost.llm.profile import Price
+from roost.llm.prompt import Prompt
 from roost.llm.retry import Retry, Retrying
 from roost.llm.tokens import estimate_request, margin
+from roost.llm.wire import Endpoint
+from roost.llm.wires import wire
 from roost.log.content import ErrorData, Text, Usage
 from roost.log.shared import Balance
 from roost.log.store import Store, open_store
@@ -331,6 +335,46 @@ async def test_a_cost_that_only_the_provider_knows_is_counted(store: Store) -> N
     await completed(Charging(inner, ledger(store, 10, allow_unknown=True)), request)
     assert bill_of(request) == (77, 1, 0)
     await settled(store, 77)
+
+
+async def test_what_never_reached_its_model_costs_nothing_and_is_on_no_bill(store: Store, model: Make) -> None:
+    def keyless() -> Model:
+        raise ConfigError("no key")
+
+    class Broken:
+        name = "broken"
+
+        def compile(self, request: Request, profile: Profile) -> Prompt:
+            raise RuntimeError("a defect")
+
+    client: Any = Late("late", PROFILE, keyless)
+    with ProviderServer() as server:
+        endpoint = Endpoint(base_url=server.url)
+        broken = HttpModel(model="m", endpoint=endpoint, wire=wire("openai_chat"), profile=PROFILE, compiler=Broken())
+        for inner, code in ((client, "auth"), (broken, "internal")):
+            request = billed()
+            end = await failed(Charging(inner, ledger(store)), request)
+            assert (end.error.code, end.sent, bill_of(request)) == (code, False, (0, 0, 0))
+        assert server.stats.requests == 0
+    await settled(store, 0)
+
+
+async def test_a_document_that_nobody_saw_the_end_of_counts_with_the_most_it_may_have(
+    store: Store, model: Make
+) -> None:
+    """Its provider may have made all of it, and nothing of it was heard."""
+    reply = Reply(text="word " * 200, usage=Usage(input=20, output=900), delay=0.3, fault=Fault(kind="close", at=50))
+    with ProviderServer(lambda _: reply) as server:
+        it = Charging(model(server.url, profile=PROFILE), ledger(store))
+        request = billed(stream=False, max_output=1_000)
+        await failed(it, request)
+        assert bill_of(request) == (SENT * 10 + 1_000 * 100, 1, 1)
+        cut = billed(stream=False)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await run(it, cut)
+        assert bill_of(cut) == (MOST, 1, 1)
+    await settled(store, 2 * SENT * 10 + 3_000 * 100)
 
 
 class Gone:

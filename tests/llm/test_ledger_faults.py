@@ -131,6 +131,29 @@ async def test_a_settlement_is_tried_again_and_in_the_end_the_reservation_stands
     await store.close()
 
 
+async def test_what_was_spent_without_a_reservation_is_counted_however_often_it_takes(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = await open_store(str(tmp_path / "roost.db"))
+    faulty, tries = Faulty(store), 0
+
+    async def fail(_: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise StoreUnreachable("gone")
+
+    faulty.before = faulty.after = fail
+    it = ledger(faulty, clock=clock)
+    await it.count(7, ME)  # returns: the others go on beside
+    for pause in PAUSES:
+        await clock.advance(pause)
+        await asyncio.sleep(0.05)
+    await it.close()
+    assert await store.balance("month:2026-11") == Balance(7, 0)
+    assert await store.reserved("") == {}
+    await store.close()
+
+
 async def test_a_settlement_outlives_whoever_asked_for_it(store: Store) -> None:
     faulty, gate = Faulty(store), asyncio.Event()
 

@@ -253,6 +253,16 @@ async def test_all_calls_wait_when_the_provider_asks_for_it() -> None:
     assert clock.now() == 30
 
 
+async def test_a_provider_that_asks_for_a_century_is_asked_again_after_an_hour() -> None:
+    clock = FakeClock()
+    limiter = Limiter("a", Limits(), clock=clock)
+    error = ErrorData("rate_limited", "later", True, 3e9)
+    await clock.run(failed(Limited(Telling(5, error), [limiter])))
+    assert limiter.wait() == 3600
+    await clock.advance(3600)
+    assert limiter.wait() == 0
+
+
 async def test_limits_of_an_account_and_of_a_model_both_hold() -> None:
     clock = FakeClock()
     limiters = Limiters(
@@ -305,6 +315,24 @@ async def test_what_one_limit_gave_is_given_back_when_the_next_refuses() -> None
     await clock.advance(60)
     await clock.run(completed(model))
     assert clock.now() == 60
+
+
+async def test_a_call_that_was_not_sent_for_another_reason_is_given_back() -> None:
+    clock = FakeClock()
+    limiter = Limiter("a", Limits(limits=(Limit(amount=1, seconds=60),)), clock=clock)
+    said: list[ModelEvent] = [
+        Failed(ErrorData("budget", "no room"), sent=False),
+        Completed((Text("yes"),), "end"),
+    ]
+
+    class Saying(ScriptedModel):
+        async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+            yield said.pop(0)
+
+    model = Limited(Saying([]), [limiter])
+    assert (await failed(model)).error.code == "budget"
+    await clock.run(completed(model))
+    assert clock.now() == 0
 
 
 async def test_a_call_that_is_cut_off_in_its_midst_still_counts() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import msgspec
 
+from roost.errors import RoostError
 from roost.llm.clock import Clock, LoopClock, Timer
 from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request
 from roost.llm.wrapped import Wrapped, events, is_delta
@@ -17,6 +19,8 @@ BAD = frozenset({"auth", "quota", "overloaded", "connection", "timeout", "malfor
 """The failures that speak against a model. The others speak of the request, or of our own pace."""
 _EMPTY_SECONDS = 60.0
 """For so long `Breaker.trouble` believes that a budget which was seen spent still is."""
+
+_log = logging.getLogger("roost.llm")
 
 
 class Breaking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +146,8 @@ class Breaker:
         self._seen += (usage and usage.cost) or 0
 
     async def marks(self, name: str) -> tuple[list[Notice], bool]:
-        """(a notice for each mark that is newly reached, whether nothing is left). `name` is the model's."""
+        """(a notice for each mark that is newly reached, whether nothing is left). `name` is the model's. Raises what
+        the ledger raises."""
         if self.rules.budget is None:
             return [], False
         spent, budget = await self.spent(), self.rules.budget
@@ -203,15 +208,19 @@ class Guarded(Wrapped):
 
     async def _ask(self, request: Request) -> tuple[list[ModelEvent], Pass | None]:
         """What is told first, and the pass; without one that is all."""
-        notices, spent = await self._breaker.marks(self.name)
+        try:
+            notices, spent = await self._breaker.marks(self.name)
+        except RoostError as error:
+            why = f"{self.name} was not called, the store cannot be asked for its budget: {error}"
+            return [Failed(ErrorData("overloaded", why, True), sent=False)], None
         told: list[ModelEvent] = [*notices]
         if (refused := self._refuse(request, spent)) is not None:
-            return [*told, Failed(refused)], None
+            return [*told, Failed(refused, sent=False)], None
         now, circuit = self._breaker.clock.now(), self._breaker.circuit
         if (call := circuit.admit(now)) is None:
             left = circuit.left(now)
             message = f"{self.name} failed too often or was too slow; it is left alone for {left:.0f} s"
-            told.append(Failed(ErrorData("overloaded", message, True, left)))
+            told.append(Failed(ErrorData("overloaded", message, True, left), sent=False))
         return told, call
 
     def _refuse(self, request: Request, spent: bool) -> ErrorData | None:
@@ -231,12 +240,19 @@ class Guarded(Wrapped):
         else:
             changed = call.bad(now) if event.sent and event.error.code in BAD else call.void(now)
         breaker.add(event.usage)
-        told, _ = await breaker.marks(self.name)
+        told = await self._marks()
         if changed:
             state = "closed" if breaker.circuit.closed else "open"
             left = {} if breaker.circuit.closed else {"seconds": breaker.circuit.left(now)}
             told.append(Notice("breaker", {"model": self.name, "state": state, **left}))
         return told
+
+    async def _marks(self) -> list[Notice]:
+        try:
+            return (await self._breaker.marks(self.name))[0]
+        except RoostError as error:  # the next call tells them; this answer is there
+            _log.debug("the budget of %s cannot be read: %s", self.name, error)
+            return []
 
 
 def repeated(messages: tuple[Message, ...]) -> int:

@@ -11,7 +11,7 @@ from roost.llm.budgets import Spender
 from roost.llm.ir import CallDelta, Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta, ThinkingDelta
 from roost.llm.ledger import Ledger
 from roost.llm.meter import Meter, affordable, dearest
-from roost.llm.tokens import estimate_request, margin
+from roost.llm.tokens import MEDIA, estimate_request, foreign, margin
 from roost.llm.wrapped import Wrapped, events
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
 
@@ -19,8 +19,6 @@ LEAST = 1_024
 """Tokens of an answer for which a call is still made when the budget has no room for more."""
 _TRIES = 4
 """To find room beside calls that take and leave some at the same time."""
-_MEDIA = 1_500
-"""Tokens of an image or another file."""
 
 
 class Charging(Wrapped):
@@ -33,8 +31,10 @@ class Charging(Wrapped):
     The marks of the month that a call passes are told with a notice `budget` (`percent`).
 
     What it has cost is the provider's word. Where there is none, because the call was cut off in its midst, it is an
-    estimate of what was sent and heard, a third too high, so that the ledger is not below the provider's count. The
-    bill of the request gets each call once, however it ends. Goes closest to the wire: every attempt is a call.
+    estimate of what was sent and heard, a third too high, so that the ledger is not below the provider's count; of an
+    answer that comes in one document nothing is heard until its end, and it counts with the most that it may have. The
+    bill of the request gets each call that was sent once, however it ends. Goes closest to the wire: every attempt is
+    a call.
     """
 
     def __init__(self, inner: Model, ledger: Ledger) -> None:
@@ -46,23 +46,25 @@ class Charging(Wrapped):
         heard = _Heard(request)
         ask, told = await self._reserve(meter, request, heard)
         spent: Usage | None = None
-        sent, end = False, None
+        sent, end, unheard = False, None, 0
         try:
             for event in told:
                 yield event
             if ask is None:
                 return
             sent = True
+            unheard = 0 if ask.stream else ask.max_output or self.profile.max_output
             async with events(self.inner, ask) as stream:
                 async for event in stream:
                     if isinstance(event, Completed | Failed):
                         end = event
+                        sent = isinstance(event, Completed) or event.sent
                         break
                     heard.add(event)
                     yield event
         finally:
             if sent:
-                usage, said = heard.usage(end)
+                usage, said = heard.usage(end, unheard)
                 spent = meter.priced(usage)
                 if request.bill is not None:
                     request.bill.add(self.name, spent, estimated=not said)
@@ -103,7 +105,7 @@ class _Heard:
 
     @functools.cached_property
     def sent(self) -> int:
-        return margin(estimate_request(self._request, media=_MEDIA))
+        return margin(estimate_request(self._request, media=MEDIA))
 
     def add(self, event: ModelEvent) -> None:
         match event:
@@ -113,19 +115,21 @@ class _Heard:
                 text = event.arguments + (event.name or "")
             case _:
                 return
-        plain = len(text) if text.isascii() else sum(1 for char in text if char < "\x80")
-        self._plain += plain
-        self._wide += len(text) - plain
+        wide = foreign(text)
+        self._plain += len(text) - wide
+        self._wide += wide
 
-    def usage(self, end: Completed | Failed | None) -> tuple[Usage, bool]:
-        """(the usage, whether it is the provider's word)."""
+    def usage(self, end: Completed | Failed | None, unheard: int) -> tuple[Usage, bool]:
+        """(the usage, whether it is the provider's word). `unheard`: tokens that a call which was cut off may have had
+        for an answer without a word of it being heard."""
         said = None if end is None else end.usage
         if said is not None and (isinstance(end, Failed) or said.input or said.output):
             return said, True
         if isinstance(end, Completed) and not (self._plain or self._wide):
             for part in end.parts:
                 self.add(TextDelta(_text(part)))
-        return Usage(input=self.sent, output=margin(self._plain // 4 + self._wide)), False
+        output = margin(self._plain // 4 + self._wide)
+        return Usage(input=self.sent, output=output if isinstance(end, Completed) else max(output, unheard)), False
 
 
 def _text(part: AssistantPart) -> str:

@@ -87,11 +87,12 @@ class HttpModel:
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
         turned_away: Usage | None = FREE
-        tries = FOLLOW_TRIES
+        tries, sent = FOLLOW_TRIES, False
         try:
             prompt = self._compiler.compile(request, self._profile)
             answer = self._wire.answer(prompt, self._profile, where=self._name)
             first = call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
+            sent = True
             while True:
                 try:
                     async with self._client.stream(
@@ -122,7 +123,7 @@ class HttpModel:
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: unexpected failure", self._name)
             said = str(error) if isinstance(error, RoostError) else type(error).__name__
-            yield self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}")))
+            yield self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent))
 
     def _headers(self, call: HttpCall) -> dict[str, str]:
         kind = {} if call.body is None else {"Content-Type": "application/json"}
@@ -147,7 +148,7 @@ class HttpModel:
         if isinstance(event, Completed):
             return event
         hidden = self._endpoint.hide(event.error.message)
-        return Failed(msgspec.structs.replace(event.error, message=hidden), event.usage)
+        return msgspec.structs.replace(event, error=msgspec.structs.replace(event.error, message=hidden))
 
 
 class _Refused(Exception):

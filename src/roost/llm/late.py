@@ -33,7 +33,7 @@ class Late:
         try:
             model = self._model or await asyncio.to_thread(self._made)
         except RoostError as error:
-            yield Failed(ErrorData("auth", f"{self._name}: {error.message}"))
+            yield Failed(ErrorData("auth", f"{self._name}: {error.message}"), sent=False)
             return
         async with events(model, request) as stream:
             async for event in stream:

@@ -227,26 +227,34 @@ class Ledger:
 
     async def _settle(self, held: Held, amount: int, tried: asyncio.Event) -> None:
         amounts = dict.fromkeys(held.budgets, amount)
-        for pause in (*PAUSES, None):
-            try:
-                await self._shared.settle(held.id, amounts)
-                return
-            except RoostError as error:
-                if pause is None or error.code == "store_closed":
-                    _log.warning("%s stays reserved, it cannot be settled: %s", held.id, error)
-                    return
-            finally:
-                tried.set()
-            await sleep(self._clock, pause)
-
-    async def _count(self, held: Held, tried: asyncio.Event) -> None:
+        what = f"{held.id} stays reserved, it cannot be settled"
         try:
-            await self._shared.reserve(held.id, [Charge(budget, held.amount) for budget in held.budgets])
-            await self._settle(held, held.amount, tried)
-        except RoostError as error:
-            _log.warning("%s were spent and cannot be counted: %s", dollars(held.amount), error)
+            await self._insist(lambda: self._shared.settle(held.id, amounts), what, tried)
         finally:
             tried.set()
+
+    async def _count(self, held: Held, tried: asyncio.Event) -> None:
+        charges = [Charge(budget, held.amount) for budget in held.budgets]
+        what = f"{dollars(held.amount)} were spent and cannot be counted"
+        try:
+            if await self._insist(lambda: self._shared.reserve(held.id, charges), what, tried):
+                await self._settle(held, held.amount, tried)
+        finally:
+            tried.set()
+
+    async def _insist(self, work: Callable[[], Awaitable[object]], what: str, tried: asyncio.Event) -> bool:
+        """Whether `work`, which may be done twice, was done in the end. `tried` is set when it failed first."""
+        for pause in (*PAUSES, None):
+            try:
+                await work()
+                return True
+            except RoostError as error:
+                tried.set()
+                if pause is None or error.code == "store_closed":
+                    _log.warning("%s: %s", what, error)
+                    return False
+            await sleep(self._clock, pause)
+        return False
 
     async def _undo(self, asking: Awaitable[str | None], held: Held) -> None:
         try:

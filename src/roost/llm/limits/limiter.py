@@ -18,7 +18,8 @@ from roost.scope import Scope
 _PIECES = 8
 """A large amount is taken from a bucket of the cluster in so many pieces at least, once it was refused as a whole."""
 
-
+_CLOSED = 3600.0
+"""Seconds for which one answer may shut everybody out: then somebody asks again."""
 _SMALL: Mapping[Unit, float] = {"requests": 1.0, "tokens": 0.0}
 _NOTHING: Mapping[Unit, float] = {"requests": 0.0, "tokens": 0.0}
 
@@ -159,9 +160,9 @@ class Limiter:
         self._alarm.ring()
 
     def close_for(self, seconds: float) -> None:
-        """The provider asks to be left alone so long (Retry-After)."""
+        """The provider asks to be left alone so long (Retry-After); an hour of it is believed."""
         if self._limits.adaptive:
-            self._closed_until = max(self._closed_until, self._clock.now() + seconds)
+            self._closed_until = max(self._closed_until, self._clock.now() + min(seconds, _CLOSED))
             self._alarm.ring()
 
     def wait(self) -> float:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-import msgspec
-
 from roost.errors import ConfigError, RoostError
 from roost.llm.clock import Clock
 from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Profile, Request
 from roost.llm.limits.config import Limits
 from roost.llm.limits.headers import HEARD
 from roost.llm.limits.limiter import Limiter, Permit, TooLong
-from roost.llm.tokens import estimate, estimate_text
+from roost.llm.tokens import MEDIA, estimate_request, margin
 from roost.llm.wrapped import Wrapped, events
 from roost.log.content import ErrorData, Usage
 from roost.log.shared import Shared
@@ -21,7 +19,6 @@ ELSEWHERE = 5.0
 """Seconds that are waited for the limits of a model while there is another."""
 _NOTABLE = 0.5
 """Seconds of waiting from which the log is told."""
-_MEDIA_TOKENS = 1_500
 _ANSWER_TOKENS = 4_096
 
 
@@ -91,6 +88,7 @@ class Limited(Wrapped):
                         continue
                     if isinstance(event, Completed | Failed):
                         tokens = _used(event)
+                        sent = isinstance(event, Completed) or event.sent
                         self._mind(event)
                     yield event
         finally:
@@ -131,8 +129,5 @@ def _used(event: Completed | Failed) -> float | None:
 def estimate_tokens(request: Request, profile: Profile) -> float:
     """Of input and answer, a third more than the estimate that plans the context: too much waits a little, too little
     is refused. The answer counts with as many as it may have, up to 4,096 where the request names no maximum."""
-    texts = (request.instruction, *request.context)
-    size = sum(map(estimate_text, texts)) + sum(estimate(message, media=_MEDIA_TOKENS) for message in request.messages)
-    size += len(msgspec.json.encode([tool.schema for tool in request.tools])) / 4
     answer = request.max_output or min(profile.max_output, _ANSWER_TOKENS)
-    return size * 4 / 3 + answer
+    return margin(estimate_request(request, media=MEDIA)) + answer

@@ -65,12 +65,12 @@ class Fitting(Wrapped):
         try:
             messages, changes = await self._plan(request)
         except Unfit as error:
-            yield Failed(ErrorData(error.code, f"{self.name} cannot be sent {error}{_hint(error.code)}"))
+            yield Failed(ErrorData(error.code, f"{self.name} cannot be sent {error}{_hint(error.code)}"), sent=False)
             return
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: its media could not be looked at", self.name)
             what = type(error).__name__
-            yield Failed(ErrorData("internal", f"{self.name}: the media could not be looked at: {what}"))
+            yield Failed(ErrorData("internal", f"{self.name}: the media could not be looked at: {what}"), sent=False)
             return
         if changes:
             yield Notice("media", {"changes": changes})

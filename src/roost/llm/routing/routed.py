@@ -75,7 +75,7 @@ class Routed(Whole):
         yield Notice("route", told(found, asked))
         models = self._models(found)
         if not models:
-            yield Failed(_nobody(found))
+            yield Failed(_nobody(found), sent=False)
             return
         if request.effort is None and found.effort is not None:
             request = msgspec.structs.replace(request, effort=found.effort)
