@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+
+from roost.sandbox.addresses import Resolve, is_public, resolve
 
 log = logging.getLogger("roost.egress")
 HEAD = 64 * 1024
@@ -30,9 +31,6 @@ _CONNECT_SECONDS = 15.0
 _HEAD_SECONDS = 30.0
 _IDLE_SECONDS = 300.0
 _HANDLE = re.compile(rb"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a name."""
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -75,14 +73,14 @@ class Egress:
         *,
         secrets: Mapping[str, Secret] | None = None,
         blocked: Callable[[Blocked], None] = lambda event: None,
-        resolve: Resolve | None = None,
+        resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._tls = tls
         self._hosts = tuple(map(_parsed, hosts))
         self._secrets = dict(secrets or {})
         self._blocked = blocked
-        self._resolve = resolve or _resolve
+        self._resolve = resolve
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -146,7 +144,7 @@ class Egress:
             addresses = await asyncio.wait_for(self._resolve(host, port), _CONNECT_SECONDS)
         except (OSError, TimeoutError) as error:
             raise _Refused("502 Bad Gateway", f"{host} cannot be found") from error
-        if not entry.literal and (private := [each for each in addresses if not _public(each)]):
+        if not entry.literal and (private := [each for each in addresses if not is_public(each)]):
             raise _Refused("403 Forbidden", f"{host} is {private[0]}, which is not a public address")
         if not addresses:
             raise _Refused("502 Bad Gateway", f"{host} has no address")
@@ -219,20 +217,6 @@ def _target(method: str, target: str) -> tuple[str, int]:
     if not host or (method != "CONNECT" and parts.scheme != "http") or parts.username is not None:
         raise _Refused("400 Bad Request", "a proxy takes CONNECT host:port, or a request for http://host/…")
     return host.lower().rstrip("."), port or (443 if method == "CONNECT" else 80)
-
-
-def _public(address: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return ip.is_global and not ip.is_multicast and (mapped is None or mapped.is_global)
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 async def _answer(writer: asyncio.StreamWriter, status: str, reason: str) -> None:

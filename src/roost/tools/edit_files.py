@@ -54,8 +54,8 @@ async def edit_files(
     changes: Annotated[list[FileChange], msgspec.Meta(min_length=1, max_length=_FILES)],
     ctx: ToolContext,
 ) -> str:
-    """Change several files together: all of them, or none if one cannot be changed. Each is given exact edits, its whole
-    new content, or is removed. Files that exist must have been read with read_file first."""
+    """Change several files together: all of them, or none if one cannot be changed. Each is given exact edits, or its
+    whole new content, or is removed. Files that exist must have been read with read_file first."""
     digests, text = await finished_in_thread(lambda: _change(ctx, changes))
     for path, digest in digests.items():
         if digest is None:

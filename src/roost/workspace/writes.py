@@ -107,8 +107,8 @@ def recover(workspace: Workspace, notes: Path) -> bool:
 
 
 def applied(workspace: Workspace, notes: Path, key: str) -> dict[Path, str | None] | None:
-    """The digests that the change `key` made, if it was the last one here and the files still are so. After a crash call
-    `recover` first. Blocks."""
+    """The digests that the change `key` made, if it was the last one here and the files still are so. After a crash
+    call `recover` first. Blocks."""
     note = _read_note(notes)
     if note is None or note.phase != "done" or note.key != key:
         return None
