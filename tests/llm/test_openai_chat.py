@@ -72,6 +72,34 @@ async def test_without_a_price_the_cost_is_unknown(chat: Chat, raw: Raw) -> None
     assert (await completed(chat(url))).usage == Usage(input=3, cost=2000)
 
 
+@pytest.mark.parametrize(
+    ("counts", "usage"),
+    [
+        ({"prompt_tokens": 12.0, "completion_tokens": 3.0}, Usage(12, 3)),
+        ({"prompt_tokens": -5, "completion_tokens": 7}, Usage()),
+        ({"prompt_tokens": 5, "completion_tokens": -7}, Usage()),
+        ({"prompt_tokens": 10**18, "completion_tokens": 7}, Usage()),
+        ({"prompt_tokens": 10**30, "completion_tokens": 10**30}, Usage()),
+        ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage()),
+        ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 10**30}}, Usage(5, 0, 5)),
+        ({"prompt_tokens": 5, "cost": -1.0}, Usage(5)),
+        ({"prompt_tokens": 5, "cost": 1e300}, Usage(5)),
+    ],
+)
+async def test_a_count_that_cannot_be_true_is_none(counts: dict[str, Any], usage: Usage, chat: Chat, raw: Raw) -> None:
+    end = await completed(chat(await raw(delta("stop", content="hi"), {"choices": [], "usage": counts})))
+    assert (end.usage, end.parts) == (usage, (Text("hi"),))
+
+
+async def test_an_id_that_no_provider_gives_is_not_kept(chat: Chat, raw: Raw) -> None:
+    for given in ("a" * 5_000, "a\0b", ""):
+        url = await raw(call(0, given, name="f" * 5_000, arguments=""), delta("tool_calls"))
+        (part,) = (await completed(chat(url))).parts
+        assert isinstance(part, ToolCall)
+        assert part.id.startswith("call_")
+        assert len(part.name) < 300
+
+
 async def test_huge_arguments(chat: Chat) -> None:
     big = "x" * 2_000_000
     for piece in (3_000_000, 50_000):

@@ -284,3 +284,13 @@ async def test_many_jobs_share_the_connections(client: HttpClient, embedder: Mak
         vectors = [vector for job in await asyncio.gather(*jobs) for vector in job]
         again = await made.embed(Embedding([f"{job} {number}" for job in range(50) for number in range(5)]))
     assert vectors == again
+
+
+@pytest.mark.parametrize("tokens", [-1_000_000, 10**18])
+async def test_a_count_that_cannot_be_true_is_an_estimate(tokens: int, raw: Raw, embedder: Make) -> None:
+    answer = {"data": [{"index": 0, "embedding": [1.0, 2.0]}], "usage": {"prompt_tokens": tokens}}
+    bill = Bill()
+    url = await raw(answer, kind="application/json")
+    await embedder(url, model="unknown", price=Price(20, 0)).embed(Embedding(["a b c"], bill=bill))
+    assert bill.estimated == 1
+    assert 0 < (bill.usage.cost or 0) < 1_000

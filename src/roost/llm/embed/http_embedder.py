@@ -19,6 +19,7 @@ from roost.llm.ir import Price
 from roost.llm.retry import Retry
 from roost.llm.tokens import margin
 from roost.llm.wire import Endpoint, HttpCall
+from roost.llm.wires.body import MOST_TOKENS
 from roost.log.content import ErrorData, Usage
 
 MAX_ANSWER = 256 * 1024 * 1024
@@ -169,7 +170,7 @@ class HttpEmbedder:
             code = "malformed" if body.strip() else "empty"
             raise self._failed(ErrorData(code, f"{self.name}: the answer is not usable: {error}", True)) from error
         self._size = size_of(vectors[0])
-        if tokens is not None:
+        if tokens is not None and 0 <= tokens <= MOST_TOKENS:
             call.usage, call.estimated = self._spent(tokens), False
         return vectors
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -16,7 +15,7 @@ from roost.llm.media.sniff import canonical
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wire import Follow
-from roost.llm.wires.body import is_json_object
+from roost.llm.wires.body import MOST_TOKENS, is_json_object
 from roost.llm.wires.errors import stream_error
 from roost.llm.wires.pieces import Pieces
 from roost.llm.wires.stops import Stops
@@ -33,6 +32,10 @@ from roost.log.content import (
     Usage,
     Video,
 )
+
+_MOST_DOLLARS = 100_000
+_LONGEST_NAME = 256
+"""Characters of a call's id or name. No provider's is longer, and both are kept in every log."""
 
 
 def origin_of(wire: str, profile: Profile) -> str:
@@ -193,7 +196,7 @@ class Assembly:
         """A piece of a call's arguments; the first `name` counts."""
         named = None
         if name and not part.name:
-            named = part.name = name.encode("utf-8", "replace").decode()
+            named = part.name = name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
         arguments = part.arguments.add(arguments)
         if (named or arguments) and not self._stops.over:
             events.append(CallDelta(part.number, arguments, named))
@@ -248,7 +251,7 @@ class Assembly:
         cost = None
         if self._price is not None:
             cost = self._price.cost(usage)
-        elif self.dollars is not None and 0 <= self.dollars < math.inf:
+        elif self.dollars is not None and 0 <= self.dollars <= _MOST_DOLLARS:
             cost = round(self.dollars * 1e9)
         return msgspec.structs.replace(usage, cost=cost)
 
@@ -288,7 +291,7 @@ class CallIds:
     def unique(self, call: str) -> str:
         """`call` where it is free, else a new one."""
         call = call.encode("utf-8", "replace").decode()
-        if not call or call in self._taken:
+        if not call or call in self._taken or len(call) > _LONGEST_NAME or not call.isprintable():
             call = new_id("call")
         self._taken.add(call)
         return call
@@ -299,16 +302,23 @@ def _calls(prompt: Prompt) -> Iterable[str]:
 
 
 def counted(
-    given: int | None, output: int | None, cached: int | None = 0, *, written: int | None = 0, thinking: int | None = 0
-) -> Usage:
-    """A usage from what a server says, which may be missing, negative or at odds with itself. `given` holds all input,
-    cached and written too."""
-    all_in, out = max(0, given or 0), max(0, output or 0)
+    given: float | None,
+    output: float | None,
+    cached: float | None = 0,
+    *,
+    written: float | None = 0,
+    thinking: float | None = 0,
+) -> Usage | None:
+    """A usage from what a server says, which may be missing or at odds with itself. `given` holds all input, cached and
+    written too. None where it cannot be true: then nobody knows, and it is estimated."""
+    all_in, out = given or 0, output or 0
+    if not (0 <= all_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
+        return None
     read = max(0, min(cached or 0, all_in))
     return Usage(
-        all_in,
-        out,
-        read,
-        written=max(0, min(written or 0, all_in - read)),
-        thinking=max(0, min(thinking or 0, out)),
+        int(all_in),
+        int(out),
+        int(read),
+        written=int(max(0, min(written or 0, all_in - read))),
+        thinking=int(max(0, min(thinking or 0, out))),
     )

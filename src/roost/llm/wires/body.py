@@ -13,6 +13,8 @@ from roost.log.content import Audio, File, Image, Media, Text, Video
 
 Json: TypeAlias = dict[str, Any]
 
+MOST_TOKENS = 1_000_000_000
+"""Of one call. A server that says more, or less than none, has not counted."""
 _BAD_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: dict[type, MediaKind] = {Image: "image", Audio: "audio", Video: "video", File: "file"}

@@ -69,16 +69,18 @@ class Choice(msgspec.Struct):
 
 
 class Details(msgspec.Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    cached_tokens: float | None = None
+    reasoning_tokens: float | None = None
 
 
 class Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    """Some servers write `12.0`: an answer is not thrown away for that."""
+
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
     prompt_tokens_details: Details | None = None
     completion_tokens_details: Details | None = None
-    prompt_cache_hit_tokens: int | None = None
+    prompt_cache_hit_tokens: float | None = None
     cost: float | None = None
     """Dollars, from the few servers that say it."""
 
