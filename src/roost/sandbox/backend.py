@@ -77,6 +77,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     network: Network = Network()
     reads: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    """Covered, where they lie in a folder that can be seen."""
     environment: Mapping[str, str] = {}
 
 
@@ -107,6 +109,11 @@ class Guest(Sandbox, Protocol):
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
         """Raises `SandboxError` where `capabilities.terminals` is False."""
+        ...
+
+    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
+        """A command that runs on between others, without a terminal: `read` gives its outputs in one stream, of which
+        the oldest part is left out when nobody reads for long. It ends with `close`, and with the sandbox."""
         ...
 
     async def suspend(self, image: Path) -> Suspends:

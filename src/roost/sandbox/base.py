@@ -30,6 +30,8 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     truncated: bool = False
     killed_by: str | None = None
+    limits: tuple[str, ...] = ()
+    """Those of the whole sandbox that were hit while it ran (`memory_bytes`, `pids`), whatever came of it."""
 
 
 class Sandbox(Protocol):

@@ -23,6 +23,12 @@ class HeadTail:
         if len(self._tail) > 2 * self._tail_cap + 65536:
             del self._tail[: -self._tail_cap]
 
+    def skip(self, count: int) -> None:
+        """`count` bytes were left out here by somebody else."""
+        if count:
+            self.total += count
+            self._tail.clear()
+
     @property
     def truncated(self) -> bool:
         return self.total > self._head_cap + self._tail_cap

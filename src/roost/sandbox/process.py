@@ -54,7 +54,7 @@ class ProcessSandbox:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
             command.cancel()
-            await _settled(waiter)
+            await settled(waiter)
             raise
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class ProcessSandbox:
         for command in running:
             command.cancel()
         for done in running.values():
-            await _settled(asyncio.wrap_future(done))
+            await settled(asyncio.wrap_future(done))
 
     def _start(self, command: Command) -> Future[ExecResult]:
         done: Future[ExecResult] = Future()
@@ -89,7 +89,7 @@ class ProcessSandbox:
         return done
 
 
-async def _settled(waiter: asyncio.Future[ExecResult]) -> None:
+async def settled(waiter: asyncio.Future[ExecResult]) -> None:
     """Wait until `waiter` is done, even if this task is cancelled again meanwhile; the first cancel is enough."""
     while not waiter.done():
         try:

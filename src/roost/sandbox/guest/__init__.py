@@ -1,0 +1,1 @@
+"""What runs inside a sandbox, and how the outside speaks with it."""

@@ -1,0 +1,342 @@
+"""The first process of a sandbox: runs commands for the outside, which it hears through one byte stream.
+
+It and its neighbours `spawning.py` and `relay.py` need only the standard library. It is run by `python -I -S agent.py
+CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device),
+`relay` (a Unix socket that leads outside and stands behind 127.0.0.1:3128, if there is one).
+
+A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
+(body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
+everything that it started), `resize`, `credit` (bytes of output that may be sent). What the sandbox says: `hello`,
+`ate` (bytes of input taken), `out` (`fd`, `cut`: bytes left out before it), `exit`, `fail` (it cannot be started). When
+the stream ends, everything ends.
+
+A command's processes are those that descend from it, that are of its session, or that carry its number in RLIMIT_LOCKS
+(without effect since Linux 2.4.25, and inherited). When a command is over, every process that belongs to no living
+command is killed, so that nothing gets away, whatever it did to hide where it came from.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import selectors
+import signal
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from roost.sandbox.guest import relay, spawning
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import relay
+    import spawning
+
+_HEAD = struct.Struct("!HI")
+_CHUNK = 65536
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+def _nothing(number: int, frame: object) -> None:
+    """A handler, so that the signal wakes the loop."""
+
+
+class Wire:
+    """The stream to the outside. Writing may block: the outside always reads."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._data = bytearray()
+
+    def send(self, kind: str, job: int = 0, body: bytes | bytearray = b"", **more: object) -> None:
+        head = json.dumps({"t": kind, "id": job, **more}).encode()
+        data = memoryview(_HEAD.pack(len(head), len(body)) + head + bytes(body))
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def frames(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Those that are whole by now."""
+        data = os.read(self.fd, 1 << 20)
+        if not data:
+            os._exit(0)
+        self._data += data
+        while len(self._data) >= _HEAD.size:
+            head, body = _HEAD.unpack_from(self._data)
+            end = _HEAD.size + head + body
+            if len(self._data) < end:
+                return
+            frame = bytes(self._data[:end])
+            del self._data[:end]
+            yield json.loads(frame[_HEAD.size : _HEAD.size + head]), frame[_HEAD.size + head :]
+
+
+class Stream:
+    """A command's output. It sends as much as it has credit for. Of the rest it keeps the last `keep` bytes; with
+    `keep` 0 it reads no more, and the command waits."""
+
+    def __init__(self, agent: Agent, job: Job, fd: int, name: int, credit: int, keep: int) -> None:
+        self.agent, self.job, self.fd, self.name = agent, job, fd, name
+        self.credit, self.keep = credit, keep
+        self.held = bytearray()
+        self.cut = 0
+        os.set_blocking(fd, False)
+        self.watch()
+
+    def watch(self) -> None:
+        if self.fd >= 0:
+            self.agent.watch(self.fd, _READ if self.keep or self.credit > 0 else 0, self.readable)
+
+    def readable(self, _: int) -> None:
+        self.take(_CHUNK if self.keep else min(_CHUNK, self.credit))
+        self.send(self.credit)
+        if len(self.held) > 2 * self.keep + _CHUNK:
+            self.trim()
+        self.watch()
+
+    def take(self, size: int) -> bool:
+        """False when there is no more just now."""
+        try:
+            data = os.read(self.fd, size)
+        except BlockingIOError:
+            return False
+        except OSError:  # a terminal whose program has ended
+            data = b""
+        self.held += data
+        if not data:
+            self.close()
+        return bool(data)
+
+    def grant(self, credit: int) -> None:
+        self.credit += credit
+        self.trim()
+        self.send(self.credit)
+        self.watch()
+
+    def send(self, most: int) -> None:
+        while self.held and most > 0:
+            part = self.held[: min(_CHUNK, most)]
+            del self.held[: len(part)]
+            most -= len(part)
+            self.credit -= len(part)
+            cut, self.cut = self.cut, 0
+            self.agent.wire.send("out", self.job.id, part, fd=self.name, cut=cut)
+
+    def trim(self) -> None:
+        """Leave out the oldest of what is beyond `keep`."""
+        over = len(self.held) - self.keep
+        if self.keep and over > 0:
+            del self.held[:over]
+            self.cut += over
+
+    def finish(self) -> None:
+        """What the dead left in it; a living holder of its other end is not waited for."""
+        for _ in range(64):
+            if self.fd < 0 or not self.take(_CHUNK):
+                break
+        self.trim()
+        self.send(len(self.held))
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            self.agent.watch(self.fd, 0, None)
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Job:
+    def __init__(self, agent: Agent, number: int, spec: dict[str, Any]) -> None:
+        self.agent, self.id = agent, number
+        self.over = False
+        self.pending = bytearray()
+        self.eof = not spec.get("input")
+        terminal = spec.get("terminal")
+        if terminal:
+            master, slave = os.openpty()
+            spawning.resize(master, terminal)
+            theirs, self.input, ours = [slave, slave, slave], os.dup(master), [master]
+        else:
+            inside = (os.open("/dev/null", os.O_RDONLY), -1) if self.eof else os.pipe()
+            out, err = os.pipe(), os.pipe()
+            if spec.get("merge"):
+                os.close(err[0])
+                os.close(err[1])
+                err = (-1, os.dup(out[1]))
+            theirs, self.input, ours = (
+                [inside[0], out[1], err[1]],
+                inside[1],
+                [fd for fd in (out[0], err[0]) if fd >= 0],
+            )
+        try:
+            self.pid = spawning.start(spec, theirs, number, tty=bool(terminal))
+        except OSError:
+            for fd in [*ours, self.input]:
+                if fd >= 0:
+                    os.close(fd)
+            raise
+        finally:
+            for fd in set(theirs):
+                os.close(fd)
+        if self.input >= 0:
+            os.set_blocking(self.input, False)
+        credit, keep = spec["credit"], spec["keep"]
+        self.streams: list[Stream] = [Stream(agent, self, fd, name, credit, keep) for name, fd in enumerate(ours, 1)]
+
+    def feed(self, data: bytes, *, eof: bool) -> None:
+        self.pending += data
+        self.eof = self.eof or eof
+        self.writable(0)
+
+    def writable(self, _: int) -> None:
+        taken = 0
+        try:
+            while self.pending and self.input >= 0:
+                count = os.write(self.input, self.pending[:_CHUNK])
+                del self.pending[:count]
+                taken += count
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody reads it any more
+            taken += len(self.pending)
+            self.pending.clear()
+            self.eof = True
+        if taken and not self.over:
+            self.agent.wire.send("ate", self.id, n=taken)
+        if self.input >= 0:
+            self.agent.watch(self.input, _WRITE if self.pending else 0, self.writable)
+            if self.eof and not self.pending:
+                self.close_input()
+
+    def close_input(self) -> None:
+        if self.input >= 0:
+            self.agent.watch(self.input, 0, None)
+            os.close(self.input)
+            self.input = -1
+
+    def finish(self, status: int) -> None:
+        self.over = True
+        self.agent.sweep()
+        for stream in self.streams:
+            stream.finish()
+        self.close_input()
+        self.agent.wire.send("exit", self.id, code=os.waitstatus_to_exitcode(status))
+
+
+class Agent:
+    def __init__(self, link: int | str, relay: str | None) -> None:
+        self.wire = Wire(link if isinstance(link, int) else os.open(link, os.O_RDWR))
+        os.set_inheritable(self.wire.fd, False)
+        self.selector = selectors.DefaultSelector()
+        self.jobs: dict[int, Job] = {}
+        self.relay = relay
+
+    def run(self) -> None:
+        ended, wake = os.pipe()
+        for fd in (ended, wake):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, _nothing)
+        spawning.dumpable(False)
+        self.watch(ended, _READ, lambda _: os.read(ended, 4096))
+        self.watch(self.wire.fd, _READ, self.heard)
+        if self.relay:
+            relay.serve(self, self.relay)
+        self.wire.send("hello", pid=os.getpid())
+        while True:
+            for key, events in self.selector.select():
+                if self.selector.get_map().get(key.fd) is key:
+                    key.data(events)
+            self.reap()
+
+    def watch(self, fd: int, events: int, call: Callable[[int], object] | None) -> None:
+        known = self.selector.get_map().get(fd)
+        if events and known is None:
+            self.selector.register(fd, events, call)
+        elif events and known is not None and (known.events != events or known.data != call):
+            self.selector.modify(fd, events, call)
+        elif not events and known is not None:
+            self.selector.unregister(fd)
+
+    def heard(self, _: int) -> None:
+        for head, body in self.wire.frames():
+            number, kind = head["id"], head["t"]
+            job = self.jobs.get(number)
+            if kind == "exec":
+                self.begin(number, json.loads(body))
+            elif job is None:
+                continue
+            elif kind in ("in", "eof"):
+                job.feed(body, eof=kind == "eof")
+            elif kind == "credit":
+                job.streams[head["fd"] - 1].grant(head["n"])
+            elif kind == "resize" and job.input >= 0:
+                spawning.resize(job.input, head["size"])
+            elif kind == "kill":
+                self.kill(job, head["sig"], everything=head.get("all", False))
+
+    def begin(self, number: int, spec: dict[str, Any]) -> None:
+        try:
+            self.jobs[number] = Job(self, number, spec)
+        except OSError as error:
+            code = 127 if error.errno == errno.ENOENT else 126
+            said = error.strerror or str(error)
+            self.wire.send("fail", number, f"the command cannot be started: {said}".encode(), code=code)
+
+    def kill(self, job: Job, number: int, *, everything: bool) -> None:
+        if everything:
+            job.over = True
+            self.sweep()
+            return
+        try:
+            os.killpg(job.pid, number)
+        except OSError:
+            pass
+
+    def reap(self) -> None:
+        """Take in who has ended; a command that has is over."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.ended(pid, status)
+
+    def ended(self, pid: int, status: int) -> None:
+        for job in list(self.jobs.values()):
+            if job.pid == pid:
+                del self.jobs[job.id]
+                job.finish(status)
+
+    def sweep(self) -> None:
+        """Kill every process that belongs to no living command."""
+        alive = {job.pid: job.id for job in self.jobs.values() if not job.over}
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            if not alive:
+                try:
+                    os.kill(-1, signal.SIGKILL)
+                except ProcessLookupError:
+                    return
+            elif not (strays := spawning.find_strays(alive)):
+                return
+            else:
+                for pid in strays:
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+            time.sleep(0.001)
+            self.reap()
+
+
+if __name__ == "__main__":
+    config = json.loads(sys.argv[1])
+    Agent(config["link"], config.get("relay")).run()

@@ -1,0 +1,213 @@
+"""The outside's end of the stream into a sandbox. Everything that comes from inside may be forged: sizes are bounded,
+and whoever breaks a rule has lost the link. `agent.py` says what the frames mean."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import msgspec
+
+from roost.errors import SandboxError
+
+HEAD = struct.Struct("!HI")
+LONGEST_COMMAND = 4 * 1024**2
+"""Bytes of arguments and environment, as JSON."""
+_LONGEST_HEAD = 4096
+_LONGEST_BODY = 256 * 1024
+_UNREAD = 16 * 1024**2
+"""Bytes that a guest may leave unread before it counts as dead."""
+_INPUT_AHEAD = 256 * 1024
+
+Limit = tuple[int, int, int]
+"""Number of a resource limit, soft, hard."""
+
+
+class Command(msgspec.Struct, kw_only=True):
+    """What `exec` takes. Of each output the first `credit` bytes are sent, and of what follows the last `keep`; with
+    `keep` 0 the command waits for more credit. `terminal`: columns and rows. `merge`: one stream for both outputs."""
+
+    argv: Sequence[str]
+    cwd: str
+    env: Mapping[str, str]
+    limits: Sequence[Limit] = ()
+    terminal: tuple[int, int] | None = None
+    merge: bool = False
+    input: bool = False
+    credit: int = 65536
+    keep: int = 65536
+
+
+class _Head(msgspec.Struct):
+    """What may stand in a header from inside."""
+
+    t: Literal["hello", "ate", "out", "exit", "fail"]
+    id: int = 0
+    fd: Literal[1, 2] = 1
+    cut: int = 0
+    n: int = 0
+    code: int = 0
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """`code` is negative for a signal; `refused` says why the command could not be started."""
+
+    code: int
+    refused: str | None = None
+
+
+class Job:
+    """A command inside. `output` is called with the stream (1, 2), the bytes left out before, and the bytes. `ended`
+    raises `SandboxError` when the link is lost before."""
+
+    def __init__(self, link: Link, number: int, credit: int | None, output: Callable[[int, int, bytes], None]) -> None:
+        self.id = number
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._link = link
+        self._output = output
+        self._may = {1: credit, 2: credit}
+        self._ahead = 0
+        self._eaten = asyncio.Event()
+
+    async def feed(self, data: bytes) -> None:
+        """Give it input, as fast as it takes it."""
+        for start in range(0, len(data), _INPUT_AHEAD):
+            part = data[start : start + _INPUT_AHEAD]
+            while self._ahead and self._ahead + len(part) > _INPUT_AHEAD and not self.ended.done():
+                self._eaten.clear()
+                await self._eaten.wait()
+            self._ahead += len(part)
+            self._link.send("in", self.id, part)
+
+    def end_input(self) -> None:
+        self._link.send("eof", self.id)
+
+    def signal(self, number: int, *, everything: bool = False) -> None:
+        """To its process group; with `everything` all that it started is killed."""
+        self._link.send("kill", self.id, sig=number, all=everything)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._link.send("resize", self.id, size=(columns, rows))
+
+    def grant(self, count: int, fd: int = 1) -> None:
+        """Let `count` more bytes of output come."""
+        self._may[fd] = (self._may[fd] or 0) + count
+        self._link.send("credit", self.id, fd=fd, n=count)
+
+    def heard(self, head: _Head, body: bytes) -> None:
+        match head.t:
+            case "out":
+                may = self._may[head.fd]
+                if may is not None:
+                    self._may[head.fd] = max(0, may - len(body))
+                self._output(head.fd, max(0, head.cut), body)
+            case "ate":
+                self._ahead = max(0, self._ahead - max(0, head.n))
+                self._eaten.set()
+            case "exit":
+                self.end(Ended(head.code))
+            case "fail":
+                self.end(Ended(head.code, body[:4096].decode("utf-8", "replace")))
+            case "hello":
+                pass
+
+    def end(self, how: Ended | SandboxError) -> None:
+        self._eaten.set()
+        if self.ended.done():
+            return
+        if isinstance(how, Ended):
+            self.ended.set_result(how)
+        else:
+            self.ended.set_exception(how)
+            self.ended.exception()  # whoever does not wait for it need not be told
+
+
+class Link(asyncio.Protocol):
+    """One sandbox's stream. Belongs to the loop that made it; no method blocks. `hello` is done when the guest has
+    spoken; `lost` when it is over, with the reason."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.hello: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[str] = loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._data = bytearray()
+        self._jobs: dict[int, Job] = {}
+        self._last = 0
+
+    def start(self, command: Command, output: Callable[[int, int, bytes], None]) -> Job:
+        """Raises `SandboxError` when the link is lost, `ValueError` when the command is too long."""
+        body = json.dumps(msgspec.to_builtins(command)).encode()  # not msgspec: names of files may be no UTF-8
+        if len(body) > LONGEST_COMMAND:
+            raise ValueError("the arguments are too long")
+        self._last += 1
+        job = self._jobs[self._last] = Job(self, self._last, command.credit, output)
+        self.send("exec", job.id, body)
+        return job
+
+    def send(self, kind: str, job: int, body: bytes = b"", **more: Any) -> None:
+        if self._transport is None or self.lost.done():
+            raise SandboxError("the sandbox has ended; make a new one")
+        if job not in self._jobs:
+            return
+        head = msgspec.json.encode({"t": kind, "id": job, **more})
+        self._transport.write(HEAD.pack(len(head), len(body)) + head + body)
+        if self._transport.get_write_buffer_size() > _UNREAD:
+            self._fail("it does not read what it is told")
+
+    def close(self, reason: str = "it was closed") -> None:
+        self._fail(reason)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail("it has ended")
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while len(self._data) >= HEAD.size and not self.lost.done():
+            head, body = HEAD.unpack_from(self._data)
+            if head > _LONGEST_HEAD or body > _LONGEST_BODY:
+                self._fail("it sent a frame that is too large")
+                return
+            end = HEAD.size + head + body
+            if len(self._data) < end:
+                return
+            frame = bytes(self._data[HEAD.size : end])
+            del self._data[:end]
+            try:
+                self._heard(_head.decode(frame[:head]), frame[head:])
+            except msgspec.MsgspecError:
+                self._fail("it sent what is no frame")
+
+    def _heard(self, head: _Head, body: bytes) -> None:
+        if head.t == "hello" and not self.hello.done():
+            self.hello.set_result(None)
+            return
+        job = self._jobs.get(head.id)
+        if job is None:
+            return
+        job.heard(head, body)
+        if job.ended.done():
+            del self._jobs[job.id]
+
+    def _fail(self, reason: str) -> None:
+        if self.lost.done():
+            return
+        self.lost.set_result(reason)
+        if not self.hello.done():
+            self.hello.set_exception(SandboxError(f"the sandbox did not start: {reason}"))
+            self.hello.exception()
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.end(SandboxError(f"the sandbox ended while a command ran: {reason}"))
+        self._data.clear()
+        if self._transport is not None:
+            self._transport.abort()

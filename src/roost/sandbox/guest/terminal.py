@@ -1,0 +1,77 @@
+"""A program inside that runs on between commands: on a terminal, or with its output in one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import deque
+from collections.abc import AsyncIterator
+
+from roost.sandbox.guest.link import Command, Ended, Job, Link
+
+WINDOW = 256 * 1024
+"""Bytes of output that may wait for a reader. After that the program on a terminal waits, and of a background
+command's output the last `WINDOW` bytes are kept."""
+_CLOSING = 5.0
+
+
+class GuestTerminal:
+    """A `roost.sandbox.backend.Terminal`. Of a program that could not be started `read` says why, and `wait` gives 126
+    or 127."""
+
+    def __init__(self, link: Link, command: Command) -> None:
+        command.input, command.credit = True, WINDOW
+        command.keep = 0 if command.terminal else WINDOW
+        self._link = link
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._news = asyncio.Event()
+        self._job: Job = link.start(command, self._heard)
+        self._job.ended.add_done_callback(self._over)
+
+    @property
+    def running(self) -> bool:
+        return not self._job.ended.done()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._waiting -= len(piece)
+                if self.running:
+                    self._job.grant(len(piece))
+                yield piece
+            if not self.running:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def write(self, data: bytes) -> None:
+        await self._job.feed(data)
+
+    async def resize(self, columns: int, rows: int) -> None:
+        self._job.resize(columns, rows)
+
+    async def wait(self) -> int:
+        return (await asyncio.shield(self._job.ended)).code
+
+    async def close(self) -> None:
+        if self.running and not self._link.lost.done():
+            self._job.signal(signal.SIGHUP)
+            self._job.signal(signal.SIGKILL, everything=True)
+            await asyncio.wait([self._job.ended], timeout=_CLOSING)
+
+    def _heard(self, fd: int, cut: int, data: bytes) -> None:
+        if self._waiting + len(data) > 2 * WINDOW:
+            self._link.close("it sent more output than it may")
+            return
+        if cut:
+            data = f"\n[... {cut} bytes cut ...]\n".encode() + data
+        self._waiting += len(data)
+        self._pieces.append(data)
+        self._news.set()
+
+    def _over(self, ended: asyncio.Future[Ended]) -> None:
+        if not ended.cancelled() and ended.exception() is None and (refused := ended.result().refused):
+            self._pieces.append(refused.encode())
+        self._news.set()

@@ -1,0 +1,88 @@
+"""What a sandbox of level 1 sees of this machine's files: programs and libraries to read, its workspace to write."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = (
+    "alternatives", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts", "gitconfig", "inputrc",
+    "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
+    "magic", "mime.types", "os-release", "pki/ca-trust", "pki/tls/certs", "protocols", "services", "shells",
+    "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
+)  # fmt: skip
+"""No file with users, keys or settings of this machine is among them."""
+_PROC_FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "scsi", "acpi", "driver")
+_PROC_HIDDEN = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "mtrr", "slabinfo")
+AGENT = "/run/roost"
+"""Where the agent's files are inside."""
+
+
+def system() -> list[str]:
+    """bwrap's arguments for a bare system: programs, some of `/etc`, empty `/tmp`, a `/proc` of its own."""
+    args = ["--ro-bind", "/usr", "/usr"]
+    for name in _ROOT_LINKS:
+        path = f"/{name}"
+        if os.path.islink(path):
+            args += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            args += ["--ro-bind", path, path]
+    for name in _ETC:
+        path = f"/etc/{name}"
+        if os.path.exists(path):
+            args += ["--ro-bind", os.path.realpath(path), path]
+    args += ["--proc", "/proc"]
+    for name in _PROC_FIXED:
+        if os.path.exists(f"/proc/{name}"):
+            args += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    for name in _PROC_HIDDEN:
+        if os.path.exists(f"/proc/{name}"):
+            args += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    return [*args, "--dev", "/dev"]
+
+
+def scratch(size: int) -> list[str]:
+    """`/tmp` and `/dev/shm`, each of at most `size` bytes; all else that bwrap made becomes read-only."""
+    args = ["--perms", "1777", "--size", str(size), "--tmpfs", "/tmp"]
+    args += ["--perms", "1777", "--size", str(size), "--tmpfs", "/dev/shm"]
+    return [*args, "--dir", "/var", "--symlink", "../tmp", "/var/tmp"]
+
+
+def sealed() -> list[str]:
+    return ["--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
+    """The workspace, what may be read, and what is covered although it lies in one of them. What is deeper comes later,
+    so it holds for its own part. Python's own files stay read-only even inside a workspace: the daemon runs them."""
+    kinds = [(path, "--ro-bind") for path in (*python(), *reads)]
+    kinds += [(workspace, "--bind")]
+    kinds += [(path, "--tmpfs") for path in hidden if _covers(path, [workspace, *reads])]
+    args: list[str] = []
+    for path, kind in sorted(dict(kinds).items(), key=lambda item: len(item[0].parts)):
+        if kind == "--tmpfs":
+            args += ["--perms", "0500", "--size", "4096", kind, str(path)]
+        elif kind == "--bind" or not _in_system(path):
+            args += [kind, str(path), str(path)]
+    return args
+
+
+def python() -> Sequence[Path]:
+    """The interpreter that runs the agent and our own helpers, with its libraries; nothing else of a person's home."""
+    import roost
+
+    places = [Path(sys.base_prefix), Path(sys.prefix), Path(roost.__file__).parent]
+    places += [Path(os.path.realpath(sys.executable)).parent.parent]
+    return [place for place in dict.fromkeys(places) if place != Path("/")]
+
+
+def _in_system(path: Path) -> bool:
+    return path == Path("/usr") or Path("/usr") in path.parents
+
+
+def _covers(path: Path, shown: Sequence[Path]) -> bool:
+    """Whether a folder is inside one that is shown."""
+    return any(one == path or one in path.parents for one in shown)

@@ -1,0 +1,106 @@
+"""Where no control group can be had: sandboxes' processes are counted four times a second, and their commands killed
+when they are too much. A limit kept like this may be passed for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+
+from roost.sandbox.backend import Bounds, Usage
+from roost.sandbox.marks import read_process
+
+EVERY = 0.25
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class Watchdog:
+    """Watches the processes below `root`, the supervisor of a sandbox; `spared` of them (the supervisor and the agent)
+    are neither counted nor killed."""
+
+    def __init__(self, root: int, bounds: Bounds, *, spared: int = 2) -> None:
+        self._root, self._bounds, self._spared = root, bounds, spared
+        self.hits: dict[str, int] = {}
+        """How often each limit was passed."""
+        self._task = asyncio.create_task(self._watch(), name=f"sandbox watchdog {root}")
+
+    def close(self) -> None:
+        self._task.cancel()
+
+    def usage(self) -> Usage:
+        """Blocks for some milliseconds."""
+        pids = self._commands()
+        return Usage(
+            memory_bytes=sum(map(_memory, pids)),
+            pids=len(pids),
+            cpu_seconds=sum(map(_cpu_seconds, pids)),
+            hits=dict(self.hits),
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        pids = self._commands()
+        most, memory = self._bounds.pids, self._bounds.memory_bytes
+        over = "pids" if most is not None and len(pids) > most else None
+        if over is None and memory is not None and sum(map(_memory, pids)) > memory:
+            over = "memory_bytes"
+        if over is None:
+            return
+        self.hits[over] = self.hits.get(over, 0) + 1
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def _commands(self) -> list[int]:
+        return _descendants(self._root)[max(0, self._spared - 1) :]
+
+
+def _descendants(root: int) -> list[int]:
+    """Nearest first."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (process := _read(int(name))) is not None:
+            parents.setdefault(process, []).append(int(name))
+    found: list[int] = []
+    level: Sequence[int] = [root]
+    while level:
+        level = [child for pid in level for child in sorted(parents.get(pid, []))]
+        found += level
+    return found
+
+
+def _read(pid: int) -> int | None:
+    try:
+        process = read_process(pid)
+    except OSError:
+        return None
+    return None if process is None or process.dead else process.parent
+
+
+def _memory(pid: int) -> int:
+    """Bytes that are its own: shared libraries are not counted for each."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            for line in file:
+                if line.startswith(("RssAnon:", "RssShmem:")):
+                    total += int(line.split()[1]) * 1024
+    except OSError:
+        return 0
+    return total
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    except (OSError, IndexError):
+        return 0.0
