@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal, NamedTuple
 
-from roost.agent import context, money
+from roost.agent import context, judging, money
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, TextDelta, ThinkingDelta
@@ -14,6 +14,9 @@ from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
 CRASHES = 25
 """Of the daemon in the middle of one call before the turn fails: perhaps it is the call that brings it down."""
+
+
+_SILENT = Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
 
 class End(NamedTuple):
@@ -31,6 +34,10 @@ async def run(session: LiveSession) -> End | None:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
         reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
         return End("failed", reason)
+    checks = session.means.checks
+    if checks is not None and (reason := await judging.before_model(session, checks)):
+        fail_step(session, "denied", reason)
+        return End("failed", reason)
     context.make_room(session)
     step = _announce(session)
     await session.flush()
@@ -38,6 +45,8 @@ async def run(session: LiveSession) -> End | None:
     began = time.monotonic()
     try:
         outcome = await session.interruptible(call.answer, steer=True)
+        if checks is not None:
+            outcome = await judging.after_model(session, checks, outcome)
     except Interrupted as interrupted:
         call.cut(interrupted, time.monotonic() - began)
         if interrupted.cause == "steer":
@@ -71,15 +80,33 @@ class _Call:
 
     async def answer(self) -> Completed | Failed:
         """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
-        outcome = await self._ask()
-        if not isinstance(outcome, Failed) or outcome.error.code != "context_overflow":
-            return outcome
-        if not context.make_room(self._session, harder=True):
-            return outcome
-        await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": outcome.error.message}))
-        if self._heard:
-            await self._tell(Notice("restart"))
-        return await self._ask()
+        session, step = self._session, self._step
+        push, once = session.means.deltas.push, True
+        while True:
+            stream = session.means.model.stream(context.build(session, self._bill))
+            outcome: Completed | Failed = _SILENT
+            try:
+                async for event in stream:
+                    match event:
+                        case Completed() | Failed():
+                            outcome = event
+                            break
+                        case TextDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "text", event.text)
+                        case ThinkingDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "thinking", event.text)
+                        case CallDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "call", event.arguments)
+                        case Notice():
+                            await self._tell(event)
+            finally:
+                await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            if not (once and isinstance(outcome, Failed) and await self._shortened(outcome)):
+                return outcome
+            once = False
 
     def end(self, outcome: Completed | Failed, seconds: float) -> End | None:
         """Note the outcome. Returns how the turn ends, if it does."""
@@ -117,30 +144,14 @@ class _Call:
         elif usage is not None and (step := session.state.open_step) is not None:
             session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
-    async def _ask(self) -> Completed | Failed:
-        session, step = self._session, self._step
-        request = context.build(session, self._bill)
-        push = session.means.deltas.push
-        stream = session.means.model.stream(request)
-        try:
-            async for event in stream:
-                match event:
-                    case Completed() | Failed():
-                        return event
-                    case TextDelta():
-                        self._heard = True
-                        push(session.id, step, self._after, "text", event.text)
-                    case ThinkingDelta():
-                        self._heard = True
-                        push(session.id, step, self._after, "thinking", event.text)
-                    case CallDelta():
-                        self._heard = True
-                        push(session.id, step, self._after, "call", event.arguments)
-                    case Notice():
-                        await self._tell(event)
-        finally:
-            await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-        return Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
+    async def _shortened(self, failed: Failed) -> bool:
+        """Whether there is less to ask with now, where that was what it took."""
+        if failed.error.code != "context_overflow" or not context.make_room(self._session, harder=True):
+            return False
+        await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": failed.error.message}))
+        if self._heard:
+            await self._tell(Notice("restart"))
+        return True
 
     async def _tell(self, notice: Notice) -> None:
         session = self._session

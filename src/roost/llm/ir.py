@@ -55,6 +55,9 @@ class Budget(msgspec.Struct, frozen=True):
     limit: int | None = None
 
 
+_NOTHING = Usage(cost=0)
+
+
 class Bill:
     """What a request has cost so far, over all the calls that were made for it, filled in while it runs.
 
@@ -66,7 +69,7 @@ class Bill:
     __slots__ = ("calls", "estimated", "model", "usage")
 
     def __init__(self) -> None:
-        self.usage = Usage(cost=0)
+        self.usage = _NOTHING
         self.calls = 0
         self.estimated = 0
         self.model = ""
