@@ -48,6 +48,8 @@ def test_the_set_and_its_classes() -> None:
         "list_files": ("read_only", "safe", True),
         "glob": ("read_only", "safe", True),
         "grep": ("read_only", "safe", True),
+        "web_fetch": ("read_only", "safe", False),
+        "web_search": ("read_only", "safe", False),
     }
     assert builtin_tools() is not builtin_tools()
     assert all(tool.description and len(tool.description) < 300 for tool in TOOLS.values())

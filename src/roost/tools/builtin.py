@@ -20,6 +20,9 @@ def _built() -> dict[str, Tool]:
     from roost.tools.grep import grep
     from roost.tools.read import read_file
     from roost.tools.shell import shell
+    from roost.tools.web.fetch import web_fetch
+    from roost.tools.web.search import web_search
     from roost.tools.write import write_file
 
-    return {tool.name: tool for tool in (shell, read_file, write_file, edit_file, edit_files, list_files, glob, grep)}
+    files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep)
+    return {tool.name: tool for tool in (shell, *files, web_fetch, web_search)}
