@@ -148,6 +148,23 @@ WRONG = {
     "[budget]\nwarn = 3.0": (2, "share"),
     "[budget]\ncurrency = 'XYZ'": (2, r"\[rates\]"),
     "[rates]\nCNY = 0.0": (2, "above 0"),
+    "[budget]\nmonth = -5": (2, "0 or more"),
+    "[budget]\nmonth = nan": (2, "0 or more"),
+    "[budget]\nmonth = 1e300": (2, "0 or more"),
+    "[budget]\nmonth = 5\nusers = { ann = -1 }": (3, "0 or more"),
+    "[embeddings]\ncache_mb = -1": (2, "0 or more"),
+    "\nprofile = 'budgt'": (2, "deep_thinking"),
+    "[models.'openai/gpt']\nwindow = 99999999999999": (2, "at least 1"),
+    "[models.'openai/gpt']\nprice = { input = 1, output = 1e300 }": (2, "0 or more"),
+    "[models.'openai/gpt']\nprice = { input = 1, output = 1, tiers = [{ above = 5, input = -1, output = 1 }] }": (
+        2,
+        "0 or more",
+    ),
+    "[accounts.openai]\nidle_timeout = nan": (2, "above 0"),
+    "[accounts.openai]\npatience = -1": (2, "above 0"),
+    '[accounts.openai]\nheaders = { a = "hunter2\\n1" }': (2, "line break"),
+    "[accounts.openai]\noptions = { nope = 1 }": (2, "nope"),
+    "[accounts.a]\nbase_url = 'HTTP://me:hunter2@host/v1'": (2, "user or password"),
 }
 
 

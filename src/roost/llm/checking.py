@@ -25,6 +25,8 @@ State: TypeAlias = Literal[
 something else, such as a page to sign in."""
 
 _CAP = 4 * 1024 * 1024
+_NAME = 200
+"""Characters of a model's name that are looked at."""
 _WORD = 16
 """Tokens: the least that every provider takes as the longest answer."""
 _STATES: dict[str, State] = {
@@ -84,9 +86,9 @@ async def _asked(models: Models, name: str, account: Account, client: HttpClient
     if status in (404, 405, 501):
         return await _word(models, name, account, model)
     found = _read(name, account, status, body, model)
-    for secret in filter(None, (endpoint.key, *endpoint.headers.values())):
-        found = msgspec.structs.replace(found, detail=found.detail.replace(secret, "[key]"))
-    return found
+    return msgspec.structs.replace(
+        found, detail=endpoint.hide(found.detail), fix=found.fix and endpoint.hide(found.fix)
+    )
 
 
 def _listing(account: Account, endpoint: Endpoint) -> str | None:
@@ -147,7 +149,7 @@ def _listed(name: str, found: Mapping[str, Any], model: str | None) -> Checked:
 
 def _name(item: object) -> str:
     fields: Mapping[str, Any] = cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}
-    return str(fields.get("id") or fields.get("name") or "").removeprefix("models/")
+    return str(fields.get("id") or fields.get("name") or "").removeprefix("models/")[:_NAME]
 
 
 async def _word(models: Models, name: str, account: Account, model: str | None) -> Checked:

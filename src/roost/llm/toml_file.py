@@ -1,0 +1,65 @@
+"""A TOML file whose faults are told with their line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from roost.errors import ConfigError
+
+_MAX_BYTES = 1024 * 1024
+
+
+class TomlFile(NamedTuple):
+    path: Path
+    text: str
+    data: dict[str, Any]
+
+    def wrong(self, place: Sequence[str], what: str) -> ConfigError:
+        """The error that tells `what` is wrong at this place: keys, from the outside in."""
+        line = _line(self.text, place)
+        at = f"{self.path}:{line}" if line else str(self.path)
+        return ConfigError(f"{at}: {dotted(place)}: {what}" if place else f"{at}: {what}")
+
+
+def read_toml(path: Path) -> TomlFile:
+    """Raises `ConfigError` for what cannot be read or is no TOML."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"{path}: at most 1 MB is read; this file is larger")
+    try:
+        return TomlFile(path, text, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
+        line = int(found[2]) if found and found[2] else text.count("\n") + 1
+        raise ConfigError(f"{path}:{line}: not valid TOML: {found[1] if found else error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid TOML: too deep") from error
+
+
+def dotted(place: Sequence[str]) -> str:
+    return ".".join(part if re.fullmatch(r"[\w-]+", part) else f'"{part}"' for part in place)
+
+
+def _line(text: str, place: Sequence[str]) -> int | None:
+    """The line of the deepest part of `place` that can be found, each looked for behind the one before."""
+    at, line = 0, None
+    for part in place:
+        name = rf"[\"']?{re.escape(part)}[\"']?"
+        # In a header, before an equals sign, or in an inline table.
+        found = re.compile(rf"(?m)^[ \t]*\[+[^\]\n]*?(?<![\w-]){name}[\].]|(?<![\w-]){name}[ \t]*[=.]").search(text, at)
+        if found is None:
+            continue
+        at = found.start()
+        line = text.count("\n", 0, found.end()) + 1
+    return line
