@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from roost.agent.definition import Agent, Limits
@@ -16,6 +17,7 @@ from roost.llm.config import BudgetEntry, ModelsConfig
 from roost.llm.ir import Price, Profile
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
+from roost.log.shared import Charge
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 
 from .support import FAST, Traces, calling, events, place, running, until
@@ -177,3 +179,18 @@ async def _heard(runtime: Runtime, session: SessionHandle) -> None:
     async for batch in runtime.sessions.stream(session.id):
         if any(frame.seq is None for frame in batch):
             return
+
+
+async def test_what_no_session_will_take_up_is_settled_by_the_node_that_cleans_up(tmp_path: Path) -> None:
+    """A settlement that failed, and a deletion that a crash cut off before its last line."""
+    config = msgspec.structs.replace(FAST, cleanup_every=0.1)
+    async with running(tmp_path, clerk(["one", "two"]), config=config) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("hi") == "one"
+        store = runtime.kernel.journal
+        for name in (session.id, "deleted", "-node_gone"):
+            await store.reserve(f"call:{name}:x1", [Charge("month:2026-11", 7, None), Charge(f"session:{name}", 7)])
+        async with asyncio.timeout(10):
+            while await store.reserved("call:"):
+                await asyncio.sleep(0.05)
+        assert (await store.balance(f"session:{session.id}")).spent == COST + 7

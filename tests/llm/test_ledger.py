@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +312,26 @@ async def test_calls_of_no_session_are_recovered_when_their_node_is_gone(store: 
     assert await it.recover_dead(none) == Usage(cost=10)
     assert await it.recover_dead(none) is None
     assert await store.balance("month:2026-11") == Balance(20, 16)
+
+
+async def test_calls_that_no_session_will_take_up_are_recovered_when_they_are_found_twice(store: Store) -> None:
+    for session in ("gone", "ti:red", "busy"):
+        await held(ledger(store), 10, Spender(session=session))
+    await held(ledger(store), 1, Spender())
+    it, asked = ledger(store), list[set[str]]()
+
+    async def over(sessions: Collection[str]) -> Collection[str]:
+        asked.append(set(sessions))
+        return {"gone", "ti:red"}.intersection(sessions)
+
+    assert await it.recover_left(over) is None
+    late = await held(ledger(store), 5, Spender(session="gone"))
+    assert await it.recover_left(over) == Usage(cost=20)
+    assert asked == [{"gone", "ti:red", "busy"}]
+    assert await store.balance("month:2026-11") == Balance(20, 16)
+    await it.settle(late, 2)  # it came to its end in time
+    assert await it.recover_left(over) is None
+    assert await store.balance("month:2026-11") == Balance(22, 11)
 
 
 async def test_what_is_over_is_forgotten_and_nothing_else(store: Store) -> None:

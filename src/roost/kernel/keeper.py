@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 from roost.errors import Conflict, NotFound, StoreFailed, StoreUnreachable
@@ -28,6 +28,8 @@ _DUTY_SECONDS = 4.0
 """For how long the answer to who has a duty is believed; less than `_LONGEST_SLEEP`."""
 _TIDY_SECONDS = 600.0
 _PAGE = 1000
+_ASKED = 200
+"""Sessions that are asked for by their ids at once."""
 _PAGES = 20
 """Of all sessions, that one clean-up looks at: about 0.06 s of work. The next one goes on behind them. They are walked
 in the order of their making: an index on when a session was used last would have every append write to it."""
@@ -172,10 +174,20 @@ class Keeper:
         if (config.session_timeout, config.retention) != (None, None):
             await self._walk()
         await self._kernel.journal.purge()
-        await self._kernel.cores.ledger.recover_dead(self._living)
+        ledger = self._kernel.cores.ledger
+        await ledger.recover_dead(self._living)
+        await ledger.recover_left(self._over)
 
     async def _living(self) -> list[str]:
         return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]
+
+    async def _over(self, sessions: Collection[str]) -> Collection[str]:
+        """Those that are gone, or do nothing that a model call could be for. One that failed keeps its step, which is
+        looked after when a person starts it again."""
+        some = tuple(sessions)[:_ASKED]
+        there = await self._kernel.journal.find(SessionQuery(ids=some, limit=len(some)))
+        busy = {info.id for info in there if info.phase == "working" or info.state == "error"}
+        return set(some) - busy
 
     async def _walk(self) -> None:
         """Stop sessions that nobody used for long, delete those that were stopped long ago."""

@@ -63,6 +63,7 @@ class Ledger:
         self._seen: tuple[str, float, Balance] | None = None
         self._looking = False
         self._told: set[str] = set()
+        self._left: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def meter(self, model: str, price: Price | None, job: Embedding) -> TokenMeter:
@@ -128,6 +129,17 @@ class Ledger:
         # In this order: who begins to live meanwhile has reserved none of them.
         owners = tuple(_ids(f"-{node}") for node in {*await living(), self._owner})
         return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(owners)})
+
+    async def recover_left(self, over: Callable[[Collection[str]], Awaitable[Collection[str]]]) -> Usage | None:
+        """As `recover`, for what nobody will take up: calls of the sessions that `over` picks, which are deleted or have
+        nothing under way. Only what was there the last time as well: a call may be about to end."""
+        held = await self._shared.reserved(_CALL)
+        held = {id: amounts for id, amounts in held.items() if not id.startswith(f"{_CALL}-")}
+        old, self._left = {id: _session(id) for id in held if id in self._left}, frozenset(held)
+        if not old:
+            return None
+        sessions = await over(set(old.values()))
+        return await self._recover({id: held[id] for id, session in old.items() if session in sessions})
 
     async def spent(self, model: str | None = None) -> int:
         """In this month, in nano-dollars: by all, or by a model that has a budget of its own."""
@@ -296,3 +308,7 @@ def _ids(owner: str) -> str:
     """How the ids of an owner's reservations begin. An owner's own id may hold the sign that ends it here; no id holds
     the one in its place."""
     return f"{_CALL}{owner.replace(':', '/')}:"
+
+
+def _session(id: str) -> str:
+    return id.removeprefix(_CALL).partition(":")[0].replace("/", ":")
