@@ -1,0 +1,194 @@
+"""What a container or a machine of ours is outside of itself: processes, a control group, a folder, a way to hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox.backend import Bounds, Capabilities, SandboxSpec, Usage
+from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
+from roost.sandbox.egress import Blocked, Egress
+from roost.sandbox.guest.guest import Manner
+from roost.sandbox.guest.link import Link
+from roost.sandbox.marks import ENV_NAME, new_mark
+from roost.sandbox.watchdog import Watchdog
+
+_PROXY = "http://127.0.0.1:3128"
+_JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
+_DYING = 5.0
+"""Seconds that the outer process has to notice that its inside is gone."""
+
+MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
+
+
+def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
+    """The list of hosts, and no secrets."""
+    return Egress(spec.network.hosts, blocked=blocked)
+
+
+class Body:
+    """Ends in any half-made state. `kind` is a word for the folder's name, by which `reap` finds it. `remains` is
+    called in a thread when the processes are dead, to remove what a runtime keeps of them; it blocks."""
+
+    def __init__(self, spec: SandboxSpec, kind: str, remains: Callable[[Path], None] = lambda folder: None) -> None:
+        self.spec = spec
+        self.folder = Path()
+        self.process: asyncio.subprocess.Process | None = None
+        self.link: Link | None = None
+        self.group: Group | None = None
+        self.egress: Egress | None = None
+        self.watchdog: Watchdog | None = None
+        self._kind, self._remains = kind, remains
+        self._complaints = -1
+        self._refused = 0
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def door(self) -> Path | None:
+        """The socket that stands for the network, if there is one; alone in its folder."""
+        return self.folder / "net" / "socket" if self.egress is not None else None
+
+    async def prepare(self, groups: Groups | None, egress: MakeEgress, bounds: Bounds | None = None) -> None:
+        """A folder, a group with `bounds` (else those of the spec), a way out. Raises `OSError`."""
+        self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix(self._kind, self.spec.marker)))
+        self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
+        if groups is not None:
+            self.group = await asyncio.to_thread(groups.create, self.spec.marker, bounds or self.spec.bounds)
+        if self.spec.network.hosts:
+            self.egress = egress(self.spec, self._blocked)
+            place = self.folder / "net"
+            place.mkdir()
+            await self.egress.start(place / "socket")
+
+    async def launch(self, argv: Sequence[str]) -> Link:
+        """Start `argv` in the group, with the link as its standard input. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        try:
+            await self.spawn(argv, theirs.fileno())
+            link = Link()
+            await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.link = link
+        return link
+
+    async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL) -> None:
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
+        if self.group is not None:
+            env["ROOST_DOORS"] = " ".join(self.group.doors)
+            argv = ["/bin/sh", "-c", _JOIN, "sh", *argv]
+        self.process = await asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=self._complaints,
+            start_new_session=True,
+            cwd="/",
+        )
+
+    async def greet(self, seconds: float) -> Link:
+        """Wait until the guest has spoken. Raises `SandboxError` with what its makers said."""
+        assert self.link is not None
+        try:
+            await asyncio.wait_for(asyncio.shield(self.link.hello), seconds)
+        except (SandboxError, TimeoutError) as error:
+            said = os.pread(self._complaints, 2000, 0).decode("utf-8", "replace").strip()
+            why = said or str(error) or "it took too long"
+            raise SandboxError(f"{self._kind} cannot make a sandbox here: {why}") from error
+        return self.link
+
+    def hits(self) -> Mapping[str, int]:
+        hits = dict(self.group.hits() if self.group is not None else self.watchdog.hits if self.watchdog else {})
+        return hits | ({"network": self._refused} if self._refused else {})
+
+    async def usage(self) -> Usage:
+        holder = self.group or self.watchdog
+        usage = await asyncio.to_thread(holder.usage) if holder is not None else Usage()
+        return msgspec.structs.replace(usage, hits=self.hits())
+
+    async def end(self) -> None:
+        """Whoever calls it, and is cancelled: it is done once, to its end."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if self.link is not None:
+            self.link.close()
+        if self.watchdog is not None:
+            self.watchdog.close()
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        if self.egress is not None:
+            await self.egress.close()
+        await asyncio.to_thread(self._clean)
+
+    def _clean(self) -> None:
+        if self.folder != Path():
+            self._remains(self.folder)
+        if self.group is not None:
+            self.group.remove()
+        if self.folder != Path():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._complaints >= 0:
+            os.close(self._complaints)
+
+    def _blocked(self, event: Blocked) -> None:
+        self._refused += 1
+
+
+def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
+    held = "kernel" if group is not None else "watched"
+    return Capabilities(
+        memory=held,
+        cpus="kernel" if group is not None else "none",
+        pids=held,
+        disk="kernel",
+        wall="watched",
+        network="none" if spec.network.open else "hosts",
+        terminals=True,
+    )
+
+
+def manner(body: Body) -> Manner:
+    """What a command's environment says of the way out, and, where no group holds it, how many processes there may be:
+    since Linux 5.14 that is counted within a user namespace."""
+    spec, limits = body.spec, ()
+    names = ("http_proxy", "https_proxy") if spec.network.hosts else ()
+    proxy = {each: _PROXY for name in names for each in (name, name.upper())}
+    if body.group is None and spec.bounds.pids is not None and os.geteuid() != 0:
+        most = spec.bounds.pids + OWN_PROCESSES
+        limits = ((resource.RLIMIT_NPROC, most, most),)
+    return Manner(environment={**proxy, **spec.environment}, limits=limits)
+
+
+def scratch_bytes(bounds: Bounds) -> int:
+    """What lies in `/tmp` is memory: at most half of it, so that a full `/tmp` is no lack of memory."""
+    return min(bounds.disk_bytes or 1024**3, (bounds.memory_bytes or 2 * 1024**3) // 2)
+
+
+def prefix(kind: str, marker: str) -> str:
+    return f"roost-{kind}-{blake2b(marker.encode('utf-8', 'replace'), digest_size=8).hexdigest()}-"
+
+
+def left(kind: str, marker: str) -> list[Path]:
+    """The folders of a dead process with this marker."""
+    return sorted(Path(tempfile.gettempdir()).glob(f"{prefix(kind, marker)}*"))

@@ -1,0 +1,176 @@
+"""What an OCI runtime is given: a configuration after the runtime specification (1.0.2) and an empty root folder.
+
+No image is needed. What a command sees is what bwrap's sandboxes see (`mounts.py`), in the specification's words: the
+programs of this machine to read, its own `/proc` and `/dev`, memory for `/tmp`, the workspace at its own path.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from roost.sandbox.backend import Bounds
+
+_MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug",
+           "/proc/scsi", "/proc/sysrq-trigger", "/sys/firmware")  # fmt: skip
+_READONLY = ("/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
+_CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+_REFUSED = (
+    "acct add_key adjtimex bpf chroot clock_adjtime clock_settime create_module delete_module fanotify_init "
+    "finit_module fsconfig fsmount fsopen fspick get_kernel_syms init_module io_uring_enter io_uring_register "
+    "io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind migrate_pages modify_ldt "
+    "mount mount_setattr move_mount move_pages name_to_handle_at nfsservctl open_by_handle_at open_tree "
+    "perf_event_open pidfd_getfd pivot_root process_madvise process_vm_readv process_vm_writev ptrace query_module "
+    "quotactl quotactl_fd reboot request_key set_mempolicy set_mempolicy_home_node setns settimeofday swapoff swapon "
+    "_sysctl sysfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vserver"
+).split()
+"""The names of what `roost.sandbox.seccomp` refuses by number. A runtime passes over those it does not know."""
+_NEW_NAMESPACES = 0x7E020080
+_FAMILIES = (1, 2, 10, 16)
+
+
+class Bundle(NamedTuple):
+    """`folder` is empty, and will hold `config.json` and `rootfs`. `view`: a list of bwrap's arguments. `user` is the
+    number of the only user inside. `mapped`: in a user namespace, where that is the daemon's user and nobody else."""
+
+    folder: Path
+    argv: Sequence[str]
+    view: Sequence[str]
+    bounds: Bounds
+    user: int = 1000
+    mapped: bool = True
+    outside: int = 0
+    """The daemon's user as the runtime sees it."""
+    network: bool = True
+    """Whether it has one of its own, with nothing in it."""
+    filtered: bool = True
+
+    def write(self) -> None:
+        """Blocks."""
+        root = self.folder / "rootfs"
+        root.mkdir()
+        mounts = [*self._own_mounts(), *self._seen(root)]
+        for mount in mounts:
+            _place(root, mount)
+        (self.folder / "config.json").write_text(json.dumps(self._config(root, mounts)))
+
+    def _config(self, root: Path, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "ociVersion": "1.0.2",
+            "hostname": "sandbox",
+            "root": {"path": str(root), "readonly": True},
+            "mounts": mounts,
+            "process": {
+                "terminal": False,
+                "user": {"uid": self.user, "gid": self.user},
+                "args": list(self.argv),
+                "env": ["PATH=/usr/bin:/bin"],
+                "cwd": "/",
+                "capabilities": {name: [] for name in _CAPABILITY_SETS},
+                "noNewPrivileges": True,
+                "rlimits": self._rlimits(),
+            },
+            "linux": self._linux(),
+        }
+
+    def _rlimits(self) -> list[dict[str, Any]]:
+        limits = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
+        if not self.mapped and self.bounds.pids is not None:
+            limits.append({"type": "RLIMIT_NPROC", "soft": self.bounds.pids, "hard": self.bounds.pids})
+        return limits
+
+    def _linux(self) -> dict[str, Any]:
+        kinds = ["pid", "ipc", "uts", "mount", *(["network"] if self.network else [])]
+        linux: dict[str, Any] = {"maskedPaths": _MASKED, "readonlyPaths": _READONLY}
+        if self.mapped:
+            kinds += ["user", "cgroup"]
+            mapping = [{"containerID": self.user, "hostID": self.outside, "size": 1}]
+            linux["uidMappings"] = linux["gidMappings"] = mapping
+        if self.filtered:
+            linux["seccomp"] = _filter()
+        return {**linux, "namespaces": [{"type": kind} for kind in kinds]}
+
+    def _own_mounts(self) -> list[dict[str, Any]]:
+        size = "" if self.bounds.disk_bytes is None else f"size={self.bounds.disk_bytes}"
+        made = [_mount("/proc", "proc", "nosuid", "noexec", "nodev")]
+        if self.mapped:
+            made += [
+                _mount("/dev", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=64k"),
+                _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
+                _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", size),
+            ]
+        return [*made, _mount("/tmp", "tmpfs", "nosuid", "nodev", "mode=1777", size)]
+
+    def _seen(self, root: Path) -> list[dict[str, Any]]:
+        """The view, whose links are made at once. Of `/proc` a runtime takes care itself."""
+        made: list[dict[str, Any]] = []
+        words = iter(self.view)
+        for word in words:
+            match word:
+                case "--symlink":
+                    _link(root, next(words), next(words))
+                case "--ro-bind" | "--bind":
+                    source, target = next(words), next(words)
+                    how = ("rbind", "ro" if word == "--ro-bind" else "rw", "nosuid", "nodev", "rprivate")
+                    if not target.startswith("/proc/"):
+                        made.append({**_mount(target, "bind", *how), "source": source})
+                case "--tmpfs":
+                    made.append(_mount(next(words), "tmpfs", "nosuid", "nodev", "mode=0500", "size=4096"))
+                case _:  # --proc, --dev, --perms, --size
+                    next(words)
+        return made
+
+
+def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "source": kind, "type": kind, "options": [each for each in options if each]}
+
+
+def _link(root: Path, source: str, target: str) -> None:
+    place = root / target.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(source)
+
+
+def _place(root: Path, mount: dict[str, Any]) -> None:
+    """Where it is mounted, if that is not on something that is mounted before it."""
+    target = root / mount["destination"].lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if mount["type"] == "bind" and not os.path.isdir(mount["source"]):
+        target.touch()
+    else:
+        target.mkdir(exist_ok=True)
+
+
+def _filter() -> dict[str, Any]:
+    def refuse(names: Sequence[str], number: int, *args: dict[str, Any]) -> dict[str, Any]:
+        return {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": number, "args": list(args)}
+
+    def arg(index: int, op: str, value: int, other: int = 0) -> dict[str, Any]:
+        return {"index": index, "value": value, "valueTwo": other, "op": f"SCMP_CMP_{op}"}
+
+    namespaces = [
+        refuse(["clone"], errno.EPERM, arg(0, "MASKED_EQ", 1 << bit, 1 << bit))
+        for bit in range(32)
+        if _NEW_NAMESPACES >> bit & 1
+    ]
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": [],
+        "syscalls": [
+            refuse(_REFUSED, errno.EPERM),
+            refuse(["clone3"], errno.ENOSYS),
+            *namespaces,
+            refuse(["ioctl"], errno.EPERM, arg(1, "MASKED_EQ", 0xFFFFFFFF, 0x5412)),
+            refuse(["ioctl"], errno.EPERM, arg(1, "MASKED_EQ", 0xFFFFFFFF, 0x541C)),
+            *(
+                refuse(["socket"], errno.EAFNOSUPPORT, arg(0, "EQ", each))
+                for each in range(17)
+                if each not in _FAMILIES
+            ),
+            refuse(["socket"], errno.EAFNOSUPPORT, arg(0, "GT", 16)),
+        ],
+    }

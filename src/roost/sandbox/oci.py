@@ -1,0 +1,205 @@
+"""Level 1 by an OCI runtime: crun, else runc. No daemon and no image.
+
+The runtime makes the container; its first process is the agent (`guest/agent.py`), on a socket that is its standard
+input. One control group, ours, holds the whole, and is the same for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox import mounts
+from roost.sandbox.backend import Probe, SandboxSpec
+from roost.sandbox.body import Body, MakeEgress, capabilities, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.bundle import Bundle
+from roost.sandbox.cgroups import Groups, find_groups
+from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.marks import reap_orphans
+from roost.sandbox.trial import tried, unable
+from roost.sandbox.watchdog import Watchdog
+
+_START = 20.0
+_GUEST = Path(__file__).with_name("guest")
+_FIX = "install crun or runc: apt-get install crun"
+_ENCLOSED = (
+    "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"
+    " && grep -q '^Seccomp:.2$' /proc/self/status && ! test -e /etc/shadow"
+    " && ! (echo x > /proc/sys/kernel/core_pattern) 2>/dev/null && ! unshare -U true 2>/dev/null && echo fine"
+)
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+_HIDE = f'mount -t tmpfs none {_UNIFIED} && exec "$@"'
+
+
+class OciBackend:
+    """`program` is a runtime's path; by default crun, else runc, whichever is on PATH."""
+
+    name = "oci"
+    level = 1
+
+    def __init__(self, program: str | None = None, *, egress: MakeEgress = plain_egress) -> None:
+        self.program = program
+        self._egress = egress
+        self._groups: Groups | bool | None = False
+
+    async def probe(self) -> Probe:
+        program = self._find()
+        if program is None:
+            return unable(self, "there is no OCI runtime on PATH", _FIX)
+        version = await asyncio.to_thread(version_of, program)
+        return await tried(self, version, script=_ENCLOSED, fix=_FIX)
+
+    async def create(self, spec: SandboxSpec) -> LinkedGuest:
+        """Raises `SandboxError`."""
+        program = self._find()
+        if program is None:
+            raise SandboxError(f"there is no OCI runtime on this machine: {_FIX}")
+        spec = settled_spec(spec)
+        runtime = _Runtime(program)
+        body = Body(spec, "oci", runtime.delete)
+        try:
+            return await self._make(spec, body, runtime)
+        except OSError as error:
+            await body.end()
+            raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
+        except BaseException:
+            await body.end()
+            raise
+
+    async def _make(self, spec: SandboxSpec, body: Body, runtime: _Runtime) -> LinkedGuest:
+        await body.prepare(await self._find_groups(), self._egress)
+        bundle = Bundle(
+            body.folder,
+            agent_argv(body),
+            view(spec, body),
+            msgspec.structs.replace(spec.bounds, disk_bytes=scratch_bytes(spec.bounds)),
+            user=1000 if runtime.is_crun else 0,
+            outside=0 if runtime.enters else os.geteuid(),
+            network=not spec.network.open,
+        )
+        await asyncio.to_thread(bundle.write)
+        await body.launch(runtime.run(body.folder))
+        link = await body.greet(_START)
+        detached = await asyncio.to_thread(runtime.join, body)
+        if body.group is None and body.process is not None:
+            body.watchdog = Watchdog(detached or body.process.pid, spec.bounds, spared=1 if detached else 2)
+        return LinkedGuest(1, capabilities(body.group, spec), link, body, manner(body))
+
+    async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
+        """Nothing outlives a suspension here: a new sandbox."""
+        return await self.create(spec)
+
+    async def reap(self, marker: str) -> int:
+        groups = await self._find_groups()
+        killed = await asyncio.to_thread(reap_orphans, marker)
+        program = self._find()
+        count = await asyncio.to_thread(_reap, marker, _Runtime(program) if program else None)
+        return killed + count + (await asyncio.to_thread(groups.reap, marker) if groups is not None else 0)
+
+    def _find(self) -> str | None:
+        return self.program or shutil.which("crun") or shutil.which("runc")
+
+    async def _find_groups(self) -> Groups | None:
+        if isinstance(self._groups, bool):
+            self._groups = await asyncio.to_thread(find_groups)
+        return self._groups
+
+
+class _Runtime:
+    """How one runtime is spoken to. All blocks."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.is_crun = "crun" in Path(os.path.realpath(program)).name
+        self._hidden = self.is_crun and _UNIFIED.is_mount()
+        self.enters = self._hidden and os.geteuid() != 0
+        """A user namespace is around the runtime, in which the daemon's user is root."""
+
+    def run(self, folder: Path) -> Sequence[str]:
+        what = [*self._command(folder), "run", "--bundle", str(folder), "box"]
+        if not self.is_crun:  # in the foreground it would put a pipe in the place of the socket
+            what[-1:] = ["--detach", "--pid-file", str(folder / "pid"), "box"]
+        return what
+
+    def join(self, body: Body) -> int | None:
+        """runc moves its container into a group of its own; the agent comes back before it starts anything. The
+        agent's process number where it is no child of the runtime's process."""
+        if self.is_crun:
+            return None
+        pid = (body.folder / "pid").read_text()
+        for door in body.group.doors if body.group is not None else ():
+            Path(door).write_text(pid)
+        return int(pid)
+
+    def delete(self, folder: Path) -> None:
+        if (folder / "state").is_dir():
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(
+                    [*self._command(folder), "delete", "--force", "box"], capture_output=True, check=False, timeout=10
+                )
+
+    def _command(self, folder: Path) -> list[str]:
+        flags = ["--cgroup-manager=disabled"] if self.is_crun else []
+        return [*self._around(), self.program, "--root", str(folder / "state"), *flags]
+
+    def _around(self) -> list[str]:
+        """crun refuses a version 2 hierarchy beside version 1 ones that owns a controller, whatever it is told."""
+        if not self._hidden:
+            return []
+        who = ["--user", "--map-root-user"] if self.enters else []
+        return ["unshare", *who, "--mount", "--propagation", "private", "sh", "-c", _HIDE, "sh"]
+
+
+def settled_spec(spec: SandboxSpec) -> SandboxSpec:
+    """With the workspace's real path. Raises `SandboxError` for one that would uncover too much."""
+    workspace = Path(os.path.realpath(spec.workspace))
+    if workspace == Path("/") or workspace in mounts.python():
+        raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
+    return msgspec.structs.replace(spec, workspace=workspace)
+
+
+def agent_argv(body: Body) -> list[str]:
+    config: dict[str, object] = {"link": 0}
+    if body.door is not None:
+        config["relay"] = f"{mounts.AGENT}-net/{body.door.name}"
+    python = os.path.realpath(sys.executable)
+    return [python, "-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps(config)]
+
+
+def view(spec: SandboxSpec, body: Body) -> list[str]:
+    args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
+    args += ["--ro-bind", str(_GUEST), mounts.AGENT]
+    if spec.network.open:
+        for name in ("/etc/resolv.conf", "/etc/hosts"):
+            if os.path.exists(name):
+                args += ["--ro-bind", os.path.realpath(name), name]
+    if body.door is not None:
+        args += ["--bind", str(body.door.parent), f"{mounts.AGENT}-net"]
+    return args
+
+
+def version_of(program: str) -> str:
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{program}: {error}"
+    return done.stdout.partition("\n")[0].strip() or program
+
+
+def _reap(marker: str, runtime: _Runtime | None) -> int:
+    folders = left("oci", marker)
+    for folder in folders:
+        if runtime is not None:
+            runtime.delete(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
