@@ -149,7 +149,7 @@ class Completed(msgspec.Struct, frozen=True):
 class Failed(msgspec.Struct, frozen=True):
     """`usage` is what a call that failed in its midst has cost, where the provider said so; with a cost of 0 that of
     one which was turned away. None: nobody knows, and the ledger counts it by an estimate. Without `sent` the model was
-    not asked at all: nothing of it speaks against the model."""
+    not asked at all: it costs nothing, counts against no limit and does not speak against the model."""
 
     error: ErrorData
     usage: Usage | None = None

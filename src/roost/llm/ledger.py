@@ -37,7 +37,8 @@ class Ledger:
 
     `owner` names this life of the process, as a node's id does. `now` is the wall time in seconds, which says the
     month; `clock` is for waiting. `rate` and `models` are as in `Terms`. A method raises what the store raises
-    (`StoreFailed`), but for `settle`, `warnings` and `constrained`, which never raise. Belongs to one event loop.
+    (`StoreFailed`), but for `settle`, `count`, `warnings` and `constrained`, which never raise. Belongs to one event
+    loop.
     Raises `ConfigError` for a limit that cannot be computed.
     """
 
@@ -131,8 +132,8 @@ class Ledger:
         return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(owners)})
 
     async def recover_left(self, over: Callable[[Collection[str]], Awaitable[Collection[str]]]) -> Usage | None:
-        """As `recover`, for what nobody will take up: calls of the sessions that `over` picks, which are deleted or have
-        nothing under way. Only what was there the last time as well: a call may be about to end."""
+        """As `recover`, for what nobody will take up: calls of the sessions that `over` picks, which are deleted or
+        have nothing under way. Only what was there the last time as well: a call may be about to end."""
         held = await self._shared.reserved(_CALL)
         held = {id: amounts for id, amounts in held.items() if not id.startswith(f"{_CALL}-")}
         old, self._left = {id: _session(id) for id in held if id in self._left}, frozenset(held)

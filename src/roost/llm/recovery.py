@@ -1,8 +1,7 @@
 """Making good what a model could not finish: another model, the rest of a cut answer, one document for a stream.
 
-Each is a model around a model. The order, from the wire outwards: limits, breaker, retry, `Batching`, `Continuing`,
-`repair.Repairing`, and around several of those `Degrading`. A context overflow that no larger model takes comes back as
-`context_overflow`: the caller trims and asks again.
+Each is a model around a model; `stack` says in which order they stand, and `Degrading` is around several of those. A
+context overflow that no larger model takes comes back as `context_overflow`: the caller trims and asks again.
 """
 
 from __future__ import annotations

@@ -53,8 +53,9 @@ class Limited(Wrapped):
 
     A wait of half a second or more is told with a notice `limit`. A wait that would outlast the patience of a limiter,
     or `ELSEWHERE` where another model may be asked instead (`meta["others"]`), fails as `rate_limited` with
-    `retry_after`, before anything is sent. Wrap it closest to the wire: every attempt is a
-    call. `estimate` is the tokens of a request, input and answer; the usage takes its place once it is known.
+    `retry_after`, before anything is sent. A call that was not sent for another reason is given back. Goes around
+    `Charging` and inside of retry: every attempt is a call, and nothing is reserved while it waits. `estimate` is the
+    tokens of a request, input and answer; the usage takes its place once it is known.
     """
 
     def __init__(
