@@ -72,11 +72,11 @@ class Body:
             place.mkdir()
             await self.egress.start(place / "socket")
 
-    async def launch(self, argv: Sequence[str]) -> Link:
-        """Start `argv` in the group, with the link as its standard input. Raises `OSError`."""
+    async def launch(self, argv: Sequence[str], *, fds: Sequence[int] = ()) -> Link:
+        """Start `argv` in the group, with the link as its standard input, and `fds` open. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         try:
-            await self.spawn(argv, theirs.fileno())
+            await self.spawn(argv, theirs.fileno(), fds=fds)
             link = Link()
             await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
         except BaseException:
@@ -87,7 +87,7 @@ class Body:
         self.link = link
         return link
 
-    async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL) -> None:
+    async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL, *, fds: Sequence[int] = ()) -> None:
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
         if self.group is not None:
             env["ROOST_DOORS"] = " ".join(self.group.doors)
@@ -98,6 +98,7 @@ class Body:
             stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=self._complaints,
+            pass_fds=tuple(fds),
             start_new_session=True,
             cwd="/",
         )

@@ -274,7 +274,7 @@ class Agent:
             elif kind in ("in", "eof"):
                 job.feed(body, eof=kind == "eof")
             elif kind == "credit":
-                job.streams[head["fd"] - 1].grant(head["n"])
+                job.streams[int(head["fd"]) - 1].grant(head["n"])
             elif kind == "resize" and job.input >= 0:
                 spawning.resize(job.input, head["size"])
             elif kind == "kill":

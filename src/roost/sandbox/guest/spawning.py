@@ -26,8 +26,11 @@ def start(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> in
         try:
             become(spec, fds, number, tty=tty)
         except BaseException as error:  # the child must never go on as the agent
-            number = getattr(error, "errno", None) or 0
-            os.write(say, f"{number} {error}".encode("utf-8", "replace"))
+            number, text = 0, str(error)
+            if isinstance(error, OSError):
+                number, text = error.errno or 0, error.strerror or text
+                text = f"{error.filename}: {text}" if error.filename else text
+            os.write(say, f"{number} {text}".encode("utf-8", "replace")[:4000])
         finally:
             os._exit(126)
     os.close(say)
