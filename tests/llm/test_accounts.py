@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,6 +98,9 @@ def test_errors_name_the_fix(name: str, said: str) -> None:
         models().resolve(name)
     assert said in str(error.value)
     assert "hunter2" not in str(error.value)
+    if "://" in name:
+        with pytest.raises(ConfigError, match=re.escape(str(error.value))):
+            models().card(name)
 
 
 async def test_a_url_is_a_model_and_gets_the_keys_meant_for_it() -> None:

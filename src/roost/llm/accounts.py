@@ -169,9 +169,12 @@ class Models:
         """Why this model or account cannot be asked from here, with the fix: its key is not there, nobody has the name.
         None: nothing is known against it. Asks nobody."""
         prefix = name.partition("/")[0]
-        if "://" in name or prefix in self._factories:
+        if "://" not in name and prefix in self._factories:
             return None
         try:
+            if "://" in name:
+                _url_endpoint(name.partition("#")[0], self._env())
+                return None
             with self._lock:
                 _check_key(self._place(prefix, self._env()), name)
         except ConfigError as error:
@@ -260,8 +263,6 @@ class Models:
     def _at_url(self, name: str, card: Card, env: Environment) -> Model:
         url, _, model = name.partition("#")
         where = _url_endpoint(url, env)
-        if not model:
-            raise ConfigError(f"{name!r} names no model: put it after '#', as in 'http://host:port/v1#model'")
         wire = make_wire(card.profile.wire or "openai_chat")
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
 

@@ -128,7 +128,8 @@ def _read(name: str, account: Account, status: int, body: bytes, model: str | No
     if status == 402:
         return Checked(account=name, state="no_credit", detail=f"no credit: {said or status}", fix=account.site)
     if not 200 <= status < 300:
-        return Checked(account=name, state="failed", detail=f"answers {status}: {said or 'no reason given'}")
+        fix = "the provider has trouble: try again later" if status == 429 or status >= 500 else "check the base URL"
+        return Checked(account=name, state="failed", detail=f"answers {status}: {said or 'no reason given'}", fix=fix)
     if not isinstance(found, dict):
         return _no_api(name, "answers with something that is no JSON")
     return _listed(name, cast("Mapping[str, Any]", found), model)
@@ -140,7 +141,7 @@ def _listed(name: str, found: Mapping[str, Any], model: str | None) -> Checked:
         return Checked(account=name, state="ok", detail="the key is good")
     names = [_name(item) for item in cast("list[object]", listed)]
     more = bool(found.get("has_more") or found.get("nextPageToken"))
-    detail = f"{len(names)}{' and more' if more else ''} models"
+    detail = "1 model" if len(names) == 1 and not more else f"{len(names)}{' and more' if more else ''} models"
     if model is not None and names and not more and model not in names:
         fix = f"name another one; it has {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
         return Checked(account=name, state="no_model", detail=f"has no model {model!r}", fix=fix, models=len(names))

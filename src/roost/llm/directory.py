@@ -183,7 +183,11 @@ class Directory:
 
 
 def _at_url(name: str) -> Card:
+    """Raises `ConfigError`."""
     url, _, model = name.partition("#")
+    checked_url(url, "the model's URL")
+    if not model:
+        raise ConfigError(f"{name!r} names no model: put it after '#', as in 'http://host:port/v1#model'")
     profile = Profile(family=family_of(model), price=FREE if is_loopback(url) else None)
     return Card(account=url, model=model, profile=profile)
 

@@ -220,7 +220,8 @@ def _normalised(error: Exception) -> HttpFailed:
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | OSError():
             return HttpFailed(f"the connection broke before the answer was whole: {said}")
         case aiohttp.ClientResponseError():
-            return HttpMalformed(f"the server does not speak HTTP as expected: {error.message}")
+            said = " ".join(error.message.split())
+            return HttpMalformed(f"the server does not speak HTTP as expected: {said}")
         case ValueError():
             return HttpUnusable("the request's headers or URL are not valid; check the key and the base URL")
         case _:

@@ -94,7 +94,7 @@ def _rows(by: str, rows: Sequence[CostRow]) -> None:
                 f"{row.input:,}",
                 f"{row.cached:,}",
                 f"{row.output:,}",
-                dollars(row.cost) if row.calls > row.unpriced else "unknown",
+                _cost(row),
                 dollars(row.saved) if row.saved else "-",
             )
             for row in rows
@@ -102,4 +102,13 @@ def _rows(by: str, rows: Sequence[CostRow]) -> None:
     )
     unpriced = sum(row.unpriced for row in rows)
     if unpriced:
-        note(f"of {unpriced} calls the price is not known: put it into models.toml", "yellow")
+        calls = "1 call" if unpriced == 1 else f"{unpriced} calls"
+        note(f"of {calls} the price is not known: put it into models.toml", "yellow")
+
+
+def _cost(row: CostRow) -> str:
+    from roost.llm.budgets import dollars
+
+    if row.calls == row.unpriced:
+        return "unknown"
+    return f"{dollars(row.cost)}{' + ?' if row.unpriced else ''}"

@@ -67,7 +67,12 @@ class _Tokens(click.ParamType[int]):
 @click.option(
     "--window", "least", type=_Tokens(), metavar="N", help="Only those with at least so many tokens, as in 200k or 1m."
 )
-@click.option("--max-price", type=float, metavar="X", help="Only those whose answers cost at most X dollars a million.")
+@click.option(
+    "--max-price",
+    type=click.FloatRange(0),
+    metavar="X",
+    help="Only those whose answers cost at most X dollars a million.",
+)
 @click.option("--all", "everything", is_flag=True, help="Those whose key is missing too.")
 @as_json
 def list_command(
@@ -124,6 +129,8 @@ def show_command(app: App, name: str, as_json: bool) -> int:
 
     NAME is account/model, an account for its default model, or http://host:port/v1#model.
     """
+    if name.partition("/")[0] == "auto":
+        raise click.UsageError(f"{name!r} picks a model for every request: `roost models use` shows which there are")
     known = Models.at_home(app.home)
     card = known.card(name)
     if as_json:

@@ -86,7 +86,7 @@ def stub(
 
 def _dialects(wires: tuple[str, ...]) -> list[Any]:
     every = importlib.import_module("roost.testing.dialects").dialects()
-    names = [dialect.name for dialect in every]
+    names = dict.fromkeys(dialect.name for dialect in every)
     for name in wires:
         if name not in names:
             raise click.BadParameter(f"no protocol {name!r}: use one of {', '.join(names)}", param_hint="--wire")
