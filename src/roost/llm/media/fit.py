@@ -7,7 +7,9 @@ import binascii
 import hashlib
 import io
 import ipaddress
+import socket
 import threading
+import unicodedata
 from collections import OrderedDict
 from urllib.parse import urlsplit
 
@@ -137,19 +139,25 @@ def _at_url(part: Media, limit: MediaLimit, still: bool) -> Verdict:
         raise Unfit("bad_request", f"its URL is not valid: {error}") from None
     if not limit.urls:
         raise Unfit("unsupported", "its provider fetches no URLs, and nothing is fetched here: give its data")
-    if where.scheme.lower() not in _SCHEMES or not host or _inside(host):
+    scheme = where.scheme.lower()
+    if scheme not in _SCHEMES or not host or (scheme != "gs" and _inside(host)):
         raise Unfit("unsupported", "a provider can fetch no such URL: give its data, or an https URL on the internet")
     return Verdict()
 
 
 def _inside(host: str) -> bool:
-    """Whether a host is this machine or its network: a provider cannot, and a server here must not, fetch from it."""
-    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
-        return True
+    """Whether a host is this machine or its network: a provider cannot, and a server here must not, fetch from it. Of a
+    name that stands for such an address nobody can tell without asking for it."""
+    host = unicodedata.normalize("NFKC", host).rstrip(".")
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
-        return False
+        pass
+    try:
+        # As clients read it: 127.1, 0x7f.1, 2130706433.
+        return not ipaddress.ip_address(socket.inet_aton(host)).is_global
+    except (OSError, ValueError):
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
 
 
 def _decoded(text: str) -> bytes:
