@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+from roost.testing.snapshots import tree as tree
 from roost.workspace.manifest import PIECE
 from roost.workspace.objects import open_objects
 from roost.workspace.saving import Caps
@@ -44,25 +44,6 @@ class Machine:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data.encode() if isinstance(data, str) else data)
         return place
-
-
-def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Everything that a snapshot promises to keep."""
-    found: dict[bytes, tuple[object, ...]] = {}
-    top = os.fsencode(folder)
-    for parent, folders, files in os.walk(top):
-        for name in folders + files:
-            path = os.path.join(parent, name)
-            status = os.lstat(path)
-            mode = stat.S_IMODE(status.st_mode) & 0o777
-            if stat.S_ISLNK(status.st_mode):
-                found[path[len(top) :]] = ("link", os.readlink(path))
-            elif stat.S_ISDIR(status.st_mode):
-                found[path[len(top) :]] = ("folder", mode)
-            elif stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    found[path[len(top) :]] = ("file", mode, status.st_mtime_ns, file.read())
-    return found
 
 
 def fill(machine: Machine) -> None:

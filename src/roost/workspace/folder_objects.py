@@ -38,6 +38,35 @@ class FolderObjects:
             raise ConfigError(f"the snapshot store's folder {str(root)!r} cannot be used: {error.strerror}") from error
         return cls(root)
 
+    @classmethod
+    def make(cls, root: Path) -> FolderObjects:
+        """In a folder of this machine, which is made if need be. Raises `ObjectsFailed`."""
+        with _explained(str(root)):
+            if not (root / _MARK).exists():
+                _folder(root)
+                (root / _MARK).touch(0o600)
+        return cls(root)
+
+    def share(self, keys: Iterable[str], other: FolderObjects) -> None:
+        """The other has these too from now on, without copying them: what is written is never changed, only removed.
+        Raises `ObjectMissing`."""
+        folders: set[Path] = set()
+        for key in keys:
+            target = other._root / key
+            with _explained(key):
+                if target.parent not in folders:
+                    _folder(target.parent)
+                    folders.add(target.parent)
+                try:
+                    with contextlib.suppress(FileExistsError):
+                        os.link(self._root / key, target)
+                except FileNotFoundError as error:
+                    raise ObjectMissing(f"the snapshot store has no object {key!r}") from error
+                except OSError:  # a file system without hard links, or too many of them
+                    other.put(key, self.get(key))
+        for folder in folders:
+            _sync(folder)
+
     def put(self, key: str, data: bytes) -> None:
         place = self._root / key
         fresh = self._root / UNFINISHED / secrets.token_hex(12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import BoundedSemaphore, Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from roost.workspace.manifest import PIECE, Blob, Piece, SnapshotDamaged, digest_of, seal, unseal
 from roost.workspace.objects import ObjectMissing, Objects
@@ -15,11 +15,10 @@ AT_ONCE = 8
 """Blobs under way in the whole process, of up to 4 MiB (and as much compressed)."""
 
 
-class Traffic:
-    """The threads that talk to the object store."""
+class Threads:
+    """Those that talk to object stores."""
 
-    def __init__(self, objects: Objects) -> None:
-        self.objects = objects
+    def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, "roost-objects")
         self._slots = BoundedSemaphore(AT_ONCE)
 
@@ -34,14 +33,21 @@ class Traffic:
         future.add_done_callback(lambda _: self._slots.release())
         return future
 
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Traffic(NamedTuple):
+    """An object store, and the threads that talk to it."""
+
+    objects: Objects
+    threads: Threads
+
     def get(self, key: str) -> bytes:
         try:
             return unseal(self.objects.get(key))
         except ObjectMissing as error:
             raise SnapshotDamaged(f"a part of a snapshot is gone: {error}") from error
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Jobs:
@@ -56,7 +62,7 @@ class Jobs:
 
     def run(self, work: Callable[[], int]) -> None:
         self.check()
-        self._jobs.append(self._traffic.submit(work))
+        self._jobs.append(self._traffic.threads.submit(work))
 
     def check(self) -> None:
         """Raises `Stopped`, or what a job failed with."""

@@ -1,17 +1,16 @@
-"""One restore: a new folder is built beside the old one, from what is here already and what is fetched, and takes its
-place."""
+"""One restore: a new folder is built beside the old one, from what is here already, what another folder of this machine
+has, and what is fetched, and takes its place."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
 from roost.errors import TooLarge
+from roost.workspace.copying import copy
 from roost.workspace.loading import cut, load
 from roost.workspace.manifest import Item, Piece
 from roost.workspace.memory import Remembered, glance, read_index, remember
@@ -19,9 +18,14 @@ from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.reading import Reader
 from roost.workspace.scan import Signature, Tree, scan
 from roost.workspace.snapshots import Place, Restored
+from roost.workspace.swapping import aside, remove_tree, swap, swap_inside
 
 _SETTLE = 0.03
 """Seconds, longer than a clock tick: after them a file's signature can be relied on."""
+_COPIES = 256
+"""Files that a thread copies in one go."""
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Wanted(NamedTuple):
@@ -33,22 +37,34 @@ class Wanted(NamedTuple):
 
 
 class Restore:
-    """Made for one call of `Snapshots.restore`. Blocks."""
+    """Made for one call of `Snapshots.restore`, or with `near`, whose snapshot it is, of `Snapshots.fork`. Blocks."""
 
-    def __init__(self, traffic: Traffic, place: Place, stop: Event, files: int) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        place: Place,
+        stop: Event,
+        files: int,
+        *,
+        in_place: bool = False,
+        near: Place | None = None,
+    ) -> None:
         self._traffic = traffic
         self._place = place
         self._stop = stop
         self._cap = files
+        self._near = near
+        self._replace = swap_inside if in_place else swap
         self._new, self._old = aside(place.folder)
 
     def run(self, snapshot: str | None) -> Restored:
-        here = self._look()
+        here = self._look(self._place.folder)
         known = glance(self._place.memory, snapshot, here.found)
         if known is not None:
             return Restored(0, known.files)
         remembered = read_index(self._place.memory)
-        data, items = load(self._traffic, snapshot, remembered, self._stop)
+        beside = read_index(self._near.memory) if self._near else remembered
+        data, items = load(self._traffic, snapshot, beside, self._stop)
         same = _same(items, here, remembered)
         files = sum(item.kind == "file" for item in items)
         if _identical(items, here, same):
@@ -56,41 +72,61 @@ class Restore:
             kept = files
         else:
             remove_tree(self._new)
-            kept = self._build(items, same)
-            self._swap()
+            kept = self._build(items, same, beside)
+            self._replace(self._new, self._place.folder, self._old)
             time.sleep(_SETTLE)
             signatures = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
         signed = [(item, signatures.get(item.path)) for item in items]
         remember(self._place.memory, remembered, Remembered(snapshot, data, signed))
         return Restored(files - kept, kept)
 
-    def _look(self) -> Tree:
+    def _look(self, folder: Path) -> Tree:
         try:
-            return scan(self._place.folder, files=self._cap)
+            return scan(folder, files=self._cap)
         except TooLarge:  # whatever that is, it is not what was saved
             return Tree([], ["too large"])
 
-    def _build(self, items: list[Item], same: dict[bytes, Signature]) -> int:
+    def _build(self, items: list[Item], same: dict[bytes, Signature], beside: Remembered) -> int:
         """The whole tree as `new`. Returns how many files were here already."""
         self._new.mkdir(mode=0o700, parents=True)
-        fetched = self._names(items, same)
+        empty = self._names(items, same)
+        copied = self._copied(self._near.folder, empty, beside) if self._near else set[bytes]()
         wanted: dict[str, list[Wanted]] = {}
-        for item in fetched:
+        for item in empty:
             offset = 0
-            for piece in item.pieces:
+            for piece in item.pieces if item.path not in copied else ():
                 wanted.setdefault(piece.blob.key, []).append(Wanted(piece, item.path, offset))
                 offset += piece.size
         with Jobs(self._traffic, self._stop) as jobs:
             for key, pieces in wanted.items():
                 jobs.run(lambda key=key, pieces=pieces: self._fetch(key, pieces))
-        for item in fetched:
+        for item in empty:
             path = self._at(item)
             os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
             os.chmod(path, item.mode)
         for item in reversed(items):
             if item.kind == "folder":
                 os.chmod(self._at(item), item.mode)
-        return sum(item.kind == "file" for item in items) - len(fetched)
+        return sum(item.kind == "file" for item in items) - len(empty)
+
+    def _copied(self, near: Path, empty: list[Item], beside: Remembered) -> set[bytes]:
+        """Fill those that the other folder has as the snapshot does. Returns their paths."""
+        same = _same(empty, self._look(near), beside)
+        there = [(item, same[item.path]) for item in empty if item.path in same]
+        done: set[bytes] = set()
+
+        def work(some: list[tuple[Item, Signature]]) -> int:
+            reader = Reader(near)
+            try:
+                done.update([item.path for item, signature in some if _copy(reader, item, signature, self._at(item))])
+            finally:
+                reader.close()
+            return 0
+
+        with Jobs(self._traffic, self._stop) as jobs:
+            for start in range(0, len(there), _COPIES):
+                jobs.run(lambda some=there[start : start + _COPIES]: work(some))
+        return done
 
     def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
         """Make folders, links, and files: as links to the old ones where they are proven the same. Returns the files
@@ -115,7 +151,7 @@ class Restore:
         blob = self._traffic.get(key)
         for piece, path, offset in wanted:
             data = cut(blob, piece)
-            fd = os.open(os.fsencode(self._new) + b"/" + path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(os.fsencode(self._new) + b"/" + path, _WRITE)
             try:
                 view = memoryview(data)
                 while view:
@@ -124,14 +160,6 @@ class Restore:
             finally:
                 os.close(fd)
         return len(blob)
-
-    def _swap(self) -> None:
-        remove_tree(self._old)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self._place.folder, self._old)
-        self._place.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.rename(self._new, self._place.folder)
-        remove_tree(self._old)
 
     def _at(self, item: Item) -> bytes:
         return os.fsencode(self._new) + b"/" + item.path
@@ -180,16 +208,28 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
     return False
 
 
-def aside(folder: Path) -> tuple[Path, Path]:
-    """Where a folder is built, and where its predecessor goes: beside it, for one file system renames no folder into
-    another. No session's folder has a name that begins with a dot."""
-    moving = folder.parent / ".moving"
-    return moving / f"{folder.name}.new", moving / f"{folder.name}.old"
+def _copy(reader: Reader, item: Item, signature: Signature, path: bytes) -> bool:
+    """False when it is not what it was any more."""
+    try:
+        source = os.open(item.path.rpartition(b"/")[2], _READ, dir_fd=reader.folder(item.path))
+    except OSError:
+        return False
+    try:
+        target = os.open(path, _WRITE)
+        try:
+            if (
+                _is(os.fstat(source), signature)
+                and copy(source, target, item.size)
+                and _is(os.fstat(source), signature)
+            ):
+                return True
+            os.ftruncate(target, 0)
+            return False
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
-def remove_tree(folder: Path) -> None:
-    """With everything in it, also folders that their owner may not write to. What is not there is gone already."""
-    for path, _, _ in os.walk(folder):
-        with contextlib.suppress(OSError):
-            os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+def _is(status: os.stat_result, signature: Signature) -> bool:
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns) == signature

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple, Protocol
@@ -38,7 +38,8 @@ class Saved(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """`fetched`: files that came from the store; `kept`: those that were there already, as they should be."""
+    """`fetched`: files that came from the store, or from the folder that was forked; `kept`: those that were there
+    already, as they should be."""
 
     fetched: int
     kept: int
@@ -54,8 +55,8 @@ class Swept(NamedTuple):
 
 
 class Snapshots(Protocol):
-    """Where a machine can do better than copying (overlay, btrfs), it does so behind these methods; the store's format
-    is the same.
+    """Where a machine can do better than copying, it does so behind these methods. `roost.testing.snapshots` is the
+    conformance suite.
 
     All block; threads may call them at once, for one place one at a time. They raise `ObjectsFailed` (safe to repeat),
     `SnapshotDamaged`, `Stopped` soon after `stop` is set, and `OSError` of the machine's own disk.
@@ -67,10 +68,29 @@ class Snapshots(Protocol):
         while it is read is read again. Raises `TooLarge` above the store's caps."""
         ...
 
-    def restore(self, place: Place, snapshot: str | None, stop: Event) -> Restored:
+    def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
         """Make the folder what the snapshot holds, None for no file. What is there already and proven the same is
-        not fetched. A crash leaves the old folder, the new one or none: never a mixture; do it again then."""
+        not fetched. A crash leaves the old folder, the new one or none: never a mixture; do it again then.
+
+        `in_place`: the folder itself stays, for something is mounted from it or runs in it, and only what is in it is
+        replaced. A crash may leave a mixture then, which the same call makes whole."""
         ...
+
+    def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
+        """Make another folder what a snapshot of this one holds. Nobody works in `to`; whoever works in `place` may go
+        on. From then on `to` has the snapshot under the same name, and neither place needs the other."""
+        ...
+
+    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+        """Of the place's own snapshots all but these may go: `keep` are those that its log refers to, or is about to.
+        Returns how many went. A store that places share removes nothing here: `sweep` does, by all logs."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class SharedSnapshots(Snapshots, Protocol):
+    """In a store that all nodes share, and all sessions of a database."""
 
     def items(self, snapshot: str) -> list[Item]:
         """Everything in a snapshot, sorted by path."""
@@ -84,5 +104,3 @@ class Snapshots(Protocol):
         that is there was written for the caller's own database. Stopped or cut off, it has removed a part, and may be
         begun again."""
         ...
-
-    def close(self) -> None: ...

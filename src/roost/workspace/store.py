@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Event
 
 from roost.workspace.folder_objects import UNFINISHED
@@ -12,7 +12,7 @@ from roost.workspace.loading import load_items, load_root
 from roost.workspace.manifest import Item, SnapshotDamaged, snapshot_key, today
 from roost.workspace.objects import ObjectInfo, Objects
 from roost.workspace.owned import Owned
-from roost.workspace.pieces import Jobs, Traffic
+from roost.workspace.pieces import Jobs, Threads, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save
 from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Stopped, Swept
@@ -21,8 +21,8 @@ _DAY = 86_400.0
 
 
 class ObjectSnapshots:
-    """Implements `Snapshots`. `owner` names the database whose sessions' files these are, so that no other sweeps them
-    away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
+    """Implements `SharedSnapshots`. `owner` names the database whose sessions' files these are, so that no other sweeps
+    them away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
 
     def __init__(
         self,
@@ -33,15 +33,21 @@ class ObjectSnapshots:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects = Owned(objects, owner)
-        self._traffic = Traffic(self._objects)
+        self._traffic = Traffic(self._objects, Threads())
         self._caps = caps or Caps()
         self._clock = clock
 
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
         return Save(self._traffic, place, self._today, stop, self._caps).run(base)
 
-    def restore(self, place: Place, snapshot: str | None, stop: Event) -> Restored:
-        return Restore(self._traffic, place, stop, self._caps.files).run(snapshot)
+    def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
+        return Restore(self._traffic, place, stop, self._caps.files, in_place=in_place).run(snapshot)
+
+    def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
+        return Restore(self._traffic, to, stop, self._caps.files, near=place).run(snapshot)
+
+    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+        return 0
 
     def items(self, snapshot: str) -> list[Item]:
         root, _ = load_root(self._traffic, snapshot)
@@ -49,7 +55,7 @@ class ObjectSnapshots:
 
     def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
         self._objects.check()
-        needed = self._needed(keep, stop)
+        needed = needed_by(self._traffic, keep, stop, keep)
         removed, kept = [0, 0], [0, 0]
 
         def doomed() -> Iterator[str]:
@@ -70,26 +76,8 @@ class ObjectSnapshots:
         return Swept(*removed, *kept)
 
     def close(self) -> None:
-        self._traffic.close()
+        self._traffic.threads.close()
         self._objects.close()
-
-    def _needed(self, keep: Mapping[str, str], stop: Event) -> set[str]:
-        """The keys of all objects of these snapshots."""
-        needed: set[str] = set()
-
-        def look(snapshot: str) -> int:
-            try:
-                root, _ = load_root(self._traffic, snapshot)
-            except SnapshotDamaged as error:
-                raise SnapshotDamaged(f"{keep[snapshot]}: {error}. Nothing is removed") from error
-            needed.update(held.blob.key for held in root.blobs)
-            needed.add(snapshot_key(snapshot))
-            return 0
-
-        with Jobs(self._traffic, stop) as jobs:
-            for snapshot in keep:
-                jobs.run(lambda snapshot=snapshot: look(snapshot))
-        return needed
 
     def _aged(self) -> Iterator[tuple[ObjectInfo, bool]]:
         """Everything, and whether it is old: by the day in its name, which is that of the writing, and no clock of the
@@ -104,3 +92,22 @@ class ObjectSnapshots:
 
     def _today(self) -> int:
         return today(self._clock())
+
+
+def needed_by(traffic: Traffic, snapshots: Iterable[str], stop: Event, whose: Mapping[str, str]) -> set[str]:
+    """The keys of all objects of these snapshots. Raises `SnapshotDamaged` with `whose` it is."""
+    needed: set[str] = set()
+
+    def look(snapshot: str) -> int:
+        try:
+            root, _ = load_root(traffic, snapshot)
+        except SnapshotDamaged as error:
+            raise SnapshotDamaged(f"{whose.get(snapshot, snapshot)}: {error}. Nothing is removed") from error
+        needed.update(held.blob.key for held in root.blobs)
+        needed.add(snapshot_key(snapshot))
+        return 0
+
+    with Jobs(traffic, stop) as jobs:
+        for snapshot in snapshots:
+            jobs.run(lambda snapshot=snapshot: look(snapshot))
+    return needed

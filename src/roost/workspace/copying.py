@@ -1,0 +1,36 @@
+"""Copies of files within one machine: by the kernel, which shares their blocks where the file system can."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+_AT_ONCE = 1 << 30
+_CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
+"""`copy_file_range(2)`: other file systems than it knows, or a kernel's filter that forbids it."""
+_CHUNK = 1 << 20
+
+
+def copy(source: int, target: int, size: int) -> bool:
+    """`size` bytes from the beginning of one descriptor's file into another's, which is empty. False when there were
+    not so many. Raises `OSError`."""
+    offset = 0
+    if hasattr(os, "copy_file_range"):
+        try:
+            while offset < size:
+                done = os.copy_file_range(source, target, min(size - offset, _AT_ONCE), offset, offset)
+                if not done:
+                    return False
+                offset += done
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+    while offset < size:
+        data = os.pread(source, min(size - offset, _CHUNK), offset)
+        if not data:
+            return False
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(target, view, offset)
+            view, offset = view[written:], offset + written
+    return True
