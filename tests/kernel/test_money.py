@@ -194,3 +194,19 @@ async def test_what_no_session_will_take_up_is_settled_by_the_node_that_cleans_u
             while await store.reserved("call:"):
                 await asyncio.sleep(0.05)
         assert (await store.balance(f"session:{session.id}")).spent == COST + 7
+
+
+async def test_a_deleted_session_leaves_nothing_to_another_of_its_name(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk(lambda _: "yes")) as runtime:
+        store = runtime.kernel.journal
+        for name in ("chat", "chat:2", "chat2"):
+            session = await runtime.session("a", id=name)
+            assert await session.ask("hi") == "yes"
+        left = [f"turn:chat:{number}" for number in (1, 2, 10, 11)]
+        await store.reserve("call:chat:x1", [Charge(name, 1) for name in left])
+        await runtime.open("chat").delete()
+        assert set(await store.balances("turn:")) == set()
+        assert set(await store.balances("session:")) == {"session:chat:2", "session:chat2"}
+        session = await runtime.session("a", id="chat")
+        assert await session.ask("hi") == "yes"
+        assert await spent(runtime, session) == COST

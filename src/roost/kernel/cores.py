@@ -45,11 +45,9 @@ class Cores:
     async def forget_session(self, session: str) -> None:
         """It was deleted: with it go the budgets that are its own. Raises `StoreFailed`."""
         await self.ledger.recover(session)
-        turns, own = f"turn:{session}:", f"session:{session}"
+        turns = f"turn:{session}:"
         over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
-        over += [name for name in await self._store.balances(own) if name == own]
-        if over:
-            await self.ledger.forget(*over)
+        await self.ledger.forget(*over, f"session:{session}")
 
     async def close(self) -> None:
         """After the models are closed, and before the store is."""

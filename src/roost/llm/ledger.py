@@ -202,11 +202,9 @@ class Ledger:
         return f"{dollars(seen[2].spent)} are spent in {month}, {share}the month's {dollars(limit)}"
 
     async def forget(self, *budgets: str) -> None:
-        """Drops budgets that are over (`turn:...`, `session:...`). One on which something is reserved stays, and so
-        does one whose name begins that of another, until that one is gone."""
+        """Drops budgets that are over (`turn:...`, `session:...`). One on which something is reserved stays."""
         for budget in budgets:
-            if set(await self._shared.balances(budget)) == {budget}:
-                await self._shared.forget(budget)
+            await self._shared.forget(budget)
 
     async def close(self) -> None:
         """Waits a few seconds for what is still to be settled. What is not stays reserved."""

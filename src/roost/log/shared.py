@@ -68,9 +68,8 @@ class Shared(Protocol):
         """The reservations that are not settled, by their ids that begin so: what each set aside, by budget."""
         ...
 
-    async def forget(self, prefix: str) -> None:
-        """Drop the budgets whose names begin so and on which nothing is reserved: what they counted is over. Raises
-        `Invalid` for an empty prefix."""
+    async def forget(self, budget: str) -> None:
+        """What it counted is over. Nothing happens while something is reserved on it."""
         ...
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
@@ -88,12 +87,6 @@ def beginning(prefix: str) -> tuple[str, str | None]:
         if after <= sys.maxunicode:
             return prefix, prefix[:place] + chr(_PAST_SURROGATES if after == _SURROGATES else after)
     return prefix, None
-
-
-def check_forget(prefix: str) -> None:
-    """For `Shared.forget`. Raises `Invalid`."""
-    if not prefix:
-        raise Invalid("'' begins every budget's name: say which ones are over")
 
 
 def check_take(bucket: str, amount: float, rate: float, burst: float) -> None:

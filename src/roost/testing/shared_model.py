@@ -90,10 +90,10 @@ class SharedMachine(RuleBasedStateMachine):
             self._settings[name] = value if replace else self._settings.get(name, value)
         assert self._do(self._stores[where].setting(name, value, replace=replace)) == self._settings.get(name)
 
-    @rule(where=_WHERE, prefix=_PREFIXES)
-    def forget(self, where: int, prefix: str) -> None:
-        self._do(self._stores[where].forget(prefix))
-        for name in [name for name in _LIMITS if name.startswith(prefix) and not self._held(name)]:
+    @rule(where=_WHERE, name=_PREFIXES)
+    def forget(self, where: int, name: str) -> None:
+        self._do(self._stores[where].forget(name))
+        if name in _LIMITS and not self._held(name):
             del self._spent[name]
 
     @rule(where=_WHERE, prefix=_PREFIXES | st.just(""))

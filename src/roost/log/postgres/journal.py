@@ -204,8 +204,8 @@ class PostgresJournal:
     async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
         return await shared.reserved(self._pool, prefix)
 
-    async def forget(self, prefix: str) -> None:
-        await shared.forget(self._pool, prefix)
+    async def forget(self, budget: str) -> None:
+        await shared.forget(self._pool, budget)
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await shared.take(self._pool, bucket, amount, rate, burst)

@@ -8,7 +8,7 @@ from typing import Any
 
 from roost.log.portable import SharedDump
 from roost.log.postgres.pool import Link, Pool
-from roost.log.shared import Balance, Charge, beginning, check_forget, check_take
+from roost.log.shared import Balance, Charge, beginning, check_take
 
 _REPLACE = (
     "INSERT INTO settings VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value"
@@ -64,9 +64,9 @@ async def reserved(pool: Pool, prefix: str) -> dict[str, dict[str, int]]:
     return _by_id(rows)
 
 
-async def forget(pool: Pool, prefix: str) -> None:
-    check_forget(prefix)
-    await pool.run(lambda link: link.execute("SELECT forget_1($1, $2)", *beginning(prefix)))
+async def forget(pool: Pool, budget: str) -> None:
+    # The function takes a range of names, and only this one is below the second.
+    await pool.run(lambda link: link.execute("SELECT forget_1($1, $2)", budget, f"{budget}\x01"))
 
 
 async def take(pool: Pool, bucket: str, amount: float, rate: float, burst: float) -> float:

@@ -197,8 +197,8 @@ class SqliteJournal:
     async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
         return await self._file.read(lambda c: shared.reserved(c, prefix))
 
-    async def forget(self, prefix: str) -> None:
-        await self._file.write(lambda c, out: shared.forget(c, prefix))
+    async def forget(self, budget: str) -> None:
+        await self._file.write(lambda c, out: shared.forget(c, budget))
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._file.write(lambda c, out: shared.take(c, bucket, amount, rate, burst))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from roost.log.portable import SharedDump
-from roost.log.shared import Balance, Charge, beginning, check_forget, check_take
+from roost.log.shared import Balance, Charge, beginning, check_take
 from roost.log.sqlite.dispatch import IsDead, owner_is_dead
 
 
@@ -84,10 +84,8 @@ def reserved(connection: sqlite3.Connection, prefix: str) -> dict[str, dict[str,
     return _by_id(connection.execute(f"SELECT id, budget, amount FROM reservations WHERE {where}", ids))
 
 
-def forget(connection: sqlite3.Connection, prefix: str) -> None:
-    check_forget(prefix)
-    where, names = _beginning("name", prefix)
-    connection.execute(f"DELETE FROM budgets WHERE {where} AND reserved = 0", names)
+def forget(connection: sqlite3.Connection, budget: str) -> None:
+    connection.execute("DELETE FROM budgets WHERE name = ? AND reserved = 0", (budget,))
 
 
 def take(connection: sqlite3.Connection, bucket: str, amount: float, rate: float, burst: float) -> float:

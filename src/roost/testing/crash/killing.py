@@ -177,8 +177,8 @@ class KillingJournal:
     async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
         return await self._alive(lambda: self._inner.reserved(prefix))
 
-    async def forget(self, prefix: str) -> None:
-        await self._commit(None, "forget", lambda: self._inner.forget(prefix))
+    async def forget(self, budget: str) -> None:
+        await self._commit(None, "forget", lambda: self._inner.forget(budget))
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._commit(None, "take", lambda: self._inner.take(bucket, amount, rate=rate, burst=burst))
