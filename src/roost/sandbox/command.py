@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from roost.errors import SandboxError
@@ -31,13 +31,25 @@ _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 
 
 class Command:
+    """`stdin` is what the command reads, or a descriptor that it reads from, which is closed here. With `heard` its
+    output is not kept but told as it comes, in this command's thread."""
+
     def __init__(
-        self, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, stdin: bytes | None, quota: Quota, home: str
+        self,
+        argv: Sequence[str],
+        cwd: str,
+        env: Mapping[str, str] | None,
+        stdin: bytes | int | None,
+        quota: Quota,
+        home: str,
+        heard: Callable[[bytes], None] | None = None,
     ) -> None:
         self._mark = new_mark(home)
         self._argv, self._cwd, self._quota = argv, cwd, quota
         self._env = launch_env(cwd, env, self._mark)
-        self._stdin = memoryview(stdin) if stdin else None
+        self._feed = stdin if isinstance(stdin, int) else None
+        self._stdin = memoryview(stdin) if isinstance(stdin, bytes) and stdin else None
+        self._heard = heard
         self._outputs: dict[int, HeadTail] = {}
         self._lock = threading.Lock()
         self._cancelled = False
@@ -74,7 +86,7 @@ class Command:
                 launch_argv(self._argv, self._quota, self._mark),
                 cwd=self._cwd,
                 env=self._env,
-                stdin=subprocess.DEVNULL if self._stdin is None else subprocess.PIPE,
+                stdin=self._stdin_of_process(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -86,6 +98,14 @@ class Command:
             if error.errno in _COMMAND_FAULTS:
                 return f"the command cannot be started: {error}"
             raise _cannot_run(error) from error
+        finally:
+            if self._feed is not None:
+                os.close(self._feed)
+
+    def _stdin_of_process(self) -> int:
+        if self._feed is not None:
+            return self._feed
+        return subprocess.DEVNULL if self._stdin is None else subprocess.PIPE
 
     def _supervise(self, process: subprocess.Popen[bytes], started: float) -> ExecResult:
         born = _birth(process.pid)
@@ -150,7 +170,10 @@ class Command:
         try:
             if kind == "output":
                 data = os.read(fd, _CHUNK)
-                self._outputs[fd].add(data)
+                if self._heard is not None:
+                    self._heard(data)
+                else:
+                    self._outputs[fd].add(data)
                 done = not data
             else:
                 assert self._stdin is not None

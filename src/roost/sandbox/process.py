@@ -7,13 +7,18 @@ output, a clean environment, and that nothing outlives the call.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from roost.errors import SandboxError
+from roost.sandbox.background import Background
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.command import Command
+
+_ENDLESS = Quota(cpu_seconds=None, wall_seconds=7 * 86400.0)
+"""As long as a wait of the system can be."""
 
 
 class ProcessSandbox:
@@ -56,6 +61,25 @@ class ProcessSandbox:
             command.cancel()
             await settled(waiter)
             raise
+
+    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Background:
+        """A command that runs on between others, as of `roost.sandbox.backend.Guest`; it costs a thread as long. One
+        that cannot be started says why and ends. It ends with `close`, and with the sandbox."""
+        if self._closed:
+            raise SandboxError("this sandbox is closed; make a new one")
+        if not argv:
+            raise SandboxError("spawn needs at least the name of a program in `argv`")
+        theirs, ours = os.pipe()
+        background = Background(ours)
+        try:
+            command = Command(argv, cwd, env, theirs, _ENDLESS, self._marker, background.heard)
+            done = self._start(command)
+        except BaseException:
+            os.close(theirs)
+            os.close(ours)
+            raise
+        await background.follow(command, done)
+        return background
 
     async def close(self) -> None:
         """End every running command; their callers get a result with `killed_by="cancelled"`."""

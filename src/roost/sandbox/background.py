@@ -1,0 +1,95 @@
+"""A level 0 command that runs on between others, with its outputs in one stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+
+from roost.sandbox.base import ExecResult
+from roost.sandbox.command import Command
+
+WINDOW = 256 * 1024
+"""Bytes of output that wait for a reader; of more the last are kept."""
+
+
+class Background:
+    """A `roost.sandbox.backend.Terminal` without a terminal. `stdin` is a descriptor that the command reads the other
+    end of."""
+
+    def __init__(self, stdin: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stdin = stdin
+        self._lock = threading.Lock()
+        self._waiting = bytearray()
+        self._cut = 0
+        self._news = asyncio.Event()
+        self._input: asyncio.WriteTransport | None = None
+
+    async def follow(self, command: Command, done: Future[ExecResult]) -> None:
+        self._command = command
+        self._done = asyncio.wrap_future(done)
+        self._done.add_done_callback(self._over)
+        pipe = os.fdopen(self._stdin, "wb", buffering=0)
+        self._input, _ = await self._loop.connect_write_pipe(asyncio.BaseProtocol, pipe)
+
+    @property
+    def running(self) -> bool:
+        return not self._done.done()
+
+    def heard(self, data: bytes) -> None:
+        """In the command's thread."""
+        with self._lock:
+            quiet = not self._waiting
+            self._waiting += data
+            over = len(self._waiting) - WINDOW
+            if over > 0:
+                del self._waiting[:over]
+                self._cut += over
+        if quiet and data:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+                self._loop.call_soon_threadsafe(self._news.set)
+
+    async def read(self) -> AsyncIterator[bytes]:
+        while True:
+            over = not self.running
+            with self._lock:
+                data, self._waiting = bytes(self._waiting), bytearray()
+                cut, self._cut = self._cut, 0
+            if data:
+                yield f"[... {cut} bytes cut ...]\n".encode() + data if cut else data
+            elif over:
+                return
+            else:
+                await self._news.wait()
+                self._news.clear()
+
+    async def write(self, data: bytes) -> None:
+        if self._input is not None and not self._input.is_closing():
+            self._input.write(data)
+
+    async def resize(self, columns: int, rows: int) -> None:
+        return None
+
+    async def wait(self) -> int:
+        result = await asyncio.shield(self._done)
+        return -15 if result.exit_code is None else result.exit_code
+
+    async def close(self) -> None:
+        self._command.cancel()
+        self._hang_up()
+        while self.running:
+            await asyncio.wait([self._done])
+
+    def _over(self, done: asyncio.Future[ExecResult]) -> None:
+        if not done.cancelled() and done.exception() is None and done.result().stderr:
+            self.heard(done.result().stderr.encode())  # it could not be started
+        self._hang_up()
+        self._news.set()
+
+    def _hang_up(self) -> None:
+        if self._input is not None and not self._input.is_closing():
+            self._input.abort()
