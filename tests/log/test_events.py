@@ -90,6 +90,13 @@ EVENTS: list[ev.Event] = [
     ev.ModelNotice(at=3.0, step=1, kind="retry", data={"code": "overloaded", "try": 2}),
     ev.ModelNotice(at=3.0, step=1, kind="restart"),
     ev.ModelLost(at=3.0, step=1, attempt=1, usage=Usage(10, 5, 0, 700)),
+    ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:1:c1", why="level: the tool only reads"),
+    ev.ToolCompleted(at=4.0, call="c1", outcome="denied", parts=(Text("[denied: no]"),), why="user: deny tool=rm"),
+    ev.ApprovalRequested(at=4.0, call="c1", name="rm", arguments="{}", reason="r", why="level: r", due=9.0),
+    ev.ApprovalResolved(at=4.0, call="c1", decision="modify", source="ann", arguments='{"a":1}'),
+    ev.PolicyDecided(at=4.0, by="hook:lint", on="pre_tool", decision="modify", call="c1", arguments='{"a":1}'),
+    ev.PolicyDecided(at=4.0, by="classifier", on="call", decision="ask", reason="r", call="c1", usage=Usage(9, 1)),
+    ev.PolicyDecided(at=4.0, by="guardrail:length", on="input", decision="deny", reason="too long"),
 ]
 
 INPUTS: list[Input] = [
@@ -102,6 +109,7 @@ INPUTS: list[Input] = [
     TimerInput("t", (Text("wake"),)),
     EmitInput("mine", {"a": 1}),
     MessageInput(MEDIA),
+    ApprovalInput("c1", "modify", None, "ann", '{"a":1}'),
 ]
 
 

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
-from roost.agent import saving
-from roost.agent.ending import UNKNOWN_EFFECT, end_call, not_run
+from roost.agent import judging, saving
+from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
-from roost.agent.state import Call
+from roost.agent.state import PERSON, Call
+from roost.errors import NotFound
 from roost.log import events as ev
-from roost.policy.gate import GateCall
+from roost.log.content import Text
+from roost.log.inputs import ApprovalInput
+from roost.log.journal import TimerSpec
+from roost.policy.checks import Checks
+from roost.policy.gate import GateCall, Verdict
 from roost.policy.rules import Touches
-from roost.tools.base import Tool, ToolContext
+from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.run import arguments_of, run_tool
 
 READERS_AT_ONCE = 8
 
 
+class _Admitted(NamedTuple):
+    """A call that may run, and who says so."""
+
+    call: Call
+    why: str
+
+
 async def run(session: LiveSession) -> None:
     """Bring the newest message's calls as far as they go. Those that wait for a person stay open. Raises
     `Interrupted`, leaving running calls to the caller's cause."""
-    readers: list[Call] = []
-    others: list[Call] = []
+    readers: list[_Admitted] = []
+    others: list[_Admitted] = []
+    checks = session.means.checks
     for call in list(session.state.calls):
-        if _admit(session, call):
-            (readers if _tool(session, call).safety == "read_only" else others).append(call)
+        verdict = _admit(session, call) if checks is None else await _admit_checked(session, checks, call)
+        if verdict is not None:
+            admitted = _Admitted(call, verdict.why)
+            (readers if _tool(session, call).safety == "read_only" else others).append(admitted)
     for start in range(0, len(readers), READERS_AT_ONCE):
         await _batch(session, readers[start : start + READERS_AT_ONCE])
-    for call in others:
+    for each in others:
         if session.cause(steer=True) == "steer":
-            end_call(session, call.call.id, "skipped", not_run(call, "the user said something new first"))
+            end_call(session, each.call.call.id, "skipped", not_run(each.call, "the user said something new first"))
         else:
-            await _batch(session, [call])
+            await _batch(session, [each])
     if session.state.phase == "waiting":
         await session.flush()
 
@@ -41,22 +58,49 @@ def _tool(session: LiveSession, call: Call) -> Tool:
     return session.means.tools[call.call.name]
 
 
-def _admit(session: LiveSession, call: Call) -> bool:
-    """Whether the call runs now. Otherwise it is done, or waits for a person."""
+async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Verdict | None:
+    """As `_admit`, with the hooks before the gate, which judges what they have changed, and the classifier after it."""
+    fresh = call.status == "planned"
+    tool = session.means.tools.get(call.call.name)
+    if fresh and not await judging.before_call(session, checks, call, tool):
+        return None
+    verdict = _admit(session, call)
+    if verdict is None or not fresh or tool is None:
+        return verdict
+    said = await judging.consult(session, checks, _gate_call(session, call, tool), verdict)
+    return said if said is verdict else _obeyed(session, call, said)
+
+
+def _admit(session: LiveSession, call: Call) -> Verdict | None:
+    """Why the call runs now. None: it is done, or waits for a person."""
     if call.status in ("done", "asking"):
-        return False
+        return None
     if call.status == "rejected":
         note = f": {call.reason}" if call.reason else ""
-        end_call(session, call.call.id, "denied", not_run(call, f"a person rejected this call{note}"))
-        return False
+        end_call(session, call.call.id, "denied", not_run(call, f"a person rejected this call{note}"), why="person")
+        return None
     tool = session.means.tools.get(call.call.name)
     if tool is None:
         known = ", ".join(session.means.tools) or "none"
         end_call(session, call.call.id, "error", f"there is no tool {call.call.name!r}; the tools are: {known}")
-        return False
+        return None
     if call.status == "running":
-        return _replay(session, call, tool)
-    return call.status == "approved" or _pass_gate(session, call, tool)
+        return _AGAIN if _replay(session, call, tool) else None
+    if call.status == "approved":
+        return _approved(session, call, tool)
+    return _obeyed(session, call, session.means.gate.decide(_gate_call(session, call, tool)))
+
+
+_AGAIN = Verdict("allow", "it was cut off and may run again", "roost")
+_BY_PERSON = Verdict("allow", "approved", "person")
+
+
+def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
+    """What a person has written in place of the model's arguments is theirs to allow, but for what nobody may do."""
+    if call.changed_by != PERSON:
+        return _BY_PERSON
+    verdict = session.means.gate.decide(_gate_call(session, call, tool))
+    return _obeyed(session, call, verdict) if verdict.decision == "deny" else _BY_PERSON
 
 
 def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
@@ -67,59 +111,69 @@ def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
         end_call(session, call.call.id, "interrupted", UNKNOWN_EFFECT)
         return False
     if "ask" in rules:
-        _ask(session, call, "it was interrupted and may have taken effect; approve to run it again", "replay")
+        _ask(session, call, "it was interrupted and may have taken effect; approve to run it again", None)
         return False
     return True
 
 
-def _pass_gate(session: LiveSession, call: Call, tool: Tool) -> bool:
-    verdict = session.means.gate.decide(
-        GateCall(
-            session=session.id,
-            call=call.call.id,
-            tool=tool.name,
-            arguments=call.call.arguments,
-            safety=tool.safety,
-            inside=tool.inside,
-            private_workspace=session.means.workspace.private,
-            root=session.means.workspace.place,
-            touches=_touches(session, call, tool),
-            walled=session.means.sandbox.level > 0,
-        )
-    )
+def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | None:
     if verdict.decision == "deny":
-        end_call(session, call.call.id, "denied", f"[denied: {verdict.reason}]")
+        end_call(session, call.call.id, "denied", f"[denied: {verdict.reason}]", why=verdict.why)
     elif verdict.decision == "ask":
-        _ask(session, call, verdict.reason, "policy")
-    return verdict.decision == "allow"
+        _ask(session, call, verdict.reason, verdict.why)
+    return verdict if verdict.decision == "allow" else None
+
+
+def _gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
+    return GateCall(
+        session=session.id,
+        call=call.call.id,
+        tool=tool.name,
+        arguments=call.arguments,
+        safety=tool.safety,
+        inside=tool.inside,
+        private_workspace=session.means.workspace.private,
+        root=session.means.workspace.place,
+        touches=_touches(session, call, tool),
+        walled=session.means.sandbox.level > 0,
+    )
 
 
 def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
     if tool.reach is None:
         return Touches()
-    arguments = arguments_of(tool, call.call.arguments)
+    arguments = arguments_of(tool, call.arguments)
     return Touches() if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
 
 
-def _ask(session: LiveSession, call: Call, reason: str, cause: str) -> None:
+def _ask(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
+    """`why`: who asks before a first run; None is recovery, before a run again."""
+    now, patience = time.time(), session.means.approval_seconds
+    due = None if patience is None else now + patience
     session.note(
         ev.ApprovalRequested(
-            at=time.time(),
+            at=now,
             call=call.call.id,
             name=call.call.name,
-            arguments=call.call.arguments,
+            arguments=call.arguments,
             reason=reason,
-            cause="replay" if cause == "replay" else "policy",
+            cause="replay" if why is None else "policy",
+            why=why,
+            due=due,
         )
     )
+    if due is not None:
+        timer, no = deadline(call.call.id), f"nobody answered within {patience:g} seconds"
+        session.note(ev.TimerSet(at=now, timer=timer, due=due))
+        session.set_timer(timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout")))
 
 
-async def _batch(session: LiveSession, batch: list[Call]) -> None:
+async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
     """Intents into the log, then the calls at once, each outcome into the log as it comes."""
     cause = session.cause()
     if cause is not None:
         raise Interrupted(cause)
-    for call in batch:
+    for call, why in batch:
         tool = _tool(session, call)
         session.note(
             ev.ToolStarted(
@@ -129,18 +183,19 @@ async def _batch(session: LiveSession, batch: list[Call]) -> None:
                 replay=tool.replay,
                 key=_key(session, call),
                 attempt=call.attempt + 1,
+                why=why,
             )
         )
     await session.flush()
     if len(batch) == 1:
-        await session.interruptible(lambda: _run(session, batch[0]), steer=False)
+        await session.interruptible(lambda: _run(session, batch[0].call), steer=False)
         return
 
     async def together() -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for call in batch:
-                    group.create_task(_run(session, call))
+                for each in batch:
+                    group.create_task(_run(session, each.call))
         except ExceptionGroup as several:  # a lost lease or store, met by each
             raise several.exceptions[0] from several
 
@@ -154,6 +209,7 @@ def _key(session: LiveSession, call: Call) -> str:
 
 async def _run(session: LiveSession, call: Call) -> None:
     means = session.means
+    tool = _tool(session, call)
     tool_context = ToolContext(
         session=session.id,
         call=call.call.id,
@@ -164,17 +220,37 @@ async def _run(session: LiveSession, call: Call) -> None:
         seen=session.seen,
         emit=session.emit,
     )
-    tool = _tool(session, call)
+    if tool.secrets:
+        tool_context.secret = _secrets(session, tool)
     files = saving.saves(session, tool)
     if files is not None:
         await files.working()
     began = time.monotonic()
-    outcome, parts = await run_tool(tool, tool_context, call.call.arguments)
+    outcome, parts = await run_tool(tool, tool_context, call.arguments)
     seconds = time.monotonic() - began
     try:
+        if means.checks is not None:
+            given = (outcome, parts)
+            outcome, parts = judging.cut_off(means.checks, given)
+            outcome, parts = await judging.after_call(session, means.checks, call, *given)
+        if call.changed is not None:
+            parts = (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)
         if files is not None:
             parts += await saving.save(session, files)
     finally:  # the call has ended, whatever cuts the save off
         session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()
+
+
+def _secrets(session: LiveSession, tool: Tool) -> Callable[[str], str]:
+    def value(name: str) -> str:
+        bare = name.removeprefix("{{secret:").removesuffix("}}")
+        if bare not in tool.secrets or session.means.vault is None:
+            raise ToolError(f"{tool.name!r} may not have the secret {bare!r}")
+        try:
+            return session.means.vault.value(bare)
+        except NotFound as error:
+            raise ToolError(error.message) from None
+
+    return value

@@ -20,7 +20,7 @@ def build(session: LiveSession, bill: Bill) -> Request:
     """`bill` learns what the call costs."""
     spec, tools = session.spec, session.means.tools
     return Request(
-        instruction=spec.instructions,
+        instruction=session.instruction,
         messages=transcript(session.state),
         tools=tuple(tool.spec for tool in tools.values()),
         max_output=spec.max_output,

@@ -12,6 +12,9 @@ from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.ir import Effort, Intent, Model
 from roost.policy.gate import Permissions
+from roost.policy.guardrails import Guard
+from roost.policy.hooks import Hook
+from roost.policy.rules import Rule
 from roost.tools.base import Tool
 
 Horizon: TypeAlias = Literal["long"]
@@ -34,7 +37,8 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """`model` None is the node's default. `tools` are names, resolved where the session runs.
+    """`model` None is the node's default. `tools` are names, resolved where the session runs. `rules` come before
+    `permissions` and after the user's (`roost.policy.gate`).
 
     `intent` is what the model calls are for, `effort` how hard the model shall think, `constraints` are rules that it
     is reminded of, `output_hint` what an answer shall look like; None leaves each to the model. `knobs` are further
@@ -48,6 +52,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     model: str | None = None
     tools: tuple[str, ...] = ()
     permissions: Permissions = "workspace"
+    rules: tuple[Rule, ...] = ()
     limits: Limits = Limits()
     max_output: int | None = None
     temperature: float | None = None
@@ -82,7 +87,7 @@ class Agent:
     >>> Agent("clerk", instructions="Answer from the files.", tools=["read_file", "grep"])
 
     `tools` takes names of built-in tools and `Tool` objects; `model` a name such as `openai/gpt-5-mini`, a `Model`, or
-    None for the default. Raises `ConfigError`.
+    None for the default. `hooks` and `guardrails` are asked after those of the user. Raises `ConfigError`.
     """
 
     def __init__(
@@ -94,6 +99,9 @@ class Agent:
         model: str | Model | None = None,
         tools: Sequence[str | Tool] = (),
         permissions: Permissions = "workspace",
+        rules: Sequence[Rule] = (),
+        hooks: Sequence[Hook] = (),
+        guardrails: Sequence[Guard] = (),
         limits: Limits | None = None,
         max_output: int | None = None,
         temperature: float | None = None,
@@ -107,6 +115,7 @@ class Agent:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
         self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
+        self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
         self.own_model = model if model is not None and not isinstance(model, str) else None
         fields: dict[str, Any] = {} if instructions is None else {"instructions": instructions}
         self.spec = AgentSpec(
@@ -115,6 +124,7 @@ class Agent:
             model=self.own_model.name if self.own_model is not None else _name(model),
             tools=tuple(tool if isinstance(tool, str) else tool.name for tool in tools),
             permissions=permissions,
+            rules=tuple(rules),
             limits=limits or Limits(),
             max_output=max_output,
             temperature=temperature,

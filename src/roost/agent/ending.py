@@ -22,8 +22,20 @@ def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None =
         )
 
 
-def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str) -> None:
-    session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),)))
+def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
+    session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),), why=why))
+    clear_deadline(session, call)
+
+
+def deadline(call: str) -> str:
+    """The name of the timer that ends the waiting for a person."""
+    return f"approval:{call}"[:200]
+
+
+def clear_deadline(session: LiveSession, call: str) -> None:
+    if session.state.timers and (timer := deadline(call)) in session.state.timers:
+        session.note(ev.TimerCleared(at=time.time(), timer=timer))
+        session.set_timer(timer, None)
 
 
 def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:

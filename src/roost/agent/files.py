@@ -102,6 +102,8 @@ def _check_found(found: AgentFile, come_upon: bool) -> None:
     elif "://" in (spec.model or "") and not is_loopback(spec.model or ""):
         # The key of ROOST_API_KEY goes to whatever URL names a model.
         what = "names a server by its URL, which would get your key: name an account"
+    elif any(rule.effect == "allow" for rule in spec.rules):
+        what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
     if come_upon and what:
         shown = _shown(found.path)
         raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")
@@ -201,6 +203,8 @@ def _build(path: Path, data: dict[str, Any], text: str, more: dict[str, Any]) ->
         spec = msgspec.convert({"name": path.stem, **data, **more}, AgentSpec)
     except msgspec.ValidationError as error:
         raise _wrong(path, text, str(error)) from error
+    except ConfigError as error:
+        raise ConfigError(f"{_place(path, text, 'rules')}: {error.message}") from error
     if not is_id(spec.name):
         fix = "Set" if "name" not in data else "Change"
         raise ConfigError(

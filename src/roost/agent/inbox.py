@@ -136,9 +136,15 @@ def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> No
         session.drop(item)
         return
     event = ev.ApprovalResolved(
-        at=time.time(), call=answer.call, decision=answer.decision, note=answer.note, source=answer.source
+        at=time.time(),
+        call=answer.call,
+        decision=answer.decision,
+        note=answer.note,
+        source=answer.source,
+        arguments=answer.arguments,
     )
     session.note(event, consume=item.id)
+    ending.clear_deadline(session, answer.call)
 
 
 def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, inbox, limits, money, steps
+from roost.agent import calls, inbox, judging, limits, money, steps
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
@@ -18,6 +18,8 @@ async def drive(session: LiveSession) -> None:
         running = session.state.state == "running" and not session.stopping
         if running and (session.state.turn is not None or inbox.begin_turn(session)):
             await run_turn(session)
+            if session.means.checks is not None and session.state.turn is None:
+                await judging.after_turn(session, session.means.checks)
             running = session.state.phase != "waiting"
         else:
             running = False

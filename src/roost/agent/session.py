@@ -20,7 +20,9 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall, Usage
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Append, Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
+from roost.policy.checks import Checks
 from roost.policy.gate import Gate
+from roost.policy.vault import Vault
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
 from roost.tools.base import Toolbox
@@ -84,7 +86,8 @@ class Appends(Protocol):
 
 class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
-    calls are charged, if they are."""
+    calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
+    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever."""
 
     model: Model
     tools: Toolbox
@@ -94,6 +97,9 @@ class Means(msgspec.Struct):
     deltas: Deltas
     files: Carried | None = None
     ledger: Ledger | None = None
+    checks: Checks | None = None
+    vault: Vault | None = None
+    approval_seconds: float | None = None
 
 
 class LiveSession:
@@ -113,6 +119,8 @@ class LiveSession:
     ) -> None:
         self.id = claim.info.id
         self.spec = spec
+        self.instruction = spec.instructions
+        """Of the next model call: a hook may have put its own in place of the agent's."""
         self.means = means
         self.state = state
         self.inbox: list[InboxItem] = list(claim.inbox)
@@ -155,11 +163,21 @@ class LiveSession:
     # Events
 
     def note(self, event: ev.Event, *, consume: int | None = None) -> None:
-        """Take an event into the state now and into the log with the next `flush`."""
+        """Take an event into the state now and into the log with the next `flush`, without any value of the vault."""
+        body = ev.encode_event(event)
+        if self.means.vault is not None:
+            text = body.decode()
+            if (clean := self.means.vault.scrub(text)) is not text:
+                body = clean.encode()
+                event = ev.decode_event(body)
         apply(self.state, event)
-        self._bodies.append(ev.encode_event(event))
+        self._bodies.append(body)
         if consume is not None:
             self._take(consume)
+
+    def scrubbed(self, text: str) -> str:
+        """Without any value of the vault; the same object where there is none in it."""
+        return text if self.means.vault is None else self.means.vault.scrub(text)
 
     def drop(self, item: InboxItem) -> None:
         """Take an input that means nothing any more out of the inbox."""

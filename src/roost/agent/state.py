@@ -22,8 +22,11 @@ from roost.log.content import (
     UserMessage,
 )
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
+
+PERSON = "a person"
+"""Who changed the arguments of a call, beside hooks."""
 
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]
 
@@ -37,7 +40,8 @@ class Entry(msgspec.Struct):
 
 
 class Call(msgspec.Struct):
-    """A tool call of the newest assistant message. `cause` says who asked for the approval."""
+    """A tool call of the newest assistant message. `cause` says who asked for the approval. `changed`: the arguments
+    with which it runs instead of the model's, and `changed_by` whose they are."""
 
     call: ToolCall
     status: CallStatus = "planned"
@@ -46,6 +50,13 @@ class Call(msgspec.Struct):
     cause: str | None = None
     reason: str | None = None
     result: ToolMessage | None = None
+    changed: str | None = None
+    changed_by: str | None = None
+
+    @property
+    def arguments(self) -> str:
+        """With which it runs: JSON text."""
+        return self.call.arguments if self.changed is None else self.changed
 
 
 class OpenStep(msgspec.Struct):
@@ -170,7 +181,11 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.unsaved = None if event.lost else event.reason
         case ev.ModelLost():
             _spend(state, event.usage)
+        case ev.PolicyDecided():
+            _apply_policy(state, event)
         case ev.ControlApplied() | ev.Emitted() | ev.ModelNotice():
+            pass
+        case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
             pass
         case _:
             assert_never(event)
@@ -222,7 +237,31 @@ def _spend(state: State, usage: Usage | None) -> None:
             state.turn.usage += usage
 
 
-_OPEN: dict[str, CallStatus] = {"approve": "approved", "reject": "rejected"}
+def _apply_policy(state: State, event: ev.PolicyDecided) -> None:
+    _spend(state, event.usage)
+    call = state.call(event.call) if event.call is not None else None
+    if call is not None and event.arguments is not None and event.decision == "modify":
+        call.changed, call.changed_by = event.arguments, event.by
+    if event.decision == "deny" and event.on in ("input", "turn_start"):
+        for entry in unheard(state):
+            withheld = UserMessage((Text(f"[withheld: {event.reason}]"),))
+            state.tokens += (tokens := estimate(withheld)) - entry.tokens
+            entry.message, entry.tokens = withheld, tokens
+
+
+def unheard(state: State) -> list[Entry]:
+    """What was said in this turn since the model said something."""
+    found: list[Entry] = []
+    for entry in reversed(state.entries):
+        if not isinstance(entry.message, UserMessage):
+            break
+        found.append(entry)
+        if state.turn is not None and entry.turn == state.turn.number:
+            break
+    return found[::-1]
+
+
+_OPEN: dict[ev.Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
 
 
 def _apply_tool(
@@ -238,6 +277,8 @@ def _apply_tool(
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
         case ev.ApprovalResolved():
             call.status, call.reason = _OPEN[event.decision], event.note
+            if event.decision == "modify" and event.arguments is not None:
+                call.changed, call.changed_by = event.arguments, PERSON
         case ev.ToolCompleted():
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,8 +109,16 @@ class EmbeddedNode:
     def order(self, session: str, action: ControlAction) -> None:
         asyncio.run_coroutine_threadsafe(self._sessions.control(session, action, wait=0), self._loop)
 
-    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None:
-        self._do(self._sessions.approve(session, call, decision, note=note, source="cli"))
+    def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._do(self._sessions.approve(session, call, decision, note=note, source="cli", arguments=arguments))
 
     def delete(self, session: str) -> None:
         self._do(self._sessions.delete(session))

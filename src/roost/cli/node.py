@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Feed
@@ -62,7 +62,15 @@ class Node(Protocol):
         """As `control`, without waiting for the effect."""
         ...
 
-    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None: ...
+    def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None: ...
 
     def delete(self, session: str) -> None: ...
 

@@ -85,6 +85,15 @@ class Screen:
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
             case ev.ApprovalResolved():
                 self._resolved(event)
+            case ev.PolicyDecided() if event.decision in ("deny", "modify"):
+                self.note(f"  {event.by}: {event.decision}" + (f": {event.reason}" if event.reason else ""))
+            case ev.SandboxChosen() if event.why is not None:
+                self.note(f"commands run at isolation level {event.level} only: {event.why}")
+            case ev.SandboxLimit():
+                self.note(f"  limit hit: {event.limit}")
+            case ev.SandboxEnded():
+                more = f", and with it {event.background} programs in the background" if event.background else ""
+                self.note(f"  the sandbox ended: {event.reason}{more}")
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case (
@@ -98,6 +107,8 @@ class Screen:
                 | ev.TimerFired()
                 | ev.TimerCleared()
                 | ev.WorkspaceSaved()
+                | ev.SandboxChosen()
+                | ev.PolicyDecided()
             ):
                 pass
             case _:
@@ -201,7 +212,7 @@ class Screen:
             note(f"> {clean(text)}{source}", "bold")
 
     def _resolved(self, event: ev.ApprovalResolved) -> None:
-        word = "approved" if event.decision == "approve" else "rejected"
+        word = {"approve": "approved", "reject": "rejected", "modify": "approved, changed"}[event.decision]
         self.note(f"  {word}" + (f": {event.note}" if event.note else ""))
 
     def _end(self, event: ev.TurnCompleted) -> None:

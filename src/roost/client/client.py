@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -189,8 +189,18 @@ class Client:
         """The session after the order took effect, or with the order accepted and still to take effect."""
         return _decode(self._requests.call("POST", _path(session, action), key=new_id("key")), SessionInfo)
 
-    def approve(self, session: str, call: str, decision: Decision, *, note: str | None = None) -> None:
-        body = {"decision": decision} | ({"note": note} if note else {})
+    def approve(
+        self,
+        session: str,
+        call: str,
+        decision: Decision,
+        *,
+        note: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        body: dict[str, Any] = {"decision": decision} | ({"note": note} if note else {})
+        if arguments is not None:
+            body["arguments"] = dict(arguments)
         self._requests.call("POST", _path(session, "approvals", call), body=body, again=True)
 
     def delete(self, session: str) -> None:

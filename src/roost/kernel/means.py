@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent, AgentSpec
@@ -15,7 +15,15 @@ from roost.kernel.cores import Cores
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
 from roost.log.content import ErrorData
-from roost.policy.gate import LayeredGate
+from roost.policy.checks import Checks, checks_of
+from roost.policy.classifier import ModelClassifier
+from roost.policy.gate import Layer, LayeredGate
+from roost.policy.guardrails import Guard
+from roost.policy.hooks import Hook
+from roost.policy.loading import Policy, load_project
+from roost.policy.rules import Rule
+from roost.policy.system import PROJECT_FILE, SYSTEM_RULES
+from roost.policy.vault import Vault
 from roost.sandbox.base import Sandbox
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
@@ -70,6 +78,10 @@ class Agents:
         agent = self._agents.get(name)
         return agent.own_tools if agent else {}
 
+    def own_checks(self, name: str) -> tuple[tuple[Hook, ...], tuple[Guard, ...]]:
+        agent = self._agents.get(name)
+        return (agent.own_hooks, agent.own_guards) if agent else ((), ())
+
     def own_model(self, spec: AgentSpec) -> Model | None:
         agent = self._agents.get(spec.name)
         model = agent.own_model if agent else None
@@ -91,6 +103,8 @@ class Workshop:
         self._bin = root / ".bin"
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: Carrier | None = None
+        self.policy = Policy()
+        self.vault = Vault({})
         self._sandbox = sandbox
         self._deltas = deltas
 
@@ -138,22 +152,45 @@ class Workshop:
         return Means(
             model=self.model(spec),
             tools=tools,
-            gate=LayeredGate(spec.permissions, hidden=(self._root.parent,)),
+            gate=self.gate(spec, workspace),
             workspace=self._workspace(session, workspace),
             sandbox=self._sandbox,
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
             ledger=self._cores,
+            checks=self._checks(spec),
+            vault=self.vault or None,
+            approval_seconds=self.policy.approvals.seconds,
         )
 
+    def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:
+        """With the rules of the folder that the session was given: a private one is the agent's alone."""
+        rules: dict[Layer, Sequence[Rule]] = {
+            "user": self.policy.rules,
+            "config": spec.rules,
+            "project": load_project(Path(workspace) / PROJECT_FILE) if workspace is not None else (),
+            "system": SYSTEM_RULES,
+        }
+        return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,))
+
+    def _checks(self, spec: AgentSpec) -> Checks | None:
+        hooks, guards = self._agents.own_checks(spec.name)
+        named = self.policy.classifier
+        classifier = None
+        if named is not None:
+            model = self._named(named.model)
+            classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
+        return checks_of((*self.policy.hooks, *hooks), (*self.policy.guardrails, *guards), classifier, self._sandbox)
+
     def model(self, spec: AgentSpec) -> Model:
+        own = self._agents.own_model(spec)
+        return self._named(spec.model) if own is None else self._own_core(spec.name, own)
+
+    def _named(self, name: str | None) -> Model:
         try:
-            own = self._agents.own_model(spec)
-            if own is not None:
-                return self._own_core(spec.name, own)
-            return self._cores.core(self._models.resolve(spec.model))
+            return self._cores.core(self._models.resolve(name))
         except RoostError as error:
-            return Unavailable(spec.model or "default", error)
+            return Unavailable(name or "default", error)
 
     def _own_core(self, agent: str, own: Model) -> Model:
         """Once for each, since its breaker remembers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.journal import Accepted, Record, SessionInfo
 from roost.log.store import Durability, Store, open_store
+from roost.policy.loading import FILE, Policy, load_policy
+from roost.policy.vault import Vault
 from roost.sandbox.process import ProcessSandbox
 from roost.workspace.carry import Carrier
 from roost.workspace.objects import open_objects
@@ -63,7 +65,8 @@ class Runtime:
     SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes. With
     PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
     `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
-    alike. `dispatcher` makes what decides who runs what, in place of the store itself.
+    alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
+    home's `policy.toml`.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Runtime:
         models: Models | None = None,
         store: str | Path | Store | None = None,
         config: KernelConfig | None = None,
+        policy: Policy | None = None,
         durability: Durability = "full",
         dispatcher: Callable[[Store], Dispatcher] | None = None,
         snapshots: str | None = None,
@@ -87,6 +91,7 @@ class Runtime:
         self._models = models
         self._store = store
         self._config = config
+        self._policy = policy
         self._durability: Durability = durability
         self._dispatcher = dispatcher
         self._snapshots = snapshots
@@ -123,6 +128,7 @@ class Runtime:
             dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
         self.kernel.peers = self.peers
+        await self._take_policy()
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
@@ -190,6 +196,17 @@ class Runtime:
             tidy=await asyncio.to_thread(belongs_to, self.home, await store_name(store), own=self._store is None),
         )
 
+    async def _take_policy(self) -> None:
+        """Read once, before anything runs: an agent cannot change it under way."""
+        policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
+        workshop = self.kernel.workshop
+        workshop.policy = policy
+        workshop.vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
+
+    @property
+    def vault(self) -> Vault:
+        return self.kernel.workshop.vault
+
     async def _refuse_copy(self, dead: Container[str] = ()) -> set[str]:
         kernel = self.kernel
         name, lease = kernel.place.home, kernel.config.lease
@@ -247,8 +264,15 @@ class SessionHandle:
     async def control(self, action: ev.ControlAction) -> SessionInfo:
         return await self._sessions.control(self.id, action)
 
-    async def approve(self, call: str, decision: ev.Decision = "approve", *, note: str | None = None) -> Accepted:
-        return await self._sessions.approve(self.id, call, decision, note=note)
+    async def approve(
+        self,
+        call: str,
+        decision: ev.Decision = "approve",
+        *,
+        note: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Accepted:
+        return await self._sessions.approve(self.id, call, decision, note=note, arguments=arguments)
 
     async def inspect(self) -> SessionView:
         return await self._sessions.inspect(self.id)

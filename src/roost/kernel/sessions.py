@@ -20,6 +20,7 @@ from roost.kernel.kernel import Kernel
 from roost.kernel.load import load
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
+from roost.llm.arguments import misfit
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
@@ -140,19 +141,40 @@ class Sessions:
         return await self._journal.get(session)
 
     async def approve(
-        self, session: str, call: str, decision: ev.Decision, *, note: str | None = None, source: str | None = None
+        self,
+        session: str,
+        call: str,
+        decision: ev.Decision,
+        *,
+        note: str | None = None,
+        source: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> Accepted:
-        """Answer a call that waits. Of several answers the first counts, whichever nodes they come through. Raises
-        `Conflict` when the call does not wait (any more)."""
+        """Answer a call that waits. With `modify` it runs with these `arguments` instead, which count as approved where
+        the policy would ask, and are denied where it denies. Of several answers the first counts, whichever nodes they
+        come through. Raises `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool
+        does not take."""
+        if (decision == "modify") != (arguments is not None):
+            raise Invalid("`arguments` belong to the decision 'modify', and to no other")
         _, state = await self._state(session)
         waiting = next((one for one in state.calls if one.call.id == call and one.status == "asking"), None)
         if waiting is not None:
             with contextlib.suppress(Conflict):  # another answer has the key
                 key = f"approval:{call}:{waiting.cause}:{waiting.attempt}"
-                accepted = await self._accept(session, ApprovalInput(call, decision, note, source), key[-255:])
+                changed = None if arguments is None else self._fitting(state, waiting.call.name, arguments)
+                answer = ApprovalInput(call, decision, note, source, changed)
+                accepted = await self._accept(session, answer, key[-255:])
                 if not accepted.duplicate:
                     return accepted
         raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
+
+    def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
+        """The JSON text of arguments that fit the tool's schema, as far as this node knows the tool."""
+        tool = {**builtin_tools(), **self._kernel.agents.own_tools(state.agent)}.get(name)
+        wrong = misfit(dict(arguments), tool.schema) if tool is not None else None
+        if wrong is not None:
+            raise Invalid(f"{name!r} does not take this: {wrong}", code="bad_arguments")
+        return msgspec.json.encode(arguments).decode()
 
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
@@ -183,8 +205,7 @@ class Sessions:
             usage=state.usage,
             context_tokens=state.tokens,
             approvals=tuple(
-                PendingApproval(call.call.id, call.call.name, call.call.arguments, call.reason or "")
-                for call in waiting
+                PendingApproval(call.call.id, call.call.name, call.arguments, call.reason or "") for call in waiting
             ),
             timers=dict(state.timers),
         )

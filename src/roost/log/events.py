@@ -22,7 +22,7 @@ from roost.log.content import (
     UserPart,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
 sessions whose log was written up to its own format, so versions may be mixed while a cluster is upgraded."""
 
@@ -30,7 +30,7 @@ SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "er
 Phase: TypeAlias = Literal["idle", "working", "waiting"]
 InputMode: TypeAlias = Literal["follow_up", "steer"]
 ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop"]
-Decision: TypeAlias = Literal["approve", "reject"]
+Decision: TypeAlias = Literal["approve", "reject", "modify"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 
 
@@ -121,13 +121,15 @@ class ModelFailed(_Event, frozen=True, tag="model.failed"):
 
 
 class ToolStarted(_Event, frozen=True, tag="tool.started"):
-    """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt."""
+    """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt. `why` it may run:
+    the layer of the policy that decided, and by what."""
 
     call: str
     name: str
     replay: Replay
     key: str
     attempt: int = 1
+    why: str | None = None
 
 
 class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
@@ -135,23 +137,46 @@ class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
     outcome: ToolOutcome
     parts: tuple[ResultPart, ...] = ()
     seconds: float = 0.0
+    why: str | None = None
+    """Of a call that was denied: who decided, and by what."""
 
 
 class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
-    """`cause`: the policy gate asks before a first run, or recovery asks before a run again."""
+    """`cause`: the policy gate asks before a first run, or recovery asks before a run again. `why`: the layer of the
+    policy that asks, and by what. `due`: when it counts as rejected unless somebody answers."""
 
     call: str
     name: str
     arguments: str
     reason: str
     cause: Literal["policy", "replay"] = "policy"
+    why: str | None = None
+    due: float | None = None
 
 
 class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
+    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead."""
+
     call: str
     decision: Decision
     note: str | None = None
     source: str | None = None
+    arguments: str | None = None
+
+
+class PolicyDecided(_Event, frozen=True, tag="policy.decided"):
+    """What a hook, a guardrail or the classifier said. `by` is its kind and name, as in `hook:lint`. `on` is a hook's
+    moment (turn_start, pre_model, post_model, pre_tool, post_tool, turn_end), a guardrail's side (input, output), or
+    `call` for the classifier. `arguments`: the call's new ones, of a hook before a tool that modifies. What a denied
+    input said is withheld from the model. `usage`: what asking a model for it has cost."""
+
+    by: str
+    on: str
+    decision: Literal["allow", "ask", "deny", "modify", "passthrough"]
+    reason: str = ""
+    call: str | None = None
+    arguments: str | None = None
+    usage: Usage | None = None
 
 
 class TimerSet(_Event, frozen=True, tag="timer.set"):
@@ -204,6 +229,31 @@ class WorkspaceUnsaved(_Event, frozen=True, tag="workspace.unsaved"):
     lost: bool = False
 
 
+class SandboxChosen(_Event, frozen=True, tag="sandbox.chosen"):
+    """What the session's commands run in since it woke, said with the first of them. `why` it is less than the agent
+    prefers, and what would help."""
+
+    level: int
+    backend: str
+    why: str | None = None
+
+
+class SandboxLimit(_Event, frozen=True, tag="sandbox.limit"):
+    """A limit was hit: of a command (`wall_seconds`, `cpu_seconds`, `file_bytes`) or of the whole sandbox
+    (`memory_bytes`, `pids`, `network`). `killed`: the command did not survive it."""
+
+    limit: str
+    killed: bool = False
+
+
+class SandboxEnded(_Event, frozen=True, tag="sandbox.ended"):
+    """The session's sandbox is gone, with `background` programs that ran on between commands. The next command gets a
+    new one."""
+
+    reason: str
+    background: int = 0
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -226,6 +276,7 @@ Event: TypeAlias = (
     | ToolCompleted
     | ApprovalRequested
     | ApprovalResolved
+    | PolicyDecided
     | TimerSet
     | TimerFired
     | TimerCleared
@@ -233,6 +284,9 @@ Event: TypeAlias = (
     | TurnCompleted
     | WorkspaceSaved
     | WorkspaceUnsaved
+    | SandboxChosen
+    | SandboxLimit
+    | SandboxEnded
     | Emitted
 )
 

@@ -27,10 +27,13 @@ class ControlInput(_Input, frozen=True, tag="control"):
 
 
 class ApprovalInput(_Input, frozen=True, tag="approval"):
+    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead."""
+
     call: str
     decision: Decision
     note: str | None = None
     source: str | None = None
+    arguments: str | None = None
 
 
 class SetTimerInput(_Input, frozen=True, tag="timer.set"):

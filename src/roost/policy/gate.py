@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -13,7 +13,7 @@ from roost.policy.rules import Effect, Rule, Touches, decide
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
 Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "auto", "custom", "all"]
-Layer: TypeAlias = Literal["roost", "user", "config", "project", "system", "level", "default"]
+Layer: TypeAlias = Literal["roost", "user", "config", "project", "system", "level", "classifier", "default", "person"]
 LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
 """Of rules, in order: priorities 100, 60, 50 and 10."""
 
@@ -45,6 +45,11 @@ class Verdict(msgspec.Struct, frozen=True):
     layer: Layer = "level"
     rule: str | None = None
 
+    @property
+    def why(self) -> str:
+        """For the log: who decided, and by what."""
+        return f"{self.layer}: {self.rule or self.reason}"
+
 
 class Gate(Protocol):
     """Must not raise and must not block; a call that it cannot understand gets `ask` or `deny`, never `allow`."""
@@ -52,14 +57,31 @@ class Gate(Protocol):
     def decide(self, call: GateCall) -> Verdict: ...
 
 
+class _Laid(NamedTuple):
+    """`narrow`: none of the rules speaks of a call that touches nothing."""
+
+    layer: Layer
+    rules: tuple[Rule, ...]
+    narrow: bool
+
+
+_NOTHING = Touches()
+
+
+def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
+    kept = tuple(rule for rule in rules if layer != "project" or rule.effect != "allow")
+    return _Laid(layer, kept, not any(rule.of_any_call for rule in kept))
+
+
 class LayeredGate:
     """The first layer that speaks of a call decides: the rules of the user, of the configuration, of the project, of
     the system, then the agent's permission mode (`Level`), then the default, which is no. Before all of them, nobody
     touches `hidden`: the home of Roost with the policy, the token and the logs.
 
-    A project's rules may only ask or deny, since its files are the agent's to write: there `allow` is left out. While a
-    session is tainted, `all` and rules of the project or the system do not let a call with an effect outside run
-    unasked.
+    A project's rules may only ask or deny, since its files are the agent's to write: there `allow` is left out. Where
+    the project or the system asks, a layer below may still deny: asking never loosens. The system's rules are about
+    what is known of a call; what is not known is the level's to ask about. While a session is tainted, `all` and rules
+    of the project or the system do not let a call with an effect outside run unasked.
     """
 
     def __init__(
@@ -69,23 +91,36 @@ class LayeredGate:
         self._wary = mode != "all"
         self._hidden = tuple(os.path.realpath(path) for path in hidden)
         given = rules or {}
-        self._layers: list[tuple[Layer, tuple[Rule, ...]]] = [
-            (layer, tuple(rule for rule in given.get(layer, ()) if layer != "project" or rule.effect != "allow"))
-            for layer in LAYERS
-            if given.get(layer)
-        ]
+        self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches
-        if any(self._hides(path, str(call.root)) for path in touches.paths("any")):
+        if touches is not _NOTHING and any(self._hides(path, str(call.root)) for path in touches.paths("any")):
             return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
-        for layer, rules in self._layers:
-            found = decide(rules, call.tool, touches, call.root, wary=self._wary)
-            if found is not None:
-                effect, rule = found
-                said = rule.reason or f"the {layer}'s rule '{rule.shown}'"
-                return self._minding(call, Verdict(effect, said, layer, rule.shown))
-        return self._minding(call, self._level.decide(call))
+        asked: Verdict | None = None
+        for laid in self._layers:
+            verdict = None if laid.narrow and touches == _NOTHING else self._says(laid, call)
+            if verdict is None:
+                continue
+            if verdict.decision != "ask" or laid.layer in ("user", "config"):
+                return self._minding(call, verdict) if asked is None or verdict.decision == "deny" else asked
+            asked = asked or verdict
+        level = self._level.decide(call)
+        return asked if asked is not None and level.decision != "deny" else self._minding(call, level)
+
+    def of_layer(self, layer: Layer, call: GateCall) -> Verdict | None:
+        """What one layer alone says; None when it does not speak."""
+        if layer == "level":
+            return self._level.decide(call)
+        laid = next((laid for laid in self._layers if laid.layer == layer), None)
+        return None if laid is None else self._says(laid, call)
+
+    def _says(self, laid: _Laid, call: GateCall) -> Verdict | None:
+        found = decide(laid.rules, call.tool, call.touches, call.root, wary=self._wary and laid.layer != "system")
+        if found is None:
+            return None
+        effect, rule = found
+        return Verdict(effect, rule.reason or f"the {laid.layer}'s rule '{rule.shown}'", laid.layer, rule.shown)
 
     def _hides(self, path: str, root: str) -> bool:
         """A workspace that lies in the home is the session's own."""

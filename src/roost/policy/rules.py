@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -18,6 +19,7 @@ from roost.workspace.pattern import BadPattern, matcher
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Access: TypeAlias = Literal["any", "read", "write"]
 Answer: TypeAlias = Literal["yes", "maybe", "no"]
+_WILD = re.compile(r"[*?\[{]")
 
 
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
                 return self.reads + self.writes
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Speaks of the calls for which all that it names is so.
 
     `tool` is a glob on the tool's name. `path` is a glob on real paths (`**` for any folders; relative ones count from
@@ -67,6 +69,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise ConfigError(f"the rule's path {self.path!r}: {error}") from error
 
     @property
+    def of_any_call(self) -> bool:
+        """Whether it may speak of a call of which nothing is known but the tool."""
+        return self.path is None and self.command is None and self.host is None
+
+    @property
     def shown(self) -> str:
         named = {"tool": self.tool, "path": self.path, "command": self.command, "host": self.host}
         said = " ".join(f"{name}={value}" for name, value in named.items() if value not in (None, "*"))
@@ -75,11 +82,26 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @lru_cache(maxsize=1024)
 def _test(pattern: str, root: str) -> Callable[[str], bool]:
-    """For absolute paths. Raises `BadPattern`."""
+    """For real paths. What stands before the first wildcard may itself lead over links. Raises `BadPattern`."""
     text = os.path.expanduser(pattern)
     absolute = text if text.startswith("/") else f"{root.rstrip('/')}/{text}"
-    fits = matcher(absolute.strip("/") or "**")
-    return lambda path: fits(path.strip("/"))
+    tests = [_one(each) for each in dict.fromkeys((absolute, _resolved(absolute)))]
+    return tests[0] if len(tests) == 1 else lambda path: any(test(path) for test in tests)
+
+
+def _one(pattern: str) -> Callable[[str], bool]:
+    """The plain beginning and end of a pattern are compared first: most paths differ there."""
+    fits = matcher(pattern.strip("/") or "**")
+    begin = _WILD.split(pattern, maxsplit=1)[0]
+    tail = pattern.rstrip("/").rpartition("/")[2]
+    end = "" if _WILD.search(tail) or tail == "" else "/" + tail
+    begin = begin.rstrip("/") if begin == pattern or pattern[len(begin) :].startswith("**") else begin
+    return lambda path: path.startswith(begin) and path.endswith(end) and fits(path.strip("/"))
+
+
+def _resolved(pattern: str) -> str:
+    folder = _WILD.split(pattern, maxsplit=1)[0].rpartition("/")[0] if _WILD.search(pattern) else pattern
+    return os.path.realpath(folder) + pattern[len(folder) :] if folder.strip("/") else pattern
 
 
 def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:

@@ -33,7 +33,10 @@ async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
     sessions, session = call.api.sessions, call.session
     head = (await sessions.get(session)).head
     body = call.body
-    return _accepted(await sessions.approve(session, call.params["call"], body.decision, note=body.note), head)
+    answered = await sessions.approve(
+        session, call.params["call"], body.decision, note=body.note, arguments=body.arguments
+    )
+    return _accepted(answered, head)
 
 
 async def emit(call: Call[EmitBody, Nothing]) -> Reply:

@@ -62,8 +62,11 @@ class MessageBody(_Shape):
 
 
 class ApprovalBody(_Shape):
+    """With `modify` the call runs with these `arguments` instead of the model's."""
+
     decision: Decision
     note: str | None = None
+    arguments: dict[str, Any] | None = None
 
 
 class EmitBody(_Shape):

@@ -28,6 +28,10 @@ class ToolResult(msgspec.Struct, frozen=True):
         return ToolResult((Text(text),), error)
 
 
+def _no_secret(name: str) -> str:
+    raise ToolError(f"this tool may not have the secret {name!r}: declare it with secrets=({name!r},)")
+
+
 class ToolContext(msgspec.Struct, kw_only=True):
     """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
     so that an outside service can drop a repetition."""
@@ -42,6 +46,9 @@ class ToolContext(msgspec.Struct, kw_only=True):
     """Digest of each file as this turn last read it, by real path."""
     emit: Callable[[str, Any], Awaitable[None]]
     """Put a program's own event into the session's log."""
+    secret: Callable[[str], str] = _no_secret
+    """The value of a secret that the tool declares, by its name or handle. Raises `ToolError`. What the tool returns is
+    masked; what it does with the value elsewhere is its own business."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +68,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 120.0
     reach: Reach | None = None
     """For the gate. Takes no time to speak of and raises nothing."""
+    secrets: tuple[str, ...] = ()
+    """Names of the vault's secrets that it may have."""
 
     @property
     def spec(self) -> ToolSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, overload
 
 import msgspec
@@ -32,6 +32,7 @@ def tool(
     files: bool | None = None,
     timeout: float = 120.0,
     reach: Reach | None = None,
+    secrets: Sequence[str] = (),
 ) -> Callable[[_Function], Tool]: ...
 def tool(
     function: _Function | None = None,
@@ -45,12 +46,14 @@ def tool(
     files: bool | None = None,
     timeout: float = 120.0,
     reach: Reach | None = None,
+    secrets: Sequence[str] = (),
 ) -> Tool | Callable[[_Function], Tool]:
     """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
 
     A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
     context and is not in the schema. Without one the tool does not get at the session's files, so `files` is False
-    unless you say otherwise. `reach` tells the gate what a call would touch. A plain function runs in a thread and
+    unless you say otherwise. `reach` tells the gate what a call would touch, `secrets` names what the context
+    gives the value of. A plain function runs in a thread and
     should bound its own time: a thread cannot be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or
     anything that JSON can hold. Raises `TypeError` for a signature that a model cannot call.
     """
@@ -70,6 +73,7 @@ def tool(
             files=signature.context is not None if files is None else files,
             timeout=timeout,
             reach=reach,
+            secrets=tuple(secrets),
         )
 
     return make if function is None else make(function)

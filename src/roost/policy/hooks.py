@@ -1,0 +1,184 @@
+"""Hooks: programs and functions of the user's that look at what an agent does, and may forbid or change it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+import msgspec
+
+from roost.sandbox.base import Quota, Sandbox
+
+log = logging.getLogger("roost.policy")
+When: TypeAlias = Literal["turn_start", "pre_model", "post_model", "pre_tool", "post_tool", "turn_end"]
+HookDecision: TypeAlias = Literal["allow", "deny", "modify", "passthrough"]
+MOMENTS: tuple[When, ...] = get_args(When)
+_CLEANING = 2.0
+_CHANGES: dict[When, str] = {"pre_tool": "arguments", "post_tool": "text", "pre_model": "text", "post_model": "text"}
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a hook gets; a program as JSON on its standard input. `text` is what was said (`turn_start`), the agent's
+    instructions (`pre_model`), the answer (`post_model`), a tool's result (`post_tool`), or how the turn ended. No
+    value of a secret is in it."""
+
+    on: When
+    session: str
+    agent: str
+    turn: int
+    text: str = ""
+    tool: str | None = None
+    call: str | None = None
+    arguments: Any = None
+    outcome: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a hook says; a program as JSON on its standard output. With `modify`, new `arguments` (an object; before a
+    tool) or a new `text` (elsewhere). `allow` and `passthrough` both let the next hook be asked: allowing loosens
+    nothing."""
+
+    decision: HookDecision = "passthrough"
+    reason: str = ""
+    arguments: dict[str, Any] | None = None
+    text: str | None = None
+
+
+class Hook(Protocol):
+    """`on` says when it is asked, `tool` (a glob) about which calls. `judge` may raise and may hang: then the answer is
+    deny, after `seconds` at most."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def on(self) -> Sequence[When]: ...
+
+    @property
+    def tool(self) -> str: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    async def judge(self, moment: Moment, hands: Sandbox) -> Answer: ...
+
+
+class HookFailed(Exception):
+    """The message says how, for the log."""
+
+
+_decode = msgspec.json.Decoder(Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ShellHook:
+    """A program on this machine, outside of the agent's sandbox, with a clean environment and in the folder of the file
+    that names it. Exit code 0 and nothing said is `passthrough`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        on: Sequence[When],
+        folder: Path,
+        tool: str = "*",
+        seconds: float = 10.0,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or (Path(command[0]).name if command else "hook")
+        self.on, self.tool, self.seconds = tuple(on), tool, seconds
+        self._command, self._folder = tuple(command), folder
+
+    async def judge(self, moment: Moment, hands: Sandbox) -> Answer:
+        quota = Quota(wall_seconds=self.seconds)
+        done = await hands.exec(self._command, cwd=str(self._folder), stdin=_encode(moment), quota=quota)
+        if done.killed_by is not None:
+            raise HookFailed(f"it was ended: {done.killed_by}")
+        if done.exit_code != 0:
+            said = done.stderr.strip().splitlines()
+            raise HookFailed(f"exit code {done.exit_code}" + (f": {said[-1][:200]}" if said else ""))
+        if not done.stdout.strip():
+            return Answer()
+        try:
+            return _decode(done.stdout.encode())
+        except msgspec.MsgspecError as error:
+            raise HookFailed(f"its answer is not understood: {error}") from error
+
+
+class PythonHook:
+    """A function of the moment. It returns an `Answer`, None for `passthrough`, False for deny. A plain function runs
+    on the event loop and must be quick; one that waits is `async`."""
+
+    def __init__(
+        self,
+        function: Callable[[Moment], Awaitable[Answer | bool | None] | Answer | bool | None],
+        *,
+        on: Sequence[When],
+        tool: str = "*",
+        seconds: float = 10.0,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or getattr(function, "__name__", "hook")
+        self.on, self.tool, self.seconds = tuple(on), tool, seconds
+        self._function = function
+
+    async def judge(self, moment: Moment, hands: Sandbox) -> Answer:
+        found = self._function(moment)
+        said: object = await found if inspect.isawaitable(found) else found
+        match said:
+            case Answer():
+                return said
+            case None | True:
+                return Answer()
+            case False:
+                return Answer(decision="deny")
+            case _:
+                raise HookFailed(f"it returned {type(said).__name__}, not an Answer")
+
+
+def concerns(hook: Hook, moment: Moment) -> bool:
+    return moment.tool is None or fnmatchcase(moment.tool, hook.tool)
+
+
+async def ask(hook: Hook, moment: Moment, hands: Sandbox) -> Answer:
+    """Its answer, within its time; deny with the reason when it fails, hangs or answers nonsense. Raises nothing but
+    the caller's cancellation."""
+    work = asyncio.ensure_future(hook.judge(moment, hands))
+    try:
+        # A program is ended by its quota, which leaves nothing running.
+        done, _ = await asyncio.wait([work], timeout=hook.seconds + (1.0 if isinstance(hook, ShellHook) else 0.0))
+        if not done:
+            return _denied(f"the hook {hook.name!r} did not answer within {hook.seconds:g} seconds")
+        return _sensible(hook, moment, work.result())
+    except HookFailed as error:
+        return _denied(f"the hook {hook.name!r} failed: {error}")
+    except asyncio.CancelledError:
+        if not work.done() or (task := asyncio.current_task()) is None or task.cancelling():
+            work.cancel()
+            await asyncio.wait([work], timeout=_CLEANING)
+            raise
+        return _denied(f"the hook {hook.name!r} was cancelled")
+    except Exception as error:  # foreign code: a hook that fails forbids
+        log.warning("hook %r failed", hook.name, exc_info=error)
+        return _denied(f"the hook {hook.name!r} failed with {type(error).__name__}")
+    finally:
+        work.cancel()
+
+
+def _sensible(hook: Hook, moment: Moment, answer: Answer) -> Answer:
+    if answer.decision == "deny" and not answer.reason:
+        return _denied(f"the hook {hook.name!r} does not allow it")
+    if answer.decision == "modify":
+        field = _CHANGES.get(moment.on)
+        if field is None or getattr(answer, field) is None:
+            return _denied(f"the hook {hook.name!r} changes nothing that can be changed at {moment.on}")
+    return answer
+
+
+def _denied(reason: str) -> Answer:
+    return Answer(decision="deny", reason=reason)

@@ -1,0 +1,220 @@
+"""Reads `policy.toml`: the home's, which may hold everything, and a project's, which may only forbid or ask."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.policy.guardrails import Guard, LengthGuard, PatternGuard, Side
+from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
+from roost.policy.rules import Rule
+from roost.policy.vault import SecretSource
+
+FILE = "policy.toml"
+_MAX_BYTES = 256 * 1024
+
+
+class Approvals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`seconds` after which a call that nobody answered counts as rejected. None: it waits for ever."""
+
+    seconds: float | None = None
+
+
+class Classifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model that is asked about calls which the gate would let run, but for those that only read and those that a
+    person's rule allows. No answer within `seconds` means: ask a person."""
+
+    model: str
+    seconds: float = 15.0
+    advice: str = ""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person who runs Roost has decided, beside what an agent's definition says."""
+
+    rules: tuple[Rule, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    guardrails: tuple[Guard, ...] = ()
+    approvals: Approvals = Approvals()
+    classifier: Classifier | None = None
+    secrets: Mapping[str, SecretSource] = {}
+
+
+class _HookEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    on: tuple[When, ...]
+    command: tuple[str, ...]
+    tool: str = "*"
+    seconds: float = 10.0
+
+
+class _GuardEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    on: tuple[Side, ...]
+    name: str | None = None
+    pattern: str | None = None
+    max_length: int | None = None
+    reason: str = ""
+
+
+_Kind: TypeAlias = type[msgspec.Struct]
+_LISTS: dict[str, _Kind] = {"rules": Rule, "hooks": _HookEntry, "guardrails": _GuardEntry}
+_TABLES: dict[str, _Kind] = {"approvals": Approvals, "classifier": Classifier}
+
+
+def load_policy(path: Path) -> Policy:
+    """Everything; without the file nothing. Raises `ConfigError`, which names the file, the line and the fix. Blocks
+    for a moment."""
+    found = _File.read(path)
+    if found is None:
+        return Policy()
+    found.known((), found.data, (*_LISTS, *_TABLES, "secrets"))
+    lists = {name: found.list(name, kind) for name, kind in _LISTS.items()}
+    tables = {name: found.table(name, kind) for name, kind in _TABLES.items() if name in found.data}
+    hooks = [
+        ShellHook(entry.command, on=entry.on, tool=entry.tool, seconds=entry.seconds, folder=path.parent)
+        for entry in cast("list[_HookEntry]", lists["hooks"])
+    ]
+    return Policy(
+        rules=tuple(cast("list[Rule]", lists["rules"])),
+        hooks=tuple(hooks),
+        guardrails=tuple(_guards(found, cast("list[_GuardEntry]", lists["guardrails"]))),
+        approvals=cast("Approvals", tables.get("approvals", Approvals())),
+        classifier=cast("Classifier | None", tables.get("classifier")),
+        secrets=_secrets(found),
+    )
+
+
+def load_project(path: Path) -> tuple[Rule, ...]:
+    """A project's rules. A file that cannot be read asks about every call, and says why: it may have been meant to
+    forbid. Blocks for a moment."""
+    try:
+        found = _File.read(path)
+        if found is None:
+            return ()
+        found.known((), found.data, ("rules",))
+        rules = cast("list[Rule]", found.list("rules", Rule))
+        for place, rule in enumerate(rules):
+            if rule.effect == "allow":
+                raise found.wrong(("rules", place, "effect"), "a project's policy may only ask or deny")
+    except ConfigError as error:
+        return (Rule(effect="ask", reason=f"the project's policy cannot be used: {error.message}"),)
+    return tuple(rules)
+
+
+def _guards(found: _File, entries: Sequence[_GuardEntry]) -> list[Guard]:
+    guards: list[Guard] = []
+    for place, entry in enumerate(entries):
+        if (entry.pattern is None) == (entry.max_length is None):
+            raise found.wrong(("guardrails", place), "give either a pattern or a max_length")
+        name = entry.name or f"guardrail {place + 1}"
+        if entry.max_length is not None:
+            guards.append(LengthGuard(entry.max_length, on=entry.on, name=name, reason=entry.reason))
+            continue
+        try:
+            guards.append(PatternGuard(entry.pattern or "", on=entry.on, name=name, reason=entry.reason))
+        except re.error as error:
+            raise found.wrong(("guardrails", place, "pattern"), f"not a regular expression: {error}") from error
+    return guards
+
+
+def _secrets(found: _File) -> dict[str, SecretSource]:
+    given: object = found.data.get("secrets", {})
+    if not isinstance(given, dict):
+        raise found.wrong(("secrets",), "must be tables, as in [secrets.GITHUB]")
+    sources: dict[str, SecretSource] = {}
+    for name, entry in cast("dict[str, Any]", given).items():
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
+            raise found.wrong(("secrets", name), "a secret's name has letters, digits and ._- (at most 128)")
+        sources[name] = cast("SecretSource", found.convert(("secrets", name), entry, SecretSource))
+    return sources
+
+
+class _File(msgspec.Struct, frozen=True):
+    path: Path
+    text: str
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> _File | None:
+        try:
+            with path.open("rb") as file:
+                raw = file.read(_MAX_BYTES + 1)
+            text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        if len(raw) > _MAX_BYTES:
+            raise ConfigError(f"{path}: at most 256 KB are read; this file is larger")
+        try:
+            return cls(path, text, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
+            line = int(found[2]) if found and found[2] else text.count("\n") + 1
+            raise ConfigError(f"{path}:{line}: not valid TOML: {found[1] if found else error}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{path}: not valid TOML: too deep") from error
+
+    def list(self, name: str, kind: _Kind) -> list[msgspec.Struct]:
+        given: object = self.data.get(name, [])
+        if not isinstance(given, list):
+            raise self.wrong((name,), f"must be a list of tables, as in [[{name}]]")
+        return [self.convert((name, place), entry, kind) for place, entry in enumerate(cast("list[Any]", given))]
+
+    def table(self, name: str, kind: _Kind) -> msgspec.Struct:
+        return self.convert((name,), self.data[name], kind)
+
+    def convert(self, place: Sequence[str | int], given: object, kind: _Kind) -> msgspec.Struct:
+        if not isinstance(given, dict):
+            raise self.wrong(place, "must be a table")
+        fields = cast("dict[str, Any]", given)
+        self.known(place, fields, tuple(field.encode_name for field in msgspec.structs.fields(kind)))
+        try:
+            return msgspec.convert(fields, kind)
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$")
+            field = re.match(r"\.(\w+)", where)
+            more = (
+                f". The moments are {', '.join(MOMENTS)}" if kind is _HookEntry and field and field[1] == "on" else ""
+            )
+            what = what[:1].lower() + what[1:].replace("`", "") + more
+            raise self.wrong((*place, *([field[1]] if field else [])), what) from error
+        except ConfigError as error:
+            raise self.wrong(place, error.message) from error
+
+    def known(self, place: Sequence[str | int], given: Mapping[str, Any], known: Sequence[str]) -> None:
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise self.wrong((*place, name), f"unknown field{hint} The known ones are {', '.join(known)}")
+
+    def wrong(self, place: Sequence[str | int], what: str) -> ConfigError:
+        line = self._line(place)
+        shown = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
+        return ConfigError(f"{self.path}{f':{line}' if line else ''}: {shown}: {what}")
+
+    def _line(self, place: Sequence[str | int]) -> int | None:
+        """Of the deepest part that can be found; a number is the so-manyth table of the name before it."""
+        at, line, name = 0, None, ""
+        for part in place:
+            if isinstance(part, int):
+                heads = list(re.finditer(rf"(?m)^[ \t]*\[\[[ \t]*{re.escape(name)}[ \t]*\]\]", self.text))
+                found = heads[part] if part < len(heads) else None
+            else:
+                name = part
+                word = rf"[\"']?{re.escape(part)}[\"']?"
+                pattern = rf"(?m)^[ \t]*\[+[^\]\n]*?(?<![\w-]){word}[ \t]*[\].]|(?<![\w-]){word}[ \t]*[=.]"
+                found = re.compile(pattern).search(self.text, at)
+            if found is not None:
+                at = found.end() if isinstance(part, int) else found.start()
+                line = self.text.count("\n", 0, found.end()) + 1
+        return line

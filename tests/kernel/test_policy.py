@@ -1,0 +1,524 @@
+"""What stands around a call: the policy's layers in the log, approvals, hooks, guardrails, the classifier, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.errors import Conflict, Invalid
+from roost.kernel.runtime import Runtime, TurnFailed
+from roost.log import events as ev
+from roost.policy.guardrails import FunctionGuard, LengthGuard, PatternGuard
+from roost.policy.hooks import Answer as Said
+from roost.policy.hooks import Moment, PythonHook, ShellHook
+from roost.policy.loading import Approvals, Classifier, Policy
+from roost.policy.rules import Rule
+from roost.policy.vault import SecretSource
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from roost.tools.base import Tool, ToolContext
+from roost.tools.function import tool
+
+from .support import FAST, asleep, calling, events, outcomes, place, until
+
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+class Notes:
+    """A tool that changes something, and what it was called with."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def tools(self) -> list[Tool]:
+        @tool(safety="safe_write")
+        async def write(text: str, times: int = 1) -> str:
+            """Write a note."""
+            self.written.append(text * times)
+            return f"wrote {text * times}"
+
+        return [write]
+
+
+def writer(notes: Notes, *, permissions: Any = "ask", text: str = "x", model: ScriptedModel | None = None, **more: Any):
+    script = model or ScriptedModel(by_step([calling("write", text=text), "end"]))
+    return Agent("a", model=script, tools=[*notes.tools(), *more.pop("tools", ())], permissions=permissions, **more)
+
+
+@contextlib.asynccontextmanager
+async def under(home: Path, agent: Agent, policy: Policy | None = None) -> AsyncGenerator[Runtime]:
+    runtime = Runtime(home, agents=[agent], config=FAST, policy=policy, store=place.url)
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.stop(grace=0.2)
+
+
+def found(log: Sequence[ev.Event], kind: type[Any]) -> list[Any]:
+    return [event for event in log if isinstance(event, kind)]
+
+
+# The gate's word in the log
+
+
+async def test_who_decided_is_in_the_log(tmp_path: Path) -> None:
+    notes = Notes()
+    rules = (Rule(effect="allow", tool="write"),)
+    async with under(tmp_path, writer(notes, rules=rules)) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "end"
+        (started,) = found(await events(session, runtime), ev.ToolStarted)
+        assert started.why == "config: allow tool=write"
+    forbids = Policy(rules=(Rule(effect="deny", tool="write", reason="never write"),))
+    async with under(tmp_path / "two", writer(notes, rules=rules), forbids) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert (done.outcome, done.why) == ("denied", "user: deny tool=write")
+        assert "never write" in done.parts[0].text
+    assert notes.written == ["x"]
+
+
+async def test_a_project_can_only_forbid_and_its_policy_is_not_the_agents_to_change(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / ".roost").mkdir(parents=True)
+    policy = work / ".roost" / "policy.toml"
+    policy.write_text('[[rules]]\neffect = "deny"\npath = "secret/**"\n')
+    script = Answer(
+        calls=tuple(
+            Call("write_file", {"path": path, "content": "x"})
+            for path in (".roost/policy.toml", "secret/a", "./sub/../.roost/policy.toml", ".git/hooks/pre-commit")
+        )
+    )
+    agent = Agent("a", model=ScriptedModel(by_step([script, "end"])), tools=["write_file"], permissions="all")
+    async with under(tmp_path / "home", agent) as runtime:
+        session = await runtime.session("a", workspace=str(work))
+        await session.send("go")
+        await until(session, ev.ApprovalRequested)
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        asked = found(log, ev.ApprovalRequested)
+        assert [json.loads(event.arguments)["path"] for event in asked] == [
+            ".roost/policy.toml",
+            "./sub/../.roost/policy.toml",
+            ".git/hooks/pre-commit",
+        ]
+        assert all(event.why.startswith("system: ask path=") for event in asked)
+        assert [event.why for event in found(log, ev.ToolCompleted)] == ["project: deny path=secret/**"]
+    assert policy.read_text().startswith("[[rules]]")
+
+
+async def test_a_project_policy_that_cannot_be_read_asks(tmp_path: Path) -> None:
+    (tmp_path / "work" / ".roost").mkdir(parents=True)
+    (tmp_path / "work" / ".roost" / "policy.toml").write_text('[[rules]]\neffect = "allow"\n')
+    notes = Notes()
+    async with under(tmp_path / "home", writer(notes, permissions="all")) as runtime:
+        session = await runtime.session("a", workspace=str(tmp_path / "work"))
+        await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        assert "policy.toml:2: rules.1.effect: a project's policy may only ask or deny" in asked.reason
+    assert notes.written == []
+
+
+# Approvals
+
+
+async def test_a_person_changes_the_arguments(tmp_path: Path) -> None:
+    notes = Notes()
+    agent = writer(notes)
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        with pytest.raises(Invalid, match="belong to the decision"):
+            await session.approve(asked.call, "modify")
+        with pytest.raises(Invalid, match="lacks 'text'"):
+            await session.approve(asked.call, "modify", arguments={"times": 2})
+        with pytest.raises(Invalid, match="times must be of type integer"):
+            await session.approve(asked.call, "modify", arguments={"text": "y", "times": [2]})
+        await asleep(runtime, session)
+    async with under(tmp_path, agent) as runtime:  # whatever ends in between
+        session = runtime.open(session.id)
+        await session.approve(asked.call, "modify", arguments={"text": "y", "times": 2})
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        (done,) = found(log, ev.ToolCompleted)
+        said = [part.text for part in done.parts]
+        assert said == ['[a person changed the arguments to {"text":"y","times":2}]', "wrote yy"]
+        assert [event.why for event in found(log, ev.ToolStarted)] == ["person: approved"]
+    assert notes.written == ["yy"]
+
+
+async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: Path) -> None:
+    rules = (Rule(effect="deny", path="keep/**", access="write"),)
+    script = ScriptedModel(by_step([Answer(calls=(Call("write_file", {"path": "a", "content": "x"}),)), "end"]))
+    agent = Agent("a", model=script, tools=["write_file"], permissions="ask", rules=rules)
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call, "modify", arguments={"path": "b/../keep/a", "content": "x"})
+        assert await session.answer(accepted.id) == "end"
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert (done.outcome, done.why) == ("denied", "config: deny path=keep/**")
+
+
+async def test_nobody_answers_in_time(tmp_path: Path) -> None:
+    notes = Notes()
+    policy = Policy(approvals=Approvals(seconds=0.6))
+    async with under(tmp_path, writer(notes), policy) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        assert asked.due == pytest.approx(asked.at + 0.6)
+        await asleep(runtime, session)
+        assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
+    await asyncio.sleep(0.6)
+    async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
+        session = runtime.open(session.id)
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        (resolved,) = found(log, ev.ApprovalResolved)
+        assert (resolved.decision, resolved.source) == ("reject", "timeout")
+        assert outcomes(log) == {asked.call: "denied"}
+        assert (await session.inspect()).timers == {}
+    assert notes.written == []
+
+
+async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=1.0))) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call)
+        assert await session.answer(accepted.id) == "end"
+        await asyncio.sleep(1.2)
+        log = await events(session, runtime)
+        assert [event.decision for event in found(log, ev.ApprovalResolved)] == ["approve"]
+    assert notes.written == ["x"]
+
+
+async def test_of_many_answers_at_once_one_counts(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes)) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        answers = [session.approve(asked.call, "approve" if n % 2 else "reject") for n in range(8)]
+        said = await asyncio.gather(*answers, return_exceptions=True)
+        assert sum(isinstance(one, Conflict) for one in said) == 7
+        assert await session.answer(accepted.id) == "end"
+        assert len(found(await events(session, runtime), ev.ApprovalResolved)) == 1
+
+
+# Hooks
+
+
+def hook(answer: Any, *on: Any, **more: Any) -> PythonHook:
+    async def judge(moment: Moment) -> Any:
+        return answer(moment) if callable(answer) else answer
+
+    return PythonHook(judge, on=on or ("pre_tool",), **{"name": "mine", **more})
+
+
+async def test_hooks_change_forbid_and_are_told_in_the_log(tmp_path: Path) -> None:
+    notes, seen = Notes(), list[Moment]()
+
+    def second(moment: Moment) -> Said:
+        seen.append(moment)
+        return Said(decision="allow")
+
+    first = Said(decision="modify", arguments={"text": "changed"}, reason="house style")
+    hooks = [hook(first, name="one"), hook(second, name="two"), hook(Said(decision="deny"), tool="other")]
+    async with under(tmp_path, writer(notes, permissions="all", hooks=hooks)) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "end"
+        log = await events(session, runtime)
+        assert [(event.by, event.decision) for event in found(log, ev.PolicyDecided)] == [
+            ("hook:one", "modify"),
+            ("hook:two", "allow"),
+        ]
+        (done,) = found(log, ev.ToolCompleted)
+        assert done.parts[0].text == '[hook:one changed the arguments to {"text":"changed"}]'
+    assert seen[0].arguments == {"text": "changed"}
+    assert seen[0].tool == "write"
+    assert seen[0].agent == "a"
+    assert notes.written == ["changed"]
+
+
+async def test_what_a_hook_changes_is_judged_by_the_gate(tmp_path: Path) -> None:
+    changed = Said(decision="modify", arguments={"path": "b/../keep/x", "content": "x"})
+    script = ScriptedModel(by_step([Answer(calls=(Call("write_file", {"path": "a", "content": "x"}),)), "end"]))
+    rules = (Rule(effect="deny", path="keep/**"),)
+    agent = Agent("a", model=script, tools=["write_file"], permissions="all", hooks=[hook(changed)], rules=rules)
+    async with under(tmp_path / "home", agent) as runtime:
+        session = await runtime.session("a", workspace=str(tmp_path))
+        await session.ask("go")
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert done.outcome == "denied"
+
+
+async def _hangs(moment: Moment) -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+            return
+
+
+def _fails(moment: Moment) -> None:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (hook(_fails), "failed with RuntimeError"),
+        (PythonHook(lambda moment: asyncio.sleep(30), on=("pre_tool",), seconds=0.1, name="slow"), "within 0.1"),
+        (hook("nonsense"), "returned str"),
+        (hook(Said(decision="modify")), "changes nothing"),
+        (hook(False), "does not allow"),
+        (ShellHook(["sh", "-c", "exit 3"], on=("pre_tool",), folder=Path("/")), "exit code 3"),
+        (ShellHook(["sh", "-c", "echo '{'"], on=("pre_tool",), folder=Path("/")), "not understood"),
+        (
+            ShellHook(["sh", "-c", 'echo \'{"decision":"maybe"}\''], on=("pre_tool",), folder=Path("/")),
+            "not understood",
+        ),
+        (ShellHook(["sh", "-c", "trap '' TERM; sleep 30"], on=("pre_tool",), folder=Path("/"), seconds=0.2), "ended"),
+        (ShellHook(["no-such-program"], on=("pre_tool",), folder=Path("/")), "exit code 127"),
+    ],
+)
+async def test_a_hook_that_cannot_answer_forbids(tmp_path: Path, broken: Any, why: str) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes, permissions="all"), Policy(hooks=(broken,))) as runtime:
+        session = await runtime.session("a")
+        began = time.monotonic()
+        assert await session.ask("go") == "end"
+        assert time.monotonic() - began < 5
+        log = await events(session, runtime)
+        (decided,) = found(log, ev.PolicyDecided)
+        assert decided.decision == "deny"
+        assert why in decided.reason
+        assert set(outcomes(log).values()) == {"denied"}
+    assert notes.written == []
+
+
+async def test_a_program_as_a_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_TOKEN", "not-for-hooks-1234567890")
+    code = (
+        "import json, os, sys; moment = json.load(sys.stdin); text = moment['arguments']['text'];"
+        "print(json.dumps({'decision': 'modify', 'arguments': {'text': text + str('OTHER_TOKEN' in os.environ)}}))"
+    )
+    notes = Notes()
+    policy = Policy(hooks=(ShellHook([sys.executable, "-c", code], on=("pre_tool",), folder=tmp_path),))
+    async with under(tmp_path, writer(notes, permissions="all"), policy) as runtime:
+        assert await (await runtime.session("a")).ask("go") == "end"
+    assert notes.written == ["xFalse"]
+
+
+async def test_hooks_after_a_tool_and_around_the_model(tmp_path: Path) -> None:
+    notes, ends = Notes(), list[Moment]()
+    model = ScriptedModel(by_step([calling("write", text="x"), "the answer is zebra"]))
+    hooks = [
+        hook(Said(decision="modify", text="a shorter result"), "post_tool"),
+        hook(lambda moment: Said(decision="modify", text=moment.text + " Be kind."), "pre_model"),
+        hook(lambda m: Said(decision="modify", text="hidden") if "zebra" in m.text else None, "post_model"),
+        hook(lambda moment: ends.append(moment), "turn_end"),
+    ]
+    agent = writer(notes, permissions="all", model=model, hooks=hooks, instructions="Help.")
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "hidden"
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        (done,) = found(log, ev.ToolCompleted)
+        assert [part.text for part in done.parts] == ["a shorter result"]
+        assert "zebra" not in str(found(log, ev.ModelCompleted))
+    assert {request.instruction for request in model.requests} == {"Help. Be kind."}
+    assert [(moment.text, moment.outcome) for moment in ends] == [("hidden", "answered")]
+
+
+@pytest.mark.parametrize("on", ["turn_start", "pre_model", "post_model"])
+async def test_a_denied_moment_ends_the_turn(tmp_path: Path, on: Any) -> None:
+    model = ScriptedModel(["said"])
+    hooks = [hook(Said(decision="deny", reason="closed today"), on)]
+    async with under(tmp_path, writer(Notes(), model=model, hooks=hooks)) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(TurnFailed, match="closed today"):
+            await session.ask("go")
+        assert model.calls == (1 if on == "post_model" else 0)
+        assert not found(await events(session, runtime), ev.ModelCompleted)
+
+
+async def test_a_withheld_result_is_never_in_the_log(tmp_path: Path) -> None:
+    hooks = [hook(Said(decision="deny", reason="too private"), "post_tool")]
+    async with under(tmp_path, writer(Notes(), permissions="all", text="zebra", hooks=hooks)) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert done.outcome == "denied"
+        assert done.parts[0].text == "[the result is withheld: too private]"
+
+
+# Guardrails
+
+
+async def test_what_may_not_be_said_does_not_reach_the_model(tmp_path: Path) -> None:
+    model = ScriptedModel(by_step(["fine"]))
+    policy = Policy(guardrails=(PatternGuard(r"\bpassword\b", on=("input",), name="words"), LengthGuard(40)))
+    async with under(tmp_path, writer(Notes(), model=model), policy) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(TurnFailed, match="words: it holds what is not allowed"):
+            await session.ask("my password is tiger")
+        with pytest.raises(TurnFailed, match="41 characters"):
+            await session.ask("x" * 41)
+        assert model.calls == 0
+        assert await session.ask("hello") == "fine"
+        sent = str(model.requests[-1].messages)
+        assert "tiger" not in sent
+        assert "[withheld: " in sent
+
+
+async def test_what_the_agent_may_not_say_is_kept_from_everybody(tmp_path: Path) -> None:
+    model = ScriptedModel([Answer(text="the code is zebra and more", piece=4, pace=0.01)])
+    policy = Policy(guardrails=(PatternGuard(r"zebr.", on=("output",), name="codes"),))
+    async with under(tmp_path, writer(Notes(), model=model), policy) as runtime:
+        session = await runtime.session("a")
+        heard: list[Any] = []
+
+        async def listen() -> None:
+            async for frames in runtime.sessions.stream(session.id):
+                heard.extend(frames)
+
+        listening = asyncio.create_task(listen())
+        with pytest.raises(TurnFailed, match="denied: codes"):
+            await session.ask("go")
+        listening.cancel()
+        assert "zebra" not in str(await events(session, runtime))
+        assert "the c" not in str(heard)
+
+
+async def test_guardrails_are_asked_at_once_and_the_first_no_ends_it(tmp_path: Path) -> None:
+    async def slow(text: str) -> str | None:
+        await asyncio.sleep(20)
+        return None
+
+    guards = [FunctionGuard(slow, seconds=25), FunctionGuard(slow, seconds=25), LengthGuard(1)]
+    async with under(tmp_path, writer(Notes(), guardrails=guards)) as runtime:
+        began = time.monotonic()
+        with pytest.raises(TurnFailed, match="2 characters"):
+            await (await runtime.session("a")).ask("go")
+        assert time.monotonic() - began < 3
+
+
+async def test_a_guardrail_that_fails_or_hangs_does_not_pass(tmp_path: Path) -> None:
+    async def hangs(text: str) -> str | None:
+        await asyncio.sleep(20)
+        return None
+
+    def fails(text: str) -> str | None:
+        raise ValueError
+
+    for number, (guard, why) in enumerate(
+        [(FunctionGuard(hangs, seconds=0.1), "0.1 seconds"), (FunctionGuard(fails), "ValueError")]
+    ):
+        async with under(tmp_path / str(number), writer(Notes(), guardrails=[guard])) as runtime:
+            with pytest.raises(TurnFailed, match=why):
+                await (await runtime.session("a")).ask("go")
+
+
+# The classifier
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(text='{"decision": "allow"}'), "ok"),
+        (Answer(text='Sure! {"decision": "deny", "reason": "it harms"}'), "denied"),
+        (Answer(text='{"decision": "ask", "reason": "odd"}'), None),
+        (Answer(text="no idea"), None),
+        (Answer(text='{"decision": "allow"}', delay=20), None),
+    ],
+)
+async def test_the_classifier_only_makes_it_stricter(tmp_path: Path, answer: Answer, outcome: str | None) -> None:
+    notes, judge = Notes(), ScriptedModel([answer], name="judge/one")
+    policy = Policy(classifier=Classifier(model="judge/one", seconds=0.3))
+    agent = writer(notes, permissions="all")
+    async with under(tmp_path, agent, policy) as runtime:
+        runtime.models.register("judge", lambda rest: judge)
+        session = await runtime.session("a")
+        await session.send("go")
+        await until(session, ev.ApprovalRequested if outcome is None else ev.TurnCompleted)
+        log = await events(session, runtime)
+        (decided,) = found(log, ev.PolicyDecided)
+        assert decided.by == "classifier"
+        assert decided.usage is not None
+        assert list(outcomes(log).values()) == ([] if outcome is None else [outcome])
+        assert (await session.inspect()).usage.input >= 100
+    assert judge.calls == 1
+
+
+async def test_the_classifier_is_not_asked_where_the_gate_asks_or_a_person_has_allowed(tmp_path: Path) -> None:
+    judge = ScriptedModel([], name="judge/one")
+    policy = Policy(classifier=Classifier(model="judge/one"), rules=(Rule(effect="allow", tool="write"),))
+    async with under(tmp_path, writer(Notes()), policy) as runtime:
+        runtime.models.register("judge", lambda rest: judge)
+        assert await (await runtime.session("a")).ask("go") == "end"
+    async with under(tmp_path / "two", writer(Notes()), Policy(classifier=policy.classifier)) as runtime:
+        runtime.models.register("judge", lambda rest: judge)
+        session = await runtime.session("a")
+        await session.send("go")
+        await until(session, ev.ApprovalRequested)
+    assert judge.calls == 0
+
+
+# Secrets
+
+VALUE = "tok_4f9a7c1e8b2d4f6a9c3e"
+
+
+async def test_a_secret_enters_only_a_tool_that_declares_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MY_SERVICE", VALUE)
+    got: list[str] = []
+
+    @tool(safety="safe_write", secrets=["SERVICE"])
+    async def deploy(context: ToolContext, key: str) -> str:
+        """Deploy."""
+        got.append(context.secret(key))
+        await context.emit("deployed", {"with": got[-1]})
+        raise RuntimeError(f"401 for {got[-1]}")
+
+    @tool(safety="safe_write")
+    async def other(context: ToolContext) -> str:
+        """Try."""
+        return context.secret("SERVICE")
+
+    heard: list[str] = []
+    hooks = [hook(lambda moment: heard.append(moment.text), "post_tool")]
+    script = [Answer(calls=(Call("deploy", {"key": "{{secret:SERVICE}}"}), Call("other"))), f"it was {VALUE}"]
+    model = ScriptedModel(by_step(script))
+    agent = Agent("a", model=model, tools=[deploy, other], permissions="all", hooks=hooks)
+    policy = Policy(secrets={"SERVICE": SecretSource(source="env:MY_SERVICE", hosts=("api.example.com",))})
+    async with under(tmp_path, agent, policy) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask(f"use {VALUE}") == "it was [secret:SERVICE]"
+        log = await events(session, runtime)
+        assert VALUE not in str(log)
+        assert VALUE not in str(heard)
+        assert VALUE not in str(model.requests)
+        assert "401 for [secret:SERVICE]" in str(log)
+        assert "may not have the secret 'SERVICE'" in str(log) or "declare it" in str(log)
+        assert VALUE not in repr(runtime.vault)
+        assert runtime.vault.for_egress()["SERVICE"].hosts == ("api.example.com",)
+    assert got == [VALUE]
