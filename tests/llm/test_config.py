@@ -164,6 +164,8 @@ WRONG = {
     "[accounts.openai]\npatience = -1": (2, "above 0"),
     '[accounts.openai]\nheaders = { a = "hunter2\\n1" }': (2, "line break"),
     "[accounts.openai]\noptions = { nope = 1 }": (2, "nope"),
+    "[models.'google/gemini-x']\noptions = { short_ids = true }": (2, "short_ids"),
+    "[models.'openai/x']\nwire = 'openai_chat'\noptions = { short_ids = 3 }": (3, "short_ids"),
     "[accounts.a]\nbase_url = 'HTTP://me:hunter2@host/v1'": (2, "user or password"),
 }
 
@@ -297,6 +299,7 @@ def test_a_model_like_another(tmp_path: Path) -> None:
     opus, theirs = found.card("gate/again").profile, found.card("anthropic/claude-opus-5-5").profile
     assert (opus.window, opus.images, opus.family, opus.price) == (500_000, True, "anthropic", theirs.price)
     assert (opus.wire, opus.knobs) == ("openai_chat", {}), "knobs are fields of another protocol"
+    assert found.card("gate/again").profile.options == {}
     for name in ("gate/a", "gate/c"):
         with pytest.raises(ConfigError, match="like"):
             found.card(name)

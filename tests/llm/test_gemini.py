@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from roost.llm.accounts import Models
+from roost.llm.config import ModelEntry, ModelsConfig
 from roost.llm.http_model import HttpModel
 from roost.llm.ir import CallDelta, Completed, Failed, Price, Profile, Request, TextDelta, ThinkingDelta, ToolSpec
 from roost.llm.profile import Knob
@@ -417,6 +418,19 @@ async def test_the_account() -> None:
         assert (await completed(made)).parts == (Text("You said: Hello"),)
         assert (await completed(made, ask(stream=False))).parts == (Text("You said: Hello"),)
         assert "secret-key" not in repr(made)
+        await found.close()
+
+
+async def test_what_a_model_cannot_be_asked_is_in_the_catalog_and_in_models_toml() -> None:
+    with ProviderServer() as server:
+        environ = {"GEMINI_API_KEY": "k", "GOOGLE_GEMINI_BASE_URL": server.url.removesuffix("/v1")}
+        own = {"google/gemini-own": ModelEntry(options={"schema_with_tools": False})}
+        found = Models(environ=environ, dotenv=None, config=ModelsConfig(models=own))
+        asked = ask(output_schema={"type": "object"}, tools=TOOLS)
+        for name, limited in (("gemini-2.5-flash", True), ("gemini-own", True), ("gemini-x", False)):
+            await completed(found.resolve(f"google/{name}"), asked)
+            config = server.provider.bodies[-1].get("generationConfig", {})
+            assert ("responseMimeType" not in config) == limited, name
         await found.close()
 
 

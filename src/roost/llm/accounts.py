@@ -246,7 +246,7 @@ class Models:
         place = self._place(card.account, env)
         _check_key(place, card.name)
         kind = card.profile.wire or place.account.wire
-        wire = make_wire(kind, self._directory.options(place, kind))
+        wire = make_wire(kind, self._directory.options(place, kind, card.profile))
 
         def made() -> HttpModel:
             return HttpModel(
@@ -263,7 +263,7 @@ class Models:
     def _at_url(self, name: str, card: Card, env: Environment) -> Model:
         url, _, model = name.partition("#")
         where = _url_endpoint(url, env)
-        wire = make_wire(card.profile.wire or "openai_chat")
+        wire = make_wire(card.profile.wire or "openai_chat", card.profile.options)
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
 
 

@@ -92,12 +92,15 @@ class Directory:
         stray = what in env.filed and not trusted and self._keeps(name, key, env)
         return Place(name, account, url, what, key, at_home, priced, lacks, stray)
 
-    def options(self, place: Place, wire: str) -> Options:
+    def options(self, place: Place, wire: str, profile: Profile) -> Options:
         """Those for a model of the account that is spoken to by this wire."""
+        options: Options = {}
         if place.foreign:
             entry = self.accounts.get(place.name)
-            return entry.options if entry else {}
-        return place.account.options if wire == place.account.wire else {}
+            options = entry.options if entry else {}
+        elif wire == place.account.wire:
+            options = place.account.options
+        return {**options, **profile.options}
 
     def endpoint(self, place: Place, env: Environment) -> Endpoint:
         """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
@@ -158,7 +161,7 @@ class Directory:
         card = None if place.foreign else catalog().card(place.name, model, self.rate)
         if card is None:
             ground = account.facts.over(Profile(wire=account.wire, family=family_of(model)), self.rate)
-            ground = msgspec.structs.replace(ground, knobs={}) if place.foreign else ground
+            ground = msgspec.structs.replace(ground, knobs={}, options={}) if place.foreign else ground
             card = Card(account=place.name, model=model, profile=ground, source="account")
         price = FREE if account.free else card.profile.price if place.priced else None
         return msgspec.structs.replace(card, profile=msgspec.structs.replace(card.profile, price=price))
@@ -177,9 +180,9 @@ class Directory:
             raise ConfigError(f"the model {seen[-1]!r} is like {name!r}, which no account has")
         other = card.profile
         # Knobs are fields of a wire's body.
-        knobs = other.knobs if other.wire == profile.wire else profile.knobs
+        shape = other if other.wire == profile.wire else profile
         price = other.price if profile.price is None else profile.price
-        return msgspec.structs.replace(other, wire=profile.wire, knobs=knobs, price=price)
+        return msgspec.structs.replace(other, wire=profile.wire, knobs=shape.knobs, options=shape.options, price=price)
 
 
 def _at_url(name: str) -> Card:

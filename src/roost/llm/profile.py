@@ -117,6 +117,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the compiler that shapes its prompts."""
     wire: str | None = None
     """The name of the wire that it is spoken to by; None leaves it to the account."""
+    options: dict[str, Any] = {}
+    """Those of its wire, over the account's."""
 
     def takes(self, kind: MediaKind) -> bool:
         return {"image": self.images, "audio": self.audio, "video": self.video, "file": self.files}[kind]

@@ -55,11 +55,7 @@ def _check_account(file: TomlFile, place: Place, entry: Mapping[str, Any]) -> No
     for header, value in entry.get("headers", {}).items():
         if not header or _UNPRINTABLE.search(header + value):
             raise file.wrong((*place, "headers", header), "holds a line break or a letter that no header has")
-    if options := entry.get("options"):
-        try:
-            make_wire(entry.get("wire") or (known[name].wire if name in known else "openai_chat"), options)
-        except ConfigError as error:
-            raise file.wrong((*place, "options"), error.message) from error
+    _check_options(file, place, entry, known[name].wire if name in known else "openai_chat")
 
 
 def _check_model(file: TomlFile, place: Place, entry: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
@@ -72,6 +68,7 @@ def _check_model(file: TomlFile, place: Place, entry: Mapping[str, Any], merged:
         raise file.wrong(place, f"no account {account!r}{_near(account, accounts)}")
     _known(file, (*place, "wire"), entry.get("wire"), WIRES)
     _known(file, (*place, "family"), entry.get("family"), FAMILIES)
+    _check_options(file, place, entry, _wire_of(account, rest, merged))
     for field in ("window", "max_output"):
         if field in entry and not 1 <= entry[field] <= MOST_TOKENS:
             raise file.wrong((*place, field), "must be at least 1 (tokens)")
@@ -79,6 +76,22 @@ def _check_model(file: TomlFile, place: Place, entry: Mapping[str, Any], merged:
         for field in ("input", "output", "cached", "written"):
             if (amount := table.get(field)) is not None and not 0 <= amount < _MOST:
                 raise file.wrong((*place, "price", field), "a price is 0 or more, for a million tokens")
+
+
+def _check_options(file: TomlFile, place: Place, entry: Mapping[str, Any], wire: str) -> None:
+    """`wire` is that of an entry which names none."""
+    try:
+        make_wire(entry.get("wire") or wire, entry.get("options"))
+    except ConfigError as error:
+        raise file.wrong((*place, "options"), error.message) from error
+
+
+def _wire_of(account: str, model: str, merged: Mapping[str, Any]) -> str:
+    if own := merged.get("accounts", {}).get(account, {}).get("wire"):
+        return own
+    known = catalog().accounts.get(account)
+    card = catalog().card(account, model) if known else None
+    return (card and card.profile.wire) or (known.wire if known else "openai_chat")
 
 
 def _check_money(file: TomlFile, merged: Mapping[str, Any]) -> None:

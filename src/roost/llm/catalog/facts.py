@@ -63,7 +63,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What is to be known of a model; what is left out stays as what it is laid over has it.
 
     `window` is the prompt and the answer together. `knobs` are laid over those below, name by name; false takes one
-    away.
+    away. `options` are those of the model's wire, laid over the account's; another `wire` has none of those below.
     """
 
     window: int | None = None
@@ -82,6 +82,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     family: str | None = None
     wire: str | None = None
     knobs: dict[str, Knob | Literal[False]] = {}
+    options: dict[str, Any] = {}
 
     def over(self, base: Profile, rate: Rate) -> Profile:
         """`base` with these facts laid over it. A smaller window keeps the answer within half of it."""
@@ -92,6 +93,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             given["media"] = {**base.media, **self.media}
         if self.knobs:
             given["knobs"] = {**base.knobs, **{name: knob or None for name, knob in self.knobs.items()}}
+        if self.options or self.wire not in (None, base.wire):
+            given["options"] = {**(base.options if self.wire in (None, base.wire) else {}), **self.options}
         made = msgspec.structs.replace(base, **given)
         if self.max_output is None and made.max_output > made.window // 2:
             made = msgspec.structs.replace(made, max_output=max(1, made.window // 2))
