@@ -1,11 +1,17 @@
 """How much media the protocols take, as data; what a model's profile says comes before it.
 
-Read in November 2026. Anthropic: platform.claude.com/docs/en/build-with-claude/vision and .../pdf-support (5 MB of
-base64 an image, 32 MB a request, 8,000 pixels, 2,000 from the 21st picture on, 600 pictures, 100 where the window is
-200,000 tokens). OpenAI: developers.openai.com/api/docs/guides/images-vision and .../file-inputs (512 MB and 1,500
-pictures a request, no animated GIF, 50 MB of files). Google: ai.google.dev/gemini-api/docs/file-input-methods and
-.../image-understanding (100 MB a request in line, 50 MB a PDF, 3,600 pictures).
-GLM and MiniMax: what their wires carry.
+The providers' own pages, as they were in August to November 2026, and what their servers answered to others then:
+
+- Anthropic, platform.claude.com/docs/en/build-with-claude/vision: 10 MB of base64 a picture (the server refuses with
+  "exceeds 10 MB maximum"; Bedrock and Google Cloud take 5), 8,000 pixels, 600 pictures, 100 where the window is 200,000
+  tokens, 32 MB a request, the first image of an animation. From the 21st picture on less than 8,000 pixels, for which
+  the page calls 2,000 safe.
+- OpenAI, developers.openai.com/api/docs/guides/images-vision and .../file-inputs: 512 MB and 1,500 pictures a request,
+  no animated GIF, 50 MB of files together, sound as wav or mp3. The newest models refuse a picture of more than 30,000
+  squares of 32 pixels, which is `side` for a square one. Of the bytes of one picture or recording nothing is said.
+- Google, ai.google.dev/gemini-api/docs/file-input-methods, .../image-understanding and .../video-understanding: 100 MB
+  a request in line (an older page says 20; 23 went through), 50 MB a PDF, 3,600 pictures, 10 videos, no GIF.
+- GLM and MiniMax: nothing is known but what their wires carry. That they take no animation is an assumption.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import msgspec
 from roost.llm.profile import MediaKind, MediaLimit, Profile
 
 _MB = 1024 * 1024
+_SQUARE = 173 * 32
 _PDF = ("application/pdf",)
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
@@ -39,7 +46,7 @@ _ANY = Limits(kinds={kind: MediaLimit(urls=True) for kind in ("image", "audio", 
 LIMITS: dict[str, Limits] = {
     "anthropic": Limits(
         kinds={
-            "image": MediaLimit(types=_PICTURES, count=600, bytes=_from_base64(5 * _MB), side=8_000, urls=True),
+            "image": MediaLimit(types=_PICTURES, count=600, bytes=_from_base64(10 * _MB), side=8_000, urls=True),
             "file": MediaLimit(types=_PDF, bytes=_from_base64(30 * _MB), urls=True),
         },
         # A request is at most 32 MB; the rest is for words.
@@ -48,8 +55,8 @@ LIMITS: dict[str, Limits] = {
     ),
     "openai_chat": Limits(
         kinds={
-            "image": MediaLimit(types=_PICTURES, count=1_500, bytes=50 * _MB, urls=True),
-            "audio": MediaLimit(types=("audio/wav", "audio/mpeg"), bytes=25 * _MB),
+            "image": MediaLimit(types=_PICTURES, count=1_500, side=_SQUARE, urls=True),
+            "audio": MediaLimit(types=("audio/wav", "audio/mpeg")),
             "video": MediaLimit(urls=True),
             "file": MediaLimit(types=_PDF, bytes=50 * _MB, total_bytes=50 * _MB),
         },
@@ -58,7 +65,7 @@ LIMITS: dict[str, Limits] = {
     ),
     "openai_responses": Limits(
         kinds={
-            "image": MediaLimit(types=_PICTURES, count=1_500, bytes=50 * _MB, urls=True),
+            "image": MediaLimit(types=_PICTURES, count=1_500, side=_SQUARE, urls=True),
             "file": MediaLimit(bytes=50 * _MB, total_bytes=50 * _MB, urls=True),
         },
         total=_from_base64(500 * _MB),
