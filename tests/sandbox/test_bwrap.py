@@ -10,6 +10,7 @@ import pytest
 
 from roost.sandbox.backend import Guest, SandboxSpec
 from roost.sandbox.bwrap import BwrapBackend
+from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 
 
@@ -36,3 +37,7 @@ async def sandbox(backend: BwrapBackend, tmp_path: Path, marker: str) -> AsyncIt
 
 class TestCommands(SandboxContract):
     pass
+
+
+class TestBackend(BackendContract):
+    maker = "roost.sandbox.bwrap:BwrapBackend"

@@ -21,7 +21,7 @@ Suspends: TypeAlias = Literal["memory", "shell", "none"]
 """What outlives a suspension: processes with their memory, a shell's variables and folder, or only files."""
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Of a whole sandbox, over all its commands. None is the machine's own limit. `disk_bytes` is what may be written
     outside the workspace (in `/tmp` and the like)."""
 
@@ -106,6 +106,16 @@ class Guest(Sandbox, Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    @property
+    def alive(self) -> bool:
+        """False when it was closed, and when it ended by itself: then it can only be closed."""
+        ...
+
+    @property
+    def background(self) -> int:
+        """How many programs run on between commands."""
+        ...
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
         """Raises `SandboxError` where `capabilities.terminals` is False."""

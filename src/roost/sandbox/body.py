@@ -40,9 +40,12 @@ def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egres
 
 class Body:
     """Ends in any half-made state. `kind` is a word for the folder's name, by which `reap` finds it. `remains` is
-    called in a thread when the processes are dead, to remove what a runtime keeps of them; it blocks."""
+    called in a thread, to end what still lives (all is dead for sure when it is told so) and to remove what a runtime
+    keeps elsewhere; it blocks."""
 
-    def __init__(self, spec: SandboxSpec, kind: str, remains: Callable[[Path], None] = lambda folder: None) -> None:
+    def __init__(
+        self, spec: SandboxSpec, kind: str, remains: Callable[[Path, bool], None] = lambda folder, dead: None
+    ) -> None:
         self.spec = spec
         self.folder = Path()
         self.process: asyncio.subprocess.Process | None = None
@@ -72,20 +75,19 @@ class Body:
             place.mkdir()
             await self.egress.start(place / "socket")
 
-    async def launch(self, argv: Sequence[str], *, fds: Sequence[int] = ()) -> Link:
+    async def launch(self, argv: Sequence[str], link: Link | None = None, *, fds: Sequence[int] = ()) -> Link:
         """Start `argv` in the group, with the link as its standard input, and `fds` open. Raises `OSError`."""
         ours, theirs = socket.socketpair()
+        made = self.link = link or Link()
         try:
             await self.spawn(argv, theirs.fileno(), fds=fds)
-            link = Link()
-            await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+            await asyncio.get_running_loop().create_connection(lambda: made, sock=ours)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self.link = link
-        return link
+        return made
 
     async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL, *, fds: Sequence[int] = ()) -> None:
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
@@ -143,11 +145,9 @@ class Body:
         await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
+        dead = self.group is not None and self.group.remove()
         if self.folder != Path():
-            self._remains(self.folder)
-        if self.group is not None:
-            self.group.remove()
-        if self.folder != Path():
+            self._remains(self.folder, dead)
             shutil.rmtree(self.folder, ignore_errors=True)
         if self._complaints >= 0:
             os.close(self._complaints)

@@ -1,0 +1,109 @@
+"""Which isolation a session gets on this machine. What an agent requires is never lowered; what it prefers,
+aloud."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox.backend import Backend, Bounds, Probe
+
+Level: TypeAlias = Literal[0, 1, 2]
+LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
+
+
+class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """How far an agent's commands are kept from the machine. Without the level `required` they do not run; `prefers` is
+    taken where it can be had. `hosts` are those that may be reached (`roost.sandbox.backend.Network`); below level 1
+    nothing holds `bounds` and `hosts`."""
+
+    required: Level = 0
+    prefers: Level = 1
+    bounds: Bounds = Bounds()
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> int:
+        return max(self.required, self.prefers)
+
+
+class IsolationUnavailable(SandboxError):
+    """No backend of this machine reaches the level that an agent requires."""
+
+    code, status = "isolation_unavailable", 409
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """`backend` None is level 0, a plain process. `why` it is less than was preferred, with what would help."""
+
+    level: int
+    backend: Backend | None = None
+    why: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.backend.name if self.backend is not None else "process"
+
+
+class Chooser:
+    """Among `backends`, of one level the first that works here. Each is probed at most once, when it is first in
+    question."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self.backends = tuple(backends)
+        self._probes: dict[str, asyncio.Future[Probe]] = {}
+
+    @property
+    def level(self) -> int:
+        """The highest that is known to work here."""
+        done = [probe.result() for probe in self._probes.values() if probe.done() and not probe.cancelled()]
+        return max((probe.level for probe in done if probe.able), default=0)
+
+    async def choose(self, isolation: Isolation) -> Choice:
+        """The least level that is as much as wanted, else the highest below. Raises `IsolationUnavailable`."""
+        refused: list[Probe] = []
+        above = sorted({each.level for each in self.backends if each.level >= max(1, isolation.wanted)})
+        below = sorted({each.level for each in self.backends if each.level < isolation.wanted}, reverse=True)
+        for level in [] if isolation.wanted == 0 else [*above, *below]:
+            if level < isolation.required:
+                break
+            for backend in self.backends:
+                if backend.level == level:
+                    probe = await self.probe(backend)
+                    if probe.able:
+                        return Choice(level, backend, None if level >= isolation.wanted else _told(refused))
+                    refused.append(probe)
+        if isolation.required > 0:
+            raise IsolationUnavailable(
+                f"the agent requires isolation level {isolation.required} ({LEVELS[isolation.required]}), which this"
+                f" machine does not have: {_told(refused)}"
+            )
+        return Choice(0, None, _told(refused) if isolation.wanted else None)
+
+    async def probe(self, backend: Backend) -> Probe:
+        known = self._probes.get(backend.name)
+        if known is None or known.cancelled():
+            known = self._probes[backend.name] = asyncio.ensure_future(backend.probe())
+        return await asyncio.shield(known)
+
+    async def probes(self) -> list[Probe]:
+        return list(await asyncio.gather(*map(self.probe, self.backends)))
+
+
+def default_backends() -> list[Backend]:
+    """Those that come with Roost, of each level the one to be tried first before the others."""
+    from roost.sandbox.bwrap import BwrapBackend
+    from roost.sandbox.oci import OciBackend
+
+    return [BwrapBackend(), OciBackend()]
+
+
+def _told(refused: Sequence[Probe]) -> str:
+    if not refused:
+        return "there is no backend for it"
+    said = [f"{each.backend}: {each.why}" + (f" ({each.fix})" if each.fix else "") for each in refused]
+    return "; ".join(said)
