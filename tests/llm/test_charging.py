@@ -281,6 +281,19 @@ async def test_a_smaller_answer_is_asked_for_where_only_that_fits(store: Store, 
     assert limit - spent < SENT * 10 + 1_024 * 100 <= limit - spent + COST
 
 
+async def test_under_a_limit_an_answer_cannot_be_larger_than_what_was_reserved(store: Store, model: Make) -> None:
+    """Whatever maximum the provider knows of itself, and without asking for more than the window holds."""
+    with ProviderServer(lambda _: Reply(text="hello", usage=USAGE)) as server:
+        for limit, window, expected in ((None, 32_768, None), (10**9, 32_768, 2_000), (10**9, SENT + 1_500, 1_500)):
+            profile = Profile(price=PRICE, max_output=2_000, window=window)
+            it = Charging(model(server.url, profile=profile), ledger(store, limit))
+            events, _ = await run(it, billed())
+            assert server.provider.bodies[-1].get("max_tokens") == expected
+            assert not [event for event in events if isinstance(event, Notice) and event.kind == "budget"]
+        await completed(Charging(model(server.url, profile=PROFILE), ledger(store, 10**9)), billed(max_output=7))
+        assert server.provider.bodies[-1]["max_tokens"] == 7
+
+
 async def test_marks_of_the_month_are_told_by_the_call_that_passes_them(store: Store) -> None:
     it = Charging(scripted(*["hello"] * 10), ledger(store, 10 * COST, warn=0.25))
     told: list[Any] = []

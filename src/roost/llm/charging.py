@@ -24,10 +24,11 @@ _TRIES = 4
 class Charging(Wrapped):
     """Reserves before each call of `inner` what it may cost at most, and settles after it what it has cost.
 
-    The most: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer.
-    Where only a smaller answer of at least 1,024 tokens fits it is asked for, and a notice `budget` says so. A call
-    that does not fit is not made: a notice `budget` (`refused`), then the failure `budget`, retryable when only
-    calls under way stand in its way; `price_unknown` where a limit holds; `overloaded` where the store does not answer.
+    The most: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer,
+    which under a limit is also asked for in so many words: a provider may know another maximum than we do. Where only
+    a smaller answer of at least 1,024 tokens fits it is asked for, and a notice `budget` says so. A call that does not
+    fit is not made: a notice `budget` (`refused`), then the failure `budget`, retryable when only calls under way
+    stand in its way; `price_unknown` where a limit holds; `overloaded` where the store does not answer.
     The marks of the month that a call passes are told with a notice `budget` (`percent`).
 
     What it has cost is the provider's word. Where there is none, because the call was cut off in its midst, it is an
@@ -42,9 +43,10 @@ class Charging(Wrapped):
         self._ledger = ledger
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        meter = Meter(self._ledger, self.profile.price, Spender.of(request, self.name))
+        who = Spender.of(request, self.name)
+        meter = Meter(self._ledger, self.profile.price, who)
         heard = _Heard(request)
-        ask, told = await self._reserve(meter, request, heard)
+        ask, told = await self._reserve(meter, request, heard, limited=self._ledger.limit(who) is not None)
         spent: Usage | None = None
         sent, end, unheard = False, None, 0
         try:
@@ -74,12 +76,14 @@ class Charging(Wrapped):
         if end is not None:
             yield _with(end, spent)
 
-    async def _reserve(self, meter: Meter, request: Request, heard: _Heard) -> tuple[Request | None, list[ModelEvent]]:
+    async def _reserve(
+        self, meter: Meter, request: Request, heard: _Heard, *, limited: bool
+    ) -> tuple[Request | None, list[ModelEvent]]:
         """(what to ask for, None for nothing; what is told first)."""
         price = self.profile.price
         # What costs nothing, or nobody knows what, is not worth the counting.
         tokens = heard.sent if price is not None and dearest(price, Usage(input=1, output=1)) else 0
-        wanted = room = request.max_output or self.profile.max_output
+        wanted = room = self._room(request, tokens, limited=limited)
         told: list[ModelEvent] = []
         refused = await meter.reserve(Usage(input=tokens, output=room))
         for _ in range(_TRIES):
@@ -91,9 +95,18 @@ class Charging(Wrapped):
             told = [Notice("budget", {"budget": refused.budget, "max_output": room})] if room < wanted else []
             refused = await meter.reserve(Usage(input=tokens, output=room))
         if refused is None:
-            return (msgspec.structs.replace(request, max_output=room) if told else request), told
+            bound = told or (limited and tokens)
+            return (msgspec.structs.replace(request, max_output=room) if bound else request), told
         no: list[ModelEvent] = [] if refused.budget is None else [Notice("budget", {"refused": refused.budget})]
         return None, [*no, Failed(refused.error, sent=False)]
+
+    def _room(self, request: Request, tokens: int, *, limited: bool) -> int:
+        """The output tokens that an answer to so many of input may have."""
+        most = request.max_output or self.profile.max_output
+        if request.max_output or not limited:
+            return most
+        # Strict servers refuse a maximum that does not fit into the window.
+        return min(most, max(LEAST, self.profile.window - tokens))
 
 
 class _Heard:
