@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from roost.llm.ledger import Ledger
 from roost.llm.profile import Price
 from roost.llm.prompt import Prompt
 from roost.llm.retry import Retry, Retrying
+from roost.llm.stack import Parts, stacked
 from roost.llm.tokens import estimate_request, margin
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire
@@ -148,6 +150,26 @@ async def test_a_call_that_its_reader_leaves_is_charged_by_what_was_sent_and_hea
     expected = SENT * 10 + margin(len(heard) // 4) * 100
     assert bill_of(request) == (expected, 1, 1)
     await settled(store, expected)
+
+
+async def test_a_stream_that_is_dropped_is_charged_and_one_that_never_began_is_not(store: Store) -> None:
+    inner = ScriptedModel(lambda _: Answer(text="word " * 8, pace=60, usage=USAGE), profile=PROFILE, deltas=True)
+    it = ledger(store)
+    core, tasks = stacked(inner, Parts(ledger=it)), asyncio.all_tasks()
+    never, dropped = billed(), billed()
+    core.stream(never)
+    async for event in core.stream(dropped):
+        assert isinstance(event, TextDelta)
+        break
+    gc.collect()
+    async with asyncio.timeout(5):
+        while dropped.bill is None or not dropped.bill.calls:
+            await asyncio.sleep(0.01)
+    await it.close()
+    assert bill_of(never) == (0, 0, 0)
+    assert bill_of(dropped)[1:] == (1, 1)
+    await settled(store, bill_of(dropped)[0] or 0)
+    assert asyncio.all_tasks() == tasks
 
 
 async def test_a_call_that_is_cancelled_is_charged_once(store: Store, model: Make) -> None:
