@@ -9,6 +9,7 @@ import pytest
 
 from roost.sandbox.process import ProcessSandbox
 from roost.tools.base import ToolContext
+from roost.tools.jobs import Jobs
 from roost.workspace.files import Workspace
 
 
@@ -28,5 +29,7 @@ async def ctx(tmp_path: Path) -> AsyncIterator[ToolContext]:
         sandbox=sandbox,
         seen={},
         emit=emit,
+        jobs=(jobs := Jobs()),
     )
+    await jobs.close()
     await sandbox.close()

@@ -41,6 +41,10 @@ def again(ctx: ToolContext, **changes: Any) -> ToolContext:
 def test_the_set_and_its_classes() -> None:
     assert {name: (tool.safety, tool.replay, tool.inside) for name, tool in TOOLS.items()} == {
         "shell": ("high_risk", "ask", False),
+        "shell_start": ("high_risk", "ask", False),
+        "shell_output": ("read_only", "safe", True),
+        "shell_stop": ("safe_write", "safe", True),
+        "python": ("high_risk", "never", False),
         "read_file": ("read_only", "safe", True),
         "write_file": ("safe_write", "safe", True),
         "edit_file": ("safe_write", "safe", True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +13,9 @@ from roost.policy.gate import Safety
 from roost.policy.touching import Reach
 from roost.sandbox.base import Sandbox
 from roost.workspace.files import Workspace
+
+if TYPE_CHECKING:
+    from roost.tools.jobs import Jobs
 
 
 class ToolError(Exception):
@@ -49,6 +52,8 @@ class ToolContext(msgspec.Struct, kw_only=True):
     secret: Callable[[str], str] = _no_secret
     """The value of a secret that the tool declares, by its name or handle. Raises `ToolError`. What the tool returns is
     masked; what it does with the value elsewhere is its own business."""
+    jobs: Jobs | None = None
+    """What the session keeps running between its calls."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,11 +18,14 @@ def _built() -> dict[str, Tool]:
     from roost.tools.edit import edit_file
     from roost.tools.edit_files import edit_files
     from roost.tools.grep import grep
+    from roost.tools.python import python
     from roost.tools.read import read_file
     from roost.tools.shell import shell
+    from roost.tools.shell_jobs import shell_output, shell_start, shell_stop
     from roost.tools.web.fetch import web_fetch
     from roost.tools.web.search import web_search
     from roost.tools.write import write_file
 
     files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep)
-    return {tool.name: tool for tool in (shell, *files, web_fetch, web_search)}
+    running = (shell, shell_start, shell_output, shell_stop, python)
+    return {tool.name: tool for tool in (*running, *files, web_fetch, web_search)}

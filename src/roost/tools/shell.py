@@ -18,7 +18,7 @@ _OUTPUT = 30 * 1024
 
 
 @lru_cache(maxsize=1)
-def _shell() -> str:
+def shell_program() -> str:
     return shutil.which("bash") or "/bin/sh"
 
 
@@ -31,7 +31,7 @@ async def shell(
     """Run a shell command in the workspace folder and return its output and exit code.
     Each call is a new shell. Everything it started is killed when it ends: nothing runs on in the background."""
     result = await ctx.sandbox.exec(
-        [_shell(), "-c", command],
+        [shell_program(), "-c", command],
         cwd=str(ctx.workspace.root),
         quota=Quota(wall_seconds=timeout, output_bytes=_OUTPUT),
     )
