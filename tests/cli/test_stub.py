@@ -64,7 +64,11 @@ def test_one_protocol_alone(roost: Machine) -> None:
 def test_what_is_wrong_is_said(roost: Machine) -> None:
     (roost.work / "bad.json").write_text('{"rules": [{"answers": [{"txt": 1}]}]}')
     bad = roost("stub", "--script", "bad.json")
-    assert (bad.code, "$.rules[0].answers[0]" in bad.err) == (1, True)
+    assert (bad.code, "$.rules[0].answers[0]" in bad.err) == (2, True)
+    assert "bad.json" in bad.err
+    assert "--example" in bad.err
+    endless = roost("stub", "--script", "/dev/zero")
+    assert (endless.code, "are read" in endless.err) == (2, True)
     missing = roost("stub", "--script", "none.json")
     assert (missing.code, "none.json" in missing.err) == (2, True)
     wrong = roost("stub", "--wire", "telegraph")

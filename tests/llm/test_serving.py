@@ -99,6 +99,8 @@ def test_ollama_gets_a_model_with_the_settings() -> None:
         ("vllm", {"host": "0.0.0.0"}, "--key of at least 16"),
         ("vllm", {"host": "0.0.0.0", "key": "short"}, "--key of at least 16"),
         ("ollama", {"host": "192.168.1.2"}, "knows no keys"),
+        ("vllm", {"model": "--trust-remote-code"}, "name of a model"),
+        ("ollama", {"model": "m\nSYSTEM x", "context": 99}, "name of a model"),
     ],
 )
 def test_what_an_engine_does_not_have_is_said(engine: str, wanted: dict[str, Any], said: str) -> None:

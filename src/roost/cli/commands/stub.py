@@ -12,6 +12,7 @@ import click
 from roost.cli.app import App
 from roost.cli.options import command
 from roost.cli.out import say
+from roost.errors import RoostError
 from roost.llm.http import LOOPBACK
 
 CLIENTS = {
@@ -22,6 +23,7 @@ CLIENTS = {
 }
 """By protocol: the variable of the base URL that Roost and the official clients read, what follows the bare address in
 it, and the variable of the key."""
+_MAX_SCRIPT = 64 * 1024 * 1024
 EXAMPLE = """\
 {
   "rules": [
@@ -97,10 +99,16 @@ def _script(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_SCRIPT + 1)
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--script") from error
-    return importlib.import_module("roost.testing.script").load(data)
+    if len(data) > _MAX_SCRIPT:
+        raise click.BadParameter(f"{path}: at most {_MAX_SCRIPT} bytes are read", param_hint="--script")
+    try:
+        return importlib.import_module("roost.testing.script").load(data)
+    except RoostError as error:
+        raise click.BadParameter(f"{path}: {error.message}; compare --example", param_hint="--script") from error
 
 
 def _listener(kit: Any, host: str, port: int) -> Any:

@@ -127,7 +127,7 @@ def _own_file(path: Path, report: Report) -> Path:
             magic = file.read(4)
     except OSError as error:
         raise WeightsError(
-            f"cannot read the model file {str(path)!r}: {error.strerror}. Check ROOST_MODEL_PATH"
+            f"cannot read the model file {str(path)!r}: {error.strerror}. Check the path, or ROOST_MODEL_PATH"
         ) from error
     if magic != b"GGUF":
         raise WeightsError(f"{str(path)!r} is not a GGUF file; llama.cpp models end in .gguf", code="weights_wrong")

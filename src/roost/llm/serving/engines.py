@@ -52,8 +52,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def planned(engine: str, wanted: Wanted) -> Plan:
     """The plan for a `wanted` whose port is chosen. Raises `ConfigError` for a setting that the engine does not have,
-    and for an address that is not safe."""
+    for an address that is not safe, and for a name that would be read as an option or a line of its own."""
     make, known = ENGINES[engine]
+    for name in (wanted.model, wanted.name):
+        if name.startswith("-") or not name.isprintable():
+            raise ConfigError(f"{name!r} cannot be the name of a model")
     given = {
         name
         for name in ("key", "slots", "context", "threads", "gpu_layers", "device_memory", "max_memory", "devices")
