@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Ended, Feed
-from roost.cli.logs import quiet_logs
+from roost.cli.logs import mask, quiet_logs
 from roost.client.client import AgentRow, Sent
 from roost.errors import NotFound, RoostError
 from roost.log.content import Message
@@ -53,6 +53,7 @@ class EmbeddedNode:
 
         runtime = Runtime(home, agents=agents, store=store, config=KernelConfig(only=self._mine))
         await runtime.start()
+        mask(runtime.vault.scrub)
         return runtime
 
     def agents(self) -> list[AgentRow]:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 from roost.cli.out import clean, styled
 
 
 class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scrub: Callable[[str], str] = lambda line: line
+
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(styled(f"! {clean(record.getMessage())}", "yellow", to=sys.stderr) + "\n")
+        sys.stderr.write(styled(f"! {clean(self.scrub(record.getMessage()))}", "yellow", to=sys.stderr) + "\n")
+
+
+def mask(scrub: Callable[[str], str]) -> None:
+    """From now on, in what `quiet_logs` has set up."""
+    for handler in logging.getLogger("roost").handlers:
+        if isinstance(handler, _Lines):
+            handler.scrub = scrub
 
 
 def quiet_logs() -> None:

@@ -25,9 +25,9 @@ _GIVEN: tuple[tuple[Effect, Access, str, tuple[str, ...]], ...] = (
         "ask",
         "any",
         _KEYS,
-        ("**/.env", "**/.env.{local,production,staging,development}", "**/*.pem", "**/id_{rsa,ed25519,ecdsa}"),
+        ("/**/.env", "/**/.env.{local,production,staging,development}", "/**/*.pem", "/**/id_{rsa,ed25519,ecdsa}"),
     ),
-    ("ask", "write", _RUNS, ("**/.git/hooks/**", "**/.git/config", "**/.gitmodules", "**/.husky/**")),
+    ("ask", "write", _RUNS, ("/**/.git/hooks/**", "/**/.git/config", "/**/.gitmodules", "/**/.husky/**")),
     (
         "ask",
         "write",

@@ -30,7 +30,7 @@ from roost.server.app import build_app
 from roost.server.auth import is_loopback
 from roost.server.home import Home
 from roost.server.listen import DEFAULT_PORT, advertised, bind, check_exposure, url_of
-from roost.server.logs import log_to_stderr
+from roost.server.logs import log_to_stderr, mask
 from roost.version import version
 
 log = logging.getLogger("roost.daemon")
@@ -145,6 +145,7 @@ class Daemon:
             with contextlib.closing(bind(options.host, options.port)) as listener:
                 self._runtime.advertise = advertised(listener, options.advertise)
                 await self._runtime.start()
+                mask(self._runtime.vault.scrub)
                 try:
                     await self._serve(listener, token or await self._shared_token())
                 finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any, cast
+
 import click
 
 from roost.cli.app import App
@@ -11,30 +14,81 @@ from roost.cli.out import one_line, say, say_json
 from roost.cli.screen import arguments_line
 from roost.errors import Conflict, NotFound
 from roost.kernel.sessions import PendingApproval
+from roost.log.events import Decision
+
+
+def _changes(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[dict[str, Any], bool] | None:
+    """The new arguments, and whether they are all of them. A value is JSON where it can be read as such, else text."""
+    if not given:
+        return None
+    if len(given) == 1 and given[0].lstrip().startswith("{"):
+        found = _json(given[0])
+        if not isinstance(found, dict):
+            raise click.BadParameter("this is not a JSON object")
+        return cast("dict[str, Any]", found), True
+    if wrong := [one for one in given if "=" not in one]:
+        raise click.BadParameter(f"{wrong[0]!r} is neither NAME=VALUE nor a JSON object")
+    pairs = [one.partition("=") for one in given]
+    return {name: value if (read := _json(value)) is None else read for name, _, value in pairs}, False
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _changed(waiting: PendingApproval, changes: dict[str, Any], whole: bool) -> dict[str, Any]:
+    before = _json(waiting.arguments)
+    return changes if whole or not isinstance(before, dict) else {**cast("dict[str, Any]", before), **changes}
 
 
 @command("approve")
 @click.argument("session")
 @click.argument("call", required=False)
 @click.option("--reject", is_flag=True, help="Say no instead.")
+@click.option(
+    "--with",
+    "changes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_changes,
+    help="Run it with another argument than the model's (repeatable), or with JSON for all of them.",
+)
 @click.option("--note", metavar="TEXT", help="What the agent is told with the answer.")
 @as_json
-def approve(app: App, session: str, call: str | None, reject: bool, note: str | None, as_json: bool) -> int:
+def approve(
+    app: App,
+    session: str,
+    call: str | None,
+    reject: bool,
+    changes: tuple[dict[str, Any], bool] | None,
+    note: str | None,
+    as_json: bool,
+) -> int:
     """Answer a tool call that waits for a person.
 
     CALL may be left out when only one waits. `roost show` lists those that wait.
     """
+    if reject and changes:
+        raise click.UsageError("either --reject or --with")
+    decision: Decision = "reject" if reject else "modify" if changes else "approve"
     node = app.node()
     try:
         session = session_id(node, session)
         waiting = _chosen(node.inspect(session).approvals, session, call)
-        node.approve(session, waiting.call, "reject" if reject else "approve", note=note)
+        arguments = _changed(waiting, *changes) if changes else None
+        node.approve(session, waiting.call, decision, note=note, arguments=arguments)
         if as_json:
-            say_json({"session": session, "call": waiting.call, "decision": "reject" if reject else "approve"})
+            say_json({"session": session, "call": waiting.call, "decision": decision})
         else:
-            word = "rejected" if reject else "approved"
+            word = {"reject": "rejected", "approve": "approved", "modify": "changed and approved"}[decision]
             later = "" if node.daemon else "; no daemon runs: it takes effect with `roost up` or `roost attach`"
-            say(f"{word} {waiting.tool} {one_line(arguments_line(waiting.arguments), 100)}{later}")
+            shown = waiting.arguments if arguments is None else json.dumps(arguments)
+            say(f"{word} {waiting.tool} {one_line(arguments_line(shown), 100)}{later}")
         return 0
     finally:
         node.close()

@@ -1,0 +1,127 @@
+"""`roost policy`: what the gate would say, and which layer says it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from roost.agent.definition import AgentSpec
+from roost.cli.app import App, folder
+from roost.cli.options import agent_places, as_json, command
+from roost.cli.out import Style, say, say_json, styled, table
+from roost.errors import ConfigError
+from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
+from roost.policy.loading import FILE, load_policy, load_project
+from roost.policy.system import PROJECT_FILE, SYSTEM_RULES
+from roost.policy.touching import command as touched_by
+from roost.policy.touching import files
+from roost.tools.base import Tool
+from roost.tools.builtin import builtin_tools
+
+_SHOWN: tuple[Layer, ...] = ("user", "config", "project", "system", "level")
+_COLOURS: dict[str, Style] = {"allow": "green", "ask": "yellow", "deny": "red"}
+
+
+@click.group("policy")
+def policy() -> None:
+    """Show what agents may do.
+
+    \b
+      roost policy check 'git push --force'         a shell command
+      roost policy check --tool write_file --path .env
+    """
+
+
+@command("check")
+@click.argument("text", required=False, metavar="[COMMAND]")
+@click.option("--tool", "name", metavar="NAME", help="A tool. [default: shell for a command, else write_file]")
+@click.option("--path", "path", metavar="PATH", help="The file that the tool gets.")
+@click.option("--agent", metavar="NAME", default="assistant", show_default=True, help="Whose rules and mode.")
+@click.option("--workspace", metavar="DIR", help="Where the agent works. [default: this folder]")
+@click.option("--walled", is_flag=True, help="As if commands ran at isolation level 1 or more.")
+@agent_places
+@as_json
+def check(
+    app: App,
+    text: str | None,
+    name: str | None,
+    path: str | None,
+    agent: str,
+    workspace: str | None,
+    walled: bool,
+    agent_places: tuple[Path, ...],
+    as_json: bool,
+) -> int:
+    """Show what each layer says of a call, and who decides.
+
+    The call is not made. Exit code 0 when it would be allowed, 3 when a person would be asked, 4 when it would be
+    denied.
+    """
+    if (text is None) == (path is None):
+        raise click.UsageError("give a COMMAND, or --path with --tool")
+    root = Path(folder(workspace or os.getcwd()))
+    spec = _spec(app, agent, agent_places)
+    gate = LayeredGate(
+        spec.permissions,
+        {
+            "user": load_policy(app.home / FILE).rules,
+            "config": spec.rules,
+            "project": load_project(root / PROJECT_FILE),
+            "system": SYSTEM_RULES,
+        },
+        hidden=(app.home,),
+    )
+    call = _call(name or ("shell" if text is not None else "write_file"), text, path, root, walled=walled)
+    _tell(gate, call, as_json=as_json)
+    return {"allow": 0, "ask": 3, "deny": 4}[gate.decide(call).decision]
+
+
+policy.add_command(check)
+
+
+def _spec(app: App, agent: str, places: tuple[Path, ...]) -> AgentSpec:
+    known = {one.spec.name: one.spec for one in app.agents(places)}
+    if agent not in known:
+        raise ConfigError(f"there is no agent {agent!r}; the agents are: {', '.join(sorted(known))}")
+    return known[agent]
+
+
+def _call(name: str, text: str | None, path: str | None, root: Path, *, walled: bool) -> GateCall:
+    tool: Tool | None = builtin_tools().get(name)
+    reads = tool is not None and tool.safety == "read_only"
+    if text is not None:
+        touches = touched_by(text, root)
+    else:
+        assert path is not None
+        touches = files(root, reads=[path]) if reads else files(root, writes=[path])
+    return GateCall(
+        session="",
+        call="",
+        tool=name,
+        arguments="",
+        safety=tool.safety if tool else "high_risk",
+        inside=tool.inside if tool else False,
+        private_workspace=False,
+        root=root,
+        touches=touches,
+        walled=walled,
+    )
+
+
+def _tell(gate: LayeredGate, call: GateCall, *, as_json: bool) -> None:
+    verdict = gate.decide(call)
+    layers = {layer: gate.of_layer(layer, call) for layer in _SHOWN}
+    if as_json:
+        say_json({"verdict": verdict, "layers": {name: said for name, said in layers.items() if said is not None}})
+        return
+    table(("LAYER", "SAYS", "WHY"), [(layer, *_row(said)) for layer, said in layers.items()])
+    say()
+    say(f"{styled(verdict.decision, _COLOURS[verdict.decision])} by the layer {verdict.layer}: {verdict.reason}")
+
+
+def _row(said: Verdict | None) -> tuple[str, str]:
+    if said is None:
+        return "-", ""
+    return said.decision, f"{said.reason} ({said.rule})" if said.rule else said.reason

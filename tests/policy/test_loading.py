@@ -1,0 +1,235 @@
+"""policy.toml: what it may hold, what is wrong with it and where, and the rules that come with Roost."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from roost.errors import ConfigError
+from roost.policy.gate import GateCall, Layer, LayeredGate, Permissions
+from roost.policy.loading import load_policy, load_project
+from roost.policy.rules import Rule, Touches
+from roost.policy.system import SYSTEM_RULES
+from roost.policy.touching import command, files
+
+WHOLE = """
+[[rules]]
+effect = "deny"
+path = "~/.ssh/**"
+reason = "keys"
+
+[[rules]]
+effect = "allow"
+tool = "shell"
+command = "git"
+
+[[hooks]]
+on = ["pre_tool", "post_tool"]
+command = ["./check", "--fast"]
+tool = "shell"
+seconds = 2
+
+[[guardrails]]
+on = ["input"]
+name = "words"
+pattern = "(?i)password"
+
+[[guardrails]]
+on = ["input", "output"]
+max_length = 100
+
+[approvals]
+seconds = 3600
+
+[classifier]
+model = "openai/gpt-5-nano"
+
+[secrets.GITHUB]
+from = "env:GITHUB_TOKEN"
+hosts = ["api.github.com"]
+"""
+
+
+def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(WHOLE)
+    policy = load_policy(tmp_path / "policy.toml")
+    assert [rule.effect for rule in policy.rules] == ["deny", "allow"]
+    assert [(hook.name, hook.on, hook.tool, hook.seconds) for hook in policy.hooks] == [
+        ("check", ("pre_tool", "post_tool"), "shell", 2.0)
+    ]
+    assert [guard.name for guard in policy.guardrails] == ["words", "guardrail 2"]
+    assert policy.approvals.seconds == 3600
+    assert policy.classifier is not None
+    assert policy.secrets["GITHUB"].hosts == ("api.github.com",)
+
+
+def test_no_file_is_no_policy(tmp_path: Path) -> None:
+    assert load_policy(tmp_path / "policy.toml").rules == ()
+    assert load_project(tmp_path / "policy.toml") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[rules]]\neffect = 'deny'\n[[rules]]\neffect = 'forbid'", "policy.toml:4: rules.2.effect: invalid enum"),
+        ("[[rules]]\neffect = 'deny'\n\n[[rules]]\neffect = 'ask'\npaht = 'x'", "policy.toml:6: rules.2.paht: unknown"),
+        ("[[rules]]\neffect = 'deny'\npath = '[[['", None),
+        ("[[rules]]\neffect = 'deny'\npath = '../x'", "policy.toml:1: rules.1: the rule's path '../x'"),
+        ("\n[[rules]]\ntool = 'x'", "policy.toml:2: rules.1: object missing required field effect"),
+        ("rules = 3", "policy.toml:1: rules: must be a list of tables, as in [[rules]]"),
+        ("[rulez]", "unknown field; did you mean 'rules'?"),
+        ("[[rules]", "policy.toml:1: not valid TOML"),
+        ("[[hooks]]\non = ['before']\ncommand = ['x']", "policy.toml:2: hooks.1.on"),
+        ("[[guardrails]]\non = ['input']", "give either a pattern or a max_length"),
+        ("[[guardrails]]\non = ['input']\npattern = '('", "policy.toml:3: guardrails.1.pattern: not a regular"),
+        ("[secrets.A]\nfrom = 'sk-the-key-itself'", "does not say where the value is"),
+        ("[secrets.'a b']\nfrom = 'env:X'", "letters, digits"),
+        ("[approvals]\nseconds = 'soon'", "policy.toml:2: approvals.seconds: expected"),
+        ("x" * 300_000, "at most 256 KB"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: str | None) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    if said is None:
+        load_policy(tmp_path / "policy.toml")
+        return
+    with pytest.raises(ConfigError) as told:
+        load_policy(tmp_path / "policy.toml")
+    assert said in told.value.message
+    assert "sk-the-key" not in told.value.message
+
+
+@pytest.mark.parametrize("text", ["[[rules]", "[[rules]]\neffect = 'allow'", "[secrets.A]\nfrom = 'env:X'", "\xff"])
+def test_a_project_policy_that_is_wrong_asks_about_everything(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.toml").write_bytes(text.encode("latin-1"))
+    (rule,) = load_project(tmp_path / "policy.toml")
+    assert (rule.effect, rule.tool) == ("ask", "*")
+    assert "cannot be used" in rule.reason
+
+
+def judged(
+    touches: Touches,
+    mode: Permissions = "all",
+    *,
+    tool: str = "write_file",
+    rules: tuple[Rule, ...] = (),
+    **more: object,
+) -> str:
+    gate = LayeredGate(mode, {"user": rules, "system": SYSTEM_RULES})
+    told: dict[str, object] = {"session": "s", "call": "c", "tool": tool, "arguments": "{}", "safety": "safe_write"}
+    told |= {"inside": False, "private_workspace": True, "root": Path("/work/here"), "touches": touches}
+    verdict = gate.decide(GateCall(**{**told, **more}))  # type: ignore[arg-type]
+    return f"{verdict.decision} {verdict.layer}"
+
+
+HERE = Path("/work/here")
+HOME = os.path.expanduser("~")
+
+
+@pytest.mark.parametrize(
+    ("touches", "said"),
+    [
+        (files(HERE, reads=["~/.ssh/id_ed25519"]), "deny system"),
+        (files(HERE, reads=[f"{HOME}/.ssh"]), "deny system"),
+        (files(HERE, reads=[f"{HOME}/x/../.aws/credentials"]), "deny system"),
+        (files(HERE, reads=["/usr/../etc/shadow"]), "deny system"),
+        (files(HERE, reads=["/proc/self/root/etc/shadow"]), "deny system"),
+        (files(HERE, reads=["/proc/self/environ"]), "deny system"),
+        (files(HERE, reads=["/proc/1/task/1/environ"]), "deny system"),
+        (files(HERE, reads=[".env"]), "ask system"),
+        (files(HERE, reads=["a/b/../.env"]), "ask system"),
+        (files(HERE, reads=["../elsewhere/.env"]), "ask system"),
+        (files(HERE, reads=["sub/.env.production"]), "ask system"),
+        (files(HERE, writes=[".git/hooks/post-checkout"]), "ask system"),
+        (files(HERE, writes=["vendor/x/.git/config"]), "ask system"),
+        (files(HERE, writes=[".roost/policy.toml"]), "ask system"),
+        (files(HERE, writes=["x/../.roost/agents/evil.md"]), "ask system"),
+        (files(HERE, writes=["~/.bashrc"]), "ask system"),
+        (files(HERE, writes=["/etc/cron.d/x"]), "ask system"),
+        (command("cat ~/.ssh/id_rsa", HERE), "deny system"),
+        (command("echo x >> .git/hooks/pre-commit", HERE), "ask system"),
+        (command("cp evil .roost/policy.toml", HERE), "ask system"),
+        (files(HERE, reads=["environment.md", ".envrc", ".gitignore"]), "allow level"),
+        (files(HERE, reads=[".git/config"]), "allow level"),
+        (files(HERE, writes=["notes/env"]), "allow level"),
+    ],
+)
+def test_what_nobody_may_touch_unasked_even_where_everything_is_allowed(touches: Touches, said: str) -> None:
+    assert judged(touches) == said
+
+
+def test_a_workspace_in_the_home_of_roost_is_like_any_other() -> None:
+    root = Path(HOME) / ".roost" / "workspaces" / "s"
+    assert judged(files(root, writes=["a"]), root=root) == "allow level"
+    assert judged(files(root, writes=[".roost/policy.toml"]), root=root) == "ask system"
+
+
+def test_of_a_relative_path_the_workspace_is_the_root() -> None:
+    rules = (Rule(effect="deny", path="**/keep"),)
+    assert judged(files(HERE, writes=["a/keep"]), rules=rules) == "deny user"
+    assert judged(files(HERE, writes=["../keep"]), rules=rules) == "allow level"
+    assert judged(files(HERE, writes=["../keep"]), rules=(Rule(effect="deny", path="/**/keep"),)) == "deny user"
+
+
+def test_a_path_is_what_it_leads_to(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    (real / "keep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    denied = (Rule(effect="deny", path=f"{tmp_path}/link/keep/**"), Rule(effect="deny", path="/etc/passwd"))
+    for path in (f"{real}/keep/a", f"{tmp_path}/link/keep/a", f"{tmp_path}/link/../real/keep"):
+        assert judged(files(tmp_path, reads=[path]), rules=denied) == "deny user"
+    for path in ("/usr/../etc/passwd", "/proc/self/root/etc/passwd", "/etc/./passwd", "//etc/passwd"):
+        assert judged(files(tmp_path, reads=[path]), rules=denied) == "deny user"
+    (tmp_path / "innocent").symlink_to("/etc/passwd")
+    assert judged(files(tmp_path, reads=["innocent"]), rules=denied) == "deny user"
+    assert judged(files(tmp_path, reads=[f"{real}/other"]), rules=denied) == "allow level"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rm -r -f /", "rm -fr /*", "rm -r /home", "find / -delete",
+        "tar cf x --checkpoint=1 --checkpoint-action=exec=sh y",
+        "python3 -c 'import os'", "pip install x", "curl x | sh",
+    ],
+)  # fmt: skip
+def test_accepting_edits_never_runs_code(text: str) -> None:
+    for mode in ("workspace", "ask", "auto"):
+        for walled in (False, True):
+            touches = command(text, HERE)
+            assert judged(touches, mode, tool="shell", safety="high_risk", walled=walled).startswith("ask")
+    assert judged(command(text, HERE), "read_only", tool="shell", safety="high_risk").startswith("deny")
+
+
+def test_asking_never_loosens_a_denial_below() -> None:
+    asks: dict[Layer, tuple[Rule, ...]] = {"project": (Rule(effect="ask"),), "system": SYSTEM_RULES}
+    plain = GateCall(
+        session="s", call="c", tool="x", arguments="", safety="safe_write", inside=False, private_workspace=True,
+        root=HERE, touches=files(HERE, writes=["a"]),
+    )  # fmt: skip
+    call = msgspec.structs.replace(plain, touches=files(HERE, reads=["~/.ssh/id_rsa"]))
+    assert LayeredGate("all", asks).decide(call).decision == "deny"
+    assert LayeredGate("all", asks).decide(plain).decision == "ask"
+    assert LayeredGate("read_only", asks).decide(plain).decision == "deny"
+
+
+def test_a_decision_is_quick() -> None:
+    gate = LayeredGate("auto", {"system": SYSTEM_RULES})
+    call = GateCall(
+        session="s", call="c", tool="shell", arguments="{}", safety="high_risk", inside=False, private_workspace=True,
+        root=HERE, walled=True, touches=command("cd src && make test | tee out.txt; git status", HERE),
+    )  # fmt: skip
+    gate.decide(call)
+    best = min(_timed(gate, call) for _ in range(5))
+    assert best < 0.3e-3, best
+
+
+def _timed(gate: LayeredGate, call: GateCall) -> float:
+    began = time.perf_counter()
+    for _ in range(50):
+        gate.decide(call)
+    return (time.perf_counter() - began) / 50
