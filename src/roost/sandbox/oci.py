@@ -141,8 +141,9 @@ class _Runtime:
             Path(door).write_text(pid)
         return int(pid)
 
-    def delete(self, folder: Path) -> None:
-        if (folder / "state").is_dir():
+    def delete(self, folder: Path, dead: bool = False) -> None:
+        """What crun knows is in the folder alone; runc has groups of its own."""
+        if not (dead and self.is_crun) and (folder / "state").is_dir():
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(
                     [*self._command(folder), "delete", "--force", "box"], capture_output=True, check=False, timeout=10

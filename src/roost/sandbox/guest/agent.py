@@ -6,9 +6,9 @@ CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` 
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
 (body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
-everything that it started), `resize`, `credit` (bytes of output that may be sent). What the sandbox says: `hello`,
-`ate` (bytes of input taken), `out` (`fd`, `cut`: bytes left out before it), `exit`, `fail` (it cannot be started). When
-the stream ends, everything ends.
+everything that it started), `resize`, `credit` (bytes of output that may be sent), `hold` and `go` (be still, go on).
+What the sandbox says: `hello`, `held`, `ate` (bytes of input taken), `out` (`fd`, `cut`: bytes left out before it),
+`exit`, `fail` (it cannot be started). When the stream ends, everything ends.
 
 A command's processes are those that descend from it, that are of its session, or that carry its number in RLIMIT_LOCKS
 (without effect since Linux 2.4.25, and inherited). When a command is over, every process that belongs to no living
@@ -269,6 +269,8 @@ class Agent:
             job = self.jobs.get(number)
             if kind == "exec":
                 self.begin(number, json.loads(body))
+            elif kind == "hold":
+                self.hold()
             elif job is None:
                 continue
             elif kind in ("in", "eof"):
@@ -279,6 +281,17 @@ class Agent:
                 spawning.resize(job.input, head["size"])
             elif kind == "kill":
                 self.kill(job, head["sig"], everything=head.get("all", False))
+
+    def hold(self) -> None:
+        """Be still, so that the memory of all can be written out, until whoever has the other end then says `go`."""
+        for connection in list(relay.open_ones):
+            connection.close()
+        self.wire.send("held")
+        while not any(head["t"] == "go" for head, _ in self.wire.frames()):
+            pass
+        self.watch(self.wire.fd, 0, None)  # gVisor's kernel does not remember that it watched it
+        self.watch(self.wire.fd, _READ, self.heard)
+        self.wire.send("hello", pid=os.getpid())
 
     def begin(self, number: int, spec: dict[str, Any]) -> None:
         try:

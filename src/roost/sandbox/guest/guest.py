@@ -13,7 +13,7 @@ from roost.sandbox.backend import Capabilities, Suspends, Usage
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.guest.link import Command, Limit, Link
 from roost.sandbox.guest.running import Running, command, environment
-from roost.sandbox.guest.terminal import GuestTerminal
+from roost.sandbox.guest.terminal import GuestTerminal, Kept
 
 _KILLED = (-9, 137)
 
@@ -98,6 +98,15 @@ class LinkedGuest:
         made.merge = True
         return self._keep(made)
 
+    @property
+    def terminals(self) -> dict[int, GuestTerminal]:
+        """What runs on between commands, by number. After a suspension they are there again."""
+        return {each.number: each for each in self._terminals if each.running}
+
+    def take_up(self, kept: Sequence[Kept]) -> None:
+        for each in kept:
+            self._terminals.add(GuestTerminal(self._link, each))
+
     async def suspend(self, image: Path) -> Suspends:
         await self.close()
         return "none"
@@ -107,13 +116,16 @@ class LinkedGuest:
 
     async def close(self) -> None:
         """End every running command; their callers get a result with `killed_by="cancelled"`."""
+        await self._finish_running()
+        self._link.close()
+        await self._body.end()
+
+    async def _finish_running(self) -> None:
         self._closed = True
         for running in list(self._running):
             running.cancel()
         for running in list(self._running):
             await running.over.wait()
-        self._link.close()
-        await self._body.end()
 
     def _command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, quota: Quota) -> Command:
         if self._closed:

@@ -44,7 +44,7 @@ class Command(msgspec.Struct, kw_only=True):
 class _Head(msgspec.Struct):
     """What may stand in a header from inside."""
 
-    t: Literal["hello", "ate", "out", "exit", "fail"]
+    t: Literal["hello", "held", "ate", "out", "exit", "fail"]
     id: int = 0
     fd: Literal[1, 2] = 1
     cut: int = 0
@@ -114,7 +114,7 @@ class Job:
                 self.end(Ended(head.code))
             case "fail":
                 self.end(Ended(head.code, body[:4096].decode("utf-8", "replace")))
-            case "hello":
+            case "hello" | "held":
                 pass
 
     def end(self, how: Ended | SandboxError) -> None:
@@ -130,32 +130,47 @@ class Job:
 
 class Link(asyncio.Protocol):
     """One sandbox's stream. Belongs to the loop that made it; no method blocks. `hello` is done when the guest has
-    spoken; `lost` when it is over, with the reason."""
+    spoken, `held` when it says nothing more, as `hold` asked; `lost` when it is over, with the reason. A link to a
+    guest that was held before begins with the number of the last job that the guest knows, and with `wake`."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: int = 0) -> None:
         loop = asyncio.get_running_loop()
         self.hello: asyncio.Future[None] = loop.create_future()
+        self.held: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[str] = loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._jobs: dict[int, Job] = {}
-        self._last = 0
+        self.last = last
 
     def start(self, command: Command, output: Callable[[int, int, bytes], None]) -> Job:
         """Raises `SandboxError` when the link is lost, `ValueError` when the command is too long."""
         body = json.dumps(msgspec.to_builtins(command)).encode()  # not msgspec: names of files may be no UTF-8
         if len(body) > LONGEST_COMMAND:
             raise ValueError("the arguments are too long")
-        self._last += 1
-        job = self._jobs[self._last] = Job(self, self._last, command.credit, output)
+        self.last += 1
+        job = self._jobs[self.last] = Job(self, self.last, command.credit, output)
         self.send("exec", job.id, body)
         return job
 
+    def take_up(self, number: int, output: Callable[[int, int, bytes], None]) -> Job:
+        """A job that runs already."""
+        job = self._jobs[number] = Job(self, number, 0, output)
+        return job
+
+    def hold(self) -> None:
+        self._write("hold", 0)
+
+    def wake(self) -> None:
+        self._write("go", 0)
+
     def send(self, kind: str, job: int, body: bytes = b"", **more: Any) -> None:
+        if job in self._jobs or self.lost.done():
+            self._write(kind, job, body, **more)
+
+    def _write(self, kind: str, job: int, body: bytes = b"", **more: Any) -> None:
         if self._transport is None or self.lost.done():
             raise SandboxError("the sandbox has ended; make a new one")
-        if job not in self._jobs:
-            return
         head = msgspec.json.encode({"t": kind, "id": job, **more})
         self._transport.write(HEAD.pack(len(head), len(body)) + head + body)
         if self._transport.get_write_buffer_size() > _UNREAD:
@@ -191,12 +206,15 @@ class Link(asyncio.Protocol):
         if head.t == "hello" and not self.hello.done():
             self.hello.set_result(None)
             return
+        if head.t == "held" and not self.held.done():
+            self.held.set_result(None)
+            return
         job = self._jobs.get(head.id)
         if job is None:
             return
         job.heard(head, body)
         if job.ended.done():
-            del self._jobs[job.id]
+            self._jobs.pop(job.id, None)  # a job may have closed the link
 
     def _fail(self, reason: str) -> None:
         if self.lost.done():
@@ -205,6 +223,7 @@ class Link(asyncio.Protocol):
         if not self.hello.done():
             self.hello.set_exception(SandboxError(f"the sandbox did not start: {reason}"))
             self.hello.exception()
+        self.held.cancel()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.end(SandboxError(f"the sandbox ended while a command ran: {reason}"))

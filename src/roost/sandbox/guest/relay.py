@@ -17,6 +17,9 @@ _CHUNK = 65536
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
+open_ones: set[Relayed] = set()
+
+
 def serve(agent: Agent, path: str) -> None:
     """Raises `OSError` when the place is taken."""
     server = socket.create_server(_PLACE, backlog=64)
@@ -67,6 +70,7 @@ class Relayed:
         for end in self.ends:
             end.setblocking(False)
         self.pumps = [Pump(inner, outer), Pump(outer, inner)]
+        open_ones.add(self)
         self.watch()
 
     def watch(self) -> None:
@@ -88,6 +92,7 @@ class Relayed:
             self.close()
 
     def close(self) -> None:
+        open_ones.discard(self)
         for end in self.ends:
             if end.fileno() >= 0:
                 self.agent.watch(end.fileno(), 0, None)

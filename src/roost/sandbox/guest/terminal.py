@@ -7,27 +7,50 @@ import signal
 from collections import deque
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from roost.sandbox.guest.link import Command, Ended, Job, Link
 
 WINDOW = 256 * 1024
 """Bytes of output that may wait for a reader. After that the program on a terminal waits, and of a background
 command's output the last `WINDOW` bytes are kept."""
 _CLOSING = 5.0
+_NOTES = 4096
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A program that runs on in a sandbox that sleeps: its number, and what it has shown that nobody has read."""
+
+    job: int
+    unread: bytes
 
 
 class GuestTerminal:
     """A `roost.sandbox.backend.Terminal`. Of a program that could not be started `read` says why, and `wait` gives 126
     or 127."""
 
-    def __init__(self, link: Link, command: Command) -> None:
-        command.input, command.credit = True, WINDOW
-        command.keep = 0 if command.terminal else WINDOW
+    def __init__(self, link: Link, what: Command | Kept) -> None:
         self._link = link
         self._pieces: deque[bytes] = deque()
-        self._waiting = 0
         self._news = asyncio.Event()
-        self._job: Job = link.start(command, self._heard)
+        if isinstance(what, Kept):
+            self._pieces += [what.unread] if what.unread else []
+            self._job: Job = link.take_up(what.job, self._heard)
+        else:
+            what.input, what.credit = True, WINDOW
+            what.keep = 0 if what.terminal else WINDOW
+            self._job = link.start(what, self._heard)
+        self._waiting = sum(map(len, self._pieces))
         self._job.ended.add_done_callback(self._over)
+
+    @property
+    def number(self) -> int:
+        """Stays the same when the sandbox sleeps and wakes."""
+        return self._job.id
+
+    def kept(self) -> Kept:
+        """What the one that takes its place after a suspension has to know."""
+        return Kept(self._job.id, b"".join(self._pieces))
 
     @property
     def running(self) -> bool:
@@ -62,7 +85,7 @@ class GuestTerminal:
             await asyncio.wait([self._job.ended], timeout=_CLOSING)
 
     def _heard(self, fd: int, cut: int, data: bytes) -> None:
-        if self._waiting + len(data) > 2 * WINDOW:
+        if self._waiting + len(data) > 2 * WINDOW + _NOTES:
             self._link.close("it sent more output than it may")
             return
         if cut:

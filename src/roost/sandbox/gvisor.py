@@ -1,0 +1,233 @@
+"""Level 1 by gVisor: a kernel in a process (`runsc`) stands between the commands and this machine's kernel.
+
+It can write out the memory of everything that runs in it, and go on from there, on a machine without any hardware help:
+a suspended sandbox is a folder, and its shells, background jobs and terminals are there again when it wakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
+from roost.sandbox.body import Body, MakeEgress, capabilities, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.bundle import Bundle
+from roost.sandbox.cgroups import Groups, find_groups
+from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.link import Link
+from roost.sandbox.image import Image, take
+from roost.sandbox.marks import reap_orphans
+from roost.sandbox.oci import agent_argv, settled_spec, version_of, view
+from roost.sandbox.trial import tried, unable
+
+_START = 30.0
+_OWN_THREADS = 4096
+"""Of runsc itself, which this machine's kernel counts too: with fewer it dies, not the command."""
+_SYSTRAP = 20230501
+"""Versions from then on have a platform that is faster than ptrace."""
+_FIX = "install gVisor: apt-get install runsc, or the release at gvisor.dev"
+_FIX_ROOT = "run the daemon as root: runsc needs it to confine itself"
+_FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
+
+
+class GvisorBackend:
+    """`program` is the path of runsc; by default the one on PATH."""
+
+    name = "gvisor"
+    level = 1
+
+    def __init__(self, program: str | None = None, *, egress: MakeEgress = plain_egress) -> None:
+        self.program = program
+        self._egress = egress
+        self._groups: Groups | bool | None = False
+
+    async def probe(self) -> Probe:
+        program = self._find()
+        if program is None:
+            return unable(self, "there is no runsc on PATH", _FIX)
+        if os.geteuid() != 0:
+            return unable(self, "runsc does not run for an ordinary user", _FIX_ROOT)
+        version = await asyncio.to_thread(version_of, program)
+        return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START)
+
+    async def create(self, spec: SandboxSpec) -> GvisorGuest:
+        """Raises `SandboxError`."""
+        return await self._begin(spec, None)
+
+    async def resume(self, spec: SandboxSpec, image: Path) -> GvisorGuest:
+        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then."""
+        kept = await asyncio.to_thread(take, image)
+        try:
+            return await self._begin(spec, kept)
+        finally:
+            await asyncio.to_thread(kept.remove)
+
+    async def reap(self, marker: str) -> int:
+        killed = await asyncio.to_thread(reap_orphans, marker)
+        groups = await self._find_groups()
+        count = await asyncio.to_thread(_reap, marker, self._find())
+        return killed + count + (await asyncio.to_thread(groups.reap, marker) if groups is not None else 0)
+
+    async def _begin(self, spec: SandboxSpec, image: Image | None) -> GvisorGuest:
+        program = self._find()
+        if program is None:
+            raise SandboxError(f"there is no runsc on this machine: {_FIX}")
+        spec = settled_spec(spec)
+        version = await asyncio.to_thread(version_of, program)
+        if image is not None:
+            image.check(version, spec.workspace)
+        body = Body(spec, "gvisor", lambda folder, dead: None if dead else _delete(program, folder))
+        try:
+            return await self._make(body, _Box(program, version, body), image)
+        except OSError as error:
+            await body.end()
+            raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
+        except BaseException:
+            await body.end()
+            raise
+
+    async def _make(self, body: Body, box: _Box, image: Image | None) -> GvisorGuest:
+        spec = body.spec
+        bounds = msgspec.structs.replace(spec.bounds, pids=_OWN_THREADS + (spec.bounds.pids or 0))
+        await body.prepare(await self._find_groups(), self._egress, bounds)
+        await asyncio.to_thread(box.write)
+        link = await body.launch(box.run(image), Link(image.last if image is not None else 0))
+        guest = GvisorGuest(box, link)
+        if image is not None:
+            guest.take_up(image.kept)  # before it says a word
+            link.wake()
+        await body.greet(_START)
+        return guest
+
+    def _find(self) -> str | None:
+        return self.program or shutil.which("runsc")
+
+    async def _find_groups(self) -> Groups | None:
+        if isinstance(self._groups, bool):
+            self._groups = await asyncio.to_thread(find_groups)
+        return self._groups
+
+
+class GvisorGuest(LinkedGuest):
+    def __init__(self, box: _Box, link: Link) -> None:
+        super().__init__(1, _capabilities(box.body), link, box.body, manner(box.body))
+        self._box = box
+
+    async def suspend(self, image: Path) -> Suspends:
+        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
+        await self._finish_running()
+        try:
+            self._link.hold()
+            async with asyncio.timeout(_START):
+                await asyncio.shield(self._link.held)
+            kept = [terminal.kept() for terminal in self.terminals.values()]
+            made = Image(image, self._box.version, str(self._box.body.spec.workspace), self._link.last, tuple(kept))
+            await made.write(self._box.checkpoint)
+        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await self.close()
+            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
+                raise
+            return "none"
+        await self.close()
+        return "memory"
+
+    async def usage(self) -> Usage:
+        """This machine counts runsc's threads, not what runs in it: that is asked for."""
+        used = await super().usage()
+        return msgspec.structs.replace(used, pids=max(0, len(await self._box.processes()) - 1))
+
+
+class _Box:
+    """How runsc is spoken to about one sandbox."""
+
+    def __init__(self, program: str, version: str, body: Body) -> None:
+        self._program, self.version, self.body = program, version, body
+
+    def write(self) -> None:
+        """Blocks."""
+        body, bounds = self.body, self.body.spec.bounds
+        disk = scratch_bytes(bounds)
+        Bundle(
+            body.folder,
+            agent_argv(body),
+            view(body.spec, body),
+            msgspec.structs.replace(bounds, disk_bytes=disk, pids=None if bounds.pids is None else bounds.pids + 1),
+            user=0,
+            mapped=False,
+            network=not body.spec.network.open,
+            filtered=False,
+        ).write()
+
+    def run(self, image: Image | None) -> Sequence[str]:
+        dates = re.findall(r"20\d{6}", self.version)
+        platform = "systrap" if dates and int(dates[0]) >= _SYSTRAP else "ptrace"
+        flags = [f"--platform={platform}", "--ignore-cgroups", "--overlay2=none", "--host-uds=open"]
+        flags.append("--network=host" if self.body.spec.network.open else "--network=none")
+        what = ["run"] if image is None else ["restore", f"--image-path={image.folder}"]
+        return [*_command(self._program, self.body.folder), *flags, *what, f"--bundle={self.body.folder}", "box"]
+
+    async def checkpoint(self, folder: Path) -> None:
+        """Raises `SandboxError`. The sandbox has ended then."""
+        code, said = await self._ask("checkpoint", f"--image-path={folder}")
+        if code != 0:
+            raise SandboxError(f"runsc cannot write the sandbox out: {said[-300:].decode('utf-8', 'replace')}")
+
+    async def processes(self) -> Sequence[int]:
+        """Their numbers inside; none when it has ended."""
+        code, said = await self._ask("ps", "--format=json")
+        try:
+            return msgspec.json.decode(said, type=list[int]) if code == 0 else []
+        except msgspec.MsgspecError:
+            return []
+
+    async def _ask(self, what: str, *how: str) -> tuple[int | None, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            *_command(self._program, self.body.folder),
+            what,
+            *how,
+            "box",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            said, _ = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        return process.returncode, said
+
+
+def _capabilities(body: Body) -> Capabilities:
+    able = capabilities(body.group, body.spec)
+    return msgspec.structs.replace(able, pids="kernel", suspends="memory")
+
+
+def _command(program: str, folder: Path) -> list[str]:
+    return [program, f"--root={folder / 'state'}"]
+
+
+def _delete(program: str, folder: Path) -> None:
+    if (folder / "state").is_dir():
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            command = [*_command(program, folder), "delete", "--force", "box"]
+            subprocess.run(command, capture_output=True, check=False, timeout=10)
+
+
+def _reap(marker: str, program: str | None) -> int:
+    folders = left("gvisor", marker)
+    for folder in folders:
+        if program is not None:
+            _delete(program, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)

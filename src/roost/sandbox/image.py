@@ -1,0 +1,96 @@
+"""What a suspended sandbox is: a folder, which is whole or not there, and can be used once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox.guest.terminal import Kept
+
+_ABOUT = "sandbox.json"
+
+
+class _About(msgspec.Struct, frozen=True):
+    version: str
+    workspace: str
+    last: int
+    kept: tuple[Kept, ...]
+
+
+class Image(NamedTuple):
+    """`version` is the program's that wrote it, `last` the number of the link's last job, `kept` what ran on."""
+
+    folder: Path
+    version: str
+    workspace: str
+    last: int
+    kept: tuple[Kept, ...]
+
+    async def write(self, fill: Callable[[Path], Awaitable[None]]) -> None:
+        """`fill` writes the memory into the folder that it is given. What it raises leaves nothing; so does a crash,
+        but for a folder beside, which the next one removes. Raises `OSError`."""
+        part = _beside(self.folder, "part")
+        await asyncio.to_thread(_fresh, part)
+        try:
+            await fill(part)
+            await asyncio.to_thread(self._seal, part)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+    def check(self, version: str, workspace: Path) -> None:
+        """Raises `SandboxError`."""
+        if self.version != version:
+            raise SandboxError(f"the sandbox was suspended by {self.version}, and this is {version}; make a new one")
+        if self.workspace != str(workspace):
+            raise SandboxError(f"the sandbox was suspended with {self.workspace} as its workspace, not {workspace}")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _seal(self, part: Path) -> None:
+        about = _About(self.version, self.workspace, self.last, self.kept)
+        (part / _ABOUT).write_bytes(msgspec.json.encode(about))
+        for place in (*part.iterdir(), part):
+            _sync(place)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        part.rename(self.folder)
+        _sync(self.folder.parent)
+
+
+def take(folder: Path) -> Image:
+    """The image, moved aside, so that nobody takes it up a second time, whatever happens to who did. Blocks. Raises
+    `SandboxError`."""
+    used = _beside(folder, "used")
+    try:
+        shutil.rmtree(used, ignore_errors=True)
+        folder.rename(used)
+        _sync(used.parent)
+        about = msgspec.json.decode((used / _ABOUT).read_bytes(), type=_About)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SandboxError(f"there is no suspended sandbox in {folder}: {error}; make a new one") from error
+    return Image(used, about.version, about.workspace, about.last, about.kept)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f"{folder.name}.{what}")
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
