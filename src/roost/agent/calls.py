@@ -219,6 +219,7 @@ async def _run(session: LiveSession, call: Call) -> None:
         sandbox=means.sandbox,
         seen=session.seen,
         emit=session.emit,
+        jobs=means.jobs,
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)

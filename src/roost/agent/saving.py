@@ -19,6 +19,7 @@ from roost.workspace.writes import recover
 
 log = logging.getLogger("roost.files")
 _REST_SECONDS = 5.0
+_ASLEEP = "the session went to sleep: {}"
 _NOT_SAVED = (
     "[the files of this workspace could not be saved just now; until a later call saves them they are on one machine"
     " alone]"
@@ -81,8 +82,13 @@ async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
 
 
 async def rest(session: LiveSession) -> None:
-    """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier."""
+    """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier. What
+    still runs is ended, and the log says so."""
     files = session.means.files
+    if ended := await session.means.jobs.close():
+        session.note(ev.SandboxEnded(at=time.time(), reason=_ASLEEP.format("; ".join(ended)), background=len(ended)))
+        if files is not None:
+            files.dirty = True
     if files is None:
         return
     if not files.ready:

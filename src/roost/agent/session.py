@@ -26,6 +26,7 @@ from roost.policy.vault import Vault
 from roost.sandbox.base import Sandbox
 from roost.scope import Scope
 from roost.tools.base import Toolbox
+from roost.tools.jobs import Jobs
 from roost.workspace.carry import Carried
 from roost.workspace.files import Workspace
 
@@ -87,7 +88,8 @@ class Appends(Protocol):
 class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
     calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
-    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever."""
+    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `jobs`: what runs on
+    between its calls, until it sleeps."""
 
     model: Model
     tools: Toolbox
@@ -100,6 +102,7 @@ class Means(msgspec.Struct):
     checks: Checks | None = None
     vault: Vault | None = None
     approval_seconds: float | None = None
+    jobs: Jobs = msgspec.field(default_factory=Jobs)
 
 
 class LiveSession:

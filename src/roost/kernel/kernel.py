@@ -498,6 +498,8 @@ class Kernel:
                 raise
             log.exception("session %s: the kernel failed", live.id)
             await self._fail(live, f"internal: {type(error).__name__}: {error}")
+        finally:
+            await live.means.jobs.close()
         if live.inbox:
             self._work.set()
 
