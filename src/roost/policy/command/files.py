@@ -171,6 +171,12 @@ def _roots(act: Acts) -> list[Word]:
 def _wide(word: Word) -> bool:
     """The root, a home, the whole present folder, or nobody knows what."""
     text = re.sub(r"/+", "/", word.text)
+    braces = re.search(r"\{([^{}]*)\}", text) if word.globs else None
+    if braces is not None:
+        return any(
+            _wide(Word(text[: braces.start()] + choice + text[braces.end() :], globs=True))
+            for choice in braces[1].split(",")
+        )
     bare = text.rstrip("/*.") if text.strip("/*.") else ""
     return GAP in text or not bare or bare in ("~", *SYSTEM) or text in ("*", ".", "./", "..", "./*", "../*", ".*")
 

@@ -22,7 +22,7 @@ from roost.policy.command.unwrap import assigned, inner_of, name_of
 from roost.policy.command.words import GAP, Word
 
 SOCKET = re.compile(r"/dev/(?:tcp|udp)/\S+")
-_CODE_SHELL = re.compile(r"socket|TCPSocket|fsockopen|Net::|net\.(?:connect|Socket)", re.IGNORECASE)
+_CODE_SHELL = re.compile(r"socket|TCPSocket|fsockopen|Net::|net\.(?:connect|Socket)|require\([\"']net", re.IGNORECASE)
 _RUNS = re.compile(r"exec|spawn|system|subprocess|dup2|pty|popen|proc_open|/bin/", re.IGNORECASE)
 _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
     "tar": frozenset("--checkpoint-action --to-command --use-compress-program -I --rsh-command --new-volume-script "
@@ -124,6 +124,8 @@ def _code(act: Acts, found: Found) -> list[str]:
     name = act.name
     if name in SHELLS or name in ("su", "runuser", "script"):
         return _shell(act, found)
+    if name == "env":
+        return _texts_of_env(act, found)
     if name in ("eval", "source", ".", "trap", "alias", "complete", "bind", "enable", "mapfile", "readarray"):
         return _builtin(act, found)
     if re.fullmatch(r"(?:python|pypy|perl|ruby|php|lua|node)[\d.]*", name):
@@ -157,6 +159,17 @@ def _shell(act: Acts, found: Found) -> list[str]:
     return []
 
 
+def _texts_of_env(act: Acts, found: Found) -> list[str]:
+    """`env -S 'a b'` and `env -S'a b'` split the text into words."""
+    said: list[str] = []
+    for place, text in enumerate(act.texts):
+        if text in ("-S", "--split-string") and place + 1 < len(act.texts):
+            said.append(" ".join(act.texts[place + 1 :]))
+        elif text.startswith(("-S", "--split-string=")):
+            said.append(" ".join((text.removeprefix("--split-string=").removeprefix("-S"), *act.texts[place + 1 :])))
+    return [code for text in said for code in _text(text, act, found)]
+
+
 def _builtin(act: Acts, found: Found) -> list[str]:
     name, texts = act.name, act.texts
     if name == "eval":
@@ -174,10 +187,13 @@ def _builtin(act: Acts, found: Found) -> list[str]:
 
 def _interpreter(act: Acts, name: str, found: Found) -> None:
     texts, said = act.texts, set(act.options())
-    told = said & INTERPRETERS[name] or any(text.startswith("+!") for text in texts)
+    orders = INTERPRETERS[name]
+    told = said & orders or any(text.startswith(("+!", "+:!")) for text in texts) or orders & set(texts[:1])
     if told or name in ("ed", "ex"):
         found.add("inline_exec", f"code for {act.name} in the command", act)
         code = " ".join(texts)
+        if GAP in code:
+            _made(act, found)
         if _CODE_SHELL.search(code) and _RUNS.search(code):
             found.add("reverse_shell", "code that ties a program to a connection", act)
     if not act.operands() or "-" in texts or act.simple.stdin is not None:
@@ -190,9 +206,10 @@ def _interpreter(act: Acts, name: str, found: Found) -> None:
 
 
 def _from_input(act: Acts, found: Found) -> None:
+    fetched = {name_of(feed.words[0]) for feed in act.simple.feeds if feed.words} & FETCHERS
     for words in inner_of(act.words):
         if words and name_of(words[0]) in SHELLS | set(INTERPRETERS):
-            found.add("inline_exec", "what runs is read from the input", act)
+            found.add("remote_exec" if fetched else "inline_exec", "what runs is read from the input", act)
         if words and name_of(words[0]) in ("rm", "shred", "mv", "dd", "chmod", "chown"):
             found.add("system_destroy", "what is removed or changed is read from the input", act)
 

@@ -54,6 +54,7 @@ WRAPPERS: dict[str, frozenset[str]] = {
     "time": frozenset("-f -o --format --output".split()),
     "command": frozenset(),
     "builtin": frozenset(),
+    "coproc": frozenset(),
     "exec": frozenset({"-a"}),
     "xargs": frozenset("-a -d -E -I -L -n -P -s --arg-file --delimiter --max-args --max-procs --replace".split()),
     "parallel": frozenset("-j -a --jobs --arg-file".split()),
