@@ -210,3 +210,21 @@ async def test_a_deleted_session_leaves_nothing_to_another_of_its_name(tmp_path:
         session = await runtime.session("a", id="chat")
         assert await session.ask("hi") == "yes"
         assert await spent(runtime, session) == COST
+
+
+async def test_what_is_left_of_a_turn_without_an_open_step_is_lost_in_both(tmp_path: Path) -> None:
+    """As an embedding for a tool would leave it, or a settlement that a crash was faster than."""
+    traces = Traces()
+    script = by_step([calling("safe"), "done"])
+    agent = clerk(script, money=1.0, tools=traces.tools(), permissions="all")
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await asyncio.wait_for(traces.started.wait(), 10)
+        charges = [Charge(f"session:{session.id}", 7), Charge(f"turn:{session.id}:1", 7)]
+        await runtime.kernel.journal.reserve(f"call:{session.id}:x1", charges)
+    traces.gate.set()
+    async with running(tmp_path, agent) as runtime:
+        session = runtime.open(session.id)
+        await until(session, ev.TurnCompleted)
+        assert await spent(runtime, session) == 2 * COST + 7

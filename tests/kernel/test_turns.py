@@ -97,6 +97,17 @@ async def test_limits_end_a_turn(tmp_path: Path, limits: Limits, reason: str) ->
         assert (done.outcome, done.reason) == ("limit", reason)
 
 
+@pytest.mark.parametrize("limits", [Limits(steps=1), Limits(session_steps=1)])
+async def test_a_step_that_was_cut_off_is_not_counted_twice(tmp_path: Path, limits: Limits) -> None:
+    slow = Agent("a", model=ScriptedModel([Answer(text="never heard", delay=60), "done"]), limits=limits)
+    async with running(tmp_path, slow) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+    async with running(tmp_path, slow) as runtime:
+        assert (await until(runtime.open(session.id), ev.TurnCompleted)).outcome == "answered"
+
+
 async def test_money_of_an_unknown_price_is_not_spent(tmp_path: Path) -> None:
     model = ScriptedModel(by_step(["x"]), profile=Profile(price=None))
     async with running(tmp_path, Agent("a", model=model, limits=Limits(money=1.0))) as runtime:

@@ -13,9 +13,11 @@ def reached(session: LiveSession) -> str | None:
     limits, state, turn = session.spec.limits, session.state, session.state.turn
     if turn is None:
         return None
-    if limits.steps is not None and turn.steps >= limits.steps:
+    # A step that a crash cut off counts already, and goes on.
+    begun = 0 if state.open_step is None else 1
+    if limits.steps is not None and turn.steps - begun >= limits.steps:
         return "steps"
-    if limits.session_steps is not None and state.steps >= limits.session_steps:
+    if limits.session_steps is not None and state.steps - begun >= limits.session_steps:
         return "session_steps"
     if _tokens(turn.usage, limits.tokens):
         return "tokens"

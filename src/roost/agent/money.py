@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import time
 
-from roost.agent.session import LiveSession
+from roost.agent.session import Ledger, LiveSession
+from roost.agent.state import OpenStep, Turn
 from roost.errors import RoostError
+from roost.llm.budgets import NANO
 from roost.llm.ir import Budget
 from roost.log import events as ev
 from roost.log.content import Usage
 
 log = logging.getLogger("roost.session")
 
-_NANO = 1_000_000_000
 _TURN = "turn:"
 
 
 def nano(dollars: float) -> int:
-    return round(dollars * _NANO)
+    return round(dollars * NANO)
 
 
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
@@ -40,21 +41,28 @@ def limit_of(budget: str) -> str:
 
 
 async def take_up(session: LiveSession) -> None:
-    """Once, before anything else that a session does in memory: what a call that a crash cut off may have cost is
-    spent, and what the ledger has and the log has not, because the crash came between the two. Raises `StoreFailed`."""
-    ledger, state, step = session.means.ledger, session.state, session.state.open_step
+    """Once, before anything else that a session does in memory: what the calls of a turn that a crash cut off may have
+    cost is spent, and what the ledger has and the log has not, because the crash came between the two. What a turn that
+    is over left is forgotten, before another begins. Raises `StoreFailed`."""
     if session.charged is not None:
         return
-    limited = session.spec.limits.money is not None and state.turns > 0
-    session.charged = {f"{_TURN}{session.id}:{state.turns}"} if limited else set()
-    if ledger is None or step is None:
-        return
+    if session.means.ledger is not None and session.state.turn is not None:
+        await _recover(session, session.means.ledger, session.state.turn)
+    limited = session.spec.limits.money is not None and session.state.turns > 0
+    session.charged = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
+    await close(session)
+
+
+async def _recover(session: LiveSession, ledger: Ledger, turn: Turn) -> None:
+    state, step = session.state, session.state.open_step
     lost = await ledger.recover(session.id)
     missing = 0 if lost is None else lost.cost or 0
     for budget in budgets(session):
-        usage = state.turn.usage if budget.name.startswith(_TURN) and state.turn else state.usage
-        missing = max(missing, await ledger.balance(budget.name) - (usage.cost or 0))
+        told = turn.usage.cost if budget.name.startswith(_TURN) else state.usage.cost
+        if told is not None:
+            missing = max(missing, await ledger.balance(budget.name) - told)
     if missing > 0:
+        step = step or OpenStep(state.steps, 1)
         usage = Usage(cost=missing)
         session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
