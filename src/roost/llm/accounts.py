@@ -59,7 +59,6 @@ class Models:
         self._lock = threading.RLock()
         self._cache: dict[str, Model] = {}
         self._factories: dict[str, Factory] = {"local": _local}
-        self._composed: set[str] = set()
         self._directory = Directory(self.config)
         self._client = HttpClient()
 
@@ -68,15 +67,11 @@ class Models:
         """With the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
         return cls(config=load_config(home, os.environ), wrap=wrap)
 
-    def register(self, prefix: str, factory: Factory, *, composed: bool = False) -> None:
-        """`prefix` and `prefix/...` are made by `factory` from now on; it may shadow a known account. `composed` models
-        are made of others that are wrapped already, and are not wrapped again."""
+    def register(self, prefix: str, factory: Factory) -> None:
+        """`prefix` and `prefix/...` are made by `factory` from now on; it may shadow a known account."""
         _check_prefix(prefix)
         with self._lock:
             self._factories[prefix] = factory
-            self._composed.discard(prefix)
-            if composed:
-                self._composed.add(prefix)
             self._forget(prefix)
 
     def register_account(self, name: str, entry: AccountEntry, *, key: str | None = None) -> None:
@@ -240,7 +235,7 @@ class Models:
         else:
             card = self._card(name, env)
             model = self._at_url(name, card, env) if "://" in name else self._at_account(card, env)
-        return model if self.wrap is None or prefix in self._composed else self.wrap(model, card)
+        return model if self.wrap is None else self.wrap(model, card)
 
     def _at_account(self, card: Card, env: Environment) -> Model:
         place = self._place(card.account, env)

@@ -102,7 +102,7 @@ class HttpModel:
                             yield Notice(HEARD, limits)
                         if not 200 <= response.status < 300:
                             raise _Refused(await self._refused(response, turned_away))
-                        frames = _Frames(response, answer)
+                        frames = _Frames(response, answer, self._name)
                         while (events := await frames.read()) is not None:
                             for event in events:
                                 yield event
@@ -161,8 +161,9 @@ class _Refused(Exception):
 class _Frames:
     """The deltas of a body, streamed or sent as one JSON document. A class, so that nothing waits to be closed."""
 
-    def __init__(self, response: HttpResponse, answer: Answer) -> None:
+    def __init__(self, response: HttpResponse, answer: Answer, where: str) -> None:
         self._response = response
+        self._where = where
         self._answer = answer
         self._parser = SSEParser()
         self._whole: list[bytes] | None = None
@@ -224,7 +225,7 @@ class _Frames:
 
     def _fail(self, code: str, what: str) -> list[ModelEvent]:
         self._over = True
-        self._answer.error = ErrorData(code, f"the server {what}", True)
+        self._answer.error = ErrorData(code, f"{self._where}: the server {what}", True)
         return []
 
     async def _drain(self) -> None:

@@ -45,8 +45,6 @@ KNOBS = {
 }
 """As the newest models have them: these take no temperature, and think as much as the effort allows. The default of
 `cache` is the mark that is set at the end of what stays the same."""
-MARKS = 4
-"""Cache marks that a request may have."""
 LEAST_BUDGET = 1_024
 VERSION, SAMPLING_VERSION = "2026-10-21", "2023-06-01"
 """Of the protocol: the newest, and the last that takes the settings of `SAMPLING`, which only older models have."""
