@@ -119,6 +119,7 @@ def engines(tmp_path: Path) -> dict[str, str]:
         program.chmod(0o755)
     return {
         **os.environ,
+        "http_proxy": "http://127.0.0.1:9",
         "PATH": f"{folder}:/usr/bin:/bin",
         "RECORD": str(tmp_path / "record"),
         "ROOST_HOME": str(tmp_path),

@@ -76,10 +76,12 @@ def _with_parent() -> Callable[[], None] | None:
 def _await(server: subprocess.Popen[bytes], plan: Plan, host: str, port: int, stop: threading.Event) -> None:
     """Until it answers, with whatever status."""
     url = f"{base_url(host, port)}/models"
+    # A proxy of the environment would answer in its place.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while not stop.wait(_POLL):
         _need_running(server, plan)
         try:
-            with urllib.request.urlopen(url, timeout=2.0):
+            with opener.open(url, timeout=2.0):
                 return
         except urllib.error.HTTPError as error:
             error.close()
