@@ -117,6 +117,22 @@ async def test_a_project_can_only_forbid_and_its_policy_is_not_the_agents_to_cha
     assert policy.read_text().startswith("[[rules]]")
 
 
+@pytest.mark.parametrize("path", ["home/policy.toml", "x/../home/policy.toml", "link/policy.toml", "home/agents/b.md"])
+async def test_nobody_changes_the_users_policy(tmp_path: Path, path: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "policy.toml").write_text("# mine\n")
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    script = ScriptedModel(by_step([Answer(calls=(Call("write_file", {"path": path, "content": "x"}),)), "end"]))
+    rules = (Rule(effect="allow"),)
+    agent = Agent("a", model=script, tools=["write_file"], permissions="all", rules=rules)
+    async with under(tmp_path / "home", agent) as runtime:
+        session = await runtime.session("a", workspace=str(tmp_path))
+        assert await session.ask("go") == "end"
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert (done.outcome, done.why) == ("denied", "roost: it belongs to Roost itself; leave it alone")
+    assert (tmp_path / "home" / "policy.toml").read_text() == "# mine\n"
+
+
 async def test_a_project_policy_that_cannot_be_read_asks(tmp_path: Path) -> None:
     (tmp_path / "work" / ".roost").mkdir(parents=True)
     (tmp_path / "work" / ".roost" / "policy.toml").write_text('[[rules]]\neffect = "allow"\n')

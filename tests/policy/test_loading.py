@@ -69,7 +69,7 @@ def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
 
 def test_no_file_is_no_policy(tmp_path: Path) -> None:
     assert load_policy(tmp_path / "policy.toml").rules == ()
-    assert load_project(tmp_path / "policy.toml") == ()
+    assert load_project(tmp_path, tmp_path / "home") == ()
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,20 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
 
 @pytest.mark.parametrize("text", ["[[rules]", "[[rules]]\neffect = 'allow'", "[secrets.A]\nfrom = 'env:X'", "\xff"])
 def test_a_project_policy_that_is_wrong_asks_about_everything(tmp_path: Path, text: str) -> None:
-    (tmp_path / "policy.toml").write_bytes(text.encode("latin-1"))
-    (rule,) = load_project(tmp_path / "policy.toml")
+    (tmp_path / ".roost").mkdir()
+    (tmp_path / ".roost" / "policy.toml").write_bytes(text.encode("latin-1"))
+    (rule,) = load_project(tmp_path, tmp_path / "home")
     assert (rule.effect, rule.tool) == ("ask", "*")
     assert "cannot be used" in rule.reason
+    assert load_project(tmp_path, tmp_path / ".roost") == ()  # then it is the user's own
+
+
+def test_a_project_policy_that_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / ".roost").mkdir()
+    os.mkfifo(tmp_path / ".roost" / "policy.toml")
+    (rule,) = load_project(tmp_path, tmp_path / "home")
+    assert rule.effect == "ask"
+    assert "is not a file" in rule.reason
 
 
 def judged(

@@ -22,7 +22,7 @@ from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.loading import Policy, load_project
 from roost.policy.rules import Rule
-from roost.policy.system import PROJECT_FILE, SYSTEM_RULES
+from roost.policy.system import SYSTEM_RULES
 from roost.policy.vault import Vault
 from roost.sandbox.base import Sandbox
 from roost.tools.base import Tool, Toolbox
@@ -168,7 +168,7 @@ class Workshop:
         rules: dict[Layer, Sequence[Rule]] = {
             "user": self.policy.rules,
             "config": spec.rules,
-            "project": load_project(Path(workspace) / PROJECT_FILE) if workspace is not None else (),
+            "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
             "system": SYSTEM_RULES,
         }
         return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from roost.errors import ConfigError
 from roost.policy.guardrails import Guard, LengthGuard, PatternGuard, Side
 from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
 from roost.policy.rules import Rule
+from roost.policy.system import PROJECT_FILE
 from roost.policy.vault import SecretSource
 
 FILE = "policy.toml"
@@ -90,9 +93,12 @@ def load_policy(path: Path) -> Policy:
     )
 
 
-def load_project(path: Path) -> tuple[Rule, ...]:
-    """A project's rules. A file that cannot be read asks about every call, and says why: it may have been meant to
-    forbid. Blocks for a moment."""
+def load_project(folder: Path, home: Path) -> tuple[Rule, ...]:
+    """The rules of a project's folder; of one in which Roost's home lies, none: those are the user's. A file that
+    cannot be read asks about every call, and says why: it may have been meant to forbid. Blocks for a moment."""
+    path = folder / PROJECT_FILE
+    if os.path.realpath(path.parent) == os.path.realpath(home):
+        return ()
     try:
         found = _File.read(path)
         if found is None:
@@ -135,6 +141,15 @@ def _secrets(found: _File) -> dict[str, SecretSource]:
     return sources
 
 
+def _opened(path: str, flags: int) -> int:
+    """Never waits: what is no regular file is none that holds a policy."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ConfigError(f"{path} is not a file")
+    return handle
+
+
 class _File(msgspec.Struct, frozen=True):
     path: Path
     text: str
@@ -143,7 +158,7 @@ class _File(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, path: Path) -> _File | None:
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=_opened) as file:
                 raw = file.read(_MAX_BYTES + 1)
             text = raw.decode("utf-8-sig").replace("\r\n", "\n")
         except FileNotFoundError:

@@ -60,7 +60,11 @@ class Vault:
     def read(cls, sources: Mapping[str, SecretSource], environ: Mapping[str, str], dotenv: Path | None) -> Vault:
         """What of `sources` there is, and, to be masked alone, whatever looks like a key in the environment and `.env`.
         A source that leads to no value is told to the operator. Blocks: a keyring may have to be unlocked."""
-        env = dict(environ) if dotenv is None else merged(environ, dotenv)
+        env = dict(environ)
+        try:
+            env = env if dotenv is None else merged(environ, dotenv)
+        except ConfigError as error:
+            log.warning("%s", error)
         values = {
             name: value for name, value in env.items() if _FOREIGN.search(name) and _LIKELY.fullmatch(value.strip())
         }

@@ -14,7 +14,7 @@ from roost.cli.out import Style, say, say_json, styled, table
 from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
-from roost.policy.system import PROJECT_FILE, SYSTEM_RULES
+from roost.policy.system import SYSTEM_RULES
 from roost.policy.touching import command as touched_by
 from roost.policy.touching import files
 from roost.tools.base import Tool
@@ -68,7 +68,7 @@ def check(
         {
             "user": load_policy(app.home / FILE).rules,
             "config": spec.rules,
-            "project": load_project(root / PROJECT_FILE),
+            "project": load_project(root, app.home),
             "system": SYSTEM_RULES,
         },
         hidden=(app.home,),
