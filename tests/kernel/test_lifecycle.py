@@ -352,7 +352,7 @@ async def test_commands_of_a_runtime_that_died_are_ended_by_the_next_and_those_o
         "from roost.kernel.runtime import Runtime\n"
         "async def main():\n"
         "    async with Runtime(sys.argv[1]) as runtime:\n"
-        "        await runtime.sandbox.exec(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 300'], cwd='/')\n"
+        "        await runtime.sandboxes.process.exec(['sh', '-c', f'echo $$ > {sys.argv[2]}; sleep 300'], cwd='/')\n"
         "asyncio.run(main())\n"
     )
     pids = [tmp_path / name for name in ("dead", "living")]

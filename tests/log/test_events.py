@@ -97,6 +97,11 @@ EVENTS: list[ev.Event] = [
     ev.PolicyDecided(at=4.0, by="hook:lint", on="pre_tool", decision="modify", call="c1", arguments='{"a":1}'),
     ev.PolicyDecided(at=4.0, by="classifier", on="call", decision="ask", reason="r", call="c1", usage=Usage(9, 1)),
     ev.PolicyDecided(at=4.0, by="guardrail:length", on="input", decision="deny", reason="too long"),
+    ev.SandboxChosen(at=4.0, level=1, backend="bwrap"),
+    ev.SandboxChosen(at=4.0, level=0, backend="process", why="there is no bwrap"),
+    ev.SandboxLimit(at=4.0, limit="pids"),
+    ev.SandboxLimit(at=4.0, limit="memory_bytes", killed=True),
+    ev.SandboxEnded(at=4.0, reason="the session went to sleep", background=2),
 ]
 
 INPUTS: list[Input] = [

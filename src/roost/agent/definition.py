@@ -15,6 +15,7 @@ from roost.policy.gate import Permissions
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.rules import Rule
+from roost.sandbox.choose import Isolation
 from roost.tools.base import Tool
 
 Horizon: TypeAlias = Literal["long"]
@@ -43,7 +44,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     `intent` is what the model calls are for, `effort` how hard the model shall think, `constraints` are rules that it
     is reminded of, `output_hint` what an answer shall look like; None leaves each to the model. `knobs` are further
     settings by their names in a model's profile; a model that has no such knob is not sent it. `horizon` "long" says
-    that the task takes many steps, for the router.
+    that the task takes many steps, for the router. `isolation` says how far its commands are kept from the machine.
     """
 
     name: str
@@ -62,6 +63,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     output_hint: str | None = None
     knobs: dict[str, Any] = {}
     horizon: Horizon | None = None
+    isolation: Isolation = Isolation()
 
     @property
     def version(self) -> str:
@@ -111,13 +113,15 @@ class Agent:
         output_hint: str | None = None,
         knobs: Mapping[str, Any] | None = None,
         horizon: Horizon | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
         self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
         self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
         self.own_model = model if model is not None and not isinstance(model, str) else None
-        fields: dict[str, Any] = {} if instructions is None else {"instructions": instructions}
+        given = {"instructions": instructions, "isolation": isolation}
+        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.spec = AgentSpec(
             name=name,
             description=description,

@@ -17,6 +17,7 @@ from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.http import is_loopback
 from roost.policy.gate import Permissions
+from roost.sandbox.backend import Bounds
 from roost.tools.builtin import builtin_tools
 
 _MAX_BYTES = 1024 * 1024
@@ -104,6 +105,8 @@ def _check_found(found: AgentFile, come_upon: bool) -> None:
         what = "names a server by its URL, which would get your key: name an account"
     elif any(rule.effect == "allow" for rule in spec.rules):
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
+    elif spec.isolation.wanted < 1 or spec.isolation.hosts or spec.isolation.bounds != Bounds():
+        what = "changes what its commands are kept from"
     if come_upon and what:
         shown = _shown(found.path)
         raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")

@@ -27,13 +27,13 @@ from roost.kernel.meters import Meters
 from roost.kernel.peers import Peers
 from roost.kernel.placement import Place, offers
 from roost.kernel.removal import Removal
+from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
 from roost.log.journal import Append, Change, Claim, InboxItem, SessionQuery
 from roost.log.store import Store
-from roost.sandbox.base import Sandbox
 from roost.version import version
 
 log = logging.getLogger("roost.kernel")
@@ -63,7 +63,7 @@ class Kernel:
         *,
         agents: Agents,
         models: Models,
-        sandbox: Sandbox,
+        sandboxes: Sandboxes,
         workspaces: Path,
         node: str,
         config: KernelConfig | None = None,
@@ -78,7 +78,7 @@ class Kernel:
         self.config = config or KernelConfig()
         self.place = Place()
         self.cores = Cores(models, store, node=node)
-        self.workshop = Workshop(agents, models, workspaces, sandbox, self.hub, cores=self.cores)
+        self.workshop = Workshop(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
         self.live: dict[str, LiveSession] = {}
         self.meters = Meters(store, self.dispatcher, self._names)
         self.peers: Peers | None = None
@@ -86,7 +86,7 @@ class Kernel:
         self.offered: frozenset[str] = frozenset()
         """By any living node, as of the last beat."""
         self.draining = False
-        self._sandbox = sandbox
+        self.sandboxes = sandboxes
         self._reading: asyncio.Task[dict[str, bool]] | None = None
         self._usable: dict[str, bool] | None = None
         self._offers: frozenset[str] = frozenset()
@@ -269,7 +269,7 @@ class Kernel:
 
     async def _beat(self) -> None:
         accounts, nodes = await self._accounts(), await self.dispatcher.nodes()
-        self._offers = offers(self.agents, accounts, self._sandbox.level, self.place, self.node, nodes)
+        self._offers = offers(self.agents, accounts, self.sandboxes.level, self.place, self.node, nodes)
         card, began = self.card(), time.monotonic()
         await self.dispatcher.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
@@ -486,6 +486,7 @@ class Kernel:
 
     async def _serve(self, live: LiveSession) -> None:
         try:
+            await self.sandboxes.prepare(live)
             await self._drive(live)
             self.ailing.worked(live)
         except (Fenced, SequenceConflict, NotFound):
@@ -509,6 +510,7 @@ class Kernel:
             await drive(live)
             if live.stopping or not await self._linger(live):
                 await rest(live)
+                await self.sandboxes.rest(live)
                 await live.flush(release=True)
                 return
 

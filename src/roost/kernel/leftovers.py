@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from roost.locks import Locks
+from roost.sandbox.backend import Backend
 from roost.sandbox.marks import reap_orphans
 
 log = logging.getLogger("roost.leftovers")
@@ -16,18 +19,26 @@ def marker_of(home: Path, node: str) -> str:
     return f"{home.resolve()}:{node}"
 
 
-def reap(home: Path, nodes: Locks) -> int:
-    """Kill what dead nodes of this home left running. Returns how many processes that were. Blocks."""
-    return sum(_reap(home, nodes, node) for node in nodes.names())
+def reap(home: Path, nodes: Locks, backends: Sequence[Backend] = ()) -> int:
+    """Kill what dead nodes of this home left running, and remove their sandboxes. Returns how many processes that were,
+    with what else was left of sandboxes. Blocks; to be called in a thread without an event loop."""
+    return sum(_reap(home, nodes, node, backends) for node in nodes.names())
 
 
-def _reap(home: Path, nodes: Locks, node: str) -> int:
+def _reap(home: Path, nodes: Locks, node: str, backends: Sequence[Backend]) -> int:
     try:
         with nodes.taking(node) as dead:
-            killed = reap_orphans(marker_of(home, node)) if dead else 0
+            killed = _end(marker_of(home, node), backends) if dead else 0
     except OSError as error:
         log.error("cannot see what a crashed node left running: %s", error)
         return 0
     if killed:
-        log.warning("killed %d processes that a crashed node had left running", killed)
+        log.warning("ended %d things that a crashed node had left: processes, and parts of sandboxes", killed)
     return killed
+
+
+def _end(marker: str, backends: Sequence[Backend]) -> int:
+    async def sandboxes() -> int:
+        return sum([await backend.reap(marker) for backend in backends])
+
+    return reap_orphans(marker) + asyncio.run(sandboxes())

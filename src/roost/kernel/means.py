@@ -12,6 +12,7 @@ from roost.agent.definition import Agent, AgentSpec
 from roost.agent.session import Deltas, Means
 from roost.errors import ConfigError, Invalid, RoostError
 from roost.kernel.cores import Cores
+from roost.kernel.sandboxes import Sandboxes
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
 from roost.log.content import ErrorData
@@ -24,7 +25,7 @@ from roost.policy.loading import Policy, load_project
 from roost.policy.rules import Rule
 from roost.policy.system import SYSTEM_RULES
 from roost.policy.vault import Vault
-from roost.sandbox.base import Sandbox
+from roost.sandbox.backend import SandboxSpec
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
 from roost.workspace.carry import Carried, Carrier
@@ -93,7 +94,7 @@ class Workshop:
     for all nodes. `cores` is what the models' calls go through."""
 
     def __init__(
-        self, agents: Agents, models: Models, root: Path, sandbox: Sandbox, deltas: Deltas, *, cores: Cores
+        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: Cores
     ) -> None:
         self._agents = agents
         self._cores = cores
@@ -105,7 +106,7 @@ class Workshop:
         self.carrier: Carrier | None = None
         self.policy = Policy()
         self.vault = Vault({})
-        self._sandbox = sandbox
+        self._sandboxes = sandboxes
         self._deltas = deltas
 
     def private(self, session: str) -> Path:
@@ -148,13 +149,17 @@ class Workshop:
             remove_tree(folder)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
-        tools = self._tools(spec)
+        tools, files = self._tools(spec), self._workspace(session, workspace)
+
+        def place() -> SandboxSpec:
+            return SandboxSpec(session=session, workspace=files.root, marker="", hidden=(self._root.parent,))
+
         return Means(
             model=self.model(spec),
             tools=tools,
             gate=self.gate(spec, workspace),
-            workspace=self._workspace(session, workspace),
-            sandbox=self._sandbox,
+            workspace=files,
+            sandbox=self._sandboxes.of(session, spec.isolation, place),
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
             ledger=self._cores,
@@ -180,7 +185,9 @@ class Workshop:
         if named is not None:
             model = self._named(named.model)
             classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
-        return checks_of((*self.policy.hooks, *hooks), (*self.policy.guardrails, *guards), classifier, self._sandbox)
+        return checks_of(
+            (*self.policy.hooks, *hooks), (*self.policy.guardrails, *guards), classifier, self._sandboxes.process
+        )
 
     def model(self, spec: AgentSpec) -> Model:
         own = self._agents.own_model(spec)

@@ -47,6 +47,8 @@ def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[s
             tags.append(f"folder:{place.home}")
     elif not place.files_follow and _works_on_files(agent):
         tags.append(f"home:{place.home}")
+    if agent.spec.isolation.required:
+        tags.append(f"sandbox:{agent.spec.isolation.required}")
     return tuple(tags)
 
 

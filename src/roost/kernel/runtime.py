@@ -21,6 +21,7 @@ from roost.kernel.links import Links
 from roost.kernel.means import Agents
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
+from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
@@ -35,6 +36,9 @@ from roost.log.journal import Accepted, Record, SessionInfo
 from roost.log.store import Durability, Store, open_store
 from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
+from roost.sandbox.backend import Backend, SandboxSpec
+from roost.sandbox.choose import default_backends
+from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.process import ProcessSandbox
 from roost.workspace.carry import Carrier
 from roost.workspace.objects import open_objects
@@ -66,7 +70,7 @@ class Runtime:
     PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
     `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
     alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
-    home's `policy.toml`.
+    home's `policy.toml`. `backends` are the ways to isolate commands, in place of those that come with Roost.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Runtime:
         snapshots: str | None = None,
         advertise: str | None = None,
         shared_folders: Sequence[str | Path] = (),
+        backends: Sequence[Backend] | None = None,
     ) -> None:
         self.home = Path(home) if home is not None else default_home()
         self.agents = Agents()
@@ -97,6 +102,7 @@ class Runtime:
         self._snapshots = snapshots
         self.advertise = advertise
         self._shared_folders = tuple(map(Path, shared_folders))
+        self._backends = default_backends(self._way_out) if backends is None else list(backends)
         self._nodes = Locks(self.home / "run")
 
     async def start(self) -> None:
@@ -114,14 +120,15 @@ class Runtime:
     async def _start(self, store: Store, node: str) -> None:
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         await asyncio.to_thread(self._take_place, node)
-        self.sandbox = ProcessSandbox(marker=marker_of(self.home, node))
+        marker = marker_of(self.home, node)
+        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), self._backends, marker=marker)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(
             store,
             agents=self.agents,
             models=self.models,
-            sandbox=self.sandbox,
+            sandboxes=self.sandboxes,
             workspaces=self.home / "workspaces",
             node=node,
             config=self._config,
@@ -156,7 +163,7 @@ class Runtime:
         await self.peers.close()
         await self.models.close()
         await self.kernel.cores.close()
-        await self.sandbox.close()
+        await self.sandboxes.close()
         await self.kernel.dispatcher.close()
         await self.kernel.journal.close()
         self._nodes.close()
@@ -203,6 +210,9 @@ class Runtime:
         workshop.policy = policy
         workshop.vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
 
+    def _way_out(self, spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
+        return Egress(spec.network.hosts, secrets=self.vault.for_egress(), blocked=blocked)
+
     @property
     def vault(self) -> Vault:
         return self.kernel.workshop.vault
@@ -214,7 +224,7 @@ class Runtime:
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)
-        reap(self.home, self._nodes)
+        reap(self.home, self._nodes, self._backends)
 
 
 class SessionHandle:

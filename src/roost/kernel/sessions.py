@@ -83,13 +83,14 @@ class Sessions:
     ) -> SessionInfo:
         """A session of the agent's present version, or of a `variant`. `workspace` is an existing folder of yours;
         without it the session gets a private one. `key` makes it safe to call again. Raises `Invalid`, `Conflict` when
-        the id is taken."""
+        the id is taken, `IsolationUnavailable`."""
         known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
         spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
             raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
+        await self._kernel.sandboxes.demand(spec.isolation, self._kernel.offered)
         session = NewSession(
             id=id or new_id("ses"),
             agent=spec.name,

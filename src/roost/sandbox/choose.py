@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
+
+if TYPE_CHECKING:
+    from roost.sandbox.body import MakeEgress
 
 Level: TypeAlias = Literal[0, 1, 2]
 LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
@@ -94,12 +97,13 @@ class Chooser:
         return list(await asyncio.gather(*map(self.probe, self.backends)))
 
 
-def default_backends() -> list[Backend]:
-    """Those that come with Roost, of each level the one to be tried first before the others."""
+def default_backends(egress: MakeEgress) -> list[Backend]:
+    """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
+    of those that may reach hosts."""
     from roost.sandbox.bwrap import BwrapBackend
     from roost.sandbox.oci import OciBackend
 
-    return [BwrapBackend(), OciBackend()]
+    return [BwrapBackend(egress=egress), OciBackend(egress=egress)]
 
 
 def _told(refused: Sequence[Probe]) -> str:

@@ -1,0 +1,211 @@
+"""The sandboxes of a node's sessions: made at a session's first command, gone when it sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from roost.agent.session import LiveSession
+from roost.errors import SandboxError
+from roost.log import events as ev
+from roost.sandbox.backend import Backend, Guest, Network, SandboxSpec, Terminal
+from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.choose import Choice, Chooser, Isolation
+from roost.sandbox.pool import Pool
+from roost.sandbox.process import ProcessSandbox
+from roost.tools.base import Tool
+
+log = logging.getLogger("roost.sandbox")
+
+
+class Sandboxes:
+    """`process` is level 0, which all sessions share. `marker` names the node, for `reap`."""
+
+    def __init__(self, process: ProcessSandbox, backends: Sequence[Backend], *, marker: str) -> None:
+        self.process = process
+        self.chooser = Chooser(backends)
+        self.marker = marker
+        self.pool = Pool()
+        self._open: set[SessionSandbox] = set()
+        self._told: set[str] = set()
+
+    @property
+    def level(self) -> int:
+        """The highest that is known to work on this node."""
+        return self.chooser.level
+
+    def of(self, session: str, isolation: Isolation, place: Callable[[], SandboxSpec]) -> SessionSandbox:
+        """`place` says what the session's sandbox is to be made with; it may make the workspace, and block shortly."""
+        made = SessionSandbox(self, session, isolation, place)
+        self._open.add(made)
+        return made
+
+    async def choose(self, isolation: Isolation) -> Choice:
+        """Raises `IsolationUnavailable`."""
+        choice = await self.chooser.choose(isolation)
+        if choice.why is not None and choice.why not in self._told:
+            self._told.add(choice.why)
+            log.warning("commands run at isolation level %d, not %d: %s", choice.level, isolation.wanted, choice.why)
+        return choice
+
+    async def demand(self, isolation: Isolation, offered: Container[str]) -> None:
+        """Raises `IsolationUnavailable` when no node that is known has what an agent requires."""
+        if isolation.required and f"sandbox:{isolation.required}" not in offered:
+            await self.choose(isolation)
+
+    async def prepare(self, live: LiveSession) -> None:
+        """A session woke: know what its commands run in before the gate asks, and start it if it may run some."""
+        sandbox = live.means.sandbox
+        if isinstance(sandbox, SessionSandbox):
+            sandbox.tell = live.note
+            files_are_there = live.means.files is None  # else they are restored first
+            runs = any(map(_runs_commands, live.means.tools.values()))
+            await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))
+
+    async def rest(self, live: LiveSession) -> None:
+        sandbox = live.means.sandbox
+        if isinstance(sandbox, SessionSandbox):
+            await sandbox.rest()
+
+    async def close(self) -> None:
+        for sandbox in list(self._open):
+            await sandbox.close()
+        await self.pool.close()
+        await self.process.close()
+
+    def forget(self, sandbox: SessionSandbox) -> None:
+        self._open.discard(sandbox)
+
+
+class SessionSandbox:
+    """A `Sandbox` of one session as long as it is awake. Before `prepare` its level is what the agent requires. `tell`
+    takes the events: of the choice, of limits that were hit, of programs that ended with the sandbox."""
+
+    def __init__(self, owner: Sandboxes, session: str, isolation: Isolation, place: Callable[[], SandboxSpec]) -> None:
+        self._owner, self._session, self._isolation, self._place = owner, session, isolation, place
+        self._choice: Choice | None = None
+        self._guest: Guest | None = None
+        self._making = asyncio.Lock()
+        self._folder: tuple[Path, tuple[int, int]] | None = None
+        self._announced = False
+        self.tell: Callable[[ev.Event], None] = lambda event: None
+
+    @property
+    def level(self) -> int:
+        return self._isolation.required if self._choice is None else self._choice.level
+
+    async def prepare(self, *, warm: bool) -> None:
+        """Decide what commands run in, and with `warm` start it. An agent whose level cannot be had is told so by each
+        command."""
+        try:
+            self._choice = await self._owner.choose(self._isolation)
+        except SandboxError:
+            return
+        if warm and self._guest is None and self._choice.backend is not None:
+            self._owner.pool.warm(self._session, self._start)
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        quota: Quota | None = None,
+    ) -> ExecResult:
+        """As the contract says. Also raises `IsolationUnavailable`. A sandbox that ended by itself is made anew."""
+        sandbox = await self._sandbox()
+        result = await sandbox.exec(argv, cwd=cwd, env=env, stdin=stdin, quota=quota)
+        hit = {*result.limits, *([result.killed_by] if result.killed_by not in (None, "cancelled") else [])}
+        for name in sorted(hit):
+            self.tell(ev.SandboxLimit(at=time.time(), limit=name, killed=result.killed_by == name))
+        return result
+
+    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
+        """A command that runs on between others, until the session sleeps."""
+        return await (await self._sandbox()).spawn(argv, cwd=cwd, env=env)
+
+    async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
+        """Raises `SandboxError` at level 0."""
+        sandbox = await self._sandbox()
+        if isinstance(sandbox, ProcessSandbox):
+            raise SandboxError("a terminal needs isolation level 1; see what is missing with `roost doctor`")
+        return await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows)
+
+    async def rest(self) -> None:
+        """Before the session sleeps. Programs that run on are ended, and the log says so."""
+        guest = self._guest
+        running = guest.background if guest is not None and guest.alive else 0
+        await self.close()
+        if running:
+            reason = "the session went to sleep"
+            self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
+
+    async def close(self) -> None:
+        guest, self._guest = self._guest, None
+        self._owner.forget(self)
+        await self._owner.pool.drop(self._session)
+        if guest is not None:
+            await guest.close()
+
+    async def _sandbox(self) -> Guest | ProcessSandbox:
+        if self._choice is None:
+            self._choice = await self._owner.choose(self._isolation)
+        self._announce(self._choice)
+        if self._choice.backend is None:
+            return self._owner.process
+        async with self._making:
+            if (guest := self._guest) is not None:
+                if (reason := self._useless(guest)) is None:
+                    return guest
+                self._guest, running = None, guest.background
+                await guest.close()
+                self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
+            guest = await self._owner.pool.take(self._session, self._start)
+            if self._useless(guest) is not None:
+                await guest.close()
+                guest = await self._start()
+            self._guest = guest
+            return guest
+
+    def _useless(self, guest: Guest) -> str | None:
+        """Why commands cannot go on in it: also when the folder that it has is not the session's any more."""
+        if not guest.alive:
+            return "it ended by itself"
+        return None if self._folder is not None and _identity(self._folder[0]) == self._folder[1] else "files put back"
+
+    def _announce(self, choice: Choice) -> None:
+        if not self._announced:
+            self._announced = True
+            self.tell(ev.SandboxChosen(at=time.time(), level=choice.level, backend=choice.name, why=choice.why))
+
+    async def _start(self) -> Guest:
+        assert self._choice is not None
+        assert self._choice.backend is not None
+        isolation = self._isolation
+        try:
+            spec = await asyncio.to_thread(self._place)
+            self._folder = spec.workspace, _identity(spec.workspace)
+        except OSError as error:
+            raise SandboxError(f"the session's folder cannot be used: {error.strerror}") from error
+        network = Network(hosts=isolation.hosts)
+        spec = msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
+        return await self._choice.backend.create(spec)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except FileNotFoundError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
+
+
+def _runs_commands(tool: Tool) -> bool:
+    return tool.files and not tool.inside and tool.safety in ("high_risk", "destructive")
