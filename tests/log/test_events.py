@@ -92,6 +92,8 @@ EVENTS: list[ev.Event] = [
     ev.ModelLost(at=3.0, step=1, attempt=1, usage=Usage(10, 5, 0, 700)),
     ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:1:c1", why="level: the tool only reads"),
     ev.ToolCompleted(at=4.0, call="c1", outcome="denied", parts=(Text("[denied: no]"),), why="user: deny tool=rm"),
+    ev.SessionTainted(at=4.0, by="web_fetch"),
+    ev.ControlApplied(at=5.0, action="trust", input=9),
     ev.ApprovalRequested(at=4.0, call="c1", name="rm", arguments="{}", reason="r", why="level: r", due=9.0),
     ev.ApprovalResolved(at=4.0, call="c1", decision="modify", source="ann", arguments='{"a":1}'),
     ev.PolicyDecided(at=4.0, by="hook:lint", on="pre_tool", decision="modify", call="c1", arguments='{"a":1}'),
@@ -115,6 +117,7 @@ INPUTS: list[Input] = [
     EmitInput("mine", {"a": 1}),
     MessageInput(MEDIA),
     ApprovalInput("c1", "modify", None, "ann", '{"a":1}'),
+    ControlInput("trust"),
 ]
 
 

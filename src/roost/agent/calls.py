@@ -136,6 +136,7 @@ def _gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
         root=session.means.workspace.place,
         touches=_touches(session, call, tool),
         walled=session.means.sandbox.level > 0,
+        tainted=session.state.tainted is not None,
     )
 
 
@@ -144,6 +145,12 @@ def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
         return Touches()
     arguments = arguments_of(tool, call.arguments)
     return Touches() if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
+
+
+def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
+    """Whatever the outcome: an error may repeat what a stranger said."""
+    if session.state.tainted is None and (tool.taints or _touches(session, call, tool).hosts):
+        session.note(ev.SessionTainted(at=time.time(), by=tool.name))
 
 
 def _ask(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
@@ -228,6 +235,7 @@ async def _run(session: LiveSession, call: Call) -> None:
         await files.working()
     began = time.monotonic()
     outcome, parts = await run_tool(tool, tool_context, call.arguments)
+    _taint(session, call, tool)
     seconds = time.monotonic() - began
     try:
         if means.checks is not None:

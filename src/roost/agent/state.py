@@ -94,6 +94,8 @@ class State(msgspec.Struct):
     turns: int = 0
     steps: int = 0
     usage: Usage = Usage(cost=0)
+    tainted: str | None = None
+    """The tool by which it has seen what comes from outside."""
     timers: dict[str, float] = {}
     saved: str | None = None
     unsaved: str | None = None
@@ -181,9 +183,13 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.unsaved = None if event.lost else event.reason
         case ev.ModelLost():
             _spend(state, event.usage)
+        case ev.SessionTainted():
+            state.tainted = event.by
+        case ev.ControlApplied():
+            state.tainted = None if event.action == "trust" else state.tainted
         case ev.PolicyDecided():
             _apply_policy(state, event)
-        case ev.ControlApplied() | ev.Emitted() | ev.ModelNotice():
+        case ev.Emitted() | ev.ModelNotice():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
             pass

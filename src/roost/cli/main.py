@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "cancel": "End what sessions are doing; they stay.",
         "stop": "Stop sessions; they take no more messages.",
         "start": "Start stopped sessions again.",
+        "trust": "Take what sessions have read from outside for harmless.",
         "rm": "Delete sessions, their logs and private files.",
     },
     "The daemon": {
@@ -55,6 +56,7 @@ GROUPS: dict[str, dict[str, str]] = {
 _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
+    "trust": "control",
     "rm": "control", "drain": "nodes", "ps": "listing", "agents": "listing", "version": "listing",
     "serve-model": "serve_model",
 }  # fmt: skip

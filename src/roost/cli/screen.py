@@ -83,6 +83,8 @@ class Screen:
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
+            case ev.SessionTainted():
+                self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
             case ev.ApprovalResolved():
                 self._resolved(event)
             case ev.PolicyDecided() if event.decision in ("deny", "modify"):

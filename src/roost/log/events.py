@@ -29,7 +29,7 @@ sessions whose log was written up to its own format, so versions may be mixed wh
 SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
 Phase: TypeAlias = Literal["idle", "working", "waiting"]
 InputMode: TypeAlias = Literal["follow_up", "steer"]
-ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop"]
+ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop", "trust"]
 Decision: TypeAlias = Literal["approve", "reject", "modify"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 
@@ -254,6 +254,13 @@ class SandboxEnded(_Event, frozen=True, tag="sandbox.ended"):
     background: int = 0
 
 
+class SessionTainted(_Event, frozen=True, tag="session.tainted"):
+    """The model is about to see what comes from outside, by the tool `by`: from now on the policy is wary of calls with
+    an effect outside, until a person says `trust`."""
+
+    by: str
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -287,6 +294,7 @@ Event: TypeAlias = (
     | SandboxChosen
     | SandboxLimit
     | SandboxEnded
+    | SessionTainted
     | Emitted
 )
 

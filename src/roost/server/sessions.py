@@ -67,7 +67,7 @@ _AIM = {"start": "running", "resume": "running", "pause": "paused", "stop": "sto
 def _control(action: ControlAction) -> Callable[[Call[Nothing, Nothing]], Awaitable[Reply]]:
     async def control(call: Call[Nothing, Nothing]) -> Reply:
         info = await call.api.sessions.control(call.session, action, key=call.key)
-        reached = info.phase == "idle" if action == "cancel" else info.state == _AIM[action]
+        reached = info.phase == "idle" if action == "cancel" else info.state == _AIM.get(action)
         return json(200 if reached or not info.pending else 202, info)
 
     return control
@@ -79,6 +79,7 @@ _CONTROLS: dict[ControlAction, str] = {
     "resume": "Go on where a pause or an error left off",
     "cancel": "End the running turn without an answer",
     "stop": "End the running turn and take no more inputs",
+    "trust": "Take what the session has read from outside for harmless",
 }
 
 ENDPOINTS = [

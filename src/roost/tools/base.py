@@ -71,6 +71,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     inside: bool = False
     files: bool = True
     timeout: float = 120.0
+    taints: bool = False
+    """What it returns comes from outside: strangers may have written it to lead the model astray."""
     reach: Reach | None = None
     """For the gate. Takes no time to speak of and raises nothing."""
     secrets: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ def tool(
     inside: bool = False,
     files: bool | None = None,
     timeout: float = 120.0,
+    taints: bool = False,
     reach: Reach | None = None,
     secrets: Sequence[str] = (),
 ) -> Callable[[_Function], Tool]: ...
@@ -45,6 +46,7 @@ def tool(
     inside: bool = False,
     files: bool | None = None,
     timeout: float = 120.0,
+    taints: bool = False,
     reach: Reach | None = None,
     secrets: Sequence[str] = (),
 ) -> Tool | Callable[[_Function], Tool]:
@@ -72,6 +74,7 @@ def tool(
             inside=inside,
             files=signature.context is not None if files is None else files,
             timeout=timeout,
+            taints=taints,
             reach=reach,
             secrets=tuple(secrets),
         )

@@ -1,4 +1,4 @@
-"""`roost pause`, `resume`, `cancel`, `stop`, `start` and `rm`."""
+"""`roost pause`, `resume`, `cancel`, `stop`, `start`, `trust` and `rm`."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_j
 def _now(info: SessionInfo, action: ControlAction, *, daemon: bool) -> str:
     if action == "cancel" and info.state == "running":
         return "cancelled" if info.phase == "idle" else f"cancelled what it did; now {info.phase} on what was queued"
+    if action == "trust" and not info.pending:
+        return "trusted"
     if info.state == _AIMS.get(action):
         return info.state
     if info.pending:
@@ -91,6 +93,12 @@ stop = _command(
     As cancel, and the session stays closed until `roost start`.""",
 )
 start = _command("start", """Start stopped sessions again.""")
+trust = _command(
+    "trust",
+    """Take what sessions have read from outside for harmless.
+
+    Until then calls with an effect outside wait for a person, where no rule of yours allows them.""",
+)
 
 
 @command("rm")

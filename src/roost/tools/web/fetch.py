@@ -52,7 +52,7 @@ def reaches(arguments: Mapping[str, Any], root: Path) -> Touches:
     return Touches(hosts=(host.rstrip("."),) if host else (), unknown=not host, outside=True)
 
 
-@tool(safety="read_only", replay="safe", files=False, timeout=120.0, reach=reaches)
+@tool(safety="read_only", replay="safe", files=False, timeout=120.0, taints=True, reach=reaches)
 async def web_fetch(
     url: Annotated[str, "an http or https address"],
     ctx: ToolContext,

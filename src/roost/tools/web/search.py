@@ -112,7 +112,7 @@ def _reach(arguments: Mapping[str, Any], root: Path) -> Touches:
     return Touches(hosts=(host,) if host else (), outside=True)
 
 
-@tool(safety="read_only", replay="safe", timeout=60.0, reach=_reach)
+@tool(safety="read_only", replay="safe", timeout=60.0, taints=True, reach=_reach)
 async def web_search(
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, description="what to look for")],
     count: Annotated[int, msgspec.Meta(ge=1, le=20, description="most results to return")] = 8,
