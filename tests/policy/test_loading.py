@@ -13,7 +13,7 @@ from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Permissions
 from roost.policy.loading import load_policy, load_project
 from roost.policy.rules import Rule, Touches
-from roost.policy.system import SYSTEM_RULES
+from roost.policy.system import system_rules
 from roost.policy.touching import command, files
 
 WHOLE = """
@@ -129,7 +129,7 @@ def judged(
     rules: tuple[Rule, ...] = (),
     **more: object,
 ) -> str:
-    gate = LayeredGate(mode, {"user": rules, "system": SYSTEM_RULES})
+    gate = LayeredGate(mode, {"user": rules, "system": system_rules()})
     told: dict[str, object] = {"session": "s", "call": "c", "tool": tool, "arguments": "{}", "safety": "safe_write"}
     told |= {"inside": False, "private_workspace": True, "root": Path("/work/here"), "touches": touches}
     verdict = gate.decide(GateCall(**{**told, **more}))  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ def test_accepting_edits_never_runs_code(text: str) -> None:
 
 
 def test_asking_never_loosens_a_denial_below() -> None:
-    asks: dict[Layer, tuple[Rule, ...]] = {"project": (Rule(effect="ask"),), "system": SYSTEM_RULES}
+    asks: dict[Layer, tuple[Rule, ...]] = {"project": (Rule(effect="ask"),), "system": system_rules()}
     plain = GateCall(
         session="s", call="c", tool="x", arguments="", safety="safe_write", inside=False, private_workspace=True,
         root=HERE, touches=files(HERE, writes=["a"]),
@@ -228,7 +228,7 @@ def test_asking_never_loosens_a_denial_below() -> None:
 
 
 def test_a_decision_is_quick() -> None:
-    gate = LayeredGate("auto", {"system": SYSTEM_RULES})
+    gate = LayeredGate("auto", {"system": system_rules()})
     call = GateCall(
         session="s", call="c", tool="shell", arguments="{}", safety="high_risk", inside=False, private_workspace=True,
         root=HERE, walled=True, touches=command("cd src && make test | tee out.txt; git status", HERE),

@@ -23,7 +23,7 @@ from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.loading import Policy, load_project
 from roost.policy.rules import Rule
-from roost.policy.system import SYSTEM_RULES
+from roost.policy.system import system_rules
 from roost.policy.vault import Vault
 from roost.sandbox.backend import SandboxSpec
 from roost.tools.base import Tool, Toolbox
@@ -174,7 +174,7 @@ class Workshop:
             "user": self.policy.rules,
             "config": spec.rules,
             "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
-            "system": SYSTEM_RULES,
+            "system": system_rules(),
         }
         return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,))
 

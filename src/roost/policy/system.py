@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from roost.policy.rules import Access, Effect, Rule
 
 PROJECT_FILE = ".roost/policy.toml"
@@ -40,8 +42,11 @@ _GIVEN: tuple[tuple[Effect, Access, str, tuple[str, ...]], ...] = (
     ("ask", "write", _OWN, ("**/.roost/**",)),
 )  # fmt: skip
 
-SYSTEM_RULES: tuple[Rule, ...] = tuple(
-    Rule(effect=effect, access=access, path=path, reason=reason)
-    for effect, access, reason, paths in _GIVEN
-    for path in paths
-)
+
+@cache
+def system_rules() -> tuple[Rule, ...]:
+    return tuple(
+        Rule(effect=effect, access=access, path=path, reason=reason)
+        for effect, access, reason, paths in _GIVEN
+        for path in paths
+    )

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +16,9 @@ import msgspec
 from roost.errors import ConfigError, NotFound
 from roost.llm import keys
 from roost.llm.dotenv import merged
-from roost.sandbox.egress import Secret
+
+if TYPE_CHECKING:
+    from roost.sandbox.egress import Secret
 
 log = logging.getLogger("roost.policy")
 LEAST = 8
@@ -94,6 +97,8 @@ class Vault:
 
     def for_egress(self) -> dict[str, Secret]:
         """For `roost.sandbox.egress.Egress`: those that may go to some host."""
+        from roost.sandbox.egress import Secret
+
         return {name: Secret(self._values[name], hosts) for name, hosts in self._hosts.items() if hosts}
 
     def value(self, name: str) -> str:

@@ -14,7 +14,7 @@ from roost.cli.out import Style, say, say_json, styled, table
 from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
-from roost.policy.system import SYSTEM_RULES
+from roost.policy.system import system_rules
 from roost.policy.touching import command as touched_by
 from roost.policy.touching import files
 from roost.tools.base import Tool
@@ -69,7 +69,7 @@ def check(
             "user": load_policy(app.home / FILE).rules,
             "config": spec.rules,
             "project": load_project(root, app.home),
-            "system": SYSTEM_RULES,
+            "system": system_rules(),
         },
         hidden=(app.home,),
     )
