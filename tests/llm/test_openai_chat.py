@@ -119,6 +119,44 @@ async def test_many_calls_in_parallel(chat: Chat) -> None:
     assert [end.parts[0].text for end in ends] == [f"<{n}>" * 20 for n in range(40)]
 
 
+HALF = "\ud83d"
+"""Of a character: JSON can carry it, and UTF-8 cannot."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "frame"),
+    [
+        ("openai_chat", {"error": {"message": HALF, "code": HALF}}),
+        (
+            "openai_chat",
+            {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": HALF}}}]}}]},
+        ),
+        ("openai_responses", {"type": "error", "code": HALF, "message": HALF}),
+        ("anthropic", {"type": "error", "error": {"type": HALF, "message": HALF}}),
+        (
+            "anthropic",
+            {"content": [{"type": "tool_use", "name": "f", "input": {"a": HALF}}], "stop_reason": "tool_use"},
+        ),
+        (
+            "anthropic",
+            {"content": [{"type": "thinking", "signature": HALF}, {"type": "text", "text": "x"}], "stop_reason": "e"},
+        ),
+        ("gemini", {"error": {"message": HALF}}),
+        ("gemini", {"candidates": [{"finishReason": "OTHER", "finishMessage": HALF}]}),
+        ("glm", {"id": HALF, "task_status": "FAIL"}),
+        ("glm", {"error": {"code": HALF, "message": HALF}}),
+        ("minimax", {"base_resp": {"status_code": 1000, "status_msg": HALF}}),
+    ],
+)
+async def test_halves_of_characters_are_in_no_outcome(
+    kind: str, frame: Any, model: Callable[..., HttpModel], raw: Raw
+) -> None:
+    for type_of in ("application/json", "text/event-stream"):
+        _, end = await run(model(await raw(frame, kind=type_of), kind))
+        assert "unexpected failure" not in str(getattr(end, "error", ""))
+        assert "\\ud83d" not in repr(end)
+
+
 async def test_split_and_lone_surrogates(chat: Chat, raw: Raw) -> None:
     frames = [
         b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}',

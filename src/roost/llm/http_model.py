@@ -16,6 +16,7 @@ from roost.llm.limits.headers import HEARD, about_limits
 from roost.llm.prompt import Compiler
 from roost.llm.sse import SSEParser
 from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
+from roost.llm.wires.body import clean
 from roost.log.content import ErrorData, Usage
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -147,7 +148,8 @@ class HttpModel:
     def _hide(self, event: Completed | Failed) -> Completed | Failed:
         if isinstance(event, Completed):
             return event
-        hidden = self._endpoint.hide(event.error.message)
+        # What a server says may hold halves of characters, which no log can carry.
+        hidden = self._endpoint.hide(clean(event.error.message))
         return msgspec.structs.replace(event, error=msgspec.structs.replace(event.error, message=hidden))
 
 

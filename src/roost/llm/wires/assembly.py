@@ -15,7 +15,7 @@ from roost.llm.media.sniff import canonical
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wire import Follow
-from roost.llm.wires.body import MOST_TOKENS, is_json_object
+from roost.llm.wires.body import MOST_TOKENS, clean, is_json_object
 from roost.llm.wires.errors import stream_error
 from roost.llm.wires.pieces import Pieces
 from roost.llm.wires.stops import Stops
@@ -88,7 +88,7 @@ class OpenMedia:
         if kind is None:
             return None
         data = b"".join(base64.b64decode(piece, validate=True) for piece in self.pieces)
-        media_type = canonical(self.media_type)
+        media_type = canonical(clean(self.media_type))
         if media_type in _RAW:
             media_type, data = "audio/wav", _wav(data, _rate(self.media_type))
         return kind(media_type, base64.b64encode(data).decode("ascii"))
@@ -267,7 +267,7 @@ class Assembly:
                     if text := part.pieces.text():
                         parts.append(Text(text))
                 case OpenThinking():
-                    text, signature = part.pieces.text(), part.signature or None
+                    text, signature = part.pieces.text(), clean(part.signature) or None
                     if text or signature:
                         origin = self.origin if signature else None
                         parts.append(Thinking(text, signature, origin, part.redacted))

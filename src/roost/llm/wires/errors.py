@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from roost.llm.wires.body import encode
 from roost.log.content import ErrorData
 
 MAX_MESSAGE = 1_000
@@ -37,7 +38,7 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: s
 
 def stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 stream."""
-    said, codes = describe(msgspec.json.encode({"error": error}))
+    said, codes = describe(encode({"error": error}))
     code, retryable = classify(_status(codes), f"{codes} {said}")
     return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
 

@@ -12,6 +12,7 @@ from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
 from roost.llm.wires.anthropic.request import NAME
 from roost.llm.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
+from roost.llm.wires.body import encode
 from roost.llm.wires.pieces import decode
 from roost.log.content import StopReason
 
@@ -156,7 +157,7 @@ class AnthropicAnswer(Assembly):
                 part.signature, part.redacted = block.data, True
             case "tool_use":
                 self._blocks[index] = part = self.open_call(block.id or "")
-                given = msgspec.json.encode(block.input).decode() if block.input else ""
+                given = encode(block.input).decode() if block.input else ""
                 self.argue(part, given, events, name=block.name)
             case _:
                 pass  # tools that the server runs by itself: what matters of them is said in text

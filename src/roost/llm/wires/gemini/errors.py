@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from roost.llm.wires.body import encode
 from roost.llm.wires.errors import http_error, stream_error
 from roost.log.content import ErrorData
 
@@ -24,7 +25,7 @@ def gemini_error(status: int, headers: Mapping[str, str], body: bytes, *, where:
 def gemini_stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 answer."""
     status = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
-    body = msgspec.json.encode({"error": error})
+    body = encode({"error": error})
     return _read(stream_error(error, where=where), status if isinstance(status, int) else 500, body)
 
 

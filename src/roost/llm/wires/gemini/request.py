@@ -11,7 +11,7 @@ from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wires.assembly import origin_of
-from roost.llm.wires.body import Json, json_object, named, takes, tool_name
+from roost.llm.wires.body import Json, in_words, json_object, named, takes, tool_name
 from roost.llm.wires.gemini.schema import fitted
 from roost.log.content import (
     AssistantMessage,
@@ -68,8 +68,7 @@ def body_of(prompt: Prompt, profile: Profile, quirks: Quirks) -> Json:
     system = list(prompt.system)
     if prompt.output_schema is not None:
         if prompt.tools and not quirks.schema_with_tools:
-            schema = msgspec.json.encode(prompt.output_schema).decode()
-            system.append(f"When you answer, answer with JSON alone that fits this schema: {schema}")
+            system.append(in_words(prompt.output_schema))
         else:
             config["responseMimeType"] = "application/json"
             config["responseJsonSchema"] = fitted(prompt.output_schema)

@@ -79,7 +79,7 @@ class GlmAnswer(OpenAIChatAnswer):
         self._after = min(max(_SOON, self._after * 1.5), quirks.poll)
         self._waited += self._after
         # Quoted, because the call carries the key: an id leads nowhere but to its own result.
-        place = f"../../async-result/{quote(self._task, safe='')}"
+        place = f"../../async-result/{quote(self._task, safe='', errors='replace')}"
         self.follow = Follow(HttpCall("GET", place, {}), self._after)
 
     def finish(self, reason: str) -> None:

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
+from roost.llm.wires.body import encode
 from roost.llm.wires.errors import classify, describe, http_error, judged, stream_error
 from roost.log.content import ErrorData
 
@@ -41,7 +40,7 @@ def glm_error(status: int, headers: Mapping[str, str], body: bytes, *, where: st
 
 def glm_stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 answer."""
-    body = msgspec.json.encode({"error": error})
+    body = encode({"error": error})
     number = _number(body)
     invalid = classify(400, describe(body)[0]) if 1210 <= number < 1230 else None
     return judged(stream_error(error, where=where), CODES.get(number, invalid))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from roost.llm.wires.body import encode
 from roost.llm.wires.errors import MAX_MESSAGE, classify, describe, http_error, judged, stream_error
 from roost.log.content import ErrorData
 
@@ -53,7 +54,7 @@ def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where
     """The error of an answer whose status is not 2xx."""
     if (base := _base_resp(body)) is not None:
         told = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
-        body = msgspec.json.encode(told)
+        body = encode(told)
     number = _number(describe(body)[0])
     # That something is wrong the status says better.
     verdict = None if number == UNKNOWN else CODES.get(number)
@@ -62,7 +63,7 @@ def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where
 
 def minimax_stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 answer."""
-    said = describe(msgspec.json.encode({"error": error}))[0]
+    said = describe(encode({"error": error}))[0]
     return judged(stream_error(error, where=where), _known(_number(said), said))
 
 

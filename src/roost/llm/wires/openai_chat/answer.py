@@ -12,6 +12,7 @@ from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
 from roost.llm.wires.assembly import Assembly, OpenCall, OpenMedia, counted
+from roost.llm.wires.body import encode
 from roost.llm.wires.openai_chat.request import NAME
 from roost.llm.wires.pieces import decode
 from roost.log.content import StopReason
@@ -200,7 +201,7 @@ class OpenAIChatAnswer(Assembly):
         known.id = known.id or call.id or ""
         arguments = function.arguments
         if isinstance(arguments, dict):
-            arguments = msgspec.json.encode(arguments).decode()
+            arguments = encode(arguments).decode()
         self.argue(known, arguments or "", events, name=function.name)
 
     def _find(self, call: Call, function: Function) -> OpenCall | None:
