@@ -23,7 +23,7 @@ AGENT = "/run/roost"
 
 def system() -> list[str]:
     """bwrap's arguments for a bare system: programs, some of `/etc`, empty `/tmp`, a `/proc` of its own."""
-    args = ["--ro-bind", "/usr", "/usr"]
+    args = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/nix/store", "/nix/store"]
     for name in _ROOT_LINKS:
         path = f"/{name}"
         if os.path.islink(path):

@@ -49,4 +49,5 @@ def _report(result: ExecResult, timeout: float) -> str:
     elif result.exit_code:
         ended = f"exit code {result.exit_code}" if result.exit_code > 0 else f"killed by signal {-result.exit_code}"
         parts.append(f"[{ended}]")
+    parts += [f"[limit hit: {name}]" for name in result.limits if name != result.killed_by]
     return "\n".join(part for part in parts if part) or "(no output, exit code 0)"

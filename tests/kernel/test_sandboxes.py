@@ -1,0 +1,206 @@
+"""Where a session's commands run: chosen at the first, gone with its sleep, reaped after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.errors import SandboxError
+from roost.kernel.runtime import Runtime, SessionHandle
+from roost.log import events as ev
+from roost.log.content import Text
+from roost.sandbox.backend import Bounds
+from roost.sandbox.bwrap import BwrapBackend
+from roost.sandbox.choose import Isolation, IsolationUnavailable
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from roost.tools.base import Tool, ToolContext
+from roost.tools.function import tool
+
+from .support import FAST, asleep, events, kinds, running, until
+
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+async def able() -> None:
+    probe = await BwrapBackend().probe()
+    if not probe.able:
+        pytest.skip(f"no bubblewrap here: {probe.why}")
+
+
+@tool
+async def serve(ctx: ToolContext) -> str:
+    """Start something that runs on."""
+    await ctx.sandbox.spawn(["sh", "-c", "while :; do echo x >> beat; sleep 0.02; done"], cwd=str(ctx.workspace.root))  # type: ignore[attr-defined]
+    return "it runs"
+
+
+def hand(
+    *commands: str, isolation: Isolation | None = None, tools: Sequence[str | Tool] = ("shell",), name: str = "a"
+) -> Agent:
+    """An agent that runs these commands, one after the other, and says done."""
+    answers: list[Answer | str] = [Answer(calls=(Call("shell", {"command": command}),)) for command in commands]
+    model = ScriptedModel(by_step([*answers, "done"]))
+    return Agent(name, model=model, tools=tools, permissions="all", isolation=isolation)
+
+
+def results(log: list[ev.Event]) -> list[str]:
+    done = [event for event in log if isinstance(event, ev.ToolCompleted)]
+    return [part.text for event in done for part in event.parts if isinstance(part, Text)]
+
+
+async def ran(runtime: Runtime, **options: object) -> tuple[SessionHandle, list[ev.Event]]:
+    session = await runtime.session("a", **options)
+    assert await session.ask("go") == "done"
+    return session, await events(session, runtime)
+
+
+def chosen(log: list[ev.Event]) -> list[tuple[int, str, bool]]:
+    return [(each.level, each.backend, each.why is not None) for each in log if isinstance(each, ev.SandboxChosen)]
+
+
+async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("outside")
+    look = (
+        "cd $(dirname $(dirname $(dirname $PWD))); cat secret; ls home; id -u; cd $OLDPWD; echo kept > file; cat file"
+    )
+    async with running(tmp_path / "home", hand(look, "cat file; cat /proc/1/comm")) as runtime:
+        session, log = await ran(runtime)
+        assert chosen(log) == [(1, "bwrap", False)]
+        first, second = results(log)
+        assert "outside" not in first
+        assert "roost.db" not in first
+        assert "1000\nkept" in first
+        assert second.startswith("kept\n")
+        assert (tmp_path / "home" / "workspaces" / session.id / "file").read_text() == "kept\n"
+
+
+async def test_a_folder_that_the_home_lies_in_does_not_show_it(tmp_path: Path) -> None:
+    home = tmp_path / ".roost"
+    async with running(home, hand("echo x > here; ls -A . $(ls -dA .r*); cat $(ls -dA .r*)/*")) as runtime:
+        _, log = await ran(runtime, workspace=str(tmp_path))
+        assert "roost.db" not in results(log)[0]
+        assert "here" in results(log)[0]
+
+
+async def test_what_is_required_is_not_lowered(tmp_path: Path) -> None:
+    async with running(tmp_path, hand("true", isolation=Isolation(required=2))) as runtime:
+        runtime.sandboxes.chooser.backends = tuple(
+            each for each in runtime.sandboxes.chooser.backends if each.level < 2
+        )
+        with pytest.raises(IsolationUnavailable, match="level 2") as raised:
+            await runtime.session("a")
+        assert raised.value.code == "isolation_unavailable"
+
+
+async def test_what_is_required_and_there_is_given(tmp_path: Path) -> None:
+    async with running(tmp_path, hand("echo here", isolation=Isolation(required=1))) as runtime:
+        _, log = await ran(runtime)
+        assert results(log) == ["here"]
+        assert chosen(log) == [(1, "bwrap", False)]
+
+
+async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path, agents=[hand("echo here")], config=FAST, backends=[])
+    async with runtime:
+        _, log = await ran(runtime)
+        assert results(log) == ["here"]
+        assert chosen(log) == [(0, "process", True)]
+        required = hand("true", isolation=Isolation(required=1), name="b")
+        runtime.agents.add(required)
+        with pytest.raises(SandboxError):
+            await runtime.session("b")
+
+
+async def test_level_0_on_purpose_is_not_called_a_fallback(tmp_path: Path) -> None:
+    async with running(tmp_path, hand("echo here", isolation=Isolation(prefers=0))) as runtime:
+        _, log = await ran(runtime)
+        assert chosen(log) == [(0, "process", False)]
+
+
+async def test_a_limit_that_was_hit_is_an_event_and_said_to_the_model(tmp_path: Path) -> None:
+    isolation = Isolation(bounds=Bounds(memory_bytes=128 * 1024**2, pids=16))
+    bomb = f"{os.path.realpath(sys.executable)} -c 'x = bytearray(1 << 30)'; echo survived"
+    async with running(tmp_path, hand(bomb, isolation=isolation)) as runtime:
+        _, log = await ran(runtime)
+        limits = [each.limit for each in log if isinstance(each, ev.SandboxLimit)]
+        assert limits == ["memory_bytes"]
+        assert "memory_bytes" in results(log)[0]
+
+
+async def test_sleep_ends_what_runs_on_and_says_so(tmp_path: Path) -> None:
+    model = ScriptedModel(by_step([Answer(calls=(Call("serve", {}),)), "done"]))
+    one = Agent("a", model=model, tools=[serve], permissions="all")
+    async with running(tmp_path, one) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "done"
+        ended = await until(session, ev.SandboxEnded)
+        assert ended.background == 1
+        await asleep(runtime, session)
+        beat = tmp_path / "workspaces" / session.id / "beat"
+        size = beat.stat().st_size if beat.exists() else 0
+        await asyncio.sleep(0.2)
+        assert (beat.stat().st_size if beat.exists() else 0) == size
+
+
+async def test_a_sandbox_that_died_is_made_anew(tmp_path: Path) -> None:
+    @tool
+    async def lose(ctx: ToolContext) -> str:
+        """Say something before and after the sandbox dies."""
+        said: list[str] = []
+        for word in ("one", "two"):
+            said.append((await ctx.sandbox.exec(["echo", word], cwd=str(ctx.workspace.root))).stdout.strip())
+            await BwrapBackend().reap(runtime.sandboxes.marker)
+        return " ".join(said)
+
+    model = ScriptedModel(by_step([Answer(calls=(Call("lose", {}),)), "done"]))
+    async with running(tmp_path, Agent("a", model=model, tools=[lose], permissions="all")) as runtime:
+        _, log = await ran(runtime)
+        assert results(log) == ["one two"]
+        assert [each.reason for each in log if isinstance(each, ev.SandboxEnded)] == ["it ended by itself"]
+
+
+async def test_what_a_killed_node_left_is_reaped_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from tests.kernel.test_sandboxes import hand, FAST\n"
+        "from roost.kernel.runtime import Runtime\n"
+        "async def main():\n"
+        "    command = 'while :; do echo x >> beat; sleep 0.02; done'\n"
+        "    async with Runtime(sys.argv[1], agents=[hand(command)], config=FAST) as runtime:\n"
+        "        session = await runtime.session('a')\n"
+        "        await session.ask('go')\n"
+        "asyncio.run(main())\n"
+    )
+    root = str(Path(__file__).parents[2])
+    node = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "home"), root)
+    try:
+        async with asyncio.timeout(20):
+            while not (beats := list(tmp_path.glob("home/workspaces/*/beat"))):
+                await asyncio.sleep(0.02)
+    finally:
+        node.kill()
+        await node.wait()
+    async with running(tmp_path / "home", hand("true", name="other")):
+        size = beats[0].stat().st_size
+        await asyncio.sleep(0.3)
+        assert beats[0].stat().st_size == size
+
+
+async def test_sessions_do_not_see_each_other(tmp_path: Path) -> None:
+    async with running(tmp_path, hand("echo mine > /tmp/mine; echo mine > file; ls /tmp $(dirname $PWD)")) as runtime:
+        one, _ = await ran(runtime)
+        two = await runtime.session("a")
+        await two.ask("go")
+        seen = results(await events(two, runtime))[0]
+        assert one.id not in seen
+        assert two.id in seen
+        assert kinds(await events(two, runtime)).count("sandbox.chosen") == 1
