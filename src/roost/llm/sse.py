@@ -6,7 +6,8 @@ import msgspec
 
 from roost.llm.http import HttpMalformed
 
-MAX_EVENT = 8 * 1024 * 1024
+MAX_EVENT = 64 * 1024 * 1024
+"""Bytes, as many as of a whole answer: providers send a picture in one event."""
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -49,6 +49,14 @@ async def test_a_picture_is_part_of_the_answer(kind: str, stream: bool, model: M
     assert end.stop == "end"
 
 
+@pytest.mark.parametrize("kind", ["openai_chat", "openai_responses", "gemini"])
+async def test_a_large_picture_comes_in_one_event(kind: str, model: Make) -> None:
+    picture = Image("image/png", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(9_000_000)).decode())
+    with ProviderServer(lambda _: Reply(media=(picture,))) as server:
+        end = await completed(model(server.url, kind))
+    assert end.parts == (picture,)
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("kind", ["openai_chat", "gemini"])
 async def test_sound_is_part_of_the_answer(kind: str, stream: bool, model: Make) -> None:
