@@ -238,6 +238,23 @@ def test_a_decision_is_quick() -> None:
     assert best < 0.3e-3, best
 
 
+def test_a_decision_is_quick_in_many_workspaces() -> None:
+    gate = LayeredGate("all", {"system": system_rules()})
+    calls = [
+        GateCall(
+            session="s", call="c", tool="x", arguments="", safety="safe_write", inside=False, private_workspace=True,
+            root=Path(f"/work/{n}"), touches=Touches(writes=(f"/work/{n}/a",)),
+        )
+        for n in range(300)
+    ]  # fmt: skip
+    for call in calls:
+        gate.decide(call)
+    began = time.perf_counter()
+    for call in calls:
+        gate.decide(call)
+    assert (time.perf_counter() - began) / len(calls) < 0.3e-3
+
+
 def _timed(gate: LayeredGate, call: GateCall) -> float:
     began = time.perf_counter()
     for _ in range(50):

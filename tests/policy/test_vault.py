@@ -134,6 +134,16 @@ def test_audit_finds_keys_and_shows_none(tmp_path: Path) -> None:
         assert secret not in leak.shown + leak.fix + leak.kind
 
 
+def test_audit_takes_its_time_from_no_file(tmp_path: Path) -> None:
+    for number, text in enumerate(
+        ("a" * 2_000_000, "key" * 600_000, "eyJ" * 600_000, "key=" * 500_000, "x://" * 400_000)
+    ):
+        (tmp_path / f".f{number}").write_text(text)
+    began = time.perf_counter()
+    audit(tmp_path / "home", [tmp_path])
+    assert time.perf_counter() - began < 5
+
+
 def test_an_environment_file_may_hold_keys_that_nobody_else_reads(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("OPENAI_API_KEY=sk-proj-" + "aB3dE6fG" * 5 + "\n")

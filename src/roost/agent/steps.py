@@ -81,7 +81,8 @@ class _Call:
     async def answer(self) -> Completed | Failed:
         """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
         session, step = self._session, self._step
-        push, once = session.means.deltas.push, True
+        checks, once = session.means.checks, True
+        push = session.means.deltas.push if checks is None or not checks.judges_answers else _unheard
         while True:
             stream = session.means.model.stream(context.build(session, self._bill))
             outcome: Completed | Failed = _SILENT
@@ -177,6 +178,10 @@ class _Call:
     def _answered(self) -> str | None:
         by = self._bill.model
         return by if by and by != self._session.means.model.name else None
+
+
+def _unheard(*_: object) -> None:
+    """The pieces of an answer that must be judged as a whole first."""
 
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:

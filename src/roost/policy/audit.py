@@ -40,9 +40,8 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("password in a URL", r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"]{1,100}:[^\s/@'\"${}<>]{3,200}@"),
 )
 _PATTERN = re.compile("|".join(f"(?<![A-Za-z0-9])(?P<k{n}>{pattern})" for n, (_, pattern) in enumerate(_KNOWN)))
-_ASSIGNED = re.compile(
-    r"""(?i)["']?([a-z0-9_.-]*(?:key|token|secret|passw(?:or)?d|credential)[a-z0-9_]*)["']?\s*[:=]\s*["']?([^\s"'#,;]{16,512})"""
-)
+_ASSIGNED = re.compile(r"""(?i)(?<![a-z0-9_.-])([a-z0-9_.-]{3,100}+)["']?[ \t]*+[:=][ \t]*+["']?([^\s"'#,;]{16,512})""")
+_NAMES = re.compile(r"(?i)key|token|secret|passwo?r?d|credential")
 _PLACEHOLDER = re.compile(r"(?i)x{4,}|\.\.\.|your|example|changeme|placeholder|dummy|^[$<{%]|secret:")
 _BITS = 3.3
 """A character of a random key of 16 or more has at least about so many; words and paths have fewer."""
@@ -121,14 +120,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _in_line(line: str) -> tuple[str, str] | None:
-    line = line[:4096]
+    line = line[: 64 * 1024]
     for found in _PATTERN.finditer(line):
         place = int((found.lastgroup or "k0")[1:])
         if not _PLACEHOLDER.search(found[0]):
             return _KNOWN[place][0], found[0]
     for found in _ASSIGNED.finditer(line):
         value = found[2]
-        if not is_reference(value) and not _PLACEHOLDER.search(value) and _random(value):
+        if _NAMES.search(found[1]) and not is_reference(value) and not _PLACEHOLDER.search(value) and _random(value):
             return f"value of {found[1]}", value
     return None
 

@@ -115,7 +115,8 @@ def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:
 def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     if rule.path is None:
         return []
-    test = _test(rule.path, str(root))
+    # Without the root where it does not matter: the system's rules are compiled once, not once a workspace.
+    test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root))
     paths = touches.paths(rule.access)
     if rule.effect == "allow":
         return ["yes" if paths and not touches.unknown and all(map(test, paths)) else "no"]
