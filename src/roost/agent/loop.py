@@ -15,6 +15,7 @@ async def drive(session: LiveSession) -> None:
     await money.take_up(session)
     while True:
         inbox.settle(session)
+        await money.close(session)
         running = session.state.state == "running" and not session.stopping
         if running and (session.state.turn is not None or inbox.begin_turn(session)):
             await run_turn(session)
