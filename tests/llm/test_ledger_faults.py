@@ -11,6 +11,7 @@ import pytest
 
 from roost.errors import StoreUnreachable
 from roost.llm.budgets import Held, Spender
+from roost.llm.ir import Budget
 from roost.llm.ledger import PAUSES, Ledger
 from roost.log.shared import Balance, Charge
 from roost.log.store import Store, open_store
@@ -171,3 +172,26 @@ async def test_a_settlement_outlives_whoever_asked_for_it(store: Store) -> None:
     gate.set()
     await it.close()
     assert await store.balance("month:2026-11") == Balance(4, 0)
+
+
+async def test_what_is_over_is_forgotten_once_its_last_call_is_settled(store: Store) -> None:
+    faulty, gate = Faulty(store), asyncio.Event()
+
+    async def wait(name: str) -> None:
+        await gate.wait()
+
+    it = ledger(faulty)
+    who = Spender(session="s", budgets=(Budget("turn:s:1"), Budget("turn:s:2")))
+    answer = await it.reserve(10, who)
+    assert isinstance(answer, Held)
+    await it.settle(answer, 4)
+    faulty.before = wait
+    task = asyncio.create_task(it.reserve(10, who))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await it.forget("turn:s:1")  # returns: the undoing goes on beside
+    gate.set()
+    await it.close()
+    assert await store.balances("turn:") == {"turn:s:2": Balance(4, 0)}

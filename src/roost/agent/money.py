@@ -74,10 +74,12 @@ def charged(session: LiveSession) -> None:
 
 
 async def close(session: LiveSession) -> None:
-    """Nobody asks for the budgets of turns that have ended any more."""
+    """Nobody asks for the budgets of turns that have ended any more. Their end is committed first, and they are gone
+    before another turn begins: a crash in between leaves it to whoever takes the session up."""
     ledger = session.means.ledger
     if ledger is None or session.state.turn is not None or not session.charged:
         return
+    await session.flush()
     over, session.charged = session.charged, set()
     try:
         await ledger.forget(*over)

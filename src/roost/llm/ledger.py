@@ -65,7 +65,7 @@ class Ledger:
         self._looking = False
         self._told: set[str] = set()
         self._left: frozenset[str] = frozenset()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
 
     def meter(self, model: str, price: Price | None, job: Embedding) -> TokenMeter:
         """For one call that is no `Request`."""
@@ -98,7 +98,7 @@ class Ledger:
         try:
             refused = await asyncio.shield(asking)
         except BaseException:  # cancelled, or lost on the way: whether it stands is not known
-            self._later(self._undo(asking, held))
+            self._later(self._undo(asking, held), held.budgets)
             raise
         return held if refused is None else await self._refusal(refused, amount, budgets)
 
@@ -106,7 +106,7 @@ class Ledger:
         """For what was spent without a reservation, since its price was not known before; else as `settle`."""
         budgets = tuple(budget.name for budget in self._terms.budgets(who, self._month()))
         tried = asyncio.Event()
-        self._later(self._count(Held(self._new_id(who.session), budgets, amount), tried))
+        self._later(self._count(Held(self._new_id(who.session), budgets, amount), tried), budgets)
         await tried.wait()
 
     async def settle(self, held: Held, amount: int) -> None:
@@ -114,7 +114,7 @@ class Ledger:
         answer there are more, beside what goes on, and in the end the reservation stands: too much, never too little.
         Cancelling it stops nothing. A reservation that was settled before stays as it was."""
         tried = asyncio.Event()
-        self._later(self._settle(held, amount, tried))
+        self._later(self._settle(held, amount, tried), held.budgets)
         await tried.wait()
 
     async def recover(self, session: str) -> Usage | None:
@@ -202,7 +202,12 @@ class Ledger:
         return f"{dollars(seen[2].spent)} are spent in {month}, {share}the month's {dollars(limit)}"
 
     async def forget(self, *budgets: str) -> None:
-        """Drops budgets that are over (`turn:...`, `session:...`). One on which something is reserved stays."""
+        """Drops budgets that are over (`turn:...`, `session:...`), as soon as what this process settles on them is
+        settled. One on which something else is reserved stays."""
+        late = {task for task, on in self._tasks.items() if not task.done() and not set(budgets).isdisjoint(on)}
+        if late:
+            self._later(self._forget_after(late, budgets))
+            return
         for budget in budgets:
             await self._shared.forget(budget)
 
@@ -210,7 +215,7 @@ class Ledger:
         """Waits a few seconds for what is still to be settled. What is not stays reserved."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING)
-        for task in set(self._tasks):
+        for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -297,10 +302,19 @@ class Ledger:
         self._told.add(mark)
         return first
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _forget_after(self, late: set[asyncio.Task[None]], budgets: tuple[str, ...]) -> None:
+        await asyncio.wait(late)
+        try:
+            for budget in budgets:
+                await self._shared.forget(budget)
+        except RoostError as error:
+            _log.debug("%s stay: %s", budgets, error)
+
+    def _later(self, work: Coroutine[Any, Any, None], budgets: tuple[str, ...] = ()) -> None:
+        """`budgets`: those on which it is settled."""
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = budgets
+        task.add_done_callback(self._tasks.pop)
 
 
 def _ids(owner: str) -> str:
