@@ -13,6 +13,7 @@ from roost.llm.accounts import Models
 from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelsConfig
 from roost.llm.http_model import HttpModel
+from roost.llm.wire import Endpoint
 from roost.testing.models import completed, failed
 from roost.testing.provider import ProviderServer
 from roost.testing.scripted import ScriptedModel
@@ -183,6 +184,14 @@ def test_the_key_of_openai_goes_not_where_such_a_file_says(tmp_path: Path) -> No
     assert "export OPENAI_BASE_URL" in (found.trouble("openai/m") or "")
     with pytest.raises(ConfigError, match="export"):
         found.endpoint("openai")
+
+
+def test_keys_are_hidden_also_where_a_message_was_cut() -> None:
+    endpoint = Endpoint(base_url="http://h/v1", key="sk-0123456789", headers={"X-Key": "abcdefghijklm", "A": "plain"})
+    assert endpoint.hide("no sk-0123456789, abcdefghijklm") == "no [key], [key]"
+    assert endpoint.hide("a plain end: sk-012345678") == "a plain end: [key]"
+    assert endpoint.hide("a plain end: abcdefgh") == "a plain end: [key]"
+    assert endpoint.hide("it ends with sk-") == "it ends with sk-"
 
 
 def test_keys_are_in_no_repr() -> None:

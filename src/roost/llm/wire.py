@@ -35,6 +35,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         for secret in filter(None, (self.key, *self.headers.values())):
             if len(secret) >= _SECRET or secret == self.key:
                 text = text.replace(secret, "[key]")
+                # A message that was cut may end in the midst of it.
+                cut = next((n for n in range(len(secret) - 1, 7, -1) if text.endswith(secret[:n])), 0)
+                text = f"{text[:-cut]}[key]" if cut else text
         return text
 
     def url(self, path: str) -> str:

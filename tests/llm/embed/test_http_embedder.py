@@ -294,3 +294,12 @@ async def test_a_count_that_cannot_be_true_is_an_estimate(tokens: int, raw: Raw,
     await embedder(url, model="unknown", price=Price(20, 0)).embed(Embedding(["a b c"], bill=bill))
     assert bill.estimated == 1
     assert 0 < (bill.usage.cost or 0) < 1_000
+
+
+async def test_an_answer_that_is_larger_than_what_was_asked_for_is_not_read(raw: Raw, embedder: Make) -> None:
+    answer = {"data": [{"index": 0, "embedding": [1.0] * 3}], "more": "x" * 1_200_000}
+    url = await raw(answer, kind="application/json")
+    with pytest.raises(EmbedFailed, match="more than") as failed:
+        await embedder(url, model="unknown", size=3).embed(Embedding(["a"]))
+    assert failed.value.code == "malformed"
+    assert await embedder(url, model="unknown").embed(Embedding(["a"]))

@@ -22,8 +22,12 @@ from roost.llm.wire import Endpoint, HttpCall
 from roost.llm.wires.body import MOST_TOKENS
 from roost.log.content import ErrorData, Usage
 
-MAX_ANSWER = 256 * 1024 * 1024
-"""Bytes of one answer: of as many vectors as a call may ask for, as decimal numbers."""
+MAX_NUMBERS = 8_192
+"""Of a vector whose size is not known: no model is known that has more."""
+_DIGITS = 32
+"""Bytes of a number in an answer, with the space around it."""
+_BESIDE = 1024 * 1024
+"""Bytes of what is no vector in an answer."""
 MAX_ERROR_BODY = 64 * 1024
 _SHORTER = 0.7
 """What stays of a text that the provider finds too long."""
@@ -161,7 +165,7 @@ class HttpEmbedder:
 
     async def _called(self, batch: Batch, use: Use, call: _Call) -> list[Vector]:
         asked = self._wire.call(batch.texts, use, self._model, self._asked, self._endpoint)
-        body = await self._body(asked, call)
+        body = await self._body(asked, call, len(batch.texts))
         try:
             vectors, tokens = await asyncio.to_thread(self._read, body, len(batch.texts))
         except WrongSize as error:
@@ -174,14 +178,18 @@ class HttpEmbedder:
             call.usage, call.estimated = self._spent(tokens), False
         return vectors
 
-    async def _body(self, asked: HttpCall, call: _Call) -> bytes:
+    def _room(self, count: int) -> int:
+        """Bytes that an answer with so many vectors may have: what is read into numbers takes as much memory again."""
+        return count * (self._size or MAX_NUMBERS) * _DIGITS + _BESIDE
+
+    async def _body(self, asked: HttpCall, call: _Call, count: int) -> bytes:
         headers = {"Content-Type": "application/json", **asked.headers, **self._endpoint.headers}
         idle = self._endpoint.idle_timeout
         call.sent = True
         try:
             async with self._client.stream(asked.method, asked.url, headers, asked.body, idle_timeout=idle) as response:
                 if 200 <= response.status < 300:
-                    return await response.read_all(MAX_ANSWER + 1)
+                    return await response.read_all(self._room(count) + 1)
                 call.sent = False
                 raise self._failed(await self._refused(response))
         except HttpFailed as error:
@@ -189,8 +197,8 @@ class HttpEmbedder:
             raise self._failed(ErrorData(error.code, f"{self.name}: {error.message}", error.retryable)) from error
 
     def _read(self, body: bytes, count: int) -> tuple[list[Vector], int | None]:
-        if len(body) > MAX_ANSWER:
-            raise ValueError(f"it has more than {MAX_ANSWER} bytes")
+        if len(body) > (room := self._room(count)):
+            raise ValueError(f"it has more than {room} bytes")
         answer = self._wire.read(body)
         return normalised(answer.rows, count, self._size), answer.tokens
 
