@@ -53,6 +53,8 @@ class Body:
         self.group: Group | None = None
         self.egress: Egress | None = None
         self.watchdog: Watchdog | None = None
+        self.joins = True
+        """Whether what is started belongs to the group from the start."""
         self._kind, self._remains = kind, remains
         self._complaints = -1
         self._refused = 0
@@ -91,7 +93,7 @@ class Body:
 
     async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL, *, fds: Sequence[int] = ()) -> None:
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
-        if self.group is not None:
+        if self.group is not None and self.joins:
             env["ROOST_DOORS"] = " ".join(self.group.doors)
             argv = ["/bin/sh", "-c", _JOIN, "sh", *argv]
         self.process = await asyncio.create_subprocess_exec(

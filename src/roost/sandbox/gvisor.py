@@ -164,16 +164,21 @@ class _Box:
             user=0,
             mapped=False,
             network=not body.spec.network.open,
-            filtered=False,
         ).write()
 
     def run(self, image: Image | None) -> Sequence[str]:
         dates = re.findall(r"20\d{6}", self.version)
         platform = "systrap" if dates and int(dates[0]) >= _SYSTRAP else "ptrace"
-        flags = [f"--platform={platform}", "--ignore-cgroups", "--overlay2=none", "--host-uds=open"]
+        flags = [f"--platform={platform}", "--ignore-cgroups", "--overlay2=none", "--host-uds=open", "--oci-seccomp"]
         flags.append("--network=host" if self.body.spec.network.open else "--network=none")
         what = ["run"] if image is None else ["restore", f"--image-path={image.folder}"]
-        return [*_command(self._program, self.body.folder), *flags, *what, f"--bundle={self.body.folder}", "box"]
+        return [
+            *_command(self._program, self.body.folder),
+            *flags,
+            *what,
+            f"--bundle={self.body.folder}",
+            self.body.folder.name,
+        ]
 
     async def checkpoint(self, folder: Path) -> None:
         """Raises `SandboxError`. The sandbox has ended then."""
@@ -194,7 +199,7 @@ class _Box:
             *_command(self._program, self.body.folder),
             what,
             *how,
-            "box",
+            self.body.folder.name,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -220,7 +225,7 @@ def _command(program: str, folder: Path) -> list[str]:
 def _delete(program: str, folder: Path) -> None:
     if (folder / "state").is_dir():
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            command = [*_command(program, folder), "delete", "--force", "box"]
+            command = [*_command(program, folder), "delete", "--force", folder.name]
             subprocess.run(command, capture_output=True, check=False, timeout=10)
 
 

@@ -86,7 +86,9 @@ class OciBackend:
             user=1000 if runtime.is_crun else 0,
             outside=0 if runtime.enters else os.geteuid(),
             network=not spec.network.open,
+            group=None if runtime.is_crun else f"/{body.folder.name}",
         )
+        body.joins = runtime.is_crun
         await asyncio.to_thread(bundle.write)
         await body.launch(runtime.run(body.folder))
         link = await body.greet(_START)
@@ -132,7 +134,7 @@ class _Runtime:
         return what
 
     def join(self, body: Body) -> int | None:
-        """runc moves its container into a group of its own; the agent comes back before it starts anything. The
+        """runc puts its container into a group of its own; the agent comes to ours before it starts anything. The
         agent's process number where it is no child of the runtime's process."""
         if self.is_crun:
             return None

@@ -333,19 +333,13 @@ class Agent:
         alive = {job.pid: job.id for job in self.jobs.values() if not job.over}
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            if not alive:
-                try:
-                    os.kill(-1, signal.SIGKILL)
-                except ProcessLookupError:
-                    return
-            elif not (strays := spawning.find_strays(alive)):
+            if not (strays := spawning.find_strays(alive)):
                 return
-            else:
-                for pid in strays:
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+            for pid in strays if alive else [-1, *strays]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
             time.sleep(0.001)
             self.reap()
 

@@ -11,6 +11,8 @@ import termios
 from typing import Any
 
 _LOCKS = 10
+_OF_THE_KERNEL = 0x200000
+"""PF_KTHREAD: a machine of its own has such threads."""
 
 
 def start(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> int:
@@ -102,7 +104,7 @@ def find_strays(alive: dict[int, int]) -> set[int]:
                 locks = _lock_number(name)
             except OSError:
                 continue
-            if not (fields[0] in b"ZX" and int(fields[17]) <= 1):
+            if not (fields[0] in b"ZX" and int(fields[17]) <= 1) and not int(fields[6]) & _OF_THE_KERNEL:
                 found[int(name)] = (int(fields[1]), int(fields[3]), locks)
     marks = {str(number).encode() for number in alive.values()}
     kept = {pid for pid, (_, session, locks) in found.items() if pid in alive or session in alive or locks in marks}
