@@ -17,6 +17,7 @@ def _built() -> dict[str, Tool]:
     from roost.tools.browse import glob, list_files
     from roost.tools.edit import edit_file
     from roost.tools.edit_files import edit_files
+    from roost.tools.git import git_read, git_write
     from roost.tools.grep import grep
     from roost.tools.python import python
     from roost.tools.read import read_file
@@ -28,4 +29,4 @@ def _built() -> dict[str, Tool]:
 
     files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep)
     running = (shell, shell_start, shell_output, shell_stop, python)
-    return {tool.name: tool for tool in (*running, *files, web_fetch, web_search)}
+    return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search)}
