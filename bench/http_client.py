@@ -125,7 +125,7 @@ class Wire:
         from roost.testing.models import ask
 
         if url.endswith("/closed"):
-            async with self.client.stream_post(url, {}, b"{}") as response:
+            async with self.client.stream("POST", url, {"Content-Type": "application/json"}, b"{}") as response:
                 yield await response.read_all(100)
             return
         where = Endpoint(base_url=url)

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import io
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,13 +100,6 @@ class HttpClient:
         self._proxies = proxies
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    def stream_post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, idle_timeout: float | None = None
-    ) -> AbstractAsyncContextManager[HttpResponse]:
-        """`stream` of a POST of JSON."""
-        send = {**headers, "Content-Type": "application/json"}
-        return self.stream("POST", url, send, body, idle_timeout=idle_timeout)
 
     @asynccontextmanager
     async def stream(
