@@ -48,8 +48,18 @@ def test_what_was_spent_is_shown_and_a_limit_holds(roost: Machine) -> None:
     (roost.home / "models.toml").write_text(TOML)
     refused = roost("run", "hello")
     assert refused.code != 0
+    assert f"the budget of {month} has $0.00022 left and this call may cost " in refused.err
     assert "[budget] in models.toml" in refused.err
     assert "past the warning at $0.0001" in roost("costs").ok().err
+
+
+def test_a_month_that_ends_is_told_in_a_line(roost: Machine) -> None:
+    month = time.strftime("%Y-%m", time.gmtime())
+    roost.home.mkdir(mode=0o700)
+    (roost.home / "models.toml").write_text(TOML.replace("0.0005", "0.01").replace("0.2", "0.01"))
+    told = roost("run", "hello").ok().err
+    assert f"the budget of {month} is nearly spent: the answer may have " in told
+    assert f"1 % of the budget of {month} are spent" in told
 
 
 def test_calls_of_unknown_price_are_counted_as_such(roost: Machine) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.errors import ConfigError, RoostError
-from roost.llm.budgets import NANO, Held, Refused, Spender
+from roost.llm.budgets import NANO, Held, Refused, Spender, called
 from roost.llm.config import BudgetEntry
 from roost.llm.embed.base import Embedding
 from roost.llm.ir import Budget
@@ -91,7 +91,7 @@ async def test_each_limit_holds_alone(entry: BudgetEntry, who: Spender, budget: 
     await it.settle(first, NANO - 5)
     no = await refused(it, 6, who)
     assert (no.left, no.error.code, no.error.retryable) == (5, "budget", False)
-    assert budget in no.error.message
+    assert f"{called(budget)} has $0.000000005 left and this call may cost $0.000000006" in no.error.message
     assert ("models.toml" in no.error.message) == (not budget.startswith("turn:"))
     await held(it, 5, who)
     await held(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roost.cli.out import one_line
+from roost.llm.budgets import called
 from roost.log import events as ev
 
 _WIDTH = 300
@@ -35,14 +36,15 @@ def notice_line(event: ev.ModelNotice) -> str | None:
 
 
 def _budget(data: dict[str, Any]) -> str | None:
-    name = data.get("budget") or data.get("refused")
-    if "refused" in data:
+    name = data.get("budget")
+    if "refused" in data or not name:
         return None  # the end of the turn says it
+    budget = called(str(name))
     if "percent" in data:
-        return f"{data['percent']} % of the budget {name!r} are spent"
+        return f"{data['percent']} % of {budget} are spent"
     if "max_output" in data:
-        return f"the budget {name!r} is nearly spent: the answer may have {data['max_output']} tokens"
-    return f"the budget {name!r} is nearly spent" if name else None
+        return f"{budget} is nearly spent: the answer may have {data['max_output']} tokens"
+    return f"{budget} is nearly spent"
 
 
 def _why(data: dict[str, Any]) -> str:

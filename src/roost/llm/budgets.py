@@ -26,7 +26,25 @@ def month_of(seconds: float) -> str:
 
 def dollars(nano: int) -> str:
     """For people: as many digits as it takes to tell it from nothing."""
-    return f"${nano / NANO:.2f}" if abs(nano) >= NANO // 10 or nano == 0 else f"${nano / NANO:.2g}"
+    if abs(nano) >= NANO // 10 or nano == 0:
+        return f"${nano / NANO:.2f}"
+    two = float(f"{nano / NANO:.2g}")
+    return "$" + f"{two:.9f}".rstrip("0")
+
+
+def called(budget: str) -> str:
+    """A budget's name, for people."""
+    kind, _, rest = budget.partition(":")
+    name, _, month = rest.rpartition(":")
+    match kind:
+        case "month":
+            return f"the budget of {rest}"
+        case "turn" | "session":
+            return f"the budget of this {kind}"
+        case "user" | "agent" | "model":
+            return f"the budget of {kind} {name} in {month}"
+        case _:
+            return f"the budget {budget!r}"
 
 
 class Spender(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +110,7 @@ def no_room(budget: str, left: int, amount: int, *, waits: bool) -> ErrorData:
     fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
     fix = fixes.get(budget.partition(":")[0], "[budget] in models.toml")
     message = (
-        f"the budget {budget} has {dollars(left)} left and this call may cost {dollars(amount)}: "
+        f"{called(budget)} has {dollars(left)} left and this call may cost {dollars(amount)}: "
         f"raise {fix}, or choose a cheaper model"
     )
     return ErrorData("budget", message, waits)
@@ -100,7 +118,7 @@ def no_room(budget: str, left: int, amount: int, *, waits: bool) -> ErrorData:
 
 def price_unknown(model: str | None, budget: str) -> ErrorData:
     message = (
-        f"what {model} costs is not known, and the budget {budget} has a limit: put its price into models.toml, as in "
+        f"what {model} costs is not known, and {called(budget)} has a limit: put its price into models.toml, as in "
         f'[models."{model}"] price = {{ input = 0.2, output = 0.6 }}, or set allow_unknown under [budget]'
     )
     return ErrorData("price_unknown", message)
