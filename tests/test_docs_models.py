@@ -1,0 +1,66 @@
+"""What the pages about models show is what their readers read."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from roost.llm.accounts import Models
+from roost.llm.config import ModelsConfig
+from roost.llm.loading import load_config
+from roost.testing.provider import ProviderServer
+from roost.testing.script import load
+
+DOCS = Path(__file__).parents[1] / "docs"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [text for kind, text in _BLOCK.findall((DOCS / page).read_text()) if kind == language]
+
+
+@pytest.mark.parametrize("page", ["models.md", "routing.md", "costs.md", "embeddings.md"])
+def test_models_toml(page: str, tmp_path: Path) -> None:
+    shown = blocks(page, "toml")
+    assert shown
+    for text in shown:
+        (tmp_path / "models.toml").write_text(text)
+        config = load_config(tmp_path, {})
+        assert config != ModelsConfig()
+        models = Models(environ={"OFFICE_KEY": "k"}, dotenv=None, config=config)
+        for name in config.models:
+            assert models.card(name).source == "config"
+
+
+def test_scripts_and_the_stub() -> None:
+    for text in blocks("testing-models.md", "json"):
+        assert load(text.encode()).rules
+    for text in blocks("testing-models.md", "python"):
+        exec(compile(text, "testing-models.md", "exec"), {})
+
+
+async def test_embeddings(tmp_path: Path) -> None:
+    (text,) = blocks("embeddings.md", "python")
+    text = text.replace("Embedders(Models())", "Embedders(models, cache=cache)")
+    text = text.replace('"local"', '"openai/text-embedding-3-small"')
+    with ProviderServer() as server:
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.url}
+        space: dict[str, Any] = {
+            "models": Models(environ=environ, dotenv=None),
+            "cache": tmp_path / "cache.sqlite",
+        }
+        exec(f"async def shown():\n{textwrap.indent(text, '    ')}    return vectors, query", space)
+        vectors, query = await space["shown"]()
+        assert len(vectors) == 1
+        assert len(query) == len(vectors[0])
+        await space["models"].close()
+
+
+def test_the_trace_of_a_route_is_json() -> None:
+    (text,) = blocks("routing.md", "json")
+    assert set(msgspec.json.decode(text)) >= {"profile", "intent", "tokens", "chain", "steps"}
