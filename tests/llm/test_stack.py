@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from roost.llm.breakers import Breaker, Breaking, Guarded
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
-from roost.llm.ir import Bill, Completed, Model, Notice, Price, Profile, TextDelta
+from roost.llm.ir import Bill, Completed, Model, ModelEvent, Notice, Price, Profile, Request, TextDelta
 from roost.llm.ledger import Ledger
 from roost.llm.limits import Limit, Limited, Limiters, Limits
+from roost.llm.limits.headers import HEARD
 from roost.llm.recovery import Batching, Chains, Continuing, Degrading
 from roost.llm.repair import Repairing
 from roost.llm.retry import Retry, Retrying
@@ -98,6 +100,17 @@ async def test_a_program_s_own_model_has_a_breaker_of_its_own_and_no_limits() ->
     await completed(mine)
     await asyncio.wait_for(completed(mine), 5)
     assert parts.trouble("acme/m") is None
+
+
+async def test_what_a_provider_says_of_its_limits_is_told_to_nobody() -> None:
+    class Telling(ScriptedModel):
+        async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+            yield Notice(HEARD, {"x-ratelimit-remaining-requests": "1"})
+            yield Completed((Text("yes"),), "end")
+
+    for own in (True, False):
+        events, _ = await run(stacked(Telling([], name="acme/m"), own=own))
+        assert events == []
 
 
 async def test_an_account_s_limit_holds_for_its_models_together_and_a_model_s_for_itself() -> None:

@@ -11,6 +11,7 @@ import msgspec
 from roost.errors import RoostError
 from roost.llm.clock import Clock, LoopClock, Timer
 from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request
+from roost.llm.limits.headers import HEARD
 from roost.llm.wrapped import Wrapped, events, is_delta
 from roost.log.content import AssistantMessage, ErrorData, Message, ToolMessage, Usage, UserMessage
 from roost.scope import Scope
@@ -187,6 +188,8 @@ class Guarded(Wrapped):
                 async for event in watch.over(stream):
                     if first is None and is_delta(event):
                         first = breaker.clock.now()
+                    elif isinstance(event, Notice) and event.kind == HEARD:
+                        continue  # a program's own model is under no limits, and nobody has taken it in
                     elif isinstance(event, Notice) and event.kind == "limit":
                         began = breaker.clock.now()
                     elif isinstance(event, Completed | Failed):
