@@ -190,15 +190,15 @@ async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: 
 
 async def test_nobody_answers_in_time(tmp_path: Path) -> None:
     notes = Notes()
-    policy = Policy(approvals=Approvals(seconds=0.6))
+    policy = Policy(approvals=Approvals(seconds=2.0))
     async with under(tmp_path, writer(notes), policy) as runtime:
         session = await runtime.session("a")
         accepted = await session.send("go")
         asked = await until(session, ev.ApprovalRequested)
-        assert asked.due == pytest.approx(asked.at + 0.6)
+        assert asked.due == pytest.approx(asked.at + 2.0)
         await asleep(runtime, session)
         assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(max(0.0, asked.due - time.time()) + 0.05)
     async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
         session = runtime.open(session.id)
         assert await session.answer(accepted.id) == "end"
@@ -300,6 +300,9 @@ def _fails(moment: Moment) -> None:
     [
         (hook(_fails), "failed with RuntimeError"),
         (PythonHook(lambda moment: asyncio.sleep(30), on=("pre_tool",), seconds=0.1, name="slow"), "within 0.1"),
+        (PythonHook(lambda moment: time.sleep(3), on=("pre_tool",), seconds=0.1, name="blocks"), "within 0.1"),
+        (hook(lambda moment: sys.exit(1)), "RuntimeError"),
+        (PythonHook(lambda moment: sys.exit(1), on=("pre_tool",)), "RuntimeError"),
         (hook("nonsense"), "returned str"),
         (hook(Said(decision="modify")), "changes nothing"),
         (hook(False), "does not allow"),
@@ -326,6 +329,31 @@ async def test_a_hook_that_cannot_answer_forbids(tmp_path: Path, broken: Any, wh
         assert why in decided.reason
         assert set(outcomes(log).values()) == {"denied"}
     assert notes.written == []
+
+
+async def test_a_pause_cuts_a_hook_off_and_it_is_asked_again(tmp_path: Path) -> None:
+    notes, asked = Notes(), asyncio.Event()
+    moments: list[Moment] = []
+
+    async def slow(moment: Moment) -> Said | None:
+        moments.append(moment)
+        asked.set()
+        if len(moments) == 1:
+            await asyncio.sleep(20)
+        return Said(decision="modify", arguments={"text": moment.arguments["text"] + "y"})
+
+    hooks = [hook(Said(decision="modify", arguments={"text": "z"}), name="first"), PythonHook(slow, on=["pre_tool"])]
+    async with under(tmp_path, writer(notes, permissions="all", hooks=hooks)) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        await asked.wait()
+        await session.control("pause")
+        await asleep(runtime, session)
+        assert notes.written == []
+        await session.control("resume")
+        assert await session.answer(accepted.id) == "end"
+    assert notes.written == ["zy"]
+    assert len(moments) == 2
 
 
 async def test_a_program_as_a_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

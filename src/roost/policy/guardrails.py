@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from roost.policy.foreign import call
 
 log = logging.getLogger("roost.policy")
 Side: TypeAlias = Literal["input", "output"]
@@ -69,7 +70,7 @@ class LengthGuard:
 
 
 class FunctionGuard:
-    """A function of yours: it returns why a text may not pass, or None."""
+    """A function of yours: it returns why a text may not pass, or None. A plain one runs in a thread."""
 
     def __init__(
         self,
@@ -83,8 +84,7 @@ class FunctionGuard:
         self.on, self.seconds, self._function = tuple(on), seconds, function
 
     async def check(self, text: str) -> str | None:
-        found = self._function(text)
-        said = cast("object", await found if inspect.isawaitable(found) else found)
+        said = await call(self._function, text)
         if said is None or isinstance(said, str):
             return said
         raise TypeError(f"it returned {type(said).__name__}, not a reason or None")
@@ -101,6 +101,7 @@ async def first_tripped(guards: Sequence[Guard], text: str) -> Tripped | None:
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _checked(guard: Guard, text: str) -> Tripped | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
+from roost.policy.foreign import call
 from roost.sandbox.base import Quota, Sandbox
 
 log = logging.getLogger("roost.policy")
@@ -112,7 +112,7 @@ class ShellHook:
 
 class PythonHook:
     """A function of the moment. It returns an `Answer`, None for `passthrough`, False for deny. A plain function runs
-    on the event loop and must be quick; one that waits is `async`."""
+    in a thread, which cannot be stopped: one that hangs keeps it."""
 
     def __init__(
         self,
@@ -128,8 +128,7 @@ class PythonHook:
         self._function = function
 
     async def judge(self, moment: Moment, hands: Sandbox) -> Answer:
-        found = self._function(moment)
-        said: object = await found if inspect.isawaitable(found) else found
+        said = await call(self._function, moment)
         match said:
             case Answer():
                 return said
