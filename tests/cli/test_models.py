@@ -122,6 +122,11 @@ def test_show(roost: Machine) -> None:
     assert "price       unknown" in unknown
     assert "does not know it" in unknown
     assert roost("models", "show", "local", "--json").ok().json["price"]["output"] == 0
+    roost.env["OPENAI_BASE_URL"] = "https://gate.office/v1"
+    assert "https://gate.office/v1" in roost("models", "show", "openai").ok().out
+    roost.env |= {"OPENAI_BASE_URL": "https://me:hunter2@gate.office/v1", "OPENAI_API_KEY": "k"}
+    secret = roost("models", "show", "openai").ok().out
+    assert ("hunter2" in secret, "OPENAI_BASE_URL holds a user" in secret) == (False, True)
     wrong = roost("models", "show", "nobody/x")
     assert (wrong.code, wrong.out) == (1, "")
     assert "no account 'nobody'" in wrong.err

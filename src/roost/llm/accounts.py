@@ -144,6 +144,15 @@ class Models:
         with self._lock:
             return None if name in self._factories else self._directory.account(name)
 
+    def address(self, account: str) -> str | None:
+        """The URL of the account as it counts here; None where there is none, or one that cannot be used."""
+        with self._lock:
+            place = None if account in self._factories else self._directory.place(account, self._env())
+        try:
+            return place and checked_url(place.url, place.where)
+        except ConfigError:
+            return None
+
     def endpoint(self, name: str) -> Endpoint:
         """Where the account is, or a model that is named by its URL, with its key. May block on a keyring. Raises
         `ConfigError`."""
@@ -171,7 +180,9 @@ class Models:
                 _url_endpoint(name.partition("#")[0], self._env())
                 return None
             with self._lock:
-                _check_key(self._place(prefix, self._env()), name)
+                place = self._place(prefix, self._env())
+            _check_key(place, name)
+            checked_url(place.url, place.where)
         except ConfigError as error:
             return error.message
         return None
@@ -203,7 +214,7 @@ class Models:
 
     def _usable(self, name: str, env: Environment) -> bool:
         place = self._place(name, env)
-        if place.lacks is not None:
+        if place.lacks is not None or place.stray:
             return False
         return (
             bool(place.account.keys)

@@ -147,7 +147,7 @@ def _lines(known: Models, card: Card) -> list[tuple[str, str]]:
     prices = in_words(profile.price)
     return [
         ("model", card.name + (f" (until {card.retired})" if card.retired else "")),
-        ("account", f"{account.title}, {account.base_url}" if account else card.account),
+        ("account", f"{account.title}, {known.address(card.account) or 'nowhere'}" if account else card.account),
         ("here", known.trouble(card.name) or "can be asked"),
         ("known from", _SOURCES[card.source] + (f", {card.dated}" if card.dated else "")),
         ("window", f"{profile.window:,} tokens, answers up to {profile.max_output:,}"),
@@ -264,7 +264,9 @@ def _row(known: Models, card: Card, here: dict[str, bool]) -> tuple[str, ...]:
 
 def _lacking(known: Models, card: Card) -> str:
     variable = known.lacks(card.account)
-    return f"set {variable}" if variable else "its server's address is not set"
+    if variable:
+        return f"set {variable}"
+    return "no, see `roost models show`" if known.trouble(card.name) else "its server's address is not set"
 
 
 def _fields(known: Models, card: Card, here: dict[str, bool]) -> dict[str, Any]:
