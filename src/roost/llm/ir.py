@@ -162,9 +162,9 @@ ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Complet
 class Model(Protocol):
     """A model endpoint.
 
-    `stream`, an async generator, must not raise: a failure is a `Failed` event. Exactly one `Completed` or `Failed` ends the stream. Closing
-    the iterator or cancelling the task that reads it stops the call at the provider as far as the wire allows, at once.
-    May be called concurrently.
+    `stream`, an async generator, must not raise: a failure is a `Failed` event. Exactly one `Completed` or `Failed`
+    ends the stream. Closing the iterator or cancelling the task that reads it stops the call at the provider as far as
+    the wire allows, at once. May be called concurrently.
     """
 
     @property
