@@ -1,4 +1,4 @@
-"""What stands around a call: the policy's layers in the log, approvals, hooks, guardrails, the classifier, secrets."""
+"""What stands around a call: the policy's layers in the log, hooks, guardrails, the classifier, secrets."""
 
 from __future__ import annotations
 
@@ -7,64 +7,28 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roost.agent.definition import Agent
-from roost.errors import Conflict, Invalid
-from roost.kernel.runtime import Runtime, TurnFailed
+from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
 from roost.policy.guardrails import FunctionGuard, LengthGuard, PatternGuard
 from roost.policy.hooks import Answer as Said
 from roost.policy.hooks import Moment, PythonHook, ShellHook
-from roost.policy.loading import Approvals, Classifier, Policy
+from roost.policy.loading import Classifier, Policy
 from roost.policy.rules import Rule
 from roost.policy.vault import SecretSource
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
-from roost.tools.base import Tool, ToolContext
+from roost.tools.base import ToolContext
 from roost.tools.function import tool
 
-from .support import FAST, asleep, calling, events, outcomes, place, until
+from .policies import Notes, found, under, writer
+from .support import asleep, calling, events, outcomes, until
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-
-
-class Notes:
-    """A tool that changes something, and what it was called with."""
-
-    def __init__(self) -> None:
-        self.written: list[str] = []
-
-    def tools(self) -> list[Tool]:
-        @tool(safety="safe_write")
-        async def write(text: str, times: int = 1) -> str:
-            """Write a note."""
-            self.written.append(text * times)
-            return f"wrote {text * times}"
-
-        return [write]
-
-
-def writer(notes: Notes, *, permissions: Any = "ask", text: str = "x", model: ScriptedModel | None = None, **more: Any):
-    script = model or ScriptedModel(by_step([calling("write", text=text), "end"]))
-    return Agent("a", model=script, tools=[*notes.tools(), *more.pop("tools", ())], permissions=permissions, **more)
-
-
-@contextlib.asynccontextmanager
-async def under(home: Path, agent: Agent, policy: Policy | None = None) -> AsyncGenerator[Runtime]:
-    runtime = Runtime(home, agents=[agent], config=FAST, policy=policy, store=place.url)
-    await runtime.start()
-    try:
-        yield runtime
-    finally:
-        await runtime.stop(grace=0.2)
-
-
-def found(log: Sequence[ev.Event], kind: type[Any]) -> list[Any]:
-    return [event for event in log if isinstance(event, kind)]
 
 
 # The gate's word in the log
@@ -143,98 +107,6 @@ async def test_a_project_policy_that_cannot_be_read_asks(tmp_path: Path) -> None
         asked = await until(session, ev.ApprovalRequested)
         assert "policy.toml:2: rules.1.effect: a project's policy may only ask or deny" in asked.reason
     assert notes.written == []
-
-
-# Approvals
-
-
-async def test_a_person_changes_the_arguments(tmp_path: Path) -> None:
-    notes = Notes()
-    agent = writer(notes)
-    async with under(tmp_path, agent) as runtime:
-        session = await runtime.session("a")
-        accepted = await session.send("go")
-        asked = await until(session, ev.ApprovalRequested)
-        with pytest.raises(Invalid, match="belong to the decision"):
-            await session.approve(asked.call, "modify")
-        with pytest.raises(Invalid, match="lacks 'text'"):
-            await session.approve(asked.call, "modify", arguments={"times": 2})
-        with pytest.raises(Invalid, match="times must be of type integer"):
-            await session.approve(asked.call, "modify", arguments={"text": "y", "times": [2]})
-        await asleep(runtime, session)
-    async with under(tmp_path, agent) as runtime:  # whatever ends in between
-        session = runtime.open(session.id)
-        await session.approve(asked.call, "modify", arguments={"text": "y", "times": 2})
-        assert await session.answer(accepted.id) == "end"
-        log = await events(session, runtime)
-        (done,) = found(log, ev.ToolCompleted)
-        said = [part.text for part in done.parts]
-        assert said == ['[a person changed the arguments to {"text":"y","times":2}]', "wrote yy"]
-        assert [event.why for event in found(log, ev.ToolStarted)] == ["person: approved"]
-    assert notes.written == ["yy"]
-
-
-async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: Path) -> None:
-    rules = (Rule(effect="deny", path="keep/**", access="write"),)
-    script = ScriptedModel(by_step([Answer(calls=(Call("write_file", {"path": "a", "content": "x"}),)), "end"]))
-    agent = Agent("a", model=script, tools=["write_file"], permissions="ask", rules=rules)
-    async with under(tmp_path, agent) as runtime:
-        session = await runtime.session("a")
-        accepted = await session.send("go")
-        asked = await until(session, ev.ApprovalRequested)
-        await session.approve(asked.call, "modify", arguments={"path": "b/../keep/a", "content": "x"})
-        assert await session.answer(accepted.id) == "end"
-        (done,) = found(await events(session, runtime), ev.ToolCompleted)
-        assert (done.outcome, done.why) == ("denied", "config: deny path=keep/**")
-
-
-async def test_nobody_answers_in_time(tmp_path: Path) -> None:
-    notes = Notes()
-    policy = Policy(approvals=Approvals(seconds=2.0))
-    async with under(tmp_path, writer(notes), policy) as runtime:
-        session = await runtime.session("a")
-        accepted = await session.send("go")
-        asked = await until(session, ev.ApprovalRequested)
-        assert asked.due == pytest.approx(asked.at + 2.0)
-        await asleep(runtime, session)
-        assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
-    await asyncio.sleep(max(0.0, asked.due - time.time()) + 0.05)
-    async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
-        session = runtime.open(session.id)
-        assert await session.answer(accepted.id) == "end"
-        log = await events(session, runtime)
-        (resolved,) = found(log, ev.ApprovalResolved)
-        assert (resolved.decision, resolved.source) == ("reject", "timeout")
-        assert outcomes(log) == {asked.call: "denied"}
-        assert (await session.inspect()).timers == {}
-    assert notes.written == []
-
-
-async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path) -> None:
-    notes = Notes()
-    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=1.0))) as runtime:
-        session = await runtime.session("a")
-        accepted = await session.send("go")
-        asked = await until(session, ev.ApprovalRequested)
-        await session.approve(asked.call)
-        assert await session.answer(accepted.id) == "end"
-        await asyncio.sleep(1.2)
-        log = await events(session, runtime)
-        assert [event.decision for event in found(log, ev.ApprovalResolved)] == ["approve"]
-    assert notes.written == ["x"]
-
-
-async def test_of_many_answers_at_once_one_counts(tmp_path: Path) -> None:
-    notes = Notes()
-    async with under(tmp_path, writer(notes)) as runtime:
-        session = await runtime.session("a")
-        accepted = await session.send("go")
-        asked = await until(session, ev.ApprovalRequested)
-        answers = [session.approve(asked.call, "approve" if n % 2 else "reject") for n in range(8)]
-        said = await asyncio.gather(*answers, return_exceptions=True)
-        assert sum(isinstance(one, Conflict) for one in said) == 7
-        assert await session.answer(accepted.id) == "end"
-        assert len(found(await events(session, runtime), ev.ApprovalResolved)) == 1
 
 
 # Hooks

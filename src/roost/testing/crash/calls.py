@@ -46,7 +46,7 @@ def call_problems(events: Iterable[ev.Event], effects: Sequence[Effect], *, sett
                 call = calls.setdefault(event.call, _Call())
                 if not call.asked:
                     found.append(f"call {event.call} was answered though nothing was asked")
-                call.asked, call.approved = False, event.decision == "approve"
+                call.asked, call.approved = False, event.decision != "reject"
             case _:
                 pass
     if settled:

@@ -1,0 +1,108 @@
+"""Calls that wait for a person: allowed, refused, changed, or answered by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.errors import Conflict, Invalid
+from roost.log import events as ev
+from roost.policy.loading import Approvals, Policy
+from roost.policy.rules import Rule
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+
+from .policies import Notes, found, under, writer
+from .support import asleep, events, outcomes, until
+
+
+async def test_a_person_changes_the_arguments(tmp_path: Path) -> None:
+    notes = Notes()
+    agent = writer(notes)
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        with pytest.raises(Invalid, match="belong to the decision"):
+            await session.approve(asked.call, "modify")
+        with pytest.raises(Invalid, match="lacks 'text'"):
+            await session.approve(asked.call, "modify", arguments={"times": 2})
+        with pytest.raises(Invalid, match="times must be of type integer"):
+            await session.approve(asked.call, "modify", arguments={"text": "y", "times": [2]})
+        await asleep(runtime, session)
+    async with under(tmp_path, agent) as runtime:  # whatever ends in between
+        session = runtime.open(session.id)
+        await session.approve(asked.call, "modify", arguments={"text": "y", "times": 2})
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        (done,) = found(log, ev.ToolCompleted)
+        said = [part.text for part in done.parts]
+        assert said == ['[a person changed the arguments to {"text":"y","times":2}]', "wrote yy"]
+        assert [event.why for event in found(log, ev.ToolStarted)] == ["person: approved"]
+    assert notes.written == ["yy"]
+
+
+async def test_what_the_policy_denies_a_changed_call_cannot_do_either(tmp_path: Path) -> None:
+    rules = (Rule(effect="deny", path="keep/**", access="write"),)
+    script = ScriptedModel(by_step([Answer(calls=(Call("write_file", {"path": "a", "content": "x"}),)), "end"]))
+    agent = Agent("a", model=script, tools=["write_file"], permissions="ask", rules=rules)
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call, "modify", arguments={"path": "b/../keep/a", "content": "x"})
+        assert await session.answer(accepted.id) == "end"
+        (done,) = found(await events(session, runtime), ev.ToolCompleted)
+        assert (done.outcome, done.why) == ("denied", "config: deny path=keep/**")
+
+
+async def test_nobody_answers_in_time(tmp_path: Path) -> None:
+    notes = Notes()
+    policy = Policy(approvals=Approvals(seconds=2.0))
+    async with under(tmp_path, writer(notes), policy) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        assert asked.due == pytest.approx(asked.at + 2.0)
+        await asleep(runtime, session)
+        assert list((await session.inspect()).timers) == [f"approval:{asked.call}"]
+    await asyncio.sleep(max(0.0, asked.due - time.time()) + 0.05)
+    async with under(tmp_path, writer(notes), policy) as runtime:  # it came due while nobody ran
+        session = runtime.open(session.id)
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        (resolved,) = found(log, ev.ApprovalResolved)
+        assert (resolved.decision, resolved.source) == ("reject", "timeout")
+        assert outcomes(log) == {asked.call: "denied"}
+        assert (await session.inspect()).timers == {}
+    assert notes.written == []
+
+
+async def test_an_answer_in_time_ends_the_waiting(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=1.0))) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call)
+        assert await session.answer(accepted.id) == "end"
+        await asyncio.sleep(1.2)
+        log = await events(session, runtime)
+        assert [event.decision for event in found(log, ev.ApprovalResolved)] == ["approve"]
+    assert notes.written == ["x"]
+
+
+async def test_of_many_answers_at_once_one_counts(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes)) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        answers = [session.approve(asked.call, "approve" if n % 2 else "reject") for n in range(8)]
+        said = await asyncio.gather(*answers, return_exceptions=True)
+        assert sum(isinstance(one, Conflict) for one in said) == 7
+        assert await session.answer(accepted.id) == "end"
+        assert len(found(await events(session, runtime), ev.ApprovalResolved)) == 1
