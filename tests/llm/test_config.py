@@ -331,7 +331,7 @@ async def test_accounts_and_models_of_a_program() -> None:
         assert "hunter2" not in error.value.message
 
 
-def test_each_model_is_wrapped_once_with_its_card_but_for_composed_ones() -> None:
+def test_each_model_is_wrapped_once_with_its_card() -> None:
     class Wrapping(Wrapped):
         def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
             return self.inner.stream(request)
@@ -344,8 +344,7 @@ def test_each_model_is_wrapped_once_with_its_card_but_for_composed_ones() -> Non
 
     found = Models(environ={"OPENAI_API_KEY": "k"}, dotenv=None, wrap=wrap)
     found.register("mine", lambda _: ScriptedModel([]))
-    found.register("team", lambda _: found.resolve("openai/gpt-5.4"), composed=True)
-    assert found.resolve("openai/gpt-5.4") is found.resolve("openai/gpt-5.4") is found.resolve("team/x")
+    assert found.resolve("openai/gpt-5.4") is found.resolve("openai/gpt-5.4")
     assert isinstance(found.resolve("mine/a"), Wrapping)
     found.resolve("http://127.0.0.1:1/v1#m")
     assert seen == ["openai/gpt-5.4", "mine/a", "http://127.0.0.1:1/v1#m"]
