@@ -35,8 +35,21 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.ModelLost, at=st.just(1.0), step=st.integers(1, 9), attempt=st.just(1)),
     st.builds(ev.ModelFailed, at=st.just(1.0), step=st.integers(1, 9), error=st.just(ErrorData("x", "y", True))),
     st.builds(
-        ev.ToolStarted, at=st.just(1.0), call=calls, name=st.just("t"), replay=st.just("never"), key=st.just("k")
+        ev.ToolStarted,
+        at=st.just(1.0),
+        call=calls,
+        name=st.just("t"),
+        replay=st.just("never"),
+        key=st.just("k"),
+        undo=st.sampled_from([None, "", "p"]),
     ),
+    st.builds(
+        ev.WorkspaceSaved,
+        at=st.just(1.0),
+        snapshot=st.sampled_from("pq"),
+        point=st.sampled_from([None, "home", "store"]),
+    ),
+    st.builds(ev.WorkspaceRestored, at=st.just(1.0), snapshot=st.sampled_from([None, "p"]), call=calls),
     st.builds(
         ev.ToolCompleted,
         at=st.just(1.0),

@@ -104,6 +104,11 @@ EVENTS: list[ev.Event] = [
     ev.SandboxLimit(at=4.0, limit="pids"),
     ev.SandboxLimit(at=4.0, limit="memory_bytes", killed=True),
     ev.SandboxEnded(at=4.0, reason="the session went to sleep", background=2),
+    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", files=2, bytes=700, point="home"),
+    ev.WorkspaceSaved(at=9.0, snapshot="20778-ab", point="store"),
+    ev.WorkspaceRestored(at=9.0, snapshot="20778-ab", call="c1"),
+    ev.WorkspaceRestored(at=9.0, snapshot=None, error="gone"),
+    ev.ToolStarted(at=3.0, call="c1", name="sh", replay="never", key="s:1:c1", undo="20778-ab"),
 ]
 
 INPUTS: list[Input] = [

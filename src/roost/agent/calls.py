@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roost.agent import judging, saving
+from roost.agent import judging, points, saving
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import PERSON, Call
@@ -35,6 +35,7 @@ class _Admitted(NamedTuple):
 async def run(session: LiveSession) -> None:
     """Bring the newest message's calls as far as they go. Those that wait for a person stay open. Raises
     `Interrupted`, leaving running calls to the caller's cause."""
+    await points.put_back(session)
     readers: list[_Admitted] = []
     others: list[_Admitted] = []
     checks = session.means.checks
@@ -108,7 +109,8 @@ def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
     tool's present one decides."""
     rules = {call.replay, tool.replay}
     if "never" in rules:
-        end_call(session, call.call.id, "interrupted", UNKNOWN_EFFECT)
+        known = f"{UNKNOWN_EFFECT} {points.UNDONE}" if call.undone else UNKNOWN_EFFECT
+        end_call(session, call.call.id, "interrupted", known)
         return False
     if "ask" in rules:
         _ask(session, call, "it was interrupted and may have taken effect; approve to run it again", None)
@@ -180,8 +182,10 @@ async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
     cause = session.cause()
     if cause is not None:
         raise Interrupted(cause)
+    before = points.Before()
     for call, why in batch:
         tool = _tool(session, call)
+        before = await points.before(session, tool)
         session.note(
             ev.ToolStarted(
                 at=time.time(),
@@ -191,11 +195,12 @@ async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
                 key=_key(session, call),
                 attempt=call.attempt + 1,
                 why=why,
+                undo=before.undo,
             )
         )
     await session.flush()
     if len(batch) == 1:
-        await session.interruptible(lambda: _run(session, batch[0].call), steer=False)
+        await session.interruptible(lambda: _run(session, batch[0].call, before.problem), steer=False)
         return
 
     async def together() -> None:
@@ -214,7 +219,7 @@ def _key(session: LiveSession, call: Call) -> str:
     return f"{session.id}:{session.state.steps}:{call.call.id}"
 
 
-async def _run(session: LiveSession, call: Call) -> None:
+async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
     means = session.means
     tool = _tool(session, call)
     tool_context = ToolContext(
@@ -244,6 +249,8 @@ async def _run(session: LiveSession, call: Call) -> None:
             outcome, parts = await judging.after_call(session, means.checks, call, *given)
         if call.changed is not None:
             parts = (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)
+        if outcome != "ok" and (touched := points.touched(session, tool)) is not None:
+            parts += await points.roll_back(session, touched, call, problem)
         if files is not None:
             parts += await saving.save(session, files)
     finally:  # the call has ended, whatever cuts the save off

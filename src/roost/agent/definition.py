@@ -19,6 +19,8 @@ from roost.sandbox.choose import Isolation
 from roost.tools.base import Tool
 
 Horizon: TypeAlias = Literal["long"]
+SnapshotsWhen: TypeAlias = Literal["steps"]
+RollbackWhen: TypeAlias = Literal["failed"]
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +46,13 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     `intent` is what the model calls are for, `effort` how hard the model shall think, `constraints` are rules that it
     is reminded of, `output_hint` what an answer shall look like; None leaves each to the model. `knobs` are further
     settings by their names in a model's profile; a model that has no such knob is not sent it. `horizon` "long" says
-    that the task takes many steps, for the router. `isolation` says how far its commands are kept from the machine.
+    that the task takes many steps, for the router.
+
+    Of the session's private files: `snapshots` "steps" keeps what they were when each turn began and before each call
+    that may write; `rollback` "failed" keeps the same, and makes them again what they were before a call that failed or
+    was cut off.
+
+    `isolation` says how far its commands are kept from the machine.
     """
 
     name: str
@@ -63,7 +71,14 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     output_hint: str | None = None
     knobs: dict[str, Any] = {}
     horizon: Horizon | None = None
+    snapshots: SnapshotsWhen | None = None
+    rollback: RollbackWhen | None = None
     isolation: Isolation = Isolation()
+
+    @property
+    def points(self) -> bool:
+        """Whether its files are kept to go back to."""
+        return self.snapshots is not None or self.rollback is not None
 
     @property
     def version(self) -> str:
@@ -113,6 +128,8 @@ class Agent:
         output_hint: str | None = None,
         knobs: Mapping[str, Any] | None = None,
         horizon: Horizon | None = None,
+        snapshots: SnapshotsWhen | None = None,
+        rollback: RollbackWhen | None = None,
         isolation: Isolation | None = None,
     ) -> None:
         if not is_id(name):
@@ -138,6 +155,8 @@ class Agent:
             output_hint=output_hint,
             knobs=dict(knobs or {}),
             horizon=horizon,
+            snapshots=snapshots,
+            rollback=rollback,
             **fields,
         )
 

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, inbox, judging, limits, money, steps
+from roost.agent import calls, inbox, judging, limits, money, points, steps
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
@@ -16,6 +16,8 @@ async def drive(session: LiveSession) -> None:
     while True:
         inbox.settle(session)
         await money.close(session)
+        if session.state.undo is not None:
+            await points.put_back(session)
         running = session.state.state == "running" and not session.stopping
         if running and (session.state.turn is not None or inbox.begin_turn(session)):
             await run_turn(session)
@@ -35,6 +37,7 @@ async def run_turn(session: LiveSession) -> None:
     session.start_clock()
     try:
         await prepare(session)
+        await points.at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
             if session.state.calls:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 
+from roost.agent.points import note_saved, touched
 from roost.agent.session import LiveSession
 from roost.errors import RoostError, TooLarge
 from roost.log import events as ev
@@ -14,7 +15,6 @@ from roost.log.content import Text
 from roost.tools.base import Tool
 from roost.workspace.carry import Carried
 from roost.workspace.objects import ObjectsFailed
-from roost.workspace.snapshots import Saved
 from roost.workspace.writes import recover
 
 log = logging.getLogger("roost.files")
@@ -58,7 +58,8 @@ async def _settle(session: LiveSession) -> None:
 
 def saves(session: LiveSession, tool: Tool) -> Carried | None:
     """The files that a call of this tool may change and that are kept for all nodes."""
-    return session.means.files if tool.files and tool.safety != "read_only" else None
+    files = touched(session, tool)
+    return None if files is None or files.home else files
 
 
 async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
@@ -77,7 +78,7 @@ async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
     except asyncio.CancelledError:
         _mark(session, "the save was cut off")
         raise
-    _note(session, saved)
+    note_saved(session, saved)
     return ()
 
 
@@ -95,29 +96,13 @@ async def rest(session: LiveSession) -> None:
         with contextlib.suppress(ObjectsFailed):  # the next wake restores the last snapshot
             await files.rested(session.born, session.epoch, unsaved=session.state.unsaved is not None)
         return
-    if not files.dirty:
+    if not files.dirty or files.home:
         return
     try:
         async with asyncio.timeout(_REST_SECONDS):
-            _note(session, await files.save(session.state.saved, patient=False))
+            note_saved(session, await files.save(session.state.saved, patient=False))
     except (RoostError, TimeoutError) as error:
         _mark(session, str(error) or "the save took too long")
-
-
-def _note(session: LiveSession, saved: Saved) -> None:
-    if saved.skipped:
-        shown = "; ".join(saved.skipped[:5])
-        log.warning("session %s: %d things in its folder are not saved: %s", session.id, len(saved.skipped), shown)
-    if saved.snapshot is not None and (saved.snapshot != session.state.saved or session.state.unsaved is not None):
-        session.note(
-            ev.WorkspaceSaved(
-                at=time.time(),
-                snapshot=saved.snapshot,
-                files=saved.files,
-                bytes=saved.bytes,
-                skipped=len(saved.skipped),
-            )
-        )
 
 
 def _mark(session: LiveSession, reason: str) -> None:

@@ -25,6 +25,9 @@ from roost.log.content import (
 STATE_VERSION = 5
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
+POINTS = 32
+"""Snapshots that a session can go back to: the newest."""
+
 PERSON = "a person"
 """Who changed the arguments of a call, beside hooks."""
 
@@ -41,7 +44,8 @@ class Entry(msgspec.Struct):
 
 class Call(msgspec.Struct):
     """A tool call of the newest assistant message. `cause` says who asked for the approval. `changed`: the arguments
-    with which it runs instead of the model's, and `changed_by` whose they are."""
+    with which it runs instead of the model's, and `changed_by` whose they are. `undo`: as of `ToolStarted`, and
+    `undone`: the files are again what they were before it."""
 
     call: ToolCall
     status: CallStatus = "planned"
@@ -52,6 +56,8 @@ class Call(msgspec.Struct):
     result: ToolMessage | None = None
     changed: str | None = None
     changed_by: str | None = None
+    undo: str | None = None
+    undone: bool = False
 
     @property
     def arguments(self) -> str:
@@ -79,7 +85,9 @@ class Turn(msgspec.Struct):
 
 class State(msgspec.Struct):
     """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees. `saved` is the last
-    snapshot of the private files, `unsaved` why they are not what it holds."""
+    snapshot of the private files in the store that nodes share, `unsaved` why they are not what it holds. `points` are
+    those that can be gone back to, the newest last, kept `points_in`; `undo` is the one that they must go back to
+    before anything else, for a call has ended that did not end well; empty is no file."""
 
     agent: str = ""
     spec: bytes = b""
@@ -99,6 +107,9 @@ class State(msgspec.Struct):
     timers: dict[str, float] = {}
     saved: str | None = None
     unsaved: str | None = None
+    points: list[str] = []
+    points_in: Literal["home", "store"] | None = None
+    undo: str | None = None
 
     @property
     def phase(self) -> ev.Phase:
@@ -178,7 +189,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _settle(state)
             state.turn = state.open_step = None
         case ev.WorkspaceSaved():
-            state.saved, state.unsaved = event.snapshot, None
+            _apply_saved(state, event)
+        case ev.WorkspaceRestored():
+            _apply_restored(state, event)
         case ev.WorkspaceUnsaved():
             state.unsaved = None if event.lost else event.reason
         case ev.ModelLost():
@@ -267,6 +280,31 @@ def unheard(state: State) -> list[Entry]:
     return found[::-1]
 
 
+def _apply_saved(state: State, event: ev.WorkspaceSaved) -> None:
+    if event.point != "home":
+        state.saved, state.unsaved = event.snapshot, None
+    if event.point is not None:
+        _point(state, event.snapshot, event.point)
+
+
+def _apply_restored(state: State, event: ev.WorkspaceRestored) -> None:
+    call = state.call(event.call) if event.call is not None else None
+    if call is not None:
+        call.undo, call.undone = None, event.error is None
+    state.undo = None
+    if event.error is None and event.snapshot is not None and state.points_in is not None:
+        _point(state, event.snapshot, state.points_in)
+    if event.error is None and state.points_in != "home":
+        state.saved = event.snapshot
+
+
+def _point(state: State, snapshot: str, where: Literal["home", "store"]) -> None:
+    """The files are this now."""
+    known = state.points if state.points_in == where else []
+    state.points = [*(one for one in known[-POINTS:] if one != snapshot), snapshot][-POINTS:]
+    state.points_in = where
+
+
 _OPEN: dict[ev.Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
 
 
@@ -279,6 +317,7 @@ def _apply_tool(
     match event:
         case ev.ToolStarted():
             call.status, call.attempt, call.replay = "running", event.attempt, event.replay
+            call.undo = event.undo
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
         case ev.ApprovalResolved():
@@ -289,6 +328,8 @@ def _apply_tool(
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
             call.status = "done"
+            if event.outcome != "ok" and call.undo is not None:
+                state.undo = call.undo
             if state.turn is not None:
                 state.turn.seconds += event.seconds
             if all(one.status == "done" for one in state.calls):

@@ -96,6 +96,8 @@ class Screen:
             case ev.SandboxEnded():
                 more = f", and with it {event.background} programs in the background" if event.background else ""
                 self.note(f"  the sandbox ended: {event.reason}{more}")
+            case ev.WorkspaceRestored():
+                self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case (

@@ -30,8 +30,8 @@ from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
 from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
-from roost.workspace.restoring import aside, remove_tree
 from roost.workspace.snapshots import Place
+from roost.workspace.swapping import aside, remove_tree
 
 
 class Unavailable:
@@ -91,7 +91,8 @@ class Agents:
 
 class Workshop:
     """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
-    for all nodes. `cores` is what the models' calls go through."""
+    for all nodes; without one, `home` keeps those of agents that go back. `cores` is what the models' calls go
+    through."""
 
     def __init__(
         self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: Cores
@@ -104,6 +105,7 @@ class Workshop:
         self._bin = root / ".bin"
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: Carrier | None = None
+        self.home: Carrier | None = None
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -154,14 +156,16 @@ class Workshop:
         def place() -> SandboxSpec:
             return SandboxSpec(session=session, workspace=files.root, marker="", hidden=(self._root.parent,))
 
+        gate = self.gate(spec, workspace)
+        files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
         return Means(
             model=self.model(spec),
             tools=tools,
-            gate=self.gate(spec, workspace),
+            gate=gate,
             workspace=files,
-            sandbox=self._sandboxes.of(session, spec.isolation, place),
+            sandbox=self._sandboxes.of(session, spec.isolation, place, self._memory / session),
             deltas=self._deltas,
-            files=self._files(session, tools) if workspace is None else None,
+            files=self._files(session, spec, tools) if workspace is None else None,
             ledger=self._cores,
             checks=self._checks(spec),
             vault=self.vault or None,
@@ -210,10 +214,11 @@ class Workshop:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
         return {name: known[name] for name in spec.tools if name in known}
 
-    def _files(self, session: str, tools: Toolbox) -> Carried | None:
-        if self.carrier is None or not any(tool.files for tool in tools.values()):
+    def _files(self, session: str, spec: AgentSpec, tools: Toolbox) -> Carried | None:
+        carrier = self.carrier or (self.home if spec.points else None)
+        if carrier is None or not any(tool.files for tool in tools.values()):
             return None
-        return self.carrier.folder(Place(self.private(session), self._memory / session))
+        return carrier.folder(Place(self.private(session), self._memory / session))
 
     def _hidden_from(self, folder: Path) -> Path | None:
         """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""

@@ -41,6 +41,7 @@ from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.process import ProcessSandbox
 from roost.workspace.carry import Carrier
+from roost.workspace.cow import choose
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
@@ -145,6 +146,8 @@ class Runtime:
             self.kernel.workshop.carrier = Carrier(ObjectSnapshots(objects, owner=await store_name(store)))
         else:
             await refuse_without(store)
+            snapshots = await asyncio.to_thread(choose, self.home / "workspaces")
+            self.kernel.workshop.home = Carrier(snapshots, home=True)
         self.kernel.place = await self._place(store)
         dead = await self._refuse_copy()
         await self.kernel.start()
@@ -158,8 +161,9 @@ class Runtime:
         """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
         await self.links.close()
         await self.kernel.stop(grace=grace)
-        if self.kernel.workshop.carrier is not None:
-            self.kernel.workshop.carrier.close()
+        for carrier in (self.kernel.workshop.carrier, self.kernel.workshop.home):
+            if carrier is not None:
+                carrier.close()
         await self.peers.close()
         await self.models.close()
         await self.kernel.cores.close()

@@ -12,13 +12,17 @@ from roost.agent.session import wake
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
 from roost.kernel.load import load
 from roost.log.store import Store
-from roost.workspace.snapshots import Snapshots, Swept
+from roost.workspace.snapshots import SharedSnapshots, Swept
 
 _READS_AT_ONCE = 4
 
 
 async def sweep(
-    store: Store, snapshots: Snapshots, *, dry: bool = False, progress: Callable[[int], None] = lambda sessions: None
+    store: Store,
+    snapshots: SharedSnapshots,
+    *,
+    dry: bool = False,
+    progress: Callable[[int], None] = lambda sessions: None,
 ) -> Swept:
     """Every session whose files are in `snapshots` must be in `store`: what those of another database need would be
     taken for garbage. Nodes may go on working meanwhile. Reads the state of every session, and tells `progress` how
@@ -33,8 +37,7 @@ async def sweep(
     async def look() -> None:
         nonlocal seen
         for session, saved in zip(waiting, await asyncio.gather(*(_saved(store, one) for one in waiting)), strict=True):
-            if saved is not None:
-                keep[saved] = f"session {session!r}"
+            keep.update(dict.fromkeys(saved, f"session {session!r}"))
         seen += len(waiting)
         waiting.clear()
         progress(seen)
@@ -51,16 +54,20 @@ async def sweep(
         stop.set()
 
 
-async def _saved(store: Store, session: str) -> str | None:
-    """The snapshot that a session may be restored to."""
+async def _saved(store: Store, session: str) -> list[str]:
+    """The snapshots that a session may be restored to."""
     try:
-        return wake(*await load(store, session, await store.snapshot(session))).saved
+        state = wake(*await load(store, session, await store.snapshot(session)))
     except NotFound:  # deleted meanwhile
-        return None
+        return []
     except UnknownEvent as error:
         raise UnknownEvent(f"{_SKIPPED.format(session)}: {error}") from error
     except (StoreCorrupt, msgspec.MsgspecError) as error:
         raise StoreCorrupt(f"{_SKIPPED.format(session)}: {error}. `roost store check` says more") from error
+    if state.points_in == "home":
+        return [state.saved] if state.saved else []
+    undo = [call.undo for call in state.calls]
+    return [one for one in (*state.points, *undo, state.undo, state.saved) if one]
 
 
 _SKIPPED = "session {!r} cannot be read, so nothing is removed"

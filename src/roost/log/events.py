@@ -122,7 +122,8 @@ class ModelFailed(_Event, frozen=True, tag="model.failed"):
 
 class ToolStarted(_Event, frozen=True, tag="tool.started"):
     """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt. `why` it may run:
-    the layer of the policy that decided, and by what."""
+    the layer of the policy that decided, and by what. `undo`: the snapshot that the private files go back to unless the
+    call ends well; empty is no file, None: they stay as they are."""
 
     call: str
     name: str
@@ -130,6 +131,7 @@ class ToolStarted(_Event, frozen=True, tag="tool.started"):
     key: str
     attempt: int = 1
     why: str | None = None
+    undo: str | None = None
 
 
 class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
@@ -213,12 +215,25 @@ class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
 
 class WorkspaceSaved(_Event, frozen=True, tag="workspace.saved"):
     """The session's private files as they are now are the snapshot. `files` and `bytes` count the regular ones,
-    `skipped` what cannot be kept: pipes, sockets, what cannot be read."""
+    `skipped` what cannot be kept: pipes, sockets, what cannot be read. None and 0 where nobody looked at each.
+
+    `point`: it is kept to go back to, in the `home` that the session runs at and nowhere else, or in the `store` that
+    all nodes read."""
 
     snapshot: str
-    files: int
-    bytes: int
+    files: int | None = None
+    bytes: int | None = None
     skipped: int = 0
+    point: Literal["home", "store"] | None = None
+
+
+class WorkspaceRestored(_Event, frozen=True, tag="workspace.restored"):
+    """The private files are again what they were in the snapshot, None for no file, before the tool call `call`.
+    `error`: why they are not, and will not be."""
+
+    snapshot: str | None
+    call: str | None = None
+    error: str | None = None
 
 
 class WorkspaceUnsaved(_Event, frozen=True, tag="workspace.unsaved"):
@@ -290,6 +305,7 @@ Event: TypeAlias = (
     | ContextTrimmed
     | TurnCompleted
     | WorkspaceSaved
+    | WorkspaceRestored
     | WorkspaceUnsaved
     | SandboxChosen
     | SandboxLimit

@@ -107,6 +107,13 @@ class SnapshotsContract:
             snapshots.restore(place, second, STOP, in_place=in_place)
             assert tree(place.folder) == after
 
+    def test_preparing_keeps_what_is_there(self, snapshots: Snapshots, place: Place) -> None:
+        snapshots.prepare(place)
+        furnish(place)
+        before = tree(place.folder)
+        snapshots.prepare(place)
+        assert tree(place.folder) == before
+
     def test_nothing_there_is_no_snapshot(self, snapshots: Snapshots, place: Place) -> None:
         assert snapshots.save(place, None, STOP).snapshot is None
         snapshots.restore(place, None, STOP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar, cast
@@ -25,10 +25,12 @@ _PAUSE = 0.2
 
 class Carrier:
     """The node's. `patience`: seconds in which a save that fails is tried again, while a call's outcome waits for it.
-    `close` stops what is going on; it is begun again where its session goes on."""
+    `home`: the snapshots are of this home alone, to go back to; the folder is where the files are, and no other follows
+    it. `close` stops what is going on; it is begun again where its session goes on."""
 
-    def __init__(self, snapshots: Snapshots, *, patience: float = 8.0) -> None:
+    def __init__(self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False) -> None:
         self.snapshots = snapshots
+        self.home = home
         self.patience = patience
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
         self.stops: set[Event] = set()
@@ -58,11 +60,19 @@ class Carried:
         self.ready = False
         self.dirty = False
 
+    @property
+    def home(self) -> bool:
+        return self._carrier.home
+
     async def wake(self, born: float, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
         """Before the session, created at `born`, works here in a new `epoch`: unless the folder is what its last owner
         left, make it the snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are
         lost now. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
         self._owner = Owner(epoch, born, boot())
+        if self.home:
+            await self._work(lambda stop: self._carrier.snapshots.prepare(self._place))
+            self.ready = True
+            return False
         lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
         self.ready = True
         return lost
@@ -71,12 +81,13 @@ class Carried:
         """In place of `wake`, when the session needed no files in this `epoch`: a folder that was as its last owner
         left it still is. Raises `ObjectsFailed`."""
         self._owner = Owner(epoch, born, boot())
-        await self._work(lambda stop: self._pass_on(unsaved))
+        if not self.home:
+            await self._work(lambda stop: self._pass_on(unsaved))
 
     async def working(self) -> None:
         """Before a call that may write."""
         self.dirty = True
-        if not self._stamped:
+        if not self._stamped and not self.home:
             with contextlib.suppress(ObjectsFailed):  # without it a crash brings the last snapshot back
                 await self._work(lambda stop: self._stamp())
 
@@ -96,6 +107,17 @@ class Carried:
             else:
                 self.dirty = False
                 return saved
+
+    async def go_back(self, snapshot: str | None) -> None:
+        """Make the files what the snapshot holds, None for no file, in the folder that they are in. Cut off, it must be
+        called again before anybody works there. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
+        await self._work(lambda stop: self._carrier.snapshots.restore(self._place, snapshot, stop, in_place=True))
+        self.dirty = False
+
+    async def forget(self, keep: Collection[str]) -> None:
+        """All but these may go. A failure leaves them for the next time."""
+        with contextlib.suppress(ObjectsFailed, SnapshotDamaged):
+            await self._work(lambda stop: self._carrier.snapshots.forget(self._place, keep, stop))
 
     async def unsaved(self) -> None:
         """The folder holds what is nowhere else: it is to be believed even after a loss of power."""

@@ -62,6 +62,10 @@ class Snapshots(Protocol):
     `SnapshotDamaged`, `Stopped` soon after `stop` is set, and `OSError` of the machine's own disk.
     """
 
+    def prepare(self, place: Place) -> None:
+        """Before anybody works in the folder: what the means needs of it. A folder that is there keeps its files."""
+        ...
+
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
         """Save what differs from the snapshot `base`, the newest that is known for sure to stay: that of the log. When
         nothing does, nothing is written and `snapshot` is `base`. Each file is saved as of one moment: one that changes

@@ -37,6 +37,9 @@ class ObjectSnapshots:
         self._caps = caps or Caps()
         self._clock = clock
 
+    def prepare(self, place: Place) -> None:
+        return None
+
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
         return Save(self._traffic, place, self._today, stop, self._caps).run(base)
 

@@ -32,6 +32,9 @@ class PortableSnapshots:
         self._clock = clock
         self._threads = Threads()
 
+    def prepare(self, place: Place) -> None:
+        return None
+
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
         traffic = self._traffic(place)
         return Save(traffic, place, lambda: today(self._clock()), stop, self._caps).run(base)
