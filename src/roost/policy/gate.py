@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from roost.policy.rules import Effect, Rule, Touches, decide
+from roost.policy.rules import Effect, Rule, Touches, decide, held_back
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
 Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "auto", "custom", "all"]
@@ -107,6 +107,10 @@ class LayeredGate:
             asked = asked or verdict
         level = self._level.decide(call)
         return asked if asked is not None and level.decision != "deny" else self._minding(call, level)
+
+    def unseen(self, tool: str, root: Path, searched: Path) -> Callable[[str], bool] | None:
+        """For a search: which real paths below `searched` it must leave out (`rules.held_back`)."""
+        return held_back([laid.rules for laid in self._layers], tool, root, str(searched))
 
     def of_layer(self, layer: Layer, call: GateCall) -> Verdict | None:
         """What one layer alone says; None when it does not speak."""

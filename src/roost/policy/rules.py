@@ -149,6 +149,34 @@ def _host(rule: Rule, touches: Touches) -> list[Answer]:
     return ["yes" if any(fits) else "maybe" if touches.unknown else "no"]
 
 
+def held_back(layers: Sequence[Sequence[Rule]], tool: str, root: Path, searched: str) -> Callable[[str], bool] | None:
+    """For a search by `tool` below the real path `searched`, which was allowed: whether a file that it comes upon must
+    be left out, since the first layer that speaks of it asks or denies. A rule that speaks of `searched` itself has
+    been answered. None where no rule holds anything back."""
+    tests: list[list[tuple[Effect, Callable[[str], bool]]]] = []
+    for rules in layers:
+        known: list[tuple[Effect, Callable[[str], bool]]] = []
+        for rule in rules:
+            plain = rule.path is not None and rule.command is None and rule.host is None and rule.access != "write"
+            if not plain or rule.path is None or not fnmatchcase(tool, rule.tool):
+                continue
+            test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root))
+            if rule.effect == "allow" or not test(searched):
+                known.append((rule.effect, test))
+        tests.append(sorted(known, key=lambda one: one[0] == "allow"))
+    if all(effect == "allow" for known in tests for effect, _ in known):
+        return None
+
+    def held(path: str) -> bool:
+        for known in tests:
+            for effect, test in known:
+                if test(path):
+                    return effect != "allow"
+        return False
+
+    return held
+
+
 def decide(
     rules: Sequence[Rule], tool: str, touches: Touches, root: Path, *, wary: bool = True
 ) -> tuple[Effect, Rule] | None:

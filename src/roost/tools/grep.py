@@ -1,7 +1,8 @@
 """`grep`: search in files.
 
 The search runs in a process of its own: a catastrophic pattern holds Python's lock for as long as it takes, so no
-thread of the daemon could stop it, and it would stop the daemon. It is not ripgrep even where that is installed: the
+thread of the daemon could stop it, and it would stop the daemon. Where ripgrep is installed and the files are many, it
+first finds those that hold a text without which the pattern cannot match; the matching is Python's either way, so the
 same search gives the same answer on every machine.
 """
 
@@ -21,6 +22,7 @@ from roost.sandbox.base import Quota
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.browse import SKIPPED
 from roost.tools.function import tool
+from roost.tools.ripgrep import likely
 from roost.tools.text import clean
 from roost.workspace.access import explained, open_folder
 from roost.workspace.files import Workspace
@@ -43,6 +45,7 @@ async def grep(
 ) -> str:
     """Search file contents line by line. Lines come as `path:line: text`. Binary files and `.git` are left out."""
     names, notes = await asyncio.to_thread(_candidates, ctx, path, files)
+    names = await likely(ctx, names, path, clean(pattern), ignore_case=ignore_case)
     options = [str(context), str(_MATCHES), "i" if ignore_case else "-", clean(pattern)]
     result = await ctx.sandbox.exec(
         [sys.executable, "-I", "-S", str(Path(__file__).with_name("grep_worker.py")), *options],
@@ -67,7 +70,7 @@ def _candidates(ctx: ToolContext, path: str, files: str | None) -> tuple[list[st
         files = f"**/{files}"
     wanted = matcher(files) if files else None
     base = "" if real == ctx.workspace.root else f"{ctx.workspace.relative(real)}/"
-    walk = Walk(ctx.workspace, real, skip=SKIPPED)
+    walk = Walk(ctx.workspace, real, tool="grep", skip=SKIPPED)
     names: list[str] = []
     for entry in walk:
         if entry.size and (wanted is None or wanted(entry.path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Workspace:
         self.notes = notes
         self.settled = False
         """Whether what a crash left of a change was looked for since the session woke."""
+        self.unseen: Callable[[str, Path], Callable[[str], bool] | None] = lambda tool, searched: None
+        """For a tool that searches below a real path: which real paths the policy holds back from it."""
         self._given = root
         self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
 

@@ -29,12 +29,21 @@ class Entry(NamedTuple):
 class Walk:
     """Iterate to get the entries in order: a folder, then what is in it. Blocks.
 
-    `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable.
+    `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable, held back by the policy
+    from `tool`, which looks into files.
     """
 
     def __init__(
-        self, workspace: Workspace, real: Path, *, depth: int = _DEPTH, cap: int = 200_000, skip: frozenset[str]
+        self,
+        workspace: Workspace,
+        real: Path,
+        *,
+        tool: str | None = None,
+        depth: int = _DEPTH,
+        cap: int = 200_000,
+        skip: frozenset[str],
     ) -> None:
+        self._unseen = None if tool is None else workspace.unseen(tool, real)
         self._workspace, self._real = workspace, real
         self._depth, self._left, self._skip = depth, cap, skip
         self._deadline = time.monotonic() + _SECONDS
@@ -51,6 +60,9 @@ class Walk:
                 self.incomplete.add("the tree is too large to go through")
                 return
             self._left -= 1
+            if self._unseen is not None and self._unseen(f"{self._real}/{prefix}{name}"):
+                self.incomplete.add("what the policy holds back from searches")
+                continue
             mode = status.st_mode
             folder = stat.S_ISDIR(mode)
             yield Entry(prefix + name, folder, stat.S_ISLNK(mode), status.st_size if stat.S_ISREG(mode) else 0)

@@ -1,0 +1,67 @@
+"""Leaving out the files that cannot match, by ripgrep where it is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from roost.sandbox.base import Quota
+from roost.tools.base import ToolContext
+
+_WORTH = 200
+"""Files from which on another process pays."""
+_LITERAL = 3
+_NAMES = 16 * 1024 * 1024
+_SECONDS = 10.0
+
+
+async def likely(
+    ctx: ToolContext, names: Sequence[str], path: str, pattern: str, *, ignore_case: bool
+) -> Sequence[str]:
+    """Those of `names`, which lie below `path`, in which the pattern may match; all of them when that is not known."""
+    program = shutil.which("rg") if len(names) >= _WORTH else None
+    text = None if program is None else literal_of(pattern, ignore_case=ignore_case)
+    if program is None or text is None:
+        return names
+    options = ["--no-config", "--no-ignore", "--hidden", "--no-messages", "--text", "--encoding=none", "--null"]
+    options += ["--glob=!.git", "--files-with-matches", "--fixed-strings", *(["--ignore-case"] if ignore_case else [])]
+    real = ctx.workspace.resolve(path)
+    result = await ctx.sandbox.exec(
+        [program, *options, "-e", text, "--", f"./{ctx.workspace.relative(real)}"],
+        cwd=str(ctx.workspace.root),
+        quota=Quota(wall_seconds=_SECONDS, output_bytes=_NAMES),
+    )
+    if result.exit_code not in (0, 1) or result.truncated:
+        return names
+    found = {name.removeprefix("./").removeprefix("./") for name in result.stdout.split("\0")}
+    return [name for name in names if name in found or not _plain(name)]
+
+
+def _plain(name: str) -> bool:
+    """Whether the name comes through another program's output as it is."""
+    return name.isprintable() and "\ufffd" not in name
+
+
+def literal_of(pattern: str, *, ignore_case: bool) -> str | None:
+    """A text that is in every line that the pattern matches; None where none is sure."""
+    from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+
+    try:
+        tree = cast("Any", parser).parse(pattern, re.IGNORECASE if ignore_case else 0)
+    except (re.error, RecursionError, OverflowError):
+        return None
+    if tree.state.flags & re.IGNORECASE and not ignore_case:  # (?i) within the pattern
+        return None
+    runs = "".join(_letters(tree, ignore_case)).split("\0")
+    longest = max(runs, key=len)
+    return longest if len(longest) >= _LITERAL else None
+
+
+def _letters(tree: Iterable[tuple[Any, Any]], ignore_case: bool) -> Iterable[str]:
+    """The letters that must follow one another; NUL where something else may come between."""
+    for kind, value in tree:
+        letter = chr(value) if str(kind) == "LITERAL" else "\0"
+        # Python takes 'i' for two more letters when case does not count, which ripgrep does not.
+        yield letter if letter.isascii() and letter.isprintable() and not (ignore_case and letter in "iI") else "\0"
