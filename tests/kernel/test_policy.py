@@ -384,6 +384,26 @@ async def test_the_classifier_only_makes_it_stricter(tmp_path: Path, answer: Ans
     assert judge.calls == 1
 
 
+async def test_a_classifier_that_is_cut_off_is_paid_and_asked_again(tmp_path: Path) -> None:
+    notes = Notes()
+    judge = ScriptedModel([Answer(delay=20), Answer(text='{"decision": "allow"}')], name="judge/one")
+    async with under(
+        tmp_path, writer(notes, permissions="all"), Policy(classifier=Classifier(model="judge/one"))
+    ) as runtime:
+        runtime.models.register("judge", lambda rest: judge)
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        while not judge.calls:
+            await asyncio.sleep(0.01)
+        await session.control("pause")
+        await session.control("resume")
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        assert [event.decision for event in found(log, ev.PolicyDecided)] == ["ask", "allow"]
+        assert all(event.usage for event in found(log, ev.PolicyDecided))
+    assert notes.written == ["x"]
+
+
 async def test_the_classifier_is_not_asked_where_the_gate_asks_or_a_person_has_allowed(tmp_path: Path) -> None:
     judge = ScriptedModel([], name="judge/one")
     policy = Policy(classifier=Classifier(model="judge/one"), rules=(Rule(effect="allow", tool="write"),))

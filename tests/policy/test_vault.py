@@ -89,6 +89,8 @@ def test_where_values_come_from(tmp_path: Path, caplog: pytest.LogCaptureFixture
     }
     vault = Vault.read(sources, {"FROM_ENV": "environment-value", "SHORT": "abc"}, tmp_path / ".env")
     assert vault.names == ("A", "B", "C")
+    for place in ("/run/secrets/key-123456789", "postgres://db1.example.org/x1"):
+        assert Vault.read({}, {"THE_SECRET": place}, None).scrub(place) == place
     assert vault.value("A") == vault.value("{{secret:A}}") == "environment-value"
     assert vault.value("C") == "from-the-file-1234"
     assert list(vault.for_egress()) == ["A"]

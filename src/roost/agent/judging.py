@@ -46,22 +46,25 @@ async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict:
         return verdict
     bill = Bill()
     charged = money.budgets(session)
-    said = await session.interruptible(
-        lambda: classifier.judge(call, bill=bill, budgets=charged, meta=dict(session.about)), steer=False
-    )
-    if bill.calls and bill.usage.cost != 0:
-        money.charged(session)
-    session.note(
-        ev.PolicyDecided(
-            at=time.time(),
-            by="classifier",
-            on="call",
-            decision=said.decision,
-            reason=said.reason,
-            call=call.call,
-            usage=bill.usage if bill.calls else None,
+    said = Verdict("ask", "the classifier was cut off", "classifier")
+    try:
+        said = await session.interruptible(
+            lambda: classifier.judge(call, bill=bill, budgets=charged, meta=dict(session.about)), steer=False
         )
-    )
+    finally:  # what it has cost counts, whatever cuts it off
+        if bill.calls and bill.usage.cost != 0:
+            money.charged(session)
+        session.note(
+            ev.PolicyDecided(
+                at=time.time(),
+                by="classifier",
+                on="call",
+                decision=said.decision,
+                reason=said.reason,
+                call=call.call,
+                usage=bill.usage if bill.calls else None,
+            )
+        )
     return verdict if said.decision == "allow" else said
 
 

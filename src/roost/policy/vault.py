@@ -25,7 +25,7 @@ LEAST = 8
 """Characters of a secret: a shorter one would be found in texts that have nothing to do with it."""
 _GRAM = 8
 _FOREIGN = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
-_LIKELY = re.compile(r"(?=.*\d)(?=.*[A-Za-z])\S{16,4096}")
+_LIKELY = re.compile(r"(?![/~.]|\w+:/)(?=.*\d)(?=.*[A-Za-z])\S{16,4096}")
 _HANDLE = re.compile(r"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 
 
