@@ -88,8 +88,9 @@ async def test_what_was_shown_does_not_count_when_another_model_answers() -> Non
     assert _kinds(events) == ["fallback", "restart"]
 
 
-async def test_a_stream_that_breaks_is_asked_for_again_and_then_in_one_document() -> None:
-    inner = Breaks(2)
+@pytest.mark.parametrize("code", ["connection", "overloaded", "internal"])
+async def test_a_stream_that_breaks_is_asked_for_again_and_then_in_one_document(code: str) -> None:
+    inner = Breaks(2, code)
     events, end = await run(Batching(inner))
     assert isinstance(end, Completed)
     assert [request.stream for request in inner.asked] == [True, True, False]
@@ -97,6 +98,9 @@ async def test_a_stream_that_breaks_is_asked_for_again_and_then_in_one_document(
     assert isinstance((await run(Batching(Breaks(3))))[1], Failed)
     inner = Breaks(1)
     assert isinstance((await run(Batching(inner), ask(stream=False)))[1], Failed)
+    assert len(inner.asked) == 1
+    inner = Breaks(1, "quota")
+    assert isinstance((await run(Batching(inner)))[1], Failed)
     assert len(inner.asked) == 1
 
 

@@ -71,15 +71,16 @@ class Breaks:
     name = "breaks"
     profile = Profile()
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, code: str = "connection") -> None:
         self.times = times
+        self.code = code
         self.asked: list[Request] = []
 
     async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
         self.asked.append(request)
         yield TextDelta("half")
         if len(self.asked) <= self.times:
-            yield Failed(ErrorData("connection", "gone", True), Usage(3, 2, cost=5))
+            yield Failed(ErrorData(self.code, "gone", self.code != "quota"), Usage(3, 2, cost=5))
             return
         yield TextDelta(" and half")
         yield Completed((Text("half and half"),), "end")

@@ -122,9 +122,9 @@ def _with_others(request: Request, count: int) -> Request:
 
 
 class Batching(Wrapped):
-    """STREAMING_RETRY: a stream that breaks in the midst of an answer is asked for once more, then the answer is asked
-    for in one document. A notice `recovery`, then `restart`, come before each. What breaks before anything was shown is
-    left to retry."""
+    """STREAMING_RETRY: a stream that breaks in the midst of an answer, or ends there with a failure that may pass, is
+    asked for once more, then the answer is asked for in one document. A notice `recovery`, then `restart`, come before
+    each. What breaks before anything was shown is left to retry."""
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         asks = [request, request, msgspec.structs.replace(request, stream=False)] if request.stream else [request]
@@ -134,7 +134,7 @@ class Batching(Wrapped):
             shown = False
             async with events(self.inner, ask) as stream:
                 async for event in stream:
-                    if isinstance(event, Failed) and shown and asks and event.error.code in _BROKEN:
+                    if isinstance(event, Failed) and shown and asks and _broke_off(event):
                         failed = event
                         break
                     shown = shown or is_delta(event)
@@ -144,6 +144,10 @@ class Batching(Wrapped):
             how = "stream" if asks[0].stream else "batch"
             yield Notice("recovery", told(failed) | {"type": "STREAMING_RETRY", "how": how})
             yield Notice("restart")
+
+
+def _broke_off(failed: Failed) -> bool:
+    return failed.error.retryable or failed.error.code in _BROKEN
 
 
 class Continuing(Wrapped):
