@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -117,6 +118,14 @@ async def test_many_calls_in_parallel(chat: Chat) -> None:
         ends = await asyncio.gather(*(completed(model, ask(user(f"<{n}>"))) for n in range(40)))
         assert server.stats.answered == 40
     assert [end.parts[0].text for end in ends] == [f"<{n}>" * 20 for n in range(40)]
+
+
+async def test_a_document_of_too_many_parts_is_not_taken_apart(chat: Chat, raw: Raw) -> None:
+    body = b'{"choices": [' + b"{}," * 1_100_000 + b"{}]}"
+    began = time.process_time()
+    error = (await failed(chat(await raw(body, kind="application/json")))).error
+    assert (error.code, "parts" in error.message) == ("malformed", True)
+    assert time.process_time() - began < 2
 
 
 HALF = "\ud83d"
@@ -269,8 +278,8 @@ async def test_a_frame_that_cannot_be_read_is_a_failure(frame: bytes, chat: Chat
 
 
 async def test_an_event_above_the_cap_is_a_failure(chat: Chat, raw: Raw) -> None:
-    error = (await failed(chat(await raw(delta("stop", content="x" * 9_000_000))))).error
-    assert error.code == "malformed"
+    error = (await failed(chat(await raw(delta("stop", content="x" * 70_000_000))))).error
+    assert (error.code, "more than" in error.message) == ("malformed", True)
 
 
 async def test_a_stream_without_its_end_mark_is_whole_with_a_finish_reason(chat: Chat, raw: Raw) -> None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 import msgspec
 
 T = TypeVar("T")
+MOST_PARTS = 1_000_000
+"""Objects and lists of one document. Each takes some hundred bytes of memory, and two on the wire."""
 
 
 class Pieces:
@@ -38,6 +40,8 @@ class Pieces:
 def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """As the decoder does, but half surrogates and bytes that are not UTF-8 are read as far as possible. Raises
     `ValueError` or `RecursionError`."""
+    if len(data) > MOST_PARTS and data.count(b"{") + data.count(b"[") > MOST_PARTS:
+        raise ValueError(f"it has more than {MOST_PARTS} parts")
     try:
         return decoder.decode(data)
     except msgspec.ValidationError:
