@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from roost.policy.vault import Vault
 from roost.sandbox.egress import Blocked, Egress, Secret
 
 
@@ -128,11 +129,13 @@ async def test_the_value_is_put_in_outside_and_sent_encrypted(tmp_path: Path) ->
     server = await asyncio.start_server(site.serve, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     trusted = ssl.create_default_context(cafile=str(certificate))
-    egress = Egress([f"localhost:{port}"], secrets={"KEY": Secret("s3cr3t-value", ("localhost",))}, tls=trusted)
+    vault = Vault({"KEY": "s3cr3t-value", "OTHER": "other-value"}, hosts={"KEY": ("localhost",), "OTHER": ()})
+    egress = Egress([f"localhost:{port}"], secrets=vault.for_egress(), tls=trusted)
     await egress.start(tmp_path / "s")
     asked = get(f"http://localhost:{port}/", "Authorization: Bearer {{secret:KEY}}")
     assert (await through(tmp_path / "s", asked)).endswith(b"hello")
     assert b"Authorization: Bearer s3cr3t-value\r\n" in site.heads[0]
+    assert b"403" in await through(tmp_path / "s", get(f"http://localhost:{port}/", "X: {{secret:OTHER}}"))
     await egress.close()
     server.close()
 
