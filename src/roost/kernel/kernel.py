@@ -509,6 +509,7 @@ class Kernel:
             live.woken.clear()
             await drive(live)
             if live.stopping or not await self._linger(live):
+                await self.sandboxes.suspend(live)
                 await rest(live)
                 await self.sandboxes.rest(live)
                 await live.flush(release=True)

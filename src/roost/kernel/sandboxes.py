@@ -13,6 +13,7 @@ import msgspec
 
 from roost.agent.session import LiveSession
 from roost.errors import SandboxError
+from roost.kernel.sleeping import lay_down, take_up
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
@@ -40,9 +41,10 @@ class Sandboxes:
         """The highest that is known to work on this node."""
         return self.chooser.level
 
-    def of(self, session: str, isolation: Isolation, place: Callable[[], SandboxSpec]) -> SessionSandbox:
-        """`place` says what the session's sandbox is to be made with; it may make the workspace, and block shortly."""
-        made = SessionSandbox(self, session, isolation, place)
+    def of(self, session: str, isolation: Isolation, place: Callable[[], SandboxSpec], notes: Path) -> SessionSandbox:
+        """`place` says what the session's sandbox is to be made with; it may make the workspace, and block shortly.
+        `notes` is the folder where it sleeps."""
+        made = SessionSandbox(self, session, isolation, place, notes)
         self._open.add(made)
         return made
 
@@ -66,7 +68,14 @@ class Sandboxes:
             sandbox.tell = live.note
             files_are_there = live.means.files is None  # else they are restored first
             runs = any(map(_runs_commands, live.means.tools.values()))
+            await sandbox.wake(live)
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))
+
+    async def suspend(self, live: LiveSession) -> None:
+        """Before everything that the session's sleep ends."""
+        sandbox = live.means.sandbox
+        if isinstance(sandbox, SessionSandbox):
+            await sandbox.sleep(live)
 
     async def rest(self, live: LiveSession) -> None:
         sandbox = live.means.sandbox
@@ -87,8 +96,11 @@ class SessionSandbox:
     """A `Sandbox` of one session as long as it is awake. Before `prepare` its level is what the agent requires. `tell`
     takes the events: of the choice, of limits that were hit, of programs that ended with the sandbox."""
 
-    def __init__(self, owner: Sandboxes, session: str, isolation: Isolation, place: Callable[[], SandboxSpec]) -> None:
+    def __init__(
+        self, owner: Sandboxes, session: str, isolation: Isolation, place: Callable[[], SandboxSpec], notes: Path
+    ) -> None:
         self._owner, self._session, self._isolation, self._place = owner, session, isolation, place
+        self._notes = notes
         self._choice: Choice | None = None
         self._guest: Guest | None = None
         self._making = asyncio.Lock()
@@ -137,6 +149,22 @@ class SessionSandbox:
         if isinstance(sandbox, ProcessSandbox):
             raise SandboxError("a terminal needs isolation level 1; see what is missing with `roost doctor`")
         return await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows)
+
+    async def sleep(self, live: LiveSession) -> None:
+        if self._isolation.suspend and self._guest is not None and await lay_down(live, self._guest, self._notes):
+            await self.close()
+
+    async def wake(self, live: LiveSession) -> None:
+        """What sleeps is taken up at once, since its jobs are the session's."""
+        if not self._isolation.suspend or self._guest is not None or not (self._notes / "sandbox.about").is_file():
+            return
+        try:
+            choice = self._choice = await self._owner.choose(self._isolation)
+            if choice.backend is not None:
+                self._announce(choice)
+                self._guest = await take_up(live, choice.backend, await self._spec(), self._notes)
+        except SandboxError as error:
+            log.warning("session %s: its sleeping sandbox cannot be taken up: %s", self._session, error)
 
     async def rest(self) -> None:
         """Before the session sleeps. Programs that run on are ended, and the log says so."""
@@ -188,6 +216,9 @@ class SessionSandbox:
     async def _start(self) -> Guest:
         assert self._choice is not None
         assert self._choice.backend is not None
+        return await self._choice.backend.create(await self._spec())
+
+    async def _spec(self) -> SandboxSpec:
         isolation = self._isolation
         try:
             spec = await asyncio.to_thread(self._place)
@@ -195,8 +226,7 @@ class SessionSandbox:
         except OSError as error:
             raise SandboxError(f"the session's folder cannot be used: {error.strerror}") from error
         network = Network(hosts=isolation.hosts)
-        spec = msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
-        return await self._choice.backend.create(spec)
+        return msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -28,6 +28,9 @@ class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     prefers: Level = 1
     bounds: Bounds = Bounds()
     hosts: tuple[str, ...] = ()
+    suspend: bool = False
+    """Jobs in the background sleep with the session and go on when it wakes, where a backend can do that (gVisor); one
+    that can is taken before others of its level."""
 
     @property
     def wanted(self) -> int:
@@ -74,7 +77,7 @@ class Chooser:
         for level in [] if isolation.wanted == 0 else [*above, *below]:
             if level < isolation.required:
                 break
-            for backend in self.backends:
+            for backend in await self._in_order(isolation):
                 if backend.level == level:
                     probe = await self.probe(backend)
                     if probe.able:
@@ -86,6 +89,12 @@ class Chooser:
                 f" machine does not have: {_told(refused)}"
             )
         return Choice(0, None, _told(refused) if isolation.wanted else None)
+
+    async def _in_order(self, isolation: Isolation) -> Sequence[Backend]:
+        if not isolation.suspend:
+            return self.backends
+        keeps = {each.backend for each in await self.probes() if each.capabilities.suspends == "memory"}
+        return sorted(self.backends, key=lambda backend: backend.name not in keeps)
 
     async def probe(self, backend: Backend) -> Probe:
         known = self._probes.get(backend.name)
@@ -101,9 +110,10 @@ def default_backends(egress: MakeEgress) -> list[Backend]:
     """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
     of those that may reach hosts."""
     from roost.sandbox.bwrap import BwrapBackend
+    from roost.sandbox.gvisor import GvisorBackend
     from roost.sandbox.oci import OciBackend
 
-    return [BwrapBackend(egress=egress), OciBackend(egress=egress)]
+    return [BwrapBackend(egress=egress), OciBackend(egress=egress), GvisorBackend(egress=egress)]
 
 
 def _told(refused: Sequence[Probe]) -> str:

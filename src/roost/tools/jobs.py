@@ -45,7 +45,7 @@ class Job:
     def __init__(self, name: str, terminal: Terminal) -> None:
         self.name = name
         self.code: int | None = None
-        self._terminal = terminal
+        self.terminal = terminal
         self._unread = HeadTail(_UNREAD)
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read(terminal.read()))
@@ -65,7 +65,7 @@ class Job:
         return unread.text()
 
     async def close(self) -> None:
-        await self._terminal.close()
+        await self.terminal.close()
         await asyncio.wait([self._reading])
 
     async def _read(self, pieces: AsyncIterator[bytes]) -> None:
@@ -73,7 +73,7 @@ class Job:
             async for piece in pieces:
                 self._unread.add(piece)
                 self._news.set()
-            self.code = await self._terminal.wait()
+            self.code = await self.terminal.wait()
         finally:
             self._news.set()
 

@@ -1,0 +1,93 @@
+"""A session's sandbox sleeps with it, and its background jobs go on where they were, if its agent asks for that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+
+from roost.agent.session import LiveSession
+from roost.errors import SandboxError
+from roost.log import events as ev
+from roost.sandbox.backend import Backend, Guest, SandboxSpec
+from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.terminal import GuestTerminal
+from roost.tools.jobs import Job
+
+log = logging.getLogger("roost.sandbox")
+_IMAGE, _ABOUT = "sandbox", "sandbox.about"
+
+
+class _About(msgspec.Struct, frozen=True):
+    """`epoch` of the session when it went to sleep: when somebody else has had it since, the image is not to be used.
+    `jobs`: their keys, names and numbers."""
+
+    epoch: int
+    jobs: tuple[tuple[str, str, int], ...]
+
+
+async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
+    """Suspend it into the folder `notes`, if that keeps its memory. The jobs are the sleeping sandbox's then, and no
+    longer the session's."""
+    if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
+        return False
+    jobs = {key: job for key, job in live.means.jobs.kept.items() if isinstance(job, Job) and job.running}
+    numbers = [
+        (key, job.name, job.terminal.number) for key, job in jobs.items() if isinstance(job.terminal, GuestTerminal)
+    ]
+    about = msgspec.json.encode(_About(live.epoch, tuple(numbers)))
+    try:
+        await asyncio.to_thread(_write, notes, about)
+        kept = await guest.suspend(notes / _IMAGE)
+    except (OSError, SandboxError) as error:
+        log.warning("session %s: its sandbox cannot be suspended: %s", live.id, error)
+        return False
+    if kept != "memory":
+        return False
+    for key, _, _ in numbers:
+        del live.means.jobs.kept[key]
+    for job in jobs.values():
+        await job.close()  # nothing but the reading of it
+    return True
+
+
+async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
+    """What was laid down, with its jobs; None when there is nothing. What cannot be taken up is told in the log."""
+    about = await asyncio.to_thread(_read, notes)
+    if about is None:
+        return None
+    try:
+        if live.epoch != about.epoch + 1:
+            await asyncio.to_thread(shutil.rmtree, notes / _IMAGE, ignore_errors=True)
+            raise SandboxError("the session has been elsewhere meanwhile")
+        guest = await backend.resume(spec, notes / _IMAGE)
+    except SandboxError as error:
+        reason = f"its sleeping sandbox cannot be taken up: {error}"
+        live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.jobs)))
+        return None
+    terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
+    for key, name, number in about.jobs:
+        if (terminal := terminals.pop(number, None)) is not None:
+            live.means.jobs.kept[key] = Job(name, terminal)
+    for terminal in terminals.values():  # nobody knows of them any more
+        await terminal.close()
+    return guest
+
+
+def _write(notes: Path, about: bytes) -> None:
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / _ABOUT).write_bytes(about)
+
+
+def _read(notes: Path) -> _About | None:
+    """It is used once."""
+    try:
+        about = msgspec.json.decode((notes / _ABOUT).read_bytes(), type=_About)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    (notes / _ABOUT).unlink(missing_ok=True)
+    return about if (notes / _IMAGE).is_dir() else None

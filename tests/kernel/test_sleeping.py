@@ -1,0 +1,78 @@
+"""Jobs in the background sleep with their session, where the backend keeps memory, and go on when it wakes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.log import events as ev
+from roost.log.content import Text
+from roost.sandbox.choose import Isolation
+from roost.sandbox.gvisor import GvisorBackend
+from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.tools.base import ToolContext
+from roost.tools.function import tool
+from roost.tools.jobs import Job, jobs_of
+
+from .support import FAST, asleep, events, running
+
+pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+BEAT = "i=0; while :; do i=$((i+1)); echo n$i; echo x >> beat; sleep 0.05; done"
+
+
+@pytest.fixture(autouse=True)
+async def able() -> None:
+    probe = await GvisorBackend().probe()
+    if not probe.able:
+        pytest.skip(f"gVisor: {probe.why}")
+
+
+@tool
+async def look(ctx: ToolContext) -> str:
+    """What the jobs have said."""
+    jobs = [(key, job) for key, job in jobs_of(ctx.jobs).kept.items() if isinstance(job, Job)]
+    return "; ".join([f"{key} {job.name} {job.running} {await job.output(2.0)}" for key, job in jobs])
+
+
+def agent(isolation: Isolation) -> Agent:
+    first: list[Answer | str] = [Answer(calls=(Call("shell_start", {"command": BEAT}),)), "started"]
+    second: list[Answer | str] = [Answer(calls=(Call("look", {}),)), "looked"]
+    model = ScriptedModel([*first, *second])
+    return Agent("a", model=model, tools=("shell_start", look), permissions="all", isolation=isolation)
+
+
+def results(log: list[ev.Event]) -> list[str]:
+    done = [event for event in log if isinstance(event, ev.ToolCompleted)]
+    return [part.text for event in done for part in event.parts if isinstance(part, Text)]
+
+
+async def test_a_job_goes_on_after_a_sleep(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(Isolation(required=1, suspend=True)), config=FAST) as runtime:
+        session = await runtime.session("a")
+        await session.ask("begin")
+        await asleep(runtime, session)
+        beat = tmp_path / "workspaces" / session.id / "beat"
+        size = beat.stat().st_size
+        await asyncio.sleep(0.3)
+        assert beat.stat().st_size == size
+        await session.ask("and now")
+        log = await events(session, runtime)
+        started, looked = results(log)
+        assert looked.split()[0] in started
+        assert " True n" in looked
+        assert not [each for each in log if isinstance(each, ev.SandboxEnded)]
+        assert {each.backend for each in log if isinstance(each, ev.SandboxChosen)} == {"gvisor"}
+        await asleep(runtime, session)
+        assert beat.stat().st_size > size
+
+
+async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(Isolation(required=1)), config=FAST) as runtime:
+        session = await runtime.session("a")
+        await session.ask("begin")
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        assert [each.background for each in log if isinstance(each, ev.SandboxEnded)] == [1]
