@@ -108,6 +108,20 @@ async def test_a_step_that_was_cut_off_is_not_counted_twice(tmp_path: Path, limi
         assert (await until(runtime.open(session.id), ev.TurnCompleted)).outcome == "answered"
 
 
+async def test_a_step_that_a_limit_keeps_from_going_on_has_an_end_in_the_log(tmp_path: Path) -> None:
+    slow = Answer(text="half of an answer " * 20, pace=0.1, piece=10)
+    one = Agent("a", model=ScriptedModel([slow, "never"]), limits=Limits(tokens=1))
+    async with running(tmp_path, one) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await until(session, ev.ModelStarted)
+        await asyncio.sleep(0.2)
+    async with running(tmp_path, one) as runtime:
+        await until(runtime.open(session.id), ev.TurnCompleted)
+        log = await events(session, runtime)
+        assert kinds(log)[-4:] == ["model.started", "model.lost", "model.failed", "turn.completed"]
+
+
 async def test_money_of_an_unknown_price_is_not_spent(tmp_path: Path) -> None:
     model = ScriptedModel(by_step(["x"]), profile=Profile(price=None))
     async with running(tmp_path, Agent("a", model=model, limits=Limits(money=1.0))) as runtime:

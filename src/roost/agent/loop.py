@@ -49,6 +49,7 @@ async def run_turn(session: LiveSession) -> None:
             elif session.state.answered:
                 end_turn(session, "answered")
             elif reason := limits.reached(session):
+                fail_step(session, "limit", "the limit was reached before it could be made again")
                 end_turn(session, "limit", reason)
             elif end := await steps.run(session):
                 end_turn(session, end.outcome, end.reason)
