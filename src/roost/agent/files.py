@@ -249,7 +249,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 def _place(path: Path, text: str, key: str) -> str:
     """`file:line` of a field, where it can be found."""
-    found = re.search(rf"^[ \t]*[\"']?{re.escape(key)}[\"']?[ \t]*[=:]", text, re.MULTILINE) if key else None
+    found = re.search(rf"^[ \t]*\[*[\"']?{re.escape(key)}[\"']?[ \t]*[=:\]]", text, re.MULTILINE) if key else None
     line = text.count("\n", 0, found.start()) + 1 if found else None
     return _shown(path) if line is None else f"{_shown(path)}:{line}"
 
