@@ -43,6 +43,7 @@ def models() -> None:
       roost models --can images --window 500k --max-price 5
       roost models check              ask every account that has a key
       roost models use budget         switch what `auto` means
+      roost models list --help        every filter
 
     Prices are for a million tokens. Keys come from the environment, .env and models.toml.
     """

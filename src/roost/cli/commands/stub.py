@@ -78,7 +78,7 @@ def stub(
     speaks = _dialects(wires)
     provider = kit.Provider(_script(script), key=key, speaks=speaks)
     listener = _listener(kit, host, port)
-    address = f"[{host}]" if ":" in host else host
+    address = f"[{host}]" if ":" in host else host or "0.0.0.0"
     _greet(f"http://{address}:{listener.getsockname()[1]}", speaks, key)
     if host not in LOOPBACK:
         click.echo("the network can reach it: use --key, and stop it when you are done", err=True)
