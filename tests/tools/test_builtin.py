@@ -52,6 +52,7 @@ def test_the_set_and_its_classes() -> None:
         "list_files": ("read_only", "safe", True),
         "glob": ("read_only", "safe", True),
         "grep": ("read_only", "safe", True),
+        "analyze_code": ("read_only", "safe", True),
         "git_read": ("read_only", "safe", True),
         "git_write": ("safe_write", "never", True),
         "web_fetch": ("read_only", "safe", False),

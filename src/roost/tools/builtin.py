@@ -15,6 +15,7 @@ def builtin_tools() -> dict[str, Tool]:
 @cache
 def _built() -> dict[str, Tool]:
     from roost.tools.browse import glob, list_files
+    from roost.tools.code import analyze_code
     from roost.tools.edit import edit_file
     from roost.tools.edit_files import edit_files
     from roost.tools.git import git_read, git_write
@@ -27,6 +28,6 @@ def _built() -> dict[str, Tool]:
     from roost.tools.web.search import web_search
     from roost.tools.write import write_file
 
-    files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep)
+    files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep, analyze_code)
     running = (shell, shell_start, shell_output, shell_stop, python)
     return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search)}

@@ -64,7 +64,7 @@ async def grep(
 def _candidates(ctx: ToolContext, path: str, files: str | None) -> tuple[list[str], list[str]]:
     """Paths relative to the workspace, and notes on what was left out."""
     real = ctx.workspace.resolve(path)
-    if real != ctx.workspace.root and _is_no_folder(ctx.workspace, real):
+    if real != ctx.workspace.root and is_no_folder(ctx.workspace, real):
         return [ctx.workspace.relative(real)], []
     if files is not None and "/" not in files:
         files = f"**/{files}"
@@ -81,6 +81,6 @@ def _candidates(ctx: ToolContext, path: str, files: str | None) -> tuple[list[st
     return names, [f"[incomplete: {what}]" for what in sorted(walk.incomplete)]
 
 
-def _is_no_folder(workspace: Workspace, real: Path) -> bool:
+def is_no_folder(workspace: Workspace, real: Path) -> bool:
     with explained(workspace.relative(real)), open_folder(workspace, real.parent) as parent:
         return not stat.S_ISDIR(os.stat(real.name, dir_fd=parent, follow_symlinks=False).st_mode)
