@@ -25,6 +25,8 @@ def test_a_fine_machine(roost: Machine) -> None:
     assert "roost.db, layout" in findings["store"]["detail"]
     assert findings["sessions"]["detail"].startswith("1 sessions, ")
     assert "level 0 runs commands" in findings["sandbox"]["detail"]
+    for level in ("level 1", "level 2"):
+        assert findings[level]["status"] == "ok" or findings[level]["detail"].count(":") >= 1
     assert findings["model"]["detail"] == "openai/scripted (ROOST_MODEL in the environment)"
 
 

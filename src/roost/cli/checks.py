@@ -138,6 +138,26 @@ def sandbox(app: App) -> Iterator[Finding]:
     yield Finding(check="sandbox", status="ok" if fine else "fail", detail=detail, fix=fix)
 
 
+def isolation(app: App) -> Iterator[Finding]:
+    """Which levels there are beyond 0. Each backend runs a real guest."""
+    from roost.sandbox.body import plain_egress
+    from roost.sandbox.choose import LEVELS, Chooser, default_backends
+
+    probes = asyncio.run(Chooser(default_backends(plain_egress)).probes())
+    for level in (1, 2):
+        mine = [probe for probe in probes if probe.level == level]
+        able = [f"{probe.backend} ({probe.seconds * 1000:.0f} ms)" for probe in mine if probe.able]
+        refused = [f"{probe.backend}: {probe.why}" for probe in mine if not probe.able]
+        shown = ", ".join(able) if able else "; ".join(refused) or "there is no backend for it"
+        fixes = [probe.fix for probe in mine if probe.fix is not None]
+        yield Finding(
+            check=f"level {level}",
+            status="ok" if able else "warn",
+            detail=f"{LEVELS[level]}: {shown}",
+            fix=None if able or not fixes else " or: ".join(fixes),
+        )
+
+
 def model(app: App) -> Iterator[Finding]:
     """Which one an agent without a model of its own gets, why, and whether it can be used."""
     from roost.llm.accounts import Models

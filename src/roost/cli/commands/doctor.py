@@ -40,6 +40,7 @@ def _findings(app: App, *, deep: bool) -> Iterator[checks.Finding]:
         checks.home,
         checks.store,
         checks.sandbox,
+        checks.isolation,
         checks.model,
         checks.agents,
         checks.daemon,
