@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from roost.testing.snapshots import Places, SnapshotsContract
+from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree
 from roost.workspace.cow.portable import PortableSnapshots
+from roost.workspace.cow.probe import choose, probe
+from roost.workspace.cow.subvolumes import SubvolumeSnapshots
 from roost.workspace.objects import open_objects
 from roost.workspace.snapshots import Place, Snapshots
 from roost.workspace.store import ObjectSnapshots
+from roost.workspace.swapping import remove_tree
 
 
 @pytest.fixture
@@ -33,3 +39,57 @@ class TestShared(SnapshotsContract):
         made = ObjectSnapshots(open_objects(store_url))
         yield made
         made.close()
+
+
+@pytest.fixture(scope="module")
+def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system with subvolumes."""
+    if os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("mounting a btrfs of our own needs root and btrfs-progs")
+    base = tmp_path_factory.mktemp("btrfs")
+    image, where = base / "image", base / "mount"
+    where.mkdir()
+    with image.open("wb") as file:
+        file.truncate(300_000_000)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(where)], check=False, capture_output=True).returncode:
+        pytest.skip("this machine mounts no loop devices")
+    yield where
+    subprocess.run(["umount", str(where)], check=True)
+
+
+class TestSubvolumes(SnapshotsContract):
+    @pytest.fixture
+    def places(self, btrfs: Path, tmp_path: Path) -> Iterator[Places]:
+        base = btrfs / tmp_path.name
+        yield lambda name: Place(base / "workspaces" / name, base / "memory" / name)
+        remove_tree(base)
+        assert not base.exists()
+
+    @pytest.fixture
+    def snapshots(self) -> Snapshots:
+        return SubvolumeSnapshots()
+
+    def test_a_plain_folder_becomes_one(self, snapshots: Snapshots, places: Places) -> None:
+        place = places("here")
+        furnish(place)
+        before = tree(place.folder)
+        first = snapshots.save(place, None, STOP).snapshot
+        assert tree(place.folder) == before
+        inode = place.folder.stat().st_ino
+        snapshots.restore(place, first, STOP)
+        assert (tree(place.folder), place.folder.stat().st_ino) == (before, inode)
+
+    def test_it_is_chosen_where_it_works(self, btrfs: Path, tmp_path: Path) -> None:
+        assert isinstance(choose(btrfs / "workspaces"), SubvolumeSnapshots)
+        assert (probe(btrfs / "workspaces").name, probe(btrfs / "workspaces").clones) == ("btrfs subvolumes", None)
+        assert os.listdir(btrfs / "workspaces") == []
+
+
+def test_the_probe_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    found = probe(tmp_path / "workspaces")
+    assert "root" in found.overlay
+    assert os.listdir(tmp_path / "workspaces") == []
+    if found.subvolumes is not None:
+        assert found.name == "portable"
+        assert isinstance(choose(tmp_path / "workspaces"), PortableSnapshots)

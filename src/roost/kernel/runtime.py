@@ -41,7 +41,7 @@ from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.process import ProcessSandbox
 from roost.workspace.carry import Carrier
-from roost.workspace.cow import choose
+from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 

@@ -28,11 +28,11 @@ class Place(NamedTuple):
 class Saved(NamedTuple):
     """`snapshot` is None while there has never been a file. `files` and `bytes` count the regular files, `written` the
     bytes that went to the store. `skipped` says what cannot be kept (pipes, sockets, devices, what cannot be read) or
-    changed all the time, each as `path: why`."""
+    changed all the time, each as `path: why`. A means that does not look at each file counts none: None."""
 
     snapshot: str | None
-    files: int
-    bytes: int
+    files: int | None
+    bytes: int | None
     written: int
     skipped: tuple[str, ...]
 

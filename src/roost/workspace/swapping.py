@@ -9,6 +9,8 @@ import stat
 from collections.abc import Generator
 from pathlib import Path
 
+from roost.workspace.cow import btrfs
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH: int | None = getattr(os, "O_PATH", None)
 
@@ -98,7 +100,12 @@ def aside(folder: Path) -> tuple[Path, Path]:
 
 def remove_tree(folder: Path) -> None:
     """With everything in it, also folders that their owner may not write to. What is not there is gone already."""
-    for path, _, _ in os.walk(folder):
+    for path, below, _ in os.walk(folder):
+        if btrfs.is_subvolume(Path(path)):
+            with contextlib.suppress(OSError):
+                btrfs.destroy(Path(path))
+                below.clear()
+                continue
         with contextlib.suppress(OSError):
             os.chmod(path, 0o700)
     shutil.rmtree(folder, ignore_errors=True)

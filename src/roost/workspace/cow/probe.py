@@ -1,0 +1,90 @@
+"""Which means of snapshots the file system of a home has: each is tried, none is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from roost.workspace.cow import btrfs
+from roost.workspace.cow.portable import PortableSnapshots
+from roost.workspace.cow.subvolumes import SubvolumeSnapshots
+from roost.workspace.snapshots import Snapshots
+
+_Attempt: TypeAlias = Callable[[Path, str], None]
+_FICLONE = 1 << 30 | 4 << 16 | 0x94 << 8 | 9
+_OVERLAY = (
+    "an overlay would be mounted in the sandbox's namespace alone, where the daemon's own file tools do not see what"
+    " commands write, or in the machine's, which needs root and outlives a crash"
+)
+
+
+class Means(NamedTuple):
+    """`subvolumes`, `clones` (of single files): why not, None when it works. `overlay`: why it is not used."""
+
+    subvolumes: str | None
+    clones: str | None
+    overlay: str = _OVERLAY
+
+    @property
+    def name(self) -> str:
+        return "btrfs subvolumes" if self.subvolumes is None else "portable"
+
+
+def choose(workspaces: Path) -> Snapshots:
+    """For the sessions whose folders are in this one, which need not exist. Blocks."""
+    return SubvolumeSnapshots() if _tried(workspaces, _subvolumes) is None else PortableSnapshots()
+
+
+def probe(workspaces: Path) -> Means:
+    """Blocks for some milliseconds, and leaves nothing behind."""
+    return Means(_tried(workspaces, _subvolumes), _tried(workspaces, _clones))
+
+
+def _tried(workspaces: Path, attempt: _Attempt) -> str | None:
+    folder = workspaces / ".probe"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            attempt(folder, secrets.token_hex(6))
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    except ImportError:
+        return "not on this system"
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            return "the file system has none"
+        if error.errno == errno.EPERM:
+            return "only root may remove one here: mount the file system with user_subvol_rm_allowed"
+        return error.strerror or str(error)
+    return None
+
+
+def _subvolumes(folder: Path, name: str) -> None:
+    """One that cannot be removed at once is removed as a folder, and of no use: each removal would cost its size."""
+    one, two = folder / name, folder / f"{name}.s"
+    btrfs.create(one)
+    try:
+        btrfs.snapshot(one, two)
+        btrfs.destroy(two)
+    finally:
+        for path in (one, two):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _clones(folder: Path, name: str) -> None:
+    from fcntl import ioctl
+
+    source, target = folder / name, folder / f"{name}.c"
+    try:
+        source.write_bytes(b"x" * 4096)
+        with source.open("rb") as read, target.open("wb") as write:
+            ioctl(write.fileno(), _FICLONE, read.fileno())
+    finally:
+        for path in (source, target):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""Snapshots of private files that are subvolumes of btrfs: kept, forked and put back at once, whatever their size."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+from threading import Event
+
+from roost.workspace.cow import btrfs
+from roost.workspace.cow.mirror import mirror
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.saving import Caps
+from roost.workspace.snapshots import Place, Restored, Saved, Stopped
+from roost.workspace.swapping import aside, remove_tree
+
+_NAME = re.compile(r"v[0-9a-f]{16}-[0-9a-f]{8}")
+_UNKNOWN = Restored(0, 0)
+
+
+class SubvolumeSnapshots:
+    """Implements `Snapshots`. A session's folder is a subvolume, and its snapshots are read-only ones beside what the
+    machine remembers of it. Nobody counts files: what is kept are all things of any kind. Reading a file may count as a
+    change, for its time of access changes."""
+
+    def __init__(self, *, caps: Caps | None = None) -> None:
+        self._caps = caps or Caps()
+
+    def prepare(self, place: Place) -> None:
+        folder = place.folder
+        if btrfs.is_subvolume(folder):
+            return
+        new, old = aside(folder)
+        _empty(new)
+        if folder.is_dir():
+            mirror(folder, new, files=self._caps.files)
+        _swap(new, folder, old)
+
+    def save(self, place: Place, base: str | None, stop: Event) -> Saved:
+        if base is None and not (place.folder.is_dir() and os.listdir(place.folder)):
+            return Saved(None, 0, 0, 0, ())
+        self.prepare(place)
+        name = f"v{time.time_ns():016x}-{secrets.token_hex(4)}"
+        kept = _kept(place)
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only what is a snapshot has all that was written in it: whether something changed is asked of that.
+        btrfs.snapshot(place.folder, kept / name, read_only=True)
+        before = kept / base if base is not None and _NAME.fullmatch(base) else None
+        if before is not None and before.is_dir() and btrfs.changed(before) == btrfs.changed(kept / name):
+            btrfs.destroy(kept / name)
+            return Saved(base, None, None, 0, ())
+        return Saved(name, None, None, 0, ())
+
+    def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
+        source = _found(place, snapshot)
+        if stop.is_set():
+            raise Stopped
+        if in_place and place.folder.is_dir():
+            if source is not None:
+                mirror(source, place.folder, files=self._caps.files)
+            else:
+                with tempfile.TemporaryDirectory() as nothing:
+                    mirror(Path(nothing), place.folder, files=self._caps.files)
+            return _UNKNOWN
+        self._replace(source, place.folder)
+        return _UNKNOWN
+
+    def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
+        source = _found(place, snapshot)
+        if source is not None:
+            _kept(to).mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (_kept(to) / source.name).is_dir():
+                btrfs.snapshot(source, _kept(to) / source.name, read_only=True)
+        self._replace(source, to.folder)
+        return _UNKNOWN
+
+    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+        kept = _kept(place)
+        doomed = [name for name in (os.listdir(kept) if kept.is_dir() else ()) if name not in keep]
+        for name in doomed:
+            btrfs.destroy(kept / name)
+        return len(doomed)
+
+    def close(self) -> None:
+        return None
+
+    def _replace(self, source: Path | None, folder: Path) -> None:
+        new, old = aside(folder)
+        if source is None:
+            _empty(new)
+        else:
+            new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_tree(new)
+            btrfs.snapshot(source, new)
+        _swap(new, folder, old)
+
+
+def _kept(place: Place) -> Path:
+    return place.memory / "points"
+
+
+def _found(place: Place, snapshot: str | None) -> Path | None:
+    if snapshot is None:
+        return None
+    path = _kept(place) / snapshot
+    if not (_NAME.fullmatch(snapshot) and path.is_dir()):
+        raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
+    return path
+
+
+def _empty(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_tree(path)
+    btrfs.create(path)
+    os.chmod(path, 0o700)
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    remove_tree(old)
+    if folder.exists():
+        os.rename(folder, old)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.rename(new, folder)
+    remove_tree(old)
