@@ -16,7 +16,7 @@ from roost.llm.config import BudgetEntry
 from roost.llm.ledger import Ledger
 from roost.llm.profile import Price
 from roost.log.content import ErrorData, Text, Usage
-from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, encode_event
+from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, PolicyDecided, encode_event
 from roost.log.journal import Record, SessionInfo
 from roost.log.portable import SessionDump
 from roost.log.shared import Balance
@@ -113,6 +113,15 @@ async def test_a_long_log_is_read_from_the_months_first_call(store: Store) -> No
     calls = {month: (await rows(store, "agent", month))["clerk"].calls for month in ("2026-10", "2026-11", "2026-12")}
     assert calls == {"2026-10": 744, "2026-11": 720, "2026-12": 36}
     await store.close()
+
+
+async def test_what_the_policy_asked_a_model_is_among_them(store: Store) -> None:
+    asked = PolicyDecided(at=at(5), by="classifier", on="call", decision="allow", usage=Usage(10, 2, cost=30))
+    free = PolicyDecided(at=at(6), by="hook:lint", on="pre_tool", decision="allow")
+    await write(store, "s1", "a", [*step(at(4), "acme/big", Usage(10, 1, cost=200)), asked, free])
+    found = await rows(store, "model", "2026-11")
+    assert {name: (row.calls, row.cost) for name, row in found.items()} == {"acme/big": (1, 200), "classifier": (1, 30)}
+    assert (await rows(store, "session", "2026-11"))["s1"].cost == 230
 
 
 async def test_the_sum_and_the_shares_are_the_ledgers(store: Store) -> None:

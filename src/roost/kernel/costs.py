@@ -17,7 +17,7 @@ from roost.llm.ledger import Ledger
 from roost.llm.meter import savings
 from roost.llm.profile import Price
 from roost.log.content import Usage
-from roost.log.events import ModelCompleted, ModelFailed, ModelLost, ModelStarted
+from roost.log.events import ModelCompleted, ModelFailed, ModelLost, ModelStarted, PolicyDecided
 from roost.log.journal import SessionInfo, SessionQuery
 from roost.log.store import Store
 
@@ -27,13 +27,13 @@ _SESSIONS = 200
 _BEFORE = 100
 """Events before the month that are read too: a call that ends in it may have begun before."""
 _UNKNOWN = "unknown"
-_MODEL = b'{"type":"model.'
+_KINDS = (b'{"type":"model.', b'{"type":"policy.decided"')
 
 log = logging.getLogger("roost.costs")
 
 
 class CostRow(msgspec.Struct, kw_only=True):
-    """Model steps of the logs that have something in common: `calls` of them, in tokens and nano-dollars. `cost` leaves
+    """Model calls of the logs that have something in common: `calls` of them, in tokens and nano-dollars. `cost` leaves
     out the `unpriced` ones, whose cost is not known. `saved` is what tokens read from prompt caches would have cost
     more."""
 
@@ -97,7 +97,7 @@ async def costs(
     return msgspec.structs.replace(found, rows=ordered)
 
 
-_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost
+_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
@@ -111,13 +111,14 @@ async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[Se
 
 
 async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str]]:
-    """The ends of model steps in the span, each with the model's name."""
+    """The ends of model steps in the span, each with the model's name, and what the policy asked a model, under the
+    name of who asked."""
     model = _UNKNOWN
     after = max(0, await _first(store, info, span[0]) - _BEFORE)
     while records := await store.read(info.id, after=after, limit=_PAGE):
         for record in records:
             after = record.seq
-            if not record.body.startswith(_MODEL):
+            if not record.body.startswith(_KINDS):
                 continue
             event = record.event
             if event.at >= span[1]:
@@ -126,6 +127,8 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
                 model = event.model
             elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
                 yield event, (event.model if isinstance(event, ModelCompleted) else None) or model
+            elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
+                yield event, event.by
 
 
 async def _first(store: Store, info: SessionInfo, start: float) -> int:
