@@ -112,8 +112,9 @@ def default_backends(egress: MakeEgress) -> list[Backend]:
     from roost.sandbox.bwrap import BwrapBackend
     from roost.sandbox.gvisor import GvisorBackend
     from roost.sandbox.oci import OciBackend
+    from roost.sandbox.qemu import QemuBackend
 
-    return [BwrapBackend(egress=egress), OciBackend(egress=egress), GvisorBackend(egress=egress)]
+    return [BwrapBackend(egress=egress), OciBackend(egress=egress), GvisorBackend(egress=egress), QemuBackend()]
 
 
 def _told(refused: Sequence[Probe]) -> str:

@@ -1,0 +1,129 @@
+"""Level 2 by QEMU, in software. `ROOST_TEST_KERNEL` names a folder with `boot` and `lib/modules`, as a distribution's
+kernel package unpacks to; by default this machine's own are looked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from roost.errors import SandboxError
+from roost.sandbox import kvm
+from roost.sandbox.backend import Bounds, Network, SandboxSpec
+from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.machine import Kernel, Missing, find_kernel, memory_disk
+from roost.sandbox.qemu import QemuBackend
+from roost.testing.backends import shell
+from roost.testing.sandbox import SandboxContract
+
+IMAGE = Path(os.environ.get("ROOST_TEST_KERNEL", "/"))
+
+
+@pytest.fixture
+async def backend() -> QemuBackend:
+    made = QemuBackend(emulate=True, image=IMAGE)
+    probe = await made.probe()
+    if not probe.able:
+        pytest.skip(f"QEMU: {probe.why}; {probe.fix}")
+    return made
+
+
+def spec(workspace: Path, bounds: Bounds | None = None) -> SandboxSpec:
+    marker = f"test-{secrets.token_hex(4)}"
+    return SandboxSpec(session="s", workspace=workspace, marker=marker, bounds=bounds or Bounds(pids=256))
+
+
+@pytest.fixture
+async def sandbox(backend: QemuBackend, tmp_path: Path) -> AsyncIterator[LinkedGuest]:
+    made = await backend.create(spec(tmp_path))
+    yield made
+    await made.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+class TestContract(SandboxContract):
+    pass
+
+
+async def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    probe = await QemuBackend("/no/such/qemu", emulate=True, image=tmp_path).probe()
+    assert not probe.able
+    assert probe.why
+    assert probe.fix
+    with pytest.raises(SandboxError):
+        await QemuBackend("/no/such/qemu", image=tmp_path).create(spec(tmp_path))
+    with pytest.raises(Missing):
+        find_kernel(tmp_path)
+
+
+async def test_software_is_used_only_when_asked_for() -> None:
+    probe = await QemuBackend("/bin/true", image=IMAGE).probe()
+    assert probe.able or probe.why
+    if (trouble := kvm.trouble()) is not None:
+        assert probe.why is not None
+        assert probe.why.split(":")[0] == trouble.split(":")[0]
+
+
+async def test_no_network_is_promised(tmp_path: Path) -> None:
+    asked = SandboxSpec(session="s", workspace=tmp_path, marker="m", network=Network(hosts=("example.com",)))
+    with pytest.raises(SandboxError, match="network"):
+        await QemuBackend("/bin/true", emulate=True, image=IMAGE).create(asked)
+
+
+def test_what_a_machine_starts_from(tmp_path: Path) -> None:
+    """An archive that `cpio` reads, with small files copied and folders shared."""
+    for name in ("kernel", "one.ko", "busybox", "settings"):
+        (tmp_path / name).write_text(name)
+    (work := tmp_path / "it's work").mkdir()
+    kernel = Kernel(tmp_path / "kernel", (tmp_path / "one.ko",), tmp_path / "busybox")
+    view = [
+        "--ro-bind",
+        str(tmp_path / "settings"),
+        "/etc/settings",
+        "--bind",
+        str(work),
+        str(work),
+        "--symlink",
+        "a",
+        "/b",
+    ]
+    disk, shares = memory_disk(kernel, view, pids=9, scratch=4096)
+    assert [(share.source, share.writable) for share in shares] == [(str(work), True)]
+    assert disk.startswith(b"070701")
+    assert b"TRAILER!!!" in disk
+    assert b"copy/etc/settings\0" in disk
+    assert b"it'\"'\"'s work" in disk
+    assert b"pids=9" in disk
+    (tmp_path / "settings").write_bytes(bytes(5 * 1024**2))
+    with pytest.raises(ValueError, match="too large"):
+        memory_disk(kernel, view, pids=9, scratch=4096)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(240)
+async def test_a_machine(backend: QemuBackend, tmp_path: Path) -> None:
+    asked = spec(tmp_path, Bounds(memory_bytes=256 * 1024**2, pids=20))
+    guest = await backend.create(asked)
+    try:
+        assert guest.level == 2
+        said = await shell(guest, tmp_path, "echo out; echo err >&2; cat; echo x > file; uname -r; exit 7")
+        assert (said.stdout.split()[0], said.stderr, said.exit_code) == ("out", "err\n", 7)
+        assert (tmp_path / "file").read_text() == "x\n"
+        (tmp_path / "file").write_text("from outside\n")
+        assert (await shell(guest, tmp_path, "cat file")).stdout == "from outside\n"
+        tried = "touch /usr/x; cat /etc/shadow; mknod dev c 1 3; ls /root/.ssh /home; echo 1 > /proc/sys/vm/drop_caches"
+        assert (await shell(guest, tmp_path, f"{{ {tried}; }} 2>/dev/null")).stdout == ""
+        assert {path.name for path in tmp_path.iterdir()} == {"file"}
+        fork = await shell(guest, tmp_path, "for i in $(seq 60); do sleep 9 & done; echo all")
+        assert fork.stdout != "all\n"
+        terminal = await guest.open_terminal(["sh"], cwd=str(tmp_path), columns=100, rows=30)
+        await terminal.write(b"stty size; exit 3\n")
+        assert b"30 100" in b"".join([piece async for piece in terminal.read()])
+        assert await terminal.wait() == 3
+    finally:
+        await guest.close()
+    assert await backend.reap(asked.marker) == 0
