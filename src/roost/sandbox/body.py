@@ -65,9 +65,13 @@ class Body:
         """The socket that stands for the network, if there is one; alone in its folder."""
         return self.folder / "net" / "socket" if self.egress is not None else None
 
-    async def prepare(self, groups: Groups | None, egress: MakeEgress, bounds: Bounds | None = None) -> None:
-        """A folder, a group with `bounds` (else those of the spec), a way out. Raises `OSError`."""
-        self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix(self._kind, self.spec.marker)))
+    async def prepare(
+        self, groups: Groups | None, egress: MakeEgress, bounds: Bounds | None = None, *, bare: bool = False
+    ) -> None:
+        """A folder (if `bare` only where the way out needs one), a group with `bounds` (else those of the spec), a way
+        out. Raises `OSError`."""
+        if not bare or self.spec.network.hosts:
+            self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix(self._kind, self.spec.marker)))
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         if groups is not None:
             self.group = await asyncio.to_thread(groups.create, self.spec.marker, bounds or self.spec.bounds)

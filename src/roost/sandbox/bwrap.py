@@ -101,7 +101,7 @@ class BwrapBackend:
         return killed + len(folders)
 
     async def _make(self, program: str, body: Body) -> LinkedGuest:
-        await body.prepare(await self._find_groups(), self._egress)
+        await body.prepare(await self._find_groups(), self._egress, bare=True)
         await _launch(program, body)
         link = await body.greet(_START)
         if body.group is None:

@@ -21,6 +21,8 @@ from roost.sandbox.backend import Bounds, Usage
 
 OWN_PROCESSES = 2
 """Of a sandbox itself, which do not count as its commands': the supervisor and the agent."""
+_OLD = 60.0
+"""Seconds after which a group that nobody has joined is nobody's."""
 _PERIOD = 100_000
 """Microseconds in which a share of processors is counted."""
 _V1 = ("memory", "pids", "cpu", "freezer", "cpuacct")
@@ -63,6 +65,15 @@ class Groups:
             group.remove(0.0)
             raise
         return group
+
+    def tidy(self) -> None:
+        """Remove what nobody will reap: groups of whomever, long made, without a process."""
+        for base in set(self._bases.values()):
+            for folder in base.glob("roost-*-*"):
+                with contextlib.suppress(OSError):
+                    old = time.time() - folder.stat().st_mtime > _OLD
+                    if old and not (folder / "cgroup.procs").read_text().strip():
+                        folder.rmdir()
 
     def reap(self, marker: str) -> int:
         """Remove what a dead process with this marker left. Returns how many groups that were."""
@@ -188,6 +199,7 @@ def find_groups(root: Path = Path("/sys/fs/cgroup")) -> Groups | None:
         group = found.create("probe", Bounds())
     except OSError:
         return None
+    found.tidy()
     return found if group.remove() else None
 
 
