@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from roost.errors import SandboxError
 from roost.sandbox.backend import Terminal
 from roost.sandbox.output import HeadTail
 from roost.tools.base import ToolError
@@ -74,6 +75,8 @@ class Job:
                 self._unread.add(piece)
                 self._news.set()
             self.code = await self.terminal.wait()
+        except SandboxError as error:  # it ended with its sandbox
+            self._unread.add(f"\n[{error}]\n".encode())
         finally:
             self._news.set()
 
