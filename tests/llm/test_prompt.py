@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,8 +98,10 @@ def test_a_wire_keeps_it_too(kind: str, messages: tuple[Message, ...]) -> None:
 
 
 def parts(kind: str, messages: tuple[Message, ...]) -> list[Any]:
-    prompt = COMPILER.compile(ask(*messages, **OPTIONS), PROFILE)
-    call = wire(kind).call(prompt, "m", PROFILE, Endpoint(base_url="http://host/v1"), stream=True)
+    # GLM forgets what a turn thought at its end, unless it is told to keep it.
+    profile = msgspec.structs.replace(PROFILE, thinking_back="all") if kind == "glm" else PROFILE
+    prompt = COMPILER.compile(ask(*messages, **OPTIONS), profile)
+    call = wire(kind).call(prompt, "m", profile, Endpoint(base_url="http://host/v1"), stream=True)
     body = json.loads(call.body or b"")
     found: list[Any] = [body.get("system"), body.get("tools")]
     for message in body.get("messages") or body.get("contents") or body.get("input") or ():

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from roost import version
+
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
     "alternatives", "ca-certificates", "ca-certificates.conf", "debian_version", "fonts", "gitconfig", "inputrc",
@@ -72,9 +74,7 @@ def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> l
 
 def python() -> Sequence[Path]:
     """The interpreter that runs the agent and our own helpers, with its libraries; nothing else of a person's home."""
-    import roost
-
-    places = [Path(sys.base_prefix), Path(sys.prefix), Path(roost.__file__).parent]
+    places = [Path(sys.base_prefix), Path(sys.prefix), Path(version.__file__).parent]
     places += [Path(os.path.realpath(sys.executable)).parent.parent]
     return [place for place in dict.fromkeys(places) if place != Path("/")]
 
