@@ -15,6 +15,7 @@ def test_a_fine_machine(roost: Machine) -> None:
         "home",
         "fsync",
         "disk",
+        "files",
         "sandbox",
         "model",
         "daemon",

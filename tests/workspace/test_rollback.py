@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree
+from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree, write
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.probe import choose, probe
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
@@ -88,8 +90,52 @@ class TestSubvolumes(SnapshotsContract):
 
 def test_the_probe_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     found = probe(tmp_path / "workspaces")
-    assert "root" in found.overlay
+    assert "namespace" in found.overlay
     assert os.listdir(tmp_path / "workspaces") == []
     if found.subvolumes is not None:
         assert found.name == "portable"
         assert isinstance(choose(tmp_path / "workspaces"), PortableSnapshots)
+
+
+_PUT_BACK = """
+import sys
+from pathlib import Path
+from threading import Event
+from roost.workspace.cow.portable import PortableSnapshots
+from roost.workspace.cow.subvolumes import SubvolumeSnapshots
+from roost.workspace.snapshots import Place
+kind, folder, memory, snapshot = sys.argv[1:]
+snapshots = PortableSnapshots() if kind == "portable" else SubvolumeSnapshots()
+print("go", flush=True)
+snapshots.restore(Place(Path(folder), Path(memory)), snapshot, Event(), in_place=True)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["portable", "subvolumes"])
+def test_killed_while_it_puts_back(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Wherever it dies, doing it again makes it whole."""
+    snapshots = PortableSnapshots() if kind == "portable" else SubvolumeSnapshots()
+    base = tmp_path if kind == "portable" else request.getfixturevalue("btrfs") / "killed"
+    place = Place(base / "workspaces/s", base / "memory/s")
+    for number in range(300):
+        write(place, f"d{number % 20}/f{number}", os.urandom(200))
+    before = tree(place.folder)
+    snapshot = snapshots.save(place, None, STOP).snapshot
+    assert snapshot is not None
+    arguments = [sys.executable, "-c", _PUT_BACK, kind, str(place.folder), str(place.memory), snapshot]
+    for moment in range(8):
+        for number in range(150):
+            write(place, f"d{number % 20}/f{number}", b"changed")
+            write(place, f"new{number % 7}/f{number}", b"new")
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"go\n"
+            time.sleep(moment * 0.006)
+            child.kill()
+        snapshots.restore(place, snapshot, STOP, in_place=True)
+        assert tree(place.folder) == before
+        assert os.listdir(place.folder.parent / ".moving") == []
+    snapshots.close()
+    if kind == "subvolumes":
+        remove_tree(base)

@@ -85,6 +85,19 @@ def home(app: App) -> Iterator[Finding]:
     )
 
 
+def files(app: App) -> Iterator[Finding]:
+    """How what agents do to their files can be undone here."""
+    from roost.workspace.cow.probe import probe
+
+    means = probe(app.home / "workspaces")
+    if means.subvolumes is None:
+        detail = "snapshots by btrfs subvolumes, at once whatever the size"
+    else:
+        clones = "no clones of files" if means.clones else "forks by clones of files"
+        detail = f"portable snapshots: what changed is kept. No subvolumes: {means.subvolumes}; {clones}"
+    yield Finding(check="files", status="ok", detail=f"{detail}. No overlays: {means.overlay}")
+
+
 def _sync_seconds(folder: Path) -> float:
     """The median of a few."""
     path = folder / f".doctor.{os.getpid()}"

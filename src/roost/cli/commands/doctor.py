@@ -38,6 +38,7 @@ def _findings(app: App, *, deep: bool) -> Iterator[checks.Finding]:
         checks.sqlite,
         checks.machine,
         checks.home,
+        checks.files,
         checks.store,
         checks.sandbox,
         checks.isolation,

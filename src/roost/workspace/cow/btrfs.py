@@ -4,6 +4,7 @@ can be kept as another one at once, at a cost that does not depend on its size."
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 from collections.abc import Generator
@@ -16,6 +17,7 @@ _MAGIC = 0x94 << 8
 _CREATE = _WRITE | 4096 << 16 | _MAGIC | 14
 _DESTROY = _WRITE | 4096 << 16 | _MAGIC | 15
 _SNAPSHOT = _WRITE | 4096 << 16 | _MAGIC | 23
+_SET_FLAGS = _WRITE | 8 << 16 | _MAGIC | 26
 _INFO = _READ | 504 << 16 | _MAGIC | 60
 _READ_ONLY = 1 << 1
 _CTRANSID = 8 + 256 + 4 * 8 + 3 * 16
@@ -38,7 +40,15 @@ def snapshot(source: Path, path: Path, *, read_only: bool = False) -> None:
 def destroy(path: Path) -> None:
     """At once, whatever is in it. Raises `OSError`: EPERM for who is not root where the file system is not mounted with
     `user_subvol_rm_allowed`."""
-    _call(path.parent, _DESTROY, struct.pack("=q4088s", 0, os.fsencode(path.name)))
+    argument = struct.pack("=q4088s", 0, os.fsencode(path.name))
+    try:
+        _call(path.parent, _DESTROY, argument)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        with _opened(path) as fd:  # its owner, unlike root, may not remove what is read-only
+            _ioctl(fd, _SET_FLAGS, bytes(8))
+        _call(path.parent, _DESTROY, argument)
 
 
 def is_subvolume(path: Path) -> bool:

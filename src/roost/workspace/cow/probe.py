@@ -16,10 +16,7 @@ from roost.workspace.snapshots import Snapshots
 
 _Attempt: TypeAlias = Callable[[Path, str], None]
 _FICLONE = 1 << 30 | 4 << 16 | 0x94 << 8 | 9
-_OVERLAY = (
-    "an overlay would be mounted in the sandbox's namespace alone, where the daemon's own file tools do not see what"
-    " commands write, or in the machine's, which needs root and outlives a crash"
-)
+_OVERLAY = "they are seen in one mount namespace only, where the daemon's own file tools are not"
 
 
 class Means(NamedTuple):
@@ -69,7 +66,7 @@ def _subvolumes(folder: Path, name: str) -> None:
     one, two = folder / name, folder / f"{name}.s"
     btrfs.create(one)
     try:
-        btrfs.snapshot(one, two)
+        btrfs.snapshot(one, two, read_only=True)
         btrfs.destroy(two)
     finally:
         for path in (one, two):
