@@ -12,6 +12,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import SandboxError
+from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
@@ -148,6 +149,24 @@ async def test_sleep_ends_what_runs_on_and_says_so(tmp_path: Path) -> None:
         size = beat.stat().st_size if beat.exists() else 0
         await asyncio.sleep(0.2)
         assert (beat.stat().st_size if beat.exists() else 0) == size
+
+
+async def test_a_session_that_was_lost_takes_its_sandbox_along(tmp_path: Path) -> None:
+    model = ScriptedModel(by_step([Answer(calls=(Call("serve", {}),)), "done"]))
+    one = Agent("a", model=model, tools=[serve], permissions="all")
+    async with running(tmp_path, one, config=KernelConfig(linger=30.0, scan=0.2, lease=3.0)) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "done"
+        beat = tmp_path / "workspaces" / session.id / "beat"
+        async with asyncio.timeout(5):
+            while not beat.exists():
+                await asyncio.sleep(0.02)
+        runtime.kernel.live[session.id].fence()
+        async with asyncio.timeout(5):
+            before = -1
+            while (size := beat.stat().st_size) != before:
+                before = size
+                await asyncio.sleep(0.3)
 
 
 async def test_a_sandbox_that_died_is_made_anew(tmp_path: Path) -> None:

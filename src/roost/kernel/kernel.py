@@ -480,7 +480,8 @@ class Kernel:
             if len(self._tasks) >= self.config.max_live:
                 self._work.set()
                 self.keeper.beat_soon()
-            self.live.pop(session, None)
+            if (live := self.live.pop(session, None)) is not None:
+                self.sandboxes.let_go(live)
             self._tasks.pop(session, None)
             self.hub.clear(session)
 

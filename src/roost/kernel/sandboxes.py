@@ -34,6 +34,7 @@ class Sandboxes:
         self.marker = marker
         self.pool = Pool()
         self._open: set[SessionSandbox] = set()
+        self._going: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
 
     @property
@@ -82,7 +83,16 @@ class Sandboxes:
         if isinstance(sandbox, SessionSandbox):
             await sandbox.rest()
 
+    def let_go(self, live: LiveSession) -> None:
+        """It is not this node's any more: what its sleep has not ended ends now."""
+        sandbox = live.means.sandbox
+        if isinstance(sandbox, SessionSandbox) and sandbox in self._open:
+            task = asyncio.create_task(sandbox.close(), name=f"sandbox of {live.id}")
+            self._going.add(task)
+            task.add_done_callback(self._going.discard)
+
     async def close(self) -> None:
+        await asyncio.gather(*self._going)
         for sandbox in list(self._open):
             await sandbox.close()
         await self.pool.close()
