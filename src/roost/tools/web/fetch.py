@@ -118,7 +118,7 @@ def _decoded(answer: Answer) -> str:
 
 
 async def _page(ctx: ToolContext, url: str, html: str, links: bool) -> str:
-    better = find_spec("trafilatura") is not None
+    better = not links and find_spec("trafilatura") is not None  # which takes links to be relative to the host
     worker = str(Path(__file__).with_name("page_worker.py"))
     result = await ctx.sandbox.exec(
         [sys.executable, "-I", *([] if better else ["-S"]), worker, url, "links" if links else "-"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
+from typing import Any
 from urllib.parse import urljoin
 
 _NEVER = {"script", "style", "noscript", "template", "svg", "math", "iframe", "object", "canvas", "head"}
@@ -109,13 +111,10 @@ def read(html: str, base: str, *, links: bool) -> tuple[str, str]:
     return title, ""
 
 
-def read_well(html: str, base: str, *, links: bool) -> str:
+def read_well(html: str, base: str) -> str:
     """By trafilatura; empty where it finds nothing."""
-    import trafilatura  # pyright: ignore[reportMissingImports]
-
-    found: object = trafilatura.extract(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        html, url=base, output_format="markdown", include_links=links, include_tables=True
-    )
+    trafilatura: Any = import_module("trafilatura")
+    found: object = trafilatura.extract(html, url=base, output_format="markdown", include_tables=True)
     return found if isinstance(found, str) else ""
 
 
@@ -125,7 +124,7 @@ def main() -> None:
     html = sys.stdin.buffer.read().decode("utf-8", "replace")
     title, text = read(html, base, links=links)
     if sys.argv[3:]:
-        text = read_well(html, base, links=links) or text
+        text = read_well(html, base) or text
     print(title)
     print(text)
 
