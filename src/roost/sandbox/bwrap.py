@@ -26,6 +26,7 @@ from roost.sandbox.cgroups import Groups, find_groups
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
 from roost.sandbox.marks import reap_orphans
+from roost.sandbox.process import settled
 from roost.sandbox.trial import tried, unable
 from roost.sandbox.watchdog import Watchdog
 
@@ -69,7 +70,17 @@ class BwrapBackend:
         return await tried(self, version, script=_ENCLOSED, fix=_FIX_NAMESPACES)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`."""
+        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        making = asyncio.ensure_future(self._create(spec))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await settled(making)  # what a thread or a fork has under way cannot be cut off
+            if not making.cancelled() and making.exception() is None:
+                await making.result().close()
+            raise
+
+    async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         program = find_bwrap()
         if program is None:
             raise SandboxError(f"there is no bwrap on this machine: {_FIX}")

@@ -32,19 +32,17 @@ class Pool:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to whoever takes it
 
     async def take(self, session: str, start: Start) -> Guest:
-        """The one that was started for it, else a new one. Raises `SandboxError`."""
+        """The one that was started for it, else a new one. Whoever is cancelled leaves it to the next, or to `drop`.
+        Raises `SandboxError`."""
         task = self._warm.pop(session, None)
-        if task is None:
-            return await start()
+        if task is None or (task.done() and task.exception() is not None):
+            task = asyncio.ensure_future(_started(start))
         try:
-            guest = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.cancelled():
                 self._warm[session] = task
             raise
-        except SandboxError:
-            return await start()
-        return guest
 
     async def drop(self, session: str) -> None:
         """It is not needed any more."""

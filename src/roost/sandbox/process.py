@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from roost.errors import SandboxError
 from roost.sandbox.background import Background
@@ -113,7 +114,7 @@ class ProcessSandbox:
         return done
 
 
-async def settled(waiter: asyncio.Future[ExecResult]) -> None:
+async def settled(waiter: asyncio.Future[Any]) -> None:
     """Wait until `waiter` is done, even if this task is cancelled again meanwhile; the first cancel is enough."""
     while not waiter.done():
         try:
