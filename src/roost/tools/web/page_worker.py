@@ -124,7 +124,8 @@ def main() -> None:
     html = sys.stdin.buffer.read().decode("utf-8", "replace")
     title, text = read(html, base, links=links)
     if sys.argv[3:]:
-        text = read_well(html, base) or text
+        well = read_well(html, base)  # of a page with little text it takes the rest for its surroundings
+        text = well if len(well) >= _LEAST else text
     print(title)
     print(text)
 
