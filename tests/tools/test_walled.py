@@ -70,6 +70,16 @@ async def test_git_works_behind_a_wall(walled: ToolContext) -> None:
     assert "+x" in await call(walled, "git_read", what="show")
 
 
+async def test_the_end_of_the_sandbox_is_the_end_of_what_runs(walled: ToolContext) -> None:
+    await call(walled, "python", code="x = 1")
+    text = await call(walled, "shell_start", command="echo here; sleep 1000")
+    job = text.rpartition("[")[2].split()[0]
+    await walled.sandbox.close()
+    assert "has ended" in await call(walled, "shell_output", job=job, wait=5)
+    outcome, _ = await run_tool(TOOLS["python"], walled, '{"code": "x"}')
+    assert outcome == "error"
+
+
 async def test_the_interpreter_is_behind_the_wall(walled: ToolContext, tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("secret")
     text = await call(walled, "python", code=f"import os; os.path.exists({str(tmp_path / 'outside')!r})")

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from roost.errors import SandboxError
 from roost.policy.rules import Touches
 from roost.sandbox.backend import Terminal
 from roost.tools.base import ToolContext, ToolError, ToolResult
@@ -72,7 +73,10 @@ class Interpreter:
         """How the process ended."""
         if len(self._rest) > _REPLY:
             return "it sent more than it may"
-        code = await self._terminal.wait()
+        try:
+            code = await self._terminal.wait()
+        except SandboxError:
+            return "with its sandbox"
         return f"exit code {code}" if code >= 0 else f"killed by signal {-code}, perhaps for its memory"
 
     async def close(self) -> None:
