@@ -93,7 +93,7 @@ class Bundle(NamedTuple):
             linux["uidMappings"] = linux["gidMappings"] = mapping
         if self.group is not None:
             linux["cgroupsPath"] = self.group
-        linux["seccomp"] = _filter() if self.mapped else _filter_in_gvisor()
+        linux["seccomp"] = system_calls() if self.mapped else _filter_in_gvisor()
         return {**linux, "namespaces": [{"type": kind} for kind in kinds]}
 
     def _own_mounts(self) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ def _arg(index: int, op: str, value: int, other: int = 0) -> dict[str, Any]:
     return {"index": index, "value": value, "valueTwo": other, "op": f"SCMP_CMP_{op}"}
 
 
-def _filter() -> dict[str, Any]:
+def system_calls() -> dict[str, Any]:
     bits = [1 << bit for bit in range(32) if _NEW_NAMESPACES >> bit & 1]
     families = [_arg(0, "EQ", each) for each in range(17) if each not in _FAMILIES]
     return {
@@ -177,7 +177,7 @@ def _filter() -> dict[str, Any]:
 def _filter_in_gvisor() -> dict[str, Any]:
     """gVisor gives no other number than EPERM; only a call that nobody traces looks as if it were not there. And its
     first process can be ended by others, as one of Linux cannot."""
-    made = _filter()
+    made = system_calls()
     for rule in made["syscalls"]:
         if rule["names"] == ["clone3"]:
             rule["action"] = "SCMP_ACT_TRACE"

@@ -110,11 +110,13 @@ def default_backends(egress: MakeEgress) -> list[Backend]:
     """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
     of those that may reach hosts."""
     from roost.sandbox.bwrap import BwrapBackend
+    from roost.sandbox.docker import DockerBackend
     from roost.sandbox.gvisor import GvisorBackend
     from roost.sandbox.oci import OciBackend
     from roost.sandbox.qemu import QemuBackend
 
-    return [BwrapBackend(egress=egress), OciBackend(egress=egress), GvisorBackend(egress=egress), QemuBackend()]
+    containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
+    return [*(each(egress=egress) for each in containers), QemuBackend()]
 
 
 def _told(refused: Sequence[Probe]) -> str:

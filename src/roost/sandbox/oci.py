@@ -171,8 +171,8 @@ def settled_spec(spec: SandboxSpec) -> SandboxSpec:
     return msgspec.structs.replace(spec, workspace=workspace)
 
 
-def agent_argv(body: Body) -> list[str]:
-    config: dict[str, object] = {"link": 0}
+def agent_argv(body: Body, link: int | str = 0) -> list[str]:
+    config: dict[str, object] = {"link": link}
     if body.door is not None:
         config["relay"] = f"{mounts.AGENT}-net/{body.door.name}"
     python = os.path.realpath(sys.executable)

@@ -1,7 +1,8 @@
 """The first process of a sandbox: runs commands for the outside, which it hears through one byte stream.
 
 It and its neighbours `spawning.py` and `relay.py` need only the standard library. It is run by `python -I -S agent.py
-CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device),
+CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device
+or of a socket),
 `relay` (a Unix socket that leads outside and stands behind 127.0.0.1:3128, if there is one).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
@@ -22,6 +23,8 @@ import json
 import os
 import selectors
 import signal
+import socket
+import stat
 import struct
 import sys
 import time
@@ -226,9 +229,18 @@ class Job:
         self.agent.wire.send("exit", self.id, code=os.waitstatus_to_exitcode(status))
 
 
+def opened(path: str) -> int:
+    """A device, or a socket that somebody listens on."""
+    if not stat.S_ISSOCK(os.stat(path).st_mode):
+        return os.open(path, os.O_RDWR)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return connection.detach()
+
+
 class Agent:
     def __init__(self, link: int | str, relay: str | None) -> None:
-        self.wire = Wire(link if isinstance(link, int) else os.open(link, os.O_RDWR))
+        self.wire = Wire(link if isinstance(link, int) else opened(link))
         os.set_inheritable(self.wire.fd, False)
         self.selector = selectors.DefaultSelector()
         self.jobs: dict[int, Job] = {}
