@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,10 @@ async def _run(command: str, context: ToolContext) -> str:
     result = await context.sandbox.exec(["/bin/sh", "-c", command], cwd=str(context.workspace.root))
     if command.endswith("# die") and not again:
         os.kill(os.getpid(), signal.SIGKILL)
+    if command.endswith("# lose"):
+        home = context.workspace.root.parents[1]
+        for blobs in [*home.glob("workspaces.memory/*/snapshots/blobs"), home.parent / "shared/blobs"]:
+            shutil.rmtree(blobs, ignore_errors=True)
     if result.exit_code:
         raise ToolError(f"failed: {result.stdout.strip()}")
     return result.stdout.strip()
