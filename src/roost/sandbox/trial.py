@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
@@ -32,11 +33,12 @@ async def tried(backend: Backend, version: str, *, script: str, fix: str, second
 
 async def _try(backend: Backend, version: str, script: str, fix: str, seconds: float) -> Probe:
     began = time.monotonic()
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="roost-probe-"))
+    await _sweep(backend)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_prefix(backend)}{os.getpid()}-"))
     able = Capabilities()
     try:
         async with asyncio.timeout(seconds):
-            guest = await backend.create(SandboxSpec(session="probe", workspace=folder, marker="probe"))
+            guest = await backend.create(SandboxSpec(session="probe", workspace=folder, marker=_marker(os.getpid())))
             try:
                 said = await guest.exec(["/bin/sh", "-c", script], cwd=str(folder))
             finally:
@@ -50,6 +52,33 @@ async def _try(backend: Backend, version: str, script: str, fix: str, seconds: f
     probe = unable(backend, why, fix) if why else Probe(backend=backend.name, level=backend.level, able=True)
     spent = time.monotonic() - began
     return msgspec.structs.replace(probe, version=version, seconds=spent, capabilities=able)
+
+
+async def _sweep(backend: Backend) -> None:
+    """What a process left that died while it tried this backend out."""
+    for folder in await asyncio.to_thread(lambda: list(Path(tempfile.gettempdir()).glob(f"{_prefix(backend)}*"))):
+        pid = folder.name.removeprefix(_prefix(backend)).partition("-")[0]
+        if pid.isdigit() and not _lives(int(pid)):
+            await backend.reap(_marker(int(pid)))
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _prefix(backend: Backend) -> str:
+    return f"roost-probe-{backend.name}-"
+
+
+def _marker(pid: int) -> str:
+    return f"probe-{pid}"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _boot() -> str:
