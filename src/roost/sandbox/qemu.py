@@ -46,8 +46,8 @@ _BOOT = (
 
 
 class QemuBackend:
-    """`emulate` allows software where there is no KVM. `image` is a folder with `boot` and `lib/modules` to take the
-    kernel from, by default this machine's."""
+    """`emulate`: in software, whether there is KVM or not. `image` is a folder with `boot` and `lib/modules` to take
+    the kernel from, by default this machine's."""
 
     name = "qemu"
     level = 2
@@ -95,9 +95,11 @@ class QemuBackend:
         outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
         await body.prepare(await self._find_groups(), plain_egress, outer)
         shares = await asyncio.to_thread(_write_disk, body, kernel)
-        accelerated = await asyncio.to_thread(kvm.trouble) is None
-        await body.launch(_arguments(program, body, kernel, shares, accelerated=accelerated))
-        link = await body.greet(_START)
+        await body.launch(_arguments(program, body, kernel, shares, accelerated=not self._emulate))
+        try:
+            link = await body.greet(_START)
+        except SandboxError as error:
+            raise SandboxError(f"{error}; its last words: {await asyncio.to_thread(_last_words, body)}") from error
         held = "kernel" if body.group is not None else "watched"
         able = Capabilities(
             memory="kernel", cpus=held if held == "kernel" else "none", pids="kernel", disk="kernel", network="off",
@@ -169,6 +171,13 @@ def _arguments(
         args += ["-fsdev", f"local,id={share.tag},path={source},security_model=none{how}"]
         args += ["-device", f"virtio-9p-device,fsdev={share.tag},mount_tag={share.tag}"]
     return args
+
+
+def _last_words(body: Body) -> str:
+    try:
+        return (body.folder / "console").read_bytes()[-1000:].decode("utf-8", "replace").strip() or "none"
+    except OSError:
+        return "none"
 
 
 def _clock_khz() -> int:
