@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import subprocess
@@ -286,3 +287,19 @@ def test_what_happened_on_the_way_is_told_in_a_line(roost: Machine) -> None:
         assert "the answer broke off (connection)" in done.err
         assert "(the answer was cut off and begins again)" in done.err
         assert roost("run", "busy, please", "--model", model, "-q").ok().err == ""
+
+
+def test_a_picture_is_shown_to_the_model(roost: Machine, provider: ProviderServer, tmp_path: Path) -> None:
+    picture = tmp_path / "dot.png"
+    picture.write_bytes(base64.b64decode(_DOT))
+    roost("run", "What is this?", "--attach", str(picture)).ok()
+    content = provider.provider.bodies[-1]["messages"][-1]["content"]
+    assert content[0] == {"type": "text", "text": "What is this?"}
+    assert content[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert "cannot read" in roost("run", "x", "--attach", str(tmp_path / "none")).err
+    (tmp_path / "empty").touch()
+    assert "is empty" in roost("run", "x", "--attach", str(tmp_path / "empty")).err
+
+
+_DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""One pixel."""

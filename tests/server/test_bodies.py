@@ -36,9 +36,17 @@ def test_the_largest_body_is_taken(shared, session):
 
 
 def test_a_larger_one_is_refused_after_it_was_sent(shared, session):
-    for size in (MIB + 1, 8 * MIB):
-        answer = shared.request("POST", f"/sessions/{session}/messages", raw=b" " * size)
+    for path, size in (("approvals/c", MIB + 1), ("approvals/c", 8 * MIB), ("messages", 32 * MIB + 1)):
+        answer = shared.request("POST", f"/sessions/{session}/{path}", raw=b" " * size)
         assert (answer.status, answer.code) == (413, "too_large")
+
+
+def test_a_picture_may_be_larger_and_a_text_may_not(shared, session):
+    picture = {"kind": "image", "media_type": "image/png", "data": "A" * (20 * MIB)}
+    said = {"parts": [{"kind": "text", "text": "Look"}, picture]}
+    assert shared.post(f"/sessions/{session}/messages", said).status == 202
+    answer = shared.post(f"/sessions/{session}/messages", {"text": "x" * (MIB + 1)})
+    assert (answer.status, answer.code) == (413, "too_large")
 
 
 def test_a_larger_one_is_refused_before_it_comes(shared):

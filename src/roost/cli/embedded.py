@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from roost.agent.definition import Agent
 from roost.cli.feed import Ended, Feed
 from roost.cli.logs import mask, quiet_logs
-from roost.client.client import AgentRow, Sent
+from roost.client.client import AgentRow, Content, Sent
 from roost.errors import NotFound, RoostError
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
@@ -95,9 +95,9 @@ class EmbeddedNode:
         self._mine.add(session)
         self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
 
-    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
+    def send(self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
         head = self.get(session).head
-        accepted = self._do(self._sessions.send(session, text, mode=mode, source=source))
+        accepted = self._do(self._sessions.send(session, content, mode=mode, source=source))
         return Sent(accepted.id, accepted.duplicate, head)
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:

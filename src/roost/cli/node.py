@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Feed
-from roost.client.client import AgentRow, Sent
+from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
 from roost.kernel.sessions import SessionView
 from roost.log.content import Message
@@ -54,7 +54,9 @@ class Node(Protocol):
         """Have this session's work done, if nobody else does it. Nothing for a daemon: it does it all."""
         ...
 
-    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent: ...
+    def send(
+        self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None
+    ) -> Sent: ...
 
     def control(self, session: str, action: ControlAction) -> SessionInfo: ...
 

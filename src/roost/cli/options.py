@@ -66,6 +66,15 @@ def command(name: str, *, store: bool = False) -> Callable[[Callable[..., Any]],
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+attached = click.option(
+    "--attach",
+    "-a",
+    "attach",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A picture, a sound or another file to show to the model (repeatable).",
+)
 agent_places = click.option(
     "--agents",
     "agent_places",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from roost.client.endpoint import Endpoint, Locate
 from roost.client.http import ApiError, Requests
 from roost.ids import new_id
-from roost.log.content import Message
+from roost.log.content import Message, UserPart
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from roost.kernel.costs import By, Costs
     from roost.kernel.sessions import SessionView
 
+Content: TypeAlias = str | Sequence[UserPart]
+"""What may be said to an agent: text, or parts of which some are media."""
 T = TypeVar("T")
 
 
@@ -178,8 +180,9 @@ class Client:
         found = self._get(_path(session, "events"), _Events, {"after": after, "limit": limit}).events
         return [Record(item.seq, bytes(item.event)) for item in found]
 
-    def send(self, session: str, text: str, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
-        body = {"text": text, "mode": mode} | ({"source": source} if source else {})
+    def send(self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
+        said: dict[str, Any] = {"text": content} if isinstance(content, str) else {"parts": list(content)}
+        body = said | {"mode": mode} | ({"source": source} if source else {})
         return _decode(
             self._requests.call("POST", _path(session, "messages"), body=body, key=new_id("key")),
             Sent,

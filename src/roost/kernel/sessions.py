@@ -14,7 +14,7 @@ import msgspec
 from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.session import wake
 from roost.agent.state import State, transcript
-from roost.errors import Conflict, Invalid
+from roost.errors import Conflict, Invalid, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load
@@ -26,6 +26,9 @@ from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
 from roost.tools.builtin import builtin_tools
+
+TEXT_BYTES = 1024 * 1024
+"""Of one message."""
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -122,10 +125,12 @@ class Sessions:
         source: str | None = None,
     ) -> Accepted:
         """Say something to the agent. When this returns, the message is on disk and will be answered. Raises `Invalid`,
-        `NotFound`, `Busy`, and `Conflict` when the session is stopped."""
+        `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
             raise Invalid("the message is empty", code="empty_message")
+        if sum(len(part.text.encode(errors="replace")) for part in parts if isinstance(part, Text)) > TEXT_BYTES:
+            raise TooLarge(f"a message has at most {TEXT_BYTES} bytes of text; put more into a file of the workspace")
         return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
 
     async def control(

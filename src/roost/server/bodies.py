@@ -15,9 +15,11 @@ from roost.server.replies import encode, from_problem
 
 T = TypeVar("T")
 BODY_BYTES = 1024 * 1024
+MEDIA_BYTES = 32 * BODY_BYTES
+"""Of a message, which may hold pictures."""
 BODY_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
-_LINGER_BYTES = 16 * BODY_BYTES
+_LINGER_BYTES = 48 * BODY_BYTES
 
 
 class BodyTooLarge(Refused):

@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import Invalid, RoostError
-from roost.server.bodies import BodyTooLarge, Lingering, decode_body, header, read_body
+from roost.server.bodies import BODY_BYTES, BodyTooLarge, Lingering, decode_body, header, read_body
 from roost.server.context import Api
 from roost.server.problems import Refused
 from roost.server.replies import ReplyCall, from_error
@@ -60,7 +60,8 @@ class Call(Generic[B, Q]):
 class Endpoint(Generic[B, Q]):
     """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
     those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
-    `open`: needs no token; `texts`: the media types of its answers, where they are not JSON."""
+    `open`: needs no token; `texts`: the media types of its answers, where they are not JSON;
+    `most`: bytes of its body."""
 
     method: str
     path: str
@@ -74,6 +75,7 @@ class Endpoint(Generic[B, Q]):
     streams: bool = False
     open: bool = False
     texts: Sequence[str] = ()
+    most: int = BODY_BYTES
     decoder: msgspec.json.Decoder[B] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ class Endpoint(Generic[B, Q]):
         query = self._query(scope["query_string"])
         body = cast(B, _NOTHING)
         if self.takes_body:
-            body = decode_body(scope, await read_body(scope, receive), self.decoder)
+            body = decode_body(scope, await read_body(scope, receive, limit=self.most), self.decoder)
         return await self.handler(Call(api, scope, scope["path_params"], body, query))
 
     def _query(self, text: bytes) -> Q:

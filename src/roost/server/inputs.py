@@ -9,6 +9,7 @@ from roost.ids import is_id
 from roost.kernel.turn import find_turn
 from roost.log.content import Text, UserPart
 from roost.log.journal import Accepted
+from roost.server.bodies import MEDIA_BYTES
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.events import open_stream
 from roost.server.replies import Reply, ReplyCall, json
@@ -96,6 +97,7 @@ ENDPOINTS = [
         errors=(404, 409),
         keyed=True,
         streams=True,
+        most=MEDIA_BYTES,
     ),
     Endpoint(
         method="POST",

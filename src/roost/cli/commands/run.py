@@ -11,11 +11,12 @@ from roost.cli.approvals import Approver, mode_for
 from roost.cli.begin import Wanted, begin
 from roost.cli.follow import Follower, Turn
 from roost.cli.ids import short
-from roost.cli.message import message_of
+from roost.cli.message import message_of, with_files
 from roost.cli.node import Node
-from roost.cli.options import agent_places, as_json, command
+from roost.cli.options import agent_places, as_json, attached, command
 from roost.cli.out import note, say_json
 from roost.cli.screen import Screen, usage_line
+from roost.client.client import Content
 
 
 @command("run")
@@ -27,6 +28,7 @@ from roost.cli.screen import Screen, usage_line
 @click.option("--session", "-s", metavar="SESSION", help="Go on with this session instead of a new one.")
 @click.option("--yes", "-y", is_flag=True, help="Approve every tool call without asking.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answer alone.")
+@attached
 @agent_places
 @as_json
 def run(
@@ -39,6 +41,7 @@ def run(
     session: str | None,
     yes: bool,
     quiet: bool,
+    attach: tuple[Path, ...],
     agent_places: tuple[Path, ...],
     as_json: bool,
 ) -> int:
@@ -57,15 +60,16 @@ def run(
     goes on with it. Exit code: 0 answered, 1 failed, 130 cancelled by Ctrl-C.
     """
     name, message = _split(words, agent)
+    said = with_files(message, attach)
     place = None if private else folder(workspace)
     node, session = begin(app, Wanted(name, model, agent_places, session, place, quiet=quiet or as_json))
-    return _task(node, session, message, Approver(mode_for(yes=yes)), quiet=quiet, as_json=as_json)
+    return _task(node, session, said, Approver(mode_for(yes=yes)), quiet=quiet, as_json=as_json)
 
 
-def _task(node: Node, session: str, message: str, approver: Approver, *, quiet: bool, as_json: bool) -> int:
+def _task(node: Node, session: str, said: Content, approver: Approver, *, quiet: bool, as_json: bool) -> int:
     hurry = False
     try:
-        turn = say_and_follow(node, session, message, Screen(quiet=quiet, silent=as_json, spin=True), approver)
+        turn = say_and_follow(node, session, said, Screen(quiet=quiet, silent=as_json, spin=True), approver)
         hurry = turn.outcome == "left"
         if as_json:
             say_json(_report(session, turn))
@@ -78,8 +82,8 @@ def _task(node: Node, session: str, message: str, approver: Approver, *, quiet: 
         node.close(grace=0.0 if hurry else 5.0)
 
 
-def say_and_follow(node: Node, session: str, message: str, screen: Screen, approver: Approver) -> Turn:
-    sent = node.send(session, message, source="cli")
+def say_and_follow(node: Node, session: str, said: Content, screen: Screen, approver: Approver) -> Turn:
+    sent = node.send(session, said, source="cli")
     node.work_on(session)
     return Follower(node, session, screen=screen, approver=approver).follow(after=sent.head, until=sent.input)
 

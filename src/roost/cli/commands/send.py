@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from roost.cli.app import App
 from roost.cli.approvals import Approver
 from roost.cli.follow import Follower
 from roost.cli.ids import session_id, short
-from roost.cli.message import message_of
-from roost.cli.options import as_json, command
+from roost.cli.message import message_of, with_files
+from roost.cli.options import as_json, attached, command
 from roost.cli.out import note, say_json
 from roost.cli.screen import Screen
 
@@ -19,18 +21,19 @@ from roost.cli.screen import Screen
 @click.argument("message")
 @click.option("--steer", is_flag=True, help="Deliver it into the running turn, after the present tool calls.")
 @click.option("--wait", is_flag=True, help="Follow until it is answered, and print the answer.")
+@attached
 @as_json
-def send(app: App, session: str, message: str, steer: bool, wait: bool, as_json: bool) -> int:
+def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: tuple[Path, ...], as_json: bool) -> int:
     """Send a message to a session (- reads it from standard input).
 
     When this returns the message is on disk and will be answered: by the daemon, or when one starts. A working session
     answers it after what it is doing now, unless --steer puts it into that.
     """
-    message = message_of(message)
+    said = with_files(message_of(message), attach)
     node = app.node()
     try:
         session = session_id(node, session)
-        sent = node.send(session, message, mode="steer" if steer else "follow_up", source="cli")
+        sent = node.send(session, said, mode="steer" if steer else "follow_up", source="cli")
         if wait:
             node.work_on(session)
             follower = Follower(
