@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,9 @@ from roost.sandbox.oci import agent_argv, settled_spec, view
 from roost.sandbox.trial import tried, unable
 
 _START = 30.0
+_PLENTY = 4096
 _LABEL = "dev.roost.sandbox"
-_IMAGE = "roost-empty"
+_IMAGE = "localhost/roost-empty"
 _CALL = "/run/roost-call"
 _FIX = "start an engine (systemctl start docker, or podman system service) and let the daemon's user use its socket"
 _ENCLOSED = (
@@ -148,8 +150,7 @@ class _Container(Body):
         data, image = await asyncio.to_thread(_empty)
         there = await self._engine.ask("GET", f"/images/{image}/json", fine=(404,))
         if "Id" not in there:
-            name, _, tag = image.partition(":")
-            await self._engine.ask("POST", "/images/create", data, fromSrc="-", repo=name, tag=tag)
+            await self._engine.ask("POST", "/images/create", data, fromSrc="-", repo=image, tag="latest")
         self._name = self.folder.name
         await self._engine.ask("POST", "/containers/create", self._asked(image), name=self._name)
         await self._engine.ask("POST", f"/containers/{self._name}/start", fine=(304,))
@@ -186,6 +187,14 @@ class _Container(Body):
             await _remove(self._engine, self._name)
         await super()._end()
 
+    def _filter(self) -> str:
+        """Docker wants the list itself, Podman the name of a file."""
+        calls = json.dumps(system_calls())
+        if not self._engine.is_podman:
+            return calls
+        (self.folder / "calls.json").write_text(calls)
+        return str(self.folder / "calls.json")
+
     def _asked(self, image: str) -> dict[str, Any]:
         spec, bounds = self.spec, self.spec.bounds
         words = [*view(spec, self), "--bind", str(self.folder / "call"), _CALL]
@@ -204,14 +213,22 @@ class _Container(Body):
                 "ShmSize": scratch_bytes(bounds),
                 "ReadonlyRootfs": True,
                 "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges", f"seccomp={json.dumps(system_calls())}"],
+                "SecurityOpt": ["no-new-privileges", f"seccomp={self._filter()}"],
                 "NetworkMode": "host" if spec.network.open else "none",
                 "Memory": bounds.memory_bytes or 0,
                 "MemorySwap": bounds.memory_bytes or 0,
                 "NanoCpus": int((bounds.cpus or 0) * 1e9),
+                "Ulimits": [_own_limit("nofile", resource.RLIMIT_NOFILE), _own_limit("nproc", resource.RLIMIT_NPROC)],
                 "PidsLimit": -1 if bounds.pids is None else bounds.pids + 1,
             },
         }
+
+
+def _own_limit(name: str, kind: int) -> dict[str, Any]:
+    """No more than this process may have: an engine that asks for more without the right to it makes no container."""
+    most = resource.getrlimit(kind)[1]
+    most = _PLENTY if most == resource.RLIM_INFINITY else min(most, _PLENTY)
+    return {"Name": name, "Soft": most, "Hard": most}
 
 
 def _mounts(words: Sequence[str]) -> list[dict[str, Any]]:
@@ -270,7 +287,7 @@ def _empty() -> tuple[bytes, str]:
         entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
         archive.addfile(entry)
     made = data.getvalue()
-    return made, f"{_IMAGE}:{blake2b(made, digest_size=6).hexdigest()}"
+    return made, f"{_IMAGE}-{blake2b(made, digest_size=6).hexdigest()}"
 
 
 def _mark(marker: str) -> str:

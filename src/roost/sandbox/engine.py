@@ -23,10 +23,12 @@ _SECONDS = 60.0
 class Engine:
     def __init__(self, place: Path) -> None:
         self.place = place
+        self.is_podman = False
 
     async def ping(self, seconds: float = 3.0) -> str:
         """What it says of itself. Raises `SandboxError`."""
         said = await self.ask("GET", "/version", seconds=seconds)
+        self.is_podman = "Podman" in json.dumps(said)
         return f"engine {said['Version']}" if "Version" in said else "engine"
 
     async def ask(
