@@ -2,6 +2,9 @@
 
 It can write out the memory of everything that runs in it, and go on from there, on a machine without any hardware help:
 a suspended sandbox is a folder, and its shells, background jobs and terminals are there again when it wakes.
+
+Runs with Debian 12's version (December 2022), whose kernel refuses a flag of `statx` with which newer programs ask, `ls
+-l` and `stat` among them; the project's own releases know it.
 """
 
 from __future__ import annotations
