@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -15,7 +16,7 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Capabilities, Probe, SandboxSpec
 
 _probed: dict[tuple[str, str, str], Probe] = {}
-_trying: dict[tuple[str, str, str], asyncio.Lock] = {}
+_trying: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
 def unable(backend: Backend, why: str, fix: str | None = None) -> Probe:
@@ -25,7 +26,8 @@ def unable(backend: Backend, why: str, fix: str | None = None) -> Probe:
 async def tried(backend: Backend, version: str, *, script: str, fix: str, seconds: float = 20.0) -> Probe:
     """`script` is run by the guest's `/bin/sh` and says `fine` when everything holds."""
     key = (backend.name, version, await asyncio.to_thread(_boot))
-    async with _trying.setdefault(key, asyncio.Lock()):
+    locks = _trying.setdefault(asyncio.get_running_loop(), {})
+    async with locks.setdefault(backend.name, asyncio.Lock()):
         if key not in _probed:
             _probed[key] = await _try(backend, version, script, fix, seconds)
     return _probed[key]
