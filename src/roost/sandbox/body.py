@@ -23,6 +23,7 @@ from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.guest.guest import Manner
 from roost.sandbox.guest.link import Link
 from roost.sandbox.marks import ENV_NAME, new_mark
+from roost.sandbox.process import settled
 from roost.sandbox.watchdog import Watchdog
 
 _PROXY = "http://127.0.0.1:3128"
@@ -71,10 +72,10 @@ class Body:
         """A folder (if `bare` only where the way out needs one), a group with `bounds` (else those of the spec), a way
         out. Raises `OSError`."""
         if not bare or self.spec.network.hosts:
-            self.folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix(self._kind, self.spec.marker)))
+            await _to_its_end(self._make_folder)
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         if groups is not None:
-            self.group = await asyncio.to_thread(groups.create, self.spec.marker, bounds or self.spec.bounds)
+            await _to_its_end(lambda: self._join_group(groups, bounds or self.spec.bounds))
         if self.spec.network.hosts:
             self.egress = egress(self.spec, self._blocked)
             place = self.folder / "net"
@@ -122,6 +123,12 @@ class Body:
             raise SandboxError(f"{self._kind} cannot make a sandbox here: {why}") from error
         return self.link
 
+    def _make_folder(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix(self._kind, self.spec.marker)))
+
+    def _join_group(self, groups: Groups, bounds: Bounds) -> None:
+        self.group = groups.create(self.spec.marker, bounds)
+
     def hits(self) -> Mapping[str, int]:
         hits = dict(self.group.hits() if self.group is not None else self.watchdog.hits if self.watchdog else {})
         return hits | ({"network": self._refused} if self._refused else {})
@@ -160,6 +167,16 @@ class Body:
 
     def _blocked(self, event: Blocked) -> None:
         self._refused += 1
+
+
+async def _to_its_end(make: Callable[[], None]) -> None:
+    """In a thread, which cannot be cancelled: what it makes must be known before somebody removes it."""
+    work = asyncio.ensure_future(asyncio.to_thread(make))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await settled(work)
+        raise
 
 
 def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
