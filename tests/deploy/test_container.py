@@ -18,11 +18,14 @@ _PIN = re.compile(
 
 
 def pins(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
-    found = {
-        match["name"]: (match["version"], frozenset(re.findall(r"--hash=(\S+)", match["hashes"])))
-        for match in _PIN.finditer(path.read_text())
-    }
-    assert len(found) == len(re.findall(r"^[a-z]", path.read_text(), re.MULTILINE)), "a pin without a hash"
+    """A package that has several versions, for several Pythons, counts as one."""
+    matches = list(_PIN.finditer(path.read_text()))
+    assert len(matches) == len(re.findall(r"^[a-z]", path.read_text(), re.MULTILINE)), "a pin without a hash"
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for match in matches:
+        version, hashes = found.get(match["name"], ("", frozenset[str]()))
+        hashes |= frozenset(re.findall(r"--hash=(\S+)", match["hashes"]))
+        found[match["name"]] = (f"{version} {match['version']}".strip(), hashes)
     return found
 
 

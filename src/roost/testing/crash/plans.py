@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent
+from roost.sandbox.choose import Isolation
 from roost.testing.crash.calls import NOTE
 from roost.testing.crash.witness import witness_tools
 from roost.testing.script import Reply, Rule, Script
@@ -40,6 +41,8 @@ PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
 
 AGENT, CAREFUL = "crash", "careful"
 _numbers = itertools.count(1)
+_BARE = Isolation(prefers=0)
+"""Commands that outlive a killed daemon are there to be found only without a wall that falls with it."""
 
 
 def message(plan: str) -> str:
@@ -60,6 +63,6 @@ def agents(model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02
     """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds."""
     tools = [*witness_tools(witness, delay=delay), "shell"]
     return [
-        Agent(AGENT, model=model, tools=tools, permissions="all"),
-        Agent(CAREFUL, model=model, tools=tools, permissions="ask"),
+        Agent(AGENT, model=model, tools=tools, permissions="all", isolation=_BARE),
+        Agent(CAREFUL, model=model, tools=tools, permissions="ask", isolation=_BARE),
     ]
