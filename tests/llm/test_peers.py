@@ -19,7 +19,7 @@ from roost.llm.ir import CallDelta, Completed, TextDelta
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
-from roost.testing.matrix import Real, behaviours, subject, tried
+from roost.testing.matrix import Behaviour, Cell, Real, behaviours, subject, tried
 from roost.testing.matrix.tools import TOOLS
 from roost.testing.models import ask, run, user
 
@@ -134,5 +134,15 @@ async def test_tools_at_aimock(kind: str, stream: bool, aimock: str, client: Htt
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["openai_chat", "openai_responses", "anthropic"])
 async def test_behaviours_at_llama(kind: str, llama: Real) -> None:
-    cells = [await tried(one, subject(kind), [], llama) for one in LIVE if one.name in QUICK]
+    cells = [await patiently(one, kind, llama) for one in LIVE if one.name in QUICK]
     assert {cell.behaviour: (cell.verdict, cell.why) for cell in cells} == dict.fromkeys(QUICK, ("ok", ""))
+
+
+async def patiently(behaviour: Behaviour, kind: str, llama: Real) -> Cell:
+    """So small a model now and then answers nothing at all; a wire that is wrong is wrong every time."""
+    cell = await tried(behaviour, subject(kind), [], llama)
+    for _ in range(4):
+        if cell.verdict != "fail" or "code='empty'" not in cell.why:
+            break
+        cell = await tried(behaviour, subject(kind), [], llama)
+    return cell

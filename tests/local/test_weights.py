@@ -191,7 +191,7 @@ def test_progress_may_stop_it_and_keeps_the_bytes(tiny: Weights, hub: Any, cache
 
 def test_the_users_own_file(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     own = tmp_path / "own.gguf"
-    with pytest.raises(WeightsError, match="Check ROOST_MODEL_PATH"):
+    with pytest.raises(WeightsError, match="or ROOST_MODEL_PATH"):
         ensure(str(own))
     own.write_bytes(b"PK and so on")
     with pytest.raises(WeightsError, match="not a GGUF file"):
