@@ -17,7 +17,8 @@ chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
 test: $(READY)  ## set up and pass the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile tests/llm
+	$(BIN)/pytest --ignore=tests/llm
 
 check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check src tests bench

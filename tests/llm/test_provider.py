@@ -107,7 +107,8 @@ def test_a_script_that_is_wrong_says_where() -> None:
 async def test_it_runs_as_a_process(tmp_path: Path, chat: Chat) -> None:
     file = tmp_path / "script.json"
     file.write_text(json.dumps(SCRIPT))
-    command = [sys.executable, "-m", "roost.testing.provider", "--script", str(file), "--key", "k"]
+    command = [sys.executable, "-m", "roost.testing.provider", "--port", "0", "--script", str(file)]
+    command += ["--key", "k"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
