@@ -30,13 +30,19 @@ def read_toml(path: Path) -> TomlFile:
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    return parsed(path, raw, _MAX_BYTES)
+
+
+def parsed(path: Path, raw: bytes, most: int) -> TomlFile:
+    """What was read of the file, of which more than `most` bytes are too many. Raises `ConfigError`."""
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    if len(raw) > _MAX_BYTES:
-        raise ConfigError(f"{path}: at most 1 MB is read; this file is larger")
+    if len(raw) > most:
+        raise ConfigError(f"{path}: at most {most // 1024} KB are read; this file is larger")
     try:
         return TomlFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

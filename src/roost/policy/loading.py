@@ -6,7 +6,6 @@ import difflib
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -14,6 +13,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 
 from roost.errors import ConfigError
+from roost.llm.toml_file import parsed
 from roost.policy.guardrails import Guard, LengthGuard, PatternGuard, Side
 from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
 from roost.policy.rules import Rule
@@ -160,23 +160,11 @@ class _File(msgspec.Struct, frozen=True):
         try:
             with open(path, "rb", opener=_opened) as file:
                 raw = file.read(_MAX_BYTES + 1)
-            text = raw.decode("utf-8-sig").replace("\r\n", "\n")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-        if len(raw) > _MAX_BYTES:
-            raise ConfigError(f"{path}: at most 256 KB are read; this file is larger")
-        try:
-            return cls(path, text, tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            found = re.search(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
-            line = int(found[2]) if found and found[2] else text.count("\n") + 1
-            raise ConfigError(f"{path}:{line}: not valid TOML: {found[1] if found else error}") from error
-        except RecursionError as error:
-            raise ConfigError(f"{path}: not valid TOML: too deep") from error
+        return cls(*parsed(path, raw, _MAX_BYTES))
 
     def list(self, name: str, kind: _Kind) -> list[msgspec.Struct]:
         given: object = self.data.get(name, [])

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from roost.sandbox.addresses import Resolve, is_public, resolve
+from roost.addresses import Resolve, is_public, resolve
 
 log = logging.getLogger("roost.egress")
 HEAD = 64 * 1024

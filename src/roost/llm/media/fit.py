@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import io
-import ipaddress
 import socket
 import threading
 import unicodedata
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from roost.addresses import is_public
 from roost.llm.media.pictures import PIXELS, CannotScale, rescaled
 from roost.llm.media.sniff import animated, canonical, dimensions, sniff
 from roost.llm.profile import MediaKind, MediaLimit
@@ -149,13 +149,11 @@ def _inside(host: str) -> bool:
     """Whether a host is this machine or its network: a provider cannot, and a server here must not, fetch from it. Of a
     name that stands for such an address nobody can tell without asking for it."""
     host = unicodedata.normalize("NFKC", host).rstrip(".")
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        pass
+    if ":" in host:
+        return not is_public(host)
     try:
         # As clients read it: 127.1, 0x7f.1, 2130706433.
-        return not ipaddress.ip_address(socket.inet_aton(host)).is_global
+        return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
     except (OSError, ValueError):
         return "." not in host or host.endswith((".localhost", ".local", ".internal"))
 

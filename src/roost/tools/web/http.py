@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from roost.sandbox.addresses import Resolve, is_public, resolve
+from roost.addresses import Resolve, is_public, resolve
 from roost.tools.base import ToolError
 from roost.version import version
 

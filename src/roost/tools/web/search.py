@@ -14,8 +14,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from roost.addresses import resolve
 from roost.policy.rules import Touches
-from roost.sandbox.addresses import resolve
 from roost.tools.base import ToolError
 from roost.tools.function import tool
 from roost.tools.web.http import Answer, ask, parts_of, place_of
