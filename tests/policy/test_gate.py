@@ -122,3 +122,8 @@ def test_a_decision_takes_less_than_a_millisecond() -> None:
     for _ in range(200):
         gate.decide(call(command(text, ROOT)))
     assert (time.process_time() - began) / 200 < 0.003
+
+
+def test_a_person_who_is_asked_hears_of_the_danger() -> None:
+    assert "removes '/' and all in it" in run("rm -rf /", "ask").reason
+    assert "needs a person's yes" in run("make test", "ask").reason

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from roost.policy.command import Analysis
 from roost.policy.rules import Effect, Rule, Touches, decide, held_back
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
@@ -170,18 +171,27 @@ class Level:
             return Verdict("allow", "the tool stays inside the session's own workspace")
         if self._mode == "auto" and call.touches.command is not None:
             return self._command(call)
-        return Verdict("ask", f"{call.tool!r} is {call.safety} and needs a person's yes")
+        return Verdict(
+            "ask", _worry(call.touches.command) or f"{call.tool!r} is {call.safety} and needs a person's yes"
+        )
 
     def _command(self, call: GateCall) -> Verdict:
         command = call.touches.command
         assert command is not None
-        if command.unclear:
-            return Verdict("ask", f"the command cannot be understood: {command.unclear[0]}")
-        if command.findings:
-            first = command.findings[0]
-            return Verdict("ask", f"{first.category}: {first.why} ({first.command})")
-        if command.installs:
-            return Verdict("ask", f"it installs packages: {command.installs[0]}")
+        if (worry := _worry(command)) is not None:
+            return Verdict("ask", worry)
         if not call.walled:
             return Verdict("ask", f"{call.tool!r} runs on this machine without a wall around it")
         return Verdict("allow", "no danger is known of the command, and it runs behind a wall")
+
+
+def _worry(command: Analysis | None) -> str | None:
+    """What a person should know of a command before they say yes."""
+    if command is None:
+        return None
+    if command.unclear:
+        return f"the command cannot be understood: {command.unclear[0]}"
+    if command.findings:
+        first = command.findings[0]
+        return f"{first.category}: {first.why} ({first.command})"
+    return f"it installs packages: {command.installs[0]}" if command.installs else None
