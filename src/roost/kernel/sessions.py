@@ -23,8 +23,18 @@ from roost.kernel.stream import Frame, frames
 from roost.llm.arguments import misfit
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
-from roost.log.inputs import ApprovalInput, ControlInput, EmitInput, Input, MessageInput, SetTimerInput
+from roost.log.inputs import (
+    ApprovalInput,
+    ControlInput,
+    EmitInput,
+    Input,
+    MessageInput,
+    SetTimerInput,
+    decode_input,
+    encode_input,
+)
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
+from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 
 TEXT_BYTES = 1024 * 1024
@@ -242,7 +252,9 @@ class Sessions:
     async def _accept(self, session: str, item: Input, key: str | None) -> Accepted:
         if key is not None and not 1 <= len(key) <= 255:
             raise Invalid("an idempotency key has 1 to 255 characters")
-        return await self._journal.accept(session, item, key=key)
+        vault = self._kernel.workshop.vault
+        kept = _masked(item, vault) if vault else item
+        return await self._journal.accept(session, kept, key=key, sent=item)
 
     async def _until_applied(self, session: str, item: int, after: int) -> None:
         async for record in self._journal.tail(session, after=after):
@@ -266,6 +278,12 @@ def _changed(agent: Agent, spec: AgentSpec) -> Agent:
 
 def _is_folder(path: str) -> bool:
     return Path(path).is_absolute() and Path(path).is_dir()
+
+
+def _masked(item: Input, vault: Vault) -> Input:
+    body = encode_input(item).decode()
+    clean = vault.scrub(body)
+    return item if clean is body else decode_input(clean.encode())
 
 
 def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, TypeAlias, assert_never
 
 import msgspec
@@ -68,6 +69,11 @@ def encode_input(item: Input) -> bytes:
 
 def decode_input(body: bytes) -> Input:
     return _decoder.decode(body)
+
+
+def input_digest(item: Input) -> bytes:
+    """8 bytes by which a repetition is told from another input under the same idempotency key."""
+    return hashlib.blake2b(encode_input(item), digest_size=8).digest()
 
 
 def urgency(item: Input) -> int:

@@ -179,10 +179,12 @@ class Journal(Protocol):
         session is deleted or the journal closed."""
         ...
 
-    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
         """Put an input into the inbox. An idempotency `key` is unique per session for the session's life: a repetition
-        returns what the first one made, whatever happened since. Raises `NotFound`, `Busy` when the inbox is full, and
-        `Conflict` (`session_stopped`, `session_error`) for conversation that such a session does not take."""
+        returns what the first one made, whatever happened since. `sent` is what its sender gave where `item` is not
+        that (a secret is masked in it): it alone tells a repetition from another input, and it is not kept. Raises
+        `NotFound`, `Busy` when the inbox is full, and `Conflict` (`session_stopped`, `session_error`) for conversation
+        that such a session does not take."""
         ...
 
     async def pending(self, session: str) -> list[InboxItem]:

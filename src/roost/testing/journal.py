@@ -288,6 +288,16 @@ class JournalConformance(ReaderConformance):
                 await journal.accept("s", said("something else"), key="k")
             assert refused.value.code == "idempotency_mismatch"
 
+    async def test_what_was_sent_and_is_not_kept_tells_a_repetition(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            first = await journal.accept("s", said("[masked]"), key="k", sent=said("one"))
+            assert await journal.accept("s", said("masked otherwise"), key="k", sent=said("one")) == (first.id, True)
+            assert await journal.accept("s", said("one"), key="k") == (first.id, True)
+            with pytest.raises(Conflict):
+                await journal.accept("s", said("[masked]"), key="k", sent=said("two"))
+            assert [item.input for item in await journal.pending("s")] == [said("[masked]")]
+
     async def test_inbox_is_bounded_but_control_passes(self, tmp_path: Path) -> None:
         async with self.journal(tmp_path) as journal:
             await new(journal, "s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import msgspec
 
 from roost.errors import Busy, Conflict, NotFound
 from roost.log.events import Event, encode_event
-from roost.log.inputs import Input, encode_input, urgency
+from roost.log.inputs import Input, encode_input, input_digest, urgency
 from roost.log.journal import InboxItem, NewSession, SessionInfo
 from roost.log.postgres.partitions import with_room
 from roost.log.postgres.pool import Link, Pool
@@ -69,9 +68,9 @@ class Taken(msgspec.Struct):
     owner: str | None
 
 
-async def accept(pool: Pool, session: str, item: Input, key: str | None) -> Taken:
+async def accept(pool: Pool, session: str, item: Input, key: str | None, sent: Input) -> Taken:
     body = encode_input(item)
-    digest = hashlib.blake2b(body, digest_size=8).digest() if key is not None else None
+    digest = None if key is None else input_digest(sent)
     row: Any = await pool.run(
         lambda link: link.fetchrow(_ACCEPT, session, key, digest, urgency(item), body, INBOX_LIMIT),
         repeat=key is not None,

@@ -106,8 +106,8 @@ class PostgresJournal:
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         return follow(self, session, after)
 
-    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        taken = await inputs.accept(self._pool, session, item, key)
+    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
+        taken = await inputs.accept(self._pool, session, item, key, sent or item)
         if taken.item is not None:
             self._accepted(Change(session, inbox=(taken.item,)), taken.owner)
         return Accepted(taken.id, taken.item is None)

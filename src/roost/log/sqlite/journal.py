@@ -13,7 +13,7 @@ from roost.errors import Invalid, StoreCorrupt
 from roost.locks import Locks
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
 from roost.log.events import Event
-from roost.log.inputs import Input
+from roost.log.inputs import Input, input_digest
 from roost.log.journal import (
     Accepted,
     Append,
@@ -66,8 +66,9 @@ class SqliteJournal:
     async def append(self, append: Append) -> int:
         return await self._file.write(lambda c, out: operations.append(c, out, append))
 
-    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        return await self._file.write(lambda c, out: operations.accept(c, out, session, item, key))
+    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
+        digest = None if key is None else input_digest(sent or item)
+        return await self._file.write(lambda c, out: operations.accept(c, out, session, item, key, digest))
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         dead = self._is_dead

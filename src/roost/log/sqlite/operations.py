@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -90,13 +89,14 @@ def append(connection: sqlite3.Connection, group: Group, write: Append) -> int:
     return head
 
 
-def accept(connection: sqlite3.Connection, group: Group, session: str, item: Input, key: str | None) -> Accepted:
+def accept(
+    connection: sqlite3.Connection, group: Group, session: str, item: Input, key: str | None, digest: bytes | None
+) -> Accepted:
     row = connection.execute("SELECT s, state, phase, pending FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
     s, state, phase, pending = row
     body = encode_input(item)
-    digest = hashlib.blake2b(body, digest_size=8).digest() if key is not None else None
     if key is not None:
         seen = connection.execute("SELECT id, digest FROM inbox WHERE s = ? AND key = ?", (s, key)).fetchone()
         if seen is not None:

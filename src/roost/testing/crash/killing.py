@@ -81,9 +81,9 @@ class KillingJournal:
     async def append(self, append: Append) -> int:
         return await self._commit(append.session, _name(append), lambda: self._inner.append(append))
 
-    async def accept(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+    async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
         name = f"accept {item.__struct_config__.tag}"
-        return await self._commit(session, name, lambda: self._inner.accept(session, item, key=key))
+        return await self._commit(session, name, lambda: self._inner.accept(session, item, key=key, sent=sent))
 
     async def leave(self, node: str) -> None:
         await self._commit(None, "leave", lambda: self._inner.leave(node))
