@@ -10,14 +10,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Bounds, Capabilities, SandboxSpec, Usage
+from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.guest.guest import Manner
@@ -31,6 +32,7 @@ _JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset R
 _DYING = 5.0
 """Seconds that the outer process has to notice that its inside is gone."""
 
+G = TypeVar("G", bound=Guest)
 MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
 
 
@@ -167,6 +169,19 @@ class Body:
 
     def _blocked(self, event: Blocked) -> None:
         self._refused += 1
+
+
+async def made_whole(making: Coroutine[Any, Any, G]) -> G:
+    """What `making` makes. Cancelled, it is closed again before this raises: what a thread or a fork has under way
+    cannot be cut off, and would be left."""
+    task = asyncio.ensure_future(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await settled(task)
+        if not task.cancelled() and task.exception() is None:
+            await task.result().close()
+        raise
 
 
 async def _to_its_end(make: Callable[[], None]) -> None:

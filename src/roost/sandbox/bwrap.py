@@ -21,12 +21,11 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
 from roost.sandbox.cgroups import Groups, find_groups
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.process import settled
 from roost.sandbox.trial import tried, unable
 from roost.sandbox.watchdog import Watchdog
 
@@ -71,14 +70,7 @@ class BwrapBackend:
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
         """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
-        making = asyncio.ensure_future(self._create(spec))
-        try:
-            return await asyncio.shield(making)
-        except asyncio.CancelledError:
-            await settled(making)  # what a thread or a fork has under way cannot be cut off
-            if not making.cancelled() and making.exception() is None:
-                await making.result().close()
-            raise
+        return await made_whole(self._create(spec))
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         program = find_bwrap()

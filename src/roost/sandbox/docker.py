@@ -23,7 +23,7 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, MakeEgress, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import Body, MakeEgress, left, made_whole, manner, plain_egress, scratch_bytes
 from roost.sandbox.bundle import system_calls
 from roost.sandbox.engine import Engine, places
 from roost.sandbox.guest.guest import LinkedGuest
@@ -61,7 +61,10 @@ class DockerBackend:
         return await tried(self, f"{version} at {engine.place}", script=_ENCLOSED, fix=_FIX, seconds=_START)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`."""
+        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        return await made_whole(self._create(spec))
+
+    async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         engine, _ = await self._find()
         body = _Container(engine, settled_spec(spec))
         try:

@@ -22,7 +22,7 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
 from roost.sandbox.bundle import Bundle
 from roost.sandbox.cgroups import Groups, find_groups
 from roost.sandbox.guest.guest import LinkedGuest
@@ -63,11 +63,15 @@ class GvisorBackend:
         return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START)
 
     async def create(self, spec: SandboxSpec) -> GvisorGuest:
-        """Raises `SandboxError`."""
-        return await self._begin(spec, None)
+        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        return await made_whole(self._begin(spec, None))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> GvisorGuest:
-        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then."""
+        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then, and
+        when this is cancelled."""
+        return await made_whole(self._resume(spec, image))
+
+    async def _resume(self, spec: SandboxSpec, image: Path) -> GvisorGuest:
         kept = await asyncio.to_thread(take, image)
         try:
             return await self._begin(spec, kept)

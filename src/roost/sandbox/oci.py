@@ -21,7 +21,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Probe, SandboxSpec
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
 from roost.sandbox.bundle import Bundle
 from roost.sandbox.cgroups import Groups, find_groups
 from roost.sandbox.guest.guest import LinkedGuest
@@ -60,7 +60,10 @@ class OciBackend:
         return await tried(self, version, script=_ENCLOSED, fix=_FIX)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`."""
+        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        return await made_whole(self._create(spec))
+
+    async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no OCI runtime on this machine: {_FIX}")

@@ -116,9 +116,11 @@ class LinkedGuest:
 
     async def close(self) -> None:
         """End every running command; their callers get a result with `killed_by="cancelled"`."""
-        await self._finish_running()
-        self._link.close()
-        await self._body.end()
+        try:
+            await self._finish_running()
+        finally:
+            self._link.close()
+            await self._body.end()
 
     async def _finish_running(self) -> None:
         self._closed = True
