@@ -9,8 +9,9 @@ import msgspec
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT
 from roost.agent.context import plan_trim
 from roost.agent.definition import AgentSpec, encode_spec
+from roost.agent.fold import apply
 from roost.agent.session import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
-from roost.agent.state import STATE_VERSION, State, apply, encode_state
+from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.llm.ir import Profile
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.agent.context import plan_trim
-from roost.agent.state import Entry, State, apply, decode_state, encode_state, transcript, trim
+from roost.agent.fold import apply, trim
+from roost.agent.state import Entry, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
 from roost.testing.transcript import check_transcript

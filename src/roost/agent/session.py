@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from roost.agent.definition import AgentSpec
-from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state
+from roost.agent.fold import apply
+from roost.agent.state import STATE_VERSION, State, decode_state, encode_state
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.llm.ir import Model
 from roost.log import events as ev

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from roost.agent.state import STATE_VERSION, State, apply, decode_state
+from roost.agent.fold import apply
+from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
 from roost.log.inputs import TimerInput, decode_input
 from roost.log.journal import Record, Snapshot

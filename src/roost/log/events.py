@@ -22,7 +22,7 @@ from roost.log.content import (
     UserPart,
 )
 
-FORMAT = 3
+FORMAT = 4
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
 sessions whose log was written up to its own format, so versions may be mixed while a cluster is upgraded."""
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from roost.agent.state import STATE_VERSION, State, apply, decode_state, encode_state, transcript
+from roost.agent.fold import apply
+from roost.agent.state import STATE_VERSION, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
 from roost.log.journal import Record, SessionInfo, Snapshot

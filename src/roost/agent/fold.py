@@ -1,0 +1,191 @@
+"""The meaning of events: `apply` folds them into a session's state, and nothing else gives them one."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
+from roost.llm.tokens import estimate
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, Message, Text, ToolMessage, ToolOutcome, Usage, UserMessage
+
+
+def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+    """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
+    match event:  # the most frequent first
+        case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
+            _apply_model(state, event)
+        case ev.ToolStarted() | ev.ToolCompleted() | ev.ApprovalRequested() | ev.ApprovalResolved():
+            _apply_tool(state, event)
+        case ev.SessionCreated():
+            state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
+        case ev.StateChanged():
+            state.state, state.reason = event.state, event.reason
+        case ev.InputReceived():
+            _settle(state)
+            _say(state, UserMessage(event.parts))
+        case ev.TurnStarted():
+            state.turns = event.turn
+            state.turn = Turn(event.turn, event.input, event.at)
+            if state.entries:
+                state.entries[-1].turn = event.turn
+        case ev.TimerSet():
+            state.timers[event.timer] = event.due
+        case ev.TimerFired() | ev.TimerCleared():
+            state.timers.pop(event.timer, None)
+        case ev.ContextTrimmed():
+            trim(state, event.dropped)
+        case ev.TurnCompleted():
+            _settle(state)
+            state.turn = state.open_step = None
+        case ev.WorkspaceSaved():
+            _apply_saved(state, event)
+        case ev.WorkspaceRestored():
+            _apply_restored(state, event)
+        case ev.WorkspaceUnsaved():
+            state.unsaved = None if event.lost else event.reason
+        case ev.ModelLost():
+            _spend(state, event.usage)
+        case ev.SessionTainted():
+            state.tainted = event.by
+        case ev.ControlApplied():
+            state.tainted = None if event.action == "trust" else state.tainted
+        case ev.PolicyDecided():
+            _apply_policy(state, event)
+        case ev.Emitted() | ev.ModelNotice():
+            pass
+        case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
+            pass
+        case _:
+            assert_never(event)
+
+
+def trim(state: State, count: int) -> None:
+    """Drop the oldest `count` messages, but never the one that began the running turn."""
+    pinned = None if state.turn is None else state.turn.number
+    kept: list[Entry] = []
+    for place, entry in enumerate(state.entries):
+        opens_turn = entry.turn == pinned and isinstance(entry.message, UserMessage)
+        if count > 0 and not opens_turn:
+            count -= 1
+            state.tokens -= entry.tokens
+            continue
+        if count > 0:
+            kept.append(entry)
+            continue
+        kept.extend(state.entries[place:])
+        break
+    state.entries = kept
+
+
+def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.ModelFailed) -> None:
+    if isinstance(event, ev.ModelStarted):
+        if state.open_step is None or state.open_step.step != event.step:
+            state.steps = max(state.steps, event.step)
+            if state.turn is not None:
+                state.turn.steps += 1
+        state.open_step = OpenStep(event.step, event.attempt)
+        return
+    state.open_step = None
+    if state.turn is not None:
+        state.turn.seconds += event.seconds
+    _spend(state, event.usage)
+    if isinstance(event, ev.ModelFailed):
+        return
+    message = AssistantMessage(event.parts)
+    _settle(state)
+    if event.parts:
+        _say(state, message)
+    state.calls = [Call(call) for call in message.calls]
+
+
+def _spend(state: State, usage: Usage | None) -> None:
+    if usage is not None:
+        state.usage += usage
+        if state.turn is not None:
+            state.turn.usage += usage
+
+
+def _apply_policy(state: State, event: ev.PolicyDecided) -> None:
+    _spend(state, event.usage)
+    call = state.call(event.call) if event.call is not None else None
+    if call is not None and event.arguments is not None and event.decision == "modify":
+        call.changed, call.changed_by = event.arguments, event.by
+    if event.decision == "deny" and event.on in ("input", "turn_start"):
+        for entry in unheard(state):
+            withheld = UserMessage((Text(f"[withheld: {event.reason}]"),))
+            state.tokens += (tokens := estimate(withheld)) - entry.tokens
+            entry.message, entry.tokens = withheld, tokens
+
+
+def _apply_saved(state: State, event: ev.WorkspaceSaved) -> None:
+    if event.point != "home":
+        state.saved, state.unsaved = event.snapshot, None
+    if event.point is not None:
+        _point(state, event.snapshot, event.point)
+
+
+def _apply_restored(state: State, event: ev.WorkspaceRestored) -> None:
+    call = state.call(event.call) if event.call is not None else None
+    if call is not None:
+        call.undo, call.undone = None, event.error is None
+    state.undo = None
+    if event.error is None and event.snapshot is not None and state.points_in is not None:
+        _point(state, event.snapshot, state.points_in)
+    if event.error is None and state.points_in != "home":
+        state.saved = event.snapshot
+
+
+def _point(state: State, snapshot: str, where: Literal["home", "store"]) -> None:
+    """The files are this now."""
+    known = state.points if state.points_in == where else []
+    state.points = [*(one for one in known[-POINTS:] if one != snapshot), snapshot][-POINTS:]
+    state.points_in = where
+
+
+_OPEN: dict[ev.Decision, CallStatus] = {"approve": "approved", "reject": "rejected", "modify": "approved"}
+
+
+def _apply_tool(
+    state: State, event: ev.ToolStarted | ev.ToolCompleted | ev.ApprovalRequested | ev.ApprovalResolved
+) -> None:
+    call = state.call(event.call)
+    if call is None or call.status == "done":
+        return
+    match event:
+        case ev.ToolStarted():
+            call.status, call.attempt, call.replay = "running", event.attempt, event.replay
+            call.undo = event.undo
+        case ev.ApprovalRequested():
+            call.status, call.cause, call.reason = "asking", event.cause, event.reason
+        case ev.ApprovalResolved():
+            call.status, call.reason = _OPEN[event.decision], event.note
+            if event.decision == "modify" and event.arguments is not None:
+                call.changed, call.changed_by = event.arguments, PERSON
+        case ev.ToolCompleted():
+            parts = event.parts or (Text(_empty(event.outcome)),)
+            call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
+            call.status = "done"
+            if event.outcome != "ok" and call.undo is not None:
+                state.undo = call.undo
+            if state.turn is not None:
+                state.turn.seconds += event.seconds
+            if all(one.status == "done" for one in state.calls):
+                _settle(state)
+
+
+def _empty(outcome: ToolOutcome) -> str:
+    return "(no output)" if outcome == "ok" else f"({outcome})"
+
+
+def _settle(state: State) -> None:
+    """Move the results of the newest calls into the context, in the order of the calls."""
+    for call in state.calls:
+        _say(state, call.result or stand_in(call))
+    state.calls = []
+
+
+def _say(state: State, message: Message) -> None:
+    tokens = estimate(message)
+    state.entries.append(Entry(message, tokens, 0))
+    state.tokens += tokens
