@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from roost.agent.session import Ledger, LiveSession
+from roost.agent.means import Ledger
+from roost.agent.session import LiveSession
 from roost.agent.state import OpenStep, Turn
 from roost.errors import RoostError
 from roost.llm.budgets import NANO

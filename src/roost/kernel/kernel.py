@@ -458,7 +458,8 @@ class Kernel:
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
-        live.stopping = self.draining
+        if self.draining:
+            live.shut_down(cut=False)
         return live
 
     async def _finish(self, session: str, work: Coroutine[None, None, None]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from roost.agent.definition import Agent, AgentSpec
-from roost.agent.session import Deltas, Means
+from roost.agent.means import Deltas, Means
 from roost.errors import ConfigError, Invalid, RoostError
 from roost.kernel.cores import Cores
 from roost.kernel.sandboxes import Sandboxes

@@ -1,0 +1,64 @@
+"""What a session acts with, and what it needs of the node that runs it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from roost.llm.ir import Model
+from roost.log.content import Usage
+from roost.policy.checks import Checks
+from roost.policy.gate import Gate
+from roost.policy.vault import Vault
+from roost.sandbox.base import Sandbox
+from roost.tools.base import Toolbox
+from roost.tools.jobs import Jobs
+from roost.workspace.carry import Carried
+from roost.workspace.files import Workspace
+
+
+class Deltas(Protocol):
+    """Where the pieces of an unfinished step go. Nothing durable depends on them."""
+
+    def push(
+        self, session: str, step: int, after: int, kind: Literal["text", "thinking", "call"], text: str
+    ) -> None: ...
+
+    def clear(self, session: str) -> None: ...
+
+
+class Ledger(Protocol):
+    """What a session in memory needs of the ledger."""
+
+    async def recover(self, session: str) -> Usage | None:
+        """Settle the calls of a session that a crash cut off, with what was reserved for them. Returns their sum."""
+        ...
+
+    async def balance(self, budget: str) -> int:
+        """What was spent on it, in nano-dollars; 0 where nothing was."""
+        ...
+
+    async def forget(self, *budgets: str) -> None:
+        """They are over."""
+        ...
+
+
+class Means(msgspec.Struct):
+    """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
+    calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
+    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `jobs`: what runs on
+    between its calls, until it sleeps."""
+
+    model: Model
+    tools: Toolbox
+    gate: Gate
+    workspace: Workspace
+    sandbox: Sandbox
+    deltas: Deltas
+    files: Carried | None = None
+    ledger: Ledger | None = None
+    checks: Checks | None = None
+    vault: Vault | None = None
+    approval_seconds: float | None = None
+    jobs: Jobs = msgspec.field(default_factory=Jobs)

@@ -1,0 +1,148 @@
+"""What happened in a session and is not in its log yet, and the way there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+
+from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
+from roost.log import events as ev
+from roost.log.journal import Append, Claim, Snapshot, TimerSpec
+
+log = logging.getLogger("roost.session")
+SNAPSHOT_EVENTS = 256
+SNAPSHOT_BYTES = 64 * 1024
+_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_UNREACHABLE_PAUSE = 0.5
+_SOON = 0.2
+"""Seconds after which followers see what nobody waits for, unless a commit takes it along before."""
+
+
+class Appends(Protocol):
+    """What a session in memory needs of a `Journal`."""
+
+    async def append(self, append: Append) -> int: ...
+
+
+class Unwritten:
+    """Gathers what goes into the next commit: events that `state` has taken in, inputs that they use up, timers.
+    `head` is that of the committed log. Once `stopped` is set, a store that fails is not tried again."""
+
+    def __init__(self, journal: Appends, claim: Claim, state: State, *, stopped: asyncio.Event) -> None:
+        self.head = claim.info.head
+        self.epoch = claim.epoch
+        self._session = claim.info.id
+        self._journal, self._state, self._stopped = journal, state, stopped
+        self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
+        self._bodies: list[bytes] = []
+        self._consume: list[int] = []
+        self._timers: dict[str, TimerSpec | None] = {}
+        self._lock = asyncio.Lock()
+        self._soon: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._broken: RoostError | None = None
+        self._tail_events = len(claim.tail)
+        self._tail_bytes = sum(len(record.body) for record in claim.tail)
+        self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
+
+    def add(self, body: bytes) -> None:
+        """An event, encoded, which the state has taken in."""
+        self._bodies.append(body)
+
+    def consume(self, item: int) -> None:
+        self._consume.append(item)
+
+    def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
+        self._timers[timer] = spec
+
+    def fence(self) -> None:
+        """Write nothing more: the session has another owner, or may have."""
+        if self._broken is None:
+            self._broken = Fenced(f"session {self._session!r} is not this node's any more")
+
+    async def flush(self, *, release: bool = False) -> None:
+        """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
+        tried again until the session is told to shut down; then, and when the session has a newer owner or the file is
+        damaged, it raises."""
+        async with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            if not (self._bodies or self._consume or self._timers or release):
+                return
+            write = self._write(release=release)
+            try:
+                self.head = await self._append(write)
+            except RoostError as error:
+                self._broken = error
+                raise
+
+    async def flush_shielded(self) -> None:
+        """As `flush`, for a task that may be cancelled: the commit goes on."""
+        await asyncio.shield(self._begin_flush())
+
+    def flush_soon(self) -> None:
+        """Commit what was noted in a moment, with whatever is noted until then. A failure is heard of at the next
+        `flush`."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_SOON, self._begin_flush)
+
+    def _begin_flush(self) -> asyncio.Future[None]:
+        self._writing = writing = asyncio.ensure_future(self.flush())
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
+        return writing
+
+    def _write(self, *, release: bool) -> Append:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        bodies, self._bodies = self._bodies, []
+        consume, self._consume = self._consume, []
+        timers, self._timers = self._timers, {}
+        stored = self._stored
+        self._stored = state, phase = self._state.state, self._state.phase
+        self._tail_events += len(bodies)
+        self._tail_bytes += sum(map(len, bodies))
+        return Append(
+            session=self._session,
+            epoch=self.epoch,
+            expected=self.head,
+            bodies=bodies,
+            consume=consume,
+            state=state if state != stored[0] else None,
+            phase=phase if phase != stored[1] else None,
+            snapshot=self._snapshot(self.head + len(bodies)),
+            timers=[timer for timer in timers.values() if timer is not None] if timers else (),
+            clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
+            release=release,
+        )
+
+    def _snapshot(self, seq: int) -> Snapshot | None:
+        """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
+        if self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes) and self._tail_events < SNAPSHOT_EVENTS:
+            return None
+        body = encode_state(self._state)
+        self._tail_bytes = self._tail_events = 0
+        self._snapshot_bytes = len(body)
+        return Snapshot(seq, STATE_VERSION, body)
+
+    async def _append(self, write: Append) -> int:
+        failures = 0
+        while True:
+            try:
+                return await self._journal.append(write)
+            except StoreFailed as error:
+                if self._broken is not None:
+                    raise self._broken from error
+                if self._stopped.is_set() or error.code == "store_closed" or isinstance(error, StoreCorrupt):
+                    raise
+                pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
+                    pause = min(pause, _UNREACHABLE_PAUSE)
+                elif not failures:
+                    log.error("session %s: cannot write, trying again until it works: %s", self._session, error)
+                failures += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), pause)
