@@ -10,6 +10,7 @@ from roost.errors import Invalid
 
 _LENGTH = 500
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_WILD = re.compile(r"[*?]")
 _ALTERNATIVES = 64
 
 
@@ -20,8 +21,14 @@ class BadPattern(Invalid):
 def matcher(pattern: str) -> Callable[[str], bool]:
     """A test for paths whose names are separated by `/`. Takes time in proportion to pattern times path, whatever both
     are. Raises `BadPattern`."""
-    alternatives = [_compiled(one) for one in _expanded(pattern)]
-    return lambda path: any(_matches(one, path.split("/")) for one in alternatives)
+    alternatives = [(_needle(one), _compiled(one)) for one in _expanded(pattern)]
+    return lambda path: any(needle in path and _matches(one, path.split("/")) for needle, one in alternatives)
+
+
+def _needle(pattern: str) -> str:
+    """The longest text within a name that whatever fits must have: most paths do not, and need no closer look."""
+    plain = (piece for name in pattern.removeprefix("./").split("/") for piece in _WILD.split(name.partition("[")[0]))
+    return max(plain, key=len, default="")
 
 
 def _expanded(pattern: str) -> list[str]:
