@@ -22,6 +22,7 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
+from roost.log.memory import NewFact, RecalledFact
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SPEC = msgspec.Raw(b'{"name":"clerk"}')
@@ -31,6 +32,18 @@ MEDIA = (
     Audio("audio/wav", "aGk=", name="a.wav"),
     Video("video/mp4", url="https://example.org/a.mp4"),
     File("application/pdf", "aGk=", name="a.pdf"),
+)
+
+FACT = NewFact(
+    id="fct_1",
+    space="user:ann",
+    text="Ann likes tea",
+    category="preference",
+    key="drink",
+    confidence=0.5,
+    tainted=True,
+    supersedes=("fct_0",),
+    proposed=True,
 )
 
 EVENTS: list[ev.Event] = [
@@ -109,6 +122,19 @@ EVENTS: list[ev.Event] = [
     ev.WorkspaceRestored(at=9.0, snapshot="20778-ab", call="c1"),
     ev.WorkspaceRestored(at=9.0, snapshot=None, error="gone"),
     ev.ToolStarted(at=3.0, call="c1", name="sh", replay="never", key="s:1:c1", undo="20778-ab"),
+    ev.MemoryChanged(at=9.0, op="update", facts=(FACT,), ended=("fct_0",), call="c1"),
+    ev.MemoryChanged(at=9.0, op="revert", since=7),
+    ev.MemoryRecalled(
+        at=9.0,
+        turn=1,
+        facts=(RecalledFact(id="fct_1", space="agent:clerk", text="é", created=1.5, score=0.5, tainted=True),),
+        how="words",
+        why="there is no embedding model",
+        seconds=0.5,
+    ),
+    ev.MemoryRecalled(at=9.0, turn=2),
+    ev.MemoryConsolidated(at=9.0, upto=20, facts=3, model="m", usage=Usage(10, 5, 0, 700), seconds=0.5),
+    ev.MemoryConsolidated(at=9.0, upto=20, error="no answer"),
 ]
 
 INPUTS: list[Input] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
 from roost.llm.tokens import estimate
 from roost.log import events as ev
@@ -52,6 +53,13 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.tainted = None if event.action == "trust" else state.tainted
         case ev.PolicyDecided():
             _apply_policy(state, event)
+        case ev.MemoryChanged():
+            take_changed(state, event)
+        case ev.MemoryRecalled():
+            take_recalled(state, event)
+        case ev.MemoryConsolidated():
+            state.consolidated = max(state.consolidated, event.upto)
+            _spend(state, event.usage)
         case ev.Emitted() | ev.ModelNotice():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():

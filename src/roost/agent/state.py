@@ -19,6 +19,7 @@ from roost.log.content import (
     Usage,
     UserMessage,
 )
+from roost.log.memory import NewFact
 
 STATE_VERSION = 6
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
@@ -71,7 +72,8 @@ class OpenStep(msgspec.Struct):
 
 
 class Turn(msgspec.Struct):
-    """The open turn. `seconds` is the time its finished steps took."""
+    """The open turn. `seconds` is the time its finished steps took. `recalled`: memory was asked what fits it. `facts`:
+    those that last as long as it."""
 
     number: int
     input: int
@@ -79,6 +81,8 @@ class Turn(msgspec.Struct):
     steps: int = 0
     seconds: float = 0.0
     usage: Usage = Usage(cost=0)
+    recalled: bool = False
+    facts: list[NewFact] = []
 
 
 class State(msgspec.Struct):
@@ -108,6 +112,8 @@ class State(msgspec.Struct):
     points: list[str] = []
     points_in: Literal["home", "store"] | None = None
     undo: str | None = None
+    consolidated: int = 0
+    """The turn up to which memory has taken what is worth keeping."""
 
     @property
     def phase(self) -> ev.Phase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sized
 from typing import assert_never
 
 import msgspec
@@ -100,6 +101,12 @@ class Screen:
                 self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
+            case ev.MemoryRecalled() if event.facts:
+                self.note(f"  recalled {_facts(event.facts)}" + (f" by words alone: {event.why}" if event.why else ""))
+            case ev.MemoryChanged() if event.facts:
+                self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
+            case ev.MemoryConsolidated() if event.facts:
+                self.note(f"  kept {_facts(range(event.facts))} of the last turns")
             case (
                 ev.SessionCreated()
                 | ev.StateChanged()
@@ -113,6 +120,9 @@ class Screen:
                 | ev.WorkspaceSaved()
                 | ev.SandboxChosen()
                 | ev.PolicyDecided()
+                | ev.MemoryRecalled()
+                | ev.MemoryChanged()
+                | ev.MemoryConsolidated()
             ):
                 pass
             case _:
@@ -253,3 +263,7 @@ def result_lines(parts: tuple[ResultPart, ...], *, prefix: str = "") -> str:
 def usage_line(usage: Usage) -> str:
     cost = "" if not usage.cost else f", ${usage.cost / 1e9:.4f}"
     return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"
+
+
+def _facts(facts: Sized) -> str:
+    return "1 fact" if len(facts) == 1 else f"{len(facts)} facts"

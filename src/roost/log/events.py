@@ -21,6 +21,7 @@ from roost.log.content import (
     Usage,
     UserPart,
 )
+from roost.log.memory import NewFact, RecalledFact
 
 FORMAT = 4
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
@@ -276,6 +277,41 @@ class SessionTainted(_Event, frozen=True, tag="session.tainted"):
     by: str
 
 
+class MemoryChanged(_Event, frozen=True, tag="memory.changed"):
+    """In the same commit, `facts` came and those with the ids `ended` went. `merge`: one took the place of several.
+    `propose`: they wait for a person. `revert`: what the log had done to facts after event `since` was undone. `call`:
+    the tool call whose effect it is. Facts of the space `turn:N` are in the session's state alone."""
+
+    op: Literal["add", "update", "remove", "merge", "propose", "revert"]
+    facts: tuple[NewFact, ...] = ()
+    ended: tuple[str, ...] = ()
+    call: str | None = None
+    since: int | None = None
+
+
+class MemoryRecalled(_Event, frozen=True, tag="memory.recalled"):
+    """At its start, what fits what was said was put beside it for the model. `how` it was found: by words and meaning,
+    or by words alone and `why`."""
+
+    turn: int
+    facts: tuple[RecalledFact, ...] = ()
+    how: Literal["hybrid", "words"] = "hybrid"
+    why: str | None = None
+    seconds: float = 0.0
+
+
+class MemoryConsolidated(_Event, frozen=True, tag="memory.consolidated"):
+    """A model was asked what is worth keeping of the turns up to and with `upto`; the `memory.changed` beside it says
+    what came of it. `usage`: what asking has cost. `error`: why nothing came of it."""
+
+    upto: int
+    facts: int = 0
+    model: str | None = None
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    error: str | None = None
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -311,6 +347,9 @@ Event: TypeAlias = (
     | SandboxLimit
     | SandboxEnded
     | SessionTainted
+    | MemoryChanged
+    | MemoryRecalled
+    | MemoryConsolidated
     | Emitted
 )
 

@@ -1,0 +1,73 @@
+"""The words by which facts are found, the same in every store, and how well they fit.
+
+Text is decomposed, folded and cut into words; CJK runs into pairs of characters, as there are no spaces; identifiers at
+their humps. English plurals lose their ending (the S-stemmer of Harman, "How effective is suffixing?", 1991).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LONGEST = 40
+_MOST = 1000
+_K1, _B = 1.2, 0.4
+"""Of BM25 (Robertson and Zaragoza, 2009); `b` is low since facts are short: a long one is no worse for it."""
+_STOP = frozenset(
+    "a about after all also am an and any are as at be been before being between both but by can could did do does"
+    " doing during each few for from further get gets got had has have having he her here hers him his how i if in into"
+    " is it its itself just let like me more most my no nor not now of off on once only or other our out over own"
+    " please same she should so some such tell than that the their them then there these they this those through to too"
+    " under until up us very was we were what when where which while who whom whose why will with would you"
+    " your".split()
+)
+_PLAIN = str.maketrans({"’": None, "'": None})
+
+
+def words(text: str) -> list[str]:
+    """In their order, repetitions included; at most 1,000."""
+    found: list[str] = []
+    folded = unicodedata.normalize("NFKC", text.translate(_PLAIN))
+    for token in _TOKEN.findall(_HUMP.sub(" ", folded)):
+        if re.match(f"[{_CJK}]", token):
+            found += [token[at : at + 2] for at in range(max(1, len(token) - 1))]
+        else:
+            plain = "".join(c for c in unicodedata.normalize("NFKD", token.casefold()) if not unicodedata.combining(c))
+            if plain and plain not in _STOP:
+                found.append(_singular(plain[:_LONGEST]))
+        if len(found) >= _MOST:
+            break
+    return found[:_MOST]
+
+
+def _singular(word: str) -> str:
+    if len(word) < 4 or not word.endswith("s"):
+        return word
+    if word.endswith("ies") and word[-4] not in "ae":
+        return word[:-3] + "y"
+    if word.endswith("es") and word[-3] not in "aeo":
+        return word[:-1]
+    return word if word[-2] in "us" else word[:-1]
+
+
+def bm25(query: Sequence[str], facts: Sequence[str], counts: Mapping[str, int], total: int) -> list[float]:
+    """How well each of `facts` (its words, joined by spaces) fits. `counts`: in how many of `total` facts a word is."""
+    rows = [Counter(row.split(" ")) for row in facts]
+    sizes = [sum(row.values()) for row in rows]
+    mean = sum(sizes) / len(sizes) if sizes else 1.0
+    weights = {word: _weight(counts.get(word, 1), total) for word in set(query)}
+    scores: list[float] = []
+    for row, size in zip(rows, sizes, strict=True):
+        norm = _K1 * (1 - _B + _B * size / mean)
+        scores.append(sum(w * row[word] * (_K1 + 1) / (row[word] + norm) for word, w in weights.items() if word in row))
+    return scores
+
+
+def _weight(count: int, total: int) -> float:
+    return math.log(1 + (max(total, count) - count + 0.5) / (count + 0.5))

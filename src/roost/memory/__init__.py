@@ -1,0 +1,1 @@
+"""What agents remember: spaces, rights, search by words and by meaning."""
