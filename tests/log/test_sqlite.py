@@ -17,7 +17,9 @@ from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store
+from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
+from roost.testing.forks import ForkConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.shared import SharedConformance
@@ -26,6 +28,16 @@ from roost.testing.stores import bodies, new, own, said
 
 
 class TestSqliteJournal(JournalConformance):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+class TestSqliteDeliveries(DeliveryConformance):
+    async def open(self, folder: Path) -> Store:
+        return await SqliteJournal.open(folder / "roost.db")
+
+
+class TestSqliteForks(ForkConformance):
     async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
 

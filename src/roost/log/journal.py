@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from roost.errors import Invalid
 from roost.log.events import Event, Phase, SessionState, decode_event
 from roost.log.inputs import Input
 
@@ -52,6 +53,39 @@ class Snapshot(NamedTuple):
     seq: int
     version: int
     body: bytes
+
+
+class Checkpoint(NamedTuple):
+    """A position of a log that can be gone back to until it is dropped. `cause`: why it was made. `files`: the snapshot
+    of the private files; None where none belongs to it. `memory`: the version of the memory."""
+
+    seq: int
+    label: str | None
+    made_at: float
+    cause: str
+    files: str | None = None
+    memory: int | None = None
+
+
+class CheckpointRow(NamedTuple):
+    """A checkpoint with the state at its position: `snapshot.seq` is `seq`."""
+
+    seq: int
+    label: str | None
+    made_at: float
+    cause: str
+    files: str | None
+    memory: int | None
+    snapshot: Snapshot
+
+
+class Delivery(NamedTuple):
+    """An input that a session's events put into the inbox of another session, or their own. `key` is its idempotency
+    key there: delivered twice it is there once."""
+
+    session: str
+    input: Input
+    key: str
 
 
 class TimerSpec(NamedTuple):
@@ -116,6 +150,13 @@ class Append(msgspec.Struct, kw_only=True):
     snapshot: Snapshot | None = None
     timers: Sequence[TimerSpec] = ()
     clear_timers: Sequence[str] = ()
+    deliver: Sequence[Delivery] = ()
+    """Accepted as by `accept`. One that `accept` would refuse because its target is gone or takes no conversation, or
+    for its key, is dropped without a word; a full inbox takes it all the same."""
+    checkpoint: CheckpointRow | None = None
+    """Takes the place of one at the same position."""
+    drop_checkpoints: Sequence[int] = ()
+    """Their positions; what is not there is no error."""
     release: bool = False
     """Give the lease back in the same commit."""
 
@@ -163,6 +204,26 @@ class Journal(Protocol):
         Raises `Conflict` when the id is taken."""
         ...
 
+    async def fork(
+        self,
+        source: str,
+        at: int,
+        session: NewSession,
+        snapshot: Snapshot,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        state: SessionState = "created",
+        phase: Phase = "idle",
+    ) -> SessionInfo:
+        """Make a session whose log begins as that of `source` up to and with event `at`, and goes on with `events`.
+        What they have in common is stored once, so the cost does not depend on `at`; either lives on when the other is
+        deleted. It has an empty inbox, no timers and no owner, and the source's `format`. `snapshot` is its state
+        after an event from `at` on; `state` and `phase` are those of its index row. `key` and `Conflict` as in
+        `create`. Raises `NotFound`, and `Invalid` when the source has no event `at` or the snapshot is of another
+        part of the log."""
+        ...
+
     async def append(self, append: Append) -> int:
         """Write, and return the new head. An append that is in the log already, by this epoch and with these bytes, is
         not written again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not
@@ -197,8 +258,13 @@ class Journal(Protocol):
 
     async def find(self, query: SessionQuery) -> list[SessionInfo]: ...
 
-    async def snapshot(self, session: str) -> Snapshot | None:
-        """The newest snapshot."""
+    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
+        """The newest snapshot, those of checkpoints included; with `at`, the newest of `seq <= at`. A fork has those of
+        the logs that its own begins with, as long as they are there. Raises `NotFound`."""
+        ...
+
+    async def checkpoints(self, session: str) -> list[Checkpoint]:
+        """Its own, newest first. Raises `NotFound`."""
         ...
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
@@ -217,3 +283,11 @@ class Journal(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def check_fork(source: str, head: int, at: int, snapshot: Snapshot, events: int) -> None:
+    """For `Journal.fork` of a log that ends at `head`. Raises `Invalid`."""
+    if not 1 <= at <= head:
+        raise Invalid(f"session {source!r} has no event {at}: its log ends at {head}")
+    if not at <= snapshot.seq <= at + events:
+        raise Invalid(f"a fork at event {at} cannot begin with a snapshot of event {snapshot.seq}")

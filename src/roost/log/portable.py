@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.log.inputs import decode_input, urgency
-from roost.log.journal import Record, SessionInfo, Snapshot
+from roost.log.journal import CheckpointRow, Record, SessionInfo, Snapshot
 
 
 class StoredInput(NamedTuple):
@@ -46,6 +46,8 @@ class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
     inbox: tuple[StoredInput, ...]
     timers: tuple[StoredTimer, ...]
     snapshot: Snapshot | None
+    checkpoints: tuple[CheckpointRow, ...] = ()
+    """Oldest first."""
 
 
 class SharedDump(msgspec.Struct, frozen=True, kw_only=True):

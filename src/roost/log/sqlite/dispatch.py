@@ -15,9 +15,10 @@ from roost.errors import NotFound
 from roost.log.dispatch import HEAD_START, Backlog, NodeCard, NodeInfo, read_card
 from roost.log.inputs import Input, admits, decode_input, urgency
 from roost.log.journal import Change, Claim, InboxItem
-from roost.log.sqlite import operations, rows
+from roost.log.sqlite import removal, rows
 from roost.log.sqlite.group import Group
-from roost.log.sqlite.operations import let_go, put
+from roost.log.sqlite.inbox import put
+from roost.log.sqlite.operations import let_go
 
 IsDead: TypeAlias = Callable[[str, float], bool]
 """Of a node and the time, on this machine's monotonic clock, until which its last beat lets it live."""
@@ -51,8 +52,8 @@ def claim(
     return [_take(connection, node, s, card) for s in found]
 
 
-def delete(connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: IsDead) -> int:
-    return operations.delete(connection, group, session, epoch, lambda owner: owner_is_dead(connection, owner, is_dead))
+def delete(connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: IsDead) -> list[int]:
+    return removal.delete(connection, group, session, epoch, lambda owner: owner_is_dead(connection, owner, is_dead))
 
 
 def suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: IsDead) -> list[str]:
@@ -174,8 +175,8 @@ def _take(connection: sqlite3.Connection, node: str, s: int, card: NodeCard | No
         (node, (card.home or None) if card else None, card.format if card else 0, s),
     )
     info = rows.one(connection, "s", s)
-    snapshot = rows.snapshot(connection, s)
-    tail = rows.records(connection, s, 0 if snapshot is None else snapshot.seq, _TAIL_LIMIT)
+    snapshot = rows.snapshot_row(connection, s)
+    tail = list(rows.log(connection, s, 0 if snapshot is None else snapshot.seq, _TAIL_LIMIT))
     return Claim(info, info.epoch, snapshot, tail, rows.inbox(connection, s) if info.pending else [])
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from roost.errors import StoreFailed
 from roost.log.journal import Change
-from roost.log.sqlite import operations
+from roost.log.sqlite import removal
 from roost.log.sqlite.schema import connect, data_version, failure
 from roost.log.sqlite.writer import Operation, Writer
 from roost.log.store import Durability
@@ -47,11 +47,11 @@ class File:
         try:
             self._poll_connection = self._connect()
             self._version = data_version(self._poll_connection)
-            garbage = self._poll_connection.execute("SELECT s FROM garbage").fetchall()
+            garbage = removal.garbage(self._poll_connection)
         except sqlite3.Error as error:
             raise failure(error) from error
         self._elsewhere = await self.write(lambda c, out: data_version(c))
-        for (s,) in garbage:
+        for s in garbage:
             self.purge_later(s)
         self._poll_later()
 
@@ -73,8 +73,8 @@ class File:
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def purge(self, s: int) -> None:
-        """Remove the events of a session that is gone, piece by piece."""
-        while not await self.write(lambda c, out: operations.purge(c, out, s)):
+        """Remove the events of a session that is gone, piece by piece; not those that forks need."""
+        while not await self.write(lambda c, out: removal.purge(c, out, s)):
             pass
 
     def purge_later(self, s: int) -> None:

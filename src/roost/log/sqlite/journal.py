@@ -12,12 +12,13 @@ import msgspec
 from roost.errors import Invalid, StoreCorrupt
 from roost.locks import Locks
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
-from roost.log.events import Event
+from roost.log.events import Event, Phase, SessionState
 from roost.log.inputs import Input, input_digest
 from roost.log.journal import (
     Accepted,
     Append,
     Change,
+    Checkpoint,
     Claim,
     InboxItem,
     NewSession,
@@ -28,7 +29,7 @@ from roost.log.journal import (
 )
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, Charge
-from roost.log.sqlite import dispatch, operations, portable, rows, shared
+from roost.log.sqlite import dispatch, forks, operations, portable, removal, rows, shared
 from roost.log.sqlite.file import File
 from roost.log.store import Durability
 from roost.log.tail import follow
@@ -63,6 +64,22 @@ class SqliteJournal:
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         return await self._file.write(lambda c, out: operations.create(c, out, session, events, key))
 
+    async def fork(
+        self,
+        source: str,
+        at: int,
+        session: NewSession,
+        snapshot: Snapshot,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        state: SessionState = "created",
+        phase: Phase = "idle",
+    ) -> SessionInfo:
+        return await self._file.write(
+            lambda c, out: forks.fork(c, out, source, at, session, snapshot, events, key, state, phase)
+        )
+
     async def append(self, append: Append) -> int:
         return await self._file.write(lambda c, out: operations.append(c, out, append))
 
@@ -72,21 +89,24 @@ class SqliteJournal:
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         dead = self._is_dead
-        s = await self._file.write(lambda c, out: dispatch.delete(c, out, session, epoch, dead))
-        self._file.purge_later(s)
+        for s in await self._file.write(lambda c, out: dispatch.delete(c, out, session, epoch, dead)):
+            self._file.purge_later(s)
 
     async def purge(self) -> None:
-        for (s,) in await self._file.read(lambda c: c.execute("SELECT s FROM garbage").fetchall()):
+        for s in await self._file.read(removal.garbage):
             await self._file.purge(s)
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        return await self._file.read(lambda c: rows.page(c, rows.number(c, session), after, limit))
+        return await self._file.read(lambda c: rows.page(c, session, after, limit))
 
     async def pending(self, session: str) -> list[InboxItem]:
         return await self._file.read(lambda c: rows.inbox(c, rows.number(c, session)))
 
-    async def snapshot(self, session: str) -> Snapshot | None:
-        return await self._file.read(lambda c: rows.snapshot(c, rows.number(c, session)))
+    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
+        return await self._file.read(lambda c: rows.snapshot(c, rows.number(c, session), at))
+
+    async def checkpoints(self, session: str) -> list[Checkpoint]:
+        return await self._file.read(lambda c: rows.checkpoints(c, rows.number(c, session)))
 
     async def get(self, session: str) -> SessionInfo:
         return await self._file.read(lambda c: rows.one(c, "id", session))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-VERSION = 2
+VERSION = 3
 
 _FIRST = """
 CREATE TABLE sessions (
@@ -93,7 +93,29 @@ CREATE TABLE reservations (
 CREATE TABLE buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
 
-_LAYOUTS = (_FIRST, _SECOND)
+# The first `shared` events of a fork are rows of other logs: of `base` those up to `upto`, past the next lower one.
+# Rows of a deleted session that a fork needs stay, and so does its number in `garbage`.
+_THIRD = """
+ALTER TABLE sessions ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE lineage (
+    s INTEGER NOT NULL, upto INTEGER NOT NULL, base INTEGER NOT NULL, PRIMARY KEY (s, upto)
+) WITHOUT ROWID;
+CREATE INDEX lineage_base ON lineage (base, upto);
+CREATE TABLE checkpoints (
+    s INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    label TEXT,
+    made_at REAL NOT NULL,
+    cause TEXT NOT NULL,
+    files TEXT,
+    memory INTEGER,
+    version INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX checkpoints_position ON checkpoints (s, seq);
+"""
+
+_LAYOUTS = (_FIRST, _SECOND, _THIRD)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:

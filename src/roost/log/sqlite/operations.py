@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -14,7 +14,9 @@ from roost.log.events import Event, Phase, SessionState, encode_event
 from roost.log.inputs import Input, admits, encode_input, urgency
 from roost.log.journal import Accepted, Append, Change, InboxItem, NewSession, Record, SessionInfo
 from roost.log.sqlite import rows
+from roost.log.sqlite.further import apply_further
 from roost.log.sqlite.group import Group
+from roost.log.sqlite.inbox import put
 
 INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
@@ -33,36 +35,53 @@ _encode_json = msgspec.json.Encoder().encode
 def create(
     connection: sqlite3.Connection, group: Group, session: NewSession, events: Sequence[Event], key: str | None
 ) -> SessionInfo:
+    if (made := former(connection, session.id, key)) is not None:
+        return made
+    s = insert(connection, session, key, len(events))
+    add_first(group, s, session.id, 0, events)
+    return rows.one(connection, "s", s)
+
+
+def former(connection: sqlite3.Connection, session: str, key: str | None) -> SessionInfo | None:
+    """What was made with this key. Raises `Conflict` when the id is taken."""
     if key is not None:
         found = connection.execute("SELECT s FROM sessions WHERE create_key = ?", (key,)).fetchone()
         if found is not None:
             return rows.one(connection, "s", found[0])
-    if connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session.id,)).fetchone():
-        raise Conflict(f"there is already a session {session.id!r}", code="session_exists")
+    if connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session,)).fetchone():
+        raise Conflict(f"there is already a session {session!r}", code="session_exists")
+    return None
+
+
+def insert(connection: sqlite3.Connection, session: NewSession, key: str | None, head: int) -> int:
+    """The row of a new session. Returns its number."""
     now = time.time()
+    values = {
+        "id": session.id,
+        "create_key": key,
+        "agent": session.agent,
+        "version": session.version,
+        "head": head,
+        "created_at": now,
+        "updated_at": now,
+        "workspace": session.workspace,
+        "title": session.title,
+        "parent": session.parent,
+        "labels": _encode_json(session.labels).decode(),
+        "needs": _encode_json(session.needs).decode(),
+    }
     cursor = connection.execute(
-        "INSERT INTO sessions (id, create_key, agent, version, head, created_at, updated_at, workspace, title, parent,"
-        " labels, needs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            session.id,
-            key,
-            session.agent,
-            session.version,
-            len(events),
-            now,
-            now,
-            session.workspace,
-            session.title,
-            session.parent,
-            _encode_json(session.labels).decode(),
-            _encode_json(session.needs).decode(),
-        ),
+        f"INSERT INTO sessions ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
     )
     assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def add_first(group: Group, s: int, session: str, head: int, events: Sequence[Event]) -> None:
+    """Its first own events, those after `head`."""
     bodies = [encode_event(event) for event in events]
-    group.add_events(cursor.lastrowid, 0, bodies)
-    group.changes.append(Change(session.id, _records(0, bodies)))
-    return rows.one(connection, "s", cursor.lastrowid)
+    group.add_events(s, head, bodies)
+    group.changes.append(Change(session, records(head, bodies)))
 
 
 def append(connection: sqlite3.Connection, group: Group, write: Append) -> int:
@@ -81,11 +100,12 @@ def append(connection: sqlite3.Connection, group: Group, write: Append) -> int:
         )
     for name in write.clear_timers:
         connection.execute("DELETE FROM timers WHERE s = ? AND id = ?", (s, name))
+    apply_further(connection, group, s, write)
     if write.release:
         let_go(connection, "s", s)
         group.numbers.pop(write.session, None)
     if write.bodies:
-        group.changes.append(Change(write.session, _records(write.expected, write.bodies)))
+        group.changes.append(Change(write.session, records(write.expected, write.bodies)))
     return head
 
 
@@ -112,61 +132,6 @@ def accept(
     place = put(connection, s, body, urgency(item), now, ready=ready, key=key, digest=digest)
     group.changes.append(Change(session, inbox=(InboxItem(place, item, now),)))
     return Accepted(place, False)
-
-
-def delete(
-    connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: Callable[[str], bool]
-) -> int:
-    """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
-    row = connection.execute("SELECT s, owner, epoch FROM sessions WHERE id = ?", (session,)).fetchone()
-    if row is None:
-        raise NotFound(f"there is no session {session!r}")
-    s, owner, held = row
-    if owner is not None and epoch != held and not is_dead(owner):
-        raise Conflict(f"session {session!r} is in use: stop it first", code="session_busy")
-    connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
-    for table in ("sessions", "timers", "snapshots"):
-        connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
-    for part in ("taken = 0", "key IS NOT NULL"):  # each by its partial index
-        connection.execute(f"DELETE FROM inbox WHERE s = ? AND {part}", (s,))
-    group.numbers.pop(session, None)
-    group.changes.append(Change(session, None))
-    return s
-
-
-def purge(connection: sqlite3.Connection, group: Group, s: int, count: int = 2000) -> bool:
-    """Remove up to `count` events of a deleted session. True when all are gone."""
-    cursor = connection.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE s = ? LIMIT ?)", (s, count)
-    )
-    if cursor.rowcount == count:
-        return False
-    connection.execute("DELETE FROM garbage WHERE s = ?", (s,))
-    return True
-
-
-def put(
-    connection: sqlite3.Connection,
-    s: int,
-    body: bytes,
-    level: int,
-    at: float,
-    *,
-    ready: bool,
-    key: str | None = None,
-    digest: bytes | None = None,
-) -> int:
-    """Into the inbox. Returns the number, which counts the session's inputs."""
-    ((place,),) = connection.execute(
-        "UPDATE sessions SET inputs = inputs + 1, pending = pending + 1, updated_at = ?1,"
-        " ready_at = iif(ready, ready_at, ?1), ready = ready OR ?2 WHERE s = ?3 RETURNING inputs",
-        (at, ready, s),
-    )
-    connection.execute(
-        "INSERT INTO inbox (s, id, key, digest, urgency, accepted_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (s, place, key, digest, level, at, body),
-    )
-    return place
 
 
 def let_go(connection: sqlite3.Connection, column: Literal["s", "owner"], value: object) -> None:
@@ -209,7 +174,7 @@ def _refuse(connection: sqlite3.Connection, group: Group, write: Append) -> None
     s, epoch, head, owner = row
     if epoch == write.epoch and write.bodies and head >= write.expected + len(write.bodies):
         group.store_events()
-        there = rows.records(connection, s, write.expected, len(write.bodies))
+        there = rows.log(connection, s, write.expected, len(write.bodies))
         if [record.body for record in there] == list(write.bodies):
             return
     if epoch != write.epoch or owner is None:
@@ -226,5 +191,6 @@ def _consume(connection: sqlite3.Connection, s: int, items: Sequence[int]) -> No
     connection.execute("UPDATE sessions SET pending = pending - ? WHERE s = ?", (len(items), s))
 
 
-def _records(head: int, bodies: Sequence[bytes]) -> list[Record]:
+def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
+    """Bodies of the events `head + 1` and on."""
     return [Record(head + place, body) for place, body in enumerate(bodies, 1)]

@@ -11,6 +11,7 @@ from roost.errors import Conflict
 from roost.log.journal import Change, Record
 from roost.log.portable import SessionDump, StoredInput, StoredTimer
 from roost.log.sqlite import rows
+from roost.log.sqlite.further import keep
 from roost.log.sqlite.group import Group
 from roost.log.sqlite.operations import let_go
 
@@ -41,7 +42,8 @@ def dump(connection: sqlite3.Connection, session: str) -> SessionDump:
                 for id, key, digest, at, taken, body in sorted(inbox)
             ),
             timers=tuple(StoredTimer(*timer) for timer in timers),
-            snapshot=rows.snapshot(connection, s),
+            snapshot=rows.snapshot_row(connection, s),
+            checkpoints=tuple(rows.checkpoint_rows(connection, s)),
         )
     finally:
         connection.execute("COMMIT")
@@ -94,6 +96,8 @@ def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDu
     connection.executemany("INSERT INTO timers VALUES (?, ?, ?, ?)", [(s, *timer) for timer in dump.timers])
     if dump.snapshot is not None:
         connection.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", (s, *dump.snapshot))
+    for checkpoint in dump.checkpoints:
+        keep(connection, s, checkpoint)
     let_go(connection, "s", s)
     group.changes.append(Change(info.id, None, None))
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
 
 from roost.errors import NotFound
 from roost.log.inputs import decode_input
-from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+from roost.log.journal import (
+    READ_BYTES,
+    Checkpoint,
+    CheckpointRow,
+    InboxItem,
+    Record,
+    SessionInfo,
+    SessionQuery,
+    Snapshot,
+)
 from roost.log.rows import INFO_COLUMNS as INFO_COLUMNS
 from roost.log.rows import session_info
 
@@ -30,6 +41,13 @@ PLAIN_COLUMNS = (
     "format",
 )
 """Those of a session that are stored as they are in its `SessionInfo`."""
+_SNAPSHOT = """
+SELECT * FROM (
+    SELECT seq, version, body FROM snapshots WHERE s = ?1 AND seq <= ?2
+    UNION ALL SELECT * FROM (
+        SELECT seq, version, body FROM checkpoints WHERE s = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1)
+) ORDER BY seq DESC LIMIT 1"""
+_END = 2**62
 _needs: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -54,31 +72,84 @@ def number(connection: sqlite3.Connection, session: str) -> int:
     return int(row[0])
 
 
-def records(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
-    rows = connection.execute(
+def records(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
+    """Of the rows that are the session's own."""
+    for seq, body in connection.execute(
         "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
-    )
-    return [Record(seq, bytes(body)) for seq, body in rows]
+    ):
+        yield Record(seq, bytes(body))
 
 
-def page(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
-    """As `records`, ending early after `READ_BYTES`."""
+def log(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
+    """The log as it reads, with what a fork shares."""
+    (shared,) = connection.execute("SELECT shared FROM sessions WHERE s = ?", (s,)).fetchone()
+    return _log(connection, s, shared, after, limit)
+
+
+def page(connection: sqlite3.Connection, session: str, after: int, limit: int) -> list[Record]:
+    """As `log`, ending early after `READ_BYTES`. Raises `NotFound`."""
+    row = connection.execute("SELECT s, shared FROM sessions WHERE id = ?", (session,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no session {session!r}")
+    s, shared = row
     found: list[Record] = []
     size = 0
-    cursor = connection.execute(
-        "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
-    )
-    for seq, body in cursor:
-        found.append(Record(seq, bytes(body)))
-        size += len(body)
+    for record in _log(connection, s, shared, after, limit):
+        found.append(record)
+        size += len(record.body)
         if size >= READ_BYTES:
             break
     return found
 
 
-def snapshot(connection: sqlite3.Connection, s: int) -> Snapshot | None:
+def _log(connection: sqlite3.Connection, s: int, shared: int, after: int, limit: int) -> Iterator[Record]:
+    if after >= shared:
+        return records(connection, s, after, limit)
+    return islice(_joined(connection, s, after, limit), max(limit, 0))
+
+
+def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
+    parts = connection.execute("SELECT upto, base FROM lineage WHERE s = ? AND upto > ? ORDER BY upto", (s, after))
+    for upto, base in parts.fetchall():
+        yield from records(connection, base, after, min(limit, upto - after))
+        after = upto
+    yield from records(connection, s, after, limit)
+
+
+def snapshot(connection: sqlite3.Connection, s: int, at: int | None) -> Snapshot | None:
+    """Those of a log are all newer than those of the logs that it begins with."""
+    at = _END if at is None else at
+    parts = connection.execute("SELECT upto, base FROM lineage WHERE s = ? ORDER BY upto DESC", (s,)).fetchall()
+    for upto, one in ((at, s), *parts):
+        row = connection.execute(_SNAPSHOT, (one, min(upto, at))).fetchone()
+        if row is not None:
+            return Snapshot(row[0], row[1], bytes(row[2]))
+    return None
+
+
+def snapshot_row(connection: sqlite3.Connection, s: int) -> Snapshot | None:
+    """The one from which the session wakes."""
     row = connection.execute("SELECT seq, version, body FROM snapshots WHERE s = ?", (s,)).fetchone()
     return None if row is None else Snapshot(row[0], row[1], bytes(row[2]))
+
+
+def checkpoints(connection: sqlite3.Connection, s: int) -> list[Checkpoint]:
+    found = connection.execute(
+        "SELECT seq, label, made_at, cause, files, memory FROM checkpoints WHERE s = ? ORDER BY seq DESC", (s,)
+    )
+    return [Checkpoint(*row) for row in found]
+
+
+def checkpoint_rows(connection: sqlite3.Connection, s: int) -> list[CheckpointRow]:
+    """With their bodies, oldest first."""
+    found = connection.execute(
+        "SELECT seq, label, made_at, cause, files, memory, version, body FROM checkpoints WHERE s = ? ORDER BY seq",
+        (s,),
+    )
+    return [
+        CheckpointRow(seq, label, made_at, cause, files, memory, Snapshot(seq, version, bytes(body)))
+        for seq, label, made_at, cause, files, memory, version, body in found
+    ]
 
 
 def inbox(connection: sqlite3.Connection, s: int) -> list[InboxItem]:

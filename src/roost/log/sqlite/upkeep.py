@@ -61,7 +61,7 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Fault]:
 def _strays(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Rows of sessions that are not there. Those of a deletion or a copy in progress are known."""
     known = "SELECT s FROM sessions UNION SELECT s FROM garbage UNION SELECT s FROM restores"
-    for table in ("events", "inbox", "timers", "snapshots"):
+    for table in ("events", "inbox", "timers", "snapshots", "checkpoints", "lineage"):
         numbers = connection.execute(f"WITH RECURSIVE known(s) AS ({known}) {_DISTINCT.format(table=table)}").fetchall()
         for (s,) in numbers:
             fix = "harmless but for the room that it takes"

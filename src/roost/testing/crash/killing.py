@@ -12,12 +12,13 @@ import msgspec
 
 from roost.errors import StoreFailed
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
-from roost.log.events import Event
+from roost.log.events import Event, Phase, SessionState
 from roost.log.inputs import Input
 from roost.log.journal import (
     Accepted,
     Append,
     Change,
+    Checkpoint,
     Claim,
     InboxItem,
     NewSession,
@@ -78,6 +79,23 @@ class KillingJournal:
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         return await self._commit(session.id, "create", lambda: self._inner.create(session, events, key=key))
 
+    async def fork(
+        self,
+        source: str,
+        at: int,
+        session: NewSession,
+        snapshot: Snapshot,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        state: SessionState = "created",
+        phase: Phase = "idle",
+    ) -> SessionInfo:
+        def fork() -> Awaitable[SessionInfo]:
+            return self._inner.fork(source, at, session, snapshot, events, key=key, state=state, phase=phase)
+
+        return await self._commit(session.id, "fork", fork)
+
     async def append(self, append: Append) -> int:
         return await self._commit(append.session, _name(append), lambda: self._inner.append(append))
 
@@ -126,8 +144,11 @@ class KillingJournal:
     async def find(self, query: SessionQuery) -> list[SessionInfo]:
         return await self._alive(lambda: self._inner.find(query))
 
-    async def snapshot(self, session: str) -> Snapshot | None:
-        return await self._alive(lambda: self._inner.snapshot(session))
+    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
+        return await self._alive(lambda: self._inner.snapshot(session, at=at))
+
+    async def checkpoints(self, session: str) -> list[Checkpoint]:
+        return await self._alive(lambda: self._inner.checkpoints(session))
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         return self._inner.tail(session, after=after)

@@ -1,0 +1,50 @@
+"""Sessions whose log begins as another one's: the events that they have in common are stored once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from roost.errors import NotFound
+from roost.log.events import Event, Phase, SessionState
+from roost.log.journal import NewSession, SessionInfo, Snapshot, check_fork
+from roost.log.sqlite import rows
+from roost.log.sqlite.group import Group
+from roost.log.sqlite.operations import add_first, former, insert, let_go
+
+_INHERIT = """
+INSERT INTO lineage (s, upto, base)
+SELECT ?1, min(upto, ?3), base FROM (
+    SELECT upto, base, lag(upto, 1, 0) OVER (ORDER BY upto) AS after FROM lineage WHERE s = ?2
+    UNION ALL SELECT ?3, ?2, shared FROM sessions WHERE s = ?2
+) WHERE after < ?3"""
+
+
+def fork(
+    connection: sqlite3.Connection,
+    group: Group,
+    source: str,
+    at: int,
+    session: NewSession,
+    snapshot: Snapshot,
+    events: Sequence[Event],
+    key: str | None,
+    state: SessionState,
+    phase: Phase,
+) -> SessionInfo:
+    if (made := former(connection, session.id, key)) is not None:
+        return made
+    row = connection.execute("SELECT s, head, format FROM sessions WHERE id = ?", (source,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no session {source!r}")
+    base, head, form = row
+    check_fork(source, head, at, snapshot, len(events))
+    s = insert(connection, session, key, at + len(events))
+    connection.execute(
+        "UPDATE sessions SET shared = ?, format = ?, state = ?, phase = ? WHERE s = ?", (at, form, state, phase, s)
+    )
+    connection.execute(_INHERIT, (s, base, at))
+    connection.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", (s, *snapshot))
+    add_first(group, s, session.id, at, events)
+    let_go(connection, "s", s)
+    return rows.one(connection, "s", s)
