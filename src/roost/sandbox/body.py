@@ -23,6 +23,7 @@ from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.guest.guest import Manner
 from roost.sandbox.guest.link import Link
+from roost.sandbox.launch import stand_back
 from roost.sandbox.marks import ENV_NAME, new_mark
 from roost.sandbox.process import settled
 from roost.sandbox.watchdog import Watchdog
@@ -98,7 +99,14 @@ class Body:
             theirs.close()
         return made
 
-    async def spawn(self, argv: Sequence[str], stdin: int = subprocess.DEVNULL, *, fds: Sequence[int] = ()) -> None:
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+        *,
+        fds: Sequence[int] = (),
+    ) -> None:
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
         if self.group is not None and self.joins:
             env["ROOST_DOORS"] = " ".join(self.group.doors)
@@ -107,12 +115,14 @@ class Body:
             *argv,
             env=env,
             stdin=stdin,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=self._complaints,
             pass_fds=tuple(fds),
             start_new_session=True,
             cwd="/",
         )
+        if self.group is None:
+            stand_back(self.process.pid)
 
     async def greet(self, seconds: float) -> Link:
         """Wait until the guest has spoken. Raises `SandboxError` with what its makers said."""
