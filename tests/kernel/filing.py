@@ -20,7 +20,7 @@ from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
 
-from .support import FAST
+from .support import FAST, of_limits
 
 
 def obey(request: Request) -> Answer | str:
@@ -42,7 +42,7 @@ def obey(request: Request) -> Answer | str:
 
 
 def _text(parts: Sequence[object]) -> str:
-    return " ".join(part.text for part in parts if isinstance(part, Text))
+    return " ".join(part.text for part in parts if isinstance(part, Text) and not of_limits(part.text))
 
 
 async def _run(command: str, context: ToolContext) -> str:

@@ -136,6 +136,11 @@ def outcomes(log: list[ev.Event]) -> dict[str, str]:
     return {event.call: event.outcome for event in log if isinstance(event, ev.ToolCompleted)}
 
 
+def of_limits(text: str) -> bool:
+    """Whether it is what a machine that does not hold every limit tells the model, beside the results."""
+    return text.startswith(("[The limit of", "[Nothing limits"))
+
+
 def said(log: list[ev.Event]) -> list[str]:
     return [
         part.text

@@ -16,14 +16,15 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.sandbox.backend import Bounds
+from roost.sandbox.backend import Bounds, Capabilities
 from roost.sandbox.bwrap import BwrapBackend
-from roost.sandbox.choose import Isolation, IsolationUnavailable
+from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable
+from roost.sandbox.remark import remark
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
 
-from .support import FAST, asleep, events, kinds, running, until
+from .support import FAST, asleep, events, kinds, of_limits, running, until
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -53,7 +54,8 @@ def hand(
 
 def results(log: list[ev.Event]) -> list[str]:
     done = [event for event in log if isinstance(event, ev.ToolCompleted)]
-    return [part.text for event in done for part in event.parts if isinstance(part, Text)]
+    texts = [part.text for event in done for part in event.parts if isinstance(part, Text)]
+    return [text for text in texts if not of_limits(text)]
 
 
 async def ran(runtime: Runtime, **options: object) -> tuple[SessionHandle, list[ev.Event]]:
@@ -112,7 +114,9 @@ async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
     runtime = Runtime(tmp_path, agents=[hand("echo here")], config=FAST, backends=[])
     async with runtime:
         _, log = await ran(runtime)
-        assert results(log) == ["here"]
+        said, told = results(log)
+        assert said == "here"
+        assert told.startswith("[Commands run at isolation level 0 (a process of this machine), not at level 1")
         assert chosen(log) == [(0, "process", True)]
         required = hand("true", isolation=Isolation(required=1), name="b")
         runtime.agents.add(required)
@@ -223,3 +227,33 @@ async def test_sessions_do_not_see_each_other(tmp_path: Path) -> None:
         assert one.id not in seen
         assert two.id in seen
         assert kinds(await events(two, runtime)).count("sandbox.chosen") == 1
+
+
+async def test_the_model_is_told_once_what_is_less_than_was_asked_for(tmp_path: Path) -> None:
+    agent = hand("echo one", "echo two", isolation=Isolation(prefers=2))
+    kept = [BwrapBackend()]
+    runtime = Runtime(tmp_path, agents=[agent], config=FAST, backends=kept)
+    async with runtime:
+        session, log = await ran(runtime)
+        first, told, second = results(log)
+        assert (first, second) == ("one", "two")
+        assert told.startswith("[Commands run at isolation level 1 (namespaces or a container), not at level 2")
+        assert "machine's files" not in told
+        await asleep(runtime, session)
+        agent.own_model = ScriptedModel(["", Answer(calls=(Call("shell", {"command": "echo three"}),)), "done"])
+        await session.ask("again")
+        log = await events(session, runtime)
+        assert len(chosen(log)) == 2
+        assert results(log) == [first, told, second, "three"]
+
+
+async def test_limits_that_are_only_watched_are_told() -> None:
+    watched = Capabilities(memory="watched", cpus="none", pids="kernel", disk="kernel")
+    choice = Choice(1, BwrapBackend())
+    said = remark(choice, Isolation(), watched)
+    assert said is not None
+    assert "of memory is only watched: what passes it is killed a moment later" in said
+    assert "Nothing limits processors here" in said
+    free = Isolation(bounds=Bounds(memory_bytes=None, cpus=None))
+    assert remark(choice, free, watched) is None
+    assert remark(Choice(0), Isolation(prefers=0), Capabilities()) is None

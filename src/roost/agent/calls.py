@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from roost.agent import judging, points, saving
+from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import PERSON, Call
@@ -232,6 +233,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         seen=session.seen,
         emit=session.emit,
         jobs=means.jobs,
+        history=OwnLog(session),
+        pins=OwnPins(session),
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)
@@ -254,6 +257,7 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         if files is not None:
             parts += await saving.save(session, files)
     finally:  # the call has ended, whatever cuts the save off
+        parts += session.take_remarks()
         session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()

@@ -14,7 +14,7 @@ from roost.agent.means import Means
 from roost.agent.state import State, decode_state
 from roost.agent.unwritten import Appends, Unwritten
 from roost.log import events as ev
-from roost.log.content import AssistantMessage, ToolCall
+from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
 from roost.scope import Scope
@@ -62,8 +62,11 @@ class LiveSession:
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
+        self.tool_tokens: int | None = None
+        """Of the tools' descriptions, once they were counted."""
         self._stopped = asyncio.Event()
         self._log = Unwritten(journal, claim, state, stopped=self._stopped)
+        self._remarks: list[Text] = []
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)
         self.charged: set[str] | None = None
@@ -107,6 +110,17 @@ class LiveSession:
         self._log.add(body)
         if consume is not None:
             self._take(consume)
+
+    def remark(self, text: str) -> None:
+        """Tell the model with the next result of a tool, unless that stands in its context already."""
+        said = Text(text)
+        results = (entry.message for entry in self.state.entries if isinstance(entry.message, ToolMessage))
+        if not any(said in result.parts for result in results):
+            self._remarks.append(said)
+
+    def take_remarks(self) -> tuple[Text, ...]:
+        said, self._remarks = self._remarks, []
+        return tuple(said)
 
     def scrubbed(self, text: str) -> str:
         """Without any value of the vault; the same object where there is none in it."""

@@ -15,11 +15,12 @@ from roost.agent.session import LiveSession
 from roost.errors import SandboxError
 from roost.kernel.sleeping import lay_down, take_up
 from roost.log import events as ev
-from roost.sandbox.backend import Backend, Guest, Network, SandboxSpec, Terminal
+from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
 from roost.sandbox.pool import Pool
 from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.remark import remark
 from roost.tools.base import Tool
 
 log = logging.getLogger("roost.sandbox")
@@ -66,7 +67,7 @@ class Sandboxes:
         """A session woke: know what its commands run in before the gate asks, and start it if it may run some."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
-            sandbox.tell = live.note
+            sandbox.tell, sandbox.remark = live.note, live.remark
             files_are_there = live.means.files is None  # else they are restored first
             runs = any(map(_runs_commands, live.means.tools.values()))
             await sandbox.wake(live)
@@ -104,7 +105,8 @@ class Sandboxes:
 
 class SessionSandbox:
     """A `Sandbox` of one session as long as it is awake. Before `prepare` its level is what the agent requires. `tell`
-    takes the events: of the choice, of limits that were hit, of programs that ended with the sandbox."""
+    takes the events: of the choice, of limits that were hit, of programs that ended with the sandbox; `remark` what
+    the model is to know."""
 
     def __init__(
         self, owner: Sandboxes, session: str, isolation: Isolation, place: Callable[[], SandboxSpec], notes: Path
@@ -115,8 +117,9 @@ class SessionSandbox:
         self._guest: Guest | None = None
         self._making = asyncio.Lock()
         self._folder: tuple[Path, tuple[int, int]] | None = None
-        self._announced = False
+        self._announced = self._explained = False
         self.tell: Callable[[ev.Event], None] = lambda event: None
+        self.remark: Callable[[str], None] = lambda text: None
 
     @property
     def level(self) -> int:
@@ -197,10 +200,12 @@ class SessionSandbox:
             self._choice = await self._owner.choose(self._isolation)
         self._announce(self._choice)
         if self._choice.backend is None:
+            self._explain(self._choice, Capabilities())
             return self._owner.process
         async with self._making:
             if (guest := self._guest) is not None:
                 if (reason := self._useless(guest)) is None:
+                    self._explain(self._choice, guest.capabilities)
                     return guest
                 self._guest, running = None, guest.background
                 await guest.close()
@@ -210,6 +215,7 @@ class SessionSandbox:
                 await guest.close()
                 guest = await self._start()
             self._guest = guest
+            self._explain(self._choice, guest.capabilities)
             return guest
 
     def _useless(self, guest: Guest) -> str | None:
@@ -222,6 +228,14 @@ class SessionSandbox:
         if not self._announced:
             self._announced = True
             self.tell(ev.SandboxChosen(at=time.time(), level=choice.level, backend=choice.name, why=choice.why))
+
+    def _explain(self, choice: Choice, able: Capabilities) -> None:
+        """Once a wake: a session may find itself elsewhere when it wakes."""
+        if not self._explained:
+            self._explained = True
+            said = remark(choice, self._isolation, able)
+            if said is not None:
+                self.remark(said)
 
     async def _start(self) -> Guest:
         assert self._choice is not None
