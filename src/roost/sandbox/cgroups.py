@@ -25,6 +25,8 @@ _OLD = 60.0
 """Seconds after which a group that nobody has joined is nobody's."""
 _PERIOD = 100_000
 """Microseconds in which a share of processors is counted."""
+_WEIGHT = 25
+"""Of a sandbox for the processor, where a process of the daemon's has 100: no command makes other sessions wait."""
 _V1 = ("memory", "pids", "cpu", "freezer", "cpuacct")
 _V2 = ("memory", "pids", "cpu")
 
@@ -98,6 +100,7 @@ class _Group:
             self._limit_memory(bounds.memory_bytes)
         if bounds.pids is not None:
             self._write("pids", "pids.max", bounds.pids + OWN_PROCESSES)
+        self._write("cpu", *(("cpu.weight", _WEIGHT) if self._version == 2 else ("cpu.shares", _WEIGHT * 1024 // 100)))
         if bounds.cpus is not None:
             quota = max(1000, int(bounds.cpus * _PERIOD))
             if self._version == 2:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from roost.errors import SandboxError
 from roost.sandbox.base import ExecResult, Quota
-from roost.sandbox.launch import launch_argv, launch_env
+from roost.sandbox.launch import launch_argv, launch_env, stand_back
 from roost.sandbox.marks import kill_tree, new_mark, read_process
 from roost.sandbox.output import HeadTail
 
@@ -72,6 +72,7 @@ class Command:
             if isinstance(process, str):
                 return ExecResult(exit_code=126, stdout="", stderr=process, seconds=time.monotonic() - started)
             with process:
+                stand_back(process.pid)
                 return self._supervise(process, started)
         finally:
             with self._lock:

@@ -220,6 +220,7 @@ class _Container(Body):
                 "NetworkMode": "host" if spec.network.open else "none",
                 "Memory": bounds.memory_bytes or 0,
                 "MemorySwap": bounds.memory_bytes or 0,
+                "CpuShares": 256,
                 "NanoCpus": int((bounds.cpus or 0) * 1e9),
                 "Ulimits": [_own_limit("nofile", resource.RLIMIT_NOFILE), _own_limit("nproc", resource.RLIMIT_NPROC)],
                 "PidsLimit": -1 if bounds.pids is None else bounds.pids + 1,

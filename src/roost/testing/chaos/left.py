@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-GROUPS = Path("/sys/fs/cgroup")
+GROUPS = "/sys/fs/cgroup"
 
 
 def left(base: Path, marker: str) -> list[str]:
@@ -44,8 +44,8 @@ def processes(base: Path, marker: str) -> Iterator[tuple[int, str]]:
 
 def groups(marker: str) -> list[Path]:
     """Ours, and those that a runtime made for the container."""
-    tops = [GROUPS, *(each for each in GROUPS.glob("*") if each.is_dir())]
-    return sorted({path for top in tops for path in top.glob(f"**/*{_hash(marker)}*") if path.is_dir()})
+    wanted = _hash(marker)
+    return [Path(place, name) for place, names, _ in os.walk(GROUPS) for name in names if wanted in name]
 
 
 def _hash(marker: str) -> str:
