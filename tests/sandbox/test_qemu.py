@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from roost.errors import SandboxError
 from roost.sandbox import kvm
 from roost.sandbox.backend import Bounds, Network, SandboxSpec
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.machine import Kernel, Missing, find_kernel, memory_disk
+from roost.sandbox.machine import Inside, Kernel, Missing, find_kernel, memory_disk, targets
 from roost.sandbox.qemu import QemuBackend
 from roost.testing.backends import shell
 from roost.testing.sandbox import SandboxContract
@@ -75,32 +76,19 @@ async def test_no_network_is_promised(tmp_path: Path) -> None:
 
 
 def test_what_a_machine_starts_from(tmp_path: Path) -> None:
-    """An archive that `cpio` reads, with small files copied and folders shared."""
-    for name in ("kernel", "one.ko", "busybox", "settings"):
+    """An archive that `cpio` reads, with nothing of this machine but what it takes to reach the rest."""
+    for name in ("kernel", "one.ko", "busybox"):
         (tmp_path / name).write_text(name)
-    (work := tmp_path / "it's work").mkdir()
     kernel = Kernel(tmp_path / "kernel", (tmp_path / "one.ko",), tmp_path / "busybox")
-    view = [
-        "--ro-bind",
-        str(tmp_path / "settings"),
-        "/etc/settings",
-        "--bind",
-        str(work),
-        str(work),
-        "--symlink",
-        "a",
-        "/b",
-    ]
-    disk, shares = memory_disk(kernel, view, pids=9, scratch=4096)
-    assert [(share.source, share.writable) for share in shares] == [(str(work), True)]
+    view = ["--ro-bind", "/usr", "/usr", "--bind", "/tmp/it's work", "/tmp/it's work", "--symlink", "a", "/b"]
+    disk = memory_disk(kernel, Inside(view, Path("/tmp/it's work"), 9, 4096))
+    listed = subprocess.run(["busybox", "cpio", "-t"], input=disk, capture_output=True, check=False)
+    if listed.returncode == 0:
+        assert {"init", "setup", "carrier", "modules/one.ko", "bin/busybox"} <= set(listed.stdout.decode().split())
     assert disk.startswith(b"070701")
-    assert b"TRAILER!!!" in disk
-    assert b"copy/etc/settings\0" in disk
-    assert b"it'\"'\"'s work" in disk
-    assert b"pids=9" in disk
-    (tmp_path / "settings").write_bytes(bytes(5 * 1024**2))
-    with pytest.raises(ValueError, match="too large"):
-        memory_disk(kernel, view, pids=9, scratch=4096)
+    assert b"/root/tmp/it'\"'\"'s work" in disk
+    assert b"pids=12" in disk
+    assert list(targets(view)) == ["/usr", "/tmp/it's work"]
 
 
 @pytest.mark.soak

@@ -1,6 +1,10 @@
 """What a machine of our own starts from: a kernel of this machine, the few modules that it needs, and a first program
-that mounts what a sandbox sees (`mounts.py`) and becomes the agent. Nothing is downloaded and no disk image is made:
-programs and the workspace come through 9p, small files of `/etc` in the initial memory disk."""
+that mounts what a sandbox sees (`served.py`) and becomes the agent. Nothing is downloaded and no disk image is made:
+programs and the workspace come over the carrier, and only what it takes to get there is in the initial memory disk.
+
+The first program stays root, and is all that is: the agent and its commands are user 1000 without any capability, in a
+PID namespace of their own, where they see nothing of what carries their files.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +20,55 @@ from typing import NamedTuple
 
 from roost.sandbox import mounts
 
-_WANTED = ("virtio_mmio", "virtio_console", "9pnet_virtio", "9p")
-_SMALL = 4 * 1024**2
-"""Bytes of files that are copied into the machine."""
+_FILES = ("9pnet_fd", "9p")
+_WITHIN = {"9pnet_fd": "9pnet"}
+"""Before Linux 5.17 the first was a part of the second."""
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox")
-_GUEST = Path(__file__).with_name("guest")
+_OWN_PIDS = 3
+LINK, ROOT, WORKSPACE, CLOCK = 1, 2, 3, 4
+"""Numbers of the streams into a machine: the agent's link; the two of `served.py`; seconds since 1970, as text in a
+line, which set the clock and make the machine forget what it has cached."""
 _INIT = """#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc; $b mount -t sysfs sys /sys; $b mount -t devtmpfs dev /dev
 $b mkdir -p /dev/pts /dev/shm; $b mount -t devpts -o ptmxmode=0666 devpts /dev/pts
+$b ln -s /proc/self/fd /dev/fd; for n in 0:stdin 1:stdout 2:stderr; do $b ln -s fd/${n%:*} /dev/${n#*:}; done
 while read m; do $b insmod /modules/$m; done < /modules/order
-$b mount -t tmpfs -o mode=755,size=16m root /root
+$b ifconfig lo up; $b hostname sandbox
+files() {
+  carry $1 $b mount -t 9p -o trans=fd,rfdno=3,wfdno=4,version=9p2000.L,msize=131072,access=any,$2 files "$3"
+}
+. /carrier
 . /setup
-$b ifconfig lo up
 $b mount -t cgroup2 none /sys/fs/cgroup
 echo +pids > /sys/fs/cgroup/cgroup.subtree_control; $b mkdir /sys/fs/cgroup/box
 echo $pids > /sys/fs/cgroup/box/pids.max; echo $$ > /sys/fs/cgroup/box/cgroup.procs
-for d in proc dev; do $b mkdir -p /root/$d; $b mount --move /$d /root/$d; done
-while ! [ -e /root/dev/vport0p1 ]; do $b sleep 0.02; done
+for d in proc dev; do $b mount --move /$d /root/$d; done
 cd /root
-exec $b switch_root /root /bin/sh /run/roost/start
+exec $b switch_root /root /bin/sh -c "$start"
 """
+_START = """
+while read -r now; do /usr/bin/date -s "@$now"; echo 3 > /proc/sys/vm/drop_caches; done <&6 >/dev/null 2>&1 5<&- &
+exec /usr/bin/unshare --pid --fork --mount-proc"""
+PORTS = """
+carry() {
+  number=$1; shift
+  open $number 7
+  $b mkfifo /in$number /out$number
+  $b cat <&7 >/in$number & $b cat </out$number >&7 &
+  exec 7<&-
+  "$@" 3</in$number 4>/out$number
+}
+open() {
+  while ! [ -e /dev/vport0p$1 ]; do $b sleep 0.02; done
+  eval "exec $2<>/dev/vport0p$1"
+}
+"""
+"""What a carrier has to be: a shell's functions. `carry N COMMAND...` runs a command with the stream N as descriptor 3
+to read and 4 to write, which the kernel's own 9p client can use. `open N FD` opens a stream as one descriptor, which
+programs can use. This one is for ports of virtio-serial. A kernel cannot read those itself (they have no `read_iter`),
+so two programs stand between."""
+SERIAL = ("virtio_mmio", "virtio_console")
 
 
 class Missing(Exception):
@@ -54,16 +86,19 @@ class Kernel(NamedTuple):
     busybox: Path
 
 
-class Share(NamedTuple):
-    """A folder of this machine, seen at the same place or another; `tag` is its name for 9p."""
+class Inside(NamedTuple):
+    """`view`: bwrap's arguments, as `served.py` is given them; `scratch`: bytes in `/tmp`; `pids`: of commands."""
 
-    tag: str
-    source: str
-    writable: bool
+    view: Sequence[str]
+    workspace: Path
+    pids: int
+    scratch: int
+    carrier: str = PORTS
 
 
-def find_kernel(root: Path) -> Kernel:
-    """Below `root`, laid out as a distribution does: `boot/vmlinuz-V`, `lib/modules/V`. Blocks. Raises `Missing`."""
+def find_kernel(root: Path, carrier: Sequence[str] = SERIAL) -> Kernel:
+    """Below `root`, laid out as a distribution does: `boot/vmlinuz-V`, `lib/modules/V`. `carrier`: the modules that it
+    takes. Blocks. Raises `Missing`."""
     busybox = next((Path(each) for each in _BUSYBOX if _is_static(Path(each))), None)
     if busybox is None:
         raise Missing("there is no static busybox", "apt-get install busybox-static")
@@ -73,88 +108,64 @@ def find_kernel(root: Path) -> Kernel:
         if not modules.is_dir() or not os.access(image, os.R_OK):
             continue
         try:
-            return Kernel(image, tuple(_in_order(modules)), busybox)
+            return Kernel(image, tuple(_in_order(modules, (*carrier, *_FILES))), busybox)
         except KeyError as error:
             lacking = f"{image} has no module {error.args[0]}"
     raise Missing(lacking, "apt-get install linux-image-amd64 (its cloud variant has no 9p), readable for the daemon")
 
 
-def memory_disk(kernel: Kernel, view: Sequence[str], *, pids: int, scratch: int) -> tuple[bytes, list[Share]]:
-    """The initial memory disk, as a cpio archive (`newc`), and the folders that are to be shared. Blocks. Raises
-    `OSError`, `ValueError` when too much would have to be copied."""
-    shares: list[Share] = []
-    steps = [f"$b mkdir -p /root/tmp; $b mount -t tmpfs -o mode=1777,size={scratch} tmp /root/tmp"]
-    steps += [f"$b mount -t tmpfs -o mode=1777,size={scratch} shm /dev/shm"]
-    files: list[tuple[str, int, bytes]] = []
-    room = _SMALL
-    for word, source, target in _words(view):
-        place = shlex.quote(f"/root{target}")
-        if word == "--symlink":
-            steps.append(f"$b mkdir -p $($b dirname {place}); $b ln -s {shlex.quote(source)} {place}")
-        elif word == "--tmpfs":
-            steps.append(f"$b mkdir -p {place}; $b mount -t tmpfs -o mode=0500,size=4096 none {place}")
-        elif target.startswith("/etc/") or not os.path.isdir(source):
-            for entry in _copied(source, f"copy{target}"):
-                files.append(entry)
-                room -= len(entry[2])
-            if room < 0:
-                raise ValueError(f"{source} is too large to be copied into a machine; give a folder")
-        else:
-            share = Share(f"s{len(shares)}", source, word == "--bind")
-            shares.append(share)
-            how = "rw,cache=none" if share.writable else "ro,cache=loose"
-            options = f"trans=virtio,version=9p2000.L,msize=262144,{how}"
-            steps.append(f"$b mkdir -p {place}; $b mount -t 9p -o {options} {share.tag} {place}")
-    steps += ["$b cp -a /copy/. /root/", f"pids={pids}"]
-    files.append((f"copy{mounts.AGENT}/start", 0o100444, _start().encode()))
-    files += [(f"copy{mounts.AGENT}/{path.name}", 0o100444, path.read_bytes()) for path in _GUEST.glob("*.py")]
-    files.append(("setup", 0o100644, "\n".join([*steps, ""]).encode()))
-    return _archive([*_base(kernel), *files]), shares
+def memory_disk(kernel: Kernel, inside: Inside) -> bytes:
+    """The initial memory disk, as a cpio archive (`newc`). Blocks. Raises `OSError`."""
+    size = inside.scratch
+    steps = [f"files {ROOT} ro,cache=loose /root", "$b mount --bind /root /base"]
+    steps += [f"$b mount -t tmpfs -o mode=1777,size={size} {where} {where}" for where in ("/root/tmp", "/dev/shm")]
+    for target in _covered(inside.view):
+        place = shlex.quote(target)
+        steps += [f"if [ -d /base{place} ]; then $b mkdir -p /root{place}"]
+        steps += [f"else $b mkdir -p $($b dirname /root{place}); : > /root{place}; fi"]
+        steps += [f"$b mount --bind /base{place} /root{place}"]
+    steps += [f"files {WORKSPACE} rw,cache=none {shlex.quote(f'/root{inside.workspace}')}"]
+    steps += [f"open {LINK} 5", f"open {CLOCK} 6", f"pids={inside.pids + _OWN_PIDS}"]
+    steps += [f"start={shlex.quote(_start())}", ""]
+    files = [("carrier", 0o100644, inside.carrier.encode()), ("setup", 0o100644, "\n".join(steps).encode())]
+    return _archive([*_base(kernel), *files])
 
 
 def _start() -> str:
-    """Without any capability, which even the first user of the machine does not need."""
-    bare = ["/usr/bin/setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-    agent = ["-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps({"link": "/dev/vport0p1"})]
-    return f"exec {shlex.join([*bare, os.path.realpath(sys.executable), *agent])}\n"
+    bare = ["--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+    agent = ["-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps({"link": 5})]
+    python = os.path.realpath(sys.executable)
+    return f"{_START} {shlex.join(['/usr/bin/setpriv', *bare, '--no-new-privs', python, *agent])} 6<&-\n"
+
+
+def _covered(view: Sequence[str]) -> Iterator[str]:
+    """What lies where the machine has a file system of its own."""
+    for target in targets(view):
+        if target.startswith(("/tmp/", "/dev/shm/")):
+            yield target
+
+
+def targets(view: Sequence[str]) -> Iterator[str]:
+    """The places of what is bound into the view."""
+    words = iter(view)
+    for word in words:
+        source = next(words)
+        if word in ("--bind", "--ro-bind", "--ro-bind-try"):
+            target = next(words)
+            if word != "--ro-bind-try" or os.path.exists(source):
+                yield target
+        elif word == "--symlink":
+            next(words)
 
 
 def _base(kernel: Kernel) -> Iterator[tuple[str, int, bytes]]:
-    for name in ("bin", "proc", "sys", "dev", "root", "modules", "copy"):
+    for name in ("bin", "proc", "sys", "dev", "root", "base", "modules"):
         yield name, 0o40755, b""
     yield "init", 0o100755, _INIT.encode()
     yield "bin/busybox", 0o100755, kernel.busybox.read_bytes()
     for module in kernel.modules:
         yield f"modules/{module.name}", 0o100644, module.read_bytes()
     yield "modules/order", 0o100644, "".join(f"{module.name}\n" for module in kernel.modules).encode()
-
-
-def _words(view: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    words = iter(view)
-    for word in words:
-        first = next(words)
-        if word in ("--symlink", "--bind", "--ro-bind", "--ro-bind-try"):
-            target = next(words)
-            if not target.startswith("/proc/") and (word != "--ro-bind-try" or os.path.exists(first)):
-                yield word, first, target
-        elif word == "--tmpfs":
-            yield word, "", first
-
-
-def _copied(source: str, target: str) -> Iterator[tuple[str, int, bytes]]:
-    """As they are, links too; of what cannot be read, nothing."""
-    status = os.stat(source)
-    if not stat.S_ISDIR(status.st_mode):
-        yield target, 0o100444, Path(source).read_bytes()
-        return
-    yield target, 0o40755, b""
-    with os.scandir(source) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            inner = f"{target}/{entry.name}"
-            if entry.is_symlink():
-                yield inner, 0o120777, os.fsencode(os.readlink(entry.path))
-            elif entry.is_dir() or entry.is_file():
-                yield from _copied(entry.path, inner)
 
 
 def _archive(entries: Sequence[tuple[str, int, bytes]]) -> bytes:
@@ -180,8 +191,8 @@ def _with_parents(entries: Sequence[tuple[str, int, bytes]], known: set[str]) ->
             yield name, mode, data
 
 
-def _in_order(folder: Path) -> list[Path]:
-    """The wanted modules after those that they need, as each says in its own `.modinfo`. Raises `KeyError`."""
+def _in_order(folder: Path, wanted: Sequence[str]) -> list[Path]:
+    """The modules after those that they need, as each says in its own `.modinfo`. Raises `KeyError`."""
     there = {path.name.removesuffix(".ko").replace("-", "_"): path for path in folder.rglob("*.ko")}
     built_in = (folder / "modules.builtin").read_text() if (folder / "modules.builtin").exists() else ""
     found: dict[str, Path] = {}
@@ -189,12 +200,14 @@ def _in_order(folder: Path) -> list[Path]:
     def add(name: str) -> None:
         if name not in there and f"/{name}.ko" in built_in.replace("-", "_"):
             return
+        if name not in there and name in _WITHIN:
+            name = _WITHIN[name]
         said = re.search(rb"\0depends=([^\0]*)\0", there[name].read_bytes())
         for need in said[1].decode().replace("-", "_").split(",") if said and said[1] else ():
             add(need)
         found.setdefault(name, there[name])
 
-    for name in _WANTED:
+    for name in wanted:
         add(name)
     return list(found.values())
 

@@ -1,7 +1,9 @@
 """Level 2 by QEMU: a machine of its own (`microvm`), with a kernel of this machine and the agent inside.
 
 With KVM where that really works (`kvm.py`). In software only when asked for: it takes seconds to start, and commands
-run some ten times slower. The machine has no network, and sees of this machine's files what QEMU shares by 9p.
+run some ten times slower. The machine has no network, and sees of this machine's files what `served.py` serves, over
+ports of virtio-serial; QEMU itself opens none of them. A suspended machine is its memory in a file, with what the
+server of its files had in hand.
 """
 
 from __future__ import annotations
@@ -11,25 +13,32 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import kvm, mounts
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox import kvm, mounts, served
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
 from roost.sandbox.body import Body, left, manner, plain_egress, scratch_bytes
 from roost.sandbox.cgroups import Groups, find_groups
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.machine import Kernel, Missing, Share, find_kernel, memory_disk
+from roost.sandbox.guest.link import Link
+from roost.sandbox.image import Image, take
+from roost.sandbox.machine import LINK, Inside, Kernel, Missing, find_kernel, memory_disk
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.oci import settled_spec, version_of
+from roost.sandbox.qmp import Monitor
+from roost.sandbox.served import ServedView
 from roost.sandbox.trial import tried, unable
 
 _START = 60.0
 _OWN_MEMORY = 128 * 1024**2
 """Of the machine's kernel, beside what commands may use."""
+_MEMORY, _FILES = "memory", "files"
 _OUTSIDE = 512 * 1024**2
 """Of QEMU itself, most of it for translated code where there is no KVM."""
 _FIX = "apt-get install qemu-system-x86"
@@ -68,54 +77,67 @@ class QemuBackend:
             kernel = await asyncio.to_thread(find_kernel, self._image)
         except Missing as error:
             return unable(self, str(error), error.fix)
-        version = f"{await asyncio.to_thread(version_of, program)}, {kernel.image.name}"
-        return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START)
+        return await tried(self, await self._version(program, kernel), script=_FINE, fix=_FIX, seconds=_START)
 
     async def create(self, spec: SandboxSpec) -> QemuGuest:
         """Raises `SandboxError`."""
+        return await self._begin(spec, None)
+
+    async def resume(self, spec: SandboxSpec, image: Path) -> QemuGuest:
+        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then."""
+        kept = await asyncio.to_thread(take, image)
+        try:
+            return await self._begin(spec, kept)
+        finally:
+            await asyncio.to_thread(kept.remove)
+
+    async def _begin(self, spec: SandboxSpec, image: Image | None) -> QemuGuest:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no QEMU on this machine: {_FIX}")
         if spec.network.hosts or spec.network.open:
             raise SandboxError("a machine of QEMU has no network; take hosts from the agent's isolation")
-        body = Body(settled_spec(spec), "qemu")
+        box = _Box(Body(settled_spec(spec), "qemu"), program, accelerated=not self._emulate)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
-            return await self._make(body, program, kernel)
+            version = await self._version(program, kernel)
+            if image is not None:
+                image.check(version, box.body.spec.workspace)
+            return await self._make(box, kernel, version, image)
         except (OSError, ValueError, Missing) as error:
-            await body.end()
+            await box.end()
             raise SandboxError(f"cannot make a machine: {error}") from error
         except BaseException:
-            await body.end()
+            await box.end()
             raise
 
-    async def _make(self, body: Body, program: str, kernel: Kernel) -> QemuGuest:
+    async def _make(self, box: _Box, kernel: Kernel, version: str, image: Image | None) -> QemuGuest:
+        body = box.body
         bounds = body.spec.bounds
         most = None if bounds.memory_bytes is None else bounds.memory_bytes + _OWN_MEMORY + _OUTSIDE
         outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
         await body.prepare(await self._find_groups(), plain_egress, outer)
-        shares = await asyncio.to_thread(_write_disk, body, kernel)
-        await body.launch(_arguments(program, body, kernel, shares, accelerated=not self._emulate))
+        await asyncio.to_thread(_write_disk, body, kernel)
+        link = await box.launch(kernel, image)
+        guest = QemuGuest(box, link, version)
         try:
-            link = await body.greet(_START)
+            if image is not None:
+                guest.take_up(image.kept)  # before it says a word
+                await box.wake(link)
+            await body.greet(_START)
         except SandboxError as error:
             raise SandboxError(f"{error}; its last words: {await asyncio.to_thread(_last_words, body)}") from error
-        held = "kernel" if body.group is not None else "watched"
-        able = Capabilities(
-            memory="kernel", cpus=held if held == "kernel" else "none", pids="kernel", disk="kernel", network="off",
-            terminals=True,
-        )  # fmt: skip
-        return QemuGuest(2, able, link, body, manner(body))
-
-    async def resume(self, spec: SandboxSpec, image: Path) -> QemuGuest:
-        """Nothing outlives a suspension here (a machine that shares folders cannot be written out): a new one."""
-        return await self.create(spec)
+        return guest
 
     async def reap(self, marker: str) -> int:
         killed = await asyncio.to_thread(reap_orphans, marker)
         groups = await self._find_groups()
         killed += await asyncio.to_thread(groups.reap, marker) if groups is not None else 0
         return killed + await asyncio.to_thread(_reap, marker)
+
+    async def _version(self, program: str, kernel: Kernel) -> str:
+        how = "in software" if self._emulate else "with KVM"
+        return f"{await asyncio.to_thread(version_of, program)} {how}, {kernel.image.name}"
 
     def _find(self) -> str | None:
         return self.program or shutil.which("qemu-system-x86_64")
@@ -127,28 +149,128 @@ class QemuBackend:
 
 
 class QemuGuest(LinkedGuest):
+    def __init__(self, box: _Box, link: Link, version: str) -> None:
+        super().__init__(2, _capabilities(box.body), link, box, manner(box.body))
+        self._box, self._version = box, version
+
+    async def suspend(self, image: Path) -> Suspends:
+        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
+        await self._finish_running()
+        try:
+            self._link.hold()
+            async with asyncio.timeout(_START):
+                await asyncio.shield(self._link.held)
+            kept = [terminal.kept() for terminal in self.terminals.values()]
+            workspace = str(self._box.body.spec.workspace)
+            made = Image(image, self._version, workspace, self._link.last, tuple(kept))
+            await made.write(self._box.write_out)
+        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await self.close()
+            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
+                raise
+            return "none"
+        await self.close()
+        return "memory"
+
     async def usage(self) -> Usage:
         """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
         return msgspec.structs.replace(await super().usage(), pids=0)
 
 
-def _write_disk(body: Body, kernel: Kernel) -> list[Share]:
+class _Box:
+    """A machine from outside: QEMU, the server of its files, and what they are spoken to by."""
+
+    def __init__(self, body: Body, program: str, *, accelerated: bool) -> None:
+        self.body = body
+        self._program, self._accelerated = program, accelerated
+        self._view: ServedView | None = None
+        self._monitor: Monitor | None = None
+        self._clock: socket.socket | None = None
+
+    async def launch(self, kernel: Kernel, image: Image | None) -> Link:
+        """Raises `OSError`, `SandboxError`."""
+        view = self._view = await served.start(self.body, _view(self.body.spec), await _read(image, _FILES))
+        monitor, to_monitor = socket.socketpair()
+        self._clock, to_clock = socket.socketpair()
+        self._monitor = Monitor(monitor)
+        ends = [view.root, view.workspace, to_clock]
+        memory = -1 if image is None else os.open(image.folder / _MEMORY, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fds = [end.fileno() for end in ends]
+            argv = _arguments(self._program, self.body, kernel, fds, accelerated=self._accelerated)
+            argv += ["-chardev", f"socket,id=monitor,fd={to_monitor.fileno()}", "-mon", "chardev=monitor,mode=control"]
+            argv += [] if image is None else ["-incoming", f"fd:{memory}"]
+            fds += [to_monitor.fileno(), *([] if image is None else [memory])]
+            return await self.body.launch(argv, Link(image.last if image is not None else 0), fds=fds)
+        finally:
+            to_monitor.close()
+            to_clock.close()
+            if memory >= 0:
+                os.close(memory)
+
+    async def wake(self, link: Link) -> None:
+        """Raises `SandboxError`."""
+        assert self._monitor is not None
+        assert self._clock is not None
+        await asyncio.to_thread(self._monitor.go_on)
+        self._clock.send(b"%d\n" % time.time())
+        link.wake()
+
+    async def write_out(self, folder: Path) -> None:
+        """Raises `SandboxError`, `OSError`."""
+        assert self._monitor is not None
+        assert self._view is not None
+        assert self.body.process is not None
+        await asyncio.to_thread(self._monitor.ask, "stop")
+        await self._view.hold()
+        await asyncio.to_thread(self._monitor.write_out, folder / _MEMORY)
+        self.body.process.kill()
+        await self.body.process.wait()
+        kept = await self._view.kept()
+        await asyncio.to_thread((folder / _FILES).write_bytes, kept)
+
+    def hits(self) -> Mapping[str, int]:
+        return self.body.hits()
+
+    async def usage(self) -> Usage:
+        return await self.body.usage()
+
+    async def end(self) -> None:
+        await self.body.end()
+        if self._view is not None:
+            await self._view.close()
+        if self._clock is not None:
+            self._clock.close()
+        if self._monitor is not None:
+            self._monitor.close()
+
+
+def _capabilities(body: Body) -> Capabilities:
+    cpus = "kernel" if body.group is not None else "none"
+    return Capabilities(
+        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="off", suspends="memory", terminals=True
+    )
+
+
+async def _read(image: Image | None, name: str) -> bytes | None:
+    return None if image is None else await asyncio.to_thread((image.folder / name).read_bytes)
+
+
+def _view(spec: SandboxSpec) -> list[str]:
+    return [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
+
+
+def _write_disk(body: Body, kernel: Kernel) -> None:
     spec = body.spec
-    view = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
-    pids = (spec.bounds.pids or 4096) + 1
-    disk, shares = memory_disk(kernel, view, pids=pids, scratch=scratch_bytes(spec.bounds))
     if not spec.workspace.is_dir():
         raise SandboxError(f"the workspace {spec.workspace} is no folder")
-    (body.folder / "disk").write_bytes(disk)
-    return shares
+    inside = Inside(_view(spec), spec.workspace, spec.bounds.pids or 4096, scratch_bytes(spec.bounds))
+    (body.folder / "disk").write_bytes(memory_disk(kernel, inside))
 
 
-def _arguments(
-    program: str, body: Body, kernel: Kernel, shares: Sequence[Share], *, accelerated: bool
-) -> Sequence[str]:
+def _arguments(program: str, body: Body, kernel: Kernel, ports: Sequence[int], *, accelerated: bool) -> list[str]:
     bounds = body.spec.bounds
     memory = ((bounds.memory_bytes or 2 * 1024**3) + _OWN_MEMORY) // 1024**2
-    # What a guest may make of the shared folders is what an ordinary user may: no devices, nobody else's files.
     around = ["unshare", "--user", "--map-root-user"] if os.geteuid() == 0 else []
     args = [*around, program, "-M", _MACHINE, "-m", str(memory), "-smp", str(max(1, math.ceil(bounds.cpus or 1)))]
     args += ["-accel", "kvm", "-cpu", "host"] if accelerated else ["-accel", "tcg,thread=single", "-cpu", "max"]
@@ -157,19 +279,10 @@ def _arguments(
     clock = "" if accelerated else f" tsc_early_khz={_clock_khz()}"
     args += ["-initrd", str(body.folder / "disk"), "-append", f"{_BOOT}{clock}"]
     args += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
-    args += [
-        "-device",
-        "virtio-serial-device",
-        "-chardev",
-        "socket,id=link,fd=0",
-        "-device",
-        "virtserialport,chardev=link",
-    ]
-    for share in shares:
-        source = share.source.replace(",", ",,")
-        how = "" if share.writable else ",readonly=on"
-        args += ["-fsdev", f"local,id={share.tag},path={source},security_model=none{how}"]
-        args += ["-device", f"virtio-9p-device,fsdev={share.tag},mount_tag={share.tag}"]
+    args += ["-device", "virtio-serial-device"]
+    for number, fd in enumerate([0, *ports], LINK):
+        args += ["-chardev", f"socket,id=port{number},fd={fd}"]
+        args += ["-device", f"virtserialport,chardev=port{number},nr={number}"]
     return args
 
 
