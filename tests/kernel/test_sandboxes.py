@@ -83,6 +83,7 @@ async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
         assert "1000\nkept" in first
         assert second.startswith("kept\n")
         assert (tmp_path / "home" / "workspaces" / session.id / "file").read_text() == "kept\n"
+    assert (tmp_path / "home" / "probes" / "bwrap.json").is_file()
 
 
 async def test_a_folder_that_the_home_lies_in_does_not_show_it(tmp_path: Path) -> None:

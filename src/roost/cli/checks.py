@@ -152,11 +152,13 @@ def sandbox(app: App) -> Iterator[Finding]:
 
 
 def isolation(app: App) -> Iterator[Finding]:
-    """Which levels there are beyond 0. Each backend runs a real guest."""
+    """Which levels there are beyond 0. Each backend runs a real guest, whatever was found before."""
     from roost.sandbox.body import plain_egress
     from roost.sandbox.choose import LEVELS, Chooser, default_backends
+    from roost.sandbox.recall import PROBES, Recall
 
-    probes = asyncio.run(Chooser(default_backends(plain_egress)).probes())
+    kept = Recall(app.home / PROBES, anew=True) if app.home.is_dir() else None
+    probes = asyncio.run(Chooser(default_backends(plain_egress), kept=kept).probes())
     for level in (1, 2):
         mine = [probe for probe in probes if probe.level == level]
         able = [f"{probe.backend} ({probe.seconds * 1000:.0f} ms)" for probe in mine if probe.able]

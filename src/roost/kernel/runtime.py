@@ -40,6 +40,7 @@ from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.recall import PROBES, Recall
 from roost.workspace.carry import Carrier
 from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
@@ -122,7 +123,8 @@ class Runtime:
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
-        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), self._backends, marker=marker)
+        kept = Recall(self.home / PROBES)
+        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), self._backends, marker=marker, kept=kept)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(

@@ -20,6 +20,7 @@ from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
 from roost.sandbox.pool import Pool
 from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.recall import Recall
 from roost.sandbox.remark import remark
 from roost.tools.base import Tool
 
@@ -27,11 +28,14 @@ log = logging.getLogger("roost.sandbox")
 
 
 class Sandboxes:
-    """`process` is level 0, which all sessions share. `marker` names the node, for `reap`."""
+    """`process` is level 0, which all sessions share. `marker` names the node, for `reap`; `kept` is what is known of
+    the backends."""
 
-    def __init__(self, process: ProcessSandbox, backends: Sequence[Backend], *, marker: str) -> None:
+    def __init__(
+        self, process: ProcessSandbox, backends: Sequence[Backend], *, marker: str, kept: Recall | None = None
+    ) -> None:
         self.process = process
-        self.chooser = Chooser(backends)
+        self.chooser = Chooser(backends, kept=kept)
         self.marker = marker
         self.pool = Pool()
         self._open: set[SessionSandbox] = set()

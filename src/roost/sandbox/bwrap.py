@@ -66,7 +66,7 @@ class BwrapBackend:
         if not seccomp.supported():
             return unable(self, "there is no list of system calls for this processor")
         version = await asyncio.to_thread(_version, program)
-        return await tried(self, version, script=_ENCLOSED, fix=_FIX_NAMESPACES)
+        return await tried(self, version, script=_ENCLOSED, fix=_FIX_NAMESPACES, program=program)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
         """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""

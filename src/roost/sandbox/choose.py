@@ -11,6 +11,7 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
+from roost.sandbox.recall import Recall, recall
 
 if TYPE_CHECKING:
     from roost.sandbox.body import MakeEgress
@@ -57,10 +58,11 @@ class Choice(msgspec.Struct, frozen=True):
 
 class Chooser:
     """Among `backends`, of one level the first that works here. Each is probed at most once, when it is first in
-    question."""
+    question, and not even then where `kept` knows the answer of an earlier process."""
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], *, kept: Recall | None = None) -> None:
         self.backends = tuple(backends)
+        self._kept = kept
         self._probes: dict[str, asyncio.Future[Probe]] = {}
 
     @property
@@ -99,8 +101,12 @@ class Chooser:
     async def probe(self, backend: Backend) -> Probe:
         known = self._probes.get(backend.name)
         if known is None or known.cancelled():
-            known = self._probes[backend.name] = asyncio.ensure_future(backend.probe())
+            known = self._probes[backend.name] = asyncio.ensure_future(self._probe(backend))
         return await asyncio.shield(known)
+
+    async def _probe(self, backend: Backend) -> Probe:
+        recall.set(self._kept)
+        return await backend.probe()
 
     async def probes(self) -> list[Probe]:
         return list(await asyncio.gather(*map(self.probe, self.backends)))

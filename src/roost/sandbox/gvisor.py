@@ -60,7 +60,7 @@ class GvisorBackend:
         if os.geteuid() != 0:
             return unable(self, "runsc does not run for an ordinary user", _FIX_ROOT)
         version = await asyncio.to_thread(version_of, program)
-        return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START)
+        return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START, program=program)
 
     async def create(self, spec: SandboxSpec) -> GvisorGuest:
         """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""

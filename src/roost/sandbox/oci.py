@@ -57,7 +57,7 @@ class OciBackend:
         if program is None:
             return unable(self, "there is no OCI runtime on PATH", _FIX)
         version = await asyncio.to_thread(version_of, program)
-        return await tried(self, version, script=_ENCLOSED, fix=_FIX)
+        return await tried(self, version, script=_ENCLOSED, fix=_FIX, program=program)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
         """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""

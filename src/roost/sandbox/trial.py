@@ -1,4 +1,4 @@
-"""A backend's probe: a guest that really runs, within a deadline, remembered per boot and version of its program."""
+"""A backend's probe: a guest that really runs, within a deadline, remembered as long as nothing has changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Capabilities, Probe, SandboxSpec
+from roost.sandbox.recall import key_of, recall
 
-_probed: dict[tuple[str, str, str], Probe] = {}
+_probed: dict[str, Probe] = {}
 _trying: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
@@ -23,13 +24,19 @@ def unable(backend: Backend, why: str, fix: str | None = None) -> Probe:
     return Probe(backend=backend.name, level=backend.level, able=False, why=why, fix=fix)
 
 
-async def tried(backend: Backend, version: str, *, script: str, fix: str, seconds: float = 20.0) -> Probe:
-    """`script` is run by the guest's `/bin/sh` and says `fine` when everything holds."""
-    key = (backend.name, version, await asyncio.to_thread(_boot))
+async def tried(
+    backend: Backend, version: str, *, script: str, fix: str, seconds: float = 20.0, program: str | None = None
+) -> Probe:
+    """`script` is run by the guest's `/bin/sh` and says `fine` when everything holds. `version` tells apart all ways in
+    which the backend can run; `program` is the file that makes its guests."""
+    key, kept = await asyncio.to_thread(key_of, backend, version, script, program), recall.get()
     locks = _trying.setdefault(asyncio.get_running_loop(), {})
     async with locks.setdefault(backend.name, asyncio.Lock()):
         if key not in _probed:
-            _probed[key] = await _try(backend, version, script, fix, seconds)
+            known = None if kept is None else await asyncio.to_thread(kept.find, backend, key)
+            _probed[key] = known or await _try(backend, version, script, fix, seconds)
+    if kept is not None:
+        await asyncio.to_thread(kept.keep, key, _probed[key])
     return _probed[key]
 
 
@@ -81,10 +88,3 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -1,0 +1,114 @@
+"""What probes found, kept in a folder over restarts of the daemon: a probe runs a whole guest."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from contextvars import ContextVar
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from roost.sandbox.backend import Backend, Probe
+
+PROBES = "probes"
+"""The folder's name in a home."""
+_KEPT = 8
+"""Findings of one backend: of several programs, or by several users."""
+
+
+class _Finding(msgspec.Struct, frozen=True):
+    key: str
+    probe: Probe
+
+
+_findings = msgspec.json.Decoder(list[_Finding])
+
+
+class Recall:
+    """A file for each backend. What cannot be read or written counts as not there. A backend that was not able is not
+    kept: its machine may be mended at any time. With `anew` nothing is believed, and what is found is kept."""
+
+    def __init__(self, folder: Path, *, anew: bool = False) -> None:
+        self._folder, self._anew = folder, anew
+
+    def find(self, backend: Backend, key: str) -> Probe | None:
+        """Blocks for a moment."""
+        if self._anew:
+            return None
+        found = next((each.probe for each in self._read(backend.name) if each.key == key), None)
+        fits = found is not None and found.able and (found.backend, found.level) == (backend.name, backend.level)
+        return found if fits else None
+
+    def keep(self, key: str, probe: Probe) -> None:
+        """Blocks for a moment."""
+        known = self._read(probe.backend)
+        mine = [_Finding(key, probe)] * probe.able
+        now = [*mine, *(each for each in known if each.key != key)][:_KEPT]
+        if now == known:
+            return
+        place = self._place(probe.backend)
+        fresh = place.with_name(f".{place.name}-{secrets.token_hex(4)}")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh.write_bytes(msgspec.json.encode(now))
+            os.replace(fresh, place)
+        except OSError:  # a full disk, another's home: the next start probes again
+            fresh.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> list[_Finding]:
+        try:
+            return _findings.decode(self._place(name).read_bytes())
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return []
+
+    def _place(self, name: str) -> Path:
+        return self._folder / f"{re.sub(r'[^A-Za-z0-9]', '_', name)}.json"
+
+
+recall: ContextVar[Recall | None] = ContextVar("recall", default=None)
+"""Where the probe that runs now may look; None is nowhere."""
+
+
+def key_of(backend: Backend, version: str, script: str, program: str | None) -> str:
+    """Of all that a finding depends on: the boot, the program as it is, what is asked of it, and what this process may
+    do. Blocks for a moment."""
+    here = [_text("/proc/sys/kernel/random/boot_id"), _text("/proc/self/cgroup"), _capabilities(), *_spaces()]
+    about = [backend.name, str(backend.level), version, script, _stamp(program), *here]
+    who = f"{os.geteuid()}:{os.getegid()}" if hasattr(os, "geteuid") else ""
+    return blake2b("\0".join([*about, who]).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def _stamp(program: str | None) -> str:
+    if program is None:
+        return ""
+    try:
+        real = os.path.realpath(program)
+        status = os.stat(real)
+    except OSError:
+        return program
+    return f"{real}:{status.st_mtime_ns}:{status.st_size}"
+
+
+def _capabilities() -> str:
+    return "".join(line for line in _text("/proc/self/status").splitlines() if line.startswith("CapEff"))
+
+
+def _spaces() -> list[str]:
+    """A container has the boot of its machine and namespaces of its own."""
+    spaces: list[str] = []
+    for name in ("user", "pid"):
+        try:
+            spaces.append(os.readlink(f"/proc/self/ns/{name}"))
+        except OSError:
+            spaces.append("")
+    return spaces
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
