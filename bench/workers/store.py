@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT
-from roost.agent.context import plan_trim
+from roost.agent.compacting.plan import plan_cut
 from roost.agent.definition import AgentSpec, encode_spec
 from roost.agent.fold import apply
 from roost.agent.session import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
@@ -70,8 +70,18 @@ class Past:
         state = self._state
         if state.tokens > _ROOM * 0.8:
             turn = state.turn.number if state.turn else 0
-            count, left = plan_trim(state.entries, state.tokens, int(_ROOM * 0.5), turn)
-            self._note(ev.ContextTrimmed(at=time.time(), dropped=count, before=state.tokens, after=left))
+            cut = plan_cut(state.entries, state.tokens, int(_ROOM * 0.5), turn=turn, task=False)
+            self._note(
+                ev.ContextCompacted(
+                    at=time.time(),
+                    before=state.tokens,
+                    after=cut.left,
+                    upto=cut.upto,
+                    keep=cut.keep,
+                    dropped=cut.messages,
+                    by="plain",
+                )
+            )
         step = state.steps + 1
         self._note(ev.ModelStarted(at=time.time(), step=step, model="work"))
         self._note(ev.ModelCompleted(at=time.time(), step=step, parts=parts, usage=_USAGE))

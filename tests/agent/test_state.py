@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.context import plan_trim
-from roost.agent.fold import apply, trim
+from roost.agent.compacting.plan import plan_cut
+from roost.agent.fold import apply
 from roost.agent.state import Entry, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
@@ -68,6 +68,26 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
     ),
     st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
     st.builds(ev.TurnCompleted, at=st.just(1.0), turn=st.integers(1, 9), outcome=st.just("answered")),
+    st.builds(ev.ContextTrimmed, at=st.just(1.0), dropped=st.just(0), before=st.just(1), after=st.just(1)),
+    st.builds(
+        ev.ContextElided,
+        at=st.just(1.0),
+        outputs=st.lists(st.integers(0, 41), max_size=9).map(tuple),
+        before=st.just(1),
+        after=st.just(1),
+        readable=st.booleans(),
+    ),
+    st.builds(ev.CompactionStarted, at=st.just(1.0), model=st.just("m"), messages=st.just(3), before=st.just(1)),
+    st.builds(
+        ev.ContextCompacted,
+        at=st.just(1.0),
+        before=st.just(1),
+        after=st.just(1),
+        upto=st.integers(-1, 40),
+        keep=st.lists(st.integers(-1, 40), max_size=5).map(tuple),
+        summary=st.sampled_from(["", "in short"]),
+    ),
+    st.builds(ev.ContextPinned, at=st.just(1.0), key=st.sampled_from("ab"), text=st.sampled_from([None, "keep this"])),
 )
 
 
@@ -131,34 +151,44 @@ def conversations(draw: st.DrawFn) -> list[Entry]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(conversations(), st.integers(0, 3000), st.booleans())
-def test_trimming_keeps_the_transcript_valid_and_the_turn_s_question(
-    entries: list[Entry], target: int, running: bool
+@given(conversations(), st.integers(0, 3000), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_compacting_keeps_the_transcript_valid_and_the_turn_s_question(
+    entries: list[Entry], target: int, running: bool, task: bool, turns: int
 ) -> None:
     number = max(entry.turn for entry in entries)
-    state = State(entries=entries, tokens=sum(entry.tokens for entry in entries), turns=number)
+    state = State(entries=list(entries), tokens=sum(entry.tokens for entry in entries), turns=number)
     if running:
         apply(state, ev.TurnStarted(at=1.0, turn=number, input=1))
         state.entries[-1].turn = 0 if not isinstance(state.entries[-1].message, UserMessage) else number
     question = next(entry for entry in entries if entry.turn == number)
-    newest = state.entries[-1]
+    newest, first = state.entries[-1], state.entries[0]
     before = state.tokens
-    count, left = plan_trim(state.entries, state.tokens, target, number if running else 0)
-    trim(state, count)
-    assert state.tokens == left == sum(entry.tokens for entry in state.entries) <= before
+    cut = plan_cut(entries, before, target, turn=number if running else 0, turns=turns, most=before - 1, task=task)
+    apply(
+        state,
+        ev.ContextCompacted(at=2.0, before=before, after=cut.left, upto=cut.upto, keep=cut.keep, summary="in short"),
+    )
+    stayed = [entry for entry in state.entries if not entry.head]
+    assert sum(entry.tokens for entry in stayed) == cut.left <= before
+    assert len(stayed) == len(entries) - cut.messages
+    assert state.tokens == sum(entry.tokens for entry in state.entries)
     assert state.entries[-1] is newest
     check_transcript([entry.message for entry in state.entries])
     if running:
         assert question in state.entries
+    if task and first.tokens <= target // 4:
+        assert first in state.entries
 
 
-def test_trimming_reaches_its_target_when_it_can() -> None:
+def test_compacting_reaches_its_target_when_it_can() -> None:
     entries: list[Entry] = []
     for turn in range(1, 101):
         entries.append(Entry(UserMessage((Text("q"),)), 10, turn))
         entries.append(Entry(AssistantMessage((Text("a"),)), 10, 0))
-    count, left = plan_trim(entries, 2000, 500, 0)
-    assert (count, left) == (150, 500)
+    assert plan_cut(entries, 2000, 500, turn=0, task=False) == (150, (), 150, 500)
+    assert plan_cut(entries, 2000, 500, turn=0) == (152, (0,), 151, 490)
+    assert plan_cut(entries, 2000, 500, turn=0, turns=40, most=900, task=False) == (120, (), 120, 800)
+    assert plan_cut(entries, 2000, 500, turn=0, turns=40, most=700, task=False) == (150, (), 150, 500)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -182,10 +212,10 @@ def test_what_a_crash_cut_off_is_spent_and_a_notice_changes_nothing() -> None:
         ev.ModelStarted(at=1.0, step=1, model="m"),
     ):
         apply(state, event)
-    before = encode_state(state)
-    for kind in ("retry", "restart", "of a later version"):
+    before = msgspec.structs.asdict(state)
+    for kind in ("route", "limit", "of a later version"):
         apply(state, ev.ModelNotice(at=1.0, step=1, kind=kind, data={"usage": {"input": 5}}))
-    assert encode_state(state) == before
+    assert msgspec.structs.asdict(state) == before | {"seq": 6}
     apply(state, ev.ModelLost(at=1.0, step=1, attempt=1, usage=Usage(10, 5, 0, 700)))
     assert state.turn is not None
     assert state.usage == state.turn.usage == Usage(10, 5, 0, 700)

@@ -279,9 +279,9 @@ async def test_context_stays_inside_the_window(tmp_path: Path) -> None:
         for number in range(40):
             await session.ask(f"{number} " + "question " * 50)
         log = await events(session, runtime)
-        trimmed = [event for event in log if isinstance(event, ev.ContextTrimmed)]
-        assert 1 < len(trimmed) < 20
-        assert all(event.after < event.before for event in trimmed)
+        compacted = [event for event in log if isinstance(event, ev.ContextCompacted)]
+        assert 1 < len(compacted) < 20
+        assert all(event.after < event.before for event in compacted)
         assert max(sizes) < 4000 * 4
         check_transcript(await runtime.sessions.transcript(session.id))
 

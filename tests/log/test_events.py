@@ -135,6 +135,16 @@ EVENTS: list[ev.Event] = [
     ev.MemoryRecalled(at=9.0, turn=2),
     ev.MemoryConsolidated(at=9.0, upto=20, facts=3, model="m", usage=Usage(10, 5, 0, 700), seconds=0.5),
     ev.MemoryConsolidated(at=9.0, upto=20, error="no answer"),
+    ev.ModelStarted(at=2.0, step=1, model="m", context=900),
+    ev.ContextElided(at=9.0, outputs=(12, 15), before=900, after=400),
+    ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, readable=False),
+    ev.CompactionStarted(at=9.0, model="m", messages=4, before=900, attempt=2),
+    ev.ContextCompacted(
+        at=9.0, before=900, after=400, upto=5, keep=(0,), dropped=4, summary="notes", by="model", usage=Usage(9, 1)
+    ),
+    ev.ContextCompacted(at=9.0, before=900, after=900, seconds=0.5, error=ErrorData("empty", "nothing")),
+    ev.ContextPinned(at=9.0, key="rule", text="no force", by="ann"),
+    ev.ContextPinned(at=9.0, key="rule", text=None),
 ]
 
 INPUTS: list[Input] = [
@@ -149,6 +159,7 @@ INPUTS: list[Input] = [
     MessageInput(MEDIA),
     ApprovalInput("c1", "modify", None, "ann", '{"a":1}'),
     ControlInput("trust"),
+    ControlInput("compact"),
 ]
 
 

@@ -57,6 +57,9 @@ def test_the_set_and_its_classes() -> None:
         "git_write": ("safe_write", "never", True),
         "web_fetch": ("read_only", "safe", False),
         "web_search": ("read_only", "safe", False),
+        "read_history": ("read_only", "safe", True),
+        "pin": ("read_only", "safe", True),
+        "unpin": ("read_only", "safe", True),
     }
     assert builtin_tools() is not builtin_tools()
     assert all(tool.description and len(tool.description) < 300 for tool in TOOLS.values())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from roost.agent import judging, points, saving
+from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import PERSON, Call
@@ -232,6 +233,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         seen=session.seen,
         emit=session.emit,
         jobs=means.jobs,
+        history=OwnLog(session),
+        pins=OwnPins(session),
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)

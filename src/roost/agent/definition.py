@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from roost.agent.compacting.settings import Compaction
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.ir import Effort, Intent, Model
@@ -52,7 +53,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     that may write; `rollback` "failed" keeps the same, and makes them again what they were before a call that failed or
     was cut off.
 
-    `isolation` says how far its commands are kept from the machine.
+    `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller.
     """
 
     name: str
@@ -74,6 +75,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     snapshots: SnapshotsWhen | None = None
     rollback: RollbackWhen | None = None
     isolation: Isolation = Isolation()
+    compaction: Compaction = Compaction()
 
     @property
     def points(self) -> bool:
@@ -131,13 +133,14 @@ class Agent:
         snapshots: SnapshotsWhen | None = None,
         rollback: RollbackWhen | None = None,
         isolation: Isolation | None = None,
+        compaction: Compaction | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
         self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
         self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
         self.own_model = model if model is not None and not isinstance(model, str) else None
-        given = {"instructions": instructions, "isolation": isolation}
+        given = {"instructions": instructions, "isolation": isolation, "compaction": compaction}
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.spec = AgentSpec(
             name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+from roost.agent.compacting import folding as compacting
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
 from roost.llm.tokens import estimate
@@ -13,6 +14,7 @@ from roost.log.content import AssistantMessage, Message, Text, ToolMessage, Tool
 
 def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
     """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
+    state.seq += 1
     match event:  # the most frequent first
         case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
             _apply_model(state, event)
@@ -36,6 +38,15 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.timers.pop(event.timer, None)
         case ev.ContextTrimmed():
             trim(state, event.dropped)
+        case ev.ContextElided():
+            compacting.elide(state, event)
+        case ev.CompactionStarted():
+            state.compacting = event.attempt
+        case ev.ContextCompacted():
+            _spend(state, event.usage)
+            compacting.compact(state, event)
+        case ev.ContextPinned():
+            compacting.pin(state, event)
         case ev.TurnCompleted():
             _settle(state)
             state.turn = state.open_step = None
@@ -51,6 +62,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.tainted = event.by
         case ev.ControlApplied():
             state.tainted = None if event.action == "trust" else state.tainted
+            state.compact = state.compact or event.action == "compact"
         case ev.PolicyDecided():
             _apply_policy(state, event)
         case ev.MemoryChanged():
@@ -60,7 +72,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.MemoryConsolidated():
             state.consolidated = max(state.consolidated, event.upto)
             _spend(state, event.usage)
-        case ev.Emitted() | ev.ModelNotice():
+        case ev.ModelNotice():
+            compacting.doubt(state.open_step, event)
+        case ev.Emitted():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
             pass
@@ -92,8 +106,10 @@ def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.M
             state.steps = max(state.steps, event.step)
             if state.turn is not None:
                 state.turn.steps += 1
-        state.open_step = OpenStep(event.step, event.attempt)
+        state.open_step = OpenStep(event.step, event.attempt, event.model, event.context)
         return
+    if isinstance(event, ev.ModelCompleted):
+        compacting.learn(state.scale, state.open_step, event.usage)
     state.open_step = None
     if state.turn is not None:
         state.turn.seconds += event.seconds
@@ -173,7 +189,7 @@ def _apply_tool(
         case ev.ToolCompleted():
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
-            call.status = "done"
+            call.status, call.seq = "done", state.seq
             if event.outcome != "ok" and call.undo is not None:
                 state.undo = call.undo
             if state.turn is not None:
@@ -189,11 +205,11 @@ def _empty(outcome: ToolOutcome) -> str:
 def _settle(state: State) -> None:
     """Move the results of the newest calls into the context, in the order of the calls."""
     for call in state.calls:
-        _say(state, call.result or stand_in(call))
+        _say(state, call.result or stand_in(call), call.seq)
     state.calls = []
 
 
-def _say(state: State, message: Message) -> None:
+def _say(state: State, message: Message, seq: int = 0) -> None:
     tokens = estimate(message)
-    state.entries.append(Entry(message, tokens, 0))
+    state.entries.append(Entry(message, tokens, 0, seq))
     state.tokens += tokens

@@ -69,7 +69,7 @@ def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> 
         case "stop":
             _cancel(session)
             _enter(session, "stopped", state != "stopped")
-        case "trust":
+        case "trust" | "compact":
             pass  # the event says it
         case _:
             assert_never(action)

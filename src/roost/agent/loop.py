@@ -4,6 +4,7 @@ for the first time and carry on after a crash."""
 from __future__ import annotations
 
 from roost.agent import calls, inbox, judging, limits, money, points, steps
+from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
@@ -18,6 +19,8 @@ async def drive(session: LiveSession) -> None:
         await money.close(session)
         if session.state.undo is not None:
             await points.put_back(session)
+        if session.state.compact and not session.stopping:
+            await room.by_order(session)
         running = session.state.state == "running" and not session.stopping
         if running and (session.state.turn is not None or inbox.begin_turn(session)):
             await run_turn(session)

@@ -8,6 +8,7 @@ import msgspec
 
 from roost.llm.ir import Model
 from roost.log.content import Usage
+from roost.log.journal import Record
 from roost.policy.checks import Checks
 from roost.policy.gate import Gate
 from roost.policy.vault import Vault
@@ -16,6 +17,12 @@ from roost.tools.base import Toolbox
 from roost.tools.jobs import Jobs
 from roost.workspace.carry import Carried
 from roost.workspace.files import Workspace
+
+
+class Read(Protocol):
+    """Records with `seq > after`, oldest first, at most `limit`; as of `Journal.read`."""
+
+    async def __call__(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]: ...
 
 
 class Deltas(Protocol):
@@ -48,7 +55,8 @@ class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
     calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
     are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `jobs`: what runs on
-    between its calls, until it sleeps."""
+    between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
+    its log, as `Journal.read` has it."""
 
     model: Model
     tools: Toolbox
@@ -62,3 +70,5 @@ class Means(msgspec.Struct):
     vault: Vault | None = None
     approval_seconds: float | None = None
     jobs: Jobs = msgspec.field(default_factory=Jobs)
+    summarizer: Model | None = None
+    read: Read | None = None

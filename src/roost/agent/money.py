@@ -47,19 +47,19 @@ async def take_up(session: LiveSession) -> None:
     is over left is forgotten, before another begins. Raises `StoreFailed`."""
     if session.charged is not None:
         return
-    if session.means.ledger is not None and session.state.turn is not None:
+    if session.means.ledger is not None and (session.state.turn is not None or session.state.compacting):
         await _recover(session, session.means.ledger, session.state.turn)
     limited = session.spec.limits.money is not None and session.state.turns > 0
     session.charged = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
     await close(session)
 
 
-async def _recover(session: LiveSession, ledger: Ledger, turn: Turn) -> None:
+async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> None:
     state, step = session.state, session.state.open_step
     lost = await ledger.recover(session.id)
     missing = 0 if lost is None else lost.cost or 0
     for budget in budgets(session):
-        told = turn.usage.cost if budget.name.startswith(_TURN) else state.usage.cost
+        told = turn.usage.cost if turn is not None and budget.name.startswith(_TURN) else state.usage.cost
         if told is not None:
             missing = max(missing, await ledger.balance(budget.name) - told)
     if missing > 0:

@@ -62,6 +62,8 @@ class LiveSession:
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
+        self.tool_tokens: int | None = None
+        """Of the tools' descriptions, once they were counted."""
         self._stopped = asyncio.Event()
         self._log = Unwritten(journal, claim, state, stopped=self._stopped)
         self._remarks: list[Text] = []

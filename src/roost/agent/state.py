@@ -34,11 +34,14 @@ CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "ru
 
 
 class Entry(msgspec.Struct):
-    """A message in the model's context; `tokens` is an estimate, `turn` the number of the turn that it began, or 0."""
+    """A message in the model's context; `tokens` is an estimate, `turn` the number of the turn that it began, or 0.
+    `seq` is the position in the log of a tool's output, `head` marks what stands in place of earlier messages."""
 
     message: Message
     tokens: int
     turn: int
+    seq: int = 0
+    head: bool = False
 
 
 class Call(msgspec.Struct):
@@ -57,6 +60,8 @@ class Call(msgspec.Struct):
     changed_by: str | None = None
     undo: str | None = None
     undone: bool = False
+    seq: int = 0
+    """Of its outcome."""
 
     @property
     def arguments(self) -> str:
@@ -65,10 +70,14 @@ class Call(msgspec.Struct):
 
 
 class OpenStep(msgspec.Struct):
-    """A model call whose outcome is not in the log."""
+    """A call of `model` whose outcome is not in the log. `context`: our estimate of what was sent; `single`: once, as
+    far as is known."""
 
     step: int
     attempt: int
+    model: str = ""
+    context: int = 0
+    single: bool = True
 
 
 class Turn(msgspec.Struct):
@@ -114,6 +123,17 @@ class State(msgspec.Struct):
     undo: str | None = None
     consolidated: int = 0
     """The turn up to which memory has taken what is worth keeping."""
+
+    seq: int = 0
+    """Of the newest event."""
+    scale: dict[str, float] = {}
+    """By model: tokens that the provider counts to one that we estimate."""
+    pins: dict[str, str] = {}
+    summary: str = ""
+    compact: bool = False
+    """A person wants the context made smaller."""
+    compacting: int = 0
+    """Attempts at a summary that have no outcome."""
 
     @property
     def phase(self) -> ev.Phase:

@@ -6,6 +6,8 @@ import time
 from typing import Literal, NamedTuple
 
 from roost.agent import context, judging, money
+from roost.agent.compacting import room
+from roost.agent.compacting.size import fixed_tokens
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
 from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, TextDelta, ThinkingDelta
@@ -38,7 +40,8 @@ async def run(session: LiveSession) -> End | None:
     if checks is not None and (reason := await judging.before_model(session, checks)):
         fail_step(session, "denied", reason)
         return End("failed", reason)
-    context.make_room(session)
+    if await room.make_room(session) and session.cause(steer=True) is not None:
+        return None
     step = _announce(session)
     await session.flush()
     call = _Call(session, step)
@@ -62,7 +65,8 @@ def _announce(session: LiveSession) -> int:
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
-    session.note(ev.ModelStarted(at=time.time(), step=step, model=session.means.model.name, attempt=attempt))
+    sent, model = session.state.tokens + fixed_tokens(session), session.means.model.name
+    session.note(ev.ModelStarted(at=time.time(), step=step, model=model, attempt=attempt, context=sent))
     return step
 
 
@@ -147,7 +151,7 @@ class _Call:
 
     async def _shortened(self, failed: Failed) -> bool:
         """Whether there is less to ask with now, where that was what it took."""
-        if failed.error.code != "context_overflow" or not context.make_room(self._session, harder=True):
+        if failed.error.code != "context_overflow" or not room.shorten(self._session):
             return False
         await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": failed.error.message}))
         if self._heard:

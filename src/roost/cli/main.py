@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "stop": "Stop sessions; they take no more messages.",
         "start": "Start stopped sessions again.",
         "trust": "Take what sessions have read from outside for harmless.",
+        "compact": "Make what the model sees of sessions smaller.",
         "rm": "Delete sessions, their logs and private files.",
     },
     "The daemon": {
@@ -56,7 +57,7 @@ GROUPS: dict[str, dict[str, str]] = {
 _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
-    "trust": "control",
+    "trust": "control", "compact": "control",
     "rm": "control", "drain": "nodes", "ps": "listing", "agents": "listing", "version": "listing",
     "serve-model": "serve_model",
 }  # fmt: skip

@@ -80,6 +80,10 @@ class Screen:
                 self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
             case ev.TurnCompleted():
                 self._end(event)
+            case ev.ContextElided():
+                self.note(f"{len(event.outputs)} outputs of tools left the model's context")
+            case ev.ContextCompacted() if event.upto:
+                self.note(f"{event.dropped} messages were summarized: {event.before} → {event.after} tokens")
             case ev.ContextTrimmed():
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
@@ -113,6 +117,9 @@ class Screen:
                 | ev.ControlApplied()
                 | ev.TurnStarted()
                 | ev.ModelLost()
+                | ev.CompactionStarted()
+                | ev.ContextCompacted()
+                | ev.ContextPinned()
                 | ev.ApprovalRequested()
                 | ev.TimerSet()
                 | ev.TimerFired()

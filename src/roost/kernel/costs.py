@@ -17,7 +17,15 @@ from roost.llm.ledger import Ledger
 from roost.llm.meter import savings
 from roost.llm.profile import Price
 from roost.log.content import Usage
-from roost.log.events import ModelCompleted, ModelFailed, ModelLost, ModelStarted, PolicyDecided
+from roost.log.events import (
+    CompactionStarted,
+    ContextCompacted,
+    ModelCompleted,
+    ModelFailed,
+    ModelLost,
+    ModelStarted,
+    PolicyDecided,
+)
 from roost.log.journal import SessionInfo, SessionQuery
 from roost.log.store import Store
 
@@ -27,7 +35,7 @@ _SESSIONS = 200
 _BEFORE = 100
 """Events before the month that are read too: a call that ends in it may have begun before."""
 _UNKNOWN = "unknown"
-_KINDS = (b'{"type":"model.', b'{"type":"policy.decided"')
+_KINDS = (b'{"type":"model.', b'{"type":"policy.decided"', b'{"type":"compaction.', b'{"type":"context.compacted"')
 
 log = logging.getLogger("roost.costs")
 
@@ -97,7 +105,7 @@ async def costs(
     return msgspec.structs.replace(found, rows=ordered)
 
 
-_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided
+_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
@@ -113,7 +121,7 @@ async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[Se
 async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str]]:
     """The ends of model steps in the span, each with the model's name, and what the policy asked a model, under the
     name of who asked."""
-    model = _UNKNOWN
+    model = summarizer = _UNKNOWN
     after = max(0, await _first(store, info, span[0]) - _BEFORE)
     while records := await store.read(info.id, after=after, limit=_PAGE):
         for record in records:
@@ -127,6 +135,10 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
                 model = event.model
             elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
                 yield event, (event.model if isinstance(event, ModelCompleted) else None) or model
+            elif isinstance(event, CompactionStarted):
+                summarizer = event.model
+            elif isinstance(event, ContextCompacted) and event.usage is not None and event.at >= span[0]:
+                yield event, summarizer
             elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
                 yield event, event.by
 

@@ -457,6 +457,7 @@ class Kernel:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
+        means.read = self.journal.read
         live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
         if self.draining:
             live.shut_down(cut=False)

@@ -170,6 +170,7 @@ class Workshop:
             checks=self._checks(spec),
             vault=self.vault or None,
             approval_seconds=self.policy.approvals.seconds,
+            summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
         )
 
     def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:

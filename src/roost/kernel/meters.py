@@ -19,6 +19,7 @@ from roost.errors import Fenced, RoostError
 from roost.log.content import ToolOutcome, Usage
 from roost.log.dispatch import Backlog, Dispatcher
 from roost.log.events import (
+    ContextCompacted,
     Event,
     ModelCompleted,
     ModelFailed,
@@ -262,6 +263,7 @@ _COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {
     _key(ModelCompleted): _model_completed,
     _key(ModelFailed): _model_failed,
     _key(ModelLost): _model_lost,
+    _key(ContextCompacted): _model_lost,
     _key(ToolCompleted): _tool_completed,
     _key(TurnCompleted): _turn_completed,
 }

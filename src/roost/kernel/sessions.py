@@ -146,14 +146,14 @@ class Sessions:
     async def control(
         self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float = 10.0
     ) -> SessionInfo:
-        """Start, pause, resume, cancel or stop. Returns when it took effect, or after `wait` seconds with the order
-        accepted and still to take effect."""
+        """Start, pause, resume, cancel, stop, trust or compact. Returns when it took effect, or after `wait` seconds
+        with the order accepted and still to take effect."""
         head = (await self._journal.get(session)).head
         accepted = await self._accept(session, ControlInput(action), key)
         if not accepted.duplicate and wait > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._until_applied(session, accepted.id, head)
+                    await self._until_applied(session, accepted.id, head, compacted=action == "compact")
         return await self._journal.get(session)
 
     async def approve(
@@ -256,10 +256,12 @@ class Sessions:
         kept = _masked(item, vault) if vault else item
         return await self._journal.accept(session, kept, key=key, sent=item)
 
-    async def _until_applied(self, session: str, item: int, after: int) -> None:
+    async def _until_applied(self, session: str, item: int, after: int, *, compacted: bool) -> None:
+        applied = False
         async for record in self._journal.tail(session, after=after):
             event = record.event
-            if isinstance(event, ev.ControlApplied) and event.input == item:
+            applied = applied or (isinstance(event, ev.ControlApplied) and event.input == item)
+            if applied and (not compacted or isinstance(event, ev.ContextCompacted)):
                 return
 
     async def _state(self, session: str) -> tuple[SessionInfo, State]:

@@ -30,7 +30,7 @@ sessions whose log was written up to its own format, so versions may be mixed wh
 SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
 Phase: TypeAlias = Literal["idle", "working", "waiting"]
 InputMode: TypeAlias = Literal["follow_up", "steer"]
-ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop", "trust"]
+ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop", "trust", "compact"]
 Decision: TypeAlias = Literal["approve", "reject", "modify"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 
@@ -77,11 +77,13 @@ class TurnStarted(_Event, frozen=True, tag="turn.started"):
 
 
 class ModelStarted(_Event, frozen=True, tag="model.started"):
-    """Intent: the request is about to be sent. `step` counts the model calls of the session, `attempt` from 1."""
+    """Intent: the request is about to be sent. `step` counts the model calls of the session, `attempt` from 1.
+    `context`: the tokens of all that is sent, by our estimate."""
 
     step: int
     model: str
     attempt: int = 1
+    context: int = 0
 
 
 class ModelCompleted(_Event, frozen=True, tag="model.completed"):
@@ -197,11 +199,59 @@ class TimerCleared(_Event, frozen=True, tag="timer.cleared"):
 
 
 class ContextTrimmed(_Event, frozen=True, tag="context.trimmed"):
-    """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates."""
+    """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates. In logs up to
+    format 3; since then `context.compacted`."""
 
     dropped: int
     before: int
     after: int
+
+
+class ContextElided(_Event, frozen=True, tag="context.elided"):
+    """Outputs of tools left the model's context (never the log), with a line in their place that says where they are if
+    they are `readable` for the model. `outputs` are the positions of their `tool.completed`. Token counts are
+    estimates."""
+
+    outputs: tuple[int, ...]
+    before: int
+    after: int
+    readable: bool = True
+
+
+class CompactionStarted(_Event, frozen=True, tag="compaction.started"):
+    """Intent: `model` is about to be asked for a summary of the oldest `messages`. `attempt` counts, from 1, those that
+    have no outcome in the log because a crash came between."""
+
+    model: str
+    messages: int
+    before: int
+    attempt: int = 1
+
+
+class ContextCompacted(_Event, frozen=True, tag="context.compacted"):
+    """Of the oldest `upto` messages those at the places `keep` stay in the model's context, and `dropped` left it
+    (never the log); in their place stands what is pinned and the `summary`, written `by` a model or by rule. Nothing
+    changed where `upto` is 0. `error`: why the model's summary was not taken, or not made. `usage`: what it cost all
+    the same. Token counts are estimates."""
+
+    before: int
+    after: int
+    upto: int = 0
+    keep: tuple[int, ...] = ()
+    dropped: int = 0
+    summary: str = ""
+    by: Literal["model", "plain"] | None = None
+    usage: Usage | None = None
+    seconds: float = 0.0
+    error: ErrorData | None = None
+
+
+class ContextPinned(_Event, frozen=True, tag="context.pinned"):
+    """What every compaction keeps word for word under `key`, by a call of a tool or a person; None: nothing."""
+
+    key: str
+    text: str | None
+    by: str | None = None
 
 
 class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
@@ -339,6 +389,10 @@ Event: TypeAlias = (
     | TimerFired
     | TimerCleared
     | ContextTrimmed
+    | ContextElided
+    | CompactionStarted
+    | ContextCompacted
+    | ContextPinned
     | TurnCompleted
     | WorkspaceSaved
     | WorkspaceRestored

@@ -80,6 +80,7 @@ _CONTROLS: dict[ControlAction, str] = {
     "cancel": "End the running turn without an answer",
     "stop": "End the running turn and take no more inputs",
     "trust": "Take what the session has read from outside for harmless",
+    "compact": "Make what the model sees smaller: a summary takes the place of earlier messages",
 }
 
 ENDPOINTS = [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from roost.llm.ir import ToolSpec
 from roost.log.content import Replay, ResultPart, Text
+from roost.log.journal import Record
 from roost.policy.gate import Safety
 from roost.policy.touching import Reach
 from roost.sandbox.base import Sandbox
@@ -35,6 +36,27 @@ def _no_secret(name: str) -> str:
     raise ToolError(f"this tool may not have the secret {name!r}: declare it with secrets=({name!r},)")
 
 
+class History(Protocol):
+    """A session's own log, up to `head`, which was committed."""
+
+    @property
+    def head(self) -> int: ...
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """As of `Journal.read`."""
+        ...
+
+
+class Pins(Protocol):
+    """What the session keeps word for word, by key."""
+
+    def all(self) -> Mapping[str, str]: ...
+
+    async def set(self, key: str, text: str | None) -> None:
+        """Returns when it is committed. None takes it away."""
+        ...
+
+
 class ToolContext(msgspec.Struct, kw_only=True):
     """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
     so that an outside service can drop a repetition."""
@@ -54,6 +76,8 @@ class ToolContext(msgspec.Struct, kw_only=True):
     masked; what it does with the value elsewhere is its own business."""
     jobs: Jobs | None = None
     """What the session keeps running between its calls."""
+    history: History | None = None
+    pins: Pins | None = None
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

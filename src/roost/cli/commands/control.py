@@ -1,4 +1,4 @@
-"""`roost pause`, `resume`, `cancel`, `stop`, `start`, `trust` and `rm`."""
+"""`roost pause`, `resume`, `cancel`, `stop`, `start`, `trust`, `compact` and `rm`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], objec
 def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_json: bool) -> int:
     def one(node: Node, session: str) -> SessionInfo:
         info = node.control(session, action)
-        if not as_json:
+        if action == "compact" and not as_json and not info.pending:
+            say(f"{short(session)} about {node.inspect(session).context_tokens} tokens of messages")
+        elif not as_json:
             say(f"{short(session)} {_now(info, action, daemon=node.daemon)}")
         return info
 
@@ -98,6 +100,14 @@ trust = _command(
     """Take what sessions have read from outside for harmless.
 
     Until then calls with an effect outside wait for a person, where no rule of yours allows them.""",
+)
+
+compact = _command(
+    "compact",
+    """Make what the model sees of sessions smaller.
+
+    Earlier messages leave it, and a summary takes their place; the log keeps them. It happens by itself when the
+    model's window fills up.""",
 )
 
 

@@ -1,0 +1,84 @@
+"""A summary by rule: who said what, in short, the newest last. Costs nothing and never fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from roost.agent.state import Entry
+from roost.llm.tokens import estimate_text
+from roost.log.content import AssistantMessage, Message, Text, ToolCall, UserMessage
+
+TITLE = "What was said before, shortened by rule:"
+_GAP = "[…]"
+_SAID, _CALL = 240, 100
+"""Characters of a message, and of a call."""
+
+
+def extract(entries: Iterable[Entry], before: str, *, cap: int) -> str:
+    """Of these messages and of what the last summary said `before`, in at most `cap` tokens by our estimate. What is
+    old goes first."""
+    kept, lines = _carried(before, cap // 2)
+    for entry in entries:
+        if not entry.head:
+            lines += _lines(entry.message, entry.turn)
+    room = cap - estimate_text(TITLE) - estimate_text(kept) - estimate_text(_GAP) - 2
+    chosen = _newest(lines, room)
+    gap = [_GAP] if len(chosen) < len(lines) else []
+    return "\n".join(filter(None, [TITLE, kept, *gap, *chosen]))
+
+
+def shortened(text: str, cap: int) -> str:
+    """At most `cap` tokens of it by our estimate, from its beginning, cut at a line's end where one is near."""
+    if estimate_text(text) <= cap:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if estimate_text(text[:middle]) < cap - 1 else (low, middle - 1)
+    line = text.rfind("\n", low // 2, low)
+    return text[: line if line > 0 else low].rstrip() + " …"
+
+
+def _carried(before: str, cap: int) -> tuple[str, list[str]]:
+    """(what of the last summary stays as it is, its lines where it was made by rule too)."""
+    title, _, rest = before.partition("\n")
+    if title != TITLE:
+        return shortened(before, cap), []
+    lines = [line for line in rest.split("\n") if line != _GAP]
+    model = [line for line in lines if not line.startswith(_MARKS)]
+    return shortened("\n".join(model), cap), [line for line in lines if line.startswith(_MARKS)]
+
+
+_MARKS = ("Turn ", "User: ", "You: ", "You called ")
+
+
+def _lines(message: Message, turn: int) -> list[str]:
+    match message:
+        case UserMessage():
+            return [f"Turn {turn}: {_short(_text(message.parts))}" if turn else f"User: {_short(_text(message.parts))}"]
+        case AssistantMessage():
+            said = [f"You: {_short(message.text)}"] if message.text.strip() else []
+            calls = [f"{call.name}({_short(call.arguments, _CALL)})" for call in message.calls]
+            return [*said, f"You called {_short(', '.join(calls), 4 * _CALL)}"] if calls else said
+        case _:
+            return []
+
+
+def _text(parts: Sequence[object]) -> str:
+    shown = (part.text if isinstance(part, Text) else "[media]" for part in parts if not isinstance(part, ToolCall))
+    return " ".join(shown)
+
+
+def _short(text: str, most: int = _SAID) -> str:
+    flat = " ".join(text[: 4 * most].split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+def _newest(lines: Sequence[str], room: int) -> list[str]:
+    chosen: list[str] = []
+    for line in reversed(lines):
+        room -= estimate_text(line) + 1
+        if room < 0:
+            break
+        chosen.append(line)
+    return chosen[::-1]

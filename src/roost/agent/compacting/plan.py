@@ -1,0 +1,107 @@
+"""What leaves the context: pure functions of its messages and their sizes, in tokens by our estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from roost.agent.compacting.folding import elided
+from roost.agent.state import Entry
+from roost.llm.tokens import estimate
+from roost.log.content import AssistantMessage, ToolMessage, UserMessage
+
+_WORTH = 100
+"""Tokens of an output from which on a line in its place saves something."""
+_NEAR = 0.6
+"""Of the target: so much may be left for a cut that falls between two turns and not within one."""
+_TASK = 0.25
+"""Of the target: a longer task is summarized like everything else."""
+
+
+class Cut(NamedTuple):
+    """Of the oldest `upto` messages those at the places `keep` stay, and `messages` leave, beside what stands in place
+    of earlier ones; `left` tokens stay in all."""
+
+    upto: int
+    keep: tuple[int, ...]
+    messages: int
+    left: int
+
+
+def plan_cut(
+    entries: Sequence[Entry], tokens: int, target: int, *, turn: int, turns: int = 0, most: int = 0, task: bool = True
+) -> Cut:
+    """The smallest cut after which `target` tokens are left, if any is enough; else the largest.
+
+    Cuts before a message of the user's or the model's, never between a call and its result. The first message of the
+    running turn `turn` stays, the session's first where it is the `task` and not too long, and the newest exchange.
+    The newest `turns` turns stay whole if no more than `most` is left with them.
+    """
+    last = max((place for place, entry in enumerate(entries) if not isinstance(entry.message, ToolMessage)), default=0)
+    whole = _begins(entries, turns)
+    long = int(target * _TASK)
+    best = fits = Cut(0, (), 0, tokens)
+    keep: tuple[int, ...] = ()
+    messages, left = 0, tokens
+    for place, entry in enumerate(entries[: last + 1]):
+        if not isinstance(entry.message, ToolMessage):
+            best = Cut(place, keep, messages, left)
+            if place == whole and left <= most:
+                return fits if fits.upto else best
+            if fits.upto and left < target * _NEAR:
+                return fits
+            if left <= target and (entry.turn or not fits.upto):
+                fits = best
+                if entry.turn:
+                    return fits
+        first = entry.turn == 1 and task and entry.tokens <= long
+        if (first or (turn and entry.turn == turn)) and isinstance(entry.message, UserMessage) and not entry.head:
+            keep = (*keep, place)
+            continue
+        left -= entry.tokens
+        messages += not entry.head
+    return fits if fits.upto else best
+
+
+def _begins(entries: Sequence[Entry], turns: int) -> int | None:
+    """Where the newest so many turns begin."""
+    for place in range(len(entries) - 1, -1, -1):
+        if turns > 0 and entries[place].turn:
+            turns -= 1
+            if not turns:
+                return place
+    return None
+
+
+class Elision(NamedTuple):
+    """The outputs to leave out, by the positions of their events in the log, and what is left then."""
+
+    outputs: tuple[int, ...]
+    left: int
+
+
+def plan_elision(
+    entries: Sequence[Entry], tokens: int, target: int, *, keep: int, readable: bool, unread: bool = False
+) -> Elision:
+    """The oldest outputs of tools, until `target` is reached. Not those among the newest `keep` tokens, and not what
+    the model has not answered yet, unless `unread`."""
+    outputs: list[int] = []
+    for place in range(_old(entries, keep, unread=unread)):
+        if tokens <= target:
+            break
+        entry = entries[place]
+        if entry.seq and entry.tokens >= _WORTH and isinstance(entry.message, ToolMessage):
+            outputs.append(entry.seq)
+            tokens += estimate(elided(entry.message, entry, readable=readable)) - entry.tokens
+    return Elision(tuple(outputs), tokens)
+
+
+def _old(entries: Sequence[Entry], keep: int, *, unread: bool) -> int:
+    """How many of the messages are neither among the newest `keep` tokens nor still to be answered."""
+    place, read = len(entries), unread
+    while place > 0 and (keep > 0 or not read):
+        entry = entries[place - 1]
+        keep -= entry.tokens
+        read = read or isinstance(entry.message, AssistantMessage)
+        place -= 1
+    return place

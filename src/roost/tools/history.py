@@ -1,0 +1,189 @@
+"""`read_history`: what was said and done in the session, however long ago, from its own log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ResultPart, Text, UserPart
+from roost.log.journal import Record
+from roost.tools.base import History, ToolContext, ToolError
+from roost.tools.function import tool
+
+HEAD = "[history"
+"""With which every answer begins, so that none is found again as history."""
+CAP = 12_000
+"""Characters of an answer."""
+_PAGE = 256
+_SECONDS = 5.0
+"""Of one search; it then says from where to go on."""
+_LINE = 400
+_AROUND = 120
+_TELLING = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"tool.completed"')
+_TURN = b'{"type":"turn.started"'
+_Number = Annotated[int, Meta(ge=1)]
+
+
+class _Line(NamedTuple):
+    seq: int
+    who: str
+    text: str
+
+
+@tool(replay="safe", safety="read_only", inside=True, files=False, timeout=30.0)
+async def read_history(
+    context: ToolContext,
+    query: Annotated[str | None, "Words to look for, the newest places first."] = None,
+    turn: Annotated[_Number | None, "A turn to read: 1 is the first."] = None,
+    seq: Annotated[_Number | None, "A position in the log: all that stands there."] = None,
+    before: Annotated[_Number | None, "With query: only before this position."] = None,
+    offset: Annotated[int, Meta(description="With seq or turn: the first character to show.", ge=0)] = 0,
+    limit: Annotated[int, Meta(description="With query: the most places to show.", ge=1, le=50)] = 10,
+) -> str:
+    """Read what was said and done earlier in this conversation, also what you do not see any more: by query, turn or
+    seq, one of them. It shows what people, you and your tools said, not your thoughts; pictures only by their kind."""
+    if context.history is None:
+        raise ToolError("there is no history here")
+    if sum(one is not None for one in (query, turn, seq)) != 1:
+        raise ToolError("give one of query, turn and seq")
+    if seq is not None:
+        return await _at(context.history, seq, offset)
+    if turn is not None:
+        return await _turn(context.history, turn, offset)
+    return await _search(context.history, (query or "").casefold().split(), before, limit)
+
+
+async def _at(history: History, seq: int, offset: int) -> str:
+    found = await history.read(seq - 1, 1)
+    line = _line(found[0]) if found else None
+    if line is None:
+        raise ToolError(f"nothing was said at {seq}; the log ends at {history.head}")
+    return _part(f"seq {line.seq}, {line.who}", line.text, offset)
+
+
+async def _turn(history: History, turn: int, offset: int) -> str:
+    start = await _find(history, turn)
+    lines: list[str] = []
+    after = max(0, start - 2)  # its input stands one before
+    size, more = 0, True
+    while more and size < offset + CAP and (page := await history.read(after, _PAGE)):
+        for record in page:
+            after = record.seq
+            if record.seq > start and record.body.startswith(_TURN):
+                if lines:
+                    size -= len(lines.pop())  # the input of the next turn
+                more = False
+                break
+            if (line := _line(record)) is not None:
+                lines.append(_shown(line, _LINE if line.who == "a tool" else CAP))
+                size += len(lines[-1])
+    return _part(f"turn {turn}", "\n".join(lines), offset)
+
+
+async def _find(history: History, turn: int) -> int:
+    """The position of its `turn.started`, by halving: the numbers of turns grow with the log."""
+    low, high = 0, history.head  # it is behind `low`, and not behind `high`
+    last = 0
+    while low < high:
+        middle = (low + high) // 2
+        number, at = await _next_turn(history, middle, high)
+        if number == turn:
+            return at
+        if number == 0 or number > turn:
+            high = middle
+        else:
+            low, last = at, number
+    raise ToolError(f"there is no turn {turn}; the last before it is {last}" if last else "there is no turn yet")
+
+
+async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]:
+    """(number, position) of the first turn that begins there; zeros where none does."""
+    while after < upto and (page := await history.read(after, min(_PAGE, upto - after))):
+        for record in page:
+            if record.body.startswith(_TURN):
+                event = record.event
+                return (event.turn, record.seq) if isinstance(event, ev.TurnStarted) else (0, 0)
+        after = page[-1].seq
+    return 0, 0
+
+
+async def _search(history: History, words: Sequence[str], before: int | None, limit: int) -> str:
+    if not words:
+        raise ToolError("the query has no words")
+    upto = history.head if before is None else min(before - 1, history.head)
+    raw = [word.encode() for word in words if word.isascii() and word.isalnum()]
+    found: list[str] = []
+    began = time.monotonic()
+    while upto > 0 and len(found) < limit and time.monotonic() - began < _SECONDS:
+        after = max(0, upto - _PAGE)
+        for record in reversed(await _window(history, after, upto)):
+            upto = record.seq - 1
+            if (line := _match(record, words, raw)) is not None:
+                found.append(line)
+                if len(found) == limit:
+                    break
+    note = f"; go on with before={upto + 1}" if upto > 0 else ""
+    text = "\n".join(found) or "nothing found" + ("" if upto else ", in all of the log")
+    return _part(f"{len(found)} places with {' '.join(words)!r}, the newest first{note}", text, 0)
+
+
+async def _window(history: History, after: int, upto: int) -> list[Record]:
+    found: list[Record] = []
+    while after < upto and (page := await history.read(after, upto - after)):
+        found += page
+        after = page[-1].seq
+    return found
+
+
+def _match(record: Record, words: Sequence[str], raw: Sequence[bytes]) -> str | None:
+    """Most records are ruled out by their bytes alone."""
+    if not record.body.startswith(_TELLING):
+        return None
+    if raw and not all(word in low for low in [record.body.lower()] for word in raw):
+        return None
+    line = _line(record)
+    if line is None:
+        return None
+    low = line.text.casefold()
+    if line.text.startswith(HEAD) or not all(word in low for word in words):
+        return None
+    at = max(0, low.find(words[0]) - _AROUND)
+    return _shown(line._replace(text=line.text[at : at + 3 * _AROUND]), _LINE)
+
+
+def _line(record: Record) -> _Line | None:
+    """What was said there, and by whom."""
+    if not record.body.startswith(_TELLING):
+        return None
+    match event := record.event:
+        case ev.InputReceived():
+            return _Line(record.seq, event.source or "the user", _text(event.parts))
+        case ev.ModelCompleted():
+            said = AssistantMessage(event.parts)
+            calls = "".join(f"\n[you called {call.name} {call.arguments}]" for call in said.calls)
+            return _Line(record.seq, "you", (said.text + calls).strip())
+        case ev.ToolCompleted():
+            return _Line(record.seq, "a tool", _text(event.parts) or f"({event.outcome})")
+        case _:
+            return None
+
+
+def _text(parts: Sequence[UserPart | ResultPart]) -> str:
+    return "\n".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)
+
+
+def _shown(line: _Line, most: int) -> str:
+    rest = len(line.text) - most
+    more = f" … [{rest} more characters at seq={line.seq}]" if rest > 0 else ""
+    return f"[seq {line.seq}, {line.who}] {line.text[:most]}{more}"
+
+
+def _part(what: str, text: str, offset: int) -> str:
+    piece = text[offset : offset + CAP]
+    more = len(text) - offset - len(piece)
+    rest = f"\n[{more} more characters: offset={offset + len(piece)}]" if more > 0 else ""
+    return f"{HEAD}: {what}]\n{piece}{rest}"

@@ -1,0 +1,48 @@
+"""`pin` and `unpin`: what must be kept word for word, however long the conversation becomes.
+
+They count as reading: they change nothing but the conversation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from roost.ids import is_id
+from roost.tools.base import ToolContext, ToolError
+from roost.tools.function import tool
+
+MOST = 8_000
+"""Characters of all that is pinned."""
+
+_Key = Annotated[str, Meta(description="A short name for it, as in deploy-rule; `task` replaces the first message.")]
+
+
+@tool(replay="safe", safety="read_only", inside=True, files=False)
+async def pin(context: ToolContext, key: _Key, text: Annotated[str, "What to keep, word for word."]) -> str:
+    """Keep a fact or a rule word for word for the rest of the conversation, also when earlier messages are
+    summarized. A second pin of the same key replaces the first."""
+    if context.pins is None:
+        raise ToolError("nothing can be pinned here")
+    if not is_id(key):
+        raise ToolError(f"{key!r} cannot be a key: use letters, digits and ._:- (at most 128)")
+    if not text.strip():
+        raise ToolError("the text is empty; unpin takes a pin away")
+    size = sum(len(name) + len(kept) for name, kept in context.pins.all().items() if name != key)
+    if size + len(key) + len(text) > MOST:
+        raise ToolError(f"all pins together have at most {MOST} characters; unpin or shorten one of: {_names(context)}")
+    await context.pins.set(key, text)
+    return f"pinned under {key}"
+
+
+@tool(replay="safe", safety="read_only", inside=True, files=False)
+async def unpin(context: ToolContext, key: Annotated[str, "Its name."]) -> str:
+    """Take a pin away."""
+    if context.pins is None or key not in context.pins.all():
+        raise ToolError(f"nothing is pinned under {key!r}; the pins are: {_names(context)}")
+    await context.pins.set(key, None)
+    return f"{key} is not pinned any more"
+
+
+def _names(context: ToolContext) -> str:
+    return ", ".join(context.pins.all() if context.pins is not None else ()) or "none"
