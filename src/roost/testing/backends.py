@@ -18,14 +18,14 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, Guest, Network, SandboxSpec
-from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.base import ExecResult, Quota, Sandbox
 from roost.testing import escapes
 
 SMALL = Bounds(memory_bytes=256 * 1024**2, cpus=1.0, pids=32, disk_bytes=32 * 1024**2)
@@ -289,27 +289,35 @@ class BackendContract:
 
 async def attempt_all(backend: Backend, folder: Path) -> dict[str, str | None]:
     """What each attempt of `roost.testing.escapes` got."""
-    workspace, secret = folder / "workspace", folder / "secret"
-    workspace.mkdir()
-    secret.write_text("the secret")
+    (workspace := folder / "workspace").mkdir()
+    with target(folder) as setting:
+        async with made(backend, workspace) as guest:
+            return await attempt(guest, workspace, {**setting, "pid": os.getpid()})
+
+
+async def attempt(sandbox: Sandbox, workspace: Path, setting: Mapping[str, Any]) -> dict[str, str | None]:
+    run = [os.path.realpath(sys.executable), "-I", "-S", "-", json.dumps(setting)]
+    program = await asyncio.to_thread(Path(escapes.__file__).read_bytes)
+    result = await sandbox.exec(run, cwd=str(workspace), stdin=program)
+    assert result.exit_code == 0, result
+    return json.loads(result.stdout)
+
+
+@contextmanager
+def target(folder: Path) -> Generator[dict[str, Any]]:
+    """What there is outside to be reached, as `roost.testing.escapes` takes it, but for a process."""
+    (secret := folder / "secret").write_text("the secret")
     name = f"roost-test-{secrets.token_hex(6)}"
     with socket.create_server(("127.0.0.1", 0)) as outside, socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind("\0" + name)
         abstract.listen()
-        setting = {
+        yield {
             "secret": str(secret),
             "port": outside.getsockname()[1],
             "socket": name,
-            "pid": os.getpid(),
             "homes": [str(Path.home())],
             "writes": ["/", "/usr", "/usr/bin", "/etc", "/run/roost", sys.prefix, sys.base_prefix],
         }
-        async with made(backend, workspace) as guest:
-            run = [os.path.realpath(sys.executable), "-I", "-S", "-", json.dumps(setting)]
-            program = await asyncio.to_thread(Path(escapes.__file__).read_bytes)
-            result = await guest.exec(run, cwd=str(workspace), stdin=program)
-    assert result.exit_code == 0, result
-    return json.loads(result.stdout)
 
 
 async def until(pieces: AsyncIterator[bytes], wanted: bytes) -> bytes:

@@ -1,10 +1,13 @@
 """Attempts to get out of a sandbox, run inside it: `python -I -S - SETTING < escapes.py`. Standard library only.
 
+`python -m roost.testing.escapes` makes them at every level of this machine, and shows what each holds (`walls.py`).
+
 SETTING is JSON: `secret` (a file outside the workspace), `port` (where a program outside listens on 127.0.0.1),
 `socket` (the name of an abstract Unix socket outside), `pid` (a process outside), `writes` (folders that must not be
-writable), `homes` (of people outside). It prints JSON: for each attempt None when it was denied, else what it got.
-Nothing is changed outside, even where an attempt succeeds: files are opened and not written, calls are made with
-arguments that name nothing.
+writable), `homes` (of people outside), and, where there is no wall, `bare`. It prints JSON: for each attempt None when
+it was denied, else what it got. Nothing is changed outside, even where an attempt succeeds: files are opened and not
+written, calls are made with arguments that name nothing, and with `bare` each attempt has mounts of its own, and nobody
+but `pid` is traced. Each is a process of its own, so that none makes it easier or harder for the next.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ _NUMBERS = {  # x86-64, 64-bit Arm
     "io_uring_setup": (425, 425), "open_tree": (428, 428), "fsopen": (430, 430), "clone3": (435, 435),
     "pidfd_getfd": (438, 438), "mount_setattr": (442, 442),
 }  # fmt: skip
-_NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
+_NEW_USER, _NEW_MOUNTS, _NEW_NAME = 0x10000000, 0x00020000, 0x04000000
+_ours: set[int] = set()
+"""Descriptors over which an attempt tells its outcome."""
 
 
 def call(name: str, *arguments: Any) -> str:
@@ -127,7 +132,8 @@ def capable() -> str:
 
 def descriptors() -> str:
     """Other than the usual ones, and the one that looks."""
-    found = [os.readlink(f"/proc/self/fd/{fd}") for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2]
+    others = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd not in _ours]
+    found = [os.readlink(f"/proc/self/fd/{fd}") for fd in others]
     found = [each for each in found if not each.startswith("/proc/")]
     if found:
         return str(found)
@@ -203,7 +209,7 @@ def _kernel() -> Iterator[tuple[str, Callable[[], object]]]:
 def _others(given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "process outside", lambda: host_seen(given["pid"])
     yield "trace", lambda: call("ptrace", 0, 0, 0, 0)
-    yield "trace of the first", lambda: call("ptrace", 16, 1, 0, 0)
+    yield "trace of the first", lambda: call("ptrace", 16, given["pid"] if given.get("bare") else 1, 0, 0)
     yield "memory of the first", lambda: opened("/proc/1/mem", os.O_RDWR)
     yield "environment of the first", lambda: opened("/proc/1/environ")
     yield "descriptors of the first", lambda: os.listdir("/proc/1/fd") and os.readlink("/proc/1/fd/0")
@@ -229,15 +235,41 @@ def _perf() -> ctypes.Array[ctypes.c_uint32]:
     return (ctypes.c_uint32 * 32)(1, 128, 1)
 
 
-def main() -> None:
-    got: dict[str, str | None] = {}
-    for name, attempt in attempts(json.loads(sys.argv[1])):
+def outcome(attempt: Callable[[], object], *, bare: bool) -> str | None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _ours.update((reading, writing))
         try:
-            got[name] = str(attempt())
-        except (OSError, ValueError):
-            got[name] = None
-    print(json.dumps(got))
+            os.write(writing, json.dumps(tried(attempt, bare=bare)).encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        said = file.read()
+    os.waitpid(pid, 0)
+    return json.loads(said) if said else None
+
+
+def tried(attempt: Callable[[], object], *, bare: bool) -> str | None:
+    if bare and _libc.unshare(_NEW_MOUNTS | _NEW_NAME) == 0:
+        call("mount", b"none", b"/", 0, 0x4000 | 0x40000, 0)  # private, all of it
+    try:
+        return str(attempt())
+    except (OSError, ValueError):
+        return None
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    bare = bool(given.get("bare"))
+    print(json.dumps({name: outcome(attempt, bare=bare) for name, attempt in attempts(given)}))
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1 and sys.argv[1].startswith("{"):
+        main()
+    else:
+        from roost.testing.walls import main as show
+
+        sys.exit(show())

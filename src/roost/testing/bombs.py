@@ -1,0 +1,86 @@
+"""Commands that take all that they can get of processes, memory, disk, processor or output, or that do not end.
+
+Each ends by a limit, or by its time. They are small enough for a machine on which nothing holds them back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from roost.sandbox.backend import Bounds
+from roost.sandbox.base import ExecResult, Quota
+
+BOUNDS = Bounds(memory_bytes=256 * 1024**2, cpus=1.0, pids=48, disk_bytes=32 * 1024**2)
+"""Of the sandbox that they are meant for."""
+_MORE = 8.0
+"""Seconds that the end of a command may take."""
+_FORKS = """
+import os, time
+for n in range(300):
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+    except OSError: pass
+time.sleep(60)
+"""
+_MEMORY = "x = bytearray(1 << 30)\nfor n in range(0, len(x), 4096): x[n] = 1\nprint('had it all')"
+_DISK = "for n in $(seq 1000); do head -c 60000000 /dev/zero > {place}/big$((n % 3)) || exit 1; done"
+_FILES = "import os\nos.mkdir('{place}/many')\nfor n in range(1_000_000): open(f'{place}/many/{{n}}', 'w').close()"
+_DEAF = "trap '' TERM HUP INT; while :; do sleep 1; done"
+_AWAY = "(setsid sh -c 'trap \"\" TERM; (while :; do sleep 1; done) & exit' >/dev/null 2>&1 &) ; sleep 0.3; echo away"
+_BUSY = "for n in 1 2 3 4; do (while :; do :; done) & done; wait"
+
+
+class Bomb(msgspec.Struct, frozen=True):
+    """`script` is for a shell, in the workspace. `ends`: what may be its end, as `killed_by` or `limits` name it, or
+    `exit` for an ordinary exit after some of its calls failed, or `cut` for output that was cut."""
+
+    name: str
+    script: str
+    ends: frozenset[str]
+    quota: Quota
+
+
+def bombs(seconds: float = 3.0, *, level: int = 1) -> list[Bomb]:
+    """All of them for a level; each gets `seconds` of time. At level 0 `/tmp` is the machine's own and stays as it is,
+    and memory is held for each process alone."""
+
+    def bomb(name: str, script: str, *ends: str, file_bytes: int | None = None) -> Bomb:
+        memory = 512 * 1024**2 if level == 0 else None
+        quota = Quota(wall_seconds=seconds, memory_bytes=memory, file_bytes=file_bytes)
+        return Bomb(name, script, frozenset((*ends, "wall_seconds")), quota)
+
+    some = [
+        bomb("fork", _python(_FORKS), "pids", "memory_bytes"),
+        bomb("memory", _python(_MEMORY), "memory_bytes" if level else "exit"),
+        bomb("disk: workspace", _DISK.format(place="."), "exit", file_bytes=50_000_000),
+        bomb("files: workspace", _python(_FILES.format(place="."))),
+        bomb("processor", _BUSY, "cpu_seconds"),
+        bomb("output", "head -c 1000000000 /dev/zero; echo end", "cut"),
+        bomb("deaf", _DEAF),
+        bomb("away", _AWAY, "exit"),
+    ]
+    in_memory = [
+        bomb("disk: /tmp", _DISK.format(place="/tmp"), "exit"),
+        bomb("files: /tmp", _python(_FILES.format(place="/tmp")), "memory_bytes", "exit"),
+    ]
+    return some if level == 0 else some + in_memory
+
+
+def ended(bomb: Bomb, result: ExecResult) -> str | None:
+    """None when it ended as it should; else what is wrong, in words."""
+    if result.seconds > bomb.quota.wall_seconds + _MORE:
+        return f"it ran for {result.seconds:.1f} s"
+    how = {*result.limits, *([result.killed_by] if result.killed_by else ["exit"])}
+    how |= {"cut"} if result.truncated else set()
+    if "had it all" in result.stdout or not how & bomb.ends:
+        return f"it ended by {', '.join(sorted(how))}: {result.stdout[-100:]!r} {result.stderr[-100:]!r}"
+    return None
+
+
+def _python(program: str) -> str:
+    return f"{os.path.realpath(sys.executable)} -I -S - <<'END'\n{program}\nEND"
