@@ -347,7 +347,7 @@ class Agent:
         while time.monotonic() < end:
             if not (strays := spawning.find_strays(alive)):
                 return
-            for pid in strays if alive else [-1, *strays]:
+            for pid in strays if alive or os.getpid() != 1 else [-1, *strays]:  # -1: all of its own namespace
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):
