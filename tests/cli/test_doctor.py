@@ -42,6 +42,19 @@ def test_the_local_model_and_where_it_comes_from(roost: Machine) -> None:
     assert findings["model"]["detail"] == "groq/openai/gpt-oss-120b (the first provider whose key is set)"
 
 
+def test_only_the_backends_of_the_policy_are_tried(roost: Machine) -> None:
+    roost("run", "hello").ok()
+    policy = roost.home / "policy.toml"
+    policy.write_text('[sandbox]\nbackends = ["qemu"]\nemulate = true\nkernel = "/no/such/place"\n')
+    findings = {item["check"]: item for item in roost("doctor", "--json").ok().json}
+    assert findings["level 1"]["detail"] == "namespaces or a container: there is no backend for it"
+    assert "KVM" not in findings["level 2"]["detail"]
+    assert findings["level 2"]["status"] == "warn"
+    policy.write_text('[sandbox]\nbackends = ["qmeu"]\n')
+    assert "sandbox.backends: there is no backend 'qmeu'; there are bwrap," in roost("doctor").out
+    assert "there is no backend 'qmeu'" in roost("run", "hello").err
+
+
 def test_what_is_wrong_fails_with_its_fix(roost: Machine) -> None:
     roost("run", "hello").ok()
     store = roost.home / "roost.db"

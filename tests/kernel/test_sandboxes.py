@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent
-from roost.errors import SandboxError
+from roost.errors import ConfigError, SandboxError
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
+from roost.policy.loading import Policy
 from roost.sandbox.backend import Bounds, Capabilities
+from roost.sandbox.body import plain_egress
 from roost.sandbox.bwrap import BwrapBackend
-from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable
+from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable, Settings, default_backends
 from roost.sandbox.remark import remark
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
@@ -123,6 +125,17 @@ async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
         runtime.agents.add(required)
         with pytest.raises(SandboxError):
             await runtime.session("b")
+
+
+async def test_the_policy_says_which_backends_are_used(tmp_path: Path) -> None:
+    policy = Policy(sandbox=Settings(backends=()))
+    async with Runtime(tmp_path, agents=[hand("echo here")], config=FAST, policy=policy) as runtime:
+        _, log = await ran(runtime)
+        assert chosen(log) == [(0, "process", True)]
+    names = [each.name for each in default_backends(plain_egress, Settings(backends=("gvisor", "bwrap", "gvisor")))]
+    assert names == ["gvisor", "bwrap"]
+    with pytest.raises(ConfigError, match="'chroot'"):
+        default_backends(plain_egress, Settings(backends=("chroot",)))
 
 
 async def test_level_0_on_purpose_is_not_called_a_fallback(tmp_path: Path) -> None:

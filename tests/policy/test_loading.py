@@ -15,6 +15,7 @@ from roost.policy.loading import load_policy, load_project
 from roost.policy.rules import Rule, Touches
 from roost.policy.system import system_rules
 from roost.policy.touching import command, files
+from roost.sandbox.choose import Settings
 
 WHOLE = """
 [[rules]]
@@ -51,6 +52,11 @@ model = "openai/gpt-5-nano"
 [secrets.GITHUB]
 from = "env:GITHUB_TOKEN"
 hosts = ["api.github.com"]
+
+[sandbox]
+backends = ["gvisor", "bwrap"]
+emulate = true
+kernel = "/opt/kernel"
 """
 
 
@@ -58,6 +64,7 @@ def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(WHOLE)
     policy = load_policy(tmp_path / "policy.toml")
     assert [rule.effect for rule in policy.rules] == ["deny", "allow"]
+    assert policy.sandbox == Settings(backends=("gvisor", "bwrap"), emulate=True, kernel="/opt/kernel")
     assert [(hook.name, hook.on, hook.tool, hook.seconds) for hook in policy.hooks] == [
         ("check", ("pre_tool", "post_tool"), "shell", 2.0)
     ]

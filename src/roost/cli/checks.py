@@ -153,12 +153,20 @@ def sandbox(app: App) -> Iterator[Finding]:
 
 def isolation(app: App) -> Iterator[Finding]:
     """Which levels there are beyond 0. Each backend runs a real guest, whatever was found before."""
+    from roost.policy.loading import FILE, load_policy
     from roost.sandbox.body import plain_egress
     from roost.sandbox.choose import LEVELS, Chooser, default_backends
     from roost.sandbox.recall import PROBES, Recall
 
     kept = Recall(app.home / PROBES, anew=True) if app.home.is_dir() else None
-    probes = asyncio.run(Chooser(default_backends(plain_egress), kept=kept).probes())
+    try:
+        backends = default_backends(plain_egress, load_policy(app.home / FILE).sandbox)
+    except RoostError as error:
+        yield Finding(
+            check="policy", status="fail", detail=error.message, fix="correct the file: no node starts with it"
+        )
+        return
+    probes = asyncio.run(Chooser(backends, kept=kept).probes())
     for level in (1, 2):
         mine = [probe for probe in probes if probe.level == level]
         able = [f"{probe.backend} ({probe.seconds * 1000:.0f} ms)" for probe in mine if probe.able]

@@ -104,7 +104,7 @@ class Runtime:
         self._snapshots = snapshots
         self.advertise = advertise
         self._shared_folders = tuple(map(Path, shared_folders))
-        self._backends = default_backends(self._way_out) if backends is None else list(backends)
+        self._backends = backends
         self._nodes = Locks(self.home / "run")
 
     async def start(self) -> None:
@@ -121,10 +121,14 @@ class Runtime:
 
     async def _start(self, store: Store, node: str) -> None:
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
+        policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
+        backends = self._backends
+        if backends is None:
+            backends = default_backends(self._way_out, policy.sandbox)
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
-        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), self._backends, marker=marker, kept=kept)
+        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(
@@ -138,7 +142,7 @@ class Runtime:
             dispatcher=self._dispatcher(store) if self._dispatcher else None,
         )
         self.kernel.peers = self.peers
-        await self._take_policy()
+        await self._take_policy(policy)
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
@@ -209,9 +213,8 @@ class Runtime:
             tidy=await asyncio.to_thread(belongs_to, self.home, await store_name(store), own=self._store is None),
         )
 
-    async def _take_policy(self) -> None:
+    async def _take_policy(self, policy: Policy) -> None:
         """Read once, before anything runs: an agent cannot change it under way."""
-        policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
         workshop = self.kernel.workshop
         workshop.policy = policy
         workshop.vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
@@ -230,7 +233,8 @@ class Runtime:
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)
-        reap(self.home, self._nodes, self._backends)
+        every = default_backends(self._way_out) if self._backends is None else self._backends
+        reap(self.home, self._nodes, every)  # also of those that are not to be used any more
 
 
 class SessionHandle:

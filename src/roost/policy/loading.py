@@ -19,6 +19,7 @@ from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
 from roost.policy.rules import Rule
 from roost.policy.system import PROJECT_FILE
 from roost.policy.vault import SecretSource
+from roost.sandbox.choose import Settings
 
 FILE = "policy.toml"
 _MAX_BYTES = 256 * 1024
@@ -48,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     approvals: Approvals = Approvals()
     classifier: Classifier | None = None
     secrets: Mapping[str, SecretSource] = {}
+    sandbox: Settings = Settings()
 
 
 class _HookEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +69,7 @@ class _GuardEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 _Kind: TypeAlias = type[msgspec.Struct]
 _LISTS: dict[str, _Kind] = {"rules": Rule, "hooks": _HookEntry, "guardrails": _GuardEntry}
-_TABLES: dict[str, _Kind] = {"approvals": Approvals, "classifier": Classifier}
+_TABLES: dict[str, _Kind] = {"approvals": Approvals, "classifier": Classifier, "sandbox": Settings}
 
 
 def load_policy(path: Path) -> Policy:
@@ -90,6 +92,7 @@ def load_policy(path: Path) -> Policy:
         approvals=cast("Approvals", tables.get("approvals", Approvals())),
         classifier=cast("Classifier | None", tables.get("classifier")),
         secrets=_secrets(found),
+        sandbox=cast("Settings", tables.get("sandbox", Settings())),
     )
 
 

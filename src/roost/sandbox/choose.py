@@ -4,12 +4,13 @@ aloud."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from roost.errors import SandboxError
+from roost.errors import ConfigError, SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
 from roost.sandbox.recall import Recall, recall
 
@@ -36,6 +37,16 @@ class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     @property
     def wanted(self) -> int:
         return max(self.required, self.prefers)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
+    machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
+    from, by default this machine's."""
+
+    backends: tuple[str, ...] | None = None
+    emulate: bool = False
+    kernel: str = "/"
 
 
 class IsolationUnavailable(SandboxError):
@@ -112,9 +123,9 @@ class Chooser:
         return list(await asyncio.gather(*map(self.probe, self.backends)))
 
 
-def default_backends(egress: MakeEgress) -> list[Backend]:
+def default_backends(egress: MakeEgress, settings: Settings | None = None) -> list[Backend]:
     """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
-    of those that may reach hosts."""
+    of those that may reach hosts. Raises `ConfigError`."""
     from roost.sandbox.bwrap import BwrapBackend
     from roost.sandbox.docker import DockerBackend
     from roost.sandbox.gvisor import GvisorBackend
@@ -122,7 +133,18 @@ def default_backends(egress: MakeEgress) -> list[Backend]:
     from roost.sandbox.qemu import QemuBackend
 
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
-    return [*(each(egress=egress) for each in containers), QemuBackend()]
+    settings = settings or Settings()
+    machine = QemuBackend(emulate=settings.emulate, image=Path(settings.kernel).expanduser())
+    made: list[Backend] = [*(each(egress=egress) for each in containers), machine]
+    return made if settings.backends is None else list(_named(made, settings.backends))
+
+
+def _named(backends: Sequence[Backend], names: Sequence[str]) -> Iterator[Backend]:
+    known = {each.name: each for each in backends}
+    for name in dict.fromkeys(names):
+        if name not in known:
+            raise ConfigError(f"sandbox.backends: there is no backend {name!r}; there are {', '.join(known)}")
+        yield known[name]
 
 
 def _told(refused: Sequence[Probe]) -> str:

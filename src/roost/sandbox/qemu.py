@@ -77,7 +77,9 @@ class QemuBackend:
             kernel = await asyncio.to_thread(find_kernel, self._image)
         except Missing as error:
             return unable(self, str(error), error.fix)
-        return await tried(self, await self._version(program, kernel), script=_FINE, fix=_FIX, seconds=_START)
+        return await tried(
+            self, await self._version(program, kernel), script=_FINE, fix=_FIX, seconds=_START, program=program
+        )
 
     async def create(self, spec: SandboxSpec) -> QemuGuest:
         """Raises `SandboxError`."""
