@@ -13,7 +13,20 @@ from typing import Any
 
 from bench import machine, peers
 from bench.report import Section, write
-from bench.scenarios import cluster, dispatch, growth, models, sse, start, steps, turns, wake
+from bench.scenarios import (
+    cluster,
+    dispatch,
+    gate,
+    growth,
+    models,
+    sandboxes,
+    snapshots,
+    sse,
+    start,
+    steps,
+    turns,
+    wake,
+)
 from bench.settings import Settings
 
 SCENARIOS: dict[str, Callable[[Settings], Section]] = {
@@ -23,6 +36,9 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "wake": wake.run,
     "sse": sse.run,
     "models": models.run,
+    "sandboxes": sandboxes.run,
+    "snapshots": snapshots.run,
+    "gate": gate.run,
     "growth": growth.run,
     "cluster": cluster.run,
     "dispatch": dispatch.run,
