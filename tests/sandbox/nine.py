@@ -15,15 +15,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 from roost.sandbox import ninep
 from roost.sandbox.ninep import wire
 
 HEAD = struct.Struct("<IBH")
+REFUSED = "the server refuses"
 
 
 def text(value: str | bytes) -> bytes:
     data = os.fsencode(value)
     return struct.pack("<H", len(data)) + data
+
+
+def exactly(end: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = end.recv(size - len(data))
+        if not part:
+            raise EOFError("the server has ended the stream")
+        data += part
+    return data
 
 
 class Nine:
@@ -34,15 +47,19 @@ class Nine:
         self.end.settimeout(20)
         self._numbers = itertools.count(1)
         if attach:
-            self.ask(wire.VERSION, struct.pack("<I", 65536) + text("9P2000.L"))
-            self.ask(wire.ATTACH, struct.pack("<II", 0, wire.NO_FID) + text("") * 2 + bytes(4))
+            self.attach()
+
+    def attach(self) -> None:
+        """Also forgets every fid."""
+        self.ask(wire.VERSION, struct.pack("<I", 65536) + text("9P2000.L"))
+        self.ask(wire.ATTACH, struct.pack("<II", 0, wire.NO_FID) + text("") * 2 + bytes(4))
 
     def send(self, kind: int, body: bytes, tag: int = 1) -> None:
         self.end.sendall(HEAD.pack(7 + len(body), kind, tag) + body)
 
     def hear(self) -> tuple[int, int, bytes]:
-        size, kind, tag = HEAD.unpack(self._exactly(7))
-        return kind, tag, self._exactly(size - 7)
+        size, kind, tag = HEAD.unpack(exactly(self.end, 7))
+        return kind, tag, exactly(self.end, size - 7)
 
     def ask(self, kind: int, body: bytes) -> bytes:
         self.send(kind, body)
@@ -51,7 +68,7 @@ class Nine:
     def answer(self, kind: int) -> bytes:
         said, _, body = self.hear()
         if said == wire.ERROR + 1:
-            raise OSError(struct.unpack("<I", body)[0], "the server refuses")
+            raise OSError(struct.unpack("<I", body)[0], REFUSED)
         assert said == kind + 1
         return body
 
@@ -59,7 +76,7 @@ class Nine:
         number = next(self._numbers) if new is None else new
         asked = struct.pack("<IIH", start, number, len(names)) + b"".join(map(text, names))
         got = struct.unpack_from("<H", self.ask(wire.WALKING, asked))[0]
-        if got != len(names):
+        if names and got != len(names):
             raise FileNotFoundError(2, "the walk ended early")
         return number
 
@@ -105,15 +122,6 @@ class Nine:
                 data = data[wire.ENTRY.size + length :]
         return names
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self.end.recv(size - len(data))
-            if not part:
-                raise EOFError("the server has ended the stream")
-            data += part
-        return data
-
 
 class Server:
     """A process that serves `folder` twice: `ends[0]` only to be read, `ends[1]` to be written."""
@@ -146,8 +154,8 @@ class Server:
 
     def ask(self, what: bytes) -> Any:
         self.control.sendall(struct.pack("!I", len(what)) + what)
-        size = struct.unpack("!I", self.control.recv(4, socket.MSG_WAITALL))[0]
-        return json.loads(self.control.recv(size, socket.MSG_WAITALL))
+        size = struct.unpack("!I", exactly(self.control, 4))[0]
+        return json.loads(exactly(self.control, size))
 
     def memory(self) -> int:
         """Bytes."""
@@ -158,3 +166,21 @@ class Server:
 def served(folder: Path, *, writable: bool = True) -> Iterator[Nine]:
     with Server(folder) as server:
         yield Nine(server.ends[writable])
+
+
+@contextmanager
+def refused(*numbers: int) -> Iterator[None]:
+    """With one of these numbers."""
+    with pytest.raises(OSError, match=REFUSED) as caught:
+        yield
+    assert caught.value.errno in numbers
+
+
+def contents(place: Path) -> dict[str, object]:
+    """All that is in a folder, for a comparison."""
+    found: dict[str, object] = {}
+    for path in sorted(place.rglob("*")):
+        status = path.lstat()
+        what: object = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(place))] = (status.st_mode, status.st_nlink, what)
+    return found

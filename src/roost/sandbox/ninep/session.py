@@ -202,6 +202,8 @@ class Session:
         for entry in self.tree.entries(fid, offset):
             if len(data) + len(entry) > self._most(count):
                 self.tree.unread(fid, entry)
+                if not data:
+                    raise OSError(errno.EINVAL, "there is no room for one name")
                 break
             data += entry
         return wire.U32.pack(len(data)) + data
