@@ -91,6 +91,48 @@ async def test_a_folder_that_a_person_said_yes_to_is_searched(ctx: ToolContext, 
     assert "secret/deep/c.py" not in _found(text)
 
 
+async def test_lists_say_what_is_held_back(ctx: ToolContext, root: Path) -> None:
+    (root / "secret-plans").mkdir()
+    rules = [
+        Rule(effect="deny", path="secret/**"),
+        Rule(effect="deny", path="secret-plans"),
+        Rule(effect="deny", path="a.py", tool="read_file"),
+        Rule(effect="allow", path="keys/open.pem"),
+    ]
+    under(ctx, user=rules, system=list(system_rules()))
+    _, text = await call(ctx, "list_files", depth=5)
+    assert text.splitlines() == [
+        ".env  15  [held back]",
+        "a.py  15  [held back]",
+        "keys/",
+        "keys/open.pem  24",
+        "keys/x.pem  21  [held back]",
+        "sub/",
+        "sub/.env  19  [held back]",
+        "sub/b.py  19",
+        "[2 held back by the policy]",
+    ]
+    _, text = await call(ctx, "glob", pattern="**/*.{py,pem}")
+    assert text.splitlines() == [
+        "a.py  [held back]",
+        "keys/open.pem",
+        "keys/x.pem  [held back]",
+        "sub/b.py",
+        "[2 held back by the policy]",
+    ]
+    _, text = await call(ctx, "list_files", path="sub")
+    assert "b.py  19" in text
+    assert "policy" not in text
+
+
+async def test_a_name_that_nobody_may_know_is_in_no_list(ctx: ToolContext, root: Path) -> None:
+    under(ctx, user=[Rule(effect="deny", path="**/*.pem", tool="list_files"), Rule(effect="ask", path="sub/**")])
+    _, text = await call(ctx, "list_files", path="keys")
+    assert text == "[2 held back by the policy]"
+    _, text = await call(ctx, "glob", pattern="keys/*")
+    assert "x.pem" in text
+
+
 async def test_the_kernel_gives_sessions_such_a_workspace(tmp_path: Path) -> None:
     from roost.agent.definition import Agent
 
@@ -100,7 +142,7 @@ async def test_the_kernel_gives_sessions_such_a_workspace(tmp_path: Path) -> Non
         test = means.workspace.unseen("grep", means.workspace.root)
         assert test is not None
         root = means.workspace.root
-        assert [test(f"{root}/{name}") for name in ("hidden/x", ".env", "x")] == [True, True, False]
+        assert [test(f"{root}/{name}") for name in ("hidden/x", ".env", "x")] == ["deny", "ask", None]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import msgspec
 
 from roost.policy.command import Analysis
 from roost.policy.rules import Effect, Rule, Touches, decide, held_back
+from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
 Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "auto", "custom", "all"]
@@ -109,7 +110,7 @@ class LayeredGate:
         level = self._level.decide(call)
         return asked if asked is not None and level.decision != "deny" else self._minding(call, level)
 
-    def unseen(self, tool: str, root: Path, searched: Path) -> Callable[[str], bool] | None:
+    def unseen(self, tool: str, root: Path, searched: Path) -> Callable[[str], Held | None] | None:
         """For a search: which real paths below `searched` it must leave out (`rules.held_back`)."""
         return held_back([laid.rules for laid in self._layers], tool, root, str(searched))
 

@@ -14,6 +14,7 @@ import msgspec
 
 from roost.errors import ConfigError
 from roost.policy.command import Analysis
+from roost.workspace.files import Held
 from roost.workspace.pattern import BadPattern, matcher
 
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
@@ -149,10 +150,12 @@ def _host(rule: Rule, touches: Touches) -> list[Answer]:
     return ["yes" if any(fits) else "maybe" if touches.unknown else "no"]
 
 
-def held_back(layers: Sequence[Sequence[Rule]], tool: str, root: Path, searched: str) -> Callable[[str], bool] | None:
+def held_back(
+    layers: Sequence[Sequence[Rule]], tool: str, root: Path, searched: str
+) -> Callable[[str], Held | None] | None:
     """For a search by `tool` below the real path `searched`, which was allowed: whether a file that it comes upon must
-    be left out, since the first layer that speaks of it asks or denies. A rule that speaks of `searched` itself has
-    been answered. None where no rule holds anything back."""
+    be left out, since the first layer that speaks of it asks or denies, and which of the two. A rule that speaks of
+    `searched` itself has been answered. None where no rule holds anything back."""
     tests: list[list[tuple[Effect, Callable[[str], bool]]]] = []
     for rules in layers:
         known: list[tuple[Effect, Callable[[str], bool]]] = []
@@ -163,16 +166,16 @@ def held_back(layers: Sequence[Sequence[Rule]], tool: str, root: Path, searched:
             test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root))
             if rule.effect == "allow" or not test(searched):
                 known.append((rule.effect, test))
-        tests.append(sorted(known, key=lambda one: one[0] == "allow"))
+        tests.append(sorted(known, key=lambda one: ("deny", "ask", "allow").index(one[0])))
     if all(effect == "allow" for known in tests for effect, _ in known):
         return None
 
-    def held(path: str) -> bool:
+    def held(path: str) -> Held | None:
         for known in tests:
             for effect, test in known:
                 if test(path):
-                    return effect != "allow"
-        return False
+                    return None if effect == "allow" else effect
+        return None
 
     return held
 

@@ -15,6 +15,7 @@ from roost.workspace.walk import Entry, Walk, printable
 
 _LISTED = 500
 _FOUND = 1000
+_HELD = "  [held back]"
 SKIPPED = frozenset({".git"})
 """Folders that are shown and not entered."""
 
@@ -30,7 +31,7 @@ async def list_files(
 
 
 def _list(ctx: ToolContext, path: str, depth: int) -> str:
-    walk = Walk(ctx.workspace, ctx.workspace.resolve(path), depth=depth, skip=SKIPPED)
+    walk = Walk(ctx.workspace, ctx.workspace.resolve(path), tool="list_files", names=True, depth=depth, skip=SKIPPED)
     lines: list[str] = []
     for entry in walk:
         if len(lines) == _LISTED:
@@ -42,11 +43,13 @@ def _list(ctx: ToolContext, path: str, depth: int) -> str:
 
 def _line(entry: Entry) -> str:
     name = printable(entry.path)
-    return f"{name}/" if entry.folder else f"{name}@" if entry.link else f"{name}  {entry.size}"
+    shown = f"{name}/" if entry.folder else f"{name}@" if entry.link else f"{name}  {entry.size}"
+    return shown + _HELD * entry.held
 
 
 def _left_out(walk: Walk) -> list[str]:
-    return [f"[incomplete: {what}]" for what in sorted(walk.incomplete)]
+    hidden = [f"[{walk.hidden} held back by the policy]"] * bool(walk.hidden)
+    return hidden + [f"[incomplete: {what}]" for what in sorted(walk.incomplete)]
 
 
 @tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))
@@ -62,13 +65,13 @@ async def glob(
 def _glob(ctx: ToolContext, pattern: str, path: str) -> str:
     real = ctx.workspace.resolve(path)
     base = "" if real == ctx.workspace.root else f"{ctx.workspace.relative(real)}/"
-    matches, walk = matcher(pattern), Walk(ctx.workspace, real, skip=SKIPPED)
+    matches, walk = matcher(pattern), Walk(ctx.workspace, real, tool="glob", names=True, skip=SKIPPED)
     found: list[str] = []
     for entry in walk:
         if not entry.folder and matches(entry.path):
             if len(found) == _FOUND:
                 walk.incomplete.add(f"more than {_FOUND} files match")
                 break
-            found.append(printable(base + entry.path))
+            found.append(printable(base + entry.path) + _HELD * entry.held)
     nothing = f"No file matches {pattern!r}" + ("" if "**" in pattern else f"; '**/{pattern}' also looks in folders")
     return "\n".join((sorted(found) or [nothing]) + _left_out(walk))

@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from roost.errors import Invalid
 
+Held: TypeAlias = Literal["ask", "deny"]
+"""What the policy says of a file that it holds back."""
 _LONGEST = 4000
 
 
@@ -26,8 +29,8 @@ class Workspace:
         self.notes = notes
         self.settled = False
         """Whether what a crash left of a change was looked for since the session woke."""
-        self.unseen: Callable[[str, Path], Callable[[str], bool] | None] = lambda tool, searched: None
-        """For a tool that searches below a real path: which real paths the policy holds back from it."""
+        self.unseen: Callable[[str, Path], Callable[[str], Held | None] | None] = lambda tool, searched: None
+        """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
         self._given = root
         self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
 

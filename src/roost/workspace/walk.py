@@ -18,19 +18,22 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Entry(NamedTuple):
-    """`path` is relative to where the walk began, with `/` between names. `size` is in bytes, 0 for what is no file."""
+    """`path` is relative to where the walk began, with `/` between names. `size` is in bytes, 0 for what is no file.
+    `held`: the policy holds back what is in it."""
 
     path: str
     folder: bool
     link: bool
     size: int
+    held: bool = False
 
 
 class Walk:
     """Iterate to get the entries in order: a folder, then what is in it. Blocks.
 
     `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable, held back by the policy
-    from `tool`, which looks into files.
+    from `tool`, which looks into files. With `names` it only shows them: left out, and counted in `hidden`, is what the
+    policy denies to it; what else it holds back, or keeps from `read_file`, is marked.
     """
 
     def __init__(
@@ -38,12 +41,16 @@ class Walk:
         workspace: Workspace,
         real: Path,
         *,
-        tool: str | None = None,
+        tool: str,
+        names: bool = False,
         depth: int = _DEPTH,
         cap: int = 200_000,
         skip: frozenset[str],
     ) -> None:
-        self._unseen = None if tool is None else workspace.unseen(tool, real)
+        self._unseen = workspace.unseen(tool, real)
+        self._unread = workspace.unseen("read_file", real) if names else None
+        self._names = names
+        self.hidden = 0
         self._workspace, self._real = workspace, real
         self._depth, self._left, self._skip = depth, cap, skip
         self._deadline = time.monotonic() + _SECONDS
@@ -60,14 +67,25 @@ class Walk:
                 self.incomplete.add("the tree is too large to go through")
                 return
             self._left -= 1
-            if self._unseen is not None and self._unseen(f"{self._real}/{prefix}{name}"):
-                self.incomplete.add("what the policy holds back from searches")
+            held = self._held(f"{self._real}/{prefix}{name}")
+            if held is None:
                 continue
             mode = status.st_mode
             folder = stat.S_ISDIR(mode)
-            yield Entry(prefix + name, folder, stat.S_ISLNK(mode), status.st_size if stat.S_ISREG(mode) else 0)
+            yield Entry(prefix + name, folder, stat.S_ISLNK(mode), status.st_size if stat.S_ISREG(mode) else 0, held)
             if folder and name not in self._skip and not self._workspace.hides(self._real / (prefix + name)):
                 yield from self._below(fd, name, prefix, level)
+
+    def _held(self, path: str) -> bool | None:
+        """Whether to mark it; None is to leave it out."""
+        said = None if self._unseen is None else self._unseen(path)
+        if not self._names and said is not None:
+            self.incomplete.add("what the policy holds back from searches")
+            return None
+        if said == "deny":
+            self.hidden += 1
+            return None
+        return said is not None or (self._unread is not None and self._unread(path) is not None)
 
     def _below(self, fd: int, name: str, prefix: str, level: int) -> Iterator[Entry]:
         if level >= self._depth:
