@@ -16,6 +16,7 @@ import msgspec
 from roost.errors import Invalid
 from roost.log.events import Event, Phase, SessionState, decode_event
 from roost.log.inputs import Input
+from roost.log.memory import FactWrite
 
 READ_BYTES = 256 * 1024
 """After this many bytes a `read` returns what it has, so that large events do not fill the memory."""
@@ -157,6 +158,8 @@ class Append(msgspec.Struct, kw_only=True):
     """Takes the place of one at the same position."""
     drop_checkpoints: Sequence[int] = ()
     """Their positions; what is not there is no error."""
+    facts: Sequence[FactWrite] = ()
+    """Changes of the memory (`roost.log.memory`)."""
     release: bool = False
     """Give the lease back in the same commit."""
 

@@ -15,7 +15,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound, RoostError, StoreCorrupt, StoreFailed
+from roost.log.fact_rows import StoredFact
 from roost.log.journal import Record
+from roost.log.memory import Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.store import Store
 
@@ -32,8 +34,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Copied(msgspec.Struct):
-    """What a copy did. `same` was there already; `extra` is in the target only; `kept` names settings of which the
-    target keeps another value."""
+    """What a copy did. `same` was there already; `facts` were copied with their spaces; `extra` is in the target only;
+    `kept` names settings of which the target keeps another value."""
 
     copied: int = 0
     replaced: int = 0
@@ -41,6 +43,7 @@ class Copied(msgspec.Struct):
     events: int = 0
     bytes: int = 0
     shared: Literal["copied", "same", "not copied"] = "not copied"
+    facts: int = 0
     kept: list[str] = []
     problems: list[Problem] = []
     extra: list[str] = []
@@ -71,6 +74,7 @@ async def copy(
         await move.session(session)
         progress(move.done)
     await move.shared()
+    await move.memory()
     async for session in target.sessions():
         if session not in move.seen:
             move.done.extra.append(session)
@@ -165,6 +169,24 @@ class _Move:
             raise StoreFailed("what is shared by all sessions is not in the target as it was written: copy again")
         self.done.shared = "copied"
 
+    async def memory(self) -> None:
+        """Spaces of facts. One that went on in the target stays, unless it is to be replaced."""
+        there = {space.name: space for space in await self._target.spaces()}
+        for space in await self._source.spaces():
+            known = there.get(space.name)
+            if known is not None and await self._same_facts(space, known):
+                continue
+            if known is not None and not self._replace:
+                self.problem(
+                    "", f"the memory {space.name!r} is another in the target: --replace puts the source's there"
+                )
+                continue
+            await self._target.restore_space(space, _fact_pages(self._source, space))
+            self.done.facts += space.facts
+
+    async def _same_facts(self, ours: Space, theirs: Space) -> bool:
+        return ours == theirs and await _fact_sum(self._source, ours) == await _fact_sum(self._target, theirs)
+
     def problem(self, session: str, detail: str) -> None:
         self.done.problems.append(Problem(session, detail))
 
@@ -222,6 +244,21 @@ async def _digest(store: Store, session: str, head: int) -> _Digest:
     async for page in _pages(store, session, head):
         digest.add(page)
     return digest
+
+
+async def _fact_pages(store: Store, space: Space) -> AsyncGenerator[list[StoredFact], None]:
+    """The rows up to the version that `space` says."""
+    after = 0
+    while rows := await store.fact_rows(space.name, after=after, limit=_PAGE):
+        yield [row for row in rows if row.version <= space.version]
+        after = rows[-1].version
+
+
+async def _fact_sum(store: Store, space: Space) -> bytes:
+    found = blake2b(digest_size=16)
+    async for rows in _fact_pages(store, space):
+        found.update(_encoder.encode(rows))
+    return found.digest()
 
 
 def _sum(dump: SessionDump, events: _Digest) -> str:

@@ -7,8 +7,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from roost.log.fact_rows import StoredFact
 from roost.log.inputs import decode_input, urgency
 from roost.log.journal import CheckpointRow, Record, SessionInfo, Snapshot
+from roost.log.memory import Space
 
 
 class StoredInput(NamedTuple):
@@ -76,4 +78,12 @@ class Portable(Protocol):
 
     async def restore_shared(self, dump: SharedDump) -> None:
         """Settings that exist stay as they are; budgets and reservations are replaced."""
+        ...
+
+    async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
+        """All rows of a space that came after a version, in order, those that have ended included."""
+        ...
+
+    async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
+        """Put a space in the place of the one that is there. It is seen when it is whole."""
         ...

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 from roost.errors import ConfigError
 from roost.log.dispatch import Dispatcher
 from roost.log.journal import Journal
+from roost.log.memory import Facts
 from roost.log.portable import Portable
 from roost.log.shared import Shared
 
@@ -16,7 +17,7 @@ Durability: TypeAlias = Literal["full", "relaxed"]
 """`full`: every commit is synced to the disk. `relaxed`: a power loss may take the last moments, a crash takes none."""
 
 
-class Store(Journal, Dispatcher, Shared, Portable, Protocol):
+class Store(Journal, Dispatcher, Shared, Facts, Portable, Protocol):
     """One database. `SqliteJournal` and `PostgresJournal` are the implementations."""
 
 

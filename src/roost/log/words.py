@@ -61,7 +61,7 @@ def bm25(query: Sequence[str], facts: Sequence[str], counts: Mapping[str, int], 
     rows = [Counter(row.split(" ")) for row in facts]
     sizes = [sum(row.values()) for row in rows]
     mean = sum(sizes) / len(sizes) if sizes else 1.0
-    weights = {word: _weight(counts.get(word, 1), total) for word in set(query)}
+    weights = {word: weight(counts.get(word, 1), total) for word in set(query)}
     scores: list[float] = []
     for row, size in zip(rows, sizes, strict=True):
         norm = _K1 * (1 - _B + _B * size / mean)
@@ -69,5 +69,5 @@ def bm25(query: Sequence[str], facts: Sequence[str], counts: Mapping[str, int], 
     return scores
 
 
-def _weight(count: int, total: int) -> float:
+def weight(count: int, total: int) -> float:
     return math.log(1 + (max(total, count) - count + 0.5) / (count + 0.5))

@@ -9,12 +9,15 @@ from roost.log.inputs import admits, encode_input, input_digest, urgency
 from roost.log.journal import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.log.sqlite.group import Group
 from roost.log.sqlite.inbox import put
+from roost.log.sqlite.memory import apply_facts
 
 
 def apply_further(connection: sqlite3.Connection, group: Group, s: int, write: Append) -> None:
     """Of session `s`, in the transaction of its append, which nothing can refuse any more."""
     for delivery in write.deliver:
         _deliver(connection, group, delivery)
+    if write.facts:
+        apply_facts(connection, write.session, write.expected, write.facts)
     if write.checkpoint is not None:
         keep(connection, s, write.checkpoint)
     for seq in write.drop_checkpoints:

@@ -13,6 +13,7 @@ from roost.errors import Invalid, StoreCorrupt
 from roost.locks import Locks
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
 from roost.log.events import Event, Phase, SessionState
+from roost.log.fact_rows import StoredFact
 from roost.log.inputs import Input, input_digest
 from roost.log.journal import (
     Accepted,
@@ -27,9 +28,10 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, Charge
-from roost.log.sqlite import dispatch, forks, operations, portable, removal, rows, shared
+from roost.log.sqlite import dispatch, forks, memory, operations, portable, removal, rows, shared
 from roost.log.sqlite.file import File
 from roost.log.store import Durability
 from roost.log.tail import follow
@@ -224,6 +226,26 @@ class SqliteJournal:
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._file.write(lambda c, out: shared.take(c, bucket, amount, rate, burst))
 
+    # Facts
+
+    async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
+        return await self._file.write(lambda c, out: memory.change(c, changes, by))
+
+    async def fact(self, id: str) -> Fact:
+        return await self._file.read(lambda c: memory.fact(c, id))
+
+    async def facts(self, query: FactQuery) -> list[Fact]:
+        return await self._file.read(lambda c: memory.find(c, query))
+
+    async def search_facts(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
+        return await self._file.read(lambda c: memory.search(c, spaces, query, limit))
+
+    async def spaces(self, prefix: str = "") -> list[Space]:
+        return await self._file.read(lambda c: memory.spaces(c, prefix))
+
+    async def fact_changes(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
+        return await self._file.read(lambda c: memory.changes(c, space, after, limit))
+
     # Portable
 
     async def sessions(self) -> AsyncIterator[str]:
@@ -255,3 +277,12 @@ class SqliteJournal:
 
     async def restore_shared(self, dump: SharedDump) -> None:
         await self._file.write(lambda c, out: shared.restore(c, dump))
+
+    async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
+        return await self._file.read(lambda c: memory.stored(c, space, after, limit))
+
+    async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
+        await self._file.write(lambda c, out: memory.begin_space(c, space.name))
+        async for rows in pages:
+            await self._file.write(lambda c, out, rows=rows: memory.add_rows(c, space.name, rows))
+        await self._file.write(lambda c, out: memory.finish_space(c, space))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from roost.log.sqlite.fact_tables import FACT_TABLES
+
 VERSION = 3
 
 _FIRST = """
@@ -95,7 +97,8 @@ CREATE TABLE buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NU
 
 # The first `shared` events of a fork are rows of other logs: of `base` those up to `upto`, past the next lower one.
 # Rows of a deleted session that a fork needs stay, and so does its number in `garbage`.
-_THIRD = """
+_THIRD = (
+    """
 ALTER TABLE sessions ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE lineage (
     s INTEGER NOT NULL, upto INTEGER NOT NULL, base INTEGER NOT NULL, PRIMARY KEY (s, upto)
@@ -114,6 +117,8 @@ CREATE TABLE checkpoints (
 );
 CREATE UNIQUE INDEX checkpoints_position ON checkpoints (s, seq);
 """
+    + FACT_TABLES
+)
 
 _LAYOUTS = (_FIRST, _SECOND, _THIRD)
 

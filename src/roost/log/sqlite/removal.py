@@ -8,6 +8,7 @@ from collections.abc import Callable
 from roost.errors import Conflict, NotFound
 from roost.log.journal import Change
 from roost.log.sqlite.group import Group
+from roost.log.sqlite.memory import forget_session
 
 _NEEDED = "SELECT max(upto) FROM lineage WHERE base = garbage.s"
 _PURGEABLE = (
@@ -34,6 +35,7 @@ def delete(
         connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
     for part in ("taken = 0", "key IS NOT NULL"):  # each by its partial index
         connection.execute(f"DELETE FROM inbox WHERE s = ? AND {part}", (s,))
+    forget_session(connection, session)
     group.numbers.pop(session, None)
     group.changes.append(Change(session, None))
     return [s, *(base for (base,) in bases if connection.execute(_IS_GARBAGE, (base,)).fetchone())]

@@ -64,6 +64,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Bring the tables up to date, all or nothing; refuse a file that a newer version wrote."""
     if sqlite3.sqlite_version_info < _MINIMUM:
         raise StoreFailed(f"SQLite {sqlite3.sqlite_version} is too old: Roost needs 3.35 or newer")
+    if not connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:
+        raise StoreFailed("this Python's SQLite lacks FTS5, by which memory is searched: use a build that has it")
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

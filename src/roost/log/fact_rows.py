@@ -1,0 +1,101 @@
+"""A fact's row, the same in every store."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from roost.log.memory import Fact, NewFact
+from roost.log.words import words
+
+CANDIDATES = 100
+"""Facts that a store finds by their rarest words and that are then compared by all of them."""
+COMMON = 2000
+"""A word that more facts have than this is not searched for, only counted, unless all of a query's are such."""
+
+
+RESTORING = "restoring:"
+"""Begins the name of a space that is not whole yet."""
+
+
+class Origin(NamedTuple):
+    """Who changes facts, and when. `session` and `seq`: the log that tells of it, if one does."""
+
+    by: str
+    at: float
+    session: str | None = None
+    seq: int | None = None
+
+    @property
+    def source(self) -> str | None:
+        return None if self.session is None else f"{self.session}:{self.seq}"
+
+
+class About(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is not searched for."""
+
+    confidence: float = 1.0
+    tainted: bool = False
+    supersedes: tuple[str, ...] = ()
+    source: str | None = None
+    by: str = ""
+
+
+class StoredFact(NamedTuple):
+    """`session` and `seq`: the log and the event that made this row, `ended_session` and `ended_seq` that ended it.
+    `changed`: the version of its space when it came, or when it went."""
+
+    id: str
+    key: str | None
+    category: str
+    text: str
+    about: bytes
+    proposed: bool
+    created: float
+    ended: float | None
+    version: int
+    ended_version: int | None
+    changed: int
+    session: str | None
+    seq: int | None
+    ended_session: str | None
+    ended_seq: int | None
+
+
+COLUMNS = ", ".join(StoredFact._fields)
+FACT_COLUMNS = "id, key, category, text, about, proposed, created, ended, version, ended_version"
+_encode = msgspec.json.Encoder().encode
+_about = msgspec.json.Decoder(About)
+
+
+def about_of(fact: NewFact, origin: Origin) -> bytes:
+    return _encode(About(fact.confidence, fact.tainted, fact.supersedes, origin.source, origin.by))
+
+
+def words_of(text: str, key: str | None) -> str:
+    """For the index: joined by spaces."""
+    return " ".join(words(text if key is None else f"{text} {key}"))
+
+
+def fact_of(space: str, row: Any) -> Fact:
+    """From a row of `FACT_COLUMNS`."""
+    id, key, category, text, about, proposed, created, ended, version, ended_version = row
+    more = _about.decode(about)
+    return Fact(
+        id=id,
+        space=space,
+        text=text,
+        category=category,
+        key=key,
+        confidence=more.confidence,
+        tainted=more.tainted,
+        supersedes=more.supersedes,
+        proposed=bool(proposed),
+        created=created,
+        version=version,
+        source=more.source,
+        by=more.by,
+        ended=ended,
+        ended_version=ended_version,
+    )

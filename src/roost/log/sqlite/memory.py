@@ -1,0 +1,298 @@
+"""Facts in the SQLite store. As in `operations`, each write checks before it writes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from roost.errors import NotFound
+from roost.log.fact_rows import (
+    CANDIDATES,
+    COLUMNS,
+    COMMON,
+    FACT_COLUMNS,
+    RESTORING,
+    Origin,
+    StoredFact,
+    about_of,
+    fact_of,
+    words_of,
+)
+from roost.log.memory import (
+    EndFact,
+    Fact,
+    FactChange,
+    FactQuery,
+    FactWrite,
+    Hit,
+    MemoryRevert,
+    NewFact,
+    PutFact,
+    Space,
+)
+from roost.log.shared import beginning
+from roost.log.words import bm25, words
+
+_CURRENT = "ended_version IS NULL"
+_INDEXED = f"{_CURRENT} AND proposed = 0"
+_UNINDEX = "INSERT INTO fact_words (fact_words, rowid, place, words)"
+_LISTED = ", ".join(f"facts.{name.strip()}" for name in FACT_COLUMNS.split(","))
+
+
+def apply_facts(connection: sqlite3.Connection, session: str, before: int, writes: Sequence[FactWrite]) -> None:
+    """Of an append whose first event is `before + 1`."""
+    now = time.time()
+    for event, change in writes:
+        _apply(connection, change, Origin(f"session:{session}", now, session, before + event))
+
+
+def change(connection: sqlite3.Connection, changes: Sequence[FactChange], by: str) -> int:
+    now = time.time()
+    return sum(_apply(connection, one, Origin(by, now)) for one in changes)
+
+
+def forget_session(connection: sqlite3.Connection, session: str) -> None:
+    """The private space of a session that is deleted."""
+    clear_space(connection, f"session:{session}")
+
+
+def clear_space(connection: sqlite3.Connection, space: str) -> None:
+    for (n,) in connection.execute("SELECT n FROM spaces WHERE name = ?", (space,)).fetchall():
+        connection.execute(f"{_UNINDEX} SELECT 'delete', f, place, words FROM facts WHERE n = ? AND {_INDEXED}", (n,))
+        connection.execute("DELETE FROM facts WHERE n = ?", (n,))
+        connection.execute("DELETE FROM spaces WHERE n = ?", (n,))
+
+
+def fact(connection: sqlite3.Connection, id: str) -> Fact:
+    row = connection.execute(
+        f"SELECT name, {_LISTED} FROM facts JOIN spaces USING (n) WHERE facts.id = ? ORDER BY f DESC LIMIT 1", (id,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no fact {id!r}")
+    return fact_of(row[0], row[1:])
+
+
+def find(connection: sqlite3.Connection, query: FactQuery) -> list[Fact]:
+    where, values = [f"name IN ({_marks(query.spaces)})"], list[object](query.spaces)
+
+    def condition(text: str, *given: object) -> None:
+        where.append(text)
+        values.extend(given)
+
+    for column in ("category", "key"):
+        if (value := getattr(query, column)) is not None:
+            condition(f"facts.{column} = ?", value)
+    if query.proposed is not None:
+        condition("proposed = ?", int(query.proposed))
+    if query.at is not None:
+        condition("facts.version <= ? AND (ended_version IS NULL OR ended_version > ?)", query.at, query.at)
+    elif not query.ended:
+        condition(_CURRENT)
+    if query.before is not None:
+        condition("f < (SELECT max(f) FROM facts WHERE id = ?)", query.before)
+    sql = f"SELECT name, {_LISTED} FROM facts JOIN spaces USING (n) WHERE {' AND '.join(where)} ORDER BY f DESC LIMIT ?"
+    return [fact_of(row[0], row[1:]) for row in connection.execute(sql, (*values, query.limit))]
+
+
+def spaces(connection: sqlite3.Connection, prefix: str) -> list[Space]:
+    first, past = beginning(prefix)
+    where, values = ("name >= ?", [first]) if past is None else ("name >= ? AND name < ?", [first, past])
+    sql = f"SELECT name, version, facts FROM spaces WHERE {where} ORDER BY name"
+    return [Space(*row) for row in connection.execute(sql, values) if not row[0].startswith(RESTORING)]
+
+
+def changes(connection: sqlite3.Connection, space: str, after: int, limit: int) -> list[Fact]:
+    rows = connection.execute(
+        f"SELECT {_LISTED} FROM facts JOIN spaces USING (n) WHERE name = ? AND changed > ? AND proposed = 0"
+        " ORDER BY changed LIMIT ?",
+        (space, after, limit),
+    )
+    return [fact_of(space, row) for row in rows]
+
+
+def stored(connection: sqlite3.Connection, space: str, after: int, limit: int) -> list[StoredFact]:
+    """All rows, by the version with which they came."""
+    columns = ", ".join(f"facts.{name}" for name in StoredFact._fields)
+    rows = connection.execute(
+        f"SELECT {columns} FROM facts JOIN spaces USING (n) WHERE name = ? AND facts.version > ?"
+        " ORDER BY facts.version LIMIT ?",
+        (space, after, limit),
+    )
+    return [StoredFact(*row)._replace(proposed=bool(row[5])) for row in rows]
+
+
+def begin_space(connection: sqlite3.Connection, space: str) -> None:
+    clear_space(connection, space)
+    clear_space(connection, RESTORING + space)
+    connection.execute("INSERT INTO spaces (name) VALUES (?)", (RESTORING + space,))
+
+
+def add_rows(connection: sqlite3.Connection, space: str, rows: Sequence[StoredFact]) -> None:
+    (n,) = connection.execute("SELECT n FROM spaces WHERE name = ?", (RESTORING + space,)).fetchone()
+    for row in rows:
+        insert(connection, n, row)
+
+
+def finish_space(connection: sqlite3.Connection, space: Space) -> None:
+    connection.execute(
+        "UPDATE spaces SET name = ?, version = ?, facts = ? WHERE name = ?", (*space, RESTORING + space.name)
+    )
+
+
+def search(connection: sqlite3.Connection, names: Sequence[str], query: str, limit: int) -> list[Hit]:
+    asked = list(dict.fromkeys(words(query)))[:32]
+    where = f"SELECT n, name, facts FROM spaces WHERE facts > 0 AND name IN ({_marks(names)})"
+    found = {n: (name, count) for n, name, count in connection.execute(where, tuple(names))}
+    counts = _counts(connection, asked)
+    if not found or not counts:
+        return []
+    total = sum(count for _, count in found.values())
+    rows = _candidates(connection, list(found), counts, max(CANDIDATES, limit), few=total <= COMMON)
+    scores = bm25(asked, [row[1] for row in rows], counts, total)
+    hits = [Hit(fact_of(found[row[0]][0], row[2:]), score) for row, score in zip(rows, scores, strict=True)]
+    return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+
+def _candidates(
+    connection: sqlite3.Connection, ns: Sequence[int], counts: dict[str, int], limit: int, *, few: bool
+) -> list[tuple[Any, ...]]:
+    """Of `few` facts every word is looked for. Of many only rare words are, and the space is looked at afterwards: what
+    matches a whole space would cost what is in it."""
+    match = " OR ".join(f'"{word}"' for word in (counts if few else _rare(counts)))
+    match = f"words : ({match})"
+    if few:
+        match += f" AND place : ({' OR '.join(f's{n}' for n in ns)})"
+    return connection.execute(
+        f"SELECT n, facts.words, {_LISTED} FROM fact_words JOIN facts ON f = fact_words.rowid"
+        f" WHERE fact_words MATCH ? AND n IN ({_marks(ns)}) ORDER BY bm25(fact_words, 0.0, 1.0) LIMIT ?",
+        (match, *ns, limit),
+    ).fetchall()
+
+
+def _counts(connection: sqlite3.Connection, asked: Iterable[str]) -> dict[str, int]:
+    """In how many current facts of any space each of the words is, those that are in some."""
+    counts: dict[str, int] = {}
+    for word in asked:
+        row = connection.execute("SELECT doc FROM fact_vocab WHERE term = ?", (word,)).fetchone()
+        if row is not None:
+            counts[word] = row[0]
+    return counts
+
+
+def _rare(counts: dict[str, int]) -> list[str]:
+    """The rarest, as long as few facts have them; one at least."""
+    kept: list[str] = []
+    sum_ = 0
+    for word, count in sorted(counts.items(), key=lambda item: item[1]):
+        if kept and sum_ + count > COMMON:
+            break
+        kept.append(word)
+        sum_ += count
+    return kept
+
+
+def _apply(connection: sqlite3.Connection, change: FactChange, origin: Origin) -> int:
+    match change:
+        case PutFact():
+            return _put(connection, change.fact, origin)
+        case EndFact():
+            return _end_where(connection, "id = ?", (change.id,), origin)
+        case MemoryRevert():
+            return _revert(connection, change, origin)
+
+
+def _put(connection: sqlite3.Connection, fact: NewFact, origin: Origin) -> int:
+    if connection.execute("SELECT 1 FROM facts WHERE id = ? LIMIT 1", (fact.id,)).fetchone():
+        return 0
+    gone = 0
+    connection.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (fact.space,))
+    (n,) = connection.execute("SELECT n FROM spaces WHERE name = ?", (fact.space,)).fetchone()
+    if not fact.proposed:
+        for former in fact.supersedes:
+            gone += _end_where(connection, "id = ?", (former,), origin)
+        if fact.key is not None:
+            gone += _end_where(connection, "n = ? AND key = ? AND proposed = 0", (n, fact.key), origin)
+    version = _bump(connection, n, 0 if fact.proposed else 1)
+    about, at = about_of(fact, origin), origin.at
+    made = (fact.id, fact.key, fact.category, fact.text, about, fact.proposed, at, None, version, None, version)
+    insert(connection, n, StoredFact(*made, origin.session, origin.seq, None, None))
+    return gone + 1
+
+
+def insert(connection: sqlite3.Connection, n: int, row: StoredFact) -> None:
+    indexed = (f"s{n}", words_of(row.text, row.key))
+    cursor = connection.execute(
+        f"INSERT INTO facts (n, place, words, {COLUMNS}) VALUES (?, ?, ?, {_marks(StoredFact._fields)})",
+        (n, *indexed, *row),
+    )
+    if row.ended_version is None and not row.proposed:
+        connection.execute(
+            "INSERT INTO fact_words (rowid, place, words) VALUES (?, ?, ?)", (cursor.lastrowid, *indexed)
+        )
+
+
+def _end_where(connection: sqlite3.Connection, where: str, values: tuple[object, ...], origin: Origin) -> int:
+    columns = "f, n, proposed, place, words"
+    rows = connection.execute(f"SELECT {columns} FROM facts WHERE {where} AND {_CURRENT}", values).fetchall()
+    for f, n, proposed, *indexed in rows:
+        if not proposed:
+            connection.execute(f"{_UNINDEX} VALUES ('delete', ?, ?, ?)", (f, *indexed))
+        version = _bump(connection, n, 0 if proposed else -1)
+        connection.execute(
+            "UPDATE facts SET ended = ?, ended_version = ?, changed = ?, ended_session = ?, ended_seq = ? WHERE f = ?",
+            (origin.at, version, version, origin.session, origin.seq, f),
+        )
+    return len(rows)
+
+
+def _revert(connection: sqlite3.Connection, change: MemoryRevert, origin: Origin) -> int:
+    session = change.session or origin.session
+    until = change.until if change.until is not None else (origin.seq or 1 << 62) - 1
+    span = (session, change.since, until)
+    back = connection.execute(
+        f"SELECT n, {COLUMNS} FROM facts WHERE ended_session = ?1 AND ended_seq > ?2 AND ended_seq <= ?3"
+        " AND NOT (session IS ?1 AND seq > ?2 AND seq <= ?3) ORDER BY f DESC",
+        span,
+    ).fetchall()
+    changed = _end_where(connection, "session = ? AND seq > ? AND seq <= ?", span, origin)
+    seen: set[str] = set()
+    for n, *values in back:
+        row = StoredFact(*values)
+        if row.id not in seen and _is_free(connection, n, row):
+            seen.add(row.id)
+            version = _bump(connection, n, 0 if row.proposed else 1)
+            insert(connection, n, _again(row, version, origin))
+            changed += 1
+    return changed
+
+
+def _is_free(connection: sqlite3.Connection, n: int, row: StoredFact) -> bool:
+    """Nobody has brought it back, or given its key to another fact."""
+    sql = f"SELECT 1 FROM facts WHERE {_CURRENT} AND (id = ? OR n = ? AND key = ? AND proposed = 0)"
+    return connection.execute(sql, (row.id, n, row.key)).fetchone() is None
+
+
+def _again(row: StoredFact, version: int, origin: Origin) -> StoredFact:
+    return row._replace(
+        ended=None,
+        version=version,
+        ended_version=None,
+        changed=version,
+        session=origin.session,
+        seq=origin.seq,
+        ended_session=None,
+        ended_seq=None,
+    )
+
+
+def _bump(connection: sqlite3.Connection, n: int, more: int) -> int:
+    ((version,),) = connection.execute(
+        "UPDATE spaces SET version = version + 1, facts = facts + ? WHERE n = ? RETURNING version", (more, n)
+    )
+    return version
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
