@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from roost.agent.state import Entry
 from roost.llm.tokens import estimate_text
-from roost.log.content import AssistantMessage, Message, Text, ToolCall, UserMessage
+from roost.log.content import AssistantMessage, Message, Text, UserMessage, UserPart
 
 TITLE = "What was said before, shortened by rule:"
 _GAP = "[…]"
-_SAID, _CALL = 240, 100
-"""Characters of a message, and of a call."""
+_LEAST, _MOST = 60, 240
+"""Characters of a line."""
 
 
-def extract(entries: Iterable[Entry], before: str, *, cap: int) -> str:
-    """Of these messages and of what the last summary said `before`, in at most `cap` tokens by our estimate. What is
-    old goes first."""
+def extract(entries: Sequence[Entry], before: str, *, cap: int) -> str:
+    """Of these messages and of what the last summary said `before`, in at most `cap` tokens by our estimate. The more
+    there is the shorter each is told, and what is oldest goes first."""
     kept, lines = _carried(before, cap // 2)
+    room = cap - estimate_text(TITLE) - estimate_text(kept) - estimate_text(_GAP) - 2
+    each = min(max(3 * room // (len(entries) + len(lines) + 1), _LEAST), _MOST)
+    lines = [_short(line, each) for line in lines]
     for entry in entries:
         if not entry.head:
-            lines += _lines(entry.message, entry.turn)
-    room = cap - estimate_text(TITLE) - estimate_text(kept) - estimate_text(_GAP) - 2
+            lines += _lines(entry.message, entry.turn, each)
     chosen = _newest(lines, room)
     gap = [_GAP] if len(chosen) < len(lines) else []
     return "\n".join(filter(None, [TITLE, kept, *gap, *chosen]))
@@ -52,24 +54,24 @@ def _carried(before: str, cap: int) -> tuple[str, list[str]]:
 _MARKS = ("Turn ", "User: ", "You: ", "You called ")
 
 
-def _lines(message: Message, turn: int) -> list[str]:
+def _lines(message: Message, turn: int, most: int) -> list[str]:
     match message:
         case UserMessage():
-            return [f"Turn {turn}: {_short(_text(message.parts))}" if turn else f"User: {_short(_text(message.parts))}"]
+            who = f"Turn {turn}" if turn else "User"
+            return [f"{who}: {_short(_text(message.parts), most)}"]
         case AssistantMessage():
-            said = [f"You: {_short(message.text)}"] if message.text.strip() else []
-            calls = [f"{call.name}({_short(call.arguments, _CALL)})" for call in message.calls]
-            return [*said, f"You called {_short(', '.join(calls), 4 * _CALL)}"] if calls else said
+            said = [f"You: {_short(message.text, most)}"] if message.text.strip() else []
+            calls = ", ".join(f"{call.name}({call.arguments[:most]})" for call in message.calls)
+            return [*said, f"You called {_short(calls, most)}"] if calls else said
         case _:
             return []
 
 
-def _text(parts: Sequence[object]) -> str:
-    shown = (part.text if isinstance(part, Text) else "[media]" for part in parts if not isinstance(part, ToolCall))
-    return " ".join(shown)
+def _text(parts: Sequence[UserPart]) -> str:
+    return " ".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)
 
 
-def _short(text: str, most: int = _SAID) -> str:
+def _short(text: str, most: int) -> str:
     flat = " ".join(text[: 4 * most].split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
 
