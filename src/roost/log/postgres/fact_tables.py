@@ -41,7 +41,9 @@ CREATE INDEX facts_version ON facts (n, version);
 CREATE INDEX facts_changed ON facts (n, changed);
 CREATE INDEX facts_made ON facts (session, seq) WHERE session IS NOT NULL;
 CREATE INDEX facts_ended ON facts (ended_session, ended_seq) WHERE ended_session IS NOT NULL;
-CREATE TABLE fact_words (n bigint NOT NULL, word text COLLATE "C" NOT NULL, f bigint NOT NULL, PRIMARY KEY (n, word, f));
+CREATE TABLE fact_words (
+    n bigint NOT NULL, word text COLLATE "C" NOT NULL, f bigint NOT NULL, PRIMARY KEY (n, word, f)
+);
 """
 
 _FUNCTIONS = """

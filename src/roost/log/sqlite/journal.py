@@ -283,6 +283,6 @@ class SqliteJournal:
 
     async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
         await self._file.write(lambda c, out: memory.begin_space(c, space.name))
-        async for rows in pages:
-            await self._file.write(lambda c, out, rows=rows: memory.add_rows(c, space.name, rows))
+        async for page in pages:
+            await self._file.write(lambda c, out, page=page: memory.add_rows(c, space.name, page))
         await self._file.write(lambda c, out: memory.finish_space(c, space))
