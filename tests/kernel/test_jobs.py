@@ -49,8 +49,8 @@ async def test_state_stays_within_a_turn_and_ends_with_sleep(tmp_path: Path) -> 
     done = [event for event in log if isinstance(event, ev.ToolCompleted)]
     texts = [part.text for event in done for part in event.parts if isinstance(part, Text) and not of_limits(part.text)]
     assert texts[2].startswith("42")
-    assert texts[0].startswith("[new interpreter]\nFalse")
-    assert texts[3].startswith("[new interpreter]\nFalse")
+    assert texts[0].startswith("[new interpreter: nothing is kept from earlier calls]\nFalse")
+    assert texts[3].startswith("[new interpreter: nothing is kept from earlier calls]\nFalse")
 
 
 async def test_stopping_the_node_ends_what_runs(tmp_path: Path) -> None:

@@ -69,6 +69,25 @@ async def test_a_job_goes_on_after_a_sleep(tmp_path: Path) -> None:
         assert beat.stat().st_size > size
 
 
+@pytest.mark.parametrize("suspend", [True, False])
+async def test_the_interpreter_goes_on_after_a_sleep_or_says_that_it_is_new(tmp_path: Path, suspend: bool) -> None:
+    first, second = Call("python", {"code": "x = 41\nx"}), Call("python", {"code": "globals().get('x')"})
+    model = ScriptedModel([Answer(calls=(first,)), "kept", Answer(calls=(second, second)), "looked"])
+    isolation = Isolation(required=1, suspend=suspend)
+    one = Agent("a", model=model, tools=("python",), permissions="all", isolation=isolation)
+    async with running(tmp_path, one, config=FAST) as runtime:
+        session = await runtime.session("a")
+        await session.ask("begin")
+        await asleep(runtime, session)
+        await session.ask("and now")
+        log = await events(session, runtime)
+        new = "[new interpreter: nothing is kept from earlier calls]\n"
+        assert results(log) == (
+            [f"{new}41", "41", "41"] if suspend else [f"{new}41", f"{new}(no output)", "(no output)"]
+        )
+        assert len([each for each in log if isinstance(each, ev.SandboxEnded)]) == (0 if suspend else 1)
+
+
 async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> None:
     async with running(tmp_path, agent(Isolation(required=1)), config=FAST) as runtime:
         session = await runtime.session("a")

@@ -35,7 +35,7 @@ def _alive(pid: int) -> bool:
 @pytest.fixture
 async def warm(ctx: ToolContext) -> ToolContext:
     """With an interpreter that runs."""
-    assert (await run(ctx, "import os, sys"))[1] == "[new interpreter]\n(no output)"
+    assert (await run(ctx, "import os, sys"))[1] == "[new interpreter: nothing is kept from earlier calls]\n(no output)"
     return ctx
 
 
@@ -92,19 +92,19 @@ async def test_time_ends_it_and_that_is_said(warm: ToolContext) -> None:
     assert (outcome, "the interpreter was ended" in text) == ("error", True)
     assert not _alive(pid)
     outcome, text = await run(warm, "x")
-    assert text.startswith("[new interpreter]")
+    assert text.startswith("[new interpreter: nothing is kept from earlier calls]")
     assert "NameError" in text
 
 
 async def test_restart_and_death(warm: ToolContext) -> None:
     await run(warm, "x = 1")
     _, text = await run(warm, "'x' in globals()", restart=True)
-    assert text == "[new interpreter]\nFalse"
+    assert text == "[new interpreter: nothing is kept from earlier calls]\nFalse"
     outcome, text = await run(warm, "import os; os._exit(5)")
     assert (outcome, "exit code 5" in text) == ("error", True)
     outcome, text = await run(warm, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert (outcome, "signal 9" in text) == ("error", True)
-    assert (await run(warm, "1"))[1] == "[new interpreter]\n1"
+    assert (await run(warm, "1"))[1] == "[new interpreter: nothing is kept from earlier calls]\n1"
 
 
 async def test_a_cancelled_call_leaves_nothing(warm: ToolContext) -> None:

@@ -50,7 +50,10 @@ async def test_they_work_behind_a_wall(walled: ToolContext, monkeypatch: pytest.
     assert await call(walled, "shell", command="echo $PWD") == str(root)
     assert "a.py:1: def f" in await call(walled, "grep", pattern="def f")
     assert "def f(x)" in await call(walled, "analyze_code", path="a.py")
-    assert await call(walled, "python", code="import a; y = a.f(41)") == "[new interpreter]\n(no output)"
+    assert (
+        await call(walled, "python", code="import a; y = a.f(41)")
+        == "[new interpreter: nothing is kept from earlier calls]\n(no output)"
+    )
     assert "42" in await call(walled, "python", code="y + 1")
     text = await call(walled, "shell_start", command="read x < pipe; echo got $x")
     job = text.rpartition("[")[2].split()[0]

@@ -1,4 +1,5 @@
-"""A session's sandbox sleeps with it, and its background jobs go on where they were, if its agent asks for that."""
+"""A session's sandbox sleeps with it, and its background jobs and interpreter go on where they were, if its agent asks
+for that."""
 
 from __future__ import annotations
 
@@ -16,30 +17,53 @@ from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, SandboxSpec
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.terminal import GuestTerminal
-from roost.tools.jobs import Job
+from roost.tools.jobs import Job, Kept
+from roost.tools.python import Interpreter
 
 log = logging.getLogger("roost.sandbox")
 _IMAGE, _ABOUT = "sandbox", "sandbox.about"
 
 
+class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a session kept running under `key`, on the terminal `number`. `nonce` and `calls` are an interpreter's."""
+
+    key: str
+    number: int
+    name: str = ""
+    nonce: str | None = None
+    calls: int = 0
+
+    @classmethod
+    def of(cls, key: str, one: Kept) -> _Slept | None:
+        match one:
+            case Job(terminal=GuestTerminal(number=number)) if one.running:
+                return cls(key, number, one.name)
+            case Interpreter(terminal=GuestTerminal(number=number)) if one.running:
+                return cls(key, number, nonce=one.nonce, calls=one.calls)
+            case _:
+                return None
+
+    def on(self, terminal: GuestTerminal) -> Kept:
+        if self.nonce is not None:
+            return Interpreter(terminal, self.nonce, calls=self.calls)
+        return Job(self.name, terminal)
+
+
 class _About(msgspec.Struct, frozen=True):
-    """`epoch` of the session when it went to sleep: when somebody else has had it since, the image is not to be used.
-    `jobs`: their keys, names and numbers."""
+    """`epoch` of the session when it went to sleep: when somebody else has had it since, the image is not to be
+    used."""
 
     epoch: int
-    jobs: tuple[tuple[str, str, int], ...]
+    kept: tuple[_Slept, ...]
 
 
 async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
-    """Suspend it into the folder `notes`, if that keeps its memory. The jobs are the sleeping sandbox's then, and no
+    """Suspend it into the folder `notes`, if that keeps its memory. What runs on is the sleeping sandbox's then, and no
     longer the session's."""
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
         return False
-    jobs = {key: job for key, job in live.means.jobs.kept.items() if isinstance(job, Job) and job.running}
-    numbers = [
-        (key, job.name, job.terminal.number) for key, job in jobs.items() if isinstance(job.terminal, GuestTerminal)
-    ]
-    about = msgspec.json.encode(_About(live.epoch, tuple(numbers)))
+    slept = [each for key, one in live.means.jobs.kept.items() if (each := _Slept.of(key, one)) is not None]
+    about = msgspec.json.encode(_About(live.epoch, tuple(slept)))
     try:
         await asyncio.to_thread(_write, notes, about)
         kept = await guest.suspend(notes / _IMAGE)
@@ -48,10 +72,8 @@ async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
         return False
     if kept != "memory":
         return False
-    for key, _, _ in numbers:
-        del live.means.jobs.kept[key]
-    for job in jobs.values():
-        await job.close()  # nothing but the reading of it
+    for each in slept:
+        await live.means.jobs.kept.pop(each.key).close()  # nothing but the reading of it
     return True
 
 
@@ -67,12 +89,12 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
         guest = await backend.resume(spec, notes / _IMAGE)
     except SandboxError as error:
         reason = f"its sleeping sandbox cannot be taken up: {error}"
-        live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.jobs)))
+        live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
         return None
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
-    for key, name, number in about.jobs:
-        if (terminal := terminals.pop(number, None)) is not None:
-            live.means.jobs.kept[key] = Job(name, terminal)
+    for each in about.kept:
+        if (terminal := terminals.pop(each.number, None)) is not None:
+            live.means.jobs.kept[each.key] = each.on(terminal)
     for terminal in terminals.values():  # nobody knows of them any more
         await terminal.close()
     return guest

@@ -1,7 +1,8 @@
 """`python`: code in an interpreter that keeps its variables between the calls of a session.
 
-The interpreter is a process in the session's sandbox, at whatever level that is, and lives until the session sleeps, it
-is restarted, or a call runs out of time. Its first words after a start say that it is a new one.
+The interpreter is a process in the session's sandbox, at whatever level that is, and lives until it is restarted or a
+call runs out of time. It sleeps with the session where the sandbox keeps memory; elsewhere it ends with the sleep. Its
+first words after a start say that it is a new one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _LONGEST = 600
 _CODE = 256 * 1024
 _REPLY = 1024 * 1024
 _KEY = "python"
+_NEW = "[new interpreter: nothing is kept from earlier calls]"
 
 
 class Reply(msgspec.Struct):
@@ -42,26 +44,25 @@ class Reply(msgspec.Struct):
 
 
 class Interpreter:
-    """One process. Calls come one after the other."""
+    """One process. Calls come one after the other; `calls` were made of it before."""
 
     name = "the Python interpreter"
 
-    def __init__(self, terminal: Terminal, nonce: str) -> None:
-        self._terminal, self._nonce = terminal, nonce.encode()
+    def __init__(self, terminal: Terminal, nonce: str, *, calls: int = 0) -> None:
+        self.terminal, self.nonce, self.calls = terminal, nonce, calls
         self._pieces: AsyncIterator[bytes] = terminal.read()
         self._rest = b""
-        self._number = 0
         self.running = True
 
     async def run(self, code: str) -> Reply | None:
         """None when the process has ended."""
-        self._number += 1
-        await self._terminal.write(json.dumps({"code": code}).encode() + b"\n")
+        self.calls += 1
+        await self.terminal.write(json.dumps({"code": code}).encode() + b"\n")
         while True:
             while b"\n" in self._rest:
                 line, _, self._rest = self._rest.partition(b"\n")
-                _, found, reply = line.rpartition(self._nonce)
-                if found and (said := _decoded(reply)).number in (0, self._number):
+                _, found, reply = line.rpartition(self.nonce.encode())
+                if found and (said := _decoded(reply)).number in (0, self.calls):
                     return said
             piece = await anext(self._pieces, None)
             if piece is None or len(self._rest) > _REPLY:
@@ -74,14 +75,14 @@ class Interpreter:
         if len(self._rest) > _REPLY:
             return "it sent more than it may"
         try:
-            code = await self._terminal.wait()
+            code = await self.terminal.wait()
         except SandboxError:
             return "with its sandbox"
         return f"exit code {code}" if code >= 0 else f"killed by signal {-code}, perhaps for its memory"
 
     async def close(self) -> None:
         self.running = False
-        await self._terminal.close()
+        await self.terminal.close()
 
 
 def _decoded(line: bytes) -> Reply:
@@ -105,7 +106,7 @@ async def python(
     restart: Annotated[bool, "begin with a new interpreter"] = False,
 ) -> ToolResult:
     """Run Python code in the workspace folder. Variables and imports stay for later calls, until a first line
-    `[new interpreter]` says that they are gone. Figures of matplotlib are saved as files."""
+    `[new interpreter: ...]` says that they are gone. Figures of matplotlib are saved as files."""
     jobs = jobs_of(ctx.jobs)
     if restart:
         await _end(jobs)
@@ -113,7 +114,7 @@ async def python(
     fresh = not isinstance(interpreter, Interpreter) or not interpreter.running
     if not isinstance(interpreter, Interpreter) or not interpreter.running:
         interpreter = jobs.kept[_KEY] = await _start(ctx)
-    notes = ["[new interpreter]"] if fresh else []
+    notes = [_NEW] if fresh else []
     try:
         async with asyncio.timeout(timeout):
             reply = await interpreter.run(clean(code))
