@@ -91,7 +91,7 @@ class LayeredGate:
     ) -> None:
         self._level = Level(mode)
         self._wary = mode != "all"
-        self._hidden = tuple(os.path.realpath(path) for path in hidden)
+        self._hidden = tuple(os.path.realpath(path).casefold() for path in hidden)
         given = rules or {}
         self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
 
@@ -129,7 +129,8 @@ class LayeredGate:
         return Verdict(effect, rule.reason or f"the {laid.layer}'s rule '{rule.shown}'", laid.layer, rule.shown)
 
     def _hides(self, path: str, root: str) -> bool:
-        """A workspace that lies in the home is the session's own."""
+        """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""
+        path, root = path.casefold(), root.casefold()
         return any(_within(path, home) and not (_within(root, home) and _within(path, root)) for home in self._hidden)
 
     def _minding(self, call: GateCall, verdict: Verdict) -> Verdict:

@@ -82,11 +82,15 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
 
 
 @lru_cache(maxsize=1024)
-def _test(pattern: str, root: str) -> Callable[[str], bool]:
-    """For real paths. What stands before the first wildcard may itself lead over links. Raises `BadPattern`."""
+def _test(pattern: str, root: str, *, strict: bool = False) -> Callable[[str], bool]:
+    """For real paths. What stands before the first wildcard may itself lead over links. `strict`: small and capital
+    letters are one, as on some file systems, so that no other spelling of a name gets by. Raises `BadPattern`."""
     text = os.path.expanduser(pattern)
     absolute = text if text.startswith("/") else f"{root.rstrip('/')}/{text}"
-    tests = [_one(each) for each in dict.fromkeys((absolute, _resolved(absolute)))]
+    ways = (absolute, _resolved(absolute))
+    tests = [_one(each) for each in dict.fromkeys(way.casefold() if strict else way for way in ways)]
+    if strict:
+        return lambda path: any(test(folded) for folded in (path.casefold(),) for test in tests)
     return tests[0] if len(tests) == 1 else lambda path: any(test(path) for test in tests)
 
 
@@ -117,7 +121,7 @@ def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     if rule.path is None:
         return []
     # Without the root where it does not matter: the system's rules are compiled once, not once a workspace.
-    test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root))
+    test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root), strict=rule.effect != "allow")
     paths = touches.paths(rule.access)
     if rule.effect == "allow":
         return ["yes" if paths and not touches.unknown and all(map(test, paths)) else "no"]
@@ -163,7 +167,8 @@ def held_back(
             plain = rule.path is not None and rule.command is None and rule.host is None and rule.access != "write"
             if not plain or rule.path is None or not fnmatchcase(tool, rule.tool):
                 continue
-            test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root))
+            place = "/" if rule.path[:1] in ("/", "~") else str(root)
+            test = _test(rule.path, place, strict=rule.effect != "allow")
             if rule.effect == "allow" or not test(searched):
                 known.append((rule.effect, test))
         tests.append(sorted(known, key=lambda one: ("deny", "ask", "allow").index(one[0])))

@@ -29,7 +29,15 @@ _GIVEN: tuple[tuple[Effect, Access, str, tuple[str, ...]], ...] = (
         _KEYS,
         ("/**/.env", "/**/.env.{local,production,staging,development}", "/**/*.pem", "/**/id_{rsa,ed25519,ecdsa}"),
     ),
-    ("ask", "write", _RUNS, ("/**/.git/hooks/**", "/**/.git/config", "/**/.gitmodules", "/**/.husky/**")),
+    (
+        "ask",
+        "write",
+        _RUNS,
+        (
+            "/**/.git/{hooks,info}/**", "/**/.git/config", "/**/.gitmodules", "/**/.husky/**", "/**/.envrc",
+            "/**/.mcp.json", "/**/.{vscode,cursor,claude,gemini,codex}/**",
+        ),
+    ),
     (
         "ask",
         "write",

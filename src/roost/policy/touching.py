@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +13,8 @@ from roost.policy.command import analyse
 from roost.policy.command.words import GAP
 from roost.policy.rules import Touches
 
+_MATCHES = 256
+"""Files of one pattern that are looked at; what it may match beside is not known in any case."""
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
 """From a call's arguments, valid or not, and the workspace's real folder to what the call would touch."""
 
@@ -37,8 +41,8 @@ def command(text: str, root: Path) -> Touches:
     """Of a shell command that begins in `root`, as far as its words say: what programs do beyond them is for the
     sandbox to hold."""
     found = analyse(text)
-    writes, gap = _all(found.writes, root)
-    reads, more = _all((path for path in found.paths if path not in found.writes), root)
+    writes, gap = _all(_matched(found.writes, root), root)
+    reads, more = _all(_matched([path for path in found.paths if path not in found.writes], root), root)
     return Touches(
         reads=reads,
         writes=writes,
@@ -47,6 +51,15 @@ def command(text: str, root: Path) -> Touches:
         hosts=found.hosts,
         outside=bool(found.hosts) or not found.read_only,
     )
+
+
+def _matched(paths: Iterable[str], root: Path) -> Iterator[str]:
+    """And what the shell will make of those that are patterns, as far as that is there now."""
+    for path in paths:
+        yield path
+        pattern = path.removesuffix(GAP)
+        if GAP not in pattern and "\0" not in pattern and glob.has_magic(pattern):
+            yield from itertools.islice(glob.iglob(os.path.join(root, os.path.expanduser(pattern))), _MATCHES)
 
 
 def _all(paths: Iterable[str], root: Path) -> tuple[tuple[str, ...], bool]:

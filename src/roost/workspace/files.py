@@ -32,7 +32,7 @@ class Workspace:
         self.unseen: Callable[[str, Path], Callable[[str], Held | None] | None] = lambda tool, searched: None
         """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
         self._given = root
-        self._hidden = Path(os.path.realpath(hidden)) if hidden is not None else None
+        self._hidden = os.path.realpath(hidden).casefold() if hidden is not None else None
 
     @cached_property
     def place(self) -> Path:
@@ -67,7 +67,11 @@ class Workspace:
         return real
 
     def hides(self, real: Path) -> bool:
-        return self._hidden is not None and (real == self._hidden or self._hidden in real.parents)
+        """On some file systems letters of both sizes are one: another spelling is as good as the name."""
+        if self._hidden is None:
+            return False
+        path = str(real).casefold()
+        return path == self._hidden or path.startswith(self._hidden.rstrip("/") + "/")
 
     def relative(self, path: Path) -> str:
         """`path` as the model names it."""

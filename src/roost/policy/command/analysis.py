@@ -82,10 +82,16 @@ def _look(text: str, found: Found, depth: int) -> None:
     for simple in line.commands:
         acts = _acts(simple, line)
         for act in acts:
+            paths = len(found.paths)
             _note(act, found)
+            found.also_there(found.paths, paths)
             for code in running.judge(act, found):
                 _look(code, found, depth + 1)
+            paths, writes = len(found.paths), len(found.writes)
             files.judge(act, found)
+            found.also_there(found.paths, paths)
+            found.also_there(found.writes, writes)
+            found.moved(act)
             found.only_reads = found.only_reads and harmless.reads(act)
     for redirect in line.redirects:
         files.redirected(redirect, "a group of commands", found)

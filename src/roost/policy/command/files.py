@@ -49,6 +49,8 @@ _ELSEWHERE: dict[str, re.Pattern[str]] = {
 }
 """What programs are told when they destroy something, here or at a service."""
 _LAST = frozenset("cp mv ln install".split())
+_INTO = {"tar": ("-C", "--directory"), "bsdtar": ("-C",), "unzip": ("-d",), "7z": ("-o",), "cpio": ("-D",)}
+"""Options before the folder into which a program unpacks."""
 _REMOVERS = frozenset("rm unlink rmdir shred mv truncate".split())
 _PICKS = frozenset(
     "-name -iname -path -ipath -wholename -regex -iregex -empty -mtime -mmin -newer -size -user -perm".split()
@@ -65,6 +67,8 @@ def judge(act: Acts, found: Found) -> None:
         found.add("system_destroy", f"{name} can destroy a disk or stop the machine", act)
     if name in PERSISTENCE and not _only_lists(act):
         found.add("persistence", f"{name} makes something run later", act)
+    if name == "patch" or (name == "git" and {"apply", "am"} & set(act.texts[:3])):
+        found.unclear.append("which files a patch changes is known only to the patch")
     _removal(act, found)
     _rights_of_many(act, found)
     _git(act, found)
@@ -73,6 +77,7 @@ def judge(act: Acts, found: Found) -> None:
         found.add("system_destroy", f"{name} would remove, replace or publish something", act)
     for target in _written(act):
         _written_to(target, act, found)
+    found.writes += [word.text for word in _given_up(act)]
 
 
 def redirected(redirect: Redirect, act: Acts | str, found: Found) -> None:
@@ -113,6 +118,14 @@ def _written(act: Acts) -> list[Word]:
     if name in _LAST:
         aimed = [act.words[at + 2] for at, text in enumerate(act.texts[:-1]) if text in ("-t", "--target-directory")]
         return aimed or operands[-1:]
+    if name in ("rsync", "scp"):
+        return [word for word in operands[-1:] if ":" not in word.text]
+    if name == "git":
+        return operands[2:3] if operands[:1] and operands[0].text == "clone" else []
+    if name in _INTO:
+        return [act.words[at + 2] for at, text in enumerate(act.texts[:-1]) if text in _INTO[name]] + [
+            Word(text.partition("=")[2]) for text in act.texts if text.partition("=")[0] in _INTO[name] and "=" in text
+        ]
     if name in WRITERS:
         return [word for word in operands if not re.fullmatch(r"[ugoa]*[+-=][rwxXst]+|[0-7]{3,4}", word.text)]
     if name == "dd":
@@ -132,6 +145,11 @@ def _written(act: Acts) -> list[Word]:
             if text in flags and not texts[at + 1].startswith("-")
         ]
     return []
+
+
+def _given_up(act: Acts) -> list[Word]:
+    """What is gone from its place afterwards, or can be written under another name."""
+    return act.operands() if act.name in ("mv", "ln", "rm", "srm", "shred", "trash") else []
 
 
 def _removal(act: Acts, found: Found) -> None:

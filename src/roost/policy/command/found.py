@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import msgspec
 
 from roost.policy.command.lines import Simple
@@ -68,6 +70,18 @@ class Found:
         self.installs: list[str] = []
         self.unclear: list[str] = []
         self.only_reads = True
+        self.folder = ""
+        """Where `cd` has led, from where the line begins."""
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
         self.findings.append((category, why, act if isinstance(act, str) else act.shown))
+
+    def moved(self, act: Acts) -> None:
+        """A `cd` counts for all that follows, whether the shell comes back from it or not."""
+        if act.name in ("cd", "pushd") and act.operands():
+            self.folder = posixpath.join(self.folder, act.operands()[0].text)
+
+    def also_there(self, texts: list[str], since: int) -> None:
+        """Paths that were noted after the first `since` may count from the folder that `cd` has led to."""
+        if self.folder:
+            texts += [posixpath.join(self.folder, text) for text in texts[since:] if not text.startswith(("/", "~"))]
