@@ -44,7 +44,7 @@ async def test_log_and_ledger_agree_on_postgres(tmp_path: Path, postgres: Postgr
 
 
 async def _everywhere(folder: Path, when: When, store: Store) -> None:
-    """At every commit in turn. Which one a reservation is depends on the load: once more from the start, if none was."""
+    """At every commit in turn. Which of them reserves depends on the load: from the start again, if none did."""
     struck: list[str] = []
     lost = 0
     kinds: set[str] = set()
