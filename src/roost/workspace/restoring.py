@@ -26,6 +26,7 @@ _COPIES = 256
 """Files that a thread copies in one go."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = _WRITE | os.O_CREAT | os.O_EXCL
 
 
 class Wanted(NamedTuple):
@@ -89,12 +90,14 @@ class Restore:
     def _build(self, items: list[Item], same: dict[bytes, Signature], beside: Remembered) -> int:
         """The whole tree as `new`. Returns how many files were here already."""
         self._new.mkdir(mode=0o700, parents=True)
-        empty = self._names(items, same)
-        copied = self._copied(self._near.folder, empty, beside) if self._near else set[bytes]()
+        missing = self._names(items, same)
+        copied = self._copied(self._near.folder, missing, beside) if self._near else set[bytes]()
+        empty = [item for item in missing if item.path not in copied]
         wanted: dict[str, list[Wanted]] = {}
         for item in empty:
+            os.close(os.open(self._at(item), _CREATE, 0o600))
             offset = 0
-            for piece in item.pieces if item.path not in copied else ():
+            for piece in item.pieces:
                 wanted.setdefault(piece.blob.key, []).append(Wanted(piece, item.path, offset))
                 offset += piece.size
         with Jobs(self._traffic, self._stop) as jobs:
@@ -107,12 +110,12 @@ class Restore:
         for item in reversed(items):
             if item.kind == "folder":
                 os.chmod(self._at(item), item.mode)
-        return sum(item.kind == "file" for item in items) - len(empty)
+        return sum(item.kind == "file" for item in items) - len(missing)
 
-    def _copied(self, near: Path, empty: list[Item], beside: Remembered) -> set[bytes]:
-        """Fill those that the other folder has as the snapshot does. Returns their paths."""
-        same = _same(empty, self._look(near), beside)
-        there = [(item, same[item.path]) for item in empty if item.path in same]
+    def _copied(self, near: Path, missing: list[Item], beside: Remembered) -> set[bytes]:
+        """Make those that the other folder has as the snapshot does. Returns their paths."""
+        same = _same(missing, self._look(near), beside)
+        there = [(item, same[item.path]) for item in missing if item.path in same]
         done: set[bytes] = set()
 
         def work(some: list[tuple[Item, Signature]]) -> int:
@@ -129,9 +132,9 @@ class Restore:
         return done
 
     def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
-        """Make folders, links, and files: as links to the old ones where they are proven the same. Returns the files
-        that are still empty."""
-        empty: list[Item] = []
+        """Make folders, links, and files that are proven the same, as links to the old ones. Returns the files that are
+        still to be made."""
+        missing: list[Item] = []
         reader = Reader(self._place.folder)
         try:
             for item in items:
@@ -141,11 +144,10 @@ class Restore:
                 elif item.kind == "link":
                     os.symlink(item.target, path)
                 elif not _take(reader, item, same.get(item.path), path):
-                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                    empty.append(item)
+                    missing.append(item)
         finally:
             reader.close()
-        return empty
+        return missing
 
     def _fetch(self, key: str, wanted: list[Wanted]) -> int:
         blob = self._traffic.get(key)
@@ -209,21 +211,21 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
 
 
 def _copy(reader: Reader, item: Item, signature: Signature, path: bytes) -> bool:
-    """False when it is not what it was any more."""
+    """False when it is not what it was any more; nothing is made then."""
     try:
         source = os.open(item.path.rpartition(b"/")[2], _READ, dir_fd=reader.folder(item.path))
     except OSError:
         return False
     try:
-        target = os.open(path, _WRITE)
+        if not _is(os.fstat(source), signature):
+            return False
+        target = os.open(path, _CREATE, 0o600)
         try:
-            if (
-                _is(os.fstat(source), signature)
-                and copy(source, target, item.size)
-                and _is(os.fstat(source), signature)
-            ):
+            if copy(source, target, item.size) and _is(os.fstat(source), signature):
+                os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
+                os.fchmod(target, item.mode)
                 return True
-            os.ftruncate(target, 0)
+            os.unlink(path)
             return False
         finally:
             os.close(target)
