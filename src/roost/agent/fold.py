@@ -49,7 +49,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             compacting.pin(state, event)
         case ev.TurnCompleted():
             _settle(state)
-            state.turn = state.open_step = None
+            state.turn, state.open_step, state.compacting = None, None, 0
         case ev.WorkspaceSaved():
             _apply_saved(state, event)
         case ev.WorkspaceRestored():

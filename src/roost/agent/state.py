@@ -138,7 +138,7 @@ class State(msgspec.Struct):
     @property
     def phase(self) -> ev.Phase:
         if self.turn is None:
-            return "idle"
+            return "working" if self.compact else "idle"
         waiting = False
         for call in self.calls:
             if call.status == "asking":
