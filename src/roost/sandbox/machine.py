@@ -14,7 +14,7 @@ import re
 import shlex
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ echo +pids > /sys/fs/cgroup/cgroup.subtree_control; $b mkdir /sys/fs/cgroup/box
 echo $pids > /sys/fs/cgroup/box/pids.max; echo $$ > /sys/fs/cgroup/box/cgroup.procs
 for d in proc dev; do $b mount --move /$d /root/$d; done
 cd /root
-exec $b switch_root /root /bin/sh -c "$start"
+exec $around $b switch_root /root /bin/sh -c "$start"
 """
 _START = """
 while read -r now; do /usr/bin/date -s "@$now"; echo 3 > /proc/sys/vm/drop_caches; done <&6 >/dev/null 2>&1 5<&- &
@@ -66,8 +66,8 @@ open() {
 """
 """What a carrier has to be: a shell's functions. `carry N COMMAND...` runs a command with the stream N as descriptor 3
 to read and 4 to write, which the kernel's own 9p client can use. `open N FD` opens a stream as one descriptor, which
-programs can use. This one is for ports of virtio-serial. A kernel cannot read those itself (they have no `read_iter`),
-so two programs stand between."""
+programs can use, or leaves it to `around`, which goes before the last command. This one is for ports of virtio-serial.
+A kernel cannot read those itself (they have no `read_iter`), so two programs stand between."""
 SERIAL = ("virtio_mmio", "virtio_console")
 
 
@@ -94,6 +94,8 @@ class Inside(NamedTuple):
     pids: int
     scratch: int
     carrier: str = PORTS
+    programs: Mapping[str, bytes] = {}
+    """Of the carrier, in `/bin`."""
 
 
 def find_kernel(root: Path, carrier: Sequence[str] = SERIAL) -> Kernel:
@@ -128,6 +130,7 @@ def memory_disk(kernel: Kernel, inside: Inside) -> bytes:
     steps += [f"open {LINK} 5", f"open {CLOCK} 6", f"pids={inside.pids + _OWN_PIDS}"]
     steps += [f"start={shlex.quote(_start())}", ""]
     files = [("carrier", 0o100644, inside.carrier.encode()), ("setup", 0o100644, "\n".join(steps).encode())]
+    files += [(f"bin/{name}", 0o100755, data) for name, data in inside.programs.items()]
     return _archive([*_base(kernel), *files])
 
 

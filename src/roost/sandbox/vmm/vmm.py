@@ -56,8 +56,8 @@ class Console(asyncio.Protocol):
 
 
 class Vmm:
-    """Begins with `spawn`, then one of `boot` and `load`, which raise `SandboxError` or `OSError`. The body is
-    prepared."""
+    """Begins with `spawn`, then one of `boot` and `load`, which raise `SandboxError` or `OSError`. The body has
+    been prepared."""
 
     def __init__(self, body: Body, program: str, jailer: str | None) -> None:
         self.body = body

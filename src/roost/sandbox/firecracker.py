@@ -1,0 +1,183 @@
+"""Level 2 by Firecracker: a machine of its own by KVM, with a kernel of this machine and the agent inside.
+
+As root it is started by its jailer: it is nobody, and sees nothing of this machine but `/dev/kvm`. The machine has one
+device, a vsock; over it comes all that goes in and out, its files too (`served.py`). It has no network. A suspended
+machine is its memory in a file, with what the server of its files had in hand; one that sleeps for the second time
+writes only what is new.
+
+There is no software in the place of KVM: where KVM does not really work (`kvm.py`), this backend does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox import kvm
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
+from roost.sandbox.body import Body, left, made_whole, manner, plain_egress
+from roost.sandbox.cgroups import Groups, find_groups
+from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.link import Link
+from roost.sandbox.image import Image, take
+from roost.sandbox.machine import Kernel, Missing, find_kernel
+from roost.sandbox.marks import reap_orphans
+from roost.sandbox.oci import settled_spec, version_of
+from roost.sandbox.trial import tried, unable
+from roost.sandbox.vmm.inside import MODULES, OWN_MEMORY, START, Box
+from roost.sandbox.vmm.jail import find_jailer
+
+_OUTSIDE = 128 * 1024**2
+"""Of Firecracker and the server of files."""
+_FIX = "install Firecracker: the release at github.com/firecracker-microvm/firecracker, with its jailer beside it"
+_FIX_KVM = (
+    "use a machine with hardware virtualization (nested, if it is virtual itself), and let the daemon use /dev/kvm"
+)
+_FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
+
+
+class FirecrackerBackend:
+    """`program` is Firecracker's path, by default on PATH; `jailer` its jailer's, by default beside it. `image` is a
+    folder with `boot` and `lib/modules` to take the kernel from, by default this machine's."""
+
+    name = "firecracker"
+    level = 2
+
+    def __init__(self, program: str | None = None, *, jailer: str | None = None, image: Path = Path("/")) -> None:
+        self.program, self.jailer = program, jailer
+        self._image = image
+        self._groups: Groups | bool | None = False
+
+    async def probe(self) -> Probe:
+        """In this order: KVM, which nothing can be installed for, then what can."""
+        if (why := await asyncio.to_thread(kvm.trouble)) is not None:
+            return unable(self, why, _FIX_KVM)
+        try:
+            program, jailer = self._find()
+            kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)
+        except Missing as error:
+            return unable(self, str(error), error.fix)
+        version = f"{await self._version(program, kernel)}, {'jailed' if jailer else 'not jailed'}"
+        return await tried(self, version, script=_FINE, fix=_FIX, seconds=START, program=program)
+
+    async def create(self, spec: SandboxSpec) -> FirecrackerGuest:
+        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        return await made_whole(self._begin(spec, None))
+
+    async def resume(self, spec: SandboxSpec, image: Path) -> FirecrackerGuest:
+        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then, and
+        when this is cancelled."""
+        return await made_whole(self._resume(spec, image))
+
+    async def _resume(self, spec: SandboxSpec, image: Path) -> FirecrackerGuest:
+        kept = await asyncio.to_thread(take, image)
+        try:
+            return await self._begin(spec, kept)
+        finally:
+            await asyncio.to_thread(kept.remove)
+
+    async def _begin(self, spec: SandboxSpec, image: Image | None) -> FirecrackerGuest:
+        if spec.network.hosts or spec.network.open:
+            raise SandboxError("a machine of Firecracker has no network; take hosts from the agent's isolation")
+        try:
+            program, jailer = self._find()
+            kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)
+        except Missing as error:
+            raise SandboxError(f"cannot make a machine: {error}: {error.fix}") from error
+        spec, version = settled_spec(spec), await self._version(program, kernel)
+        if image is not None:
+            image.check(version, spec.workspace)
+        box = Box(Body(spec, "firecracker"), program, jailer)
+        try:
+            return await self._make(box, kernel, version, image)
+        except (OSError, Missing) as error:
+            await box.end()
+            raise SandboxError(f"cannot make a machine: {error}") from error
+        except BaseException:
+            await box.end()
+            raise
+
+    async def _make(self, box: Box, kernel: Kernel, version: str, image: Image | None) -> FirecrackerGuest:
+        bounds = box.body.spec.bounds
+        most = None if bounds.memory_bytes is None else bounds.memory_bytes + OWN_MEMORY + _OUTSIDE
+        outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
+        await box.body.prepare(await self._find_groups(), plain_egress, outer)
+        link = await box.launch(kernel, image)
+        guest = FirecrackerGuest(box, link, version)
+        if image is not None:
+            guest.take_up(image.kept)  # before it says a word
+            box.wake(link)
+        await box.body.greet(START)
+        return guest
+
+    async def reap(self, marker: str) -> int:
+        killed = await asyncio.to_thread(reap_orphans, marker)
+        groups = await self._find_groups()
+        killed += await asyncio.to_thread(groups.reap, marker) if groups is not None else 0
+        return killed + await asyncio.to_thread(_reap, marker)
+
+    def _find(self) -> tuple[str, str | None]:
+        """Firecracker, and its jailer for root. Raises `Missing`."""
+        program = self.program or shutil.which("firecracker")
+        if program is None or not os.access(program, os.X_OK):
+            raise Missing(f"there is no {program or 'firecracker on PATH'}", _FIX)
+        if os.geteuid() != 0:
+            return program, None
+        if (jailer := self.jailer or find_jailer(program)) is None:
+            raise Missing("there is no jailer beside Firecracker, which root needs", _FIX)
+        return program, jailer
+
+    async def _version(self, program: str, kernel: Kernel) -> str:
+        return f"{await asyncio.to_thread(version_of, program)}, {kernel.image.name}"
+
+    async def _find_groups(self) -> Groups | None:
+        if isinstance(self._groups, bool):
+            self._groups = await asyncio.to_thread(find_groups)
+        return self._groups
+
+
+class FirecrackerGuest(LinkedGuest):
+    def __init__(self, box: Box, link: Link, version: str) -> None:
+        super().__init__(2, _capabilities(box.body), link, box, manner(box.body))
+        self._box, self._version = box, version
+
+    async def suspend(self, image: Path) -> Suspends:
+        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
+        await self._finish_running()
+        try:
+            self._link.hold()
+            async with asyncio.timeout(START):
+                await asyncio.shield(self._link.held)
+            kept = [terminal.kept() for terminal in self.terminals.values()]
+            made = Image(image, self._version, str(self._box.body.spec.workspace), self._link.last, tuple(kept))
+            await made.write(self._box.write_out)
+        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await self.close()
+            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
+                raise
+            return "none"
+        await self.close()
+        return "memory"
+
+    async def usage(self) -> Usage:
+        """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
+        return msgspec.structs.replace(await super().usage(), pids=0)
+
+
+def _capabilities(body: Body) -> Capabilities:
+    cpus = "kernel" if body.group is not None else "none"
+    return Capabilities(
+        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="off", suspends="memory", terminals=True
+    )
+
+
+def _reap(marker: str) -> int:
+    folders = left("firecracker", marker)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)

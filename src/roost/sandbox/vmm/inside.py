@@ -1,0 +1,154 @@
+"""A Linux machine in Firecracker: what it boots, and its streams (`machine.py` numbers them), one port each."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import time
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from roost.errors import SandboxError
+from roost.sandbox import mounts, served
+from roost.sandbox.backend import SandboxSpec, Usage
+from roost.sandbox.body import Body, scratch_bytes
+from roost.sandbox.guest.link import Link
+from roost.sandbox.image import Image
+from roost.sandbox.machine import CLOCK, LINK, ROOT, WORKSPACE, Inside, Kernel, memory_disk
+from roost.sandbox.served import ServedView
+from roost.sandbox.vmm.kernel import unpacked
+from roost.sandbox.vmm.stream import PROGRAM, Stream
+from roost.sandbox.vmm.vmm import VSOCK, Vmm
+
+START = 30.0
+OWN_MEMORY = 128 * 1024**2
+"""Of the machine's kernel, beside what commands may use."""
+MODULES = ("virtio_mmio", "vmw_vsock_virtio_transport")
+_FILES = "files"
+_OWN_PIDS = 2
+"""What carries the agent's link and the clock."""
+_BOOT = (
+    "console=ttyS0 quiet reboot=k panic=-1 pci=off rdinit=/init random.trust_cpu=on cgroup_no_v1=all mitigations=off"
+    " cryptomgr.notests i8042.noaux i8042.nomux i8042.dumbkbd"
+)
+CARRIER = """
+around=
+carry() {
+  number=$1; shift
+  /bin/carry $number 3 $b sh -c 'exec "$@" 4<&3' sh "$@"
+}
+open() { around="$around /bin/carry $1 $2"; }
+"""
+"""As `machine.py` says. What is opened as one descriptor is there for the program that the first one becomes."""
+
+
+class Box:
+    """A machine from outside: Firecracker, the server of its files, and its streams. A body of a `LinkedGuest`."""
+
+    def __init__(self, body: Body, program: str, jailer: str | None) -> None:
+        self.body = body
+        self._program, self._jailer = program, jailer
+        self._vmm: Vmm | None = None
+        self._view: ServedView | None = None
+        self._streams: list[Stream] = []
+        self._clock: socket.socket | None = None
+
+    async def launch(self, kernel: Kernel, image: Image | None) -> Link:
+        """A machine that has just begun, or goes on. The body is prepared. Raises `SandboxError`, `OSError`."""
+        spec = self.body.spec
+        kept = None if image is None else await asyncio.to_thread((image.folder / _FILES).read_bytes)
+        self._view = await served.start(self.body, _view(spec), kept)
+        vmm = self._vmm = Vmm(self.body, self._program, self._jailer)
+        await vmm.spawn()
+        if image is not None:
+            await vmm.load(image.folder)
+        else:
+            disk = await asyncio.to_thread(_disk, spec, kernel)
+            memory = ((spec.bounds.memory_bytes or 2 * 1024**3) + OWN_MEMORY) // 1024**2
+            cpus = max(1, math.ceil(spec.bounds.cpus or 1))
+            elf = await asyncio.to_thread(unpacked, kernel.image)
+            await vmm.boot(elf, _BOOT, disk, memory_mib=memory, cpus=cpus)
+        link = self.body.link = Link(image.last if image is not None else 0)
+        await _while_it_runs(vmm, self._connect(vmm, self._view, link))
+        return link
+
+    async def _connect(self, vmm: Vmm, view: ServedView, link: Link) -> None:
+        ours, end = socket.socketpair()
+        self._clock, tick = socket.socketpair()
+        ends = {ROOT: view.root, WORKSPACE: view.workspace, LINK: end, CLOCK: tick}
+        self._streams = [Stream(vmm.root / VSOCK, port, each) for port, each in ends.items()]
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        for stream in self._streams:  # in the order in which the machine comes to need them
+            await stream.start(START)
+
+    def wake(self, link: Link) -> None:
+        assert self._clock is not None
+        self._clock.send(b"%d\n" % time.time())
+        link.wake()
+
+    async def write_out(self, folder: Path) -> None:
+        """Into the folder, and it has ended. Nothing is under way between the machine and its files then: of what it
+        asked for, each request is with the server or still in its memory. Raises `SandboxError`, `OSError`."""
+        assert self._view is not None
+        assert self._vmm is not None
+        for stream in self._streams:
+            await stream.hush()
+        await self._view.hold()
+        for stream in self._streams:
+            await stream.settle()
+        await self._vmm.write(folder)
+        kept = await self._view.kept()
+        await asyncio.to_thread((folder / _FILES).write_bytes, kept)
+
+    def hits(self) -> Mapping[str, int]:
+        return self.body.hits()
+
+    async def usage(self) -> Usage:
+        return await self.body.usage()
+
+    async def end(self) -> None:
+        for stream in self._streams:
+            await stream.close()
+        if self._vmm is not None:
+            self._vmm.close()
+        await self.body.end()
+        if self._view is not None:
+            await self._view.close()
+        if self._clock is not None:
+            self._clock.close()
+
+
+async def _while_it_runs(vmm: Vmm, work: Coroutine[Any, Any, None]) -> None:
+    assert vmm.body.process is not None
+    task, ended = asyncio.ensure_future(work), asyncio.ensure_future(vmm.body.process.wait())
+    try:
+        await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise SandboxError(f"the machine has ended; its last words: {vmm.console.words}")
+        try:
+            await task
+        except SandboxError as error:
+            raise SandboxError(f"{error}; its last words: {vmm.console.words}") from error
+    finally:
+        for each in (task, ended):
+            each.cancel()
+        await asyncio.gather(task, ended, return_exceptions=True)
+
+
+def _view(spec: SandboxSpec) -> list[str]:
+    return [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
+
+
+def _disk(spec: SandboxSpec, kernel: Kernel) -> bytes:
+    if not spec.workspace.is_dir():
+        raise SandboxError(f"the workspace {spec.workspace} is no folder")
+    pids = (spec.bounds.pids or 4096) + _OWN_PIDS
+    programs = {"carry": PROGRAM.read_bytes()}
+    inside = Inside(_view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), CARRIER, programs)
+    return memory_disk(kernel, inside)
