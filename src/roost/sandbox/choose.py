@@ -128,14 +128,16 @@ def default_backends(egress: MakeEgress, settings: Settings | None = None) -> li
     of those that may reach hosts. Raises `ConfigError`."""
     from roost.sandbox.bwrap import BwrapBackend
     from roost.sandbox.docker import DockerBackend
+    from roost.sandbox.firecracker import FirecrackerBackend
     from roost.sandbox.gvisor import GvisorBackend
     from roost.sandbox.oci import OciBackend
     from roost.sandbox.qemu import QemuBackend
 
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
     settings = settings or Settings()
-    machine = QemuBackend(emulate=settings.emulate, image=Path(settings.kernel).expanduser())
-    made: list[Backend] = [*(each(egress=egress) for each in containers), machine]
+    kernel = Path(settings.kernel).expanduser()
+    machines = FirecrackerBackend(image=kernel), QemuBackend(emulate=settings.emulate, image=kernel)
+    made: list[Backend] = [*(each(egress=egress) for each in containers), *machines]
     return made if settings.backends is None else list(_named(made, settings.backends))
 
 
