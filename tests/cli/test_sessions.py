@@ -44,6 +44,14 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     assert "turn.completed" in tail
 
 
+def test_compact_says_what_is_left(roost: Machine) -> None:
+    roost("run", "first " + "and so on " * 300, "-q").ok()
+    said = roost("compact", "@last").ok().out
+    after = roost("show", "--json").ok().json["context_tokens"]
+    assert f"about {after} tokens of messages" in said
+    assert "context.compacted" in roost("logs").ok().out
+
+
 @pytest.mark.parametrize("command", [["logs"], ["ps", "--json"], ["--help"]])
 def test_a_reader_that_leaves_is_no_error(roost: Machine, command: list[str]) -> None:
     roost("run", "hello", "-q").ok()

@@ -34,6 +34,20 @@ def test_a_session_from_its_making_to_its_end(serve, wait):
     assert served.post("/sessions/one/messages", {"text": "hello?"}).code == "not_found"
 
 
+def test_what_the_model_sees_is_made_smaller_on_demand(serve, wait):
+    served = serve()
+    served.session(id="one")
+    for number in range(4):
+        served.say("one", f"hello {number} " + "and so on " * 200)
+    before = served.get("/sessions/one")["context_tokens"]
+    done = served.post("/sessions/one/compact")
+    assert done.status == 200
+    assert served.get("/sessions/one")["context_tokens"] < before
+    events = [one["event"] for one in served.get("/sessions/one/events")["events"]]
+    (compacted,) = [event for event in events if event["type"] == "context.compacted"]
+    assert compacted["after"] < compacted["before"]
+
+
 def test_agents_are_listed(shared):
     (agent,) = shared.get("/agents")["agents"]
     assert agent["name"] == "clerk"

@@ -144,10 +144,12 @@ class Sessions:
         return await self._accept(session, MessageInput(_clean(parts), mode, source), key)
 
     async def control(
-        self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float = 10.0
+        self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
         """Start, pause, resume, cancel, stop, trust or compact. Returns when it took effect, or after `wait` seconds
-        with the order accepted and still to take effect."""
+        (10, for a compaction 45) with the order accepted and still to take effect."""
+        if wait is None:
+            wait = 45.0 if action == "compact" else 10.0
         head = (await self._journal.get(session)).head
         accepted = await self._accept(session, ControlInput(action), key)
         if not accepted.duplicate and wait > 0:

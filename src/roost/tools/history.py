@@ -41,7 +41,7 @@ async def read_history(
     turn: Annotated[_Number | None, "A turn to read: 1 is the first."] = None,
     seq: Annotated[_Number | None, "A position in the log: all that stands there."] = None,
     before: Annotated[_Number | None, "With query: only before this position."] = None,
-    offset: Annotated[int, Meta(description="With seq or turn: the first character to show.", ge=0)] = 0,
+    offset: Annotated[int, Meta(description="The first character of the answer to show.", ge=0)] = 0,
     limit: Annotated[int, Meta(description="With query: the most places to show.", ge=1, le=50)] = 10,
 ) -> str:
     """Read what was said and done earlier in this conversation, also what you do not see any more: by query, turn or
@@ -54,7 +54,7 @@ async def read_history(
         return await _at(context.history, seq, offset)
     if turn is not None:
         return await _turn(context.history, turn, offset)
-    return await _search(context.history, (query or "").casefold().split(), before, limit)
+    return await _search(context.history, (query or "").casefold().split(), before, limit, offset)
 
 
 async def _at(history: History, seq: int, offset: int) -> str:
@@ -111,7 +111,7 @@ async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]
     return 0, 0
 
 
-async def _search(history: History, words: Sequence[str], before: int | None, limit: int) -> str:
+async def _search(history: History, words: Sequence[str], before: int | None, limit: int, offset: int) -> str:
     if not words:
         raise ToolError("the query has no words")
     upto = history.head if before is None else min(before - 1, history.head)
@@ -128,7 +128,7 @@ async def _search(history: History, words: Sequence[str], before: int | None, li
                     break
     note = f"; go on with before={upto + 1}" if upto > 0 else ""
     text = "\n".join(found) or "nothing found" + ("" if upto else ", in all of the log")
-    return _part(f"{len(found)} places with {' '.join(words)!r}, the newest first{note}", text, 0)
+    return _part(f"{len(found)} places with {' '.join(words)!r}, the newest first{note}", text, offset)
 
 
 async def _window(history: History, after: int, upto: int) -> list[Record]:
