@@ -15,11 +15,20 @@ import subprocess
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Protocol
 
 from roost.sandbox.machine import Missing
 
 _MAGIC, _SECTORS, _PAYLOAD = 0x202, 0x1F1, 0x248
 _SECONDS = 60
+_FAULTS = (struct.error, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, subprocess.SubprocessError)
+
+
+class _Unpacking(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
 def unpacked(image: Path) -> Path:
@@ -51,11 +60,19 @@ def vmlinux(image: bytes) -> bytes:
         return image
     if image[_MAGIC : _MAGIC + 4] != b"HdrS":
         raise Missing("the kernel is no image for x86-64", "apt-get install linux-image-amd64")
-    offset, length = struct.unpack_from("<II", image, _PAYLOAD)
-    start = (image[_SECTORS] + 1) * 512 + offset
     try:
+        offset, length = struct.unpack_from("<II", image, _PAYLOAD)
+        start = (image[_SECTORS] + 1) * 512 + offset
         data = _expanded(image[start : start + length])
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
+    except (
+        struct.error,
+        zlib.error,
+        lzma.LZMAError,
+        OSError,
+        EOFError,
+        ValueError,
+        subprocess.SubprocessError,
+    ) as error:
         raise Missing(
             f"the kernel cannot be unpacked: {error}", "apt-get install --reinstall linux-image-amd64"
         ) from error
@@ -66,19 +83,27 @@ def vmlinux(image: bytes) -> bytes:
 
 def _expanded(data: bytes) -> bytes:
     if data.startswith(b"\x1f\x8b"):
-        return zlib.decompressobj(31).decompress(data)
+        return _whole(zlib.decompressobj(31), data)
     if data.startswith(b"\xfd7zXZ"):
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data)
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_XZ), data)
     if data.startswith(b"\x5d\x00\x00"):
-        return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(data)
+        return _whole(lzma.LZMADecompressor(lzma.FORMAT_ALONE), data)
     if data.startswith(b"BZh"):
-        return bz2.BZ2Decompressor().decompress(data)
+        return _whole(bz2.BZ2Decompressor(), data)
     rest = data[:-4]  # the build appends the size
     if data.startswith(b"\x28\xb5\x2f\xfd"):
         return _zstd(rest)
     if data.startswith(b"\x02\x21\x4c\x18"):
         return _by_program("lz4", rest)
     raise ValueError(f"packed in an unknown way, {data[:6].hex()}")
+
+
+def _whole(unpacking: _Unpacking, data: bytes) -> bytes:
+    """What comes after its end is not its own."""
+    found = unpacking.decompress(data)
+    if not unpacking.eof:
+        raise EOFError("it is cut off")
+    return found
 
 
 def _zstd(data: bytes) -> bytes:
