@@ -115,6 +115,9 @@ class Box:
     def suspend(self) -> None:
         self._slept += 1
         run([*self._tool, "checkpoint", self._image, "box"])
+
+    def forget(self) -> None:
+        """What is left of the one that was suspended."""
         run([*self._tool, "delete", "--force", "box"])
 
     def resume(self) -> None:

@@ -27,6 +27,7 @@ def play(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
                 found["suspend"], found["resume"] = [], []
                 for _ in range(order["sleeps"]):
                     found["suspend"].append(_ms(one.suspend))
+                    one.forget()
                     found["resume"].append(_ms(one.resume))
     except Lacking as error:
         return {"error": str(error)}
