@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -44,8 +45,9 @@ class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Vault:
     """Values that were read once. They are in no repr, log or error.
 
-    `scrub` masks them in whatever leaves: as they are, escaped for JSON or a URL, in hexadecimal, and in base64
-    wherever in the encoded text they stand. It is help against accidents: who has a value can hide it otherwise.
+    `scrub` masks them in whatever leaves: as they are, escaped for JSON, Python, a shell, HTML or a URL, in hexadecimal
+    without blanks, and in base64 on one line, wherever in the encoded text they stand. It is help against accidents:
+    who has a value can hide it otherwise.
     """
 
     def __init__(self, values: Mapping[str, str], *, hosts: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -127,7 +129,11 @@ class Vault:
 
 def _forms(value: str) -> Iterator[str]:
     escaped = json.dumps(value)[1:-1]
-    yield from (value, escaped, json.dumps(escaped)[1:-1], quote(value, safe=""), quote(value))
+    yield from (value, escaped, json.dumps(escaped)[1:-1], escaped.replace("/", "\\/"), repr(value)[1:-1])
+    yield value.replace("'", "'\\''")
+    for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):
+        yield from (quoted, re.sub("%..", lambda found: found[0].lower(), quoted))
+    yield from (html.escape(value), html.escape(value, quote=False))
     data = value.encode()
     yield from (data.hex(), data.hex().upper())
     for skipped in range(3):
