@@ -102,6 +102,7 @@ class FactQuery(msgspec.Struct, frozen=True, kw_only=True):
     at: int | None = None
     proposed: bool | None = False
     ended: bool = False
+    ids: tuple[str, ...] | None = None
     before: str | None = None
     limit: int = 100
 

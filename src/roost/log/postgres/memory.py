@@ -81,6 +81,8 @@ async def find(pool: Pool, query: FactQuery) -> list[Fact]:
     for column in ("category", "key", "proposed"):
         if (value := getattr(query, column)) is not None:
             condition(f"x.{column} = ?", value)
+    if query.ids is not None:
+        condition("x.id = ANY (?::text[])", list(query.ids))
     if query.at is not None:
         condition("x.version <= ? AND (x.ended_version IS NULL OR x.ended_version > ?)", query.at)
     elif not query.ended:

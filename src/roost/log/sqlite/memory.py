@@ -84,6 +84,8 @@ def find(connection: sqlite3.Connection, query: FactQuery) -> list[Fact]:
     for column in ("category", "key"):
         if (value := getattr(query, column)) is not None:
             condition(f"facts.{column} = ?", value)
+    if query.ids is not None:
+        condition(f"facts.id IN ({_marks(query.ids)})", *query.ids)
     if query.proposed is not None:
         condition("proposed = ?", int(query.proposed))
     if query.at is not None:
@@ -92,7 +94,8 @@ def find(connection: sqlite3.Connection, query: FactQuery) -> list[Fact]:
         condition(_CURRENT)
     if query.before is not None:
         condition("f < (SELECT max(f) FROM facts WHERE id = ?)", query.before)
-    sql = f"SELECT name, {_LISTED} FROM facts JOIN spaces USING (n) WHERE {' AND '.join(where)} ORDER BY f DESC LIMIT ?"
+    join = "JOIN spaces ON spaces.n = facts.n" if query.ids is None else "JOIN spaces ON spaces.n = +facts.n"  # by id
+    sql = f"SELECT name, {_LISTED} FROM facts {join} WHERE {' AND '.join(where)} ORDER BY f DESC LIMIT ?"
     return [fact_of(row[0], row[1:]) for row in connection.execute(sql, (*values, query.limit))]
 
 

@@ -1,0 +1,215 @@
+"""Which facts mean what is asked: the vectors of the spaces that are asked about, kept up with the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from roost.errors import RoostError
+from roost.llm.embed.base import Embedder, Embedding, Use, Vector
+from roost.log.memory import Fact, Facts
+from roost.memory.vectors import SpaceVectors, VectorFile, digest_of
+
+log = logging.getLogger("roost.memory")
+AT_ONCE = 16
+"""Facts without a vector that a search waits for; more are embedded beside it, and found by their words until then."""
+_BATCH = 64
+_PAGE = 1000
+QUERY_SECONDS = 3.0
+"""For the vector of a query; then its words must do."""
+_AGAIN_SECONDS = 30.0
+"""After which an embedder that failed is tried again."""
+_MOST_FACTS = 1_000_000
+"""In memory, 60 bytes and their ids each; the spaces that nobody asked about for longest go first."""
+
+
+class Near(NamedTuple):
+    """`why`: what kept all or some facts from being found by their meaning."""
+
+    hits: list[tuple[str, float]]
+    why: str | None = None
+
+
+class _Space:
+    """`seen`: the version up to which it is known. `missing`: texts that have no vector yet, by the facts' ids."""
+
+    def __init__(self, file: VectorFile) -> None:
+        self.seen = 0
+        self.vectors = SpaceVectors(file)
+        self.missing: dict[str, str] = {}
+        self.turn = asyncio.Lock()
+
+
+class Index:
+    """Of one node and one embedding model. `embedder` is asked for when first needed; it raises `RoostError` with what
+    to do where there is none. Nothing here keeps the event loop; everything is made anew from the facts."""
+
+    def __init__(self, facts: Facts, embedder: Callable[[], Embedder], folder: Path) -> None:
+        self._facts = facts
+        self._embedder = embedder
+        self._folder = folder
+        self._spaces: OrderedDict[str, _Space] = OrderedDict()
+        self._file: VectorFile | None = None
+        self._opening = asyncio.Lock()
+        self._numbers = threading.Lock()
+        self._filling: asyncio.Task[None] | None = None
+        self._failed = (float("-inf"), "")
+
+    async def near(
+        self, spaces: Sequence[str], query: str, *, limit: int, meta: Mapping[str, str] | None = None
+    ) -> Near:
+        """Current facts by likeness, the nearest first. Raises `StoreFailed`."""
+        try:
+            vector = await self._vector(query, dict(meta or {}))
+        except (RoostError, TimeoutError, OSError) as error:
+            return Near([], self._explain(error))
+        missing = sum(await asyncio.gather(*(self._catch_up(space) for space in spaces)))
+        if 0 < missing <= AT_ONCE:
+            await self._fill(spaces)
+            missing = sum(len(self._spaces[space].missing) for space in spaces if space in self._spaces)
+        elif missing:
+            self._fill_later()
+        hits = await asyncio.to_thread(self._nearest, spaces, vector, limit)
+        return Near(hits, f"{missing:,} facts have no vector yet" if missing else None)
+
+    async def settled(self) -> None:
+        """Wait for what is being embedded."""
+        while self._filling is not None and not self._filling.done():
+            await asyncio.wait([self._filling])
+
+    async def close(self) -> None:
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+        if self._file is not None:
+            await asyncio.to_thread(self._file.close)
+            self._file = None
+
+    # Vectors
+
+    async def _vector(self, query: str, meta: dict[str, str]) -> Vector:
+        failed_at, why = self._failed
+        if time.monotonic() - failed_at < _AGAIN_SECONDS:
+            raise RoostError(why)
+        async with asyncio.timeout(QUERY_SECONDS):
+            (vector,) = await self._embed([query], "query", meta)
+        return vector
+
+    async def _embed(self, texts: Sequence[str], use: Use, meta: dict[str, str]) -> list[Vector]:
+        embedder = await asyncio.to_thread(self._embedder)
+        vectors = await embedder.embed(Embedding(texts, use=use, meta=meta))
+        async with self._opening:
+            if self._file is None:
+                self._file = await asyncio.to_thread(self._open, embedder.name, len(vectors[0]) // 4)
+        return vectors
+
+    def _open(self, model: str, size: int) -> VectorFile:
+        """Files of other models are of no more use."""
+        name = f"{hashlib.blake2b(f'{model} {size}'.encode(), digest_size=8).hexdigest()}.vectors"
+        for other in self._folder.glob("*.vectors"):
+            if other.name != name:
+                other.unlink(missing_ok=True)
+        return VectorFile(self._folder / name, model, size)
+
+    def _explain(self, error: BaseException) -> str:
+        late = isinstance(error, TimeoutError)
+        why = f"the embedding model took longer than {QUERY_SECONDS:g} s" if late else str(error)
+        failed_at, known = self._failed
+        if time.monotonic() - failed_at >= _AGAIN_SECONDS and not late:
+            if why != known:
+                log.warning("memory is searched by words alone: %s", why)
+            self._failed = (time.monotonic(), why)
+        return why
+
+    # Keeping up
+
+    async def _catch_up(self, name: str) -> int:
+        """Returns how many facts of the space have no vector."""
+        assert self._file is not None
+        space = self._spaces.setdefault(name, _Space(self._file))
+        self._spaces.move_to_end(name)
+        async with space.turn:
+            while changed := await self._facts.fact_changes(name, after=space.seen, limit=_PAGE):
+                await asyncio.to_thread(self._take, space, changed)
+                if len(changed) < _PAGE:
+                    break
+        self._let_go(name)
+        return len(space.missing)
+
+    def _take(self, space: _Space, changed: Sequence[Fact]) -> None:
+        assert self._file is not None
+        known: dict[str, bytes] = {}
+        with self._numbers:
+            for fact in changed:
+                if fact.ended_version is not None:
+                    known.pop(fact.id, None)
+                    space.missing.pop(fact.id, None)
+                    space.vectors.drop(fact.id)
+                elif (digest := digest_of(fact.text)) in self._file.known:
+                    known[fact.id] = digest
+                else:
+                    space.missing[fact.id] = fact.text
+            space.vectors.add(list(known), list(known.values()))
+            last = changed[-1]
+            space.seen = last.ended_version or last.version
+
+    def _fill_later(self) -> None:
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._fill_all(), name="memory vectors")
+
+    async def _fill_all(self) -> None:
+        while waiting := [name for name, space in self._spaces.items() if space.missing]:
+            if not await self._fill(waiting):
+                return
+
+    async def _fill(self, names: Sequence[str]) -> bool:
+        """Embed some of what is missing. Whether that worked."""
+        batch = await asyncio.to_thread(self._missing, names)
+        try:
+            vectors = await self._embed([text for _, _, text in batch], "document", {})
+            await asyncio.to_thread(self._keep, batch, vectors)
+        except (RoostError, OSError) as error:
+            self._explain(error)
+            return False
+        return True
+
+    def _missing(self, names: Sequence[str]) -> list[tuple[_Space, str, str]]:
+        with self._numbers:
+            spaces = [space for name in names if (space := self._spaces.get(name)) is not None]
+            return list(islice(((one, *item) for one in spaces for item in one.missing.items()), _BATCH))
+
+    def _keep(self, batch: Sequence[tuple[_Space, str, str]], vectors: Sequence[Vector]) -> None:
+        assert self._file is not None
+        digests = [digest_of(text) for _, _, text in batch]
+        self._file.add(digests, vectors)
+        with self._numbers:
+            for (space, id, text), digest in zip(batch, digests, strict=True):
+                if space.missing.get(id) == text:  # else it went, or changed, meanwhile
+                    del space.missing[id]
+                    space.vectors.add([id], [digest])
+
+    def _let_go(self, asked: str) -> None:
+        total = sum(len(space.vectors) for space in self._spaces.values())
+        for name in list(self._spaces):
+            if total <= _MOST_FACTS or name == asked:
+                return
+            with contextlib.suppress(KeyError):
+                total -= len(self._spaces.pop(name).vectors)
+
+    def _nearest(self, names: Sequence[str], vector: Vector, limit: int) -> list[tuple[str, float]]:
+        import numpy as np
+
+        query = np.frombuffer(vector, dtype="<f4")
+        with self._numbers:
+            spaces = [space for name in names if (space := self._spaces.get(name)) is not None]
+            found = [hit for space in spaces for hit in space.vectors.nearest(query, limit)]
+        return sorted(found, key=lambda hit: -hit[1])[:limit]

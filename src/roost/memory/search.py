@@ -1,0 +1,82 @@
+"""Finding facts by words and by meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.log.memory import Fact, FactQuery, Facts
+from roost.memory.index import Index
+
+How: TypeAlias = Literal["hybrid", "words"]
+_K = 60
+"""Of reciprocal rank fusion: Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual
+rank learning methods" (SIGIR 2009)."""
+DEPTH = 50
+"""Facts of each ranking that are fused."""
+
+
+class FoundFact(msgspec.Struct, frozen=True):
+    """`score` compares facts of one search. `likeness`: of meaning, the cosine; None where it was not looked at or is
+    not among the nearest. `words`: whether it shares words with the query."""
+
+    fact: Fact
+    score: float
+    likeness: float | None = None
+    words: bool = False
+
+
+class Found(msgspec.Struct, frozen=True):
+    """`why`: what kept facts from being found by their meaning, all where `how` is `words`, else some."""
+
+    facts: list[FoundFact]
+    how: How
+    why: str | None = None
+    seconds: float = 0.0
+
+
+class Search:
+    """`index` None: there is none on this node."""
+
+    def __init__(self, facts: Facts, index: Index | None) -> None:
+        self._facts = facts
+        self._index = index
+
+    async def find(
+        self, spaces: Sequence[str], query: str, *, limit: int = 10, meta: Mapping[str, str] | None = None
+    ) -> Found:
+        """The facts of these spaces that fit best. Where there is no embedding model it says so and goes by words. Both
+        rankings are made at once. Raises `StoreFailed`."""
+        began = time.monotonic()
+        spaces = list(dict.fromkeys(spaces))
+        by_words = asyncio.ensure_future(self._facts.search_facts(spaces, query, limit=DEPTH))
+        try:
+            near, why = [], "there is no index of meanings on this node"
+            if self._index is not None:
+                near, why = await self._index.near(spaces, query, limit=DEPTH, meta=meta)
+            hits = await by_words
+        finally:
+            by_words.cancel()
+        known = {hit.fact.id: hit.fact for hit in hits}
+        scores = fused([[hit.fact.id for hit in hits], [id for id, _ in near]])
+        best = sorted(scores, key=lambda id: -scores[id])[:limit]
+        if other := tuple(id for id in best if id not in known):
+            query_ = FactQuery(spaces=tuple(spaces), ids=other, limit=len(other))
+            known |= {fact.id: fact for fact in await self._facts.facts(query_)}
+        likeness, worded = dict(near), {hit.fact.id for hit in hits}
+        found = [FoundFact(known[id], scores[id], likeness.get(id), id in worded) for id in best if id in known]
+        how: How = "hybrid" if near or why is None else "words"
+        return Found(found, how, why, time.monotonic() - began)
+
+
+def fused(rankings: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Reciprocal rank fusion."""
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for place, id in enumerate(ranking, 1):
+            scores[id] = scores.get(id, 0.0) + 1 / (_K + place)
+    return scores
