@@ -9,7 +9,9 @@ from hypothesis import settings
 
 from roost.log.postgres import PostgresJournal
 from roost.log.store import Store
+from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
+from roost.testing.forks import ForkConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.portable import PortableConformance
@@ -55,6 +57,14 @@ class Lent:
 
 
 class TestJournal(Lent, JournalConformance):
+    pass
+
+
+class TestDeliveries(Lent, DeliveryConformance):
+    pass
+
+
+class TestForks(Lent, ForkConformance):
     pass
 
 

@@ -30,7 +30,7 @@ async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 _NEXT = Migration(
-    2,
+    3,
     (
         Step("ALTER TABLE sessions ADD COLUMN mood text; CREATE TABLE moods (s bigint PRIMARY KEY)"),
         Step(
@@ -141,7 +141,7 @@ steps = (
     Step("INSERT INTO one VALUES (2); SELECT pg_sleep(%s)"),
     Step("INSERT INTO one VALUES (3)"),
 )
-asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(2, steps)]))
+asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(3, steps)]))
 """
 
 
@@ -163,9 +163,9 @@ async def test_a_migration_cut_off_is_resumed(url: str, admin: asyncpg.Connectio
 
 
 async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str) -> None:
-    await _open_and_close(url, [*MIGRATIONS, Migration(2, (Step("SELECT 1"),), oldest_reader=1)])
+    await _open_and_close(url, [*MIGRATIONS, Migration(3, (Step("SELECT 1"),), oldest_reader=1)])
     await _open_and_close(url)
-    await _open_and_close(url, [*MIGRATIONS, Migration(3, (Step("SELECT 1"),), oldest_reader=3)])
+    await _open_and_close(url, [*MIGRATIONS, Migration(4, (Step("SELECT 1"),), oldest_reader=4)])
     with pytest.raises(StoreFailed, match="upgrade Roost") as refused:
         await PostgresJournal.open(url)
     assert refused.value.code == "store_too_new"

@@ -37,7 +37,7 @@ async def test_a_writer_that_forgets_the_numbers_it_knew_goes_on_with_it(url: st
     admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
     pool = Pool(Address.parse(url, "full"), 1)
     groups: list[list[str]] = []
-    writer = GroupWriter(pool, 1, lambda appends, _: groups.append([append.session for append in appends]))
+    writer = GroupWriter(pool, 1, lambda appends, *_: groups.append([append.session for append in appends]))
     writer.know("known", await admin.fetchval("SELECT s FROM sessions WHERE id = 'known'"))
     for number in range(99_999):
         writer.know(f"other-{number}", -number)

@@ -1,8 +1,8 @@
 """The first migration: the functions, each one round trip of the journal.
 
 A released function stays as it is, so that two versions of Roost can share a database: a change is a new function with
-the next number in its name. They are PL/pgSQL, not one statement each, because every statement inside sees what was
-committed before it: what is read after a row is locked is what holds.
+the next number in its name, unless it is none to all that its callers know. They are PL/pgSQL, not one statement each,
+because every statement inside sees what was committed before it: what is read after a row is locked is what holds.
 """
 
 from __future__ import annotations

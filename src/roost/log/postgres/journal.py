@@ -10,12 +10,14 @@ from typing import Any
 
 from roost.errors import StoreFailed
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
-from roost.log.events import Event
+from roost.log.events import Event, Phase, SessionState
+from roost.log.fact_rows import StoredFact
 from roost.log.inputs import Input
 from roost.log.journal import (
     Accepted,
     Append,
     Change,
+    Checkpoint,
     Claim,
     InboxItem,
     NewSession,
@@ -24,9 +26,11 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
 from roost.log.portable import SessionDump, SharedDump
-from roost.log.postgres import dispatch, inputs, partitions, portable, reads, rows, shared
+from roost.log.postgres import dispatch, forks, inputs, memory, partitions, portable, reads, rows, shared
 from roost.log.postgres.errors import FAILURES, failure
+from roost.log.postgres.further import Delivered
 from roost.log.postgres.live import Live
 from roost.log.postgres.migrate import MIGRATIONS, Migration, migrate
 from roost.log.postgres.notices import ANYTHING, INBOX, LOG, WORK
@@ -87,14 +91,32 @@ class PostgresJournal:
     # Journal
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
-        s, made, bodies = await inputs.create(self._pool, session, events, key)
+        return await self._made(*await inputs.create(self._pool, session, events, key))
+
+    async def fork(
+        self,
+        source: str,
+        at: int,
+        session: NewSession,
+        snapshot: Snapshot,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        state: SessionState = "created",
+        phase: Phase = "idle",
+    ) -> SessionInfo:
+        made = await forks.fork(self._pool, source, at, session, snapshot, events, key, state, phase)
+        return await self._made(*made)
+
+    async def _made(self, s: int | None, made: SessionInfo | str, bodies: list[bytes]) -> SessionInfo:
         if s is None:
             return await self.get(str(made))
         assert isinstance(made, SessionInfo)
         if s > self._room_until and not self._making_room:
             self._making_room = True
             self._later(self._make_room())
-        self._publish(Change(made.id, rows.records(0, bodies)), LOG)
+        change = Change(made.id, rows.records(made.head - len(bodies), bodies))
+        self._publish(change, WORK if made.phase == "working" else LOG)
         return made
 
     async def append(self, append: Append) -> int:
@@ -121,17 +143,21 @@ class PostgresJournal:
     async def find(self, query: SessionQuery) -> list[SessionInfo]:
         return await reads.find(self._pool, query)
 
-    async def snapshot(self, session: str) -> Snapshot | None:
-        return await reads.snapshot(self._pool, session)
+    async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
+        return await forks.snapshot(self._pool, session, at)
+
+    async def checkpoints(self, session: str) -> list[Checkpoint]:
+        return await forks.checkpoints(self._pool, session)
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
-        s = await inputs.delete(self._pool, session, epoch)
+        gone = await inputs.delete(self._pool, session, epoch)
         self._writer.numbers.pop(session, None)
         self._publish(Change(session, None), LOG)
-        self._later(inputs.purge(self._pool, s))
+        for s in gone:
+            self._later(inputs.purge(self._pool, s))
 
     async def purge(self) -> None:
-        for (s,) in await self._pool.run(lambda link: link.fetch("SELECT s FROM garbage")):
+        for (s,) in await self._pool.run(lambda link: link.fetch(forks.PURGEABLE)):
             await inputs.purge(self._pool, s)
 
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
@@ -210,6 +236,26 @@ class PostgresJournal:
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await shared.take(self._pool, bucket, amount, rate, burst)
 
+    # Facts
+
+    async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
+        return await memory.change(self._pool, changes, by)
+
+    async def fact(self, id: str) -> Fact:
+        return await memory.fact(self._pool, id)
+
+    async def facts(self, query: FactQuery) -> list[Fact]:
+        return await memory.find(self._pool, query)
+
+    async def search_facts(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
+        return await memory.search(self._pool, spaces, query, limit)
+
+    async def spaces(self, prefix: str = "") -> list[Space]:
+        return await memory.spaces(self._pool, prefix)
+
+    async def fact_changes(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
+        return await memory.changes(self._pool, space, after, limit)
+
     # Portable
 
     def sessions(self) -> AsyncIterator[str]:
@@ -229,6 +275,12 @@ class PostgresJournal:
     async def restore_shared(self, dump: SharedDump) -> None:
         await shared.restore(self._pool, dump)
 
+    async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
+        return await memory.stored(self._pool, space, after, limit)
+
+    async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
+        await memory.restore(self._pool, space, pages)
+
     # Inner parts
 
     async def _start(self, migrations: Sequence[Migration]) -> None:
@@ -236,7 +288,7 @@ class PostgresJournal:
         try:
             await migrate(link, self._address.schema, migrations)
             self._room_until = await partitions.ensure(link)
-            garbage = await link.fetch("SELECT s FROM garbage")
+            garbage = await link.fetch(forks.PURGEABLE)
         finally:
             await shut(link)
         await self._live.start()
@@ -255,7 +307,7 @@ class PostgresJournal:
     async def _drop_empty(self) -> None:
         await self._pool.run(partitions.drop_empty, repeat=False, seconds=partitions.DROP_SECONDS)
 
-    def _appended(self, appends: list[Append], waiting: Collection[str]) -> None:
+    def _appended(self, appends: list[Append], waiting: Collection[str], delivered: Sequence[Delivered]) -> None:
         notices = self._notices
         changes: list[Change] = []
         for append in appends:
@@ -266,6 +318,8 @@ class PostgresJournal:
             notices.add(append.session, WORK if append.session in waiting else LOG)
         self._patrol.committed(appends)
         self._watchers.publish(changes)
+        for change, owner in delivered:
+            self._accepted(change, owner)
         for wake in self._wakes if waiting else ():
             wake()
 

@@ -10,7 +10,10 @@ from typing import Literal, NamedTuple
 import asyncpg
 
 from roost.errors import StoreFailed
+from roost.log.postgres.fact_tables import FACTS
+from roost.log.postgres.forks import FORKS
 from roost.log.postgres.functions import FUNCTIONS
+from roost.log.postgres.further import DELIVER
 from roost.log.postgres.pool import Link, bounded
 from roost.log.postgres.tables import TABLES
 
@@ -45,9 +48,13 @@ class Migration(NamedTuple):
     oldest_reader: int = 1
 
 
-MIGRATIONS: Sequence[Migration] = (Migration(1, (Step(TABLES + FUNCTIONS),)),)
+MIGRATIONS: Sequence[Migration] = (
+    Migration(1, (Step(TABLES + FUNCTIONS),)),
+    Migration(2, (Step(FORKS + DELIVER), Step(FACTS))),
+)
 """Online ones only: they add (tables, columns with a constant default, functions with a new number in their name,
-indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and afterwards."""
+indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and afterwards. A function may be replaced by
+one that does the same for all that its callers know."""
 
 
 async def migrate(link: Link, schema: str, migrations: Sequence[Migration]) -> None:

@@ -9,9 +9,10 @@ import asyncpg
 import msgspec
 
 from roost.errors import Conflict, Invalid, NotFound
-from roost.log.journal import Record, Snapshot
+from roost.log.journal import CheckpointRow, Record, Snapshot
 from roost.log.portable import SessionDump, StoredInput, StoredTimer
 from roost.log.postgres import rows
+from roost.log.postgres.further import keep
 from roost.log.postgres.pool import Link, Pool
 
 _RESTORE_SECONDS = 24 * 3600.0
@@ -33,6 +34,8 @@ _PLAIN = (
     "parent",
 )
 _COLUMNS = (*_PLAIN, "s", "base", "inputs", "pending", "needs", "create_key", "labels")
+_CHECKPOINTS = """
+SELECT seq, label, made_at, cause, files, memory, version, body FROM checkpoints WHERE s = $1 ORDER BY seq"""
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -71,6 +74,7 @@ async def _dump(link: Link, session: str) -> SessionDump:
     )
     timers = await link.fetch("SELECT id, due, body FROM timers WHERE s = $1 ORDER BY id", s)
     snapshot: Any = await link.fetchrow("SELECT seq, version, body FROM snapshots WHERE s = $1", s)
+    checkpoints: list[Any] = await link.fetch(_CHECKPOINTS, s)
     return SessionDump(
         info=rows.info(row[3:]),
         create_key=row[1],
@@ -78,6 +82,10 @@ async def _dump(link: Link, session: str) -> SessionDump:
         inbox=tuple(StoredInput(*one) for one in inbox),
         timers=tuple(StoredTimer(*one) for one in timers),
         snapshot=Snapshot(*snapshot) if snapshot else None,
+        checkpoints=tuple(
+            CheckpointRow(seq, label, made_at, cause, files, memory, Snapshot(seq, version, body))
+            for seq, label, made_at, cause, files, memory, version, body in checkpoints
+        ),
     )
 
 
@@ -130,6 +138,7 @@ async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Rec
     await link.executemany("INSERT INTO timers VALUES ($1, $2, $3, $4)", [(s, *timer) for timer in dump.timers])
     if dump.snapshot is not None:
         await link.execute("INSERT INTO snapshots VALUES ($1, $2, $3, $4)", s, *dump.snapshot)
+    await keep(link, [(s, checkpoint) for checkpoint in dump.checkpoints])
     await link.execute("SELECT let_go_1(ARRAY[$1::bigint])", s)
 
 

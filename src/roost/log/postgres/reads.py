@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roost.errors import NotFound, StoreFailed
-from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery, Snapshot
+from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery
 from roost.log.postgres import rows
 from roost.log.postgres.pool import Pool
 
@@ -14,8 +14,6 @@ _READ = "SELECT head, bodies, seqs FROM read_1($1, $2, $3, $4)"
 _PENDING = """
 SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.s AND NOT i.taken
 WHERE x.id = $1 ORDER BY i.id"""
-_SNAPSHOT = """
-SELECT n.seq, n.version, n.body FROM sessions x LEFT JOIN snapshots n ON n.s = x.s WHERE x.id = $1"""
 
 
 async def get(pool: Pool, session: str) -> SessionInfo:
@@ -51,13 +49,6 @@ async def pending(pool: Pool, session: str) -> list[InboxItem]:
     if found[0][0] is None:
         return []
     return rows.inbox(*zip(*found, strict=True))
-
-
-async def snapshot(pool: Pool, session: str) -> Snapshot | None:
-    row: Any = await pool.run(lambda link: link.fetchrow(_SNAPSHOT, session))
-    if row is None:
-        raise _missing(session)
-    return None if row[0] is None else Snapshot(*row)
 
 
 def _missing(session: str) -> NotFound:

@@ -75,7 +75,7 @@ async def faults(url: str) -> list[Fault]:
 
 async def _strays(link: Link) -> AsyncIterator[Fault]:
     """Rows of sessions that are not there. Those of a deletion in progress are known."""
-    for table in ("events", "inbox", "timers", "snapshots"):
+    for table in ("events", "inbox", "timers", "snapshots", "checkpoints", "lineage"):
         for (s,) in await _rows(link, _STRAYS.format(table=table)):
             yield Fault("orphan", f"{table} of a session that is not there, number {s}", fix=_FREE)
 

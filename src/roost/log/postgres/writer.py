@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from roost.errors import SequenceConflict, StoreFailed
 from roost.log.inputs import encode_input
 from roost.log.journal import Append
+from roost.log.postgres import further
+from roost.log.postgres.further import Delivered
 from roost.log.postgres.pool import Link, Pool
 from roost.log.postgres.verdict import Again, judge
 
@@ -44,12 +46,25 @@ class _Job:
         self.sent = 0
 
 
-class GroupWriter:
-    """`on_commit` runs on the loop, before the callers go on, with the appends of one committed group and those of
-    their sessions that were released and have work. `numbers`: the row numbers of sessions in use, which whoever claims
-    them fills in."""
+class _Sent(NamedTuple):
+    """Of a group: the sessions whose append was refused, those released that have work, and what came to inboxes."""
 
-    def __init__(self, pool: Pool, writers: int, on_commit: Callable[[list[Append], Collection[str]], None]) -> None:
+    refused: Collection[str]
+    waiting: Collection[str] = ()
+    delivered: Sequence[Delivered] = ()
+
+
+class GroupWriter:
+    """`on_commit` runs on the loop, before the callers go on, with the appends of one committed group, those of their
+    sessions that were released and have work, and what they delivered. `numbers`: the row numbers of sessions in use,
+    which whoever claims them fills in."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        writers: int,
+        on_commit: Callable[[list[Append], Collection[str], Sequence[Delivered]], None],
+    ) -> None:
         self.numbers: dict[str, int] = {}
         self._pool = pool
         self._on_commit = on_commit
@@ -123,7 +138,7 @@ class GroupWriter:
 
     async def _group(self, jobs: list[_Job]) -> None:
         try:
-            refused, waiting = await self._pool.do(
+            refused, waiting, delivered = await self._pool.do(
                 lambda link: self._send(link, jobs), clashes=1 if len(jobs) > 1 else 20
             )
         except Exception as error:  # of whatever kind: it is the callers', or of one of them
@@ -136,7 +151,8 @@ class GroupWriter:
                     job.future.set_exception(error)
             return
         written = [job for job in jobs if not refused or job.append.session not in refused]
-        self._on_commit([job.append for job in written if job.append.bodies or job.append.release], waiting)
+        told = [job.append for job in written if job.append.bodies or job.append.release]
+        self._on_commit(told, waiting, delivered)
         for job in written:
             if not job.future.done():
                 job.future.set_result(job.append.expected + len(job.append.bodies))
@@ -144,8 +160,8 @@ class GroupWriter:
             if job.append.session in refused:
                 await self._diagnose(job)
 
-    async def _send(self, link: Link, jobs: list[_Job]) -> tuple[Collection[str], Collection[str]]:
-        """Write them all. Returns the sessions whose append was refused, and those released that have work."""
+    async def _send(self, link: Link, jobs: list[_Job]) -> _Sent:
+        """Write them all."""
         numbers = {job.append.session: self.numbers.get(job.append.session) for job in jobs}
         if unknown := [session for session, s in numbers.items() if s is None]:
             for session, s in await link.fetch("SELECT id, s FROM sessions WHERE id = ANY ($1)", unknown):
@@ -156,14 +172,17 @@ class GroupWriter:
         for job in jobs:
             job.sent += 1
         if not writes:
-            return missing, ()
+            return _Sent(missing)
         if len(writes) == 1 and _is_plain(writes[0][1]):
-            return (missing if await _write_one(link, *writes[0]) else missing | {writes[0][1].session}), ()
+            return _Sent(missing if await _write_one(link, *writes[0]) else missing | {writes[0][1].session})
         writes.sort(key=_by_number)
-        refused, waiting = await _write(link, writes)
+        if any(further.has_further(append) for _, append in writes):
+            refused, waiting, delivered = await _write_all(link, writes)
+        else:
+            (refused, waiting), delivered = await _write(link, writes), ()
         if refused:
             missing |= _named(writes, refused)
-        return missing, _named(writes, waiting) if waiting else ()
+        return _Sent(missing, _named(writes, waiting) if waiting else (), delivered)
 
     async def _diagnose(self, job: _Job) -> None:
         job.tries += 1
@@ -178,7 +197,8 @@ class GroupWriter:
         except Exception as reason:  # it is the caller's
             error = reason
         else:
-            self._on_commit([job.append], [job.append.session] if job.append.release else ())
+            released = [job.append.session] if job.append.release else ()
+            self._on_commit([job.append], released, further.perhaps_delivered(job.append))
             if not job.future.done():
                 job.future.set_result(head)
             return
@@ -197,7 +217,12 @@ def _named(writes: Sequence[tuple[int, Append]], numbers: Sequence[int]) -> set[
 
 def _is_plain(append: Append) -> bool:
     return bool(append.bodies) and not (
-        append.consume or append.release or append.snapshot or append.timers or append.clear_timers
+        append.consume
+        or append.release
+        or append.snapshot
+        or append.timers
+        or append.clear_timers
+        or further.has_further(append)
     )
 
 
@@ -207,6 +232,14 @@ async def _write_one(link: Link, s: int, append: Append) -> bool:
         _APPEND_ONE, s, append.epoch, append.expected, append.bodies, append.state, append.phase
     )
     return status != "INSERT 0 0"
+
+
+async def _write_all(link: Link, writes: Sequence[tuple[int, Append]]) -> tuple[Any, Any, Sequence[Delivered]]:
+    """As `_write`, with the further parts; returns what was delivered, too."""
+    async with link.transaction():
+        await further.lock(link, writes)
+        refused, waiting = await _write(link, writes)
+        return refused, waiting, await further.apply_further(link, [one for one in writes if one[0] not in refused])
 
 
 async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Any:
