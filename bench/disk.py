@@ -1,5 +1,5 @@
 """A file system of our own in a file, seen by this process and its children alone: however they end, nothing of it is
-left, and what others did to the machine's own plays no part. (An ext4 without a journal needs up to ten times as long
+left, and what others did to the machine's own plays no part. (An ext4 without a journal needs some fifty times as long
 to make a file for minutes after many were removed.)"""
 
 from __future__ import annotations

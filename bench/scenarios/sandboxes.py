@@ -18,8 +18,8 @@ Each backend that runs here, and beside it the program that it uses, with the sa
 of system calls, but without limits. Start: until the first `true` has run and is heard of. Warm: the same when the \
 sandbox was started while the model thought. Exec: `true` in a sandbox that runs; of bwrap alone, which cannot go \
 into one that runs, a new one each time. Suspend and resume: a shell in a terminal, until it answers again with a \
-variable that it was told before (of `runsc` alone a `sleep`, until `runsc exec` of `true` has run). Wall in ms; CPU \
-is that of the caller and of all that belongs to the sandbox."""
+variable that it was told before (of `runsc` alone a `sleep`, until `runsc exec` of `true` has run). Wall in ms, \
+in brackets the best; CPU is that of the caller and of all that belongs to the sandbox."""
 
 BARE = {"process": "subprocess", "bwrap": "bwrap", "oci": "crun", "gvisor": "runsc"}
 """The program that a backend is compared with."""
@@ -52,7 +52,7 @@ def run(settings: Settings) -> Section:
     for name, answers in played.items():
         section.notes += [f"{name}: {one['error']}" for one in answers[-1:] if "error" in one]
         if any("error" not in one for one in answers):
-            table.rows.append([name, *(figure(median(_each(played, name, what))) for what in _COLUMNS)])
+            table.rows.append([name, *(_cell(played, name, what) for what in _COLUMNS)])
     section.tables.append(table)
     section.bars += _bars(played, backends)
     section.data = dict(played)
@@ -87,6 +87,13 @@ def _bars(played: Played, backends: Sequence[str]) -> list[Bar]:
         text = f"resume of a suspended gVisor shell: at most {_RESUME:.0f} ms"
         bars.append(Bar(text, median(resume), _RESUME, unit=" ms"))
     return bars
+
+
+def _cell(played: Played, name: str, what: str) -> str:
+    """The median, and in brackets the best of all rounds."""
+    found = [one["ms"][what] for one in played[name] if one.get("ms", {}).get(what)]
+    best = [min(one) for one in found if isinstance(one, list)]
+    return figure(median(_each(played, name, what))) + (f" ({figure(min(best))})" if best else "")
 
 
 def _each(played: Played, name: str, what: str) -> list[float]:
