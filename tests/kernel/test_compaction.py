@@ -179,18 +179,20 @@ async def test_a_summary_that_is_longer_than_asked_is_cut(tmp_path: Path) -> Non
 
 
 async def test_a_summary_that_saves_nothing_is_refused(tmp_path: Path) -> None:
-    """There is little to drop: the newest message alone fills the window."""
-    clerk = Clerk(Answer(text="more of it " * 5_000))
+    clerk = Clerk(Answer(text="more of it " * 5_000), answer=lambda _: Answer(text="yes"))
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
-        await session.ask(TASK)
-        await session.ask("x" * 400)
-        await session.ask("y" * 11_000)
+        for number in range(5):
+            await session.ask(f"{number}?")
+        before = await runtime.sessions.transcript(session.id)
+        await runtime.sessions.control(session.id, "compact")
         done = outcome(await events(session, runtime))
-        assert done.by == "plain"
+        assert clerk.summaries == 1
+        assert (done.upto, done.by, done.before) == (0, None, done.after)
         assert done.error is not None
         assert done.error.code == "no_gain"
-        assert done.after < done.before
+        assert await runtime.sessions.transcript(session.id) == before
+        await balanced(runtime, session)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +273,28 @@ async def test_outputs_that_are_too_much_at_once_are_left_out_unread(tmp_path: P
         assert len(results) == 9
         assert results[0].startswith("[output of look")
         assert "line after line" in results[-1]
+
+
+@pytest.mark.parametrize("size", [9_000, 10_500, 11_500, 13_500])
+async def test_a_message_that_fills_the_window_is_not_summarized_around_again_and_again(
+    tmp_path: Path, size: int
+) -> None:
+    @tool(replay="safe", safety="read_only")
+    async def peek() -> str:
+        """Look, and see little."""
+        return "little"
+
+    def answer(request: Request) -> Answer:
+        return Answer(text="done") if len(clerk.requests) > 30 else Answer(calls=(Call("peek"),))
+
+    clerk = Clerk(Answer(text="in short"), answer=answer, tools=(peek,))
+    async with running(tmp_path, clerk.agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask("x" * size)
+        log = await events(session, runtime)
+        assert clerk.summaries <= 2
+        assert kinds(log).count("context.compacted") <= 2
+        assert "x" * size in [text_of(message) for message in clerk.requests[-1].messages]
 
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "stop"])

@@ -136,7 +136,8 @@ async def test_questions_that_are_none(ctx: ToolContext, given: dict[str, Any]) 
 
 async def test_an_answer_is_never_long(ctx: ToolContext) -> None:
     log = turns(60, output="x" * 60_000 + " needle")
-    for given in ({"turn": 7}, {"seq": 6}, {"query": "needle", "limit": 50}):
+    asked: list[dict[str, Any]] = [{"turn": 7}, {"seq": 6}, {"query": "needle", "limit": 50}]
+    for given in asked:
         assert len(await call(ctx, "read_history", log, **given)) < CAP, given
 
 

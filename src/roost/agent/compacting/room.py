@@ -30,6 +30,8 @@ _SUMMARY, _MOST = 8, 4_000
 """A summary takes at most an eighth of the room, and no more tokens than that."""
 _RECENT = 0.5
 """Of what stays: outputs as new as that stay whole."""
+_WORTH = 0.15
+"""Of the room: a summary that frees less is not made, since the next one would be due at once."""
 
 
 async def make_room(session: LiveSession) -> bool:
@@ -102,8 +104,8 @@ def _elide(session: LiveSession, goal: _Goal) -> bool:
 def _squeeze(session: LiveSession, *, harder: bool = False) -> None:
     """What is new alone is too much: then outputs that the model has not seen yet are left out too, for it can read
     them in pieces."""
-    state, size = session.state, measure(session)
-    target = int(min(size.room, state.tokens * (session.spec.compaction.to if harder else 1.0)))
+    state, size, settings = session.state, measure(session), session.spec.compaction
+    target = int(min(size.room * settings.at, state.tokens * (settings.to if harder else 1.0)))
     if state.tokens > size.room or harder:
         found = plan_elision(state.entries, state.tokens, target, keep=0, readable=_readable(session), unread=True)
         if found.outputs and found.left < state.tokens:
@@ -137,6 +139,8 @@ def _cut(session: LiveSession, goal: _Goal) -> Cut:
 async def _summarize(session: LiveSession, goal: _Goal) -> bool:
     """Returns whether a model was asked."""
     state, cut = session.state, _cut(session, goal)
+    if not state.compact and state.tokens - cut.left < goal.size.room * _WORTH:
+        return False
     request, model = _request(session, goal, cut), session.means.summarizer or session.means.model
     if request is None:
         _compacted(session, goal, cut)
