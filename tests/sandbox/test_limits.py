@@ -86,12 +86,16 @@ def test_limits_as_version_2_wants_them(tmp_path: Path) -> None:
         assert groups.version == 2
         group = groups.create("m", Bounds(memory_bytes=1000, cpus=0.5, pids=7))
         folder = Path(group.doors[0]).parent
-        read = {name: (folder / name).read_text() for name in ("memory.max", "memory.swap.max", "pids.max", "cpu.max")}
+        read = {
+            name: (folder / name).read_text()
+            for name in ("memory.max", "memory.swap.max", "pids.max", "cpu.max", "cpu.weight")
+        }
         assert read == {
             "memory.max": "1000",
             "memory.swap.max": "0",
             "pids.max": "9",
             "cpu.max": "50000 100000",
+            "cpu.weight": "25",
         }
         (folder / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
         (folder / "pids.events").write_text("max 5\n")

@@ -107,7 +107,7 @@ async def _told(wall: Wall, backend: Backend | None, skip_bombs: bool) -> Wall:
         wall.through += sorted(succeeded.keys() - set(wall.inside))
         for bomb in [] if skip_bombs else bombs(level=wall.level):
             wall.bombs += 1
-            wrong = await _explode(backend, bomb, folder)
+            wrong = await explode(backend, bomb, folder)
             if wrong is not None:
                 wall.loose.append(f"{bomb.name}: {wrong}")
     for label, words in (("not held", wall.through), ("answered inside", wall.inside), ("loose", wall.loose)):
@@ -136,7 +136,7 @@ def _decoy() -> Generator[int]:
             process.kill()
 
 
-async def _explode(backend: Backend | None, bomb: Bomb, folder: Path) -> str | None:
+async def explode(backend: Backend | None, bomb: Bomb, folder: Path) -> str | None:
     """None when it was held: it ended, as data, in time, the sandbox is usable or says that it has ended, and nothing
     is left of it."""
     base = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=folder))
