@@ -177,7 +177,7 @@ def isolation(app: App) -> Iterator[Finding]:
             check=f"level {level}",
             status="ok" if able else "warn",
             detail=f"{LEVELS[level]}: {shown}",
-            fix=None if able or not fixes else " or: ".join(fixes),
+            fix=None if able or not fixes else " or: ".join(dict.fromkeys(fixes)),
         )
 
 
