@@ -35,9 +35,6 @@ from roost.sandbox.vmm.jail import find_jailer
 _OUTSIDE = 128 * 1024**2
 """Of Firecracker and the server of files."""
 _FIX = "install Firecracker: the release at github.com/firecracker-microvm/firecracker, with its jailer beside it"
-_FIX_KVM = (
-    "use a machine with hardware virtualization (nested, if it is virtual itself), and let the daemon use /dev/kvm"
-)
 _FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
 
 
@@ -56,7 +53,7 @@ class FirecrackerBackend:
     async def probe(self) -> Probe:
         """In this order: KVM, which nothing can be installed for, then what can."""
         if (why := await asyncio.to_thread(kvm.trouble)) is not None:
-            return unable(self, why, _FIX_KVM)
+            return unable(self, why, kvm.FIX)
         try:
             program, jailer = self._find()
             kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)

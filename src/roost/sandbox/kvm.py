@@ -15,6 +15,7 @@ _SET_MEMORY, _SET_REGS, _GET_SREGS, _SET_SREGS = 0x4020AE46, 0x4090AE82, 0x8138A
 """Numbers of Linux's `linux/kvm.h` on x86-64."""
 _ROUNDS = 200_000
 _AT = 0x1000
+FIX = "use a machine with hardware virtualization (nested, if it is virtual itself), and let the daemon use /dev/kvm"
 _SLOWEST = 0.01
 """Seconds. With hardware help the loop takes some 200 microseconds; emulated, 100 milliseconds to some seconds."""
 
