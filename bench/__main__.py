@@ -15,6 +15,7 @@ from bench import machine, peers
 from bench.report import Section, write
 from bench.scenarios import (
     cluster,
+    compaction,
     dispatch,
     gate,
     growth,
@@ -40,6 +41,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "snapshots": snapshots.run,
     "gate": gate.run,
     "growth": growth.run,
+    "compaction": compaction.run,
     "cluster": cluster.run,
     "dispatch": dispatch.run,
 }

@@ -27,4 +27,4 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
     def __post_init__(self) -> None:
         if not 0 < self.to < self.at <= 0.95:
-            raise ValueError(f"compaction: 0 < to < at <= 0.95, and not to={self.to!r}, at={self.at!r}")
+            raise ValueError(f"it needs 0 < to < at <= 0.95, and not to = {self.to}, at = {self.at}")
