@@ -10,8 +10,10 @@ import pytest
 from roost.log.dispatch import NodeCard
 from roost.log.journal import Append
 from roost.log.postgres import PostgresJournal
+from roost.log.postgres.forks import PURGEABLE
 from roost.log.postgres.pool import Address, Pool
 from roost.log.postgres.writer import GroupWriter
+from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, eventually, names, new, own, said
 
 
@@ -28,6 +30,35 @@ async def test_what_a_node_that_died_left_of_a_log_is_removed_by_another(url: st
     assert await admin.fetchval("SELECT count(*) FROM events") == 0
     assert await admin.fetchval("SELECT count(*) FROM garbage") == 0
     await journal.purge()
+    await admin.close()
+
+
+async def test_a_fork_has_no_row_of_what_it_shares(url: str, journal: PostgresJournal) -> None:
+    """And what no session's log contains any more goes."""
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+
+    async def rows() -> list[int]:
+        return [row[0] for row in await admin.fetch("SELECT count(*) FROM events GROUP BY s ORDER BY s")]
+
+    async def gone(session: str) -> list[int]:
+        await journal.delete(session)
+        await journal.purge()
+        await eventually(lambda: admin.fetchval(f"SELECT count(*) = 0 FROM ({PURGEABLE}) AS found"))
+        return await rows()
+
+    await grown(journal, "s", 5000)
+    await fork(journal, "s", 4000, "f")
+    await fork(journal, "f", 4001, "g")
+    await fork(journal, "f", 1000, "h")
+    assert await rows() == [5000, 1, 1, 1]
+    assert await gone("s") == [4000, 1, 1, 1]
+    assert await gone("f") == [4000, 1, 1, 1]
+    assert await gone("g") == [1000, 1]
+    assert await admin.fetchval("SELECT head FROM garbage") == 1000
+    assert await log_of(journal, "h") == [*(f"s{number}" for number in range(2, 1001)), "h1001"]
+    assert await gone("h") == []
+    for table in ("garbage", "lineage", "snapshots", "sessions"):
+        assert await admin.fetchval(f"SELECT count(*) FROM {table}") == 0
     await admin.close()
 
 

@@ -19,7 +19,7 @@ from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store
 from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
-from roost.testing.forks import ForkConformance
+from roost.testing.forks import ForkConformance, fork, grown, log_of
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.shared import SharedConformance
@@ -40,6 +40,36 @@ class TestSqliteDeliveries(DeliveryConformance):
 class TestSqliteForks(ForkConformance):
     async def open(self, folder: Path) -> Store:
         return await SqliteJournal.open(folder / "roost.db")
+
+
+async def test_a_fork_has_no_row_of_what_it_shares(tmp_path: Path) -> None:
+    """And what no session's log contains any more goes."""
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    file = sqlite3.connect(tmp_path / "roost.db")
+
+    def rows() -> list[tuple[int, int]]:
+        return file.execute("SELECT s, count(*) FROM events GROUP BY s ORDER BY s").fetchall()
+
+    async def gone(session: str) -> list[tuple[int, int]]:
+        await journal.delete(session)
+        await journal.purge()
+        return rows()
+
+    await grown(journal, "s", 5000)
+    await fork(journal, "s", 4000, "f")
+    await fork(journal, "f", 4001, "g")
+    await fork(journal, "f", 1000, "h")
+    assert rows() == [(1, 5000), (2, 1), (3, 1), (4, 1)]
+    assert await gone("s") == [(1, 4000), (2, 1), (3, 1), (4, 1)]
+    assert await gone("f") == [(1, 4000), (2, 1), (3, 1), (4, 1)]
+    assert await gone("g") == [(1, 1000), (4, 1)]
+    assert file.execute("SELECT s FROM garbage").fetchall() == [(1,)]
+    assert await log_of(journal, "h") == [*(f"s{number}" for number in range(2, 1001)), "h1001"]
+    assert await gone("h") == []
+    for table in ("garbage", "lineage", "snapshots", "sessions"):
+        assert file.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    file.close()
+    await journal.close()
 
 
 class TestSqliteDispatch(DispatchConformance):

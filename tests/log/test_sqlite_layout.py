@@ -15,21 +15,25 @@ from roost.errors import Fenced, StoreFailed
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import TimerInput
-from roost.log.journal import Append, Snapshot
+from roost.log.journal import Append, Delivery, NewSession, Snapshot
 from roost.log.sqlite import SqliteJournal
-from roost.testing.stores import bodies, names, new, said
+from roost.testing.stores import bodies, names, new, own, said
 
-FIRST = Path(__file__).parents[1] / "golden" / "store.v1.sql"
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def layout(folder: Path, number: int) -> Path:
+    path = folder / "roost.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript((GOLDEN / f"store.v{number}.sql").read_text())
+    connection.close()
+    return path
 
 
 def first_layout(folder: Path) -> Path:
     """As the first version left it when it was killed: one session asleep, one with work, one in mid-turn."""
-    path = folder / "roost.db"
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(FIRST.read_text())
-    connection.close()
-    return path
+    return layout(folder, 1)
 
 
 def shape(path: Path) -> list[tuple[str, ...]]:
@@ -75,9 +79,41 @@ async def test_work_goes_on_after_the_upgrade(tmp_path: Path) -> None:
     await journal.close()
 
 
-async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path) -> None:
+async def test_what_the_second_layout_holds_goes_on(tmp_path: Path) -> None:
+    """It was killed in the midst of a deletion."""
+    path = layout(tmp_path, 2)
+    journal = await SqliteJournal.open(path)
+    await journal.purge()
+    assert [session async for session in journal.sessions()] == ["lived", "busy"]
+    assert names(await journal.read("lived")) == ["one", "two", "three"]
+    assert await journal.snapshot("lived", at=2) == Snapshot(2, 9, b"\x00folded\xff")
+    assert await journal.snapshot("lived", at=1) is None
+    assert await journal.checkpoints("lived") == []
+    assert (await new(journal, "again", key="first")).id == "lived"
+    claim = await own(journal, "lived", "n")
+    assert [record.seq for record in claim.tail] == [3, 4]
+    assert [item.input for item in claim.inbox] == [said("2")]
+    sent = [Delivery("busy", said("end"), "end")]
+    write = Append(session="lived", epoch=claim.epoch, expected=4, bodies=bodies("on"), deliver=sent)
+    assert await journal.append(write) == 5
+    assert [item.input for item in await journal.pending("busy")] == [said("b0"), said("end")]
+    fresh = NewSession(id="f", agent="clerk", version="7")
+    assert (await journal.fork("lived", 3, fresh, Snapshot(3, 9, b"f"), [])).head == 3
+    await journal.delete("lived", epoch=claim.epoch)
+    await journal.purge()
+    assert names(await journal.read("f")) == ["one", "two"]
+    assert await journal.setting("name") == "value"
+    await journal.close()
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT s, seq FROM events ORDER BY s, seq").fetchall()
+    connection.close()
+    assert rows == [(1, 1), (1, 2), (1, 3), (2, 1)]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path, number: int) -> None:
     (tmp_path / "new").mkdir()
-    path = first_layout(tmp_path)
+    path = layout(tmp_path, number)
     for one in (path, tmp_path / "new" / "roost.db"):
         await (await SqliteJournal.open(one)).close()
         await (await SqliteJournal.open(one)).close()

@@ -24,7 +24,8 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import InputReceived, TurnStarted, encode_event
 from roost.log.inputs import TimerInput
-from roost.log.journal import Append, NewSession, Record, SessionQuery, Snapshot, TimerSpec
+from roost.log.journal import Append, Checkpoint, CheckpointRow, NewSession, Record, SessionQuery, Snapshot, TimerSpec
+from roost.log.move import copy
 from roost.log.portable import SessionDump
 from roost.log.shared import Balance, Charge
 from roost.log.store import Store
@@ -65,6 +66,7 @@ async def lived(store: Store, session: str = "s") -> list[int]:
             state="running",
             phase="waiting",
             snapshot=Snapshot(3, 9, b"\x00folded\xff"),
+            checkpoint=CheckpointRow(2, "before", 7.5, "manual", "files2", 4, Snapshot(2, 9, b"\x00then")),
             timers=[TimerSpec("wake", 100.5, TIMER), TimerSpec("later", 1e12, TIMER)],
         )
     )
@@ -124,6 +126,7 @@ class _Moves(Opens):
             assert all((item.digest is not None) == (item.key is not None) for item in dump.inbox)
             assert [(timer.id, timer.due) for timer in dump.timers] == [("later", 1e12), ("wake", 100.5)]
             assert dump.snapshot == Snapshot(3, 9, b"\x00folded\xff")
+            assert [one.snapshot for one in dump.checkpoints] == [Snapshot(2, 9, b"\x00then")]
             with pytest.raises(NotFound):
                 await source.dump("none")
 
@@ -136,6 +139,29 @@ class _Moves(Opens):
             assert (await target.get("s")).owner is None
             await move(target, back)
             assert await content(back) == before
+
+    async def test_checkpoints_come_along(self, tmp_path: Path) -> None:
+        async with self.houses(tmp_path) as (source, target):
+            await lived(source)
+            await move(source, target)
+            assert await target.checkpoints("s") == [Checkpoint(2, "before", 7.5, "manual", "files2", 4)]
+            assert await target.snapshot("s", at=2) == Snapshot(2, 9, b"\x00then")
+
+    async def test_a_fork_moves_whole(self, tmp_path: Path) -> None:
+        """Also without its source, and it is the same there."""
+        async with self.houses(tmp_path) as (source, target):
+            await lived(source)
+            fresh = NewSession(id="f", agent="clerk", version="7", parent="s")
+            await source.fork("s", 3, fresh, Snapshot(4, 9, b"f"), [created("clerk")])
+            before = await content(source, "f")
+            assert len(before[1]) == 4
+            await move(source, target, "f")
+            assert await content(target, "f") == before
+            done = await copy(source, target, online=True)
+            assert (done.copied, done.same, done.problems) == (1, 1, [])
+            await target.delete("s")
+            await target.purge()
+            assert await content(target, "f") == before
 
     async def test_keys_go_on_to_count(self, tmp_path: Path) -> None:
         async with self.houses(tmp_path) as (source, target):
