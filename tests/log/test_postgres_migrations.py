@@ -13,11 +13,14 @@ import pytest
 
 from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUnreachable
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append, NewSession
-from roost.log.postgres import PostgresJournal
-from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
+from roost.log.events import encode_event
+from roost.log.inputs import encode_input
+from roost.log.journal import Append, Delivery, NewSession, Record, Snapshot
+from roost.log.postgres import PostgresJournal, partitions
+from roost.log.postgres.migrate import MIGRATIONS, Migration, Step, migrate
 from roost.log.postgres.pool import Address
 from roost.log.upkeep import shown
+from roost.testing.forks import fork, grown, log_of
 from roost.testing.postgres import PostgresServer
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
 
@@ -160,6 +163,58 @@ async def test_a_migration_cut_off_is_resumed(url: str, admin: asyncpg.Connectio
     )
     await again.wait()
     assert [row[0] for row in await admin.fetch("SELECT a FROM one ORDER BY a")] == [1, 2, 3]
+
+
+async def _first_layout(url: str, link: asyncpg.Connection) -> None:
+    await migrate(link, "roost", MIGRATIONS[:1])
+    await partitions.ensure(link)
+    await link.execute("SET search_path = roost")
+    for session in ("lived", "gone"):
+        await link.execute(
+            "SELECT FROM create_1($1, $1, 'a', '1', NULL, NULL, NULL, '{}', '{}', $2)",
+            session,
+            [encode_event(created())],
+        )
+    await link.execute(
+        "SELECT FROM beat_1('n', 60, '', '{}', 9, false, 3, $1, true)", msgspec.json.encode(NodeCard(id="n"))
+    )
+    await link.execute("SELECT FROM claim_1('n', 'lived', 1, 0)")
+    await link.execute(
+        "SELECT FROM append_1('{1}', '{1}', '{1}', '{3}', '{0}', '{running}', '{idle}', '{1,1,1}', '{2,3,4}', $1, '{}',"
+        " '{}', '{}')",
+        bodies("one", "two", "three"),
+    )
+    await link.execute("SELECT FROM accept_1('lived', 'k', NULL, 0, $1, 1000)", encode_input(said()))
+    await link.execute("INSERT INTO snapshots VALUES (1, 2, 9, 'folded')")
+    await link.execute("SELECT FROM delete_1('gone', NULL)")
+
+
+async def test_what_the_first_layout_holds_goes_on(database: str) -> None:
+    """And a node of the version before, which is at work, harms no fork."""
+    link = await Address.parse(database, "full").connect("old")
+    await link.execute("CREATE SCHEMA roost")
+    await _first_layout(database, link)
+    journal = await PostgresJournal.open(database)
+    assert names(await journal.read("lived")) == ["one", "two", "three"]
+    assert await journal.snapshot("lived", at=2) == Snapshot(2, 9, b"folded")
+    assert (await journal.accept("lived", said(), key="other")).id == 2
+    sent = [Delivery("lived", said("end"), "end")]
+    append = Append(session="lived", epoch=1, expected=4, bodies=bodies("on"), deliver=sent)
+    assert await journal.append(append) == 5
+    assert [item.id for item in await journal.pending("lived")] == [1, 2, 3]
+    await fork(journal, "lived", 4, "f")
+    head, events, seqs = await link.fetchrow("SELECT * FROM read_1('f', 1, 100, 100000)")
+    assert (head, seqs, names(list(map(Record, seqs, events)))) == (5, [2, 3, 4, 5], ["one", "two", "three", "f5"])
+    assert await link.fetchval("SELECT (delete_1('lived', 1)).outcome") == "deleted"
+    assert await link.fetchval("SELECT purge_1(1, 2000)")
+    await journal.purge()
+    assert await log_of(journal, "f") == ["one", "two", "three", "f5"]
+    assert await link.fetchval("SELECT count(*) FROM events") == 5
+    assert await link.fetchval("SELECT (delete_1('f', NULL)).outcome") == "deleted"
+    await journal.purge()
+    assert await link.fetchval("SELECT count(*) FROM events") == 0
+    await journal.close()
+    await link.close()
 
 
 async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str) -> None:
@@ -310,6 +365,49 @@ async def test_partitions_of_deleted_sessions_are_dropped(url: str, admin: async
     await other.close()
     assert len(await journal.read("s50")) == 1
     await journal.close()
+
+
+async def test_the_partition_of_a_source_stays_while_forks_need_it(url: str, admin: asyncpg.Connection) -> None:
+    await _small(admin)
+    journal = await PostgresJournal.open(url)
+    for number in range(100):
+        await new(journal, f"s{number}")
+    await fork(journal, "s3", 1, "f")
+    for number in range(50):
+        await journal.delete(f"s{number}")
+    await eventually(lambda: admin.fetchval("SELECT count(*) = 1 FROM garbage"))
+    other = await PostgresJournal.open(url)
+    await eventually(lambda: admin.fetchval("SELECT to_regclass('events_21') IS NULL"))
+    assert await log_of(other, "f") == ["f2"]
+    assert await admin.fetchval("SELECT count(*) FROM events_1") == 1
+    await other.delete("f")
+    await eventually(lambda: admin.fetchval("SELECT count(*) = 0 FROM garbage"))
+    await journal.close()
+    await other.close()
+    await _open_and_close(url)
+    await (journal := await PostgresJournal.open(url)).get("s50")
+    await eventually(lambda: admin.fetchval("SELECT to_regclass('events_1') IS NULL"))
+    await journal.close()
+
+
+async def test_a_fork_costs_the_same_wherever_it_begins(url: str, journal: PostgresJournal) -> None:
+    """Counted in the pages that the server touches."""
+    await grown(journal, "s", 5000)
+    link = await Address.parse(url, "full").connect("test")
+
+    async def pages(at: int) -> int:
+        (plan,) = await link.fetchrow(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT fork_2('s', $1, $2, NULL, 'a', '1', NULL, NULL, NULL, '{}',"
+            " '{}', '{}', $1, 1, 'state', 'created', 'idle')",
+            at,
+            f"fork at {at}",
+        )
+        node = msgspec.json.decode(plan)[0]["Plan"]
+        return node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+
+    few = [await pages(at) for at in range(1, 20)][-1]
+    assert await pages(5000) <= few + 6
+    await link.close()
 
 
 async def test_a_step_costs_the_same_however_much_there_is(url: str, journal: PostgresJournal) -> None:

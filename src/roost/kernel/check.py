@@ -112,6 +112,7 @@ class _Fold:
         self._dump = dump
         self._state = State()
         self._readable = True
+        self._snapshots = [row.snapshot for row in dump.checkpoints] + ([dump.snapshot] if dump.snapshot else [])
 
     @property
     def left(self) -> int:
@@ -131,18 +132,16 @@ class _Fold:
             except UnknownEvent as error:
                 self._readable = False
                 yield Fault("event", f"event {record.seq}: {error}", session, _RESTORE)
-        snapshot = self._dump.snapshot
-        if self._readable and snapshot is not None and snapshot.seq == self.seq:
-            yield from self._compare(snapshot)
+        for snapshot in self._snapshots:
+            if self._readable and snapshot.seq == self.seq:
+                yield from self._compare(snapshot)
 
     def end(self) -> Iterator[Fault]:
-        info, snapshot, state = self._dump.info, self._dump.snapshot, self._state
+        info, state = self._dump.info, self._state
         if self.seq != info.head:
             yield Fault("head", f"the log ends at event {self.seq}, its row says {info.head}", info.id, _RESTORE)
-        if snapshot is not None and snapshot.seq > info.head:
-            yield Fault(
-                "snapshot", f"the snapshot is of event {snapshot.seq}, the log ends before it", info.id, _RESTORE
-            )
+        for seq in {snapshot.seq for snapshot in self._snapshots if snapshot.seq > info.head}:
+            yield Fault("snapshot", f"the snapshot is of event {seq}, the log ends before it", info.id, _RESTORE)
         if not self._readable or self.seq != info.head or not info.head:
             return
         if (state.state, state.phase) != (info.state, info.phase):
