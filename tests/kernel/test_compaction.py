@@ -14,6 +14,7 @@ from roost.agent.compacting.settings import Compaction
 from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
 from roost.agent.state import State
+from roost.errors import Invalid, TooLarge
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Price, Profile, Request
 from roost.llm.tokens import estimate_request
@@ -432,6 +433,29 @@ async def test_what_is_pinned_stays_word_for_word(tmp_path: Path) -> None:
         block = next(text for text in map(text_of, clerk.requests[-1].messages) if "in short" in text)
         assert "- rule:" not in block
         assert f"- task: {rule}" in block
+
+
+async def test_a_person_pins_and_the_model_hears_of_it_with_the_next_message(tmp_path: Path) -> None:
+    clerk = Clerk(Answer(text="in short"))
+    async with running(tmp_path, clerk.agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask(TASK)
+        await runtime.sessions.pin(session.id, "rule", "no swallows")
+        await until(session, ev.ContextPinned)
+        assert (await session.inspect()).pins == {"rule": "no swallows"}
+        await session.ask("go on")
+        assert "[pinned under rule, to be kept in mind: no swallows]go on" in text_of(clerk.requests[-1].messages[-1])
+        await session.ask("and on")
+        assert text_of(clerk.requests[-1].messages[-1]) == "and on"
+        assert clerk.requests[-1].messages[: len(clerk.requests[-2].messages)] == clerk.requests[-2].messages
+        await runtime.sessions.pin(session.id, "rule", None)
+        await session.ask("further")
+        assert "rule is not pinned any more" in text_of(clerk.requests[-1].messages[-1])
+        for key, text in (("a b", "x"), ("ok", " ")):
+            with pytest.raises(Invalid):
+                await runtime.sessions.pin(session.id, key, text)
+        with pytest.raises(TooLarge):
+            await runtime.sessions.pin(session.id, "big", "x" * 9_000)
 
 
 async def test_the_estimate_learns_from_the_provider(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
+    PinInput,
     SetTimerInput,
     TimerInput,
     decode_input,
@@ -160,6 +161,8 @@ INPUTS: list[Input] = [
     ApprovalInput("c1", "modify", None, "ann", '{"a":1}'),
     ControlInput("trust"),
     ControlInput("compact"),
+    PinInput("rule", "no force", "ann"),
+    PinInput("rule", None, "ann"),
 ]
 
 

@@ -48,6 +48,15 @@ def test_what_the_model_sees_is_made_smaller_on_demand(serve, wait):
     assert compacted["after"] < compacted["before"]
 
 
+def test_a_pin_is_seen_until_it_is_taken_away(shared, wait):
+    shared.session(id="pinned")
+    assert shared.request("PUT", "/sessions/pinned/pins/rule", {"text": "no force"}).status == 202
+    wait(lambda: shared.get("/sessions/pinned")["pins"] == {"rule": "no force"})
+    assert shared.request("PUT", "/sessions/pinned/pins/a~b", {"text": "no force"}).status == 422
+    assert shared.request("DELETE", "/sessions/pinned/pins/rule").status == 202
+    wait(lambda: shared.get("/sessions/pinned")["pins"] == {})
+
+
 def test_agents_are_listed(shared):
     (agent,) = shared.get("/agents")["agents"]
     assert agent["name"] == "clerk"

@@ -26,7 +26,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.state, state.reason = event.state, event.reason
         case ev.InputReceived():
             _settle(state)
-            _say(state, UserMessage(event.parts))
+            _say(state, UserMessage((*compacting.news(state), *event.parts)))
         case ev.TurnStarted():
             state.turns = event.turn
             state.turn = Turn(event.turn, event.input, event.at)

@@ -13,6 +13,7 @@ from roost.log.inputs import (
     ControlInput,
     EmitInput,
     MessageInput,
+    PinInput,
     SetTimerInput,
     TimerInput,
     admits,
@@ -44,6 +45,8 @@ def settle(session: LiveSession) -> None:
             case EmitInput():
                 event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
                 session.note(event, consume=item.id)
+            case PinInput(key=key, text=text, by=by):
+                session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
             case MessageInput() | TimerInput():
                 pass
             case _:

@@ -129,6 +129,8 @@ class State(msgspec.Struct):
     scale: dict[str, float] = {}
     """By model: tokens that the provider counts to one that we estimate."""
     pins: dict[str, str] = {}
+    unsaid: dict[str, str | None] = {}
+    """Pins of a person that the model has not heard of."""
     summary: str = ""
     compact: bool = False
     """A person wants the context made smaller."""

@@ -29,6 +29,7 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
+    PinInput,
     SetTimerInput,
     decode_input,
     encode_input,
@@ -36,6 +37,7 @@ from roost.log.inputs import (
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
+from roost.tools.pins import MOST, fits
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
@@ -61,6 +63,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int
     approvals: tuple[PendingApproval, ...]
     timers: Mapping[str, float]
+    pins: Mapping[str, str]
 
 
 class Sessions:
@@ -205,6 +208,19 @@ class Sessions:
     async def clear_timer(self, session: str, timer: str) -> Accepted:
         return await self._accept(session, SetTimerInput(timer, None), None)
 
+    async def pin(self, session: str, key: str, text: str | None, *, by: str = "a person") -> Accepted:
+        """Keep `text` word for word under `key`, whatever leaves the model's context; None: not any more. The model
+        hears of it with the next message. Under the key `task` it takes the place of the session's first message.
+        Raises `Invalid`, `NotFound`, `TooLarge`."""
+        if not is_id(key):
+            raise Invalid(f"{key!r} cannot name a pin: use letters, digits and ._:- (at most 128)")
+        if text is not None and not text.strip():
+            raise Invalid("the text is empty; take a pin away with None", code="empty_message")
+        _, state = await self._state(session)
+        if text is not None and not fits(state.pins, key, text):
+            raise TooLarge(f"all pins together have at most {MOST} characters; take one away or shorten it")
+        return await self._accept(session, PinInput(key, text, by), None)
+
     async def get(self, session: str) -> SessionInfo:
         return await self._journal.get(session)
 
@@ -226,6 +242,7 @@ class Sessions:
                 PendingApproval(call.call.id, call.call.name, call.arguments, call.reason or "") for call in waiting
             ),
             timers=dict(state.timers),
+            pins=dict(state.pins),
         )
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:

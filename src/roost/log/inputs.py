@@ -57,7 +57,15 @@ class EmitInput(_Input, frozen=True, tag="emit"):
     data: Any = None
 
 
-Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | SetTimerInput | TimerInput | EmitInput
+class PinInput(_Input, frozen=True, tag="pin"):
+    """Keep `text` word for word under `key` whatever leaves the model's context; None: not any more. `by` a person."""
+
+    key: str
+    text: str | None
+    by: str
+
+
+Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | SetTimerInput | TimerInput | EmitInput | PinInput
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)
@@ -83,7 +91,7 @@ def urgency(item: Input) -> int:
             return 0
         case ApprovalInput():
             return 1
-        case ControlInput() | SetTimerInput() | EmitInput():
+        case ControlInput() | SetTimerInput() | EmitInput() | PinInput():
             return 2
         case _:
             assert_never(item)

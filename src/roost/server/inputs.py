@@ -13,7 +13,7 @@ from roost.server.bodies import MEDIA_BYTES
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.events import open_stream
 from roost.server.replies import Reply, ReplyCall, json
-from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, StreamQuery, TimerBody
+from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, PinBody, StreamQuery, TimerBody
 from roost.server.turn import TurnStream
 
 
@@ -65,6 +65,16 @@ async def clear_timer(call: Call[Nothing, Nothing]) -> Reply:
     timer = _timer(call.params["timer"])
     head = (await call.api.sessions.get(call.session)).head
     return _accepted(await call.api.sessions.clear_timer(call.session, timer), head)
+
+
+async def pin(call: Call[PinBody, Nothing]) -> Reply:
+    head = (await call.api.sessions.get(call.session)).head
+    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], call.body.text), head)
+
+
+async def unpin(call: Call[Nothing, Nothing]) -> Reply:
+    head = (await call.api.sessions.get(call.session)).head
+    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], None), head)
 
 
 def _accepted(accepted: Accepted, head: int) -> Reply:
@@ -130,6 +140,26 @@ ENDPOINTS = [
         answers={202: AcceptedInput},
         errors=(404, 409),
         keyed=True,
+    ),
+    Endpoint(
+        method="PUT",
+        path="/sessions/{session}/pins/{key}",
+        summary="Keep a text word for word, whatever leaves the model's context",
+        handler=pin,
+        body=PinBody,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/sessions/{session}/pins/{key}",
+        summary="Take a pin away",
+        handler=unpin,
+        body=Nothing,
+        query=Nothing,
+        answers={202: AcceptedInput},
+        errors=(404,),
     ),
     Endpoint(
         method="DELETE",

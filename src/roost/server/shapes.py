@@ -82,6 +82,10 @@ class TimerBody(_Shape):
     after: Seconds | None = msgspec.field(default=None, name="in")
 
 
+class PinBody(_Shape):
+    text: Annotated[str, Meta(min_length=1)]
+
+
 class SessionsQuery(_Shape):
     """`label` is `key:value`. `before` is the id that the last page named as `next`."""
 

@@ -4,6 +4,7 @@ They count as reading: they change nothing but the conversation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta
@@ -28,11 +29,15 @@ async def pin(context: ToolContext, key: _Key, text: Annotated[str, "What to kee
         raise ToolError(f"{key!r} cannot be a key: use letters, digits and ._:- (at most 128)")
     if not text.strip():
         raise ToolError("the text is empty; unpin takes a pin away")
-    size = sum(len(name) + len(kept) for name, kept in context.pins.all().items() if name != key)
-    if size + len(key) + len(text) > MOST:
+    if not fits(context.pins.all(), key, text):
         raise ToolError(f"all pins together have at most {MOST} characters; unpin or shorten one of: {_names(context)}")
     await context.pins.set(key, text)
     return f"pinned under {key}"
+
+
+def fits(pins: Mapping[str, str], key: str, text: str) -> bool:
+    """Whether there is room for one more."""
+    return sum(len(name) + len(kept) for name, kept in {**pins, key: text}.items()) <= MOST
 
 
 @tool(replay="safe", safety="read_only", inside=True, files=False)

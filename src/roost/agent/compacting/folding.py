@@ -43,6 +43,7 @@ def compact(state: State, event: ev.ContextCompacted) -> None:
     if upto <= 0:
         return
     state.summary = event.summary
+    state.unsaid.clear()
     kept = [
         entry
         for place, entry in enumerate(state.entries[:upto])
@@ -76,6 +77,18 @@ def pin(state: State, event: ev.ContextPinned) -> None:
         state.pins.pop(event.key, None)
     else:
         state.pins[event.key] = event.text
+    if event.by is not None:
+        state.unsaid[event.key] = event.text
+
+
+def news(state: State) -> list[Text]:
+    """What a person has pinned or taken away, said with the next message: what was sent before stays as it is."""
+    said = [
+        f"[{key} is not pinned any more]" if text is None else f"[pinned under {key}, to be kept in mind: {text}]"
+        for key, text in state.unsaid.items()
+    ]
+    state.unsaid.clear()
+    return [Text(text) for text in said]
 
 
 def doubt(step: OpenStep | None, notice: ev.ModelNotice) -> None:
