@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roost.agent import judging, points, saving
+from roost.agent import judging, memories, points, saving
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
@@ -135,7 +135,7 @@ def _gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
         arguments=call.arguments,
         safety=tool.safety,
         inside=tool.inside,
-        private_workspace=session.means.workspace.private,
+        private_workspace=session.means.workspace.private or not tool.files,
         root=session.means.workspace.place,
         touches=_touches(session, call, tool),
         walled=session.means.sandbox.level > 0,
@@ -223,6 +223,7 @@ def _key(session: LiveSession, call: Call) -> str:
 async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
     means = session.means
     tool = _tool(session, call)
+    memory = memories.call_memory(session, call, _key(session, call))
     tool_context = ToolContext(
         session=session.id,
         call=call.call.id,
@@ -235,6 +236,7 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         jobs=means.jobs,
         history=OwnLog(session),
         pins=OwnPins(session),
+        memory=memory,
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)
@@ -258,6 +260,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
             parts += await saving.save(session, files)
     finally:  # the call has ended, whatever cuts the save off
         parts += session.take_remarks()
+        if memory is not None:
+            memory.settle(ok=outcome == "ok")
         session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()

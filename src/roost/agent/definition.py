@@ -12,6 +12,7 @@ from roost.agent.compacting.settings import Compaction
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.ir import Effort, Intent, Model
+from roost.memory.rights import Memory
 from roost.policy.gate import Permissions
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
@@ -53,7 +54,8 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     that may write; `rollback` "failed" keeps the same, and makes them again what they were before a call that failed or
     was cut off.
 
-    `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller.
+    `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
+    `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
     """
 
     name: str
@@ -76,6 +78,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     rollback: RollbackWhen | None = None
     isolation: Isolation = Isolation()
     compaction: Compaction = Compaction()
+    memory: Memory | None = None
 
     @property
     def points(self) -> bool:
@@ -134,6 +137,7 @@ class Agent:
         rollback: RollbackWhen | None = None,
         isolation: Isolation | None = None,
         compaction: Compaction | None = None,
+        memory: Memory | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -160,6 +164,7 @@ class Agent:
             horizon=horizon,
             snapshots=snapshots,
             rollback=rollback,
+            memory=memory,
             **fields,
         )
 

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, inbox, judging, limits, money, points, steps
+from roost.agent import calls, inbox, judging, limits, memories, money, points, steps
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
@@ -41,6 +41,7 @@ async def run_turn(session: LiveSession) -> None:
     try:
         await prepare(session)
         await points.at_turn(session)
+        await memories.recall_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
             if session.state.calls:

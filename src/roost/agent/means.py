@@ -9,6 +9,7 @@ import msgspec
 from roost.llm.ir import Model
 from roost.log.content import Usage
 from roost.log.journal import Record
+from roost.memory.search import Search
 from roost.policy.checks import Checks
 from roost.policy.gate import Gate
 from roost.policy.vault import Vault
@@ -54,7 +55,8 @@ class Ledger(Protocol):
 class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
     calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
-    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `jobs`: what runs on
+    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
+    what it remembers with, if it can. `jobs`: what runs on
     between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
     its log, as `Journal.read` has it."""
 
@@ -69,6 +71,7 @@ class Means(msgspec.Struct):
     checks: Checks | None = None
     vault: Vault | None = None
     approval_seconds: float | None = None
+    memory: Search | None = None
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     summarizer: Model | None = None
     read: Read | None = None

@@ -17,6 +17,7 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ControlInput, Input, MessageInput
 from roost.log.journal import Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.memory import FactChange
 from roost.scope import Scope
 
 T = TypeVar("T")
@@ -98,8 +99,9 @@ class LiveSession:
 
     # Events
 
-    def note(self, event: ev.Event, *, consume: int | None = None) -> None:
-        """Take an event into the state now and into the log with the next `flush`, without any value of the vault."""
+    def note(self, event: ev.Event, *, consume: int | None = None, facts: Sequence[FactChange] = ()) -> None:
+        """Take an event into the state now and into the log with the next `flush`, without any value of the vault.
+        `facts`: what it changes of the memory, in the same commit."""
         body = ev.encode_event(event)
         if self.means.vault is not None:
             text = body.decode()
@@ -107,7 +109,7 @@ class LiveSession:
                 body = clean.encode()
                 event = ev.decode_event(body)
         apply(self.state, event)
-        self._log.add(body)
+        self._log.add(body, facts)
         if consume is not None:
             self._take(consume)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
 from roost.log.journal import Append, Claim, Snapshot, TimerSpec
+from roost.log.memory import FactChange, FactWrite
 
 log = logging.getLogger("roost.session")
 SNAPSHOT_EVENTS = 256
@@ -38,6 +40,7 @@ class Unwritten:
         self._journal, self._state, self._stopped = journal, state, stopped
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
+        self._facts: list[FactWrite] = []
         self._consume: list[int] = []
         self._timers: dict[str, TimerSpec | None] = {}
         self._lock = asyncio.Lock()
@@ -48,9 +51,10 @@ class Unwritten:
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
 
-    def add(self, body: bytes) -> None:
-        """An event, encoded, which the state has taken in."""
+    def add(self, body: bytes, facts: Sequence[FactChange] = ()) -> None:
+        """An event, encoded, which the state has taken in, and the changes of the memory that it tells of."""
         self._bodies.append(body)
+        self._facts += [FactWrite(len(self._bodies), change) for change in facts]
 
     def consume(self, item: int) -> None:
         self._consume.append(item)
@@ -99,6 +103,7 @@ class Unwritten:
             self._soon.cancel()
             self._soon = None
         bodies, self._bodies = self._bodies, []
+        facts, self._facts = self._facts, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}
         stored = self._stored
@@ -116,6 +121,7 @@ class Unwritten:
             snapshot=self._snapshot(self.head + len(bodies)),
             timers=[timer for timer in timers.values() if timer is not None] if timers else (),
             clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
+            facts=facts,
             release=release,
         )
 

@@ -23,6 +23,7 @@ from roost.kernel.keeper import Keeper
 from roost.kernel.lease import Lease
 from roost.kernel.load import load
 from roost.kernel.means import Agents, Workshop
+from roost.kernel.memories import Remembering
 from roost.kernel.meters import Meters
 from roost.kernel.peers import Peers
 from roost.kernel.placement import Place, offers
@@ -79,6 +80,8 @@ class Kernel:
         self.place = Place()
         self.cores = Cores(models, store, node=node)
         self.workshop = Workshop(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
+        self.remembering = Remembering(store, models, self.cores, workspaces.parent / "memory")
+        self.workshop.memory = self.remembering.search
         self.live: dict[str, LiveSession] = {}
         self.meters = Meters(store, self.dispatcher, self._names)
         self.peers: Peers | None = None

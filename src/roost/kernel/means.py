@@ -16,6 +16,7 @@ from roost.kernel.sandboxes import Sandboxes
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
 from roost.log.content import ErrorData
+from roost.memory.search import Search
 from roost.policy.checks import Checks, checks_of
 from roost.policy.classifier import ModelClassifier
 from roost.policy.gate import Layer, LayeredGate
@@ -106,6 +107,7 @@ class Workshop:
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: Carrier | None = None
         self.home: Carrier | None = None
+        self.memory: Search | None = None
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -169,6 +171,7 @@ class Workshop:
             ledger=self._cores,
             checks=self._checks(spec),
             vault=self.vault or None,
+            memory=self.memory,
             approval_seconds=self.policy.approvals.seconds,
             summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
         )

@@ -19,6 +19,7 @@ from roost.kernel.kernel import Kernel
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
 from roost.kernel.means import Agents
+from roost.kernel.memories import Memories
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
 from roost.kernel.sandboxes import Sandboxes
@@ -146,6 +147,7 @@ class Runtime:
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
+        self.memories = Memories(store, self.kernel.remembering.search, self.vault)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
@@ -171,6 +173,7 @@ class Runtime:
             if carrier is not None:
                 carrier.close()
         await self.peers.close()
+        await self.kernel.remembering.close()
         await self.models.close()
         await self.kernel.cores.close()
         await self.sandboxes.close()

@@ -43,8 +43,8 @@ class Search:
     """`index` None: there is none on this node."""
 
     def __init__(self, facts: Facts, index: Index | None) -> None:
-        self._facts = facts
-        self._index = index
+        self.facts = facts
+        self.index = index
 
     async def find(
         self, spaces: Sequence[str], query: str, *, limit: int = 10, meta: Mapping[str, str] | None = None
@@ -53,11 +53,11 @@ class Search:
         rankings are made at once. Raises `StoreFailed`."""
         began = time.monotonic()
         spaces = list(dict.fromkeys(spaces))
-        by_words = asyncio.ensure_future(self._facts.search_facts(spaces, query, limit=DEPTH))
+        by_words = asyncio.ensure_future(self.facts.search_facts(spaces, query, limit=DEPTH))
         try:
             near, why = [], "there is no index of meanings on this node"
-            if self._index is not None:
-                near, why = await self._index.near(spaces, query, limit=DEPTH, meta=meta)
+            if self.index is not None:
+                near, why = await self.index.near(spaces, query, limit=DEPTH, meta=meta)
             hits = await by_words
         finally:
             by_words.cancel()
@@ -66,7 +66,7 @@ class Search:
         best = sorted(scores, key=lambda id: -scores[id])[:limit]
         if other := tuple(id for id in best if id not in known):
             query_ = FactQuery(spaces=tuple(spaces), ids=other, limit=len(other))
-            known |= {fact.id: fact for fact in await self._facts.facts(query_)}
+            known |= {fact.id: fact for fact in await self.facts.facts(query_)}
         likeness, worded = dict(near), {hit.fact.id for hit in hits}
         found = [FoundFact(known[id], scores[id], likeness.get(id), id in worded) for id in best if id in known]
         how: How = "hybrid" if near or why is None else "words"

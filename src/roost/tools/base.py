@@ -16,6 +16,7 @@ from roost.sandbox.base import Sandbox
 from roost.workspace.files import Workspace
 
 if TYPE_CHECKING:
+    from roost.memory.means import OwnMemory
     from roost.tools.jobs import Jobs
 
 
@@ -78,6 +79,7 @@ class ToolContext(msgspec.Struct, kw_only=True):
     """What the session keeps running between its calls."""
     history: History | None = None
     pins: Pins | None = None
+    memory: OwnMemory | None = None
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ def _built() -> dict[str, Tool]:
     from roost.tools.git import git_read, git_write
     from roost.tools.grep import grep
     from roost.tools.history import read_history
+    from roost.tools.memory import forget, recall, remember, update_memory
     from roost.tools.pins import pin, unpin
     from roost.tools.python import python
     from roost.tools.read import read_file
@@ -31,6 +32,6 @@ def _built() -> dict[str, Tool]:
     from roost.tools.write import write_file
 
     files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep, analyze_code)
-    own = (read_history, pin, unpin)
+    own = (read_history, pin, unpin, remember, recall, update_memory, forget)
     running = (shell, shell_start, shell_output, shell_stop, python)
     return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search, *own)}

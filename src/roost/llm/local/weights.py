@@ -70,6 +70,11 @@ def ensure(model: str | Weights | None = None, *, progress: Report = _quiet) -> 
     return path
 
 
+def is_here(weights: Weights) -> bool:
+    """Whether its verified weights are on this machine, or a file that only has to be verified."""
+    return (cache_dir() / weights.file).exists()
+
+
 def _fetch(weights: Weights, path: Path, mark: Path, progress: Report) -> None:
     if os.environ.get("ROOST_OFFLINE", "") not in ("", "0"):
         raise _missing(weights, ["ROOST_OFFLINE is set"])

@@ -1,0 +1,220 @@
+"""What is remembered, for people and programs, and the means by which sessions remember."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from roost.errors import ConfigError, Conflict, Invalid, NotFound
+from roost.ids import new_id
+from roost.kernel.cores import Cores
+from roost.llm.accounts import Models
+from roost.llm.embed.base import Embedder
+from roost.llm.embed.embedders import Embedders
+from roost.log.memory import Category, EndFact, Fact, FactChange, FactQuery, MemoryRevert, NewFact, PutFact, Space
+from roost.log.store import Store
+from roost.memory.index import Index
+from roost.memory.learning import Learned, check_key, check_text, learn, supersede
+from roost.memory.search import Found, Search
+from roost.memory.spaces import beginning_of, check_space, fits, is_wild
+from roost.policy.vault import Vault
+
+PERSON = "person"
+LIMIT = 1000
+"""Facts of one answer."""
+
+
+class Remembering:
+    """Of a node: the index and its embedder, made when first needed. `folder` holds the vectors."""
+
+    def __init__(self, store: Store, models: Models, cores: Cores, folder: Path) -> None:
+        self._models, self._cores = models, cores
+        self._embedders: Embedders | None = None
+        self.index = Index(store, self._embedder, folder)
+        self.search = Search(store, self.index)
+
+    async def close(self) -> None:
+        await self.index.close()
+        if self._embedders is not None:
+            await self._embedders.close()
+
+    def _embedder(self) -> Embedder:
+        """Blocks. Weights are not fetched unasked: a turn must not begin with a download."""
+        from roost.llm.embed.local import NAME
+        from roost.llm.local.catalog import EMBEDDING, lookup
+        from roost.llm.local.weights import is_here
+
+        if self._embedders is None:
+            self._embedders = Embedders(self._models, metering=self._cores.ledger.meter)
+        embedder = self._embedders.resolve(None)
+        if embedder.name == NAME and not is_here(lookup(EMBEDDING)):
+            raise ConfigError(
+                f"the embedding model is not on this machine: `roost pull {EMBEDDING}`, or name another as"
+                " embeddings.default in models.toml"
+            )
+        return embedder
+
+
+class Memories:
+    """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memories`)."""
+
+    def __init__(self, store: Store, search: Search, vault: Vault) -> None:
+        self._store, self._search, self._vault = store, search, vault
+
+    async def add(
+        self,
+        space: str,
+        text: str,
+        *,
+        category: Category = "fact",
+        key: str | None = None,
+        confidence: float = 1.0,
+        by: str = PERSON,
+        id: str | None = None,
+    ) -> Learned:
+        """Keep a fact. One with the same key, or that says nearly the same, is superseded. With the `id` of a fact that
+        is there nothing happens. Raises `Invalid`, `TooLarge`."""
+        if not 0 <= confidence <= 1:
+            raise Invalid(f"a confidence is from 0 to 1, not {confidence}")
+        fact = NewFact(
+            id=id or new_id("fct"),
+            space=check_space(space),
+            text=check_text(self._vault.scrub(text)),
+            category=category,
+            key=check_key(key),
+            confidence=confidence,
+        )
+        learned = await learn(self._search, fact)
+        if learned.op != "known":
+            await self._store.change_facts([PutFact(learned.fact)], by=by)
+        return learned
+
+    async def get(self, id: str) -> Fact:
+        """Also one that is gone. Raises `NotFound`."""
+        return await self._store.fact(id)
+
+    async def list(
+        self,
+        spaces: Sequence[str] = ("*",),
+        *,
+        category: Category | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool | None = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Fact]:
+        """Facts of the spaces that fit, newest first. `at`: as it was at a version, of one space. Raises `Invalid`."""
+        if not 1 <= limit <= LIMIT:
+            raise Invalid(f"limit is from 1 to {LIMIT}")
+        names = await self.names(spaces)
+        if at is not None and len(names) > 1:
+            raise Invalid("a version belongs to one space: name it")
+        query = FactQuery(
+            spaces=tuple(names), category=category, at=at, ended=ended, proposed=proposed, before=before, limit=limit
+        )
+        return await self._store.facts(query) if names else []
+
+    async def update(
+        self,
+        id: str,
+        text: str,
+        *,
+        category: Category | None = None,
+        confidence: float | None = None,
+        by: str = PERSON,
+    ) -> Fact:
+        """Put another in the place of a fact. Raises `NotFound`, `Invalid`, and `Conflict` when it is gone."""
+        former = await self._current(id)
+        fact = NewFact(
+            id=new_id("fct"),
+            space=former.space,
+            text=check_text(self._vault.scrub(text)),
+            category=category or former.category,
+            key=former.key,
+            confidence=former.confidence if confidence is None else confidence,
+        )
+        await self._store.change_facts([PutFact(supersede(fact, [former]).fact)], by=by)
+        return await self._store.fact(fact.id)
+
+    async def remove(self, id: str, *, by: str = PERSON) -> Fact:
+        """Raises `NotFound`, `Conflict` when it is gone already."""
+        await self._current(id)
+        await self._store.change_facts([EndFact(id)], by=by)
+        return await self._store.fact(id)
+
+    async def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
+        """What fits best. Raises `Invalid`."""
+        if not 1 <= limit <= LIMIT:
+            raise Invalid(f"limit is from 1 to {LIMIT}")
+        if not query.strip():
+            raise Invalid("the query is empty", code="empty_query")
+        names = await self.names(spaces)
+        return await self._search.find(names, query, limit=limit) if names else Found([], "hybrid")
+
+    async def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
+        """Those that fit, by name."""
+        found: dict[str, Space] = {}
+        for pattern in patterns:
+            begins = beginning_of(pattern)
+            found |= {space.name: space for space in await self._store.spaces(begins) if fits(space.name, [pattern])}
+        return [found[name] for name in sorted(found)]
+
+    async def names(self, patterns: Sequence[str]) -> list[str]:
+        wild = [pattern for pattern in patterns if is_wild(pattern)]
+        plain = [check_space(pattern) for pattern in patterns if not is_wild(pattern)]
+        return list(dict.fromkeys([*plain, *(space.name for space in await self.spaces(wild))]))
+
+    # Proposals
+
+    async def review(self, spaces: Sequence[str] = ("*",), *, limit: int = 100) -> list[Fact]:
+        """What waits for a person's yes."""
+        return await self.list(spaces, proposed=True, limit=limit)
+
+    async def accept(self, id: str, *, text: str | None = None, by: str = PERSON) -> Fact:
+        """A proposed fact counts from now on, with another `text` if one is given; what it supersedes ends."""
+        proposed = await self._proposed(id)
+        fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
+        ends = tuple(dict.fromkeys((proposed.id, *proposed.supersedes)))
+        given = proposed.text if text is None else check_text(self._vault.scrub(text))
+        fact = msgspec.structs.replace(fact, id=new_id("fct"), text=given, supersedes=ends, proposed=False)
+        await self._store.change_facts([PutFact(fact)], by=by)
+        return await self._store.fact(fact.id)
+
+    async def reject(self, id: str, *, by: str = PERSON) -> Fact:
+        await self._proposed(id)
+        await self._store.change_facts([EndFact(id)], by=by)
+        return await self._store.fact(id)
+
+    async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
+        """What a session's log did to the memory after event `since`, up to and with `until`, is undone. Returns how
+        many facts came or went. Raises `Invalid`."""
+        if since < 0 or (until is not None and until <= since):
+            raise Invalid("undo takes the events after `since`, up to `until`")
+        change: FactChange = MemoryRevert(since, until, session)
+        return await self._store.change_facts([change], by=by)
+
+    async def settled(self) -> None:
+        """Wait until no fact that was asked about lacks its vector."""
+        await asyncio.shield(self._settle())
+
+    async def _settle(self) -> None:
+        if self._search.index is not None:
+            await self._search.index.settled()
+
+    async def _current(self, id: str) -> Fact:
+        fact = await self._store.fact(id)
+        if fact.ended is not None:
+            raise Conflict(f"the fact {id!r} is gone", code="fact_ended")
+        return fact
+
+    async def _proposed(self, id: str) -> Fact:
+        fact = await self._store.fact(id)
+        if not fact.proposed:
+            raise NotFound(f"{id!r} is no proposal")
+        if fact.ended is not None:
+            raise Conflict(f"the proposal {id!r} was answered already", code="fact_ended")
+        return fact

@@ -1,0 +1,91 @@
+"""What becomes of a new fact beside those that are known: nothing, a place of its own, or the place of others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import Invalid, TooLarge
+from roost.log.memory import FACT_BYTES, Category, Fact, FactQuery, NewFact
+from roost.log.words import words
+from roost.memory.search import Search
+
+SAME = 0.92
+"""The likeness from which on two texts of a category say something of the same matter, so that the newer one counts.
+With all-MiniLM-L6-v2 sentences that differ in one value lie above it, those about different things far below."""
+KEY_CHARACTERS = 200
+
+Op: TypeAlias = Literal["add", "update", "merge", "known"]
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """`known`: nothing is to be done, `former` says it already. Else `fact` takes the place of `former`, if any."""
+
+    op: Op
+    fact: NewFact
+    former: tuple[Fact, ...] = ()
+
+
+def fact_id(*parts: str) -> str:
+    """The same for the same parts: what is done again makes no second fact."""
+    return "fct_" + hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def check_text(text: str) -> str:
+    """Without what cannot be stored, and white space around it. Raises `Invalid`, `TooLarge`."""
+    clean = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    if not clean:
+        raise Invalid("the fact is empty", code="empty_fact")
+    if len(clean.encode()) > FACT_BYTES:
+        raise TooLarge(f"a fact has at most {FACT_BYTES} bytes; put more into a file and remember where it is")
+    return clean
+
+
+def check_key(key: str | None) -> str | None:
+    if key is not None and not 1 <= len(key) <= KEY_CHARACTERS:
+        raise Invalid(f"a key has 1 to {KEY_CHARACTERS} characters", code="bad_key")
+    return key
+
+
+async def learn(search: Search, fact: NewFact) -> Learned:
+    """Where the fact goes. One with the same key or, without a key, of the same category and nearly the same meaning is
+    superseded. Raises `StoreFailed`."""
+    if fact.key is not None:
+        found = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
+    else:
+        found = await _alike(search, fact)
+    if any(_same(one.text, fact.text) and one.category == fact.category for one in found):
+        return Learned("known", fact, tuple(found[:1]))
+    return supersede(fact, found)
+
+
+def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
+    op: Op = "add" if not former else "update" if len(former) == 1 else "merge"
+    ids = tuple(one.id for one in former)
+    return Learned(op, msgspec.structs.replace(fact, supersedes=ids), tuple(former))
+
+
+async def _alike(search: Search, fact: NewFact) -> list[Fact]:
+    found = await search.find([fact.space], fact.text, limit=5)
+    near = [
+        one
+        for one in found.facts
+        if one.fact.key is None and one.fact.category == fact.category and (one.likeness or 0.0) >= SAME
+    ]
+    exact = [one.fact for one in found.facts if _same(one.fact.text, fact.text) and one.fact.category == fact.category]
+    return exact or [one.fact for one in near]
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or (words(one) == words(other) != [])
+
+
+def from_category(text: str) -> Category:
+    """Raises `Invalid`."""
+    try:
+        return msgspec.convert(text, Category)
+    except msgspec.ValidationError:
+        raise Invalid(f"{text!r} is no category: use identity, preference, fact, project or user_profile") from None
