@@ -90,10 +90,34 @@ async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
 
 async def test_a_folder_that_the_home_lies_in_does_not_show_it(tmp_path: Path) -> None:
     home = tmp_path / ".roost"
-    async with running(home, hand("echo x > here; ls -A . $(ls -dA .r*); cat $(ls -dA .r*)/*")) as runtime:
+    async with running(home, hand("H=.roo; echo x > here; ls -A . ${H}st; cat ${H}st/*")) as runtime:
         _, log = await ran(runtime, workspace=str(tmp_path))
         assert "roost.db" not in results(log)[0]
         assert "here" in results(log)[0]
+
+
+async def test_roosts_home_stays_where_it_is_whatever_is_tried(tmp_path: Path) -> None:
+    """By commands that the gate cannot see through, of an agent that may do everything."""
+    home = tmp_path / "some" / "where" / ".roost"
+    home.mkdir(parents=True)
+    (home / "policy.toml").write_text("# mine\n")
+    (tmp_path / "some" / "file").write_text("x")
+    ways = [
+        "H=some/where; echo x > $H/.roost/policy.toml",
+        "H=some; mv $H/where $H/else && mkdir -p some/where/.roost && echo x > some/where/.roost/policy.toml",
+        "H=some; mv $H other && mkdir -p some/where/.roost && echo x > some/where/.roost/policy.toml",
+        "H=some; rm -rf $H/where; ln -sT /tmp $H/where",
+        "H=some/where; ln -s $H/.roost way; echo x > way/policy.toml; cp -r $H/.roost copy; ls copy",
+        f"{os.path.realpath(sys.executable)} -c \"import os; os.rename('some', 'other')\"",
+        "echo bXYgc29tZSBvdGhlcg== | base64 -d | sh",
+    ]
+    async with running(home, hand(*ways)) as runtime:
+        await ran(runtime, workspace=str(tmp_path))
+        assert (home / "policy.toml").read_text() == "# mine\n"
+        assert (home / "roost.db").exists()
+        assert not (tmp_path / "other").exists()
+        assert not (tmp_path / "copy" / "policy.toml").exists()
+    assert os.listdir(tmp_path / "some" / "where") == [".roost"]
 
 
 async def test_what_is_required_is_not_lowered(tmp_path: Path) -> None:

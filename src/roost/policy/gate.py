@@ -97,7 +97,7 @@ class LayeredGate:
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches
-        if touches is not _NOTHING and any(self._hides(path, str(call.root)) for path in touches.paths("any")):
+        if touches is not _NOTHING and self._of_roost(touches, str(call.root)):
             return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
         asked: Verdict | None = None
         for laid in self._layers:
@@ -127,6 +127,12 @@ class LayeredGate:
             return None
         effect, rule = found
         return Verdict(effect, rule.reason or f"the {laid.layer}'s rule '{rule.shown}'", laid.layer, rule.shown)
+
+    def _of_roost(self, touches: Touches, root: str) -> bool:
+        """Also when a folder around it would be taken from its place."""
+        if any(self._hides(path, root) for path in touches.paths("any")):
+            return True
+        return any(_within(home, path.casefold()) for path in touches.removes for home in self._hidden)
 
     def _hides(self, path: str, root: str) -> bool:
         """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""

@@ -25,11 +25,13 @@ _WILD = re.compile(r"[*?\[{]")
 
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
-    gone. `unknown`: it may touch more, which only running it would tell. `command` is a shell command's analysis,
-    `hosts` the machines that it speaks to. `outside`: it has an effect beyond the workspace (a message, a request)."""
+    gone; `removes` are those of them that are gone from their place then, with all that is in them. `unknown`: it may
+    touch more, which only running it would tell. `command` is a shell command's analysis, `hosts` the machines that it
+    speaks to. `outside`: it has an effect beyond the workspace (a message, a request)."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    removes: tuple[str, ...] = ()
     unknown: bool = False
     command: Analysis | None = None
     hosts: tuple[str, ...] = ()

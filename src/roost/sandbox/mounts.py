@@ -60,7 +60,8 @@ def sealed() -> list[str]:
 def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
     """The workspace, what may be read, and what is covered although it lies in one of them. What is deeper comes later,
     so it holds for its own part. Python's own files stay read-only even inside a workspace: the daemon runs them."""
-    kinds = [(path, "--ro-bind") for path in (*python(), *reads)]
+    kinds = [(path, "--bind") for path in _around(hidden, workspace)]
+    kinds += [(path, "--ro-bind") for path in (*python(), *reads)]
     kinds += [(workspace, "--bind")]
     kinds += [(path, "--tmpfs") for path in hidden if _covers(path, [workspace, *reads])]
     args: list[str] = []
@@ -70,6 +71,13 @@ def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> l
         elif kind == "--bind" or not _in_system(path):
             args += [kind, str(path), str(path)]
     return args
+
+
+def _around(hidden: Iterable[Path], workspace: Path) -> list[Path]:
+    """The folders between the workspace and what is covered. Nobody can move a place where something is mounted: so
+    what is covered stays where it is, and nobody can put another in its place."""
+    found = [path for each in hidden for path in each.parents if workspace in path.parents and path.is_dir()]
+    return [path for path in found if not _covers(path, python())]
 
 
 def python() -> Sequence[Path]:

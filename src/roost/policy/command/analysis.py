@@ -38,14 +38,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
-    written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `hosts` the
-    machines that are named. `installs` are package managers' orders. `unclear` says what cannot be understood: then the
-    rest is not all. `read_only`: everything in it is known, and known to change nothing."""
+    written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `removes` those
+    that are gone from their place then, with all that is in them, `hosts` the machines that are named. `installs` are
+    package managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`:
+    everything in it is known, and known to change nothing."""
 
     programs: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     paths: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    removes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     installs: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ def analyse(text: str) -> Analysis:
         findings=tuple(Finding(*each) for each in dict.fromkeys(found.findings)),  # pyright: ignore[reportArgumentType]
         paths=tuple(dict.fromkeys(found.paths)),
         writes=tuple(dict.fromkeys(found.writes)),
+        removes=tuple(dict.fromkeys(found.removes)),
         hosts=tuple(dict.fromkeys(found.hosts)),
         installs=tuple(dict.fromkeys(found.installs)),
         unclear=tuple(dict.fromkeys(found.unclear)),
@@ -87,10 +90,11 @@ def _look(text: str, found: Found, depth: int) -> None:
             found.also_there(found.paths, paths)
             for code in running.judge(act, found):
                 _look(code, found, depth + 1)
-            paths, writes = len(found.paths), len(found.writes)
+            paths, writes, removes = len(found.paths), len(found.writes), len(found.removes)
             files.judge(act, found)
             found.also_there(found.paths, paths)
             found.also_there(found.writes, writes)
+            found.also_there(found.removes, removes)
             found.moved(act)
             found.only_reads = found.only_reads and harmless.reads(act)
     for redirect in line.redirects:

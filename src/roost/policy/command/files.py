@@ -51,6 +51,9 @@ _ELSEWHERE: dict[str, re.Pattern[str]] = {
 _LAST = frozenset("cp mv ln install".split())
 _INTO = {"tar": ("-C", "--directory"), "bsdtar": ("-C",), "unzip": ("-d",), "7z": ("-o",), "cpio": ("-D",)}
 """Options before the folder into which a program unpacks."""
+_GONE = frozenset("mv rm rmdir srm shred trash".split())
+_GIVES_UP = _GONE | {"ln"}
+"""What they are named is gone from its place afterwards, or can be written under another name."""
 _REMOVERS = frozenset("rm unlink rmdir shred mv truncate".split())
 _PICKS = frozenset(
     "-name -iname -path -ipath -wholename -regex -iregex -empty -mtime -mmin -newer -size -user -perm".split()
@@ -77,7 +80,12 @@ def judge(act: Acts, found: Found) -> None:
         found.add("system_destroy", f"{name} would remove, replace or publish something", act)
     for target in _written(act):
         _written_to(target, act, found)
-    found.writes += [word.text for word in _given_up(act)]
+    if name in _GIVES_UP:
+        found.writes += [word.text for word in act.operands()]
+    if name in _GONE:
+        found.removes += [
+            word.text for word in (act.operands()[:-1] or act.operands() if name == "mv" else act.operands())
+        ]
 
 
 def redirected(redirect: Redirect, act: Acts | str, found: Found) -> None:
@@ -145,11 +153,6 @@ def _written(act: Acts) -> list[Word]:
             if text in flags and not texts[at + 1].startswith("-")
         ]
     return []
-
-
-def _given_up(act: Acts) -> list[Word]:
-    """What is gone from its place afterwards, or can be written under another name."""
-    return act.operands() if act.name in ("mv", "ln", "rm", "srm", "shred", "trash") else []
 
 
 def _removal(act: Acts, found: Found) -> None:

@@ -66,6 +66,7 @@ class Found:
         self.findings: list[tuple[str, str, str]] = []
         self.paths: list[str] = []
         self.writes: list[str] = []
+        self.removes: list[str] = []
         self.hosts: list[str] = []
         self.installs: list[str] = []
         self.unclear: list[str] = []
