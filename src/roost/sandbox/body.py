@@ -181,6 +181,16 @@ class Body:
         self._refused += 1
 
 
+def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = None) -> int:
+    """Remove the folders that a dead process left, each after `delete` has been given it. Blocks. Returns how many."""
+    folders = left(kind, marker)
+    for folder in folders:
+        if delete is not None:
+            delete(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
+
+
 async def made_whole(making: Coroutine[Any, Any, G]) -> G:
     """What `making` makes. Cancelled, it is closed again before this raises: what a thread or a fork has under way
     cannot be cut off, and would be left."""

@@ -21,8 +21,17 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
-from roost.sandbox.cgroups import Groups, find_groups
+from roost.sandbox.body import (
+    Body,
+    MakeEgress,
+    capabilities,
+    made_whole,
+    manner,
+    plain_egress,
+    remove_left,
+    scratch_bytes,
+)
+from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
 from roost.sandbox.marks import reap_orphans
@@ -55,7 +64,7 @@ class BwrapBackend:
 
     def __init__(self, *, egress: MakeEgress = plain_egress) -> None:
         self._egress = egress
-        self._groups: Groups | bool | None = False
+        self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
         program = find_bwrap()
@@ -94,17 +103,11 @@ class BwrapBackend:
         return await self.create(spec)
 
     async def reap(self, marker: str) -> int:
-        groups = await self._find_groups()
-        killed = await asyncio.to_thread(reap_orphans, marker)
-        if groups is not None:
-            killed += await asyncio.to_thread(groups.reap, marker)
-        folders = left(self.name, marker)
-        for folder in folders:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        return killed + len(folders)
+        killed = await asyncio.to_thread(reap_orphans, marker) + await self._groups.reap(marker)
+        return killed + await asyncio.to_thread(remove_left, self.name, marker)
 
     async def _make(self, program: str, body: Body) -> LinkedGuest:
-        await body.prepare(await self._find_groups(), self._egress, bare=True)
+        await body.prepare(await self._groups.get(), self._egress, bare=True)
         await _launch(program, body)
         link = await body.greet(_START)
         if body.group is None:
@@ -114,11 +117,6 @@ class BwrapBackend:
         if body.group is None and os.geteuid() != 0 and _kernel() >= (5, 14):
             able = msgspec.structs.replace(able, pids="kernel")
         return LinkedGuest(self.level, able, link, body, manner(body))
-
-    async def _find_groups(self) -> Groups | None:
-        if isinstance(self._groups, bool):
-            self._groups = await asyncio.to_thread(find_groups)
-        return self._groups
 
 
 async def _launch(program: str, body: Body) -> Link:

@@ -7,6 +7,7 @@ kept by resource limits and a watchdog (`watchdog.py`). All functions here block
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -204,6 +205,22 @@ def find_groups(root: Path = Path("/sys/fs/cgroup")) -> Groups | None:
         return None
     found.tidy()
     return found if group.remove() else None
+
+
+class OwnGroups:
+    """Those of this process, looked for when they are first needed."""
+
+    def __init__(self) -> None:
+        self._found: Groups | bool | None = False
+
+    async def get(self) -> Groups | None:
+        if isinstance(self._found, bool):
+            self._found = await asyncio.to_thread(find_groups)
+        return self._found
+
+    async def reap(self, marker: str) -> int:
+        groups = await self.get()
+        return await asyncio.to_thread(groups.reap, marker) if groups is not None else 0
 
 
 def _version_1(root: Path) -> Groups | None:

@@ -19,12 +19,11 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox import kvm
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
-from roost.sandbox.body import Body, left, made_whole, manner, plain_egress
-from roost.sandbox.cgroups import Groups, find_groups
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.body import Body, made_whole, manner, plain_egress, remove_left
+from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
-from roost.sandbox.image import Image, take
+from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.machine import Kernel, Missing, find_kernel
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.oci import settled_spec, version_of
@@ -48,7 +47,7 @@ class FirecrackerBackend:
     def __init__(self, program: str | None = None, *, jailer: str | None = None, image: Path = Path("/")) -> None:
         self.program, self.jailer = program, jailer
         self._image = image
-        self._groups: Groups | bool | None = False
+        self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
         """In this order: KVM, which nothing can be installed for, then what can."""
@@ -103,7 +102,7 @@ class FirecrackerBackend:
         bounds = box.body.spec.bounds
         most = None if bounds.memory_bytes is None else bounds.memory_bytes + OWN_MEMORY + _OUTSIDE
         outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
-        await box.body.prepare(await self._find_groups(), plain_egress, outer)
+        await box.body.prepare(await self._groups.get(), plain_egress, outer)
         link = await box.launch(kernel, image)
         guest = FirecrackerGuest(box, link, version)
         if image is not None:
@@ -114,9 +113,8 @@ class FirecrackerBackend:
 
     async def reap(self, marker: str) -> int:
         killed = await asyncio.to_thread(reap_orphans, marker)
-        groups = await self._find_groups()
-        killed += await asyncio.to_thread(groups.reap, marker) if groups is not None else 0
-        return killed + await asyncio.to_thread(_reap, marker)
+        killed += await self._groups.reap(marker)
+        return killed + await asyncio.to_thread(remove_left, self.name, marker)
 
     def _find(self) -> tuple[str, str | None]:
         """Firecracker, and its jailer for root. Raises `Missing`."""
@@ -132,34 +130,11 @@ class FirecrackerBackend:
     async def _version(self, program: str, kernel: Kernel) -> str:
         return f"{await asyncio.to_thread(version_of, program)}, {kernel.image.name}"
 
-    async def _find_groups(self) -> Groups | None:
-        if isinstance(self._groups, bool):
-            self._groups = await asyncio.to_thread(find_groups)
-        return self._groups
 
-
-class FirecrackerGuest(LinkedGuest):
+class FirecrackerGuest(KeptGuest):
     def __init__(self, box: Box, link: Link, version: str) -> None:
-        super().__init__(2, _capabilities(box.body), link, box, manner(box.body))
-        self._box, self._version = box, version
-
-    async def suspend(self, image: Path) -> Suspends:
-        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
-        await self._finish_running()
-        try:
-            self._link.hold()
-            async with asyncio.timeout(START):
-                await asyncio.shield(self._link.held)
-            kept = [terminal.kept() for terminal in self.terminals.values()]
-            made = Image(image, self._version, str(self._box.body.spec.workspace), self._link.last, tuple(kept))
-            await made.write(self._box.write_out)
-        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
-            await self.close()
-            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
-                raise
-            return "none"
-        await self.close()
-        return "memory"
+        keeping = Keeping(version, box.body.spec.workspace, box.write_out, START)
+        super().__init__(2, _capabilities(box.body), link, box, manner(box.body), keeping)
 
     async def usage(self) -> Usage:
         """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
@@ -171,10 +146,3 @@ def _capabilities(body: Body) -> Capabilities:
     return Capabilities(
         memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="off", suspends="memory", terminals=True
     )
-
-
-def _reap(marker: str) -> int:
-    folders = left("firecracker", marker)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)

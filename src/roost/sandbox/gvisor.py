@@ -16,18 +16,27 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.body import (
+    Body,
+    MakeEgress,
+    capabilities,
+    made_whole,
+    manner,
+    plain_egress,
+    remove_left,
+    scratch_bytes,
+)
 from roost.sandbox.bundle import Bundle
-from roost.sandbox.cgroups import Groups, find_groups
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
-from roost.sandbox.image import Image, take
+from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.oci import agent_argv, settled_spec, version_of, view
 from roost.sandbox.trial import tried, unable
@@ -51,7 +60,7 @@ class GvisorBackend:
     def __init__(self, program: str | None = None, *, egress: MakeEgress = plain_egress) -> None:
         self.program = program
         self._egress = egress
-        self._groups: Groups | bool | None = False
+        self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
         program = self._find()
@@ -80,9 +89,10 @@ class GvisorBackend:
 
     async def reap(self, marker: str) -> int:
         killed = await asyncio.to_thread(reap_orphans, marker)
-        groups = await self._find_groups()
-        count = await asyncio.to_thread(_reap, marker, self._find())
-        return killed + count + (await asyncio.to_thread(groups.reap, marker) if groups is not None else 0)
+        program = self._find()
+        delete = partial(_delete, program) if program is not None else None
+        killed += await asyncio.to_thread(remove_left, self.name, marker, delete)
+        return killed + await self._groups.reap(marker)
 
     async def _begin(self, spec: SandboxSpec, image: Image | None) -> GvisorGuest:
         program = self._find()
@@ -105,7 +115,7 @@ class GvisorBackend:
     async def _make(self, body: Body, box: _Box, image: Image | None) -> GvisorGuest:
         spec = body.spec
         bounds = msgspec.structs.replace(spec.bounds, pids=_OWN_THREADS + (spec.bounds.pids or 0))
-        await body.prepare(await self._find_groups(), self._egress, bounds)
+        await body.prepare(await self._groups.get(), self._egress, bounds)
         await asyncio.to_thread(box.write)
         link = await body.launch(box.run(image), Link(image.last if image is not None else 0))
         guest = GvisorGuest(box, link)
@@ -118,34 +128,13 @@ class GvisorBackend:
     def _find(self) -> str | None:
         return self.program or shutil.which("runsc")
 
-    async def _find_groups(self) -> Groups | None:
-        if isinstance(self._groups, bool):
-            self._groups = await asyncio.to_thread(find_groups)
-        return self._groups
 
-
-class GvisorGuest(LinkedGuest):
+class GvisorGuest(KeptGuest):
     def __init__(self, box: _Box, link: Link) -> None:
-        super().__init__(1, _capabilities(box.body), link, box.body, manner(box.body))
+        body = box.body
+        keeping = Keeping(box.version, body.spec.workspace, box.checkpoint, _START)
+        super().__init__(1, _capabilities(body), link, body, manner(body), keeping)
         self._box = box
-
-    async def suspend(self, image: Path) -> Suspends:
-        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
-        await self._finish_running()
-        try:
-            self._link.hold()
-            async with asyncio.timeout(_START):
-                await asyncio.shield(self._link.held)
-            kept = [terminal.kept() for terminal in self.terminals.values()]
-            made = Image(image, self._box.version, str(self._box.body.spec.workspace), self._link.last, tuple(kept))
-            await made.write(self._box.checkpoint)
-        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
-            await self.close()
-            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
-                raise
-            return "none"
-        await self.close()
-        return "memory"
 
     async def usage(self) -> Usage:
         """This machine counts runsc's threads, not what runs in it: that is asked for."""
@@ -234,12 +223,3 @@ def _delete(program: str, folder: Path) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             command = [*_command(program, folder), "delete", "--force", folder.name]
             subprocess.run(command, capture_output=True, check=False, timeout=10)
-
-
-def _reap(marker: str, program: str | None) -> int:
-    folders = left("gvisor", marker)
-    for folder in folders:
-        if program is not None:
-            _delete(program, folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)

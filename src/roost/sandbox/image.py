@@ -12,6 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from roost.errors import SandboxError
+from roost.sandbox.backend import Capabilities, Suspends
+from roost.sandbox.guest.guest import Body, LinkedGuest, Manner
+from roost.sandbox.guest.link import Link
 from roost.sandbox.guest.terminal import Kept
 
 _ABOUT = "sandbox.json"
@@ -63,6 +66,51 @@ class Image(NamedTuple):
         shutil.rmtree(self.folder, ignore_errors=True)
         part.rename(self.folder)
         _sync(self.folder.parent)
+
+
+class Keeping(NamedTuple):
+    """How a sandbox's memory is kept: `write` puts it into a folder, as a program of this `version` reads it. What runs
+    inside is still within `seconds`."""
+
+    version: str
+    workspace: Path
+    write: Callable[[Path], Awaitable[None]]
+    seconds: float
+
+
+class KeptGuest(LinkedGuest):
+    """A guest whose memory can outlive it."""
+
+    def __init__(
+        self,
+        level: int,
+        capabilities: Capabilities,
+        link: Link,
+        body: Body,
+        manner: Manner,
+        keeping: Keeping,
+    ) -> None:
+        super().__init__(level, capabilities, link, body, manner)
+        self._keeping = keeping
+
+    async def suspend(self, image: Path) -> Suspends:
+        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
+        how = self._keeping
+        await self._finish_running()
+        try:
+            self._link.hold()
+            async with asyncio.timeout(how.seconds):
+                await asyncio.shield(self._link.held)
+            kept = tuple(terminal.kept() for terminal in self.terminals.values())
+            made = Image(image, how.version, str(how.workspace), self._link.last, kept)
+            await made.write(how.write)
+        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await self.close()
+            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
+                raise
+            return "none"
+        await self.close()
+        return "memory"
 
 
 def take(folder: Path) -> Image:

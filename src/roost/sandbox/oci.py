@@ -21,9 +21,18 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Probe, SandboxSpec
-from roost.sandbox.body import Body, MakeEgress, capabilities, left, made_whole, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import (
+    Body,
+    MakeEgress,
+    capabilities,
+    made_whole,
+    manner,
+    plain_egress,
+    remove_left,
+    scratch_bytes,
+)
 from roost.sandbox.bundle import Bundle
-from roost.sandbox.cgroups import Groups, find_groups
+from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.trial import tried, unable
@@ -50,7 +59,7 @@ class OciBackend:
     def __init__(self, program: str | None = None, *, egress: MakeEgress = plain_egress) -> None:
         self.program = program
         self._egress = egress
-        self._groups: Groups | bool | None = False
+        self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
         program = self._find()
@@ -80,7 +89,7 @@ class OciBackend:
             raise
 
     async def _make(self, spec: SandboxSpec, body: Body, runtime: _Runtime) -> LinkedGuest:
-        await body.prepare(await self._find_groups(), self._egress)
+        await body.prepare(await self._groups.get(), self._egress)
         bundle = Bundle(
             body.folder,
             agent_argv(body),
@@ -105,19 +114,14 @@ class OciBackend:
         return await self.create(spec)
 
     async def reap(self, marker: str) -> int:
-        groups = await self._find_groups()
         killed = await asyncio.to_thread(reap_orphans, marker)
         program = self._find()
-        count = await asyncio.to_thread(_reap, marker, _Runtime(program) if program else None)
-        return killed + count + (await asyncio.to_thread(groups.reap, marker) if groups is not None else 0)
+        delete = _Runtime(program).delete if program is not None else None
+        killed += await asyncio.to_thread(remove_left, self.name, marker, delete)
+        return killed + await self._groups.reap(marker)
 
     def _find(self) -> str | None:
         return self.program or shutil.which("crun") or shutil.which("runc")
-
-    async def _find_groups(self) -> Groups | None:
-        if isinstance(self._groups, bool):
-            self._groups = await asyncio.to_thread(find_groups)
-        return self._groups
 
 
 class _Runtime:
@@ -200,12 +204,3 @@ def version_of(program: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{program}: {error}"
     return done.stdout.partition("\n")[0].strip() or program
-
-
-def _reap(marker: str, runtime: _Runtime | None) -> int:
-    folders = left("oci", marker)
-    for folder in folders:
-        if runtime is not None:
-            runtime.delete(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)

@@ -22,12 +22,11 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox import kvm, mounts, served
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Suspends, Usage
-from roost.sandbox.body import Body, left, manner, plain_egress, scratch_bytes
-from roost.sandbox.cgroups import Groups, find_groups
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.body import Body, manner, plain_egress, remove_left, scratch_bytes
+from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
-from roost.sandbox.image import Image, take
+from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.machine import LINK, Inside, Kernel, Missing, find_kernel, memory_disk
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.oci import settled_spec, version_of
@@ -42,9 +41,6 @@ _MEMORY, _FILES = "memory", "files"
 _OUTSIDE = 512 * 1024**2
 """Of QEMU itself, most of it for translated code where there is no KVM."""
 _FIX = "apt-get install qemu-system-x86"
-_FIX_KVM = (
-    "use a machine with hardware virtualization (nested, if it is virtual itself), and let the daemon use /dev/kvm"
-)
 _FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
 _MACHINE = "microvm,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on,x-option-roms=off"
 _BOOT = (
@@ -64,7 +60,7 @@ class QemuBackend:
     def __init__(self, program: str | None = None, *, emulate: bool = False, image: Path = Path("/")) -> None:
         self.program = program
         self._emulate, self._image = emulate, image
-        self._groups: Groups | bool | None = False
+        self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
         program = self._find()
@@ -72,7 +68,7 @@ class QemuBackend:
             return unable(self, "there is no qemu-system-x86_64 on PATH", _FIX)
         why = None if self._emulate else await asyncio.to_thread(kvm.trouble)
         if why is not None:
-            return unable(self, why, _FIX_KVM)
+            return unable(self, why, kvm.FIX)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
         except Missing as error:
@@ -118,7 +114,7 @@ class QemuBackend:
         bounds = body.spec.bounds
         most = None if bounds.memory_bytes is None else bounds.memory_bytes + _OWN_MEMORY + _OUTSIDE
         outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
-        await body.prepare(await self._find_groups(), plain_egress, outer)
+        await body.prepare(await self._groups.get(), plain_egress, outer)
         await asyncio.to_thread(_write_disk, body, kernel)
         link = await box.launch(kernel, image)
         guest = QemuGuest(box, link, version)
@@ -133,9 +129,8 @@ class QemuBackend:
 
     async def reap(self, marker: str) -> int:
         killed = await asyncio.to_thread(reap_orphans, marker)
-        groups = await self._find_groups()
-        killed += await asyncio.to_thread(groups.reap, marker) if groups is not None else 0
-        return killed + await asyncio.to_thread(_reap, marker)
+        killed += await self._groups.reap(marker)
+        return killed + await asyncio.to_thread(remove_left, self.name, marker)
 
     async def _version(self, program: str, kernel: Kernel) -> str:
         how = "in software" if self._emulate else "with KVM"
@@ -144,35 +139,11 @@ class QemuBackend:
     def _find(self) -> str | None:
         return self.program or shutil.which("qemu-system-x86_64")
 
-    async def _find_groups(self) -> Groups | None:
-        if isinstance(self._groups, bool):
-            self._groups = await asyncio.to_thread(find_groups)
-        return self._groups
 
-
-class QemuGuest(LinkedGuest):
+class QemuGuest(KeptGuest):
     def __init__(self, box: _Box, link: Link, version: str) -> None:
-        super().__init__(2, _capabilities(box.body), link, box, manner(box.body))
-        self._box, self._version = box, version
-
-    async def suspend(self, image: Path) -> Suspends:
-        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
-        await self._finish_running()
-        try:
-            self._link.hold()
-            async with asyncio.timeout(_START):
-                await asyncio.shield(self._link.held)
-            kept = [terminal.kept() for terminal in self.terminals.values()]
-            workspace = str(self._box.body.spec.workspace)
-            made = Image(image, self._version, workspace, self._link.last, tuple(kept))
-            await made.write(self._box.write_out)
-        except (SandboxError, OSError, TimeoutError, asyncio.CancelledError) as error:
-            await self.close()
-            if isinstance(error, asyncio.CancelledError) and not self._link.held.cancelled():
-                raise
-            return "none"
-        await self.close()
-        return "memory"
+        keeping = Keeping(version, box.body.spec.workspace, box.write_out, _START)
+        super().__init__(2, _capabilities(box.body), link, box, manner(box.body), keeping)
 
     async def usage(self) -> Usage:
         """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
@@ -298,10 +269,3 @@ def _last_words(body: Body) -> str:
 def _clock_khz() -> int:
     found = re.search(r"^cpu MHz\s*:\s*([\d.]+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return int(float(found[1]) * 1000) if found else 2_000_000
-
-
-def _reap(marker: str) -> int:
-    folders = left("qemu", marker)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(folders)
