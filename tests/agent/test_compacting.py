@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roost.agent.compacting.folding import head, learn
 from roost.agent.compacting.plain import TITLE, extract, shortened
-from roost.agent.compacting.plan import plan_elision
+from roost.agent.compacting.plan import plan_elision, plan_shortening
 from roost.agent.compacting.settings import Compaction
 from roost.agent.definition import AgentSpec, decode_spec, encode_spec
 from roost.agent.fold import apply
@@ -53,7 +53,6 @@ def test_the_oldest_outputs_leave_until_it_is_enough() -> None:
     assert state.tokens == found.left == total(state.entries)
     again = plan_elision(state.entries, state.tokens, 0, keep=0, readable=True)
     assert again.outputs == (40,), "what was left out is not left out again, and what was not read yet stays"
-    assert plan_elision(state.entries, state.tokens, 0, keep=0, readable=True, unread=True).outputs == (40, 50)
 
 
 def test_the_newest_outputs_stay() -> None:
@@ -61,6 +60,26 @@ def test_the_newest_outputs_stay() -> None:
     assert plan_elision(entries, total(entries), 0, keep=2_500, readable=True).outputs == (10,)
     assert plan_elision(entries, total(entries), 0, keep=10**9, readable=True).outputs == ()
     assert plan_elision([], 0, 0, keep=0, readable=True).outputs == ()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9_000), st.sampled_from("x字é")), min_size=1, max_size=9), st.integers(0, 9_000)
+)
+def test_new_outputs_share_the_room_that_there_is(sizes: list[tuple[int, str]], target: int) -> None:
+    calls = tuple(ToolCall(f"c{place}", "look", "{}") for place in range(len(sizes)))
+    entries = [entry(UserMessage((Text("look"),)), turn=1), entry(AssistantMessage(calls))]
+    for place, (size, letter) in enumerate(sizes, 1):
+        entries.append(entry(ToolMessage(f"c{place - 1}", "look", (Text(letter * size),)), seq=place))
+    state = State(entries=entries, tokens=total(entries))
+    before = state.tokens
+    found = plan_shortening(entries, before, target, readable=True)
+    short = {one.seq for one in entries if one.tokens < 100}
+    apply(state, ev.ContextElided(at=1.0, outputs=found.outputs, before=1, after=1, shown=found.shown))
+    assert not short & set(found.outputs)
+    assert state.tokens == found.left == total(state.entries) <= before
+    least = sum(min(one.tokens, 100) for one in entries)
+    assert found.left <= max(target, least)
 
 
 words = st.text(alphabet=st.sampled_from("ab \n字é…"), max_size=400)
@@ -104,8 +123,8 @@ def test_what_is_too_long_is_cut_from_its_end(text: str, cap: int) -> None:
     short = shortened(text, cap)
     assert estimate_text(short) <= cap
     if short != text:
-        assert short.endswith("…")
-        assert text.startswith(short.removesuffix(" …").rstrip("…"))
+        assert short.endswith(" ...")
+        assert text.startswith(short.removesuffix(" ..."))
 
 
 def test_nothing_stands_in_place_of_nothing() -> None:

@@ -183,7 +183,7 @@ async def test_a_summary_that_saves_nothing_is_refused(tmp_path: Path) -> None:
     clerk = Clerk(Answer(text="more of it " * 5_000), answer=lambda _: Answer(text="yes"))
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
-        for number in range(5):
+        for number in range(3):
             await session.ask(f"{number}?")
         before = await runtime.sessions.transcript(session.id)
         await runtime.sessions.control(session.id, "compact")
@@ -260,20 +260,65 @@ async def test_old_outputs_leave_first_and_can_be_read_again(tmp_path: Path, rea
         assert "line after line" in text_of(completed)
 
 
-async def test_outputs_that_are_too_much_at_once_are_left_out_unread(tmp_path: Path) -> None:
+@pytest.mark.parametrize("readable", [True, False])
+async def test_of_outputs_that_are_too_much_at_once_the_model_sees_the_beginnings(
+    tmp_path: Path, readable: bool
+) -> None:
     def answer(request: Request) -> Answer:
         if isinstance(request.messages[-1], UserMessage):
             return Answer(calls=tuple(Call("look", {"what": f"{place}"}) for place in range(9)))
         return Answer(text="seen")
 
-    clerk = Clerk(Answer(text="never"), answer=answer, tools=(look, "read_history"))
+    clerk = Clerk(Answer(text="never"), answer=answer, tools=(look, "read_history") if readable else (look,))
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
         assert await session.ask("look everywhere") == "seen"
         results = [text_of(one) for one in clerk.requests[-1].messages if isinstance(one, ToolMessage)]
-        assert len(results) == 9
-        assert results[0].startswith("[output of look")
-        assert "line after line" in results[-1]
+        assert [text[:7] for text in results] == [f"{place}: what" for place in range(9)]
+        assert all(("read_history(seq=" in text) == readable for text in results)
+        assert estimate_request(clerk.requests[-1]) < 3_500
+
+
+async def test_a_summary_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    clerk = Clerk(Answer(text="late", delay=60.0), compaction=Compaction(seconds=0.1))
+    async with running(tmp_path, clerk.agent) as runtime:
+        session = await runtime.session("a")
+        await fill(session, runtime)
+        done = outcome(await events(session, runtime))
+        assert done.by == "plain"
+        assert done.error is not None
+        assert done.error.code == "timeout"
+        assert done.usage is not None, "the provider may have counted it"
+        await balanced(runtime, session)
+
+
+async def test_two_orders_at_once_are_two_compactions_after_each_other(tmp_path: Path) -> None:
+    clerk = Clerk(Answer(text="in short", delay=0.1))
+    async with running(tmp_path, clerk.agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask(TASK)
+        for number in range(4):
+            await session.ask(f"question {number} {LONG}")
+        await asyncio.gather(*(runtime.sessions.control(session.id, "compact") for _ in range(4)))
+        log = kinds(await events(session, runtime))
+        steps = [kind for kind in log if kind.startswith(("compaction.", "context."))]
+        assert steps[:2] == ["compaction.started", "context.compacted"]
+        assert all(steps[at : at + 2] != ["compaction.started"] * 2 for at in range(len(steps)))
+        assert clerk.summaries <= 2
+
+
+@pytest.mark.parametrize("action", ["pause", "stop"])
+async def test_it_is_made_whatever_the_session_s_state(tmp_path: Path, action: Any) -> None:
+    clerk = Clerk(Answer(text="in short"))
+    async with running(tmp_path, clerk.agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask(TASK)
+        for number in range(4):
+            await session.ask(f"question {number} {LONG}")
+        state = (await runtime.sessions.control(session.id, action)).state
+        info = await runtime.sessions.control(session.id, "compact")
+        assert info.state == state
+        assert outcome(await events(session, runtime)).by == "model"
 
 
 @pytest.mark.parametrize("size", [9_000, 10_500, 11_500, 13_500])

@@ -146,6 +146,7 @@ EVENTS: list[ev.Event] = [
     ev.ContextCompacted(at=9.0, before=900, after=900, seconds=0.5, error=ErrorData("empty", "nothing")),
     ev.ContextPinned(at=9.0, key="rule", text="no force", by="ann"),
     ev.ContextPinned(at=9.0, key="rule", text=None),
+    ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, shown=80),
 ]
 
 INPUTS: list[Input] = [

@@ -209,13 +209,14 @@ class ContextTrimmed(_Event, frozen=True, tag="context.trimmed"):
 
 class ContextElided(_Event, frozen=True, tag="context.elided"):
     """Outputs of tools left the model's context (never the log), with a line in their place that says where they are if
-    they are `readable` for the model. `outputs` are the positions of their `tool.completed`. Token counts are
-    estimates."""
+    they are `readable` for the model. `outputs` are the positions of their `tool.completed`. The first `shown`
+    characters of each stay. Token counts are estimates."""
 
     outputs: tuple[int, ...]
     before: int
     after: int
     readable: bool = True
+    shown: int = 0
 
 
 class CompactionStarted(_Event, frozen=True, tag="compaction.started"):

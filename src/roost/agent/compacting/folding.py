@@ -24,14 +24,21 @@ def elide(state: State, event: ev.ContextElided) -> None:
     chosen = set(event.outputs)
     for entry in state.entries:
         if entry.seq in chosen and isinstance(entry.message, ToolMessage):
-            _replace(state, entry, elided(entry.message, entry, readable=event.readable))
+            short = elided(entry.message, entry, readable=event.readable, shown=event.shown)
+            _replace(state, entry, short)
 
 
-def elided(message: ToolMessage, entry: Entry, *, readable: bool) -> ToolMessage:
-    """What stands in the place of an output."""
+def elided(message: ToolMessage, entry: Entry, *, readable: bool, shown: int = 0) -> ToolMessage:
+    """What stands in the place of an output, behind its first `shown` characters."""
     where = f"kept in the log: read_history(seq={entry.seq})" if readable else "left out to make room"
-    text = f"[output of {message.name}, {entry.tokens} tokens, {where}]"
-    return ToolMessage(message.call, message.name, (Text(text),), message.error)
+    begun = output_text(message)[: max(shown, 0)]
+    what = "the rest of this output" if begun else f"output of {message.name}"
+    text = f"[{what}, {entry.tokens} tokens, {where}]"
+    return ToolMessage(message.call, message.name, (Text(f"{begun}...\n{text}" if begun else text),), message.error)
+
+
+def output_text(message: ToolMessage) -> str:
+    return "".join(part.text for part in message.parts if isinstance(part, Text))
 
 
 def compact(state: State, event: ev.ContextCompacted) -> None:

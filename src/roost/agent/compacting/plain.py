@@ -9,7 +9,8 @@ from roost.llm.tokens import estimate_text
 from roost.log.content import AssistantMessage, Message, Text, UserMessage, UserPart
 
 TITLE = "What was said before, shortened by rule:"
-_GAP = "[…]"
+_GAP = "[...]"
+"""In ASCII, as all that is added here: other letters count for more."""
 _LEAST, _MOST = 60, 240
 """Characters of a line."""
 
@@ -25,8 +26,12 @@ def extract(entries: Sequence[Entry], before: str, *, cap: int) -> str:
         if not entry.head:
             lines += _lines(entry.message, entry.turn, each)
     chosen = _newest(lines, room)
-    gap = [_GAP] if len(chosen) < len(lines) else []
-    return "\n".join(filter(None, [TITLE, kept, *gap, *chosen]))
+    while True:
+        gap = [_GAP] if len(chosen) < len(lines) else []
+        text = "\n".join(filter(None, [TITLE, kept, *gap, *chosen]))
+        if not chosen or estimate_text(text) <= cap:
+            return text
+        del chosen[0]  # one line in another alphabet makes all letters count for more
 
 
 def shortened(text: str, cap: int) -> str:
@@ -38,7 +43,7 @@ def shortened(text: str, cap: int) -> str:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if estimate_text(text[:middle]) < cap - 1 else (low, middle - 1)
     line = text.rfind("\n", low // 2, low)
-    return text[: line if line > 0 else low].rstrip() + " …"
+    return text[: line if line > 0 else low].rstrip() + " ..."
 
 
 def _carried(before: str, cap: int) -> tuple[str, list[str]]:
@@ -73,7 +78,7 @@ def _text(parts: Sequence[UserPart]) -> str:
 
 def _short(text: str, most: int) -> str:
     flat = " ".join(text[: 4 * most].split())
-    return flat if len(flat) <= most else flat[: most - 1] + "…"
+    return flat if len(flat) <= most else flat[: most - 3] + "..."
 
 
 def _newest(lines: Sequence[str], room: int) -> list[str]:

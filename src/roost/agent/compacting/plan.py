@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from roost.agent.compacting.folding import elided
+from roost.agent.compacting.folding import elided, output_text
 from roost.agent.state import Entry
 from roost.llm.tokens import estimate
 from roost.log.content import AssistantMessage, ToolMessage, UserMessage
 
+_STUB = 40
+"""Tokens of such a line."""
 _WORTH = 100
 """Tokens of an output from which on a line in its place saves something."""
 _NEAR = 0.6
@@ -74,19 +76,19 @@ def _begins(entries: Sequence[Entry], turns: int) -> int | None:
 
 
 class Elision(NamedTuple):
-    """The outputs to leave out, by the positions of their events in the log, and what is left then."""
+    """The outputs to leave out, by the positions of their events in the log, but for the first `shown` characters of
+    each, and what is left then."""
 
     outputs: tuple[int, ...]
     left: int
+    shown: int = 0
 
 
-def plan_elision(
-    entries: Sequence[Entry], tokens: int, target: int, *, keep: int, readable: bool, unread: bool = False
-) -> Elision:
+def plan_elision(entries: Sequence[Entry], tokens: int, target: int, *, keep: int, readable: bool) -> Elision:
     """The oldest outputs of tools, until `target` is reached. Not those among the newest `keep` tokens, and not what
-    the model has not answered yet, unless `unread`."""
+    the model has not answered yet."""
     outputs: list[int] = []
-    for place in range(_old(entries, keep, unread=unread)):
+    for place in range(_old(entries, keep)):
         if tokens <= target:
             break
         entry = entries[place]
@@ -96,9 +98,30 @@ def plan_elision(
     return Elision(tuple(outputs), tokens)
 
 
-def _old(entries: Sequence[Entry], keep: int, *, unread: bool) -> int:
+def plan_shortening(entries: Sequence[Entry], tokens: int, target: int, *, readable: bool) -> Elision:
+    """How much of each output that the model has not answered yet may stay, for `target`; short ones stay whole."""
+    new: dict[int, tuple[Entry, ToolMessage]] = {
+        entry.seq: (entry, entry.message)
+        for entry in entries[_old(entries, 0) :]
+        if entry.seq and entry.tokens >= _WORTH and isinstance(entry.message, ToolMessage)
+    }
+    if not new:
+        return Elision((), tokens)
+    each = (target - tokens + sum(entry.tokens for entry, _ in new.values())) // len(new) - _STUB
+    widths = (len(output_text(message)) // entry.tokens for entry, message in new.values())
+    shown = max(each, 0) * max(1, min(widths))
+    outputs: list[int] = []
+    for seq, (entry, message) in new.items():
+        saved = entry.tokens - estimate(elided(message, entry, readable=readable, shown=shown))
+        if saved > 0:
+            outputs.append(seq)
+            tokens -= saved
+    return Elision(tuple(outputs), tokens, shown)
+
+
+def _old(entries: Sequence[Entry], keep: int) -> int:
     """How many of the messages are neither among the newest `keep` tokens nor still to be answered."""
-    place, read = len(entries), unread
+    place, read = len(entries), False
     while place > 0 and (keep > 0 or not read):
         entry = entries[place - 1]
         keep -= entry.tokens

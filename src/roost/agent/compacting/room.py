@@ -12,7 +12,7 @@ import msgspec
 from roost.agent import money
 from roost.agent.compacting.folding import head
 from roost.agent.compacting.plain import extract
-from roost.agent.compacting.plan import Cut, plan_cut, plan_elision
+from roost.agent.compacting.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening
 from roost.agent.compacting.settings import By
 from roost.agent.compacting.size import Size, measure
 from roost.agent.compacting.summary import Told, asked, fits, told
@@ -97,24 +97,34 @@ def _elide(session: LiveSession, goal: _Goal) -> bool:
     found = plan_elision(state.entries, state.tokens, goal.target, keep=keep, readable=readable)
     if not found.outputs or found.left > goal.enough:
         return False
-    _elided(session, found.outputs, found.left)
+    _elided(session, found)
     return True
 
 
 def _squeeze(session: LiveSession, *, harder: bool = False) -> None:
-    """What is new alone is too much: then outputs that the model has not seen yet are left out too, for it can read
-    them in pieces."""
+    """What is new alone is too much: then all outputs leave that the model has answered, and of the others the ends."""
     state, size, settings = session.state, measure(session), session.spec.compaction
+    if state.tokens <= size.room and not harder:
+        return
     target = int(min(size.room * settings.at, state.tokens * (settings.to if harder else 1.0)))
-    if state.tokens > size.room or harder:
-        found = plan_elision(state.entries, state.tokens, target, keep=0, readable=_readable(session), unread=True)
-        if found.outputs and found.left < state.tokens:
-            _elided(session, found.outputs, found.left)
+    readable = _readable(session)
+    _elided(session, plan_elision(state.entries, state.tokens, target, keep=0, readable=readable))
+    if state.tokens > target:
+        _elided(session, plan_shortening(state.entries, state.tokens, target, readable=readable))
 
 
-def _elided(session: LiveSession, outputs: tuple[int, ...], left: int) -> None:
-    before, readable = session.state.tokens, _readable(session)
-    session.note(ev.ContextElided(at=time.time(), outputs=outputs, before=before, after=left, readable=readable))
+def _elided(session: LiveSession, found: Elision) -> None:
+    if found.outputs:
+        session.note(
+            ev.ContextElided(
+                at=time.time(),
+                outputs=found.outputs,
+                before=session.state.tokens,
+                after=found.left,
+                readable=_readable(session),
+                shown=found.shown,
+            )
+        )
 
 
 def _readable(session: LiveSession) -> bool:
@@ -152,9 +162,9 @@ async def _summarize(session: LiveSession, goal: _Goal) -> bool:
         )
     )
     await session.flush()
-    bill = request.bill or Bill()
+    bill, seconds = request.bill or Bill(), session.spec.compaction.seconds
     try:
-        said = await session.interruptible(lambda: told(model, request, cap=goal.cap), steer=False)
+        said = await session.interruptible(lambda: told(model, request, cap=goal.cap, seconds=seconds), steer=False)
     except Interrupted as interrupted:
         _cut_off(session, interrupted, _spent(session, bill), time.monotonic() - began)
         raise

@@ -16,7 +16,8 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
     `by` a model, or `plain` by rule; None leaves it to the model's kind: one that runs in this process would take
     minutes for a summary. `model` names the one that writes it; None is the agent's own, which has most of what it
-    must read in its prompt cache. The newest `keep_turns` turns stay word for word where there is room for them.
+    must read in its prompt cache. After `seconds` without one it is made by rule. The newest `keep_turns` turns stay
+    word for word where there is room for them.
     """
 
     model: str | None = None
@@ -24,6 +25,7 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     to: _Share = 0.5
     keep_turns: Annotated[int, msgspec.Meta(ge=0)] = 2
     by: By | None = None
+    seconds: Annotated[float, msgspec.Meta(gt=0.0)] = 120.0
 
     def __post_init__(self) -> None:
         if not 0 < self.to < self.at <= 0.95:

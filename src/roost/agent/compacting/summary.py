@@ -18,8 +18,6 @@ from roost.llm.tokens import estimate, estimate_text
 from roost.llm.wrapped import events
 from roost.log.content import AssistantMessage, ErrorData, Text, UserMessage
 
-SECONDS = 120.0
-"""After which it is made by rule."""
 TITLE = "What was said before, in your own notes:"
 _WORDS = 0.6
 """Of a token."""
@@ -63,12 +61,12 @@ def fits(request: Request, model: Model, *, fixed: int, scale: float) -> bool:
     return tokens + (request.max_output or 0) <= model.profile.window
 
 
-async def told(model: Model, request: Request, *, cap: int) -> Told:
-    """Raises nothing."""
+async def told(model: Model, request: Request, *, cap: int, seconds: float) -> Told:
+    """In at most `cap` tokens, within so many seconds. Raises nothing."""
     notices: list[Notice] = []
     outcome: Completed | Failed | None = None
     try:
-        async with asyncio.timeout(SECONDS), events(model, request) as stream:
+        async with asyncio.timeout(seconds), events(model, request) as stream:
             async for event in stream:
                 if isinstance(event, Completed | Failed):
                     outcome = event
@@ -76,7 +74,7 @@ async def told(model: Model, request: Request, *, cap: int) -> Told:
                 if isinstance(event, Notice) and event.kind != "restart":
                     notices.append(event)
     except TimeoutError:
-        error = ErrorData("timeout", f"no summary within {SECONDS:g} seconds")
+        error = ErrorData("timeout", f"no summary within {seconds:g} seconds")
         return Told(error=error, notices=notices)
     return _judged(outcome, cap)._replace(notices=notices)
 
