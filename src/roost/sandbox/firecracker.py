@@ -30,6 +30,7 @@ from roost.sandbox.oci import settled_spec, version_of
 from roost.sandbox.trial import tried, unable
 from roost.sandbox.vmm.inside import MODULES, OWN_MEMORY, START, Box
 from roost.sandbox.vmm.jail import find_jailer
+from roost.sandbox.vmm.vmm import Vmm
 
 _OUTSIDE = 128 * 1024**2
 """Of Firecracker and the server of files."""
@@ -88,7 +89,7 @@ class FirecrackerBackend:
         spec, version = settled_spec(spec), await self._version(program, kernel)
         if image is not None:
             image.check(version, spec.workspace)
-        box = Box(Body(spec, "firecracker"), program, jailer)
+        box = Box(Body(spec, "firecracker"), lambda body: Vmm(body, program, jailer))
         try:
             return await self._make(box, kernel, version, image)
         except (OSError, Missing) as error:

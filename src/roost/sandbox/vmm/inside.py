@@ -6,9 +6,9 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from roost.errors import SandboxError
 from roost.sandbox import mounts, served
@@ -20,7 +20,7 @@ from roost.sandbox.machine import CLOCK, LINK, ROOT, WORKSPACE, Inside, Kernel, 
 from roost.sandbox.served import ServedView
 from roost.sandbox.vmm.kernel import unpacked
 from roost.sandbox.vmm.stream import PROGRAM, Stream
-from roost.sandbox.vmm.vmm import VSOCK, Vmm
+from roost.sandbox.vmm.vmm import VSOCK
 
 START = 30.0
 OWN_MEMORY = 128 * 1024**2
@@ -44,13 +44,41 @@ open() { around="$around /bin/carry $1 $2"; }
 """As `machine.py` says. What is opened as one descriptor is there for the program that the first one becomes."""
 
 
-class Box:
-    """A machine from outside: Firecracker, the server of its files, and its streams. A body of a `LinkedGuest`."""
+class Machine(Protocol):
+    """What a `Vmm` does here."""
 
-    def __init__(self, body: Body, program: str, jailer: str | None) -> None:
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def words(self) -> str: ...
+
+    async def spawn(self) -> str: ...
+
+    async def boot(self, kernel: Path, words: str, disk: bytes, *, memory_mib: int, cpus: int) -> None: ...
+
+    async def load(self, image: Path) -> None: ...
+
+    async def write(self, image: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Box:
+    """A machine from outside: Firecracker, which `make` makes, the server of its files, and its streams. A body of a
+    `LinkedGuest`. `carrier` and `programs` are what `machine.py` says of them; a stream begins within `seconds`."""
+
+    def __init__(
+        self,
+        body: Body,
+        make: Callable[[Body], Machine],
+        carrier: str = CARRIER,
+        programs: Mapping[str, Path] = {"carry": PROGRAM},
+        seconds: float = START,
+    ) -> None:
         self.body = body
-        self._program, self._jailer = program, jailer
-        self._vmm: Vmm | None = None
+        self._make, self._carrier, self._programs, self._seconds = make, carrier, programs, seconds
+        self._vmm: Machine | None = None
         self._view: ServedView | None = None
         self._streams: list[Stream] = []
         self._clock: socket.socket | None = None
@@ -60,21 +88,30 @@ class Box:
         spec = self.body.spec
         kept = None if image is None else await asyncio.to_thread((image.folder / _FILES).read_bytes)
         self._view = await served.start(self.body, _view(spec), kept)
-        vmm = self._vmm = Vmm(self.body, self._program, self._jailer)
+        vmm = self._vmm = self._make(self.body)
         await vmm.spawn()
         if image is not None:
             await vmm.load(image.folder)
         else:
-            disk = await asyncio.to_thread(_disk, spec, kernel)
+            disk = await asyncio.to_thread(self._disk, kernel)
             memory = ((spec.bounds.memory_bytes or 2 * 1024**3) + OWN_MEMORY) // 1024**2
             cpus = max(1, math.ceil(spec.bounds.cpus or 1))
             elf = await asyncio.to_thread(unpacked, kernel.image)
             await vmm.boot(elf, _BOOT, disk, memory_mib=memory, cpus=cpus)
         link = self.body.link = Link(image.last if image is not None else 0)
-        await _while_it_runs(vmm, self._connect(vmm, self._view, link))
+        await self._while_it_runs(vmm, self._connect(vmm, self._view, link))
         return link
 
-    async def _connect(self, vmm: Vmm, view: ServedView, link: Link) -> None:
+    def _disk(self, kernel: Kernel) -> bytes:
+        spec = self.body.spec
+        if not spec.workspace.is_dir():
+            raise SandboxError(f"the workspace {spec.workspace} is no folder")
+        pids = (spec.bounds.pids or 4096) + _OWN_PIDS
+        programs = {name: path.read_bytes() for name, path in self._programs.items()}
+        inside = Inside(_view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), self._carrier, programs)
+        return memory_disk(kernel, inside)
+
+    async def _connect(self, vmm: Machine, view: ServedView, link: Link) -> None:
         ours, end = socket.socketpair()
         self._clock, tick = socket.socketpair()
         ends = {ROOT: view.root, WORKSPACE: view.workspace, LINK: end, CLOCK: tick}
@@ -85,7 +122,23 @@ class Box:
             ours.close()
             raise
         for stream in self._streams:  # in the order in which the machine comes to need them
-            await stream.start(START)
+            await stream.start(self._seconds)
+
+    async def _while_it_runs(self, vmm: Machine, work: Coroutine[Any, Any, None]) -> None:
+        assert self.body.process is not None
+        task, ended = asyncio.ensure_future(work), asyncio.ensure_future(self.body.process.wait())
+        try:
+            await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise SandboxError(f"the machine has ended; its last words: {vmm.words}")
+            try:
+                await task
+            except SandboxError as error:
+                raise SandboxError(f"{error}; its last words: {vmm.words}") from error
+        finally:
+            for each in (task, ended):
+                each.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
 
     def wake(self, link: Link) -> None:
         assert self._clock is not None
@@ -124,31 +177,5 @@ class Box:
             self._clock.close()
 
 
-async def _while_it_runs(vmm: Vmm, work: Coroutine[Any, Any, None]) -> None:
-    assert vmm.body.process is not None
-    task, ended = asyncio.ensure_future(work), asyncio.ensure_future(vmm.body.process.wait())
-    try:
-        await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise SandboxError(f"the machine has ended; its last words: {vmm.console.words}")
-        try:
-            await task
-        except SandboxError as error:
-            raise SandboxError(f"{error}; its last words: {vmm.console.words}") from error
-    finally:
-        for each in (task, ended):
-            each.cancel()
-        await asyncio.gather(task, ended, return_exceptions=True)
-
-
 def _view(spec: SandboxSpec) -> list[str]:
     return [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
-
-
-def _disk(spec: SandboxSpec, kernel: Kernel) -> bytes:
-    if not spec.workspace.is_dir():
-        raise SandboxError(f"the workspace {spec.workspace} is no folder")
-    pids = (spec.bounds.pids or 4096) + _OWN_PIDS
-    programs = {"carry": PROGRAM.read_bytes()}
-    inside = Inside(_view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), CARRIER, programs)
-    return memory_disk(kernel, inside)

@@ -70,6 +70,11 @@ class Vmm:
     def root(self) -> Path:
         return self.jail.root
 
+    @property
+    def words(self) -> str:
+        """The machine's last ones."""
+        return self.console.words
+
     async def spawn(self) -> str:
         """The version of what runs."""
         self.root.mkdir(parents=True, exist_ok=True)
