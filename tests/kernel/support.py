@@ -125,8 +125,8 @@ async def until(session: SessionHandle, kind: type[ev.Event], *, after: int = 0,
     return await session.bus.wait_for(kind, after=after, timeout=timeout)
 
 
-async def asleep(runtime: Runtime, session: SessionHandle) -> None:
-    async with asyncio.timeout(5):
+async def asleep(runtime: Runtime, session: SessionHandle, *, seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
         while (await runtime.sessions.get(session.id)).owner is not None:
             await asyncio.sleep(0.01)
 

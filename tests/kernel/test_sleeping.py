@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from roost.agent.definition import Agent
@@ -20,6 +21,8 @@ from roost.tools.jobs import Job, jobs_of
 from .support import FAST, asleep, events, running
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+SLOW = msgspec.structs.replace(FAST, linger=1.0)
+"""Time for a job to do something before its session sleeps."""
 BEAT = "i=0; while :; do i=$((i+1)); echo n$i; echo x >> beat; sleep 0.05; done"
 
 
@@ -49,15 +52,19 @@ def results(log: list[ev.Event]) -> list[str]:
     return [part.text for event in done for part in event.parts if isinstance(part, Text)]
 
 
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
 async def test_a_job_goes_on_after_a_sleep(tmp_path: Path) -> None:
-    async with running(tmp_path, agent(Isolation(required=1, suspend=True)), config=FAST) as runtime:
+    async with running(tmp_path, agent(Isolation(required=1, suspend=True)), config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await asleep(runtime, session)
+        await asleep(runtime, session, seconds=40)
         beat = tmp_path / "workspaces" / session.id / "beat"
-        size = beat.stat().st_size
+        size = _size(beat)
         await asyncio.sleep(0.3)
-        assert beat.stat().st_size == size
+        assert _size(beat) == size
         await session.ask("and now")
         log = await events(session, runtime)
         started, looked = results(log)
@@ -65,8 +72,8 @@ async def test_a_job_goes_on_after_a_sleep(tmp_path: Path) -> None:
         assert " True n" in looked
         assert not [each for each in log if isinstance(each, ev.SandboxEnded)]
         assert {each.backend for each in log if isinstance(each, ev.SandboxChosen)} == {"gvisor"}
-        await asleep(runtime, session)
-        assert beat.stat().st_size > size
+        await asleep(runtime, session, seconds=40)
+        assert _size(beat) > size
 
 
 @pytest.mark.parametrize("suspend", [True, False])
@@ -75,10 +82,10 @@ async def test_the_interpreter_goes_on_after_a_sleep_or_says_that_it_is_new(tmp_
     model = ScriptedModel([Answer(calls=(first,)), "kept", Answer(calls=(second, second)), "looked"])
     isolation = Isolation(required=1, suspend=suspend)
     one = Agent("a", model=model, tools=("python",), permissions="all", isolation=isolation)
-    async with running(tmp_path, one, config=FAST) as runtime:
+    async with running(tmp_path, one, config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await asleep(runtime, session)
+        await asleep(runtime, session, seconds=40)
         await session.ask("and now")
         log = await events(session, runtime)
         new = "[new interpreter: nothing is kept from earlier calls]\n"
@@ -89,9 +96,9 @@ async def test_the_interpreter_goes_on_after_a_sleep_or_says_that_it_is_new(tmp_
 
 
 async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> None:
-    async with running(tmp_path, agent(Isolation(required=1)), config=FAST) as runtime:
+    async with running(tmp_path, agent(Isolation(required=1)), config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await asleep(runtime, session)
+        await asleep(runtime, session, seconds=40)
         log = await events(session, runtime)
         assert [each.background for each in log if isinstance(each, ev.SandboxEnded)] == [1]
