@@ -18,6 +18,7 @@ from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
+    from roost.cli.memory import NodeMemory
     from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView
@@ -126,6 +127,12 @@ class EmbeddedNode:
 
     def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         return self._do(self._runtime.costs(by=by, month=month))
+
+    @property
+    def memory(self) -> NodeMemory:
+        from roost.cli.memory import EmbeddedMemory
+
+        return EmbeddedMemory(self._runtime.memories, self._do)
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))

@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "pull": "Fetch the weights of a local model.",
         "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
+        "memory": "Show and change what agents remember.",
         "policy": "Show what agents may do, and which rule says so.",
         "audit": "Look for keys where they do not belong.",
         "store": "Look after the store: migrate, copy, check, sweep.",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Feed
+from roost.cli.memory import NodeMemory
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
 from roost.kernel.sessions import SessionView
@@ -22,6 +23,9 @@ class Node(Protocol):
     def daemon(self) -> bool:
         """Whether work goes on when this process ends."""
         ...
+
+    @property
+    def memory(self) -> NodeMemory: ...
 
     def agents(self) -> list[AgentRow]: ...
 

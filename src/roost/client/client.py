@@ -10,6 +10,7 @@ import msgspec
 
 from roost.client.endpoint import Endpoint, Locate
 from roost.client.http import ApiError, Requests
+from roost.client.memory import MemoryClient
 from roost.ids import new_id
 from roost.log.content import Message, UserPart
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
@@ -219,6 +220,10 @@ class Client:
         from roost.kernel.costs import Costs
 
         return self._get("/costs", Costs, {"by": by, "month": month})
+
+    @property
+    def memory(self) -> MemoryClient:
+        return MemoryClient(self._requests.call, _decode)
 
     def use_profile(self, name: str) -> None:
         """For all nodes, from the next model call on."""

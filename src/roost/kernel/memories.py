@@ -62,7 +62,7 @@ class Memories:
     """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memories`)."""
 
     def __init__(self, store: Store, search: Search, vault: Vault) -> None:
-        self._store, self._search, self._vault = store, search, vault
+        self._store, self.search, self._vault = store, search, vault
 
     async def add(
         self,
@@ -87,7 +87,7 @@ class Memories:
             key=check_key(key),
             confidence=confidence,
         )
-        learned = await learn(self._search, fact)
+        learned = await learn(self.search, fact)
         if learned.op != "known":
             await self._store.change_facts([PutFact(learned.fact)], by=by)
         return learned
@@ -141,8 +141,8 @@ class Memories:
         return await self._store.fact(fact.id)
 
     async def remove(self, id: str, *, by: str = PERSON) -> Fact:
-        """Raises `NotFound`, `Conflict` when it is gone already."""
-        await self._current(id)
+        """It stays readable as one that is gone. Raises `NotFound`."""
+        await self._store.fact(id)
         await self._store.change_facts([EndFact(id)], by=by)
         return await self._store.fact(id)
 
@@ -153,7 +153,7 @@ class Memories:
         if not query.strip():
             raise Invalid("the query is empty", code="empty_query")
         names = await self.names(spaces)
-        return await self._search.find(names, query, limit=limit) if names else Found([], "hybrid")
+        return await self.search.find(names, query, limit=limit) if names else Found([], "hybrid")
 
     async def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
         """Those that fit, by name."""
@@ -202,8 +202,8 @@ class Memories:
         await asyncio.shield(self._settle())
 
     async def _settle(self) -> None:
-        if self._search.index is not None:
-            await self._search.index.settled()
+        if self.search.index is not None:
+            await self.search.index.settled()
 
     async def _current(self, id: str) -> Fact:
         fact = await self._store.fact(id)

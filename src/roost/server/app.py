@@ -10,7 +10,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from roost.kernel.runtime import Runtime
-from roost.server import costs, events, inputs, internal, metrics, models, node, openapi, sessions
+from roost.server import costs, events, inputs, internal, memory, metrics, models, node, openapi, sessions
 from roost.server.auth import Guard
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
@@ -33,6 +33,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *sessions.ENDPOINTS,
     *inputs.ENDPOINTS,
     *events.ENDPOINTS,
+    *memory.ENDPOINTS,
     *metrics.ENDPOINTS,
     Endpoint(
         method="GET",

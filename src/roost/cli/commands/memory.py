@@ -1,0 +1,242 @@
+"""`roost memory`: what agents remember."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import as_json, command
+from roost.cli.out import ago, note, say, say_json, styled, table
+
+if TYPE_CHECKING:
+    from roost.cli.memory import NodeMemory
+    from roost.log.memory import Category, Fact
+
+_CATEGORIES = ("identity", "preference", "fact", "project", "user_profile")
+_spaces = click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="NAME",
+    help="A space or a glob, as in user:ann or shared:*. [default: all]",
+)
+_category = click.option("--category", type=click.Choice(_CATEGORIES))
+_limit = click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+
+
+@click.group("memory")
+def memory() -> None:
+    """Show and change what agents remember.
+
+    \b
+      roost memory list --space user:ann
+      roost memory search 'what does she drink?'
+      roost memory review                          what waits for your yes
+    """
+
+
+@contextlib.contextmanager
+def _memory(app: App) -> Generator[NodeMemory]:
+    node = app.node()
+    try:
+        yield node.memory
+    finally:
+        node.close()
+
+
+@command("list", store=True)
+@_spaces
+@_category
+@click.option("--at", type=click.IntRange(0), metavar="VERSION", help="As it was at this version of one space.")
+@click.option("--ended", is_flag=True, help="Also what is gone.")
+@_limit
+@as_json
+def list_(
+    app: App, spaces: tuple[str, ...], category: Category | None, at: int | None, ended: bool, limit: int, as_json: bool
+) -> int:
+    """List facts, newest first."""
+    with _memory(app) as known:
+        found = known.list(spaces or ("*",), category=category, at=at, ended=ended, limit=limit)
+    if as_json:
+        say_json(found)
+    elif found:
+        _rows(found)
+    else:
+        note("nothing is remembered there")
+    return 0
+
+
+@command("spaces", store=True)
+@as_json
+def spaces(app: App, as_json: bool) -> int:
+    """List the spaces that facts are in."""
+    with _memory(app) as known:
+        found = known.spaces()
+    if as_json:
+        say_json([space._asdict() for space in found])
+    else:
+        table(("SPACE", "FACTS", "VERSION"), [(one.name, str(one.facts), str(one.version)) for one in found])
+    return 0
+
+
+@command("show", store=True)
+@click.argument("fact")
+@as_json
+def show(app: App, fact: str, as_json: bool) -> int:
+    """Show a fact, where it comes from and what it superseded."""
+    with _memory(app) as known:
+        found = known.get(fact)
+    if as_json:
+        say_json(found)
+        return 0
+    say(found.text)
+    rows = [
+        ("id", found.id), ("space", found.space), ("category", found.category), ("key", found.key or "-"),
+        ("from", found.source or found.by), ("confidence", f"{found.confidence:g}"), ("came", ago(found.created)),
+        ("went", ago(found.ended) if found.ended else "-"), ("supersedes", ", ".join(found.supersedes) or "-"),
+    ]  # fmt: skip
+    for name, value in rows:
+        say(f"  {name:<12}{value}")
+    if found.tainted:
+        note("learned while strangers' words were in the conversation", "yellow")
+    return 0
+
+
+@command("add", store=True)
+@click.argument("space")
+@click.argument("text")
+@_category
+@click.option("--key", metavar="NAME", help="A name for what has one value at a time.")
+@as_json
+def add(app: App, space: str, text: str, category: Category | None, key: str | None, as_json: bool) -> int:
+    """Keep a fact in SPACE, as in user:ann."""
+    with _memory(app) as known:
+        learned = known.add(space, text, category=category or "fact", key=key)
+    if as_json:
+        say_json(learned)
+        return 0
+    if learned.op == "known":
+        note(f"that is known already, as {learned.former[0].id}")
+        return 0
+    say(learned.fact.id)
+    for former in learned.former:
+        note(f"in place of: {former.text}")
+    return 0
+
+
+@command("update", store=True)
+@click.argument("fact")
+@click.argument("text")
+@as_json
+def update(app: App, fact: str, text: str, as_json: bool) -> int:
+    """Put another text in the place of a fact."""
+    with _memory(app) as known:
+        found = known.update(fact, text)
+    say_json(found) if as_json else say(found.id)
+    return 0
+
+
+@command("remove", store=True)
+@click.argument("facts", nargs=-1, required=True, metavar="FACT...")
+def remove(app: App, facts: tuple[str, ...]) -> int:
+    """Take facts out of the memory. They stay readable as facts that are gone."""
+    with _memory(app) as known:
+        for fact in facts:
+            note(f"removed: {known.remove(fact).text}")
+    return 0
+
+
+@command("search", store=True)
+@click.argument("query")
+@_spaces
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@as_json
+def search(app: App, query: str, spaces: tuple[str, ...], limit: int, as_json: bool) -> int:
+    """Find facts by words and by meaning, the best first."""
+    with _memory(app) as known:
+        found = known.retrieve(query, spaces or ("*",), limit=limit)
+    if as_json:
+        say_json(found)
+        return 0
+    if found.facts:
+        _rows([one.fact for one in found.facts])
+    else:
+        note("nothing fits")
+    if found.why is not None:
+        note(f"{'by words alone' if found.how == 'words' else 'perhaps not all'}: {found.why}", "yellow")
+    return 0
+
+
+@command("review", store=True)
+@click.argument("fact", required=False)
+@click.option("--accept", "answer", flag_value="accept", help="Let it count.")
+@click.option("--reject", "answer", flag_value="reject", help="Drop it.")
+@click.option("--text", metavar="TEXT", help="Accept it with this text.")
+@_spaces
+@as_json
+def review(
+    app: App, fact: str | None, answer: str | None, text: str | None, spaces: tuple[str, ...], as_json: bool
+) -> int:
+    """Show what was proposed, and accept or reject it.
+
+    Without FACT it lists what waits; on a terminal, --accept or --reject with FACT `all` answers everything.
+    """
+    with _memory(app) as known:
+        waiting = known.list(spaces or ("*",), proposed=True, limit=1000)
+        if answer is None and text is None:
+            if as_json:
+                say_json(waiting)
+            elif waiting:
+                _rows(waiting)
+            else:
+                note("nothing waits for an answer")
+            return 0
+        if fact is None:
+            raise click.UsageError("say which: a FACT, or all")
+        for id in [one.id for one in waiting] if fact == "all" else [fact]:
+            done = known.reject(id) if answer == "reject" else known.accept(id, text=text)
+            say_json(done, lines=True) if as_json else note(f"{answer or 'accept'}: {done.text}")
+    return 0
+
+
+@command("undo", store=True)
+@click.argument("session")
+@click.option("--since", type=click.IntRange(0), required=True, metavar="SEQ", help="What came after this event.")
+@click.option("--until", type=click.IntRange(1), metavar="SEQ", help="Up to and with this one. [default: all]")
+def undo(app: App, session: str, since: int, until: int | None) -> int:
+    """Undo what a session did to the memory."""
+    with _memory(app) as known:
+        changed = known.undo(session, since, until)
+    note(f"{changed} {'fact' if changed == 1 else 'facts'} came or went")
+    return 0
+
+
+@command("export", store=True)
+@_spaces
+@click.option("--ended", is_flag=True, help="Also what is gone.")
+def export(app: App, spaces: tuple[str, ...], ended: bool) -> int:
+    """Print all facts as JSON lines, newest first."""
+    with _memory(app) as known:
+        before: str | None = None
+        while page := known.list(spaces or ("*",), ended=ended, before=before, limit=1000):
+            for fact in page:
+                say_json(fact, lines=True)
+            before = page[-1].id
+    return 0
+
+
+def _rows(facts: list[Fact]) -> None:
+    rows = [(one.id, one.space, one.category, ago(one.created), _text(one)) for one in facts]
+    table(("ID", "SPACE", "CATEGORY", "CAME", "TEXT"), rows)
+
+
+def _text(fact: Fact) -> str:
+    return fact.text if fact.ended is None else styled(f"(gone) {fact.text}", "dim")
+
+
+for one in (list_, spaces, show, add, update, remove, search, review, undo, export):
+    memory.add_command(one)

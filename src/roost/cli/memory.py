@@ -1,0 +1,102 @@
+"""The memory, by a daemon or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roost.log.memory import Category, Fact, Space
+from roost.memory.learning import Learned
+from roost.memory.search import Found
+
+if TYPE_CHECKING:
+    from roost.kernel.memories import Memories
+
+
+class NodeMemory(Protocol):
+    """As `roost.kernel.memories.Memories`, blocking."""
+
+    def add(
+        self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
+    ) -> Learned: ...
+
+    def get(self, id: str) -> Fact: ...
+
+    def list(
+        self,
+        spaces: Sequence[str] = ("*",),
+        *,
+        category: Category | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Fact]: ...
+
+    def update(self, id: str, text: str) -> Fact: ...
+
+    def remove(self, id: str) -> Fact: ...
+
+    def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found: ...
+
+    def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]: ...
+
+    def accept(self, id: str, *, text: str | None = None) -> Fact: ...
+
+    def reject(self, id: str) -> Fact: ...
+
+    def undo(self, session: str, since: int, until: int | None = None) -> int: ...
+
+
+class EmbeddedMemory:
+    """`do` runs a coroutine where the memory lives."""
+
+    def __init__(self, memories: Memories, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._memories, self._do = memories, do
+
+    def add(
+        self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
+    ) -> Learned:
+        return self._do(self._memories.add(space, text, category=category, key=key, confidence=confidence))
+
+    def get(self, id: str) -> Fact:
+        return self._do(self._memories.get(id))
+
+    def list(
+        self,
+        spaces: Sequence[str] = ("*",),
+        *,
+        category: Category | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Fact]:
+        return self._do(
+            self._memories.list(
+                spaces, category=category, at=at, ended=ended, proposed=proposed, before=before, limit=limit
+            )
+        )
+
+    def update(self, id: str, text: str) -> Fact:
+        return self._do(self._memories.update(id, text))
+
+    def remove(self, id: str) -> Fact:
+        return self._do(self._memories.remove(id))
+
+    def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
+        return self._do(self._memories.retrieve(query, spaces, limit=limit))
+
+    def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
+        return self._do(self._memories.spaces(patterns))
+
+    def accept(self, id: str, *, text: str | None = None) -> Fact:
+        return self._do(self._memories.accept(id, text=text))
+
+    def reject(self, id: str) -> Fact:
+        return self._do(self._memories.reject(id))
+
+    def undo(self, session: str, since: int, until: int | None = None) -> int:
+        return self._do(self._memories.undo(session, since, until))

@@ -1,0 +1,98 @@
+"""The memory's part of the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from roost.ids import new_id
+from roost.log.memory import Category, Fact, Space
+from roost.memory.learning import Learned
+from roost.memory.search import Found
+
+T = TypeVar("T")
+
+
+class _Facts(msgspec.Struct):
+    facts: list[Fact]
+
+
+class _Space(msgspec.Struct):
+    name: str
+    version: int
+    facts: int
+
+
+class _Spaces(msgspec.Struct):
+    spaces: list[_Space]
+
+
+class _Undone(msgspec.Struct):
+    changed: int
+
+
+class MemoryClient:
+    """`call` sends a request, `decode` reads its answer. Blocking; raises what they raise."""
+
+    def __init__(
+        self, call: Callable[..., tuple[int, bytes]], decode: Callable[[tuple[int, bytes], type[Any]], Any]
+    ) -> None:
+        self._call, self._decode = call, decode
+
+    def add(
+        self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
+    ) -> Learned:
+        body = {"space": space, "text": text, "category": category, "key": key, "confidence": confidence}
+        return self._ask("POST", "/memory/facts", Learned, body=body, key=new_id("key"))
+
+    def get(self, id: str) -> Fact:
+        return self._ask("GET", _fact(id), Fact)
+
+    def list(
+        self,
+        spaces: Sequence[str] = ("*",),
+        *,
+        category: Category | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Fact]:
+        query = {"space": ",".join(spaces), "category": category, "at": at, "before": before, "limit": limit}
+        flags = {"ended": str(ended).lower(), "proposed": str(proposed).lower()}
+        return self._ask("GET", "/memory/facts", _Facts, query={**query, **flags}).facts
+
+    def update(self, id: str, text: str) -> Fact:
+        return self._ask("PUT", _fact(id), Fact, body={"text": text})
+
+    def remove(self, id: str) -> Fact:
+        return self._ask("DELETE", _fact(id), Fact)
+
+    def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
+        asked = {"query": query, "space": ",".join(spaces), "limit": limit}
+        return self._ask("GET", "/memory/search", Found, query=asked)
+
+    def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
+        found = self._ask("GET", "/memory/spaces", _Spaces, query={"space": ",".join(patterns)}).spaces
+        return [Space(one.name, one.version, one.facts) for one in found]
+
+    def accept(self, id: str, *, text: str | None = None) -> Fact:
+        return self._ask("POST", f"{_fact(id)}/accept", Fact, body={"text": text})
+
+    def reject(self, id: str) -> Fact:
+        return self._ask("POST", f"{_fact(id)}/reject", Fact)
+
+    def undo(self, session: str, since: int, until: int | None = None) -> int:
+        body = {"session": session, "since": since, "until": until}
+        return self._ask("POST", "/memory/undo", _Undone, body=body, again=True).changed
+
+    def _ask(self, method: str, path: str, kind: type[T], **given: Any) -> T:
+        return self._decode(self._call(method, path, **given), kind)
+
+
+def _fact(id: str) -> str:
+    return f"/memory/facts/{quote(id, safe=':')}"

@@ -1,0 +1,280 @@
+"""Memory: add, get, update, remove, retrieve; proposals and undo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from roost.log.memory import Category, Fact, Space
+from roost.memory.learning import Learned, fact_id
+from roost.memory.search import Found
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.replies import Reply, json
+
+_Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Space = Annotated[str, Meta(min_length=1, max_length=140)]
+_Spaces = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Key = Annotated[str, Meta(min_length=1, max_length=200)]
+_Sure = Annotated[float, Meta(ge=0, le=1)]
+_Version = Annotated[int, Meta(ge=0, le=2**53)]
+_Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class NewFactBody(_Shape):
+    """`space` is `session:ID`, `agent:NAME`, `user:NAME` or `shared:NAME`. A current fact with the same `key`, or that
+    says nearly the same, is superseded."""
+
+    space: _Space
+    text: _Text
+    category: Category = "fact"
+    key: _Key | None = None
+    confidence: _Sure = 1.0
+
+
+class FactBody(_Shape):
+    """What is left out stays as it is."""
+
+    text: _Text
+    category: Category | None = None
+    confidence: _Sure | None = None
+
+
+class AcceptBody(_Shape):
+    """`text` takes the place of the proposed one."""
+
+    text: _Text | None = None
+
+
+class UndoBody(_Shape):
+    """What the session's log did to the memory after event `since`, up to and with `until`."""
+
+    session: Annotated[str, Meta(min_length=1, max_length=128)]
+    since: _Version
+    until: _Version | None = None
+
+
+class FactsQuery(_Shape):
+    """`space`: names or globs, with commas between. `at`: as it was at a version of one space. `ended`: also what is
+    gone. `proposed`: what waits for a person's yes, instead. `before` continues from the last id of a page."""
+
+    space: _Spaces = "*"
+    category: Category | None = None
+    at: _Version | None = None
+    ended: bool = False
+    proposed: bool = False
+    before: Annotated[str, Meta(max_length=128)] | None = None
+    limit: _Limit = 100
+
+
+class SearchQuery(_Shape):
+    query: Annotated[str, Meta(min_length=1, max_length=4096)]
+    space: _Spaces = "*"
+    limit: _Limit = 10
+
+
+class SpacesQuery(_Shape):
+    space: _Spaces = "*"
+
+
+class FactPage(_Shape):
+    """`next` is the `before` of the next page."""
+
+    facts: list[Fact]
+    next: str | None
+
+
+class SpaceEntry(_Shape):
+    """`version` grows with every change; `facts` are current."""
+
+    name: str
+    version: int
+    facts: int
+
+
+class SpaceList(_Shape):
+    spaces: list[SpaceEntry]
+
+
+class Undone(_Shape):
+    """How many facts came or went."""
+
+    changed: int
+
+
+def _patterns(text: str) -> list[str]:
+    return [one for part in text.split(",") if (one := part.strip())]
+
+
+async def add(call: Call[NewFactBody, Nothing]) -> Reply:
+    body = call.body
+    learned = await call.api.runtime.memories.add(
+        body.space,
+        body.text,
+        category=body.category,
+        key=body.key,
+        confidence=body.confidence,
+        id=None if call.key is None else fact_id("key", body.space, call.key),
+    )
+    return json(200 if learned.op == "known" else 201, learned)
+
+
+async def find(call: Call[Nothing, FactsQuery]) -> Reply:
+    query = call.query
+    found = await call.api.runtime.memories.list(
+        _patterns(query.space),
+        category=query.category,
+        at=query.at,
+        ended=query.ended,
+        proposed=query.proposed,
+        before=query.before,
+        limit=query.limit,
+    )
+    return json(200, FactPage(facts=found, next=found[-1].id if len(found) == query.limit else None))
+
+
+async def get(call: Call[Nothing, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.memories.get(call.params["fact"]))
+
+
+async def update(call: Call[FactBody, Nothing]) -> Reply:
+    body, memories = call.body, call.api.runtime.memories
+    return json(
+        200,
+        await memories.update(call.params["fact"], body.text, category=body.category, confidence=body.confidence),
+    )
+
+
+async def remove(call: Call[Nothing, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.memories.remove(call.params["fact"]))
+
+
+async def retrieve(call: Call[Nothing, SearchQuery]) -> Reply:
+    query = call.query
+    return json(200, await call.api.runtime.memories.retrieve(query.query, _patterns(query.space), limit=query.limit))
+
+
+async def spaces(call: Call[Nothing, SpacesQuery]) -> Reply:
+    found: list[Space] = await call.api.runtime.memories.spaces(_patterns(call.query.space))
+    return json(200, SpaceList(spaces=[SpaceEntry(**space._asdict()) for space in found]))
+
+
+async def accept(call: Call[AcceptBody, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.memories.accept(call.params["fact"], text=call.body.text))
+
+
+async def reject(call: Call[Nothing, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.memories.reject(call.params["fact"]))
+
+
+async def undo(call: Call[UndoBody, Nothing]) -> Reply:
+    body = call.body
+    return json(200, Undone(changed=await call.api.runtime.memories.undo(body.session, body.since, body.until)))
+
+
+_FACT = "/memory/facts/{fact}"
+
+ENDPOINTS = [
+    Endpoint(
+        method="POST",
+        path="/memory/facts",
+        summary="Keep a fact",
+        handler=add,
+        body=NewFactBody,
+        query=Nothing,
+        answers={201: Learned, 200: Learned},
+        errors=(413,),
+        keyed=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/memory/facts",
+        summary="Facts, newest first",
+        handler=find,
+        body=Nothing,
+        query=FactsQuery,
+        answers={200: FactPage},
+    ),
+    Endpoint(
+        method="GET",
+        path=_FACT,
+        summary="A fact, also one that is gone",
+        handler=get,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Fact},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="PUT",
+        path=_FACT,
+        summary="Put another fact in the place of this one",
+        handler=update,
+        body=FactBody,
+        query=Nothing,
+        answers={200: Fact},
+        errors=(404, 409),
+    ),
+    Endpoint(
+        method="DELETE",
+        path=_FACT,
+        summary="Take a fact out of the memory; it stays readable as one that is gone",
+        handler=remove,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Fact},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_FACT}/accept",
+        summary="Let a proposed fact count",
+        handler=accept,
+        body=AcceptBody,
+        query=Nothing,
+        answers={200: Fact},
+        errors=(404, 409),
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_FACT}/reject",
+        summary="Drop a proposed fact",
+        handler=reject,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Fact},
+        errors=(404, 409),
+    ),
+    Endpoint(
+        method="GET",
+        path="/memory/search",
+        summary="The facts that fit a query best, by words and by meaning",
+        handler=retrieve,
+        body=Nothing,
+        query=SearchQuery,
+        answers={200: Found},
+    ),
+    Endpoint(
+        method="GET",
+        path="/memory/spaces",
+        summary="The spaces that facts are in",
+        handler=spaces,
+        body=Nothing,
+        query=SpacesQuery,
+        answers={200: SpaceList},
+    ),
+    Endpoint(
+        method="POST",
+        path="/memory/undo",
+        summary="Undo what a session did to the memory",
+        handler=undo,
+        body=UndoBody,
+        query=Nothing,
+        answers={200: Undone},
+    ),
+]

@@ -1,0 +1,50 @@
+"""`roost memory`, with a daemon and without one."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import Machine
+
+
+def test_without_a_daemon(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    id = roost("memory", "add", "user:ann", "Ann drinks mate").ok().out.strip()
+    found = roost("memory", "search", "mate", "--json").ok().json
+    assert [one["fact"]["id"] for one in found["facts"]] == [id]
+
+
+def test_facts_from_the_command_line(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    roost("up", "-d").ok()
+    assert "nothing is remembered" in roost("memory", "list").ok().err
+    first = roost("memory", "add", "user:ann", "Ann drinks mate", "--key", "drink").ok().out.strip()
+    learned = roost("memory", "add", "user:ann", "Ann drinks oolong", "--key", "drink", "--json").ok().json
+    second = learned["fact"]["id"]
+    assert (learned["op"], learned["former"][0]["id"]) == ("update", first)
+    roost("memory", "add", "shared:team", "Zürich is where the office is", "--category", "project").ok()
+    listed = roost("memory", "list", "--space", "user:*", "--json").ok().json
+    assert [fact["id"] for fact in listed] == [second]
+    assert roost("memory", "show", first).ok().out.startswith("Ann drinks mate")
+    found = roost("memory", "search", "where is the office in zurich", "--json").ok().json
+    assert found["facts"][0]["fact"]["space"] == "shared:team"
+    assert found["how"] == "words"
+    assert "roost pull minilm" in found["why"]
+    updated = roost("memory", "update", second, "Ann drinks water").ok().out.strip()
+    roost("memory", "remove", updated).ok()
+    assert roost("memory", "list", "--space", "user:ann", "--json").ok().json == []
+    gone = roost("memory", "list", "--space", "user:ann", "--ended", "--json").ok().json
+    assert [fact["text"] for fact in gone] == ["Ann drinks water", "Ann drinks oolong", "Ann drinks mate"]
+    spaces = roost("memory", "spaces", "--json").ok().json
+    assert [(space["name"], space["facts"]) for space in spaces] == [("shared:team", 1), ("user:ann", 0)]
+    lines = roost("memory", "export").ok().out.splitlines()
+    assert [json.loads(line)["space"] for line in lines] == ["shared:team"]
+    assert "nothing waits" in roost("memory", "review").ok().err
+
+
+def test_wrong_words_are_told(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    wrong = roost("memory", "add", "nonsense", "x")
+    assert (wrong.code, "no space" in wrong.err) == (1, True)
+    wrong = roost("memory", "show", "fct_1")
+    assert (wrong.code, "no fact" in wrong.err) == (1, True)
