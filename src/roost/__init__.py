@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roost.agent.compacting.settings import Compaction as Compaction
     from roost.agent.definition import Agent as Agent
     from roost.agent.definition import Limits as Limits
     from roost.errors import RoostError as RoostError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "Compaction",
     "KernelConfig",
     "Limits",
     "RoostError",
@@ -38,6 +40,7 @@ __all__ = [
 
 _WHERE = {
     "Agent": "roost.agent.definition",
+    "Compaction": "roost.agent.compacting.settings",
     "Limits": "roost.agent.definition",
     "RoostError": "roost.errors",
     "KernelConfig": "roost.kernel.config",

@@ -16,6 +16,7 @@ from roost.agent.fold import apply
 from roost.agent.state import State
 from roost.errors import Invalid, TooLarge
 from roost.kernel.runtime import Runtime, SessionHandle
+from roost.llm.accounts import Models
 from roost.llm.ir import Price, Profile, Request
 from roost.llm.tokens import estimate_request
 from roost.log import events as ev
@@ -24,7 +25,7 @@ from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool
 
-from .support import events, kinds, running, until
+from .support import FAST, events, kinds, running, until
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -219,7 +220,28 @@ async def test_without_a_model_it_costs_nothing(
         assert carried, "an earlier summary is carried on"
 
 
-async def test_another_model_may_write_it_and_one_that_is_not_there_stops_nobody(tmp_path: Path) -> None:
+async def test_another_model_may_write_it(tmp_path: Path) -> None:
+    clerk = Clerk(Answer(text="never"), compaction=Compaction(model="other/small"))
+    other = ScriptedModel(["three birds"], name="other/small", profile=WINDOW)
+    models = Models()
+    models.register("other", lambda _: other)
+    runtime = Runtime(tmp_path, agents=[clerk.agent], models=models, config=FAST)
+    await runtime.start()
+    try:
+        session = await runtime.session("a")
+        await fill(session, runtime)
+        log = await events(session, runtime)
+        assert [event.model for event in log if isinstance(event, ev.CompactionStarted)] == ["other/small"]
+        assert (clerk.summaries, other.calls, outcome(log).by) == (0, 1, "model")
+        spent = await balanced(runtime, session)
+        rows = {row.name: row for row in (await runtime.costs(by="model")).rows}
+        assert rows["other/small"].calls == 1
+        assert sum(row.cost for row in rows.values()) == spent
+    finally:
+        await runtime.stop(grace=0.2)
+
+
+async def test_a_model_that_is_not_there_stops_nobody(tmp_path: Path) -> None:
     clerk = Clerk(Answer(text="never"), compaction=Compaction(model="none/such"))
     async with running(tmp_path, clerk.agent) as runtime:
         session = await runtime.session("a")
