@@ -102,7 +102,7 @@ async def test_no_byte_of_a_value_is_in_the_home(tmp_path: Path, monkeypatch: py
     policy = Policy(secrets={"KEY": SecretSource(source="env:MY_KEY", hosts=("api.example.com",))})
     async with under(tmp_path / "home", agent, policy) as runtime:
         session = await runtime.session("a")
-        assert await session.ask("go") == "it was [secret:KEY]"
+        assert await session.ask(f"use {VALUE}") == "it was [secret:KEY]"
         log = await events(session, runtime)
         done = found(log, ev.ToolCompleted)
         assert [event.outcome for event in done].count("ok") == len(tools) - 2
