@@ -76,7 +76,8 @@ class Bench:
                 self.found["exec"] += [await self._true(guest) for _ in range(execs)]
                 own = time.process_time() - own
                 inside = (await guest.usage()).cpu_seconds - before
-                self.found["exec_cpu"] = (own + inside) / execs * 1e3
+                if guest.capabilities.cpus == "kernel":  # else nobody counts what is spent inside
+                    self.found["exec_cpu"] = (own + inside) / execs * 1e3
         finally:
             await guest.close()
 
