@@ -13,6 +13,7 @@ import msgspec
 from roost.errors import StoreFailed
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo
 from roost.log.events import Event, Phase, SessionState
+from roost.log.fact_rows import StoredFact
 from roost.log.inputs import Input
 from roost.log.journal import (
     Accepted,
@@ -27,6 +28,7 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, Charge
 from roost.log.store import Store
@@ -203,6 +205,30 @@ class KillingJournal:
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
         return await self._commit(None, "take", lambda: self._inner.take(bucket, amount, rate=rate, burst=burst))
+
+    async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
+        return await self._commit(None, "change_facts", lambda: self._inner.change_facts(changes, by=by))
+
+    async def fact(self, id: str) -> Fact:
+        return await self._alive(lambda: self._inner.fact(id))
+
+    async def facts(self, query: FactQuery) -> list[Fact]:
+        return await self._alive(lambda: self._inner.facts(query))
+
+    async def search_facts(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
+        return await self._alive(lambda: self._inner.search_facts(spaces, query, limit=limit))
+
+    async def spaces(self, prefix: str = "") -> list[Space]:
+        return await self._alive(lambda: self._inner.spaces(prefix))
+
+    async def fact_changes(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
+        return await self._alive(lambda: self._inner.fact_changes(space, after=after, limit=limit))
+
+    async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
+        return await self._alive(lambda: self._inner.fact_rows(space, after=after, limit=limit))
+
+    async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
+        await self._commit(None, "restore_space", lambda: self._inner.restore_space(space, pages))
 
     def sessions(self) -> AsyncIterator[str]:
         return self._inner.sessions()

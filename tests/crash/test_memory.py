@@ -1,0 +1,160 @@
+"""A crash at any instant of a turn that remembers: every fact is there once, and the log tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.kernel.runtime import Runtime
+from roost.log import events as ev
+from roost.log.memory import FactQuery
+from roost.log.store import open_store
+from roost.memory.rights import Memory
+from roost.testing.crash.hands import Hands
+from roost.testing.crash.inside import CONFIG, crash_inside
+from roost.testing.crash.killing import When
+from roost.testing.crash.plans import AGENT, message
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Reply, Rule, Script
+from roost.testing.scripted import Call, ScriptedModel, by_step
+from tests.kernel.support import calling
+
+_AT_ONCE = 4
+_SPACE = f"agent:{AGENT}"
+_TOOLS = ["remember", "update_memory", "forget", "recall"]
+_SCRIPT = Script(
+    rules=(
+        Rule(
+            when="[say]",
+            answers=(
+                Reply(
+                    text="I keep that.",
+                    calls=(
+                        Call("remember", {"text": "The port is 8080", "scope": "agent", "key": "port"}),
+                        Call("remember", {"text": "The office is in Oslo", "scope": "agent"}),
+                    ),
+                ),
+                Reply(
+                    text="It has changed.",
+                    calls=(Call("remember", {"text": "The port is 9090", "scope": "agent", "key": "port"}),),
+                ),
+                Reply(text="This is the answer to {input}"),
+            ),
+        ),
+    ),
+    delay=(0.0, 0.004),
+)
+
+
+async def _remember(user: Hands) -> None:
+    await user.send(message("say"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_crash_at_any_commit_doubles_and_loses_nothing(tmp_path: Path, when: When) -> None:
+    struck: list[str] = []
+    for start in itertools.count(1, _AT_ONCE):
+        places = [tmp_path / str(at) for at in range(start, start + _AT_ONCE)]
+        found = await asyncio.gather(*(_crash(home, start + at, when) for at, home in enumerate(places)))
+        struck += [name for name in found if name is not None]
+        if None in found:
+            break
+    assert sum("memory.changed" in name for name in struck) >= 2, struck
+
+
+async def _crash(home: Path, at: int, when: When) -> str | None:
+    home.mkdir(parents=True)
+    with ProviderServer(_SCRIPT) as provider:
+        team = [Agent(AGENT, model=f"{provider.url}#scripted", tools=_TOOLS, permissions="all", memory=Memory())]
+        run = await crash_inside(home, team, _remember, agent=AGENT, at=at, when=when, witness=home / "witness.jsonl")
+        assert provider.stats.violations == 0, provider.stats.reasons
+    store = await open_store(home / "roost.db")
+    try:
+        current = await store.facts(FactQuery(spaces=(_SPACE,)))
+        every = await store.facts(FactQuery(spaces=(_SPACE,), ended=True))
+        log = await store.read("s")
+    finally:
+        await store.close()
+    assert sorted(fact.text for fact in current) == ["The office is in Oslo", "The port is 9090"], run.struck
+    assert len(every) == 3, run.struck
+    told = {record.seq: record.event for record in log if isinstance(record.event, ev.MemoryChanged)}
+    assert len(told) == 3, run.struck
+    for fact in every:
+        event = told[int(str(fact.source).removeprefix("s:"))]
+        assert isinstance(event, ev.MemoryChanged)
+        assert event.facts[0].id == fact.id, run.struck
+    return run.struck
+
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from roost.kernel.runtime import Runtime
+from roost.log import events as ev
+from tests.crash.test_memory import Slow, team
+
+async def main():
+    runtime = Runtime(Path(sys.argv[1]), agents=team())
+    await runtime.start()
+    runtime.kernel.remembering.index._embedder = Slow
+    await runtime.memories.add("user:x", "something to compare with")
+    session = await runtime.session("a", id="s")
+    await session.send("go")
+    await session.bus.wait_for(ev.ToolStarted, after=0, timeout=20)
+    print("began", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+class Slow:
+    """An embedder that never answers: the call that remembers waits for it."""
+
+    name, size = "test/slow", 8
+
+    async def embed(self, job: object) -> list[bytes]:
+        await asyncio.sleep(60)
+        return []
+
+    async def close(self) -> None:
+        return None
+
+
+def team() -> list[Agent]:
+    answers = [calling("remember", text="The port is 8080", scope="agent"), "done"]
+    return [Agent("a", model=ScriptedModel(by_step(answers)), tools=_TOOLS, permissions="all")]
+
+
+async def test_kill_9_between_intent_and_outcome(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _CHILD,
+        str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(40):
+            assert await child.stdout.readline() == b"began\n"
+    finally:
+        child.send_signal(signal.SIGKILL)
+        await child.wait()
+    async with Runtime(tmp_path, agents=team(), config=CONFIG) as runtime:
+        assert await runtime.memories.list(["agent:a"]) == []
+        session = runtime.open("s")
+        await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)
+        log = [record.event for record in await runtime.sessions.history("s")]
+        assert [event.attempt for event in log if isinstance(event, ev.ToolStarted)] == [1, 2]
+        assert [event.outcome for event in log if isinstance(event, ev.ToolCompleted)] == ["ok"]
+        (fact,) = await runtime.memories.list(["agent:a"], ended=True)
+        assert fact.text == "The port is 8080"
