@@ -15,11 +15,12 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox import kvm
-from roost.sandbox.backend import Bounds, Network, SandboxSpec
+from roost.sandbox.backend import Backend, Bounds, Network, SandboxSpec
 from roost.sandbox.body import left, plain_egress
 from roost.sandbox.choose import default_backends
 from roost.sandbox.firecracker import FirecrackerBackend
@@ -29,7 +30,7 @@ from roost.sandbox.machine import Inside, Kernel, Missing, find_kernel, memory_d
 from roost.sandbox.vmm.inside import CARRIER, MODULES
 from roost.sandbox.vmm.jail import find_jailer
 from roost.sandbox.vmm.kernel import unpacked, vmlinux
-from roost.testing.backends import BackendContract, shell
+from roost.testing.backends import SMALL, BackendContract, attempt_all, made, python, shell
 from roost.testing.sandbox import SandboxContract
 from roost.testing.vmm import NoFirecracker, find_firecracker
 
@@ -76,9 +77,31 @@ class TestContract(SandboxContract):
     pass
 
 
+OF_ITS_OWN_KERNEL = {
+    "io_uring", "keys", "new key", "priority", "read of another's memory", "settings of the kernel", "trace",
+    "user namespace", "user namespace by clone", "user namespace by clone3", "userfaultfd",
+}  # fmt: skip
+"""What a machine's kernel lets its user do with itself: nothing of this machine."""
+
+
 @pytest.mark.soak
 class TestBackend(BackendContract):
     maker = f"{__name__.rpartition('.')[2]}:machine"
+
+    async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
+        got = await attempt_all(backend, tmp_path)
+        assert len(got) >= 60
+        assert {name for name, what in got.items() if what is not None} <= OF_ITS_OWN_KERNEL
+
+    async def test_memory(self, backend: Backend, tmp_path: Path) -> None:
+        """The machine's kernel ends what takes too much, which this one does not count."""
+        async with made(backend, tmp_path, bounds=SMALL) as guest:
+            assert (await python(guest, tmp_path, "x = bytearray(600 << 20)")).exit_code != 0
+            assert (await shell(guest, tmp_path, "echo on")).stdout == "on\n"
+
+    async def test_only_hosts_of_the_list(self, backend: Backend, tmp_path: Path) -> None:
+        with pytest.raises(SandboxError, match="network"):
+            await backend.create(msgspec.structs.replace(spec(tmp_path), network=Network(hosts=("localhost",))))
 
 
 @pytest.mark.soak
