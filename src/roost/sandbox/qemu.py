@@ -2,15 +2,15 @@
 
 With KVM where that really works (`kvm.py`). In software only when asked for: it takes seconds to start, and commands
 run some ten times slower. The machine has no network, and sees of this machine's files what `served.py` serves, over
-ports of virtio-serial; QEMU itself opens none of them. A suspended machine is its memory in a file, with what the
-server of its files had in hand.
+ports of virtio-serial; QEMU itself is in a namespace that shows it none of them. A suspended machine is its memory in a
+file, with what the server of its files had in hand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import os
 import re
 import shutil
 import socket
@@ -22,8 +22,9 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox import kvm, mounts, served
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, manner, plain_egress, remove_left, scratch_bytes
+from roost.sandbox.backend import Bounds, Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.body import Body, made_whole, manner, plain_egress, remove_left, scratch_bytes
+from roost.sandbox.bwrap import find_bwrap
 from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
@@ -90,6 +91,16 @@ class QemuBackend:
             await asyncio.to_thread(kept.remove)
 
     async def _begin(self, spec: SandboxSpec, image: Image | None) -> QemuGuest:
+        """Cancelled, it ends what it has begun before it raises."""
+        guest = await made_whole(self._launched(spec, image))
+        try:
+            await guest.greet(image)
+        except BaseException:
+            await guest.close()
+            raise
+        return guest
+
+    async def _launched(self, spec: SandboxSpec, image: Image | None) -> QemuGuest:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no QEMU on this machine: {_FIX}")
@@ -101,31 +112,15 @@ class QemuBackend:
             version = await self._version(program, kernel)
             if image is not None:
                 image.check(version, box.body.spec.workspace)
-            return await self._make(box, kernel, version, image)
+            await box.body.prepare(await self._groups.get(), plain_egress, _outer(box.body.spec.bounds))
+            await asyncio.to_thread(_write_disk, box.body, kernel)
+            return QemuGuest(box, await box.launch(kernel, image), version)
         except (OSError, ValueError, Missing) as error:
             await box.end()
             raise SandboxError(f"cannot make a machine: {error}") from error
         except BaseException:
             await box.end()
             raise
-
-    async def _make(self, box: _Box, kernel: Kernel, version: str, image: Image | None) -> QemuGuest:
-        body = box.body
-        bounds = body.spec.bounds
-        most = None if bounds.memory_bytes is None else bounds.memory_bytes + _OWN_MEMORY + _OUTSIDE
-        outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
-        await body.prepare(await self._groups.get(), plain_egress, outer)
-        await asyncio.to_thread(_write_disk, body, kernel)
-        link = await box.launch(kernel, image)
-        guest = QemuGuest(box, link, version)
-        try:
-            if image is not None:
-                guest.take_up(image.kept)  # before it says a word
-                await box.wake(link)
-            await body.greet(_START)
-        except SandboxError as error:
-            raise SandboxError(f"{error}; its last words: {await asyncio.to_thread(_last_words, body)}") from error
-        return guest
 
     async def reap(self, marker: str) -> int:
         killed = await asyncio.to_thread(reap_orphans, marker)
@@ -144,6 +139,18 @@ class QemuGuest(KeptGuest):
     def __init__(self, box: _Box, link: Link, version: str) -> None:
         keeping = Keeping(version, box.body.spec.workspace, box.write_out, _START)
         super().__init__(2, _capabilities(box.body), link, box, manner(box.body), keeping)
+        self._box = box
+
+    async def greet(self, image: Image | None) -> None:
+        """Wait until it has spoken. `image` is what it was begun with. Raises `SandboxError`."""
+        try:
+            if image is not None:
+                self.take_up(image.kept)  # before it says a word
+                await self._box.wake(self._link)
+            await self._box.body.greet(_START)
+        except SandboxError as error:
+            words = await asyncio.to_thread(_last_words, self._box.body)
+            raise SandboxError(f"{error}; its last words: {words}") from error
 
     async def usage(self) -> Usage:
         """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
@@ -159,6 +166,7 @@ class _Box:
         self._view: ServedView | None = None
         self._monitor: Monitor | None = None
         self._clock: socket.socket | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
         """Raises `OSError`, `SandboxError`."""
@@ -166,20 +174,15 @@ class _Box:
         monitor, to_monitor = socket.socketpair()
         self._clock, to_clock = socket.socketpair()
         self._monitor = Monitor(monitor)
-        ends = [view.root, view.workspace, to_clock]
-        memory = -1 if image is None else os.open(image.folder / _MEMORY, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fds = [end.fileno() for end in ends]
-            argv = _arguments(self._program, self.body, kernel, fds, accelerated=self._accelerated)
-            argv += ["-chardev", f"socket,id=monitor,fd={to_monitor.fileno()}", "-mon", "chardev=monitor,mode=control"]
-            argv += [] if image is None else ["-incoming", f"fd:{memory}"]
-            fds += [to_monitor.fileno(), *([] if image is None else [memory])]
+        with to_monitor, to_clock, contextlib.ExitStack() as files:
+            fds = [end.fileno() for end in (view.root, view.workspace, to_clock, to_monitor)]
+            argv = _arguments(self._program, self.body, kernel, fds[:3], accelerated=self._accelerated)
+            argv += ["-chardev", f"socket,id=monitor,fd={fds[3]}", "-mon", "chardev=monitor,mode=control"]
+            if image is not None:
+                memory = files.enter_context((image.folder / _MEMORY).open("rb")).fileno()
+                argv += ["-incoming", f"fd:{memory}"]
+                fds.append(memory)
             return await self.body.launch(argv, Link(image.last if image is not None else 0), fds=fds)
-        finally:
-            to_monitor.close()
-            to_clock.close()
-            if memory >= 0:
-                os.close(memory)
 
     async def wake(self, link: Link) -> None:
         """Raises `SandboxError`."""
@@ -209,13 +212,25 @@ class _Box:
         return await self.body.usage()
 
     async def end(self) -> None:
+        """Whoever calls it, and is cancelled: it is done once, to its end."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         await self.body.end()
         if self._view is not None:
             await self._view.close()
         if self._clock is not None:
             self._clock.close()
         if self._monitor is not None:
-            self._monitor.close()
+            await asyncio.to_thread(self._monitor.close)  # waits until QEMU's end is gone
+
+
+def _outer(bounds: Bounds) -> Bounds:
+    """Of QEMU and the server of its files together."""
+    most = None if bounds.memory_bytes is None else bounds.memory_bytes + _OWN_MEMORY + _OUTSIDE
+    return msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
 
 
 def _capabilities(body: Body) -> Capabilities:
@@ -241,11 +256,30 @@ def _write_disk(body: Body, kernel: Kernel) -> None:
     (body.folder / "disk").write_bytes(memory_disk(kernel, inside))
 
 
+def _jail(program: str, body: Body, kernel: Kernel, *, accelerated: bool) -> list[str]:
+    """What QEMU itself is in: it sees programs, its kernel, its folder and KVM, of the daemon's other files none."""
+    args = [find_bwrap() or "bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
+    args += ["--cap-drop", "ALL", "--disable-userns", "--die-with-parent", "--as-pid-1", *mounts.system()]
+    args += ["--dev-bind", "/dev/kvm", "/dev/kvm"] if accelerated else []
+    for place in (Path(program).resolve().parents[1], kernel.image):
+        if Path("/usr") not in (place, *place.parents):
+            args += ["--ro-bind", str(place), str(place)]
+    return [*args, "--bind", str(body.folder), str(body.folder), "--remount-ro", "/", "--chdir", "/", "--"]
+
+
 def _arguments(program: str, body: Body, kernel: Kernel, ports: Sequence[int], *, accelerated: bool) -> list[str]:
     bounds = body.spec.bounds
     memory = ((bounds.memory_bytes or 2 * 1024**3) + _OWN_MEMORY) // 1024**2
-    around = ["unshare", "--user", "--map-root-user"] if os.geteuid() == 0 else []
-    args = [*around, program, "-M", _MACHINE, "-m", str(memory), "-smp", str(max(1, math.ceil(bounds.cpus or 1)))]
+    args = [
+        *_jail(program, body, kernel, accelerated=accelerated),
+        program,
+        "-M",
+        _MACHINE,
+        "-m",
+        str(memory),
+        "-smp",
+        str(max(1, math.ceil(bounds.cpus or 1))),
+    ]
     args += ["-accel", "kvm", "-cpu", "host"] if accelerated else ["-accel", "tcg,thread=single", "-cpu", "max"]
     args += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"]
     args += ["-serial", f"file:{body.folder / 'console'}", "-kernel", str(kernel.image)]
