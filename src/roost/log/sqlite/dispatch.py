@@ -176,7 +176,7 @@ def _take(connection: sqlite3.Connection, node: str, s: int, card: NodeCard | No
     )
     info = rows.one(connection, "s", s)
     snapshot = rows.snapshot_row(connection, s)
-    tail = list(rows.log(connection, s, 0 if snapshot is None else snapshot.seq, _TAIL_LIMIT))
+    tail = rows.log(connection, s, 0 if snapshot is None else snapshot.seq, _TAIL_LIMIT)
     return Claim(info, info.epoch, snapshot, tail, rows.inbox(connection, s) if info.pending else [])
 
 

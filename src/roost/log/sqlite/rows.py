@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +40,7 @@ PLAIN_COLUMNS = (
     "format",
 )
 """Those of a session that are stored as they are in its `SessionInfo`."""
+_EVENTS = "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?"
 _SNAPSHOT = """
 SELECT * FROM (
     SELECT seq, version, body FROM snapshots WHERE s = ?1 AND seq <= ?2
@@ -72,18 +72,10 @@ def number(connection: sqlite3.Connection, session: str) -> int:
     return int(row[0])
 
 
-def records(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
-    """Of the rows that are the session's own."""
-    for seq, body in connection.execute(
-        "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?", (s, after, limit)
-    ):
-        yield Record(seq, bytes(body))
-
-
-def log(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
-    """The log as it reads, with what a fork shares."""
+def log(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
+    """Of session `s`, with what it shares as a fork."""
     (shared,) = connection.execute("SELECT shared FROM sessions WHERE s = ?", (s,)).fetchone()
-    return _log(connection, s, shared, after, limit)
+    return [Record(seq, bytes(body)) for seq, body in _events(connection, s, shared, after, limit)]
 
 
 def page(connection: sqlite3.Connection, session: str, after: int, limit: int) -> list[Record]:
@@ -94,26 +86,27 @@ def page(connection: sqlite3.Connection, session: str, after: int, limit: int) -
     s, shared = row
     found: list[Record] = []
     size = 0
-    for record in _log(connection, s, shared, after, limit):
-        found.append(record)
-        size += len(record.body)
+    for seq, body in _events(connection, s, shared, after, limit):
+        found.append(Record(seq, bytes(body)))
+        size += len(body)
         if size >= READ_BYTES:
             break
     return found
 
 
-def _log(connection: sqlite3.Connection, s: int, shared: int, after: int, limit: int) -> Iterator[Record]:
-    if after >= shared:
-        return records(connection, s, after, limit)
-    return islice(_joined(connection, s, after, limit), max(limit, 0))
+def _events(connection: sqlite3.Connection, s: int, shared: int, after: int, limit: int) -> Iterable[tuple[int, bytes]]:
+    return connection.execute(_EVENTS, (s, after, limit)) if after >= shared else _joined(connection, s, after, limit)
 
 
-def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[Record]:
-    parts = connection.execute("SELECT upto, base FROM lineage WHERE s = ? AND upto > ? ORDER BY upto", (s, after))
-    for upto, base in parts.fetchall():
-        yield from records(connection, base, after, min(limit, upto - after))
-        after = upto
-    yield from records(connection, s, after, limit)
+def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Of a fork: what it shares, then its own."""
+    parts = connection.execute("SELECT base, upto FROM lineage WHERE s = ? AND upto > ? ORDER BY upto", (s, after))
+    for base, upto in (*parts.fetchall(), (s, _END)):
+        if limit <= 0:
+            return
+        count = min(limit, upto - after)
+        yield from connection.execute(_EVENTS, (base, after, count))
+        after, limit = upto, limit - count
 
 
 def snapshot(connection: sqlite3.Connection, s: int, at: int | None) -> Snapshot | None:
