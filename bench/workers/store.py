@@ -10,8 +10,8 @@ from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT
 from roost.agent.compacting.plan import plan_cut
 from roost.agent.definition import AgentSpec, encode_spec
 from roost.agent.fold import apply
-from roost.agent.session import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
 from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.agent.unwritten import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
 from roost.llm.ir import Profile
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage
@@ -70,7 +70,7 @@ class Past:
         state = self._state
         if state.tokens > _ROOM * 0.8:
             turn = state.turn.number if state.turn else 0
-            cut = plan_cut(state.entries, state.tokens, int(_ROOM * 0.5), turn=turn, task=False)
+            cut = plan_cut(state.entries, state.tokens, int(_ROOM * 0.5), turn=turn)
             self._note(
                 ev.ContextCompacted(
                     at=time.time(),

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["steps", "turns", "start", "wake", "sse", "models", "growth"])
+@pytest.mark.parametrize("name", ["steps", "turns", "start", "wake", "sse", "models", "growth", "compaction"])
 def test_scenario_runs(name: str, tmp_path: Path) -> None:
     target = tmp_path / "results.md"
     command = [sys.executable, "-m", "bench", "--quick", "--no-peers", "--only", name, "--out", str(target)]

@@ -16,8 +16,6 @@ _WORTH = 100
 """Tokens of an output from which on a line in its place saves something."""
 _NEAR = 0.6
 """Of the target: so much may be left for a cut that falls between two turns and not within one."""
-_TASK = 0.25
-"""Of the target: a longer task is summarized like everything else."""
 
 
 class Cut(NamedTuple):
@@ -31,17 +29,16 @@ class Cut(NamedTuple):
 
 
 def plan_cut(
-    entries: Sequence[Entry], tokens: int, target: int, *, turn: int, turns: int = 0, most: int = 0, task: bool = True
+    entries: Sequence[Entry], tokens: int, target: int, *, turn: int, turns: int = 0, most: int = 0, task: int = 0
 ) -> Cut:
     """The smallest cut after which `target` tokens are left, if any is enough; else the largest.
 
     Cuts before a message of the user's or the model's, never between a call and its result. The first message of the
-    running turn `turn` stays, the session's first where it is the `task` and not too long, and the newest exchange.
+    running turn `turn` stays, the session's first if it has no more than `task` tokens, and the newest exchange.
     The newest `turns` turns stay whole if no more than `most` is left with them.
     """
     last = max((place for place, entry in enumerate(entries) if not isinstance(entry.message, ToolMessage)), default=0)
     whole = _begins(entries, turns)
-    long = int(target * _TASK)
     best = fits = Cut(0, (), 0, tokens)
     keep: tuple[int, ...] = ()
     messages, left = 0, tokens
@@ -56,7 +53,7 @@ def plan_cut(
                 fits = best
                 if entry.turn:
                     return fits
-        first = entry.turn == 1 and task and entry.tokens <= long
+        first = entry.turn == 1 and entry.tokens <= task
         if (first or (turn and entry.turn == turn)) and isinstance(entry.message, UserMessage) and not entry.head:
             keep = (*keep, place)
             continue

@@ -26,8 +26,10 @@ TRIES = 3
 """Of a model's summary that a crash cuts off; then it is made by rule: perhaps it brings the daemon down."""
 TASK = "task"
 """What is pinned under this key stands in the place of the session's first message."""
-_SUMMARY, _MOST = 8, 4_000
-"""A summary takes at most an eighth of the room, and no more tokens than that."""
+_SHARE, _LEAST, _MOST = 8, 100, 4_000
+"""A summary takes an eighth of the room at most, and so many tokens."""
+_TASK = 0.125
+"""Of the room: a longer task is summarized like everything else."""
 _RECENT = 0.5
 """Of what stays: outputs as new as that stay whole."""
 _WORTH = 0.15
@@ -87,7 +89,7 @@ def _goal(session: LiveSession, size: Size, *, harder: bool) -> _Goal:
     settings = session.spec.compaction
     room = min(size.room, size.tokens) if harder else size.room
     enough = settings.to if harder else (settings.to + settings.at) / 2
-    return _Goal(size, int(room * settings.to), int(room * enough), min(room // _SUMMARY, _MOST))
+    return _Goal(size, int(room * settings.to), int(room * enough), min(max(room // _SHARE, _LEAST), _MOST))
 
 
 def _elide(session: LiveSession, goal: _Goal) -> bool:
@@ -142,7 +144,7 @@ def _cut(session: LiveSession, goal: _Goal) -> Cut:
         turn=state.turn.number if state.turn else 0,
         turns=session.spec.compaction.keep_turns,
         most=min(goal.enough, state.tokens - 1) - beside,
-        task=TASK not in state.pins,
+        task=0 if TASK in state.pins else int(goal.size.room * _TASK),
     )
 
 
