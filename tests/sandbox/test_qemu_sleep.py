@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import time
 from pathlib import Path
 
@@ -146,6 +147,31 @@ async def test_an_image_is_whole_or_absent(backend: QemuBackend, tmp_path: Path)
         await backend.resume(msgspec.structs.replace(made, workspace=spec(tmp_path / "other").workspace), image)
     assert not image.exists()
     assert await backend.reap(made.marker) == 0
+
+
+async def test_without_its_files_a_machine_ends(backend: QemuBackend, tmp_path: Path) -> None:
+    made = spec(tmp_path / "work")
+    guest = await backend.create(made)
+    try:
+        running = asyncio.create_task(shell(guest, made.workspace, "while :; do ls > list; done"))
+        await asyncio.sleep(1)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if serves(pid, made):
+                os.kill(int(pid), signal.SIGKILL)
+        with pytest.raises(SandboxError, match="files"):
+            await asyncio.wait_for(running, 20)
+        assert not guest.alive
+    finally:
+        await guest.close()
+    assert await backend.reap(made.marker) == 0
+
+
+def serves(pid: str, made: SandboxSpec) -> bool:
+    try:
+        command = (Path("/proc") / pid / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"ninep/serve.py" in command and os.fsencode(made.workspace) in command
 
 
 async def test_no_way_out(backend: Backend, tmp_path: Path) -> None:

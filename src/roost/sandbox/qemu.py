@@ -167,6 +167,7 @@ class _Box:
         self._monitor: Monitor | None = None
         self._clock: socket.socket | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
         """Raises `OSError`, `SandboxError`."""
@@ -182,7 +183,14 @@ class _Box:
                 memory = files.enter_context((image.folder / _MEMORY).open("rb")).fileno()
                 argv += ["-incoming", f"fd:{memory}"]
                 fds.append(memory)
-            return await self.body.launch(argv, Link(image.last if image is not None else 0), fds=fds)
+            link = await self.body.launch(argv, Link(image.last if image is not None else 0), fds=fds)
+        self._watching = asyncio.create_task(self._watch(view, link))
+        return link
+
+    async def _watch(self, view: ServedView, link: Link) -> None:
+        """Without its files a machine would wait for ever."""
+        await view.ended()
+        link.close("the server of its files has ended")
 
     async def wake(self, link: Link) -> None:
         """Raises `SandboxError`."""
@@ -218,6 +226,8 @@ class _Box:
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         await self.body.end()
         if self._view is not None:
             await self._view.close()

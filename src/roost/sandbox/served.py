@@ -73,6 +73,10 @@ class ServedView:
         table = await self._ask(b'"save"')
         return msgspec.json.encode({"unsent": self._unsent, "streams": msgspec.Raw(table)})
 
+    async def ended(self) -> None:
+        """Waits until the server is no more, for whatever reason."""
+        await self._process.wait()
+
     async def close(self) -> None:
         """Twice is fine."""
         for end in (self.root, self.workspace, self._control):

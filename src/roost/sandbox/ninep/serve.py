@@ -105,8 +105,10 @@ class Stream:
                 answer = self.session.answer(kind, fields)
         except OSError as error:
             self.refuse(tag, error)
-            return
-        self.say(kind, tag, answer)
+        except (ValueError, OverflowError):  # a number that the system has no room for
+            self.refuse(tag, OSError(errno.EINVAL, "this cannot be"))
+        else:
+            self.say(kind, tag, answer)
 
     def synced(self, tag: int, fd: int) -> None:
         if tag in self.slow or len(self.slow) >= _SLOW:
