@@ -147,6 +147,7 @@ EVENTS: list[ev.Event] = [
     ev.ContextPinned(at=9.0, key="rule", text="no force", by="ann"),
     ev.ContextPinned(at=9.0, key="rule", text=None),
     ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, shown=80),
+    ev.ConsolidationStarted(at=9.0, upto=20, model="m", attempt=2),
 ]
 
 INPUTS: list[Input] = [

@@ -69,8 +69,10 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             take_changed(state, event)
         case ev.MemoryRecalled():
             take_recalled(state, event)
+        case ev.ConsolidationStarted():
+            state.consolidating = event.attempt
         case ev.MemoryConsolidated():
-            state.consolidated = max(state.consolidated, event.upto)
+            state.consolidated, state.consolidating = max(state.consolidated, event.upto), 0
             _spend(state, event.usage)
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)

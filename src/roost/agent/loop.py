@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, inbox, judging, limits, memories, money, points, steps
+from roost.agent import calls, consolidating, inbox, judging, limits, memories, money, points, steps
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
@@ -26,6 +26,7 @@ async def drive(session: LiveSession) -> None:
             await run_turn(session)
             if session.means.checks is not None and session.state.turn is None:
                 await judging.after_turn(session, session.means.checks)
+            await consolidating.after_turn(session)
             running = session.state.phase != "waiting"
         else:
             running = False

@@ -7,7 +7,7 @@ import time
 
 from roost.agent.means import Ledger
 from roost.agent.session import LiveSession
-from roost.agent.state import OpenStep, Turn
+from roost.agent.state import OpenStep, State, Turn
 from roost.errors import RoostError
 from roost.llm.budgets import NANO
 from roost.llm.ir import Budget
@@ -47,11 +47,16 @@ async def take_up(session: LiveSession) -> None:
     is over left is forgotten, before another begins. Raises `StoreFailed`."""
     if session.charged is not None:
         return
-    if session.means.ledger is not None and (session.state.turn is not None or session.state.compacting):
+    if session.means.ledger is not None and _spends(session.state):
         await _recover(session, session.means.ledger, session.state.turn)
     limited = session.spec.limits.money is not None and session.state.turns > 0
     session.charged = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
     await close(session)
+
+
+def _spends(state: State) -> bool:
+    """Whether a crash may have cut off a call of a model."""
+    return state.turn is not None or state.compacting > 0 or state.consolidating > 0
 
 
 async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> None:

@@ -123,6 +123,8 @@ class State(msgspec.Struct):
     undo: str | None = None
     consolidated: int = 0
     """The turn up to which memory has taken what is worth keeping."""
+    consolidating: int = 0
+    """Attempts at the next of these that have no outcome."""
 
     seq: int = 0
     """Of the newest event."""

@@ -129,6 +129,7 @@ class Screen:
                 | ev.PolicyDecided()
                 | ev.MemoryRecalled()
                 | ev.MemoryChanged()
+                | ev.ConsolidationStarted()
                 | ev.MemoryConsolidated()
             ):
                 pass

@@ -351,6 +351,14 @@ class MemoryRecalled(_Event, frozen=True, tag="memory.recalled"):
     seconds: float = 0.0
 
 
+class ConsolidationStarted(_Event, frozen=True, tag="consolidation.started"):
+    """Intent: a model is about to be asked what is worth keeping of the turns up to and with `upto`."""
+
+    upto: int
+    model: str
+    attempt: int = 1
+
+
 class MemoryConsolidated(_Event, frozen=True, tag="memory.consolidated"):
     """A model was asked what is worth keeping of the turns up to and with `upto`; the `memory.changed` beside it says
     what came of it. `usage`: what asking has cost. `error`: why nothing came of it."""
@@ -404,6 +412,7 @@ Event: TypeAlias = (
     | SessionTainted
     | MemoryChanged
     | MemoryRecalled
+    | ConsolidationStarted
     | MemoryConsolidated
     | Emitted
 )

@@ -1,0 +1,184 @@
+"""Consolidation: now and then a model is asked what of the last turns is worth keeping, and its answer becomes facts.
+
+It runs between turns, when nothing is waiting to be said. What it keeps can be undone by the event that tells of it, or
+waits for a person's yes where the agent's definition says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from roost.agent import context, money
+from roost.agent.compacting.size import fixed_tokens
+from roost.agent.compacting.summary import fits
+from roost.agent.memories import rights_of
+from roost.agent.session import Interrupted, LiveSession
+from roost.errors import Invalid, RoostError, TooLarge
+from roost.llm.ir import Bill, Completed, Failed, Model, Request
+from roost.llm.wrapped import events
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, Text, UserMessage
+from roost.log.inputs import MessageInput, TimerInput
+from roost.log.memory import Category, NewFact, PutFact
+from roost.memory.learning import check_key, check_text, fact_id, learn
+from roost.memory.rights import Consolidate
+from roost.memory.search import Search
+from roost.memory.spaces import scope_of
+
+TRIES = 3
+"""Crashes in the midst of it after which these turns are left alone."""
+MOST = 20
+"""Facts of one consolidation."""
+_SECONDS = 120.0
+_OUTPUT = 2048
+_LIST = re.compile(r"\[.*\]", re.DOTALL)
+_ASK = """[This is not from the user.] What of the conversation since turn {turn} will still be worth knowing in other
+conversations, weeks from now? Answer with a JSON list and nothing else, call no tool:
+[{{"text": "one fact, in a sentence that can be understood by itself", "category": "...", "key": null}}]
+`category` is identity, preference, fact, project or user_profile. `key` is a short name for what has one value at a
+time, as in favourite-colour, else null. Leave out what is only of this conversation, what was remembered already, and
+every secret. An empty list is a good answer."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    text: str
+    category: Category = "fact"
+    key: str | None = None
+
+
+class _Told(NamedTuple):
+    facts: Sequence[_Kept] = ()
+    error: str | None = None
+
+
+async def after_turn(session: LiveSession) -> None:
+    """Ask, when enough turns have ended. Raises `StoreFailed`."""
+    settings = session.spec.memory.consolidate if session.spec.memory is not None else None
+    search, state = session.means.memory, session.state
+    if settings is None or search is None or state.turn is not None or state.state != "running" or session.stopping:
+        return
+    due = state.turns - state.consolidated >= settings.turns
+    if not due or any(isinstance(item.input, MessageInput | TimerInput) for item in session.inbox):
+        return
+    request, model = _request(session), session.means.model
+    if state.consolidating >= TRIES or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
+        error = "it was cut off too often" if state.consolidating >= TRIES else "the conversation is too long to ask"
+        session.note(ev.MemoryConsolidated(at=time.time(), upto=state.turns, error=error))
+        return
+    session.note(
+        ev.ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=state.consolidating + 1)
+    )
+    await session.flush()
+    await _consolidate(session, search, settings, request)
+
+
+async def _consolidate(session: LiveSession, search: Search, settings: Consolidate, request: Request) -> None:
+    state, model, bill = session.state, session.means.model, request.bill or Bill()
+    upto, began = state.turns, time.monotonic()
+    session.start_clock()
+    try:
+        told = await session.interruptible(lambda: _told(model, request), steer=False)
+        changes = await _changes(session, search, settings, told.facts)
+    except Interrupted as interrupted:
+        if interrupted.cause == "shutdown":
+            if bill.calls:
+                session.note(ev.ModelLost(at=time.time(), step=state.steps, attempt=1, usage=bill.usage))
+            return
+        told, changes = _Told(error=f"cut off: {interrupted.cause}"), []
+    except RoostError as error:
+        told, changes = _Told(error=str(error)), []
+    finally:
+        session.stop_clock()
+    if bill.calls and bill.usage.cost != 0:
+        money.charged(session)
+    for event, fact in changes:
+        session.note(event, facts=[PutFact(fact)])
+    session.note(
+        ev.MemoryConsolidated(
+            at=time.time(),
+            upto=upto,
+            facts=len(changes),
+            model=bill.model or model.name,
+            usage=bill.usage,
+            seconds=round(time.monotonic() - began, 3),
+            error=told.error,
+        )
+    )
+    await session.flush()
+
+
+def _request(session: LiveSession) -> Request:
+    """It begins as every request of the session does, so that a prompt cache serves most of it."""
+    request = context.build(session, Bill())
+    ask = UserMessage((Text(_ASK.format(turn=session.state.consolidated + 1)),))
+    return msgspec.structs.replace(request, messages=(*request.messages, ask), max_output=_OUTPUT)
+
+
+async def _told(model: Model, request: Request) -> _Told:
+    outcome: Completed | Failed | None = None
+    try:
+        async with asyncio.timeout(_SECONDS), events(model, request) as stream:
+            async for event in stream:
+                if isinstance(event, Completed | Failed):
+                    outcome = event
+                    break
+    except TimeoutError:
+        return _Told(error=f"no answer within {_SECONDS:g} seconds")
+    match outcome:
+        case Failed():
+            return _Told(error=f"{outcome.error.code}: {outcome.error.message}")
+        case Completed():
+            return read_answer(AssistantMessage(outcome.parts).text)
+        case None:
+            return _Told(error="the model's stream ended without an outcome")
+
+
+def read_answer(text: str) -> _Told:
+    """The list in it, whatever stands around. Entries that are none are left out."""
+    found = _LIST.search(text)
+    try:
+        entries = msgspec.json.decode(found.group() if found else text, type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        return _Told(error="the model did not answer with a list")
+    kept: list[_Kept] = []
+    for entry in entries[:MOST]:
+        try:
+            kept.append(msgspec.json.decode(entry, type=_Kept))
+        except msgspec.MsgspecError:
+            continue
+    return _Told(kept)
+
+
+async def _changes(
+    session: LiveSession, search: Search, settings: Consolidate, kept: Sequence[_Kept]
+) -> list[tuple[ev.MemoryChanged, NewFact]]:
+    own = rights_of(session).own
+    space = scope_of(settings.into, own) or own[-1]
+    changes: list[tuple[ev.MemoryChanged, NewFact]] = []
+    for place, one in enumerate(kept):
+        try:
+            text, key = check_text(session.scrubbed(one.text)), check_key(one.key or None)
+        except (Invalid, TooLarge):
+            continue
+        fact = NewFact(
+            id=fact_id(session.id, str(session.state.turns), str(session.state.consolidating), str(place)),
+            space=space,
+            text=text,
+            category=one.category,
+            key=key,
+            tainted=session.state.tainted is not None,
+        )
+        learned = await learn(search, fact)
+        if learned.op == "known":
+            continue
+        fact = msgspec.structs.replace(learned.fact, proposed=settings.review)
+        op = "propose" if settings.review else learned.op
+        ended = () if settings.review else fact.supersedes
+        changes.append((ev.MemoryChanged(at=time.time(), op=op, facts=(fact,), ended=ended), fact))
+    return changes
