@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from roost.policy.command import Analysis
-from roost.policy.rules import Effect, Rule, Touches, decide, held_back
+from roost.policy.rules import Effect, Rule, Touches, decide, held_back, needles
 from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
@@ -60,11 +60,22 @@ class Gate(Protocol):
 
 
 class _Laid(NamedTuple):
-    """`narrow`: none of the rules speaks of a call that touches nothing."""
+    """`narrow`: none of the rules speaks of a call that touches nothing. `needles`: of each rule, what the paths of
+    which it speaks have in them; None where that says nothing."""
 
     layer: Layer
     rules: tuple[Rule, ...]
     narrow: bool
+    needles: tuple[tuple[str, ...] | None, ...]
+
+    def near(self, paths: Sequence[str]) -> list[Rule]:
+        """Those that may speak of a call which touches these paths and no others."""
+        text = "\n".join(paths).casefold()
+        return [
+            rule
+            for rule, needles in zip(self.rules, self.needles, strict=True)
+            if needles is None or any(needle in text for needle in needles)
+        ]
 
 
 _NOTHING = Touches()
@@ -72,7 +83,8 @@ _NOTHING = Touches()
 
 def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
     kept = tuple(rule for rule in rules if layer != "project" or rule.effect != "allow")
-    return _Laid(layer, kept, not any(rule.of_any_call for rule in kept))
+    known = (needles(rule.path) if rule.of_known_paths and rule.path is not None else None for rule in kept)
+    return _Laid(layer, kept, not any(rule.of_any_call for rule in kept), tuple(known))
 
 
 class LayeredGate:
@@ -122,7 +134,9 @@ class LayeredGate:
         return None if laid is None else self._says(laid, call)
 
     def _says(self, laid: _Laid, call: GateCall) -> Verdict | None:
-        found = decide(laid.rules, call.tool, call.touches, call.root, wary=self._wary and laid.layer != "system")
+        wary, touches = self._wary and laid.layer != "system", call.touches
+        rules = laid.rules if wary and touches.unknown else laid.near(touches.paths("any"))
+        found = decide(rules, call.tool, touches, call.root, wary=wary)
         if found is None:
             return None
         effect, rule = found

@@ -15,7 +15,7 @@ import msgspec
 from roost.errors import ConfigError
 from roost.policy.command import Analysis
 from roost.workspace.files import Held
-from roost.workspace.pattern import BadPattern, matcher
+from roost.workspace.pattern import BadPattern, matcher, plain_parts
 
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Access: TypeAlias = Literal["any", "read", "write"]
@@ -77,10 +77,25 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
         return self.path is None and self.command is None and self.host is None
 
     @property
+    def of_known_paths(self) -> bool:
+        """Whether it asks about or denies some paths, wherever the workspace is, and nothing else."""
+        only = self.path is not None and self.command is None and self.host is None and self.effect != "allow"
+        return only and self.path is not None and self.path[:1] in ("/", "~")
+
+    @property
     def shown(self) -> str:
         named = {"tool": self.tool, "path": self.path, "command": self.command, "host": self.host}
         said = " ".join(f"{name}={value}" for name, value in named.items() if value not in (None, "*"))
         return f"{self.effect} {said}".strip()
+
+
+@lru_cache(maxsize=1024)
+def needles(pattern: str) -> tuple[str, ...]:
+    """Of a path pattern that does not depend on the workspace: a path that has none of these, in small letters, does
+    not fit. Raises `BadPattern`."""
+    absolute = os.path.expanduser(pattern)
+    ways = (way.casefold().strip("/") or "**" for way in (absolute, _resolved(absolute)))
+    return tuple(dict.fromkeys(each for way in ways for each in plain_parts(way)))
 
 
 @lru_cache(maxsize=1024)

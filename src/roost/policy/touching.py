@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,9 +26,30 @@ def real(path: str, root: Path) -> str | None:
     if GAP in path or "\0" in path or len(path) > 4096:
         return None
     try:
-        return os.path.realpath(os.path.join(root, os.path.expanduser(path)))
+        whole = os.path.join(root, os.path.expanduser(path))
+        return _below(whole, str(root)) or os.path.realpath(whole)
     except (OSError, ValueError):
         return None
+
+
+def _below(path: str, root: str) -> str | None:
+    """The real path of what lies below `root`, which is real; None where a link or `..` asks for a longer look."""
+    if not path.startswith(root + "/"):
+        return None
+    reached = root
+    there = True
+    for name in path[len(root) :].split("/"):
+        if name == "..":
+            return None
+        if name in ("", "."):
+            continue
+        reached += "/" + name
+        try:
+            if there and stat.S_ISLNK(os.lstat(reached).st_mode):
+                return None
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+    return reached
 
 
 def files(root: Path, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> Touches:

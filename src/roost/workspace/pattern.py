@@ -25,6 +25,11 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     return lambda path: any(needle in path and _matches(one, path.split("/")) for needle, one in alternatives)
 
 
+def plain_parts(pattern: str) -> list[str]:
+    """A path that has none of these does not fit. Raises `BadPattern`."""
+    return [_needle(one) for one in _expanded(pattern)]
+
+
 def _needle(pattern: str) -> str:
     """The longest text within a name that whatever fits must have: most paths do not, and need no closer look."""
     plain = (piece for name in pattern.removeprefix("./").split("/") for piece in _WILD.split(name.partition("[")[0]))
