@@ -34,9 +34,13 @@ format: $(READY) ## put the code into shape
 bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
-soak: $(READY)  ## hundreds of kills of a daemon, then minutes of faults in a cluster; hours if you like
+soak: $(READY)  ## kills of a daemon, faults in a cluster, hostile programs in sandboxes, long sessions; hours if you like
 	$(BIN)/python -m roost.testing.crash --kills $(or $(KILLS),300)
 	$(BIN)/python -m roost.testing.cluster --seconds $(or $(FAULTS),300)
+	$(BIN)/python -m roost.testing.escapes
+	$(BIN)/python -m roost.testing.chaos --rounds $(or $(ROUNDS),1000)
+	$(BIN)/pytest -m soak
+	ROOST_LONG_TURNS=$(or $(TURNS),10000) $(BIN)/pytest tests/kernel/test_long_session.py
 
 eval: $(READY)  ## agent tasks on the default model, judged by code
 	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all)
