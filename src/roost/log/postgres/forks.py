@@ -1,9 +1,10 @@
 """Sessions whose log begins as another one's, and positions that are kept: part of the second migration, and what asks
 its functions.
 
-A fork has rows only for the events that are its own, those after the first `shared`. `lineage` says where the others
-are: those up to `upto`, past the next lower one, are rows of `base`. What a fork needs of a deleted session stays, and
-so does its row in `garbage`, whose `head` is the last event of it that is there.
+A fork has rows only for the events that are its own, those after the first `shared`. Its `lineage` names the log that
+has the last of the others, event `upto`; those before the rows of that log are found by its own lineage, and so on.
+What forks need of a deleted session stays: rows, lineage, and its row in `garbage`, whose `head` is the last event of
+it that is there.
 
 Functions of the first migration that are replaced here do for their callers what they always did; they know of forks.
 """
@@ -23,7 +24,7 @@ from roost.log.postgres.pool import Link, Pool
 
 _TABLES = """
 ALTER TABLE sessions ADD COLUMN shared bigint NOT NULL DEFAULT 0;
-CREATE TABLE lineage (s bigint NOT NULL, upto bigint NOT NULL, base bigint NOT NULL, PRIMARY KEY (s, upto));
+CREATE TABLE lineage (s bigint PRIMARY KEY, base bigint NOT NULL, upto bigint NOT NULL);
 CREATE INDEX lineage_base ON lineage (base, upto);
 CREATE TABLE checkpoints (
     s bigint NOT NULL,
@@ -77,8 +78,10 @@ BEGIN
         RETURN;
     END IF;
     FOR part IN
-        SELECT l.base, l.upto FROM lineage l WHERE l.s = place AND l.upto > a_after
-        UNION ALL SELECT place, greatest(head, common + 1) ORDER BY 2
+        WITH RECURSIVE parts AS (
+            SELECT place AS s, greatest(head, common + 1) AS upto
+            UNION ALL SELECT l.base, l.upto FROM parts p JOIN lineage l ON l.s = p.s WHERE l.upto > a_after
+        ) SELECT s AS base, upto FROM parts ORDER BY upto
     LOOP
         SELECT m.bodies, m.seqs, m.size INTO more FROM part_2(part.base, a_after, part.upto, a_most, a_bytes) m;
         EXIT WHEN more.seqs IS NULL;
@@ -99,9 +102,10 @@ DECLARE
 BEGIN
     SELECT x.s INTO s FROM sessions x WHERE x.id = a_session;
     FOR part IN
-        SELECT snapshot_2.s AS base, a_at AS upto, 0 AS turn
-        UNION ALL SELECT l.base, least(l.upto, a_at), 1 FROM lineage l WHERE l.s = snapshot_2.s
-        ORDER BY turn, upto DESC
+        WITH RECURSIVE parts AS (
+            SELECT snapshot_2.s AS s, a_at AS upto, 0 AS place
+            UNION ALL SELECT l.base, least(l.upto, a_at), p.place + 1 FROM parts p JOIN lineage l ON l.s = p.s
+        ) SELECT s AS base, upto FROM parts ORDER BY place
     LOOP
         SELECT f.seq, f.version, f.body INTO seq, version, body FROM (
             (SELECT n.seq, n.version, n.body FROM snapshots n WHERE n.s = part.base AND n.seq <= part.upto)
@@ -129,7 +133,7 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
-    SELECT n.s, n.head, n.shared, n.format INTO x FROM sessions n WHERE n.id = a_source FOR KEY SHARE;
+    SELECT n.s, n.head, n.format INTO x FROM sessions n WHERE n.id = a_source FOR KEY SHARE;
     head := x.head;
     format := x.format;
     IF head IS NULL OR a_at NOT BETWEEN 1 AND head OR n_seq NOT BETWEEN a_at AND a_at + cardinality(a_bodies) THEN
@@ -148,10 +152,10 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO lineage
-    SELECT fork_2.s, least(p.upto, a_at), p.base FROM (
-        SELECT l.upto, l.base, lag(l.upto, 1, 0::bigint) OVER (ORDER BY l.upto) AS after FROM lineage l WHERE l.s = x.s
-        UNION ALL SELECT a_at, x.s, x.shared
-    ) AS p WHERE p.after < a_at;
+    WITH RECURSIVE logs AS (
+        SELECT x.s AS s, 0 AS place
+        UNION ALL SELECT l.base, g.place + 1 FROM logs g JOIN lineage l ON l.s = g.s WHERE l.upto >= a_at
+    ) SELECT fork_2.s, logs.s, a_at FROM logs ORDER BY place DESC LIMIT 1;
     INSERT INTO events SELECT fork_2.s, a_at + e.seq, e.body FROM unnest(a_bodies) WITH ORDINALITY AS e (body, seq);
     INSERT INTO snapshots VALUES (fork_2.s, n_seq, n_version, n_body);
     PERFORM let_go_1(ARRAY[fork_2.s]);
@@ -159,9 +163,8 @@ END $$;
 """
 
 _DELETE = """
-CREATE FUNCTION delete_2(
-    a_session text, a_epoch bigint, OUT outcome text, OUT s bigint, OUT bases bigint[]
-) LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION delete_1(a_session text, a_epoch bigint, OUT outcome text, OUT s bigint)
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     x record;
@@ -174,33 +177,23 @@ BEGIN
     ELSE
         outcome := 'deleted';
         s := x.s;
-        bases := ARRAY(
-            SELECT DISTINCT l.base FROM lineage l
-            WHERE l.s = x.s AND EXISTS (SELECT FROM garbage g WHERE g.s = l.base));
         INSERT INTO garbage VALUES (x.s, x.head);
         DELETE FROM sessions n WHERE n.s = x.s;
         DELETE FROM inbox n WHERE n.s = x.s;
         DELETE FROM timers n WHERE n.s = x.s;
         DELETE FROM snapshots n WHERE n.s = x.s;
         DELETE FROM checkpoints n WHERE n.s = x.s;
-        DELETE FROM lineage n WHERE n.s = x.s;
-        PERFORM clear_space_1('session:' || a_session);
     END IF;
 END $$;
-CREATE OR REPLACE FUNCTION delete_1(a_session text, a_epoch bigint, OUT outcome text, OUT s bigint)
-LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-BEGIN
-    SELECT d.outcome, d.s INTO outcome, s FROM delete_2(a_session, a_epoch) d;
-END $$;
-CREATE OR REPLACE FUNCTION purge_1(a_s bigint, a_most bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION purge_2(a_s bigint, a_most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     last bigint;
     needed bigint;
+    following bigint;
 BEGIN
     SELECT head INTO last FROM garbage WHERE s = a_s FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-        RETURN true;
+        RETURN NULL;
     END IF;
     SELECT coalesce(max(upto), 0) INTO needed FROM lineage WHERE base = a_s;
     IF last > needed THEN
@@ -209,13 +202,18 @@ BEGIN
     END IF;
     IF last - a_most > needed THEN
         UPDATE garbage SET head = last - a_most WHERE s = a_s;
-        RETURN false;
+        RETURN a_s;
     ELSIF needed > 0 THEN
         UPDATE garbage SET head = needed WHERE s = a_s AND head <> needed;
-    ELSE
-        DELETE FROM garbage WHERE s = a_s;
+        RETURN NULL;
     END IF;
-    RETURN true;
+    DELETE FROM garbage WHERE s = a_s;
+    DELETE FROM lineage WHERE s = a_s RETURNING base INTO following;
+    RETURN following;
+END $$;
+CREATE OR REPLACE FUNCTION purge_1(a_s bigint, a_most bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN purge_2(a_s, a_most) IS DISTINCT FROM a_s;
 END $$;
 """
 

@@ -93,20 +93,20 @@ async def accept(pool: Pool, session: str, item: Input, key: str | None, sent: I
             raise Conflict(f"session {session!r} is {state}; start it again first", code=f"session_{state}")
 
 
-async def delete(pool: Pool, session: str, epoch: int | None) -> list[int]:
-    """Hide the session at once; `purge` removes its events piece by piece. Returns the numbers to give it: its own, and
-    those of deleted sessions that it shared events with."""
+async def delete(pool: Pool, session: str, epoch: int | None) -> int:
+    """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
     row: Any = await pool.run(
-        lambda link: link.fetchrow("SELECT outcome, s, bases FROM delete_2($1, $2)", session, epoch), repeat=False
+        lambda link: link.fetchrow("SELECT outcome, s FROM delete_1($1, $2)", session, epoch), repeat=False
     )
-    outcome, s, bases = row
-    if outcome == "not_found":
+    if row[0] == "not_found":
         raise NotFound(f"there is no session {session!r}")
-    if outcome == "busy":
+    if row[0] == "busy":
         raise Conflict(f"session {session!r} is in use: stop it first", code="session_busy")
-    return [s, *bases]
+    return row[1]
 
 
 async def purge(pool: Pool, s: int, count: int = 2000) -> None:
-    while not await pool.run(lambda link: link.fetchval("SELECT purge_1($1, $2)", s, count)):
-        pass
+    """Remove what no fork needs of a deleted session, and of those that it was forked from."""
+    following: int | None = s
+    while following is not None:
+        following = await pool.run(lambda link, s=following: link.fetchval("SELECT purge_2($1, $2)", s, count))

@@ -150,11 +150,10 @@ class PostgresJournal:
         return await forks.checkpoints(self._pool, session)
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
-        gone = await inputs.delete(self._pool, session, epoch)
+        s = await inputs.delete(self._pool, session, epoch)
         self._writer.numbers.pop(session, None)
         self._publish(Change(session, None), LOG)
-        for s in gone:
-            self._later(inputs.purge(self._pool, s))
+        self._later(inputs.purge(self._pool, s))
 
     async def purge(self) -> None:
         for (s,) in await self._pool.run(lambda link: link.fetch(forks.PURGEABLE)):

@@ -52,7 +52,7 @@ def claim(
     return [_take(connection, node, s, card) for s in found]
 
 
-def delete(connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: IsDead) -> list[int]:
+def delete(connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: IsDead) -> int:
     return removal.delete(connection, group, session, epoch, lambda owner: owner_is_dead(connection, owner, is_dead))
 
 

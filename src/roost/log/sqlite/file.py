@@ -74,8 +74,9 @@ class File:
 
     async def purge(self, s: int) -> None:
         """Remove the events of a session that is gone, piece by piece; not those that forks need."""
-        while not await self.write(lambda c, out: removal.purge(c, out, s)):
-            pass
+        following: int | None = s
+        while following is not None:
+            following = await self.write(lambda c, out, s=following: removal.purge(c, out, s))
 
     def purge_later(self, s: int) -> None:
         task = asyncio.create_task(self.purge(s))

@@ -12,12 +12,11 @@ from roost.log.sqlite import rows
 from roost.log.sqlite.group import Group
 from roost.log.sqlite.operations import add_first, former, insert, let_go
 
-_INHERIT = """
-INSERT INTO lineage (s, upto, base)
-SELECT ?1, min(upto, ?3), base FROM (
-    SELECT upto, base, lag(upto, 1, 0) OVER (ORDER BY upto) AS after FROM lineage WHERE s = ?2
-    UNION ALL SELECT ?3, ?2, shared FROM sessions WHERE s = ?2
-) WHERE after < ?3"""
+_WHOSE = """
+WITH RECURSIVE log(s) AS (
+    SELECT ?1 UNION ALL SELECT lineage.base FROM log JOIN lineage ON lineage.s = log.s WHERE lineage.upto >= ?2
+) SELECT s FROM log"""
+"""From log to log, to the one that has event ?2 of session ?1: the last of them."""
 
 
 def fork(
@@ -43,7 +42,8 @@ def fork(
     connection.execute(
         "UPDATE sessions SET shared = ?, format = ?, state = ?, phase = ? WHERE s = ?", (at, form, state, phase, s)
     )
-    connection.execute(_INHERIT, (s, base, at))
+    (*_, (owner,)) = connection.execute(_WHOSE, (base, at))
+    connection.execute("INSERT INTO lineage (s, base, upto) VALUES (?, ?, ?)", (s, owner, at))
     connection.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", (s, *snapshot))
     add_first(group, s, session.id, at, events)
     let_go(connection, "s", s)

@@ -91,12 +91,13 @@ class SqliteJournal:
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         dead = self._is_dead
-        for s in await self._file.write(lambda c, out: dispatch.delete(c, out, session, epoch, dead)):
-            self._file.purge_later(s)
+        s = await self._file.write(lambda c, out: dispatch.delete(c, out, session, epoch, dead))
+        self._file.purge_later(s)
 
     async def purge(self) -> None:
-        for s in await self._file.read(removal.garbage):
-            await self._file.purge(s)
+        while found := await self._file.read(removal.garbage):
+            for s in found:
+                await self._file.purge(s)
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._file.read(lambda c: rows.page(c, session, after, limit))

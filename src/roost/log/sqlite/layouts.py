@@ -95,15 +95,15 @@ CREATE TABLE reservations (
 CREATE TABLE buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
 
-# The first `shared` events of a fork are rows of other logs: of `base` those up to `upto`, past the next lower one.
-# Rows of a deleted session that a fork needs stay, and so does its number in `garbage`.
+# The first `shared` events of a fork are rows of other logs. Its `lineage` names the one that has the last of them,
+# event `upto`; those before the rows of that log are found by its own lineage, and so on. What forks need of a deleted
+# session stays: rows, lineage, and its number in `garbage`.
 _THIRD = (
     """
 ALTER TABLE sessions ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE lineage (
-    s INTEGER NOT NULL, upto INTEGER NOT NULL, base INTEGER NOT NULL, PRIMARY KEY (s, upto)
-) WITHOUT ROWID;
+CREATE TABLE lineage (s INTEGER PRIMARY KEY, base INTEGER NOT NULL, upto INTEGER NOT NULL);
 CREATE INDEX lineage_base ON lineage (base, upto);
+CREATE INDEX sessions_parent ON sessions (parent, s) WHERE parent IS NOT NULL;
 CREATE TABLE checkpoints (
     s INTEGER NOT NULL,
     seq INTEGER NOT NULL,

@@ -15,30 +15,27 @@ _PURGEABLE = (
     f"SELECT s FROM garbage WHERE ({_NEEDED}) IS NULL"
     f" OR EXISTS (SELECT 1 FROM events WHERE events.s = garbage.s AND seq > ({_NEEDED}))"
 )
-_IS_GARBAGE = "SELECT 1 FROM garbage WHERE s = ?"
 
 
 def delete(
     connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: Callable[[str], bool]
-) -> list[int]:
-    """Hide the session at once; `purge` removes its events piece by piece. Returns the numbers to give it: its own, and
-    those of deleted sessions that it shared events with."""
+) -> int:
+    """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
     row = connection.execute("SELECT s, owner, epoch FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
     s, owner, held = row
     if owner is not None and epoch != held and not is_dead(owner):
         raise Conflict(f"session {session!r} is in use: stop it first", code="session_busy")
-    bases = connection.execute("SELECT DISTINCT base FROM lineage WHERE s = ?", (s,)).fetchall()
     connection.execute("INSERT OR IGNORE INTO garbage VALUES (?)", (s,))
-    for table in ("sessions", "timers", "snapshots", "checkpoints", "lineage"):
+    for table in ("sessions", "timers", "snapshots", "checkpoints"):
         connection.execute(f"DELETE FROM {table} WHERE s = ?", (s,))
     for part in ("taken = 0", "key IS NOT NULL"):  # each by its partial index
         connection.execute(f"DELETE FROM inbox WHERE s = ? AND {part}", (s,))
     forget_session(connection, session)
     group.numbers.pop(session, None)
     group.changes.append(Change(session, None))
-    return [s, *(base for (base,) in bases if connection.execute(_IS_GARBAGE, (base,)).fetchone())]
+    return s
 
 
 def garbage(connection: sqlite3.Connection) -> list[int]:
@@ -46,15 +43,20 @@ def garbage(connection: sqlite3.Connection) -> list[int]:
     return [s for (s,) in connection.execute(_PURGEABLE)]
 
 
-def purge(connection: sqlite3.Connection, group: Group, s: int, count: int = 2000) -> bool:
-    """Remove up to `count` events of a deleted session that no fork needs. True when there are none left."""
+def purge(connection: sqlite3.Connection, group: Group, s: int, count: int = 2000) -> int | None:
+    """Remove up to `count` events of a deleted session that no fork needs. Returns whose number to give it next: this
+    one, a deleted one that this one was forked from, or None."""
     (needed,) = connection.execute("SELECT max(upto) FROM lineage WHERE base = ?", (s,)).fetchone()
     cursor = connection.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE s = ? AND seq > ? LIMIT ?)",
         (s, needed or 0, count),
     )
     if cursor.rowcount == count:
-        return False
-    if needed is None:
-        connection.execute("DELETE FROM garbage WHERE s = ?", (s,))
-    return True
+        return s
+    if needed is not None:
+        return None
+    connection.execute("DELETE FROM garbage WHERE s = ?", (s,))
+    base = connection.execute("SELECT base FROM lineage JOIN garbage ON garbage.s = base WHERE lineage.s = ?", (s,))
+    found = base.fetchone()
+    connection.execute("DELETE FROM lineage WHERE s = ?", (s,))
+    return None if found is None else found[0]

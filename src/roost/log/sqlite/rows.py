@@ -48,6 +48,12 @@ SELECT * FROM (
         SELECT seq, version, body FROM checkpoints WHERE s = ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1)
 ) ORDER BY seq DESC LIMIT 1"""
 _END = 2**62
+_PARTS = f"""
+WITH RECURSIVE part(s, upto) AS (
+    SELECT ?1, {_END}
+    UNION ALL SELECT lineage.base, lineage.upto FROM part JOIN lineage ON lineage.s = part.s WHERE lineage.upto > ?2
+) SELECT s, upto FROM part"""
+"""Whose rows the events after ?2 are, and up to which: the session's own, then those of its base, and so on."""
 _needs: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -100,20 +106,18 @@ def _events(connection: sqlite3.Connection, s: int, shared: int, after: int, lim
 
 def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[tuple[int, bytes]]:
     """Of a fork: what it shares, then its own."""
-    parts = connection.execute("SELECT base, upto FROM lineage WHERE s = ? AND upto > ? ORDER BY upto", (s, after))
-    for base, upto in (*parts.fetchall(), (s, _END)):
+    for one, upto in reversed(connection.execute(_PARTS, (s, after)).fetchall()):
         if limit <= 0:
             return
         count = min(limit, upto - after)
-        yield from connection.execute(_EVENTS, (base, after, count))
+        yield from connection.execute(_EVENTS, (one, after, count))
         after, limit = upto, limit - count
 
 
 def snapshot(connection: sqlite3.Connection, s: int, at: int | None) -> Snapshot | None:
-    """Those of a log are all newer than those of the logs that it begins with."""
+    """Those of a log are all as new as those of the logs that it begins with."""
     at = _END if at is None else at
-    parts = connection.execute("SELECT upto, base FROM lineage WHERE s = ? ORDER BY upto DESC", (s,)).fetchall()
-    for upto, one in ((at, s), *parts):
+    for one, upto in connection.execute(_PARTS, (s, 0)):
         row = connection.execute(_SNAPSHOT, (one, min(upto, at))).fetchone()
         if row is not None:
             return Snapshot(row[0], row[1], bytes(row[2]))
