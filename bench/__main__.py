@@ -19,6 +19,7 @@ from bench.scenarios import (
     dispatch,
     gate,
     growth,
+    memory,
     models,
     sandboxes,
     snapshots,
@@ -42,6 +43,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "gate": gate.run,
     "growth": growth.run,
     "compaction": compaction.run,
+    "memory": memory.run,
     "cluster": cluster.run,
     "dispatch": dispatch.run,
 }

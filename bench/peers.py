@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "bench" / "peers.txt"
-ALONE = ("litellm",)
-"""What cannot live with the others has an environment to itself."""
+ALONE = {"litellm": "litellm", "chromadb": "chromadb", "mem0": "mem0ai"}
+"""Modules, and their packages, that cannot live with the others or are large: each has an environment to itself."""
 
 
 @functools.cache
@@ -23,8 +23,8 @@ def python(module: str = "") -> str | None:
     given = os.environ.get("BENCH_PEERS")
     if given:
         return str(Path(given) / "bin" / "python")
-    alone = module if module in ALONE else None
-    pins = [pin for pin in _pins() if (_name(pin) == alone if alone else _name(pin) not in ALONE)]
+    alone = ALONE.get(module)
+    pins = [pin for pin in _pins() if (_name(pin) == alone if alone else _name(pin) not in ALONE.values())]
     folder = ROOT / "bench" / (f".peers-{alone}" if alone else ".peers")
     found, stamp = folder / "bin" / "python", folder / "pins.txt"
     if not stamp.exists() or stamp.read_text().splitlines() != pins:

@@ -1,0 +1,90 @@
+"""Roost's memory: words, meanings and both, over vectors that are given."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.worker import serve
+from roost.llm.embed.base import Embedding, Vector
+from roost.log.memory import NewFact, PutFact
+from roost.log.sqlite import SqliteJournal
+from roost.memory.index import Index
+from roost.memory.search import Search
+
+_SPACE = "shared:bench"
+_BATCH = 1000
+Ask = Callable[[str], Awaitable[list[int]]]
+
+
+class Given:
+    """An embedder that has every vector already: what is measured is the search alone."""
+
+    name = "bench/given"
+
+    def __init__(self, vectors: dict[str, Vector], size: int) -> None:
+        self.size = size
+        self._vectors = vectors
+
+    async def embed(self, job: Embedding) -> list[Vector]:
+        return [self._vectors[text] for text in job.texts]
+
+    async def close(self) -> None:
+        return None
+
+
+def play(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    return asyncio.run(_play(folder, order))
+
+
+async def _play(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    facts, questions = order["facts"], order["questions"]
+    rows = np.load(order["vectors"], mmap_mode="r")
+    vectors = {text: rows[at].tobytes() for at, text in enumerate([*facts, *questions])}
+    store = await SqliteJournal.open(folder / "roost.db", durability="relaxed")
+    index = Index(store, lambda: Given(vectors, rows.shape[1]), folder / "vectors")
+    search = Search(store, index)
+    began = time.perf_counter()
+    for start in range(0, len(facts), _BATCH):
+        batch = enumerate(facts[start : start + _BATCH], start)
+        await store.change_facts([PutFact(NewFact(id=str(at), space=_SPACE, text=text)) for at, text in batch], by="b")
+    added = time.perf_counter() - began
+    await search.find([_SPACE], questions[0])
+    await index.settled()
+
+    async def by_words(query: str) -> list[int]:
+        return [int(hit.fact.id) for hit in await store.search_facts([_SPACE], query, limit=10)]
+
+    async def by_meaning(query: str) -> list[int]:
+        return [int(id) for id, _ in (await index.near([_SPACE], query, limit=10)).hits]
+
+    async def by_both(query: str) -> list[int]:
+        return [int(found.fact.id) for found in (await search.find([_SPACE], query, limit=10)).facts]
+
+    answer: dict[str, Any] = {"add_seconds": added, "index_seconds": time.perf_counter() - began - added}
+    ways: tuple[tuple[str, Ask], ...] = (("words", by_words), ("meaning", by_meaning), ("both", by_both))
+    for name, ask in ways:
+        answer[name] = await _timed(ask, questions)
+    await index.close()
+    await store.close()
+    return answer
+
+
+async def _timed(ask: Ask, questions: list[str]) -> dict[str, Any]:
+    found: list[list[int]] = []
+    milliseconds: list[float] = []
+    cpu = time.process_time()
+    for question in questions:
+        began = time.perf_counter()
+        found.append(await ask(question))
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+    return {"found": found, "ms": milliseconds, "cpu_ms": (time.process_time() - cpu) * 1e3 / len(questions)}
+
+
+if __name__ == "__main__":
+    serve(play)
