@@ -17,7 +17,7 @@ from roost.sandbox.backend import Bounds, Network, SandboxSpec
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.machine import Inside, Kernel, Missing, find_kernel, memory_disk, targets
 from roost.sandbox.qemu import QemuBackend
-from roost.testing.backends import shell
+from roost.testing.backends import BackendContract, shell
 from roost.testing.sandbox import SandboxContract
 
 IMAGE = Path(os.environ.get("ROOST_TEST_KERNEL", "/"))
@@ -69,10 +69,17 @@ async def test_software_is_used_only_when_asked_for() -> None:
         assert probe.why.split(":")[0] == trouble.split(":")[0]
 
 
-async def test_no_network_is_promised(tmp_path: Path) -> None:
-    asked = SandboxSpec(session="s", workspace=tmp_path, marker="m", network=Network(hosts=("example.com",)))
+async def test_no_open_network_is_promised(tmp_path: Path) -> None:
+    asked = SandboxSpec(session="s", workspace=tmp_path, marker="m", network=Network(open=True))
     with pytest.raises(SandboxError, match="network"):
         await QemuBackend("/bin/true", emulate=True, image=IMAGE).create(asked)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(240)
+class TestNetwork:
+    test_none = BackendContract.test_no_network
+    test_hosts = BackendContract.test_only_hosts_of_the_list
 
 
 def test_what_a_machine_starts_from(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roost.sandbox import mounts
+from roost.sandbox.guest.relay import OVER_THE_LINK
 
 _FILES = ("9pnet_fd", "9p")
 _WITHIN = {"9pnet_fd": "9pnet"}
@@ -96,6 +97,8 @@ class Inside(NamedTuple):
     carrier: str = PORTS
     programs: Mapping[str, bytes] = {}
     """Of the carrier, in `/bin`."""
+    hosts: bool = False
+    """Whether there is a way out, over the agent's link."""
 
 
 def find_kernel(root: Path, carrier: Sequence[str] = SERIAL) -> Kernel:
@@ -128,15 +131,16 @@ def memory_disk(kernel: Kernel, inside: Inside) -> bytes:
         steps += [f"$b mount --bind /base{place} /root{place}"]
     steps += [f"files {WORKSPACE} rw,cache=none {shlex.quote(f'/root{inside.workspace}')}"]
     steps += [f"open {LINK} 5", f"open {CLOCK} 6", f"pids={inside.pids + _OWN_PIDS}"]
-    steps += [f"start={shlex.quote(_start())}", ""]
+    steps += [f"start={shlex.quote(_start(inside))}", ""]
     files = [("carrier", 0o100644, inside.carrier.encode()), ("setup", 0o100644, "\n".join(steps).encode())]
     files += [(f"bin/{name}", 0o100755, data) for name, data in inside.programs.items()]
     return _archive([*_base(kernel), *files])
 
 
-def _start() -> str:
+def _start(inside: Inside) -> str:
+    config = {"link": 5, **({"relay": OVER_THE_LINK} if inside.hosts else {})}
     bare = ["--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
-    agent = ["-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps({"link": 5})]
+    agent = ["-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps(config)]
     python = os.path.realpath(sys.executable)
     return f"{_START} {shlex.join(['/usr/bin/setpriv', *bare, '--no-new-privs', python, *agent])} 6<&-\n"
 

@@ -1,9 +1,9 @@
 """Level 2 by QEMU: a machine of its own (`microvm`), with a kernel of this machine and the agent inside.
 
 With KVM where that really works (`kvm.py`). In software only when asked for: it takes seconds to start, and commands
-run some ten times slower. The machine has no network, and sees of this machine's files what `served.py` serves, over
-ports of virtio-serial; QEMU itself is in a namespace that shows it none of them. A suspended machine is its memory in a
-file, with what the server of its files had in hand.
+run some ten times slower. The machine has no network but the way to hosts over the agent's link. It sees of this
+machine's files what `served.py` serves, over ports of virtio-serial; QEMU itself is in a namespace that shows it none.
+A suspended machine is its memory in a file, with what the server of its files had in hand.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import kvm, mounts, served
 from roost.sandbox.backend import Bounds, Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, made_whole, manner, plain_egress, remove_left, scratch_bytes
+from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left, scratch_bytes
 from roost.sandbox.bwrap import find_bwrap
 from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.machine import LINK, Inside, Kernel, Missing, find_kernel, memory_disk
@@ -53,13 +54,21 @@ _BOOT = (
 
 class QemuBackend:
     """`emulate`: in software, whether there is KVM or not. `image` is a folder with `boot` and `lib/modules` to take
-    the kernel from, by default this machine's."""
+    the kernel from, by default this machine's. `egress` makes the way out of a machine that may reach hosts."""
 
     name = "qemu"
     level = 2
 
-    def __init__(self, program: str | None = None, *, emulate: bool = False, image: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        program: str | None = None,
+        *,
+        emulate: bool = False,
+        image: Path = Path("/"),
+        egress: MakeEgress = plain_egress,
+    ) -> None:
         self.program = program
+        self._egress = egress
         self._emulate, self._image = emulate, image
         self._groups = OwnGroups()
 
@@ -104,15 +113,15 @@ class QemuBackend:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no QEMU on this machine: {_FIX}")
-        if spec.network.hosts or spec.network.open:
-            raise SandboxError("a machine of QEMU has no network; take hosts from the agent's isolation")
+        if spec.network.open:
+            raise SandboxError("a machine of QEMU has no open network; name hosts in the agent's isolation")
         box = _Box(Body(settled_spec(spec), "qemu"), program, accelerated=not self._emulate)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
             version = await self._version(program, kernel)
             if image is not None:
                 image.check(version, box.body.spec.workspace)
-            await box.body.prepare(await self._groups.get(), plain_egress, _outer(box.body.spec.bounds))
+            await box.body.prepare(await self._groups.get(), self._egress, _outer(box.body.spec.bounds))
             await asyncio.to_thread(_write_disk, box.body, kernel)
             return QemuGuest(box, await box.launch(kernel, image), version)
         except (OSError, ValueError, Missing) as error:
@@ -168,6 +177,7 @@ class _Box:
         self._clock: socket.socket | None = None
         self._ending: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._dialling: Dialling | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
         """Raises `OSError`, `SandboxError`."""
@@ -185,6 +195,7 @@ class _Box:
                 fds.append(memory)
             link = await self.body.launch(argv, Link(image.last if image is not None else 0), fds=fds)
         self._watching = asyncio.create_task(self._watch(view, link))
+        self._dialling = None if self.body.door is None else Dialling(link, self.body.door)
         return link
 
     async def _watch(self, view: ServedView, link: Link) -> None:
@@ -228,6 +239,8 @@ class _Box:
     async def _end(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
+        if self._dialling is not None:
+            await self._dialling.close()
         await self.body.end()
         if self._view is not None:
             await self._view.close()
@@ -246,7 +259,7 @@ def _outer(bounds: Bounds) -> Bounds:
 def _capabilities(body: Body) -> Capabilities:
     cpus = "kernel" if body.group is not None else "none"
     return Capabilities(
-        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="off", suspends="memory", terminals=True
+        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="hosts", suspends="memory", terminals=True
     )
 
 
@@ -262,7 +275,8 @@ def _write_disk(body: Body, kernel: Kernel) -> None:
     spec = body.spec
     if not spec.workspace.is_dir():
         raise SandboxError(f"the workspace {spec.workspace} is no folder")
-    inside = Inside(_view(spec), spec.workspace, spec.bounds.pids or 4096, scratch_bytes(spec.bounds))
+    pids, hosts = spec.bounds.pids or 4096, bool(spec.network.hosts)
+    inside = Inside(_view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), hosts=hosts)
     (body.folder / "disk").write_bytes(memory_disk(kernel, inside))
 
 

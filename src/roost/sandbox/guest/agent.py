@@ -3,13 +3,13 @@
 It and its neighbours `spawning.py` and `relay.py` need only the standard library. It is run by `python -I -S agent.py
 CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device
 or of a socket),
-`relay` (a Unix socket that leads outside and stands behind 127.0.0.1:3128, if there is one).
+`relay` (a Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
 (body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
 everything that it started), `resize`, `credit` (bytes of output that may be sent), `hold` and `go` (be still, go on).
 What the sandbox says: `hello`, `held`, `ate` (bytes of input taken), `out` (`fd`, `cut`: bytes left out before it),
-`exit`, `fail` (it cannot be started). When the stream ends, everything ends.
+`exit`, `fail` (it cannot be started), `dial` and `eof` (`relay.Dialled`). When the stream ends, everything ends.
 
 A command's processes are those that descend from it, that are of its session, or that carry its number in RLIMIT_LOCKS
 (without effect since Linux 2.4.25, and inherited). When a command is over, every process that belongs to no living
@@ -283,6 +283,8 @@ class Agent:
                 self.begin(number, json.loads(body))
             elif kind == "hold":
                 self.hold()
+            elif number in relay.dialled:
+                relay.dialled[number].heard(kind, head, body)
             elif job is None:
                 continue
             elif kind in ("in", "eof"):

@@ -44,7 +44,7 @@ class Command(msgspec.Struct, kw_only=True):
 class _Head(msgspec.Struct):
     """What may stand in a header from inside."""
 
-    t: Literal["hello", "held", "ate", "out", "exit", "fail"]
+    t: Literal["hello", "held", "ate", "out", "exit", "fail", "dial", "eof"]
     id: int = 0
     fd: Literal[1, 2] = 1
     cut: int = 0
@@ -114,7 +114,9 @@ class Job:
                 self.end(Ended(head.code))
             case "fail":
                 self.end(Ended(head.code, body[:4096].decode("utf-8", "replace")))
-            case "hello" | "held":
+            case "eof":
+                self._output(1, 0, b"")
+            case "hello" | "held" | "dial":
                 pass
 
     def end(self, how: Ended | SandboxError) -> None:
@@ -138,6 +140,9 @@ class Link(asyncio.Protocol):
         self.hello: asyncio.Future[None] = loop.create_future()
         self.held: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[str] = loop.create_future()
+        self.dial: Callable[[int], None] | None = None
+        """Called when a program inside wants a connection, with its number, which is to be taken up; empty output is
+        the end of what it sends."""
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._jobs: dict[int, Job] = {}
@@ -208,6 +213,9 @@ class Link(asyncio.Protocol):
             return
         if head.t == "held" and not self.held.done():
             self.held.set_result(None)
+            return
+        if head.t == "dial" and self.dial is not None and head.id < 0 and head.id not in self._jobs:
+            self.dial(head.id)
             return
         job = self._jobs.get(head.id)
         if job is None:

@@ -1,4 +1,5 @@
-"""The relay inside a sandbox: what connects to 127.0.0.1:3128 is passed to a Unix socket that leads outside.
+"""The relay inside a sandbox: what connects to 127.0.0.1:3128 is passed to a Unix socket that leads outside, or over
+the agent's own link.
 
 It runs in the agent's loop, so that no command can end it.
 """
@@ -10,6 +11,8 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from roost.sandbox.guest.agent import Agent
 
 _PLACE = ("127.0.0.1", 3128)
@@ -17,11 +20,15 @@ _CHUNK = 65536
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-open_ones: set[Relayed] = set()
+OVER_THE_LINK = "link"
+_MOST = 128
+
+open_ones: set[Relayed | Dialled] = set()
+dialled: dict[int, Dialled] = {}
 
 
 def serve(agent: Agent, path: str) -> None:
-    """Raises `OSError` when the place is taken."""
+    """`path`: of a Unix socket, or `OVER_THE_LINK`. Raises `OSError` when the place is taken."""
     server = socket.create_server(_PLACE, backlog=64)
     server.setblocking(False)
     agent.watch(server.fileno(), _READ, lambda _: accept(agent, server, path))
@@ -29,7 +36,13 @@ def serve(agent: Agent, path: str) -> None:
 
 def accept(agent: Agent, server: socket.socket, path: str) -> None:
     try:
-        Relayed(agent, server.accept()[0], path)
+        inner = server.accept()[0]
+        if path != OVER_THE_LINK:
+            Relayed(agent, inner, path)
+        elif len(dialled) < _MOST:
+            Dialled(agent, inner)
+        else:
+            inner.close()
     except OSError:
         pass
 
@@ -97,3 +110,84 @@ class Relayed:
             if end.fileno() >= 0:
                 self.agent.watch(end.fileno(), 0, None)
                 end.close()
+
+
+class Dialled:
+    """A connection that the outside makes in its stead: `dial` asks for it, then it is like a command with a number
+    below 0. `eof` says that the inside has no more to send."""
+
+    last = 0
+
+    def __init__(self, agent: Agent, inner: socket.socket) -> None:
+        self.agent, self.inner = agent, inner
+        inner.setblocking(False)
+        Dialled.last -= 1
+        self.id = Dialled.last
+        self.credit, self.pending = 0, bytearray()
+        self.sends = self.hears = True
+        dialled[self.id] = self
+        open_ones.add(self)
+        agent.wire.send("dial", self.id)
+        self.watch()
+
+    def heard(self, kind: str, head: dict[str, Any], body: bytes) -> None:
+        if kind == "credit":
+            self.credit += head["n"]
+        elif kind in ("in", "eof"):
+            self.pending += body
+            self.hears = self.hears and kind == "in"
+        elif kind == "kill":
+            self.close()
+            return
+        self.ready(0)
+
+    def watch(self) -> None:
+        events = (_READ if self.sends and self.credit > 0 else 0) | (_WRITE if self.pending else 0)
+        self.agent.watch(self.inner.fileno(), events, self.ready)
+
+    def ready(self, _: int) -> None:
+        try:
+            self.take()
+            self.give()
+        except OSError:
+            self.close()
+            return
+        if self.sends or self.hears or self.pending:
+            self.watch()
+        else:
+            self.close()
+
+    def take(self) -> None:
+        if not self.sends or self.credit <= 0:
+            return
+        try:
+            data = self.inner.recv(min(_CHUNK, self.credit))
+        except BlockingIOError:
+            return
+        self.credit -= len(data)
+        self.sends = bool(data)
+        if data:
+            self.agent.wire.send("out", self.id, data, fd=1, cut=0)
+        else:
+            self.agent.wire.send("eof", self.id)
+
+    def give(self) -> None:
+        taken = 0
+        try:
+            while self.pending:
+                count = self.inner.send(self.pending[:_CHUNK])
+                del self.pending[:count]
+                taken += count
+        except BlockingIOError:
+            pass
+        if taken:
+            self.agent.wire.send("ate", self.id, n=taken)
+        if not self.hears and not self.pending:
+            self.inner.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if dialled.pop(self.id, None) is not None:
+            open_ones.discard(self)
+            self.agent.watch(self.inner.fileno(), 0, None)
+            self.inner.close()
+            self.agent.wire.send("exit", self.id, code=0)
