@@ -13,7 +13,7 @@ import pytest
 from roost.log.memory import EndFact, NewFact, PutFact
 from roost.log.sqlite import SqliteJournal
 from roost.memory.index import AT_ONCE, Index
-from roost.memory.search import Search, fused
+from roost.memory.search import Search, fused, ranks_of
 from roost.memory.vectors import EXACT, VectorFile
 from roost.testing.facts import put
 from tests.memory.concepts import Concepts
@@ -69,7 +69,10 @@ async def test_words_and_meaning_together_come_before_either(tmp_path: Path) -> 
     async with bench(tmp_path) as it:
         await it.learn(a="brew", b="oolong tea", c="oolong mountain stone", d="nothing else matters")
         assert (await it.ids("oolong tea"))[0] == "b"
-    assert fused([["a", "b"], ["b", "c"]]) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 62}
+    assert fused([{"a": 1, "b": 2}, {"b": 1, "c": 2}]) == {"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 62}
+    assert ranks_of([("a", 10.0), ("b", 8.5), ("c", 7.9), ("d", 6.4)], tie=0.8) == {"a": 1, "b": 1, "c": 3, "d": 3}
+    assert ranks_of([("a", 2.0), ("b", 2.0), ("c", 1.0)]) == {"a": 1, "b": 1, "c": 3}
+    assert ranks_of([]) == {}
 
 
 async def test_without_a_model_it_goes_by_words_and_says_so(tmp_path: Path) -> None:

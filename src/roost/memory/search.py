@@ -16,6 +16,9 @@ How: TypeAlias = Literal["hybrid", "words"]
 _K = 60
 """Of reciprocal rank fusion: Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual
 rank learning methods" (SIGIR 2009)."""
+_TIE = 0.8
+"""Facts that share the same words of a query differ in BM25 by their length alone, which says nothing where all are a
+sentence: as ranks of their own such differences would outweigh the meaning."""
 DEPTH = 50
 """Facts of each ranking that are fused."""
 
@@ -62,8 +65,9 @@ class Search:
         finally:
             by_words.cancel()
         known = {hit.fact.id: hit.fact for hit in hits}
-        scores = fused([[hit.fact.id for hit in hits], [id for id, _ in near]])
-        best = sorted(scores, key=lambda id: -scores[id])[:limit]
+        meant = {id: rank for rank, (id, _) in enumerate(near, 1)}
+        scores = fused([ranks_of([(hit.fact.id, hit.score) for hit in hits], tie=_TIE), meant])
+        best = sorted(scores, key=lambda id: (-scores[id], meant.get(id, DEPTH + 1)))[:limit]
         if other := tuple(id for id in best if id not in known):
             query_ = FactQuery(spaces=tuple(spaces), ids=other, limit=len(other))
             known |= {fact.id: fact for fact in await self.facts.facts(query_)}
@@ -73,10 +77,21 @@ class Search:
         return Found(found, how, why, time.monotonic() - began)
 
 
-def fused(rankings: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Reciprocal rank fusion."""
+def fused(rankings: Sequence[Mapping[str, int]]) -> dict[str, float]:
+    """Reciprocal rank fusion of ranks from 1."""
     scores: dict[str, float] = {}
-    for ranking in rankings:
-        for place, id in enumerate(ranking, 1):
-            scores[id] = scores.get(id, 0.0) + 1 / (_K + place)
+    for ranks in rankings:
+        for id, rank in ranks.items():
+            scores[id] = scores.get(id, 0.0) + 1 / (_K + rank)
     return scores
+
+
+def ranks_of(scored: Sequence[tuple[str, float]], *, tie: float = 1.0) -> dict[str, int]:
+    """Ranks from the best on. What scores at least `tie` of the first of its rank shares that rank."""
+    ranks: dict[str, int] = {}
+    rank, first = 0, float("inf")
+    for place, (id, score) in enumerate(scored, 1):
+        if rank == 0 or score < tie * first:
+            rank, first = place, score
+        ranks[id] = rank
+    return ranks
