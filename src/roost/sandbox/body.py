@@ -29,7 +29,8 @@ from roost.sandbox.process import settled
 from roost.sandbox.watchdog import Watchdog
 
 _PROXY = "http://127.0.0.1:3128"
-_JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
+JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
+"""A shell's way into a control group; then it becomes the command."""
 _DYING = 5.0
 """Seconds that the outer process has to notice that its inside is gone."""
 
@@ -110,7 +111,7 @@ class Body:
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
         if self.group is not None and self.joins:
             env["ROOST_DOORS"] = " ".join(self.group.doors)
-            argv = ["/bin/sh", "-c", _JOIN, "sh", *argv]
+            argv = ["/bin/sh", "-c", JOIN, "sh", *argv]
         self.process = await asyncio.create_subprocess_exec(
             *argv,
             env=env,

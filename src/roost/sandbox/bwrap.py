@@ -53,7 +53,7 @@ _FIX_NAMESPACES = (
     " kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000;"
     " in a container run it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
 )
-_USERS = b"agent:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+USERS = b"agent:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 
 
 class BwrapBackend:
@@ -120,7 +120,7 @@ class BwrapBackend:
 
 
 async def _launch(program: str, body: Body) -> Link:
-    filters, users = _memory(seccomp.program()), _memory(_USERS)
+    filters, users = memory(seccomp.program()), memory(USERS)
     try:
         return await body.launch([program, *_arguments(body, filters, users)], fds=(filters, users))
     finally:
@@ -161,7 +161,7 @@ def find_bwrap() -> str | None:
         return shutil.which("bwrap")
 
 
-def _memory(data: bytes) -> int:
+def memory(data: bytes) -> int:
     """A file that is nowhere."""
     fd = os.memfd_create("roost", os.MFD_CLOEXEC)
     os.write(fd, data)

@@ -33,19 +33,17 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
-from roost.sandbox.body import Body
-from roost.sandbox.bwrap import find_bwrap
+from roost.sandbox.body import JOIN, Body
+from roost.sandbox.bwrap import USERS, find_bwrap, memory
 from roost.sandbox.marks import ENV_NAME, new_mark
 
 _PROGRAM = Path(__file__).with_name("ninep") / "serve.py"
 _GUEST = Path(__file__).with_name("guest")
-_USERS = b"agent:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 _HEAD = struct.Struct("!I")
 _LONGEST = 256 * 1024**2
 _PATIENCE = 30.0
 _PLACES = ("/proc", "/dev", "/sys", "/tmp", "/var")
 """Where the machine mounts what is its own."""
-_JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
 
 
 class ServedView:
@@ -128,7 +126,7 @@ async def start(body: Body, view: Sequence[str], kept: bytes | None = None) -> S
         raise SandboxError("there is no bwrap on this machine, which the files of a machine are served in")
     pairs = [socket.socketpair() for _ in range(3)]
     ours, theirs = [each[0] for each in pairs], [each[1] for each in pairs]
-    files, said = [_memory(seccomp.program()), _memory(_USERS)], _memory(b"")
+    files, said = [memory(seccomp.program()), memory(USERS)], memory(b"")
     control, *streams = [each.fileno() for each in theirs]
     try:
         argv = [program, *_arguments(body, view, files, streams)]
@@ -159,7 +157,7 @@ async def _spawn(
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(body.spec.marker).text}
     if body.group is not None and body.joins:
         env["ROOST_DOORS"] = " ".join(body.group.doors)
-        argv = ["/bin/sh", "-c", _JOIN, "sh", *argv]
+        argv = ["/bin/sh", "-c", JOIN, "sh", *argv]
     return await asyncio.create_subprocess_exec(
         *argv, env=env, stdin=control, stdout=subprocess.DEVNULL, stderr=complaints, pass_fds=tuple(fds),
         start_new_session=True, cwd="/",
@@ -213,11 +211,3 @@ def _rest(end: socket.socket) -> bytes:
         while part := end.recv(1 << 20):
             data += part
     return bytes(data)
-
-
-def _memory(data: bytes) -> int:
-    """A file that is nowhere."""
-    fd = os.memfd_create("roost", os.MFD_CLOEXEC)
-    os.write(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
