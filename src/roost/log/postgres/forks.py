@@ -183,6 +183,7 @@ BEGIN
         DELETE FROM timers n WHERE n.s = x.s;
         DELETE FROM snapshots n WHERE n.s = x.s;
         DELETE FROM checkpoints n WHERE n.s = x.s;
+        PERFORM clear_space_1('session:' || a_session);
     END IF;
 END $$;
 CREATE FUNCTION purge_2(a_s bigint, a_most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
