@@ -56,6 +56,8 @@ class Search:
         rankings are made at once. Raises `StoreFailed`."""
         began = time.monotonic()
         spaces = list(dict.fromkeys(spaces))
+        if not spaces:
+            return Found([], "hybrid")
         by_words = asyncio.ensure_future(self.facts.search_facts(spaces, query, limit=DEPTH))
         try:
             near, why = [], "there is no index of meanings on this node"
