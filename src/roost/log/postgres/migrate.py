@@ -50,7 +50,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: Sequence[Migration] = (
     Migration(1, (Step(TABLES + FUNCTIONS),)),
-    Migration(2, (Step(FORKS + DELIVER), Step(FACTS))),
+    Migration(2, (Step(FACTS + FORKS + DELIVER),)),
 )
 """Online ones only: they add (tables, columns with a constant default, functions with a new number in their name,
 indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and afterwards. A function may be replaced by
