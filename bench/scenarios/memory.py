@@ -27,6 +27,8 @@ rank (of ten) of the one right fact; the time of a search is that of the query w
 it is installed, without its optional language models. Then 100,000 facts of the same kind, whose vectors are drawn at \
 random around 300 centres, since only time is measured there."""
 _SIZE = 384
+_SMALL = ("mem0",)
+"""The store in a folder that it comes with is not meant for more than 20,000 vectors, as its own warning says."""
 _WAYS = (("words", "Roost, words alone"), ("meaning", "Roost, vectors alone"), ("both", "Roost, both"))
 
 
@@ -53,7 +55,7 @@ def run(settings: Settings) -> Section:
         many.pop("right")
         with contest(contestants) as (ready, absent):
             found = rounds(ready, 1, **few)
-            timed = rounds(ready, 1, **many)
+            timed = rounds([one for one in ready if one.name not in _SMALL], 1, **many)
         section.notes += [f"{name}: {why}" for name, why in absent.items()]
     section.tables.append(_quality(found, right))
     section.tables.append(_times(timed))

@@ -62,7 +62,7 @@ class Memories:
     """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memories`)."""
 
     def __init__(self, store: Store, search: Search, vault: Vault) -> None:
-        self._store, self.search, self._vault = store, search, vault
+        self._store, self.search, self.vault = store, search, vault
 
     async def add(
         self,
@@ -82,7 +82,7 @@ class Memories:
         fact = NewFact(
             id=id or new_id("fct"),
             space=check_space(space),
-            text=check_text(self._vault.scrub(text)),
+            text=check_text(self.vault.scrub(text)),
             category=category,
             key=check_key(key),
             confidence=confidence,
@@ -132,7 +132,7 @@ class Memories:
         fact = NewFact(
             id=new_id("fct"),
             space=former.space,
-            text=check_text(self._vault.scrub(text)),
+            text=check_text(self.vault.scrub(text)),
             category=category or former.category,
             key=former.key,
             confidence=former.confidence if confidence is None else confidence,
@@ -179,7 +179,7 @@ class Memories:
         proposed = await self._proposed(id)
         fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
         ends = tuple(dict.fromkeys((proposed.id, *proposed.supersedes)))
-        given = proposed.text if text is None else check_text(self._vault.scrub(text))
+        given = proposed.text if text is None else check_text(self.vault.scrub(text))
         fact = msgspec.structs.replace(fact, id=new_id("fct"), text=given, supersedes=ends, proposed=False)
         await self._store.change_facts([PutFact(fact)], by=by)
         return await self._store.fact(fact.id)

@@ -1,0 +1,85 @@
+"""The five operations for programs, proposals, and what deletion takes along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.errors import Conflict, Invalid, NotFound
+from roost.log.memory import NewFact, PutFact
+from roost.memory.spaces import check_space
+from roost.policy.vault import Vault
+from tests.kernel.support import agent, running
+
+
+async def test_add_get_update_remove_retrieve(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        memories = runtime.memories
+        one = (await memories.add("user:ann", " Ann drinks mate\n", category="preference")).fact
+        assert (one.text, one.category) == ("Ann drinks mate", "preference")
+        assert (await memories.add("user:ann", "Ann drinks mate", category="preference")).op == "known"
+        two = await memories.update(one.id, "Ann drinks oolong", confidence=0.5)
+        assert (two.category, two.confidence, two.supersedes) == ("preference", 0.5, (one.id,))
+        with pytest.raises(Conflict):
+            await memories.update(one.id, "again")
+        assert (await memories.get(one.id)).ended is not None
+        found = await memories.retrieve("oolong", ["user:*"])
+        assert [hit.fact.id for hit in found.facts] == [two.id]
+        assert (await memories.remove(two.id)).ended is not None
+        assert (await memories.remove(two.id)).ended is not None
+        assert await memories.list(["user:ann"]) == []
+        assert [fact.id for fact in await memories.list(["user:ann"], at=1)] == [one.id]
+        with pytest.raises(NotFound):
+            await memories.remove("fct_none")
+
+
+async def test_spaces_by_globs(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        memories = runtime.memories
+        for space in ("user:ann", "user:anna", "shared:a", "shared:b"):
+            await memories.add(space, f"of {space}")
+        assert await memories.names(["user:ann"]) == ["user:ann"]
+        assert await memories.names(["user:ann*", "shared:[b-z]"]) == ["shared:b", "user:ann", "user:anna"]
+        assert len(await memories.list()) == 4
+        assert len(await memories.list(limit=1)) == 1
+        with pytest.raises(Invalid):
+            await memories.list(["shared:*"], at=1)
+        assert (await memories.retrieve("of", ["shared:none*"])).facts == []
+
+
+@pytest.mark.parametrize("name", ["", "user", "user:", "turn:1", "USER:x", "user:a b", "user:" + "x" * 129, "user:a*"])
+def test_names_that_are_no_space(name: str) -> None:
+    with pytest.raises(Invalid):
+        check_space(name)
+
+
+async def test_proposals(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        memories = runtime.memories
+        fact = NewFact(id="p", space="user:ann", text="likes tea", key="k", proposed=True)
+        await runtime.kernel.journal.change_facts([PutFact(fact)], by="t")
+        assert [one.id for one in await memories.review()] == ["p"]
+        accepted = await memories.accept("p", text="likes oolong")
+        assert (accepted.text, accepted.key, accepted.proposed) == ("likes oolong", "k", False)
+        for answer in (memories.accept, memories.reject):
+            with pytest.raises(Conflict):
+                await answer("p")
+            with pytest.raises(NotFound):
+                await answer(accepted.id)
+
+
+async def test_a_session_takes_its_private_space_along(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        await runtime.memories.add(f"session:{session.id}", "ours")
+        await runtime.memories.add("agent:a", "theirs")
+        await session.delete()
+        assert [fact.text for fact in await runtime.memories.list()] == ["theirs"]
+
+
+async def test_what_a_person_adds_is_masked_too(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        runtime.memories.vault = Vault({"DB": "hunter2hunter2"})
+        learned = await runtime.memories.add("user:ann", "it is hunter2hunter2")
+        assert learned.fact.text == "it is [secret:DB]"
