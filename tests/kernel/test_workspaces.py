@@ -270,7 +270,7 @@ async def test_a_command_that_was_cut_is_as_far_as_it_came_at_its_own_home(stage
             await asyncio.sleep(0.02)
         await here.session.control("cancel")
         await here.sleep()
-        assert kinds(await here.log())[-1] == "workspace.saved"
+        assert "workspace.saved" in kinds(await here.log())[-2:]
     async with stage.at("two") as here:
         assert await here.tell("look cat a b") == "1\nhalf"
 
@@ -301,7 +301,7 @@ async def test_an_outcome_is_not_lost_with_the_store_of_files(stage: Stage) -> N
             await here.sleep()
         await here.tell("look ls")
         await here.sleep()
-        assert kinds(await here.log())[-1] == "workspace.saved"
+        assert "workspace.saved" in kinds(await here.log())[-2:]
     async with stage.at("two") as here:
         assert await here.tell("look cat a b c") == "1\n2\n3"
 
@@ -431,7 +431,7 @@ async def test_an_outcome_is_not_lost_when_its_save_is_cut_off(stage: Stage, how
         assert "workspace.unsaved" in kinds(log)
         slow.gate.set()
         await here.sleep()
-        assert kinds(await here.log())[-1] == "workspace.saved"
+        assert "workspace.saved" in kinds(await here.log())[-2:]
     assert not (stage.files("one") / "b").exists()
     async with stage.at("two") as here:
         if how == "pause":

@@ -13,11 +13,14 @@ from roost.log import events as ev
 from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, ToolCall, Usage, Video
 from roost.log.inputs import (
     ApprovalInput,
+    CheckpointInput,
     ControlInput,
+    DropCheckpointInput,
     EmitInput,
     Input,
     MessageInput,
     PinInput,
+    RollbackInput,
     SetTimerInput,
     TimerInput,
     decode_input,
@@ -148,6 +151,13 @@ EVENTS: list[ev.Event] = [
     ev.ContextPinned(at=9.0, key="rule", text=None),
     ev.ContextElided(at=9.0, outputs=(12,), before=900, after=400, shown=80),
     ev.ConsolidationStarted(at=9.0, upto=20, model="m", attempt=2),
+    ev.CheckpointMade(at=9.0, cause="manual", label="good", files="v1", files_in="home", input=7, dropped=(3,)),
+    ev.CheckpointMade(at=9.0, cause="pause", why_no_files="own folder"),
+    ev.CheckpointDropped(at=9.0, checkpoint=3, input=8),
+    ev.SessionRolledBack(at=9.0, to=3, input=8, label="good", files="v1", why_no_files="older"),
+    ev.SessionForked(
+        at=9.0, source="s", position=3, title="t", labels={"k": "v"}, files="v1", files_in="home", why_no_files="older"
+    ),
 ]
 
 INPUTS: list[Input] = [
@@ -165,6 +175,10 @@ INPUTS: list[Input] = [
     ControlInput("compact"),
     PinInput("rule", "no force", "ann"),
     PinInput("rule", None, "ann"),
+    CheckpointInput("good"),
+    CheckpointInput(cause="fork"),
+    DropCheckpointInput(3),
+    RollbackInput(3, "undo"),
 ]
 
 

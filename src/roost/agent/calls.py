@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roost.agent import judging, memories, points, saving
+from roost.agent import judging, memories, points, saving, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
@@ -186,6 +186,8 @@ async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
     before = points.Before()
     for call, why in batch:
         tool = _tool(session, call)
+        if tool.safety == "high_risk":
+            await travel.before_risk(session)
         before = await points.before(session, tool)
         session.note(
             ev.ToolStarted(

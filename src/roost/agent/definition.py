@@ -41,6 +41,18 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     session_money: float | None = None
 
 
+class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """When a session's checkpoints are made by themselves: after so many model calls or seconds in which something
+    happened, when it is paused or stopped, before calls of high risk. `keep`: how many of these, the newest."""
+
+    every_steps: int | None = None
+    every_seconds: float | None = None
+    at_pause: bool = True
+    at_stop: bool = True
+    before_risky: bool = False
+    keep: int = 20
+
+
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """`model` None is the node's default. `tools` are names, resolved where the session runs. `rules` come before
     `permissions` and after the user's (`roost.policy.gate`).
@@ -56,6 +68,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
 
     `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
     `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
+    `checkpoints` says when what it is, is kept to go back to.
     """
 
     name: str
@@ -79,6 +92,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     isolation: Isolation = Isolation()
     compaction: Compaction = Compaction()
     memory: Memory | None = None
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
 
     @property
     def points(self) -> bool:
@@ -138,13 +152,19 @@ class Agent:
         isolation: Isolation | None = None,
         compaction: Compaction | None = None,
         memory: Memory | None = None,
+        checkpoints: CheckpointPolicy | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
         self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
         self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
         self.own_model = model if model is not None and not isinstance(model, str) else None
-        given = {"instructions": instructions, "isolation": isolation, "compaction": compaction}
+        given = {
+            "instructions": instructions,
+            "isolation": isolation,
+            "compaction": compaction,
+            "checkpoints": checkpoints,
+        }
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.spec = AgentSpec(
             name=name,

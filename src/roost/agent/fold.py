@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
+from roost.agent import kept
 from roost.agent.compacting import folding as compacting
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
@@ -48,8 +49,12 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.ContextPinned():
             compacting.pin(state, event)
         case ev.TurnCompleted():
-            _settle(state)
-            state.turn, state.open_step, state.compacting = None, None, 0
+            _close(state)
+        case ev.SessionRolledBack() | ev.SessionForked():
+            _close(state)
+            kept.take_travel(state, event)
+        case ev.CheckpointMade() | ev.CheckpointDropped():
+            kept.take_checkpoint(state, event)
         case ev.WorkspaceSaved():
             _apply_saved(state, event)
         case ev.WorkspaceRestored():
@@ -100,6 +105,11 @@ def trim(state: State, count: int) -> None:
         kept.extend(state.entries[place:])
         break
     state.entries = kept
+
+
+def _close(state: State) -> None:
+    _settle(state)
+    state.turn, state.open_step, state.compacting = None, None, 0
 
 
 def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.ModelFailed) -> None:
@@ -155,7 +165,7 @@ def _apply_restored(state: State, event: ev.WorkspaceRestored) -> None:
     call = state.call(event.call) if event.call is not None else None
     if call is not None:
         call.undo, call.undone = None, event.error is None
-    state.undo = None
+    state.undo, state.source = None, None
     if event.error is None and event.snapshot is not None and state.points_in is not None:
         _point(state, event.snapshot, state.points_in)
     if event.error is None and state.points_in != "home":

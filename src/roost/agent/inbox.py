@@ -10,10 +10,13 @@ from roost.agent.session import LiveSession
 from roost.log import events as ev
 from roost.log.inputs import (
     ApprovalInput,
+    CheckpointInput,
     ControlInput,
+    DropCheckpointInput,
     EmitInput,
     MessageInput,
     PinInput,
+    RollbackInput,
     SetTimerInput,
     TimerInput,
     admits,
@@ -47,7 +50,11 @@ def settle(session: LiveSession) -> None:
                 session.note(event, consume=item.id)
             case PinInput(key=key, text=text, by=by):
                 session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
-            case MessageInput() | TimerInput():
+            case DropCheckpointInput(checkpoint=checkpoint):
+                event = ev.CheckpointDropped(at=time.time(), checkpoint=checkpoint, input=item.id)
+                session.note(event, consume=item.id)
+                session.drop_checkpoint(checkpoint)
+            case MessageInput() | TimerInput() | CheckpointInput() | RollbackInput():
                 pass
             case _:
                 assert_never(item.input)
@@ -125,6 +132,22 @@ def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
     following = _next(session)
     if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
         begin_turn(session)
+
+
+def give_up(session: LiveSession, before: int) -> None:
+    """What was said before this input, and the turn that is open, end without an answer."""
+    _cancel(session)
+    while (following := _next_message(session)) is not None and following.id < before:
+        if session.state.state != "running":
+            return
+        number = session.state.turns + 1
+        _receive(session, following)
+        session.note(ev.TurnStarted(at=time.time(), turn=number, input=following.id))
+        _cancel(session)
+
+
+def _next_message(session: LiveSession) -> InboxItem | None:
+    return next((item for item in session.inbox if isinstance(item.input, MessageInput)), None)
 
 
 def _cancel(session: LiveSession) -> None:

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, consolidating, inbox, judging, limits, memories, money, points, steps
+from roost.agent import calls, consolidating, inbox, judging, limits, memories, money, points, steps, travel
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
@@ -18,7 +18,10 @@ async def drive(session: LiveSession) -> None:
         inbox.settle(session)
         await money.close(session)
         if session.state.undo is not None:
-            await points.put_back(session)
+            await travel.bring_back(session)
+        if travel.waits(session):
+            await travel.settle(session)
+        await travel.at_rest(session)
         if session.state.compact and not session.stopping:
             await room.by_order(session)
         running = session.state.state == "running" and not session.stopping
@@ -41,10 +44,13 @@ async def run_turn(session: LiveSession) -> None:
     session.start_clock()
     try:
         await prepare(session)
+        await points.put_back(session)
         await points.at_turn(session)
         await memories.recall_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
+            if not await travel.between_steps(session):
+                return
             if session.state.calls:
                 await calls.run(session)
                 if session.state.phase == "waiting":

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from roost.agent.state import State
 from roost.llm.ir import Model
 from roost.log.content import Usage
 from roost.log.journal import Record
@@ -24,6 +25,12 @@ class Read(Protocol):
     """Records with `seq > after`, oldest first, at most `limit`; as of `Journal.read`."""
 
     async def __call__(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]: ...
+
+
+class Past(Protocol):
+    """The session's state as it was after an event of its committed log."""
+
+    async def __call__(self, seq: int) -> State: ...
 
 
 class Deltas(Protocol):
@@ -58,7 +65,7 @@ class Means(msgspec.Struct):
     are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
     what it remembers with, if it can. `jobs`: what runs on
     between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
-    its log, as `Journal.read` has it."""
+    its log, as `Journal.read` has it; `past`: what it was."""
 
     model: Model
     tools: Toolbox
@@ -75,3 +82,4 @@ class Means(msgspec.Struct):
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     summarizer: Model | None = None
     read: Read | None = None
+    past: Past | None = None

@@ -48,7 +48,7 @@ def note_saved(session: LiveSession, saved: Saved) -> None:
                 files=saved.files,
                 bytes=saved.bytes,
                 skipped=len(saved.skipped),
-                point=("home" if home else "store") if session.spec.points else None,
+                point="home" if home else "store" if session.spec.points else None,
             )
         )
 
@@ -57,7 +57,7 @@ async def at_turn(session: LiveSession) -> None:
     """As a turn begins. Raises `Interrupted`."""
     turn, files = session.state.turn, session.means.files
     if session.spec.points and files is not None and turn is not None and not turn.steps:
-        await _take(session, files)
+        await take(session, files)
 
 
 async def before(session: LiveSession, tool: Tool) -> Before:
@@ -65,11 +65,12 @@ async def before(session: LiveSession, tool: Tool) -> Before:
     files = touched(session, tool)
     if files is None or not session.spec.points:
         return Before()
-    taken = await _take(session, files)
+    taken = await take(session, files)
     return taken if session.spec.rollback == "failed" else Before()
 
 
-async def _take(session: LiveSession, files: Carried) -> Before:
+async def take(session: LiveSession, files: Carried) -> Before:
+    """What the files are now. Raises `Interrupted`."""
     base = _base(session)
     try:
         saved = await session.interruptible(lambda: files.save(base, patient=False), steer=False)
@@ -80,7 +81,8 @@ async def _take(session: LiveSession, files: Carried) -> Before:
     if files.home and saved.snapshot != base:
         state = session.state
         undo = [one.undo for one in state.calls if one.undo]
-        await files.forget([*state.points, *undo, *([state.undo] if state.undo else [])])
+        kept = [one.files for one in state.checkpoints if one.files]
+        await files.forget([*state.points, *undo, *kept, *([state.undo] if state.undo else [])])
     return Before(saved.snapshot or "")
 
 
@@ -126,7 +128,7 @@ async def _go_back(session: LiveSession, files: Carried, undo: str, call: str | 
     """Why it can never be done, None when it is done. Raises `ObjectsFailed`."""
     error = None
     try:
-        await files.go_back(undo or None)
+        await files.go_back(undo or None, of=session.state.source)
     except SnapshotDamaged as damaged:
         error = str(damaged)[:500]
         log.error("session %s: its files cannot be put back: %s", session.id, error)

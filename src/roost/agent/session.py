@@ -11,18 +11,19 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
 from roost.agent.means import Means
-from roost.agent.state import State, decode_state
+from roost.agent.rewinding import rewind
+from roost.agent.state import Kept, State, decode_state
 from roost.agent.unwritten import Appends, Unwritten
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
-from roost.log.inputs import ControlInput, Input, MessageInput
+from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
 from roost.log.journal import Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
 
 T = TypeVar("T")
 
-Cause: TypeAlias = Literal["cancel", "pause", "stop", "steer", "deadline", "shutdown"]
+Cause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "deadline", "shutdown"]
 
 _REMEMBERED = 4096
 """Inputs that are known by their number: far more than an inbox holds."""
@@ -83,6 +84,8 @@ class LiveSession:
             if isinstance(part, ToolCall)
         }
         self._used = self._since = 0.0
+        self.apart = False
+        """What goes on is no part of a turn: it has its own time, and no rollback cuts it."""
 
     @property
     def epoch(self) -> int:
@@ -132,6 +135,20 @@ class LiveSession:
         """Take an input that means nothing any more out of the inbox."""
         self._take(item.id)
 
+    def keep(self, kept: Kept, *, drop: Sequence[int] = ()) -> None:
+        """The checkpoint whose event was noted last goes into its commit, those at the positions `drop` go."""
+        self._log.keep(kept)
+        self._log.drop_checkpoints(drop)
+
+    def drop_checkpoint(self, position: int) -> None:
+        self._log.drop_checkpoints([position])
+
+    def rewind(self, then: State) -> None:
+        """What the `session.rolled_back` that was noted last means, with a snapshot in its commit."""
+        rewind(self.state, then)
+        self._log.write_snapshot()
+        self.seen.clear()
+
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._log.set_timer(timer, spec)
 
@@ -177,7 +194,7 @@ class LiveSession:
                 del self._known[next(iter(self._known))]
             insort(self.inbox, item, key=lambda one: one.id)
             cause = _interrupts(item.input)
-            if cause is not None and (cause != "steer" or self._steerable):
+            if cause is not None and (cause != "steer" or self._steerable) and (cause != "rollback" or not self.apart):
                 self._interrupt()
         self.woken.set()
 
@@ -203,6 +220,8 @@ class LiveSession:
         for cause in ("stop", "cancel", "pause"):
             if cause in causes:
                 return cause
+        if "rollback" in causes and not self.apart:
+            return "rollback"
         return "steer" if steer and "steer" in causes else None
 
     async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool) -> T:
@@ -212,7 +231,7 @@ class LiveSession:
         cause = self.cause(steer=steer)
         if cause is not None:
             raise Interrupted(cause)
-        if self.seconds_left() == 0.0:
+        if not self.apart and self.seconds_left() == 0.0:
             raise Interrupted("deadline")
         scope = Scope()
         self._scope, self._steerable = scope, steer
@@ -276,5 +295,7 @@ def _interrupts(item: Input) -> Cause | None:
             return action
         case MessageInput(mode="steer"):
             return "steer"
+        case RollbackInput():
+            return "rollback"
         case _:
             return None

@@ -94,6 +94,19 @@ class Turn(msgspec.Struct):
     facts: list[NewFact] = []
 
 
+class Kept(msgspec.Struct):
+    """A checkpoint. `files` as of `CheckpointMade`; `turns` and `steps`: how far the session was."""
+
+    seq: int
+    at: float
+    cause: ev.CheckpointCause
+    label: str | None = None
+    files: str | None = None
+    files_in: Literal["home", "store"] | None = None
+    turns: int = 0
+    steps: int = 0
+
+
 class State(msgspec.Struct):
     """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees. `saved` is the last
     snapshot of the private files in the store that nodes share, `unsaved` why they are not what it holds. `points` are
@@ -138,6 +151,12 @@ class State(msgspec.Struct):
     """A person wants the context made smaller."""
     compacting: int = 0
     """Attempts at a summary that have no outcome."""
+    checkpoints: list[Kept] = []
+    """The newest last."""
+    rolled: int = 0
+    """The position of the newest rollback; 0: there was none."""
+    source: str | None = None
+    """The session whose snapshot `undo` is: the files are forked from it."""
 
     @property
     def phase(self) -> ev.Phase:

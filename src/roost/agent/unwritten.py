@@ -8,10 +8,10 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
-from roost.log.journal import Append, Claim, Snapshot, TimerSpec
+from roost.log.journal import Append, CheckpointRow, Claim, Snapshot, TimerSpec
 from roost.log.memory import FactChange, FactWrite
 
 log = logging.getLogger("roost.session")
@@ -43,6 +43,9 @@ class Unwritten:
         self._facts: list[FactWrite] = []
         self._consume: list[int] = []
         self._timers: dict[str, TimerSpec | None] = {}
+        self._checkpoint: CheckpointRow | None = None
+        self._drop_checkpoints: list[int] = []
+        self._snapshot_due = False
         self._lock = asyncio.Lock()
         self._soon: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -61,6 +64,20 @@ class Unwritten:
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._timers[timer] = spec
+
+    def keep(self, kept: Kept) -> None:
+        """A checkpoint of the state as it is now; its event was the last that was added."""
+        snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(self._state))
+        self._checkpoint = CheckpointRow(
+            kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot
+        )  # fmt: skip
+
+    def drop_checkpoints(self, positions: Sequence[int]) -> None:
+        self._drop_checkpoints += positions
+
+    def write_snapshot(self) -> None:
+        """With the next commit: nobody is to fold what was added."""
+        self._snapshot_due = True
 
     def fence(self) -> None:
         """Write nothing more: the session has another owner, or may have."""
@@ -106,6 +123,8 @@ class Unwritten:
         facts, self._facts = self._facts, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}
+        checkpoint, self._checkpoint = self._checkpoint, None
+        dropped, self._drop_checkpoints = self._drop_checkpoints, []
         stored = self._stored
         self._stored = state, phase = self._state.state, self._state.phase
         self._tail_events += len(bodies)
@@ -121,16 +140,23 @@ class Unwritten:
             snapshot=self._snapshot(self.head + len(bodies)),
             timers=[timer for timer in timers.values() if timer is not None] if timers else (),
             clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
+            checkpoint=checkpoint,
+            drop_checkpoints=dropped,
             facts=facts,
             release=release,
         )
 
     def _snapshot(self, seq: int) -> Snapshot | None:
         """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
-        if self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes) and self._tail_events < SNAPSHOT_EVENTS:
+        if (
+            not self._snapshot_due
+            and self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes)
+            and self._tail_events < SNAPSHOT_EVENTS
+        ):
             return None
         body = encode_state(self._state)
         self._tail_bytes = self._tail_events = 0
+        self._snapshot_due = False
         self._snapshot_bytes = len(body)
         return Snapshot(seq, STATE_VERSION, body)
 

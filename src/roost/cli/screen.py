@@ -103,6 +103,12 @@ class Screen:
                 self.note(f"  the sandbox ended: {event.reason}{more}")
             case ev.WorkspaceRestored():
                 self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
+            case ev.CheckpointMade():
+                self.note(f"  checkpoint {event.label or event.cause}" + _why(event.why_no_files))
+            case ev.SessionRolledBack():
+                self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
+            case ev.SessionForked():
+                self.note(f"  forked from {event.source} at event {event.position}" + _why(event.why_no_files))
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case ev.MemoryRecalled() if event.facts:
@@ -125,6 +131,7 @@ class Screen:
                 | ev.TimerFired()
                 | ev.TimerCleared()
                 | ev.WorkspaceSaved()
+                | ev.CheckpointDropped()
                 | ev.SandboxChosen()
                 | ev.PolicyDecided()
                 | ev.MemoryRecalled()
@@ -266,6 +273,10 @@ def result_lines(parts: tuple[ResultPart, ...], *, prefix: str = "") -> str:
     more = len(lines) - len(shown)
     shown[0] = prefix + shown[0]
     return "\n".join("  " + line for line in shown + ([f"… {more} more lines"] if more else []))
+
+
+def _why(problem: str | None) -> str:
+    return f"; files: {problem}" if problem else ""
 
 
 def usage_line(usage: Usage) -> str:

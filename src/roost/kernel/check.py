@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 
 from roost.agent.fold import apply
+from roost.agent.rewinding import rewind
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
+from roost.kernel.load import gone_back
 from roost.log.inputs import TimerInput, decode_input
 from roost.log.journal import Record, Snapshot
 from roost.log.portable import SessionDump
@@ -69,7 +71,7 @@ async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[F
         while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq, limit=fold.left)):
             done.events += len(page)
             for record in page:
-                for fault in fold.add(record):
+                for fault in fold.add(record, await _gone_back(store, session, record)):
                     yield fault
         for fault in fold.end():
             yield fault
@@ -104,6 +106,13 @@ async def _beyond(store: Store, dump: SessionDump) -> bool:
     return bool(await store.read(dump.info.id, after=head, limit=1)) and (await store.get(dump.info.id)).head == head
 
 
+async def _gone_back(store: Store, session: str, record: Record) -> State | None:
+    try:
+        return await gone_back(store, session, record)
+    except UnknownEvent:  # said where it stands
+        return None
+
+
 class _Fold:
     """A log's meaning, from its first event on, beside what the store keeps of it."""
 
@@ -119,8 +128,8 @@ class _Fold:
         """Events to read next; what was committed since is not looked at."""
         return min(_PAGE, self._dump.info.head - self.seq)
 
-    def add(self, record: Record) -> Iterator[Fault]:
-        """The next event."""
+    def add(self, record: Record, then: State | None) -> Iterator[Fault]:
+        """The next event. `then`: the state that it goes back to, if it is a rollback."""
         session = self._dump.info.id
         if record.seq != self.seq + 1:
             yield Fault("gap", f"event {record.seq} follows event {self.seq}", session, _RESTORE)
@@ -129,6 +138,8 @@ class _Fold:
         if self._readable:
             try:
                 apply(self._state, record.event)
+                if then is not None:
+                    rewind(self._state, then)
             except UnknownEvent as error:
                 self._readable = False
                 yield Fault("event", f"event {record.seq}: {error}", session, _RESTORE)

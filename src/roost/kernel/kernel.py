@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -13,7 +14,6 @@ from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
 from roost.agent.saving import rest
 from roost.agent.session import LiveSession, wake
-from roost.agent.state import STATE_VERSION
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.ailing import Ailing, is_local
 from roost.kernel.config import KernelConfig
@@ -21,7 +21,7 @@ from roost.kernel.cores import Cores
 from roost.kernel.hub import Hub
 from roost.kernel.keeper import Keeper
 from roost.kernel.lease import Lease
-from roost.kernel.load import load
+from roost.kernel.load import load, state_at, to_load
 from roost.kernel.means import Agents, Workshop
 from roost.kernel.memories import Remembering
 from roost.kernel.meters import Meters
@@ -426,7 +426,7 @@ class Kernel:
 
     async def _readable(self, claim: Claim) -> Claim:
         """A snapshot of another version cannot be read: the whole log takes its place, once."""
-        if claim.snapshot is None or claim.snapshot.version == STATE_VERSION:
+        if not to_load(claim):
             return claim
         snapshot, tail = await load(self.journal, claim.info.id, claim.snapshot)
         return claim._replace(snapshot=snapshot, tail=tail)
@@ -461,6 +461,7 @@ class Kernel:
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         means.read = self.journal.read
+        means.past = functools.partial(state_at, self.journal, claim.info.id)
         live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
         if self.draining:
             live.shut_down(cut=False)

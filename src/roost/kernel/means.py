@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from roost.agent.definition import Agent, AgentSpec
 from roost.agent.means import Deltas, Means
@@ -92,7 +93,7 @@ class Agents:
 
 class Workshop:
     """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
-    for all nodes; without one, `home` keeps those of agents that go back. `cores` is what the models' calls go
+    for all nodes; without one, `home` keeps them to go back to. `cores` is what the models' calls go
     through."""
 
     def __init__(
@@ -167,7 +168,7 @@ class Workshop:
             workspace=files,
             sandbox=self._sandboxes.of(session, spec.isolation, place, self._memory / session),
             deltas=self._deltas,
-            files=self._files(session, spec, tools) if workspace is None else None,
+            files=self._files(session, tools) if workspace is None else None,
             ledger=self._cores,
             checks=self._checks(spec),
             vault=self.vault or None,
@@ -218,8 +219,14 @@ class Workshop:
         known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
         return {name: known[name] for name in spec.tools if name in known}
 
-    def _files(self, session: str, spec: AgentSpec, tools: Toolbox) -> Carried | None:
-        carrier = self.carrier or (self.home if spec.points else None)
+    def keeps_files(self, spec: AgentSpec) -> Literal["home", "store"] | None:
+        """Where the private files of its sessions are kept; None where they have none."""
+        if not any(tool.files for tool in self._tools(spec).values()):
+            return None
+        return "store" if self.carrier is not None else "home" if self.home is not None else None
+
+    def _files(self, session: str, tools: Toolbox) -> Carried | None:
+        carrier = self.carrier or self.home
         if carrier is None or not any(tool.files for tool in tools.values()):
             return None
         return carrier.folder(Place(self.private(session), self._memory / session))

@@ -72,7 +72,8 @@ class Sandboxes:
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             sandbox.tell, sandbox.remark = live.note, live.remark
-            files_are_there = live.means.files is None  # else they are restored first
+            files = live.means.files
+            files_are_there = files is None or (files.there and live.state.undo is None)  # else they are restored first
             runs = any(map(_runs_commands, live.means.tools.values()))
             await sandbox.wake(live)
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))

@@ -12,14 +12,13 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
-from roost.agent.session import wake
 from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid, TooLarge
 from roost.ids import is_id, new_id
-from roost.kernel.kernel import Kernel
-from roost.kernel.load import load
+from roost.kernel.load import load_state
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
+from roost.kernel.travel import Travels
 from roost.llm.arguments import misfit
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
@@ -66,11 +65,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     pins: Mapping[str, str]
 
 
-class Sessions:
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._journal = kernel.journal
-
+class Sessions(Travels):
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
         """The agent of a name as this node knows it, or as `definition` says, which may use the Python tools that the
         node knows under the name; with another `model`, if one is named. Raises `Invalid`."""
@@ -268,12 +263,12 @@ class Sessions:
         runs. Raises `NotFound`, and `Conflict` when another node has the session and cannot be asked."""
         await self._kernel.removal.delete(session)
 
-    async def _accept(self, session: str, item: Input, key: str | None) -> Accepted:
+    async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
         if key is not None and not 1 <= len(key) <= 255:
             raise Invalid("an idempotency key has 1 to 255 characters")
         vault = self._kernel.workshop.vault
         kept = _masked(item, vault) if vault else item
-        return await self._journal.accept(session, kept, key=key, sent=item)
+        return await self._journal.accept(session, kept, key=key, sent=sent or item)
 
     async def _until_applied(self, session: str, item: int, after: int, *, compacted: bool) -> None:
         applied = False
@@ -286,8 +281,7 @@ class Sessions:
     async def _state(self, session: str) -> tuple[SessionInfo, State]:
         """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""
         info = await self._journal.get(session)
-        snapshot, tail = await load(self._journal, session, await self._journal.snapshot(session))
-        return info, wake(snapshot, tail)
+        return info, await load_state(self._journal, session)
 
 
 def _changed(agent: Agent, spec: AgentSpec) -> Agent:

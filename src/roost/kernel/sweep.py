@@ -8,9 +8,8 @@ from threading import Event
 
 import msgspec
 
-from roost.agent.session import wake
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
-from roost.kernel.load import load
+from roost.kernel.load import load_state
 from roost.log.store import Store
 from roost.workspace.snapshots import SharedSnapshots, Swept
 
@@ -57,17 +56,18 @@ async def sweep(
 async def _saved(store: Store, session: str) -> list[str]:
     """The snapshots that a session may be restored to."""
     try:
-        state = wake(*await load(store, session, await store.snapshot(session)))
+        state = await load_state(store, session)
     except NotFound:  # deleted meanwhile
         return []
     except UnknownEvent as error:
         raise UnknownEvent(f"{_SKIPPED.format(session)}: {error}") from error
     except (StoreCorrupt, msgspec.MsgspecError) as error:
         raise StoreCorrupt(f"{_SKIPPED.format(session)}: {error}. `roost store check` says more") from error
+    kept = [one.files for one in state.checkpoints if one.files_in == "store"]
     if state.points_in == "home":
-        return [state.saved] if state.saved else []
+        return [one for one in (*kept, state.saved) if one]
     undo = [call.undo for call in state.calls]
-    return [one for one in (*state.points, *undo, state.undo, state.saved) if one]
+    return [one for one in (*state.points, *undo, *kept, state.undo, state.saved) if one]
 
 
 _SKIPPED = "session {!r} cannot be read, so nothing is removed"

@@ -32,6 +32,7 @@ Phase: TypeAlias = Literal["idle", "working", "waiting"]
 InputMode: TypeAlias = Literal["follow_up", "steer"]
 ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop", "trust", "compact"]
 Decision: TypeAlias = Literal["approve", "reject", "modify"]
+CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 
 
@@ -371,6 +372,53 @@ class MemoryConsolidated(_Event, frozen=True, tag="memory.consolidated"):
     error: str | None = None
 
 
+class CheckpointMade(_Event, frozen=True, tag="checkpoint.made"):
+    """This position of the log is kept to go back to: the conversation, the memory, and the private files as the
+    snapshot `files`, kept in the `home` or in the `store` that all nodes read; empty is no file, None: they are not
+    kept, and `why_no_files`. `input` asked for it. The checkpoints at the positions `dropped` are kept no more."""
+
+    cause: CheckpointCause
+    label: str | None = None
+    files: str | None = None
+    files_in: Literal["home", "store"] | None = None
+    why_no_files: str | None = None
+    input: int | None = None
+    dropped: tuple[int, ...] = ()
+
+
+class CheckpointDropped(_Event, frozen=True, tag="checkpoint.dropped"):
+    """The checkpoint at the position `checkpoint` is kept no more."""
+
+    checkpoint: int
+    input: int | None = None
+
+
+class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):
+    """The session is as it was after event `to`: its conversation and, in the same commit, what it did to the memory.
+    Its private files go back to the snapshot `files` next (`workspace.restored`); empty is no file, None: they stay.
+    `why_no_files`: why they stay, or are older than the conversation. Counters, usage and timers go on."""
+
+    to: int
+    input: int
+    label: str | None = None
+    files: str | None = None
+    why_no_files: str | None = None
+
+
+class SessionForked(_Event, frozen=True, tag="session.forked"):
+    """The log up to here is that of `source` up to and with event `position`. `files`: what the private files begin as,
+    a snapshot of the source's kept in its `home`, or in the `store`; empty is no file, None: there are none, and
+    `why_no_files`. Its usage begins at nothing, and it has no timers."""
+
+    source: str
+    position: int
+    title: str | None = None
+    labels: dict[str, str] = {}
+    files: str | None = None
+    files_in: Literal["home", "store"] | None = None
+    why_no_files: str | None = None
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -414,6 +462,10 @@ Event: TypeAlias = (
     | MemoryRecalled
     | ConsolidationStarted
     | MemoryConsolidated
+    | CheckpointMade
+    | CheckpointDropped
+    | SessionRolledBack
+    | SessionForked
     | Emitted
 )
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, assert_never
 import msgspec
 
 from roost.log.content import UserPart
-from roost.log.events import ControlAction, Decision, InputMode, Phase, SessionState
+from roost.log.events import CheckpointCause, ControlAction, Decision, InputMode, Phase, SessionState
 
 
 class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -65,7 +65,36 @@ class PinInput(_Input, frozen=True, tag="pin"):
     by: str
 
 
-Input: TypeAlias = MessageInput | ControlInput | ApprovalInput | SetTimerInput | TimerInput | EmitInput | PinInput
+class CheckpointInput(_Input, frozen=True, tag="checkpoint"):
+    """Keep what the session is, as soon as no call is running."""
+
+    label: str | None = None
+    cause: CheckpointCause = "manual"
+
+
+class DropCheckpointInput(_Input, frozen=True, tag="checkpoint.drop"):
+    checkpoint: int
+
+
+class RollbackInput(_Input, frozen=True, tag="rollback"):
+    """Make the session what it was after event `to`. `asked`: by what words, where it was no position."""
+
+    to: int
+    asked: str | None = None
+
+
+Input: TypeAlias = (
+    MessageInput
+    | ControlInput
+    | ApprovalInput
+    | SetTimerInput
+    | TimerInput
+    | EmitInput
+    | PinInput
+    | CheckpointInput
+    | DropCheckpointInput
+    | RollbackInput
+)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Input] = msgspec.json.Decoder(Input)
@@ -92,6 +121,8 @@ def urgency(item: Input) -> int:
         case ApprovalInput():
             return 1
         case ControlInput() | SetTimerInput() | EmitInput() | PinInput():
+            return 2
+        case CheckpointInput() | DropCheckpointInput() | RollbackInput():
             return 2
         case _:
             assert_never(item)

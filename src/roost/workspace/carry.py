@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar, cast
 
+from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.memory import Owner, boot, read_owner, write_owner
 from roost.workspace.objects import ObjectsFailed
@@ -31,6 +32,7 @@ class Carrier:
     def __init__(self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False) -> None:
         self.snapshots = snapshots
         self.home = home
+        self.prepares = not isinstance(snapshots, PortableSnapshots)
         self.patience = patience
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
         self.stops: set[Event] = set()
@@ -64,13 +66,19 @@ class Carried:
     def home(self) -> bool:
         return self._carrier.home
 
+    @property
+    def there(self) -> bool:
+        """Whether `wake` leaves the folder as it is."""
+        return self.ready or (self.home and not self._carrier.prepares)
+
     async def wake(self, born: float, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
         """Before the session, created at `born`, works here in a new `epoch`: unless the folder is what its last owner
         left, make it the snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are
         lost now. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
         self._owner = Owner(epoch, born, boot())
         if self.home:
-            await self._work(lambda stop: self._carrier.snapshots.prepare(self._place))
+            if self._carrier.prepares:
+                await self._work(lambda stop: self._carrier.snapshots.prepare(self._place))
             self.ready = True
             return False
         lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
@@ -108,10 +116,15 @@ class Carried:
                 self.dirty = False
                 return saved
 
-    async def go_back(self, snapshot: str | None) -> None:
+    async def go_back(self, snapshot: str | None, *, of: str | None = None) -> None:
         """Make the files what the snapshot holds, None for no file, in the folder that they are in. Cut off, it must be
-        called again before anybody works there. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
-        await self._work(lambda stop: self._carrier.snapshots.restore(self._place, snapshot, stop, in_place=True))
+        called again before anybody works there. `of`: the session beside this one whose snapshot it is. Raises
+        `ObjectsFailed`, and `SnapshotDamaged`."""
+        if of is None:
+            await self._work(lambda stop: self._carrier.snapshots.restore(self._place, snapshot, stop, in_place=True))
+        else:
+            place = Place(self._place.folder.with_name(of), self._place.memory.with_name(of))
+            await self._work(lambda stop: self._carrier.snapshots.fork(place, snapshot, self._place, stop))
         self.dirty = False
 
     async def forget(self, keep: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from roost.agent.fold import apply
+from roost.agent.rewinding import Folding, gone_back_to
 from roost.agent.state import STATE_VERSION, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text
@@ -84,23 +85,23 @@ def _sequence(records: Sequence[Record]) -> list[str]:
 def _fold(records: Sequence[Record], events: Sequence[ev.Event], snapshot: Snapshot | None) -> list[str]:
     if snapshot is None or snapshot.version != STATE_VERSION or snapshot.seq > len(records):
         return []
-    whole, short = State(), decode_state(snapshot.body)
+    whole, short = Folding(State(), gone_back_to(events)), decode_state(snapshot.body)
     for place, event in enumerate(events, 1):
-        apply(whole, event)
+        whole.add(event)
         if place > snapshot.seq:
             apply(short, event)
-    same = encode_state(whole) == encode_state(short)
+    same = encode_state(whole.state) == encode_state(short)
     return [] if same else [f"the snapshot at {snapshot.seq} and its tail are not the fold of the whole log"]
 
 
 def _transcripts(events: Sequence[ev.Event], *, every: bool) -> list[str]:
     """With `every`, of every prefix of the log; else of the whole."""
-    state = State()
+    folding = Folding(State(), gone_back_to(events))
     for place, event in enumerate(events, 1):
-        apply(state, event)
+        folding.add(event)
         if (every and len(events) <= 300) or place == len(events):
             try:
-                check_transcript(transcript(state))
+                check_transcript(transcript(folding.state))
             except AssertionError as error:
                 return [f"a provider refuses the transcript at event {place}: {error}"]
     return []

@@ -1,0 +1,305 @@
+"""Checkpoints, rollbacks and forks of sessions, as people and programs ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.agent.definition import decode_spec
+from roost.agent.fold import apply
+from roost.agent.kept import OWN_FOLDER, Files, files_at
+from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.errors import Conflict, Invalid, NotFound, TooLarge
+from roost.ids import is_id, new_id
+from roost.kernel.kernel import Kernel
+from roost.kernel.load import load_state, state_at
+from roost.log import events as ev
+from roost.log.inputs import CheckpointInput, ControlInput, DropCheckpointInput, Input, RollbackInput
+from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
+
+MOST = 1000
+"""Checkpoints of a session: each keeps its conversation once more."""
+LABEL = 200
+_MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
+_DROPPED, _RESTORED = b'{"type":"checkpoint.dropped"', b'{"type":"workspace.restored"'
+_BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
+_PAGE = 256
+
+Target: TypeAlias = int | str
+"""A position of the log, or the label of a checkpoint."""
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`seq`: its position. `files`: whether the private files are kept with it."""
+
+    seq: int
+    label: str | None
+    cause: str
+    made_at: float
+    files: bool
+
+
+class Travelled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order. `seq` is the position of the event that says that it is done, None: it is accepted, as
+    `input`, and still to take effect. `to`: where the session went back to. `files`: whether its files are kept, or
+    went back, and `why_no_files`."""
+
+    session: str
+    input: int
+    seq: int | None = None
+    to: int | None = None
+    label: str | None = None
+    files: bool = False
+    why_no_files: str | None = None
+
+
+class Travels:
+    """A part of `Sessions`."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._journal = kernel.journal
+
+    async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
+        raise AssertionError("of `Sessions`")
+
+    async def checkpoint(
+        self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
+    ) -> Travelled:
+        """Keep what the session is, to go back to or to fork from: conversation, memory, private files. It is made as
+        soon as no call is running; after `wait` seconds this returns with it still to be made. Raises `Invalid`,
+        `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
+        if label is not None and (not label.strip() or len(label) > LABEL or label.isdecimal()):
+            raise Invalid(f"a checkpoint's label has 1 to {LABEL} characters and is not a number", code="bad_label")
+        if sum(one.cause == "manual" for one in await self._journal.checkpoints(session)) >= MOST:
+            raise TooLarge(
+                f"session {session!r} has {MOST} checkpoints, which is the most: drop some", code="too_many_checkpoints"
+            )
+        return await self._checkpoint(session, CheckpointInput(label), key, wait)
+
+    async def checkpoints(self, session: str) -> list[CheckpointInfo]:
+        """The newest first. Raises `NotFound`."""
+        return [
+            CheckpointInfo(
+                seq=one.seq, label=one.label, cause=one.cause, made_at=one.made_at, files=one.files is not None
+            )
+            for one in await self._journal.checkpoints(session)
+        ]
+
+    async def drop_checkpoint(self, session: str, target: Target, *, key: str | None = None) -> Travelled:
+        """Raises `NotFound` (`no_checkpoint`)."""
+        seq = await self._checkpoint_of(session, target)
+        head = (await self._journal.get(session)).head
+        accepted = await self._accept(session, DropCheckpointInput(seq), key)
+        done = await self._until(session, _DROPPED, accepted, head, 10.0)
+        return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=seq)
+
+    async def rollback(
+        self,
+        session: str,
+        to: Target | None = None,
+        *,
+        undo: bool = False,
+        key: str | None = None,
+        wait: float = 30.0,
+    ) -> Travelled:
+        """Make the session what it was at a position of its log, at a checkpoint's label, or at its newest checkpoint:
+        conversation, memory and private files. What is going on is cancelled, also what was said before this and not
+        begun. `undo`: what it was before the last rollback. Nothing leaves the log; usage never goes back. Raises
+        `NotFound`, `Invalid` (`no_position`), `Conflict` (`no_checkpoint`, `nothing_to_undo`)."""
+        info = await self._journal.get(session)
+        seq, asked = await self._aim(info, to, undo=undo)
+        sent = RollbackInput(0, asked) if asked is not None else None
+        accepted = await self._accept(session, RollbackInput(seq), key, sent)
+        record = await self._until(session, _ROLLED, accepted, info.head, wait)
+        if record is None:
+            return Travelled(session=session, input=accepted.id, to=seq)
+        event = record.event
+        assert isinstance(event, ev.SessionRolledBack)
+        error = event.why_no_files
+        if event.files is not None:
+            restored = await self._restored(session, record.seq, wait)
+            error = error if restored is None else restored.error or error
+        return Travelled(
+            session=session,
+            input=accepted.id,
+            seq=record.seq,
+            to=event.to,
+            label=event.label,
+            files=event.files is not None and (error is None or error == event.why_no_files),
+            why_no_files=error,
+        )
+
+    async def fork(
+        self,
+        session: str,
+        at: Target | None = None,
+        *,
+        id: str | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
+        wait: float = 30.0,
+    ) -> SessionInfo:
+        """A session that begins as this one was at a position, a checkpoint's label, or where its last turn ended; its
+        log and its files share with this one's what they have in common. Either lives on without the other. Raises
+        `NotFound`, `Invalid` (`no_position`), `Conflict`."""
+        if id is not None and not is_id(id):
+            raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
+        info, now = await self._now(session)
+        where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
+        position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
+        if at is None:
+            info, now = await self._now(session)
+        then = await state_at(self._journal, session, position)
+        files = Files(why_not=OWN_FOLDER if now.workspace is not None else None)
+        if where is not None:
+            files = files_at(now, then, position, where)
+        new = NewSession(
+            id=id or new_id("ses"),
+            agent=info.agent,
+            version=info.version,
+            workspace=info.workspace,
+            title=title if title is not None else info.title,
+            labels={**info.labels, **(labels or {})},
+            needs=info.needs,
+        )
+        event = _forked(session, position, new, files)
+        apply(then, event)
+        snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
+        made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
+        if then.undo is not None:
+            await self._journal.accept(made.id, ControlInput("start"), key="fork")
+            await self._restored(made.id, position, wait)
+        return await self._journal.get(made.id)
+
+    async def _fork_position(
+        self, info: SessionInfo, now: State, at: Target | None, *, fresh: bool, wait: float
+    ) -> int:
+        """`fresh`: the files are as of a checkpoint only."""
+        if isinstance(at, str):
+            return await self._checkpoint_of(info.id, at)
+        if at is not None:
+            return _position(info, at, info.head)
+        if now.turn is not None:
+            return await self._before_turn(info)
+        last = now.checkpoints[-1] if now.checkpoints else None
+        if not fresh or (last is not None and last.seq == now.seq):
+            return info.head
+        made = await self._checkpoint(info.id, CheckpointInput(cause="fork"), None, wait)
+        if made.seq is None:
+            raise Conflict(
+                f"session {info.id!r} could not keep its files within {wait:g} seconds: try again, or fork from a"
+                " position (`at`)",
+                code="session_busy",
+            )
+        return made.seq
+
+    async def _before_turn(self, info: SessionInfo) -> int:
+        """The last position at which the open turn had not begun."""
+        after = info.head
+        begun = False
+        while after > 0:
+            first = max(0, after - _PAGE)
+            page = await self._journal.read(info.id, after=first, limit=after - first)
+            while page and page[-1].seq < after:  # it stopped at its bytes
+                page += await self._journal.read(info.id, after=page[-1].seq, limit=after - page[-1].seq)
+            for record in reversed(page):
+                if begun and not record.body.startswith(_BEGINS):
+                    return record.seq
+                begun = begun or record.body.startswith(b'{"type":"turn.started"')
+            after = first
+        return 1
+
+    async def _aim(self, info: SessionInfo, to: Target | None, *, undo: bool) -> tuple[int, str | None]:
+        """The position, and the words that it was named with."""
+        if undo:
+            if to is not None:
+                raise Invalid("either a position or `undo`")
+            _, now = await self._now(info.id)
+            if not now.rolled:
+                raise Conflict(f"session {info.id!r} was never rolled back", code="nothing_to_undo")
+            return now.rolled - 1, "undo"
+        if isinstance(to, int):
+            return _position(info, to, info.head - 1), None
+        if to is not None:
+            return await self._checkpoint_of(info.id, to), f"label {to}"
+        found = [one for one in await self._journal.checkpoints(info.id) if one.cause not in ("rollback", "fork")]
+        if not found:
+            raise Conflict(
+                f"session {info.id!r} has no checkpoint: give a position of its log (`roost logs`)",
+                code="no_checkpoint",
+            )
+        return found[0].seq, "newest"
+
+    async def _checkpoint_of(self, session: str, target: Target) -> int:
+        for one in await self._journal.checkpoints(session):
+            if target in (one.seq, one.label):
+                return one.seq
+        raise NotFound(
+            f"session {session!r} has no checkpoint {target!r}; `roost checkpoints` lists them", code="no_checkpoint"
+        )
+
+    async def _checkpoint(self, session: str, item: CheckpointInput, key: str | None, wait: float) -> Travelled:
+        head = (await self._journal.get(session)).head
+        accepted = await self._accept(session, item, key)
+        record = await self._until(session, _MADE, accepted, head, wait)
+        if record is None:
+            return Travelled(session=session, input=accepted.id, label=item.label)
+        event = record.event
+        assert isinstance(event, ev.CheckpointMade)
+        return Travelled(
+            session=session,
+            input=accepted.id,
+            seq=record.seq,
+            label=event.label,
+            files=event.files is not None,
+            why_no_files=event.why_no_files,
+        )
+
+    async def _until(self, session: str, kind: bytes, accepted: Accepted, head: int, wait: float) -> Record | None:
+        """The event that took the input in. What was accepted before may be anywhere in the log."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in self._journal.tail(session, after=0 if accepted.duplicate else head):
+                    if record.body.startswith(kind) and getattr(record.event, "input", None) == accepted.id:
+                        return record
+        return None
+
+    async def _restored(self, session: str, after: int, wait: float) -> ev.WorkspaceRestored | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in self._journal.tail(session, after=after):
+                    if record.body.startswith(_RESTORED) and isinstance(event := record.event, ev.WorkspaceRestored):
+                        return event
+        return None
+
+    async def _now(self, session: str) -> tuple[SessionInfo, State]:
+        info = await self._journal.get(session)
+        return info, await load_state(self._journal, session)
+
+
+def _position(info: SessionInfo, given: int, most: int) -> int:
+    if not 1 <= given <= most:
+        there = f"its log ends at {info.head}; choose from 1 to {most}" if most >= 1 else "it has only begun"
+        raise Invalid(f"session {info.id!r} cannot go to position {given}: {there}", code="no_position")
+    return given
+
+
+def _forked(source: str, at: int, new: NewSession, files: Files) -> ev.SessionForked:
+    where: Literal["home", "store"] | None = files.files_in
+    return ev.SessionForked(
+        at=time.time(),
+        source=source,
+        position=at,
+        title=new.title,
+        labels=new.labels,
+        files=files.files,
+        files_in=where,
+        why_no_files=files.why_not,
+    )

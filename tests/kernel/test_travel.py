@@ -1,0 +1,279 @@
+"""Checkpoints, rollbacks and forks: conversation, memory and files go together, and whatever dies on the way, they end
+up together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent, CheckpointPolicy
+from roost.agent.rewinding import Folding, gone_back_to
+from roost.agent.state import State, encode_state
+from roost.errors import Conflict, Invalid, NotFound
+from roost.kernel.check import check
+from roost.kernel.home import store_name
+from roost.kernel.load import state_at
+from roost.kernel.runtime import Runtime
+from roost.kernel.sweep import sweep
+from roost.log import events as ev
+from roost.log.content import Message, Text, UserMessage
+from roost.testing.scripted import ScriptedModel
+from roost.workspace.objects import open_objects
+from roost.workspace.store import ObjectSnapshots
+
+from .filing import look, obey
+from .nodes import node
+from .support import FAST, asleep, events, place
+from .undoing import sh
+
+one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
+def clerk(**options: object) -> Agent:
+    return Agent("clerk", model=ScriptedModel(obey), tools=[sh, look], permissions="all", **options)  # type: ignore[arg-type]
+
+
+class Stage:
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder
+        (folder / "shared").mkdir()
+        self.url = f"file://{folder}/shared" if kind == "store" else None
+
+    @asynccontextmanager
+    async def up(self, **options: object) -> AsyncGenerator[Runtime]:
+        async with node(self.folder, "one", clerk(**options), config=FAST, snapshots=self.url) as runtime:
+            yield runtime
+
+    def files(self, session: str) -> dict[str, str]:
+        folder = self.folder / "one/workspaces" / session
+        return {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+@pytest.fixture(params=["home", "store"])
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Stage:
+    return Stage(tmp_path, request.param)
+
+
+def said(messages: list[Message]) -> list[str]:
+    return [
+        part.text
+        for message in messages
+        if isinstance(message, UserMessage)
+        for part in message.parts
+        if isinstance(part, Text)
+    ]
+
+
+async def heard(runtime: Runtime, session: str) -> list[str]:
+    return said(await runtime.sessions.transcript(session))
+
+
+async def sound(runtime: Runtime, session: str) -> None:
+    """The whole log, folded from its beginning, is the state that the store has."""
+    journal, head = runtime.kernel.journal, (await runtime.sessions.get(session)).head
+    found = [record.event for record in await journal.read(session, limit=100_000)]
+    folding = Folding(State(), gone_back_to(found))
+    for event in found:
+        folding.add(event)
+    assert encode_state(await state_at(journal, session, head)) == encode_state(folding.state)
+
+
+async def test_back_and_forth(stage: Stage) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        made = await sessions.checkpoint(session.id, "good", key="k")
+        assert made.seq == (await sessions.get(session.id)).head
+        assert made.files
+        again = await sessions.checkpoint(session.id, "good", key="k")
+        assert again == made
+        await session.ask("sh echo 2 > a; echo 3 > b")
+        usage = (await sessions.inspect(session.id)).usage
+        await asleep(runtime, session)
+        back = await sessions.rollback(session.id, "good", key="r")
+        assert (back.to, back.label, back.files, back.why_no_files) == (made.seq, "good", True, None)
+        assert await sessions.rollback(session.id, "good", key="r") == back
+        assert stage.files(session.id) == {"a": "1\n"}
+        assert await heard(runtime, session.id) == ["sh echo 1 > a"]
+        assert (await sessions.inspect(session.id)).usage == usage
+        undone = await sessions.rollback(session.id, undo=True)
+        assert undone.files
+        assert stage.files(session.id) == {"a": "2\n", "b": "3\n"}
+        assert await heard(runtime, session.id) == ["sh echo 1 > a", "sh echo 2 > a; echo 3 > b"]
+        await sessions.rollback(session.id, undo=True)
+        assert stage.files(session.id) == {"a": "1\n"}
+        assert await session.ask("look cat a") == "1"
+        assert [one.label for one in await sessions.checkpoints(session.id)][-1] == "good"
+        await sound(runtime, session.id)
+    found = await check(place.url or stage.folder / "roost.db")
+    assert found.faults == []
+
+
+async def test_a_fork_lives_alone(stage: Stage) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", labels={"user": "ann"}), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        fork = await sessions.fork(session.id, title="other", labels={"x": "y"}, key="f")
+        assert (await sessions.fork(session.id, key="f")).id == fork.id
+        assert (fork.title, fork.labels) == ("other", {"user": "ann", "x": "y"})
+        assert stage.files(fork.id) == ({"a": "1\n"} if stage.url is None else {})
+        view = await sessions.inspect(fork.id)
+        assert (view.usage.output, view.turns) == (0, 1)
+        await session.ask("sh echo 2 > a")
+        await sessions.delete(session.id)
+        assert await runtime.open(fork.id).ask("sh cat a; echo 3 > b") == "1"
+        assert stage.files(fork.id) == {"a": "1\n", "b": "3\n"}
+        assert await heard(runtime, fork.id) == ["sh echo 1 > a", "sh cat a; echo 3 > b"]
+        forked = next(
+            event for event in await events(runtime.open(fork.id), runtime) if isinstance(event, ev.SessionForked)
+        )
+        assert forked.source == session.id
+        past = await sessions.rollback(fork.id, 1)  # before the fork's own beginning
+        assert past.files
+        assert stage.files(fork.id) == {}
+        assert await heard(runtime, fork.id) == []
+        await sound(runtime, fork.id)
+
+
+async def test_of_a_running_session(stage: Stage) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        head = (await sessions.get(session.id)).head
+        await sessions.send(session.id, "sh echo 2 > a; sleep 60")
+        await session.bus.wait_for(ev.ToolStarted, after=head, timeout=10)
+        one, two = await asyncio.gather(sessions.fork(session.id), sessions.fork(session.id))
+        for fork in (one, two):
+            assert await heard(runtime, fork.id) == ["sh echo 1 > a"]
+        await sessions.send(session.id, "look never")
+        back = await sessions.rollback(session.id, head)
+        assert back.seq is not None
+        assert await heard(runtime, session.id) == ["sh echo 1 > a"]
+        log = await events(session, runtime)
+        assert [event.outcome for event in log if isinstance(event, ev.TurnCompleted)] == [
+            "answered",
+            "cancelled",
+            "cancelled",
+        ]
+        assert await session.ask("look echo on") == "on"
+        await sound(runtime, session.id)
+
+
+@one_store
+async def test_errors_say_what_to_do(stage: Stage) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("look ls")
+        head = (await sessions.get(session.id)).head
+        for wrong in (0, -1, head, head + 1):
+            with pytest.raises(Invalid) as refused:
+                await sessions.rollback(session.id, wrong)
+            assert refused.value.code == "no_position"
+        for wrong in (0, head + 1):
+            with pytest.raises(Invalid):
+                await sessions.fork(session.id, wrong)
+        for work in (sessions.rollback(session.id, "x"), sessions.fork(session.id, "x")):
+            with pytest.raises(NotFound) as missing:
+                await work
+            assert missing.value.code == "no_checkpoint"
+        with pytest.raises(Conflict) as never:
+            await sessions.rollback(session.id, undo=True)
+        assert never.value.code == "nothing_to_undo"
+        with pytest.raises(Conflict) as none:
+            await sessions.rollback(session.id)
+        assert none.value.code == "no_checkpoint"
+        for label in ("", " ", "12", "x" * 201):
+            with pytest.raises(Invalid):
+                await sessions.checkpoint(session.id, label)
+        for work in (sessions.checkpoints("no"), sessions.rollback("no", 1), sessions.fork("no")):
+            with pytest.raises(NotFound):
+                await work
+        assert (await sessions.get(session.id)).head == head
+
+
+@one_store
+async def test_whatever_the_state(stage: Stage) -> None:
+    async with stage.up(checkpoints=CheckpointPolicy(at_pause=False)) as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.control(session.id, "pause")
+        assert (await sessions.checkpoint(session.id, "paused")).seq is not None
+        await sessions.control(session.id, "resume")
+        await session.ask("sh echo 2 > a")
+        await sessions.control(session.id, "stop")
+        assert (await sessions.rollback(session.id, "paused")).files
+        assert (await sessions.get(session.id)).state == "stopped"
+        assert stage.files(session.id) == {"a": "1\n"}
+        fork = await sessions.fork(session.id)
+        assert await runtime.open(fork.id).ask("look cat a") == "1"
+        with pytest.raises(Conflict):
+            await sessions.send(session.id, "look ls")
+        await sessions.control(session.id, "start")
+        assert await session.ask("look cat a") == "1"
+        causes = [one.cause for one in await sessions.checkpoints(session.id)]
+        assert causes[-3:] == ["rollback", "stop", "manual"]
+
+
+@one_store
+async def test_by_themselves(stage: Stage) -> None:
+    policy = CheckpointPolicy(every_steps=2, before_risky=True, keep=2)
+    async with stage.up(checkpoints=policy) as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("look ls\nlook ls\nsh echo 1 > a\nlook ls\nlook ls")
+        log = await events(session, runtime)
+        made = [event for event in log if isinstance(event, ev.CheckpointMade)]
+        assert {event.cause for event in made} == {"interval", "risky"}
+        risky = next(place for place, event in enumerate(log) if event in made and event.cause == "risky")  # type: ignore[union-attr]
+        following = next(event for event in log[risky:] if isinstance(event, ev.ToolStarted))
+        assert following.name == "sh"
+        await sessions.checkpoint(session.id, "mine")
+        await session.ask("look ls\nlook ls\nlook ls\nlook ls")
+        await sessions.control(session.id, "pause")
+        async with asyncio.timeout(5):
+            while (await sessions.checkpoints(session.id))[0].cause != "pause":
+                await asyncio.sleep(0.01)
+        kept = await sessions.checkpoints(session.id)
+        assert len([one for one in kept if one.cause != "manual"]) == 2
+        await sessions.drop_checkpoint(session.id, "mine")
+        assert "manual" not in {one.cause for one in await sessions.checkpoints(session.id)}
+        with pytest.raises(NotFound):
+            await sessions.drop_checkpoint(session.id, "mine")
+        await sound(runtime, session.id)
+
+
+@one_store
+async def test_own_folders_stay(stage: Stage, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", workspace=str(own)), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        made = await sessions.checkpoint(session.id)
+        assert not made.files
+        assert "folder" in (made.why_no_files or "")
+        await session.ask("sh echo 2 > a")
+        back = await sessions.rollback(session.id)
+        assert (back.files, (own / "a").read_text()) == (False, "2\n")
+        assert "folder" in (back.why_no_files or "")
+        fork = await sessions.fork(session.id)
+        assert fork.workspace == str(own)
+
+
+async def test_the_shared_store_keeps_what_checkpoints_need(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "store")
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.checkpoint(session.id, "good")
+        await session.ask("sh echo 2 > a")
+        store = runtime.kernel.journal
+        objects = open_objects(stage.url or "")
+        later = ObjectSnapshots(objects, owner=await store_name(store), clock=lambda: 10_000_000_000.0)
+        assert (await sweep(store, later)).kept
+        later.close()
+        assert (await sessions.rollback(session.id, "good")).files
+        assert stage.files(session.id) == {"a": "1\n"}
