@@ -13,6 +13,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from typing import Any
 import pytest
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Bounds, SandboxSpec, Terminal
+from roost.sandbox.backend import Bounds, Network, SandboxSpec, Terminal
 from roost.sandbox.body import Body, plain_egress
 from roost.sandbox.firecracker import FirecrackerGuest
 from roost.sandbox.image import take
 from roost.sandbox.machine import Kernel, Missing, find_kernel
 from roost.sandbox.vmm.inside import CARRIER, MODULES, Box
 from roost.sandbox.vmm.stream import PROGRAM
-from roost.testing.backends import shell
+from roost.testing.backends import FETCH, answer, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 IMAGE = Path(os.environ.get("ROOST_TEST_KERNEL", "/"))
@@ -169,7 +170,15 @@ async def make(tmp_path: Path, kernel: Kernel, mux: Path) -> AsyncIterator[Make]
     (place := tmp_path / "hardware").mkdir()
     hardware = Hardware(place)
     bounds = Bounds(memory_bytes=256 * 1024**2, pids=40)
-    spec = SandboxSpec(session="s", workspace=work, marker=f"test-{secrets.token_hex(4)}", bounds=bounds)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    (work / "port").write_text(str(port := server.sockets[0].getsockname()[1]))
+    spec = SandboxSpec(
+        session="s",
+        workspace=work,
+        marker=f"test-{secrets.token_hex(4)}",
+        bounds=bounds,
+        network=Network(hosts=(f"localhost:{port}",)),
+    )
     boxes: list[Box] = []
 
     async def one(image: Path | None) -> FirecrackerGuest:
@@ -192,6 +201,24 @@ async def make(tmp_path: Path, kernel: Kernel, mux: Path) -> AsyncIterator[Make]
     for box in boxes:
         await box.end()
     await hardware.end()
+    server.close()
+
+
+async def test_a_linux_guest_reaches_the_hosts_of_the_list_before_and_after_its_sleep(
+    make: Make, tmp_path: Path
+) -> None:
+    work, image = tmp_path / "work", tmp_path / "image"
+    url = f"http://localhost:{(work / 'port').read_text()}/"
+    guest = await make(None)
+    for _ in range(2):
+        run = [os.path.realpath(sys.executable), "-I", "-c", FETCH]
+        assert (await guest.exec([*run, url], cwd=str(work))).stdout == "hello\n"
+        refused = await guest.exec([*run, "http://example.com/"], cwd=str(work))
+        assert refused.stdout == "refused 403\n"
+        assert "network" in refused.limits
+        assert await guest.suspend(image) == "memory"
+        guest = await make(image)
+    await guest.close()
 
 
 async def test_a_linux_guest_over_vsock_sleeps_while_it_works(make: Make, tmp_path: Path) -> None:

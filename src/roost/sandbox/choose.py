@@ -136,7 +136,10 @@ def default_backends(egress: MakeEgress, settings: Settings | None = None) -> li
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
     settings = settings or Settings()
     kernel = Path(settings.kernel).expanduser()
-    machines = FirecrackerBackend(image=kernel), QemuBackend(emulate=settings.emulate, image=kernel, egress=egress)
+    machines = (
+        FirecrackerBackend(image=kernel, egress=egress),
+        QemuBackend(emulate=settings.emulate, image=kernel, egress=egress),
+    )
     made: list[Backend] = [*(each(egress=egress) for each in containers), *machines]
     return made if settings.backends is None else list(_named(made, settings.backends))
 

@@ -20,7 +20,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import kvm
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, made_whole, manner, plain_egress, remove_left
+from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left
 from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
@@ -45,9 +45,16 @@ class FirecrackerBackend:
     name = "firecracker"
     level = 2
 
-    def __init__(self, program: str | None = None, *, jailer: str | None = None, image: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        program: str | None = None,
+        *,
+        jailer: str | None = None,
+        image: Path = Path("/"),
+        egress: MakeEgress = plain_egress,
+    ) -> None:
         self.program, self.jailer = program, jailer
-        self._image = image
+        self._image, self._egress = image, egress
         self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
@@ -79,8 +86,8 @@ class FirecrackerBackend:
             await asyncio.to_thread(kept.remove)
 
     async def _begin(self, spec: SandboxSpec, image: Image | None) -> FirecrackerGuest:
-        if spec.network.hosts or spec.network.open:
-            raise SandboxError("a machine of Firecracker has no network; take hosts from the agent's isolation")
+        if spec.network.open:
+            raise SandboxError("a machine of Firecracker has no open network; name hosts in the agent's isolation")
         try:
             program, jailer = self._find()
             kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)
@@ -103,7 +110,7 @@ class FirecrackerBackend:
         bounds = box.body.spec.bounds
         most = None if bounds.memory_bytes is None else bounds.memory_bytes + OWN_MEMORY + _OUTSIDE
         outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
-        await box.body.prepare(await self._groups.get(), plain_egress, outer)
+        await box.body.prepare(await self._groups.get(), self._egress, outer)
         link = await box.launch(kernel, image)
         guest = FirecrackerGuest(box, link, version)
         if image is not None:
@@ -145,5 +152,5 @@ class FirecrackerGuest(KeptGuest):
 def _capabilities(body: Body) -> Capabilities:
     cpus = "kernel" if body.group is not None else "none"
     return Capabilities(
-        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="off", suspends="memory", terminals=True
+        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="hosts", suspends="memory", terminals=True
     )

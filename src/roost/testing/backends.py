@@ -66,6 +66,15 @@ async def python(guest: Guest, folder: Path, program: str, quota: Quota | None =
     return await guest.exec(run, cwd=str(folder), quota=quota)
 
 
+FETCH = """
+import os, sys, urllib.request as r
+get = r.build_opener(r.ProxyHandler({'http': os.environ['http_proxy']})).open
+try: print(get(sys.argv[1], timeout=10).read().decode())
+except Exception as e: print('refused', getattr(e, 'code', e))
+"""
+"""What a program inside does to reach the URL that it is given, by the way out that it is told of."""
+
+
 class BackendContract:
     maker = ""
 
@@ -213,13 +222,7 @@ class BackendContract:
     async def test_only_hosts_of_the_list(self, backend: Backend, tmp_path: Path) -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        fetch = (
-            "import os, sys, urllib.request as r\n"
-            "get = r.build_opener(r.ProxyHandler({'http': os.environ['http_proxy']})).open\n"
-            "try: print(get(sys.argv[1], timeout=10).read().decode())\n"
-            "except Exception as e: print('refused', getattr(e, 'code', e))"
-        )
-        run = [os.path.realpath(sys.executable), "-I", "-c", fetch]
+        run = [os.path.realpath(sys.executable), "-I", "-c", FETCH]
         async with server, made(backend, tmp_path, network=Network(hosts=(f"localhost:{port}",))) as guest:
             good = await guest.exec([*run, f"http://localhost:{port}/"], cwd=str(tmp_path))
             assert good.stdout == "hello\n", good

@@ -14,6 +14,7 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts, served
 from roost.sandbox.backend import SandboxSpec, Usage
 from roost.sandbox.body import Body, scratch_bytes
+from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image
 from roost.sandbox.machine import CLOCK, LINK, ROOT, WORKSPACE, Inside, Kernel, memory_disk
@@ -82,6 +83,7 @@ class Box:
         self._view: ServedView | None = None
         self._streams: list[Stream] = []
         self._clock: socket.socket | None = None
+        self._dialling: Dialling | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
         """A machine that has just begun, or goes on. The body is prepared. Raises `SandboxError`, `OSError`."""
@@ -100,6 +102,7 @@ class Box:
             await vmm.boot(elf, _BOOT, disk, memory_mib=memory, cpus=cpus)
         link = self.body.link = Link(image.last if image is not None else 0)
         await self._while_it_runs(vmm, self._connect(vmm, self._view, link))
+        self._dialling = None if self.body.door is None else Dialling(link, self.body.door)
         return link
 
     def _disk(self, kernel: Kernel) -> bytes:
@@ -108,7 +111,15 @@ class Box:
             raise SandboxError(f"the workspace {spec.workspace} is no folder")
         pids = (spec.bounds.pids or 4096) + _OWN_PIDS
         programs = {name: path.read_bytes() for name, path in self._programs.items()}
-        inside = Inside(_view(spec), spec.workspace, pids, scratch_bytes(spec.bounds), self._carrier, programs)
+        inside = Inside(
+            _view(spec),
+            spec.workspace,
+            pids,
+            scratch_bytes(spec.bounds),
+            self._carrier,
+            programs,
+            hosts=bool(spec.network.hosts),
+        )
         return memory_disk(kernel, inside)
 
     async def _connect(self, vmm: Machine, view: ServedView, link: Link) -> None:
@@ -166,6 +177,8 @@ class Box:
         return await self.body.usage()
 
     async def end(self) -> None:
+        if self._dialling is not None:
+            await self._dialling.close()
         for stream in self._streams:
             await stream.close()
         if self._vmm is not None:
