@@ -19,6 +19,7 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
+    MoveInput,
     PinInput,
     RollbackInput,
     SetTimerInput,
@@ -158,6 +159,7 @@ EVENTS: list[ev.Event] = [
     ev.SessionForked(
         at=9.0, source="s", position=3, title="t", labels={"k": "v"}, files="v1", files_in="home", why_no_files="older"
     ),
+    ev.SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
 ]
 
 INPUTS: list[Input] = [
@@ -179,6 +181,7 @@ INPUTS: list[Input] = [
     CheckpointInput(cause="fork"),
     DropCheckpointInput(3),
     RollbackInput(3, "undo"),
+    MoveInput("v2", msgspec.Raw(b'{"name":"clerk"}'), ("account:openai",), "ann"),
 ]
 
 

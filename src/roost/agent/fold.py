@@ -81,6 +81,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _spend(state, event.usage)
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)
+        case ev.SessionMoved():
+            state.spec = bytes(event.spec)
         case ev.Emitted():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():

@@ -15,6 +15,7 @@ from roost.log.inputs import (
     DropCheckpointInput,
     EmitInput,
     MessageInput,
+    MoveInput,
     PinInput,
     RollbackInput,
     SetTimerInput,
@@ -22,7 +23,7 @@ from roost.log.inputs import (
     admits,
     urgency,
 )
-from roost.log.journal import InboxItem, TimerSpec
+from roost.log.journal import InboxItem, Moved, TimerSpec
 
 
 def has_control(session: LiveSession) -> bool:
@@ -54,6 +55,8 @@ def settle(session: LiveSession) -> None:
                 event = ev.CheckpointDropped(at=time.time(), checkpoint=checkpoint, input=item.id)
                 session.note(event, consume=item.id)
                 session.drop_checkpoint(checkpoint)
+            case MoveInput():
+                _move(session, item, item.input)
             case MessageInput() | TimerInput() | CheckpointInput() | RollbackInput():
                 pass
             case _:
@@ -120,6 +123,17 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
             session.note(event, consume=item.id)
         case _:
             raise AssertionError(f"{item.input!r} is not conversation")
+
+
+def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
+    """Between turns. Whoever wakes the session next, wherever that may run which it needs now, is of that version."""
+    if session.state.turn is not None:
+        return
+    moved = ev.SessionMoved(
+        at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
+    )  # fmt: skip
+    session.note(moved, consume=item.id)
+    session.move(Moved(order.version, order.needs))
 
 
 def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:

@@ -24,6 +24,8 @@ async def drive(session: LiveSession) -> None:
         await travel.at_rest(session)
         if session.state.compact and not session.stopping:
             await room.by_order(session)
+        if session.outdated and session.state.turn is None:
+            session.shut_down(cut=False)
         running = session.state.state == "running" and not session.stopping
         if running and (session.state.turn is not None or inbox.begin_turn(session)):
             await run_turn(session)

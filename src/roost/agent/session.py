@@ -17,7 +17,7 @@ from roost.agent.unwritten import Appends, Unwritten
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
-from roost.log.journal import Claim, InboxItem, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.journal import Claim, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
 
@@ -67,6 +67,7 @@ class LiveSession:
         self.tool_tokens: int | None = None
         """Of the tools' descriptions, once they were counted."""
         self._stopped = asyncio.Event()
+        self._outdated = False
         self._log = Unwritten(journal, claim, state, stopped=self._stopped)
         self._remarks: list[Text] = []
         self._known = dict.fromkeys(item.id for item in claim.inbox)
@@ -148,6 +149,20 @@ class LiveSession:
         rewind(self.state, then)
         self._log.write_snapshot()
         self.seen.clear()
+
+    def move(self, moved: Moved) -> None:
+        """What the `session.moved` that was noted last means: it goes on where it is woken next."""
+        self._log.move(moved)
+        self.shut_down(cut=False)
+
+    def let_go(self) -> None:
+        """Sleep at the end of the turn: what it acts with has changed."""
+        self._outdated = True
+        self.woken.set()
+
+    @property
+    def outdated(self) -> bool:
+        return self._outdated
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._log.set_timer(timer, spec)

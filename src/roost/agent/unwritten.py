@@ -11,7 +11,7 @@ from typing import Protocol
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
-from roost.log.journal import Append, CheckpointRow, Claim, Snapshot, TimerSpec
+from roost.log.journal import Append, CheckpointRow, Claim, Moved, Snapshot, TimerSpec
 from roost.log.memory import FactChange, FactWrite
 
 log = logging.getLogger("roost.session")
@@ -43,6 +43,7 @@ class Unwritten:
         self._facts: list[FactWrite] = []
         self._consume: list[int] = []
         self._timers: dict[str, TimerSpec | None] = {}
+        self._moved: Moved | None = None
         self._checkpoint: CheckpointRow | None = None
         self._drop_checkpoints: list[int] = []
         self._snapshot_due = False
@@ -61,6 +62,10 @@ class Unwritten:
 
     def consume(self, item: int) -> None:
         self._consume.append(item)
+
+    def move(self, moved: Moved) -> None:
+        """The event that was added last says it."""
+        self._moved = moved
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._timers[timer] = spec
@@ -123,6 +128,7 @@ class Unwritten:
         facts, self._facts = self._facts, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}
+        moved, self._moved = self._moved, None
         checkpoint, self._checkpoint = self._checkpoint, None
         dropped, self._drop_checkpoints = self._drop_checkpoints, []
         stored = self._stored
@@ -143,6 +149,7 @@ class Unwritten:
             checkpoint=checkpoint,
             drop_checkpoints=dropped,
             facts=facts,
+            moved=moved,
             release=release,
         )
 

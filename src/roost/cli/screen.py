@@ -115,6 +115,8 @@ class Screen:
                 self.note(f"  recalled {_facts(event.facts)}" + (f" by words alone: {event.why}" if event.why else ""))
             case ev.MemoryChanged() if event.facts:
                 self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
+            case ev.SessionMoved():
+                self.note(f"session moved to version {event.version} of its agent")
             case ev.MemoryConsolidated() if event.facts:
                 self.note(f"  kept {_facts(range(event.facts))} of the last turns")
             case (

@@ -28,6 +28,7 @@ from roost.log.inputs import (
     EmitInput,
     Input,
     MessageInput,
+    MoveInput,
     PinInput,
     SetTimerInput,
     decode_input,
@@ -40,6 +41,8 @@ from roost.tools.pins import MOST, fits
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
+_PLACES = ("home:", "folder:")
+"""Of what a session needs, where its files are: these do not change."""
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -195,6 +198,24 @@ class Sessions(Travels):
     async def emit(self, session: str, name: str, data: Any = None, *, key: str | None = None) -> Accepted:
         """Put a program's own event into the session's log."""
         return await self._accept(session, EmitInput(name, data), key)
+
+    async def move(
+        self, session: str, agent: Agent | None = None, *, key: str | None = None, by: str | None = None
+    ) -> Accepted:
+        """Have the session go on, from its next turn on, as its agent is on this node now, or as a `variant` of it. A
+        paused one moves when it is resumed. Raises `Invalid` where the agent is another or not known here, `Conflict`
+        when the session is stopped or failed, `NotFound`, `IsolationUnavailable`."""
+        info = await self._journal.get(session)
+        chosen = agent or self._kernel.agents.get(info.agent)
+        if chosen.spec.name != info.agent:
+            raise Invalid(f"session {session!r} is of the agent {info.agent!r} and cannot become one of another")
+        await self._kernel.sandboxes.demand(chosen.spec.isolation, self._kernel.offered)
+        wanted = needs(chosen, info.workspace, self._kernel.place, self._kernel.offered)
+        if stays := tuple(tag for tag in info.needs if tag.startswith(_PLACES)):
+            wanted = (*(tag for tag in wanted if not tag.startswith(_PLACES)), *stays)
+        await self._kernel.announce(wanted)
+        order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
+        return await self._accept(session, order, key)
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
         """At wall time `due` (seconds since 1970) say `text` to the agent, once, whatever crashes in between."""

@@ -419,6 +419,15 @@ class SessionForked(_Event, frozen=True, tag="session.forked"):
     why_no_files: str | None = None
 
 
+class SessionMoved(_Event, frozen=True, tag="session.moved"):
+    """From the next turn on the session is of this `version` of its agent: `spec` is the definition that it pins now."""
+
+    version: str
+    spec: msgspec.Raw
+    input: int
+    source: str | None = None
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -466,6 +475,7 @@ Event: TypeAlias = (
     | CheckpointDropped
     | SessionRolledBack
     | SessionForked
+    | SessionMoved
     | Emitted
 )
 

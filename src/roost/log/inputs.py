@@ -57,6 +57,16 @@ class EmitInput(_Input, frozen=True, tag="emit"):
     data: Any = None
 
 
+class MoveInput(_Input, frozen=True, tag="move"):
+    """Take on this version of the session's agent when no turn is open. `spec` is the definition, `needs` what a node
+    must offer to run it."""
+
+    version: str
+    spec: msgspec.Raw
+    needs: tuple[str, ...] = ()
+    source: str | None = None
+
+
 class PinInput(_Input, frozen=True, tag="pin"):
     """Keep `text` word for word under `key` whatever leaves the model's context; None: not any more. `by` a person."""
 
@@ -91,6 +101,7 @@ Input: TypeAlias = (
     | TimerInput
     | EmitInput
     | PinInput
+    | MoveInput
     | CheckpointInput
     | DropCheckpointInput
     | RollbackInput
@@ -116,7 +127,7 @@ def input_digest(item: Input) -> bytes:
 def urgency(item: Input) -> int:
     """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
     match item:
-        case MessageInput() | TimerInput():
+        case MessageInput() | TimerInput() | MoveInput():
             return 0
         case ApprovalInput():
             return 1

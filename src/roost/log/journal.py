@@ -89,6 +89,13 @@ class Delivery(NamedTuple):
     key: str
 
 
+class Moved(NamedTuple):
+    """What a session's index row says of its definition from now on."""
+
+    version: str
+    needs: tuple[str, ...]
+
+
 class TimerSpec(NamedTuple):
     """Comes due at wall time `due` (seconds); its input is then put into the inbox, exactly once."""
 
@@ -160,6 +167,7 @@ class Append(msgspec.Struct, kw_only=True):
     """Their positions; what is not there is no error."""
     facts: Sequence[FactWrite] = ()
     """Changes of the memory (`roost.log.memory`)."""
+    moved: Moved | None = None
     release: bool = False
     """Give the lease back in the same commit."""
 

@@ -18,7 +18,7 @@ from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput, TimerInput
-from roost.log.journal import Append, NewSession, SessionQuery, Snapshot, TimerSpec
+from roost.log.journal import Append, Moved, NewSession, SessionQuery, Snapshot, TimerSpec
 from roost.log.store import Store
 from roost.testing.readers import ReaderConformance
 from roost.testing.stores import NODE, bodies, created, names, new, own, said
@@ -428,6 +428,27 @@ class JournalConformance(ReaderConformance):
             assert claim.snapshot == snapshot
             assert names(claim.tail) == ["e"]
             assert claim.info.head == 6
+
+    async def test_a_move_is_in_the_index_with_its_event(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            await new(journal, "s")
+            claim = await own(journal, "s")
+            moved = Moved("v2", ("account:a", "sandbox:1"))
+            stale = Append(session="s", epoch=claim.epoch, expected=9, bodies=bodies("x"), moved=moved)
+            with pytest.raises(SequenceConflict):
+                await journal.append(stale)
+            assert (await journal.get("s")).version != "v2"
+            written = Append(
+                session="s", epoch=claim.epoch, expected=1, bodies=bodies("moved"), moved=moved, release=True
+            )
+            await journal.append(written)
+            info = await journal.get("s")
+            assert (info.version, set(info.needs)) == ("v2", {"account:a", "sandbox:1"})
+            await journal.accept("s", said())
+            await journal.beat(NodeCard(id="poor", offers=("account:a",)), ttl=60)
+            assert await journal.claim("poor") == []
+            await journal.beat(NodeCard(id="rich", offers=("account:a", "sandbox:1")), ttl=60)
+            assert [claim.info.id for claim in await journal.claim("rich")] == ["s"]
 
     # Timers
 

@@ -55,7 +55,8 @@ class Delivered(NamedTuple):
 
 
 def has_further(append: Append) -> bool:
-    return bool(append.deliver or append.facts or append.drop_checkpoints or append.checkpoint is not None)
+    written = append.checkpoint is not None or append.moved is not None
+    return bool(written or append.deliver or append.facts or append.drop_checkpoints)
 
 
 async def lock(link: Link, writes: Sequence[tuple[int, Append]]) -> None:
@@ -71,6 +72,9 @@ async def apply_further(link: Link, writes: Sequence[tuple[int, Append]]) -> lis
     delivered = await _deliver(link, [delivery for _, append in writes for delivery in append.deliver])
     await write_facts(link, [append for _, append in writes])
     await keep(link, checkpoints)
+    moved = [(s, *append.moved) for s, append in writes if append.moved is not None]
+    if moved:
+        await link.executemany("UPDATE sessions SET version = $2, needs = $3 WHERE s = $1", moved)
     if dropped:
         await link.executemany("DELETE FROM checkpoints WHERE s = $1 AND seq = $2", dropped)
     return delivered

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 
+import msgspec
+
 from roost.log.inputs import admits, encode_input, input_digest, urgency
 from roost.log.journal import Append, Change, CheckpointRow, Delivery, InboxItem
 from roost.log.sqlite.group import Group
@@ -20,6 +22,10 @@ def apply_further(connection: sqlite3.Connection, group: Group, s: int, write: A
         apply_facts(connection, write.session, write.expected, write.facts)
     if write.checkpoint is not None:
         keep(connection, s, write.checkpoint)
+    if write.moved is not None:
+        needs = msgspec.json.encode(write.moved.needs).decode()
+        row = (write.moved.version, needs, s)
+        connection.execute("UPDATE sessions SET version = ?, needs = ? WHERE s = ?", row)
     for seq in write.drop_checkpoints:
         connection.execute("DELETE FROM checkpoints WHERE s = ? AND seq = ?", (s, seq))
 

@@ -1,0 +1,90 @@
+"""A session keeps the version of its agent that it began with, until it is told to move: between turns, once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.errors import Conflict, Invalid
+from roost.log import events as ev
+from roost.testing.scripted import ScriptedModel
+
+from .support import Traces, agent, asleep, calling, events, kinds, running, until
+
+
+def told(text: str) -> Agent:
+    """An agent that answers with its version's own words."""
+    return Agent("a", instructions=text, model=ScriptedModel(lambda request: request.instruction))
+
+
+async def test_a_sleeping_session_moves_when_it_is_told_and_not_before(tmp_path: Path) -> None:
+    async with running(tmp_path, told("one")) as runtime:
+        session = await runtime.session("a")
+        first = (await session.inspect()).info.version
+        await session.ask("hi")
+        await asleep(runtime, session)
+        runtime.agents.add(told("two"))
+        assert "one" in await session.ask("hi")
+        await asleep(runtime, session)
+        await runtime.sessions.move(session.id, by="ann")
+        moved = await until(session, ev.SessionMoved)
+        assert (moved.source, moved.version) == ("ann", told("two").spec.version)
+        assert "two" in await session.ask("hi")
+        info = (await session.inspect()).info
+        assert info.version == moved.version != first
+    async with running(tmp_path, told("three")) as runtime:  # and after a restart
+        assert "two" in await runtime.open(session.id).ask("hi")
+
+
+async def test_a_turn_ends_in_the_version_it_began_in(tmp_path: Path) -> None:
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        asked = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        runtime.agents.add(told("two"))
+        await runtime.sessions.move(session.id)
+        await runtime.sessions.move(session.id, key="again")
+        await runtime.sessions.move(session.id, key="again")
+        later = asyncio.create_task(session.ask("more"))
+        await asyncio.sleep(0.1)
+        assert "session.moved" not in kinds(await events(session, runtime))
+        traces.gate.set()
+        assert await asked == "done"
+        assert "two" in await later
+        log = kinds(await events(session, runtime))
+        assert log.count("session.moved") == 2
+        assert log.index("turn.completed") < log.index("session.moved")
+
+
+async def test_what_it_cannot_move_to(tmp_path: Path) -> None:
+    async with running(tmp_path, told("one"), Agent("b", model=ScriptedModel(lambda request: "b"))) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(Invalid, match="of the agent 'a'"):
+            await runtime.sessions.move(session.id, runtime.agents.get("b"))
+        await session.control("stop")
+        with pytest.raises(Conflict, match="start it"):
+            await runtime.sessions.move(session.id)
+
+
+async def test_a_session_that_waits_or_is_paused_moves_afterwards(tmp_path: Path) -> None:
+    traces = Traces()
+    asking = agent([calling("never"), "done"], traces.tools(), permissions="workspace")
+    async with running(tmp_path, asking) as runtime:
+        session = await runtime.session("a")
+        await session.send("hi")
+        await session.control("pause")
+        runtime.agents.add(told("two"))
+        await runtime.sessions.move(session.id)
+        await asleep(runtime, session)
+        await asyncio.sleep(0.3)
+        info = await runtime.sessions.get(session.id)
+        assert (info.owner, info.state) == (None, "paused")
+        assert info.pending >= 1
+        assert "session.moved" not in kinds(await events(session, runtime))
+        traces.gate.set()
+        await session.control("resume")
+        await until(session, ev.SessionMoved)
