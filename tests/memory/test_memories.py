@@ -81,5 +81,5 @@ async def test_a_session_takes_its_private_space_along(tmp_path: Path) -> None:
 async def test_what_a_person_adds_is_masked_too(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         runtime.memories.vault = Vault({"DB": "hunter2hunter2"})
-        learned = await runtime.memories.add("user:ann", "it is hunter2hunter2")
-        assert learned.fact.text == "it is [secret:DB]"
+        learned = await runtime.memories.add("user:ann", "it is hunter2hunter2", key="of hunter2hunter2")
+        assert (learned.fact.text, learned.fact.key) == ("it is [secret:DB]", "of [secret:DB]")

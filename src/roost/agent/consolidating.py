@@ -163,7 +163,7 @@ async def _changes(
     changes: list[tuple[ev.MemoryChanged, NewFact]] = []
     for place, one in enumerate(kept):
         try:
-            text, key = check_text(session.scrubbed(one.text)), check_key(one.key or None)
+            text, key = check_text(session.scrubbed(one.text)), check_key(session.scrubbed(one.key or "") or None)
         except (Invalid, TooLarge):
             continue
         fact = NewFact(

@@ -43,7 +43,7 @@ class CallMemory:
             space=self._space(scope),
             text=check_text(self._session.scrubbed(text)),
             category=category,
-            key=check_key(key),
+            key=None if key is None else check_key(self._session.scrubbed(key)),
             confidence=confidence,
             tainted=self._session.state.tainted is not None,
         )
@@ -84,6 +84,11 @@ class CallMemory:
         facts = [one for one in (*own, *found.facts) if category in (None, one.fact.category)][:limit]
         self.tainted = self.tainted or any(one.fact.tainted for one in facts)
         return msgspec.structs.replace(found, facts=facts)
+
+    def belong(self, call: str) -> None:
+        """It is this call of the answer."""
+        self._call = call
+        self._staged = [(msgspec.structs.replace(event, call=call), changes) for event, changes in self._staged]
 
     def settle(self, *, ok: bool) -> None:
         """The call has ended: note what it changed, in the commit of its outcome."""

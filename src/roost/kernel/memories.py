@@ -84,7 +84,7 @@ class Memories:
             space=check_space(space),
             text=check_text(self.vault.scrub(text)),
             category=category,
-            key=check_key(key),
+            key=None if key is None else check_key(self.vault.scrub(key)),
             confidence=confidence,
         )
         learned = await learn(self.search, fact)
