@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from roost.agent import judging, memories, points, saving, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
@@ -22,6 +22,10 @@ from roost.policy.gate import GateCall, Verdict
 from roost.policy.rules import Touches
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.run import arguments_of, run_tool
+
+if TYPE_CHECKING:
+    from roost.agent.early import Begun
+    from roost.memory.means import OwnMemory
 
 READERS_AT_ONCE = 8
 
@@ -45,6 +49,8 @@ async def run(session: LiveSession) -> None:
         if verdict is not None:
             admitted = _Admitted(call, verdict.why)
             (readers if _tool(session, call).safety == "read_only" else others).append(admitted)
+    if (early := session.early) is not None:  # what runs already counts among those that run at once
+        readers.sort(key=lambda one: early.kept(one.call.call.id) is None)
     for start in range(0, len(readers), READERS_AT_ONCE):
         await _batch(session, readers[start : start + READERS_AT_ONCE])
     for each in others:
@@ -69,7 +75,7 @@ async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Ve
     verdict = _admit(session, call)
     if verdict is None or not fresh or tool is None:
         return verdict
-    said = await judging.consult(session, checks, _gate_call(session, call, tool), verdict)
+    said = await judging.consult(session, checks, gate_call(session, call, tool), verdict)
     return said if said is verdict else _obeyed(session, call, said)
 
 
@@ -90,7 +96,7 @@ def _admit(session: LiveSession, call: Call) -> Verdict | None:
         return _AGAIN if _replay(session, call, tool) else None
     if call.status == "approved":
         return _approved(session, call, tool)
-    return _obeyed(session, call, session.means.gate.decide(_gate_call(session, call, tool)))
+    return _obeyed(session, call, session.means.gate.decide(gate_call(session, call, tool)))
 
 
 _AGAIN = Verdict("allow", "it was cut off and may run again", "roost")
@@ -101,7 +107,7 @@ def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
     """What a person has written in place of the model's arguments is theirs to allow, but for what nobody may do."""
     if call.changed_by != PERSON:
         return _BY_PERSON
-    verdict = session.means.gate.decide(_gate_call(session, call, tool))
+    verdict = session.means.gate.decide(gate_call(session, call, tool))
     return _obeyed(session, call, verdict) if verdict.decision == "deny" else _BY_PERSON
 
 
@@ -127,7 +133,7 @@ def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | Non
     return verdict if verdict.decision == "allow" else None
 
 
-def _gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
+def gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
     return GateCall(
         session=session.id,
         call=call.call.id,
@@ -189,19 +195,24 @@ async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
         if tool.safety == "high_risk":
             await travel.before_risk(session)
         before = await points.before(session, tool)
+        begun = _begun(session, call)
         session.note(
             ev.ToolStarted(
                 at=time.time(),
                 call=call.call.id,
                 name=tool.name,
                 replay=tool.replay,
-                key=_key(session, call),
+                key=_key(session, call) if begun is None else begun.key,
                 attempt=call.attempt + 1,
                 why=why,
                 undo=before.undo,
+                early=begun is not None,
             )
         )
-    await session.flush()
+        if begun is not None:
+            begun.adopt(call.call.id)
+    if not _over(session, batch):
+        await session.flush()
     if len(batch) == 1:
         await session.interruptible(lambda: _run(session, batch[0].call, before.problem), steer=False)
         return
@@ -219,17 +230,25 @@ async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
 
 def _key(session: LiveSession, call: Call) -> str:
     """The same for every attempt of this call, and for no other call."""
-    return f"{session.id}:{session.state.steps}:{call.call.id}"
+    return call.key or f"{session.id}:{session.state.steps}:{call.call.id}"
 
 
-async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
+def _begun(session: LiveSession, call: Call) -> Begun | None:
+    return None if session.early is None else session.early.kept(call.call.id)
+
+
+def _over(session: LiveSession, batch: list[_Admitted]) -> bool:
+    """Whether all have run already, and nobody will be asked: then intents and outcomes need no commit between them."""
+    begun = [_begun(session, each.call) for each in batch]
+    return session.means.checks is None and all(one is not None and one.task.done() for one in begun)
+
+
+def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: OwnMemory | None) -> ToolContext:
     means = session.means
-    tool = _tool(session, call)
-    memory = memories.call_memory(session, call, _key(session, call))
     tool_context = ToolContext(
         session=session.id,
         call=call.call.id,
-        key=_key(session, call),
+        key=key,
         attempt=call.attempt,
         workspace=means.workspace,
         sandbox=means.sandbox,
@@ -242,13 +261,27 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)
+    return tool_context
+
+
+async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
+    means = session.means
+    tool = _tool(session, call)
+    begun = None if session.early is None else session.early.take(call.call.id)
     files = saving.saves(session, tool)
     if files is not None:
         await files.working()
-    began = time.monotonic()
-    outcome, parts = await run_tool(tool, tool_context, call.arguments)
+    done = None if begun is None else await begun.outcome()
+    if begun is not None and done is not None:
+        (outcome, parts), seconds, memory = done, begun.seconds, begun.memory
+    else:
+        key = _key(session, call)
+        memory = memories.call_memory(session, call, key)
+        tool_context = context_of(session, call, tool, key, memory)
+        began = time.monotonic()
+        outcome, parts = await run_tool(tool, tool_context, call.arguments)
+        seconds = time.monotonic() - began
     _taint(session, call, tool)
-    seconds = time.monotonic() - began
     try:
         if means.checks is not None:
             given = (outcome, parts)

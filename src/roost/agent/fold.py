@@ -193,7 +193,7 @@ def _apply_tool(
     match event:
         case ev.ToolStarted():
             call.status, call.attempt, call.replay = "running", event.attempt, event.replay
-            call.undo = event.undo
+            call.undo, call.key = event.undo, event.key
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
         case ev.ApprovalResolved():

@@ -4,6 +4,7 @@ hook may be asked again about the same thing after a crash."""
 from __future__ import annotations
 
 import time
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -37,6 +38,13 @@ async def before_call(session: LiveSession, checks: Checks, call: Call, tool: To
     if answer.decision == "deny":
         end_call(session, call.call.id, "denied", f"[denied: {answer.reason}]", why=f"hook: {answer.reason}")
     return answer.decision != "deny"
+
+
+def leaves_alone(checks: Checks, tool: Tool) -> bool:
+    """Whether nobody is asked about an answer, or about a call of this tool, before it has run."""
+    if checks.judges_answers:
+        return False
+    return not any(fnmatchcase(tool.name, hook.tool) for hook in checks.hooks.get("pre_tool", ()))
 
 
 async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict: Verdict) -> Verdict:

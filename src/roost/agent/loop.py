@@ -72,4 +72,6 @@ async def run_turn(session: LiveSession) -> None:
             close_calls(session, "cancelled", "the turn's time is up")
             end_turn(session, "limit", "seconds")
     finally:
+        if session.early is not None:
+            await session.early.close()
         session.stop_clock()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
@@ -20,6 +20,9 @@ from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
 from roost.log.journal import Claim, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
+
+if TYPE_CHECKING:
+    from roost.agent.early import Early
 
 T = TypeVar("T")
 
@@ -66,6 +69,8 @@ class LiveSession:
         self.born = claim.info.created_at
         self.tool_tokens: int | None = None
         """Of the tools' descriptions, once they were counted."""
+        self.early: Early | None = None
+        """Calls that began while the model still spoke."""
         self._stopped = asyncio.Event()
         self._outdated = False
         self._log = Unwritten(journal, claim, state, stopped=self._stopped)

@@ -56,6 +56,8 @@ class Call(msgspec.Struct):
     cause: str | None = None
     reason: str | None = None
     result: ToolMessage | None = None
+    key: str = ""
+    """Of its intent."""
     changed: str | None = None
     changed_by: str | None = None
     undo: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal, NamedTuple
 
-from roost.agent import context, judging, money
+from roost.agent import context, early, judging, money
 from roost.agent.compacting import room
 from roost.agent.compacting.size import fixed_tokens
 from roost.agent.ending import fail_step
@@ -81,6 +81,7 @@ class _Call:
         self._bill = Bill()
         self._refused = ""
         self._heard = False
+        self._early = early.of(session)
 
     async def answer(self) -> Completed | Failed:
         """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
@@ -105,6 +106,7 @@ class _Call:
                         case CallDelta():
                             self._heard = True
                             push(session.id, step, self._after, "call", event.arguments)
+                            self._early.hear(event.index, event.name, event.arguments)
                         case Notice():
                             await self._tell(event)
             finally:
@@ -117,11 +119,13 @@ class _Call:
         """Note the outcome. Returns how the turn ends, if it does."""
         session, now = self._session, time.time()
         if isinstance(outcome, Completed) and outcome.parts:
+            parts = _unique(session, self._step, outcome.parts)
+            self._settle(parts)
             session.note(
                 ev.ModelCompleted(
                     at=now,
                     step=self._step,
-                    parts=_unique(session, self._step, outcome.parts),
+                    parts=parts,
                     stop=outcome.stop,
                     usage=self._spent(outcome.usage) or Usage(),
                     seconds=seconds,
@@ -129,6 +133,7 @@ class _Call:
                 )
             )
             return None
+        self._settle(())
         error = outcome.error if isinstance(outcome, Failed) else ErrorData("empty", "the model answered nothing")
         usage = self._spent(outcome.usage)
         session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
@@ -144,6 +149,7 @@ class _Call:
         """Note what a call has cost that did not end by itself. A shutdown leaves its step open."""
         session, usage = self._session, self._spent(None)
         if by.cause != "shutdown":
+            self._settle(())
             code = "steered" if by.cause == "steer" else by.cause
             fail_step(session, code, f"cut off: {by.cause}", seconds=seconds, usage=usage)
         elif usage is not None and (step := session.state.open_step) is not None:
@@ -165,11 +171,18 @@ class _Call:
         if notice.kind == "restart":
             # What comes now must be told from what came before, by the event that is between the two.
             session.means.deltas.clear(session.id)
+            self._early.restart()
             self._heard = False
             await session.flush_shielded()
             self._after = session.head
         else:
             session.flush_soon()
+
+    def _settle(self, parts: tuple[AssistantPart, ...]) -> None:
+        dropped = self._early.settle(part for part in parts if isinstance(part, ToolCall))
+        if dropped:
+            data = {"dropped": dropped}
+            self._session.note(ev.ModelNotice(at=time.time(), step=self._step, kind="early", data=data))
 
     def _spent(self, told: Usage | None) -> Usage | None:
         """By the bill, which knows of every call that was made; `told` by a model that keeps none."""

@@ -99,7 +99,8 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
 
 class ModelNotice(_Event, frozen=True, tag="model.notice"):
     """What happened on the way of a model call: `kind` is route, retry, fallback, breaker, limit, budget, recovery,
-    repair or restart, `data` as `roost.llm.ir.Notice` says."""
+    repair or restart, `data` as `roost.llm.ir.Notice` says; or early: so many calls were `dropped` that had begun while
+    the model spoke and are not in its answer."""
 
     step: int
     kind: str
@@ -127,7 +128,8 @@ class ModelFailed(_Event, frozen=True, tag="model.failed"):
 class ToolStarted(_Event, frozen=True, tag="tool.started"):
     """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt. `why` it may run:
     the layer of the policy that decided, and by what. `undo`: the snapshot that the private files go back to unless the
-    call ends well; empty is no file, None: they stay as they are."""
+    call ends well; empty is no file, None: they stay as they are. `early`: it only reads, and began before the answer
+    was whole."""
 
     call: str
     name: str
@@ -136,6 +138,7 @@ class ToolStarted(_Event, frozen=True, tag="tool.started"):
     attempt: int = 1
     why: str | None = None
     undo: str | None = None
+    early: bool = False
 
 
 class ToolCompleted(_Event, frozen=True, tag="tool.completed"):

@@ -60,7 +60,8 @@ class Pins(Protocol):
 
 class ToolContext(msgspec.Struct, kw_only=True):
     """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
-    so that an outside service can drop a repetition."""
+    so that an outside service can drop a repetition. `call` is its id, which is one of ours for a call that begins
+    before the answer is whole, until it is."""
 
     session: str
     call: str
@@ -103,6 +104,9 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """For the gate. Takes no time to speak of and raises nothing."""
     secrets: tuple[str, ...] = ()
     """Names of the vault's secrets that it may have."""
+    early: bool = True
+    """Where it only reads, here, and is safe to run again, it may begin while the model still speaks, for nothing if
+    the call is not in the finished answer. False for what gives a thing out once."""
 
     @property
     def spec(self) -> ToolSpec:

@@ -34,6 +34,7 @@ def tool(
     taints: bool = False,
     reach: Reach | None = None,
     secrets: Sequence[str] = (),
+    early: bool = True,
 ) -> Callable[[_Function], Tool]: ...
 def tool(
     function: _Function | None = None,
@@ -49,13 +50,14 @@ def tool(
     taints: bool = False,
     reach: Reach | None = None,
     secrets: Sequence[str] = (),
+    early: bool = True,
 ) -> Tool | Callable[[_Function], Tool]:
     """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
 
     A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
     context and is not in the schema. Without one the tool does not get at the session's files, so `files` is False
     unless you say otherwise. `reach` tells the gate what a call would touch, `secrets` names what the context
-    gives the value of. A plain function runs in a thread and
+    gives the value of, `early` is as of `Tool`. A plain function runs in a thread and
     should bound its own time: a thread cannot be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or
     anything that JSON can hold. Raises `TypeError` for a signature that a model cannot call.
     """
@@ -77,6 +79,7 @@ def tool(
             taints=taints,
             reach=reach,
             secrets=tuple(secrets),
+            early=early,
         )
 
     return make if function is None else make(function)

@@ -26,7 +26,7 @@ async def shell_start(command: Annotated[str, "the command line"], ctx: ToolCont
     return _report(key, jobs.job(key), await jobs.job(key).output(_FIRST))
 
 
-@tool(safety="read_only", replay="safe", files=False, inside=True)
+@tool(safety="read_only", replay="safe", files=False, inside=True, early=False)
 async def shell_output(
     job: Annotated[str, "the id that shell_start returned"],
     ctx: ToolContext,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from roost.agent.early import NAMELESS
 from roost.agent.state import result_text
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
@@ -87,6 +88,7 @@ def _completed(event: ev.ToolCompleted, call: _Call) -> list[str]:
 
 def _effects(calls: dict[str, _Call], effects: Sequence[Effect]) -> list[str]:
     found: list[str] = []
+    effects = [effect for effect in effects if not effect.call.startswith(NAMELESS)]  # of calls that need no intent
     began = Counter((effect.call, effect.attempt) for effect in effects if effect.kind == "began")
     keys = {effect.key: effect.call for effect in effects}
     for (name, attempt), count in began.items():
