@@ -14,6 +14,8 @@ from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, Too
 from roost.log.inputs import (
     ApprovalInput,
     CheckpointInput,
+    ChildInput,
+    ChildWaitsInput,
     ControlInput,
     DropCheckpointInput,
     EmitInput,
@@ -161,6 +163,18 @@ EVENTS: list[ev.Event] = [
     ),
     ev.SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
     ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:early.1.1.1", early=True),
+    ev.SessionCreated(
+        at=1.5,
+        agent="clerk",
+        version="v",
+        spec=_SPEC,
+        parent="p",
+        family=ev.Family((ev.Ancestor("g", 700), ev.Ancestor("p")), 1, True),
+    ),
+    ev.ChildStarted(at=9.0, child="s2", call="c1", agent="clerk", background=True, due=12.0),
+    ev.ChildHeld(at=9.0, call="c1"),
+    ev.ChildWaits(at=9.0, child="s2", session="s3", call="c1", tool="sh", reason="r"),
+    ev.ChildEnded(at=9.0, child="s2", outcome="timeout", reason="r", usage=Usage(10, 5, 0, 700)),
 ]
 
 INPUTS: list[Input] = [
@@ -183,6 +197,10 @@ INPUTS: list[Input] = [
     DropCheckpointInput(3),
     RollbackInput(3, "undo"),
     MoveInput("v2", msgspec.Raw(b'{"name":"clerk"}'), ("account:openai",), "ann"),
+    MessageInput((Text("hi"),), source="agent:clerk:s", tainted="web_fetch"),
+    ChildInput("s2", "answered", (Text("ok"),), usage=Usage(10, 5, 0, 700), tainted="web_fetch"),
+    ChildInput("s2", "failed", reason="r"),
+    ChildWaitsInput("s2", "s3", "c1", "sh", "r"),
 ]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from roost.agent import judging, memories, points, saving, travel
+from roost.agent import children, judging, memories, points, saving, tasks, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.session import Interrupted, LiveSession
@@ -16,7 +16,7 @@ from roost.errors import NotFound
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.inputs import ApprovalInput
-from roost.log.journal import TimerSpec
+from roost.log.journal import Delivery, TimerSpec
 from roost.policy.checks import Checks
 from roost.policy.gate import GateCall, Verdict
 from roost.policy.rules import Touches
@@ -41,6 +41,8 @@ async def run(session: LiveSession) -> None:
     """Bring the newest message's calls as far as they go. Those that wait for a person stay open. Raises
     `Interrupted`, leaving running calls to the caller's cause."""
     await points.put_back(session)
+    await tasks.take_ends(session)
+    given: list[tasks.Given] = []
     readers: list[_Admitted] = []
     others: list[_Admitted] = []
     checks = session.means.checks
@@ -48,7 +50,14 @@ async def run(session: LiveSession) -> None:
         verdict = _admit(session, call) if checks is None else await _admit_checked(session, checks, call)
         if verdict is not None:
             admitted = _Admitted(call, verdict.why)
-            (readers if _tool(session, call).safety == "read_only" else others).append(admitted)
+            tool = _tool(session, call)
+            if tool.delegates:
+                context = context_of(session, call, tool, _key(session, call), None)
+                given.append(tasks.Given(call, verdict.why, context))
+            else:
+                (readers if tool.safety == "read_only" else others).append(admitted)
+    if given:
+        await tasks.begin(session, given)
     if (early := session.early) is not None:  # what runs already counts among those that run at once
         readers.sort(key=lambda one: early.kept(one.call.call.id) is None)
     for start in range(0, len(readers), READERS_AT_ONCE):
@@ -81,7 +90,7 @@ async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Ve
 
 def _admit(session: LiveSession, call: Call) -> Verdict | None:
     """Why the call runs now. None: it is done, or waits for a person."""
-    if call.status in ("done", "asking"):
+    if call.held or call.status in ("done", "asking", "awaiting"):
         return None
     if call.status == "rejected":
         note = f": {call.reason}" if call.reason else ""
@@ -176,7 +185,8 @@ def _ask(session: LiveSession, call: Call, reason: str, why: str | None) -> None
             cause="replay" if why is None else "policy",
             why=why,
             due=due,
-        )
+        ),
+        deliver=children.tell_waiting(session, call, reason),
     )
     if due is not None:
         timer, no = deadline(call.call.id), f"nobody answered within {patience:g} seconds"
@@ -258,6 +268,7 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
         history=OwnLog(session),
         pins=OwnPins(session),
         memory=memory,
+        agents=tasks.call_agents(session, key),
     )
     if tool.secrets:
         tool_context.secret = _secrets(session, tool)
@@ -271,7 +282,7 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
     files = saving.saves(session, tool)
     if files is not None:
         await files.working()
-    done = None if begun is None else await begun.outcome()
+    done, told = None if begun is None else await begun.outcome(), list[Delivery]()
     if begun is not None and done is not None:
         (outcome, parts), seconds, memory = done, begun.seconds, begun.memory
     else:
@@ -280,6 +291,7 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         tool_context = context_of(session, call, tool, key, memory)
         began = time.monotonic()
         outcome, parts = await run_tool(tool, tool_context, call.arguments)
+        told = tasks.said(tool_context) if outcome == "ok" else told
         seconds = time.monotonic() - began
     _taint(session, call, tool)
     try:
@@ -297,7 +309,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
         parts += session.take_remarks()
         if memory is not None:
             memory.settle(ok=outcome == "ok")
-        session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))
+        end = ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds)
+        session.note(end, deliver=told)
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()
 

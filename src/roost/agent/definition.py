@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -53,6 +53,18 @@ class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     keep: int = 20
 
 
+class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """What an agent may have others do. `agents` are globs of the names that it may call; each of them must let it
+    (`AgentSpec.callable_by`). `depth`: levels of children below its sessions. `breadth`: children that one turn may
+    begin. `at_once`: those of a session that run at the same time; a call beyond it waits for one of them to end.
+    """
+
+    agents: tuple[str, ...] = ()
+    depth: Annotated[int, msgspec.Meta(ge=0)] = 3
+    breadth: Annotated[int, msgspec.Meta(ge=0)] = 16
+    at_once: Annotated[int, msgspec.Meta(ge=1)] = 8
+
+
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """`model` None is the node's default. `tools` are names, resolved where the session runs. `rules` come before
     `permissions` and after the user's (`roost.policy.gate`).
@@ -65,6 +77,8 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     Of the session's private files: `snapshots` "steps" keeps what they were when each turn began and before each call
     that may write; `rollback` "failed" keeps the same, and makes them again what they were before a call that failed or
     was cut off.
+
+    `children` says which agents it may call. `callable_by` are globs of the names of those that may call it.
 
     `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
     `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
@@ -91,6 +105,8 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     rollback: RollbackWhen | None = None
     isolation: Isolation = Isolation()
     compaction: Compaction = Compaction()
+    children: Children | None = None
+    callable_by: tuple[str, ...] = ()
     memory: Memory | None = None
     checkpoints: CheckpointPolicy = CheckpointPolicy()
 
@@ -151,6 +167,8 @@ class Agent:
         rollback: RollbackWhen | None = None,
         isolation: Isolation | None = None,
         compaction: Compaction | None = None,
+        children: Children | None = None,
+        callable_by: Sequence[str] = (),
         memory: Memory | None = None,
         checkpoints: CheckpointPolicy | None = None,
     ) -> None:
@@ -184,6 +202,8 @@ class Agent:
             horizon=horizon,
             snapshots=snapshots,
             rollback=rollback,
+            children=children,
+            callable_by=tuple(callable_by),
             memory=memory,
             **fields,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from roost.agent import children
 from roost.agent.session import LiveSession
 from roost.agent.state import Call
 from roost.log import events as ev
@@ -15,10 +16,12 @@ UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; c
 def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
     turn = session.state.turn
     if turn is not None:
+        told = children.report(session, outcome, reason)
         session.note(
             ev.TurnCompleted(
                 at=time.time(), turn=turn.number, outcome=outcome, reason=reason, steps=turn.steps, usage=turn.usage
-            )
+            ),
+            deliver=told,
         )
 
 
@@ -41,7 +44,10 @@ def clear_deadline(session: LiveSession, call: str) -> None:
 def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
     """Give every open call an outcome. One that was running may have had its effect, and says so."""
     for call in list(session.state.calls):
-        if call.status == "running":
+        if call.status == "awaiting":
+            end_call(session, call.call.id, outcome, f"[{outcome}: {text}]")
+            children.abandon(session, call.call.id)
+        elif call.status == "running":
             unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
             end_call(session, call.call.id, outcome, unknown)
         elif call.status != "done":

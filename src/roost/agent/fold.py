@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from roost.agent import kept
+from roost.agent import family, kept
 from roost.agent.compacting import folding as compacting
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
@@ -23,6 +23,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _apply_tool(state, event)
         case ev.SessionCreated():
             state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
+            state.family = event.family
         case ev.StateChanged():
             state.state, state.reason = event.state, event.reason
         case ev.InputReceived():
@@ -81,6 +82,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _spend(state, event.usage)
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)
+        case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():
+            family.take_child(state, event)
         case ev.SessionMoved():
             state.spec = bytes(event.spec)
         case ev.Emitted():

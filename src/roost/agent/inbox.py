@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
-from roost.agent import ending
+from roost.agent import children, ending
 from roost.agent.session import LiveSession
 from roost.log import events as ev
 from roost.log.inputs import (
     ApprovalInput,
     CheckpointInput,
+    ChildInput,
+    ChildWaitsInput,
     ControlInput,
     DropCheckpointInput,
     EmitInput,
@@ -39,34 +41,40 @@ def settle(session: LiveSession) -> None:
     for item in list(session.inbox):
         if urgency(item.input) < admits(session.state.state, session.state.phase):
             continue
-        match item.input:
-            case ControlInput():
-                control(session, item, item.input.action)
-            case SetTimerInput():
-                _set_timer(session, item, item.input)
-            case ApprovalInput():
-                _approve(session, item, item.input)
-            case EmitInput():
-                event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
-                session.note(event, consume=item.id)
-            case PinInput(key=key, text=text, by=by):
-                session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
-            case DropCheckpointInput(checkpoint=checkpoint):
-                event = ev.CheckpointDropped(at=time.time(), checkpoint=checkpoint, input=item.id)
-                session.note(event, consume=item.id)
-                session.drop_checkpoint(checkpoint)
-            case MoveInput():
-                _move(session, item, item.input)
-            case MessageInput() | TimerInput() | CheckpointInput() | RollbackInput():
-                pass
-            case _:
-                assert_never(item.input)
+        _take_in(session, item)
+
+
+def _take_in(session: LiveSession, item: InboxItem) -> None:
+    match item.input:
+        case ControlInput():
+            control(session, item, item.input.action)
+        case SetTimerInput():
+            _set_timer(session, item, item.input)
+        case ApprovalInput():
+            _approve(session, item, item.input)
+        case EmitInput():
+            event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
+            session.note(event, consume=item.id)
+        case PinInput(key=key, text=text, by=by):
+            session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
+        case DropCheckpointInput(checkpoint=checkpoint):
+            event = ev.CheckpointDropped(at=time.time(), checkpoint=checkpoint, input=item.id)
+            session.note(event, consume=item.id)
+            session.drop_checkpoint(checkpoint)
+        case ChildInput() | ChildWaitsInput():
+            children.take(session, item, item.input)
+        case MoveInput():
+            _move(session, item, item.input)
+        case MessageInput() | TimerInput() | CheckpointInput() | RollbackInput():
+            pass
+        case _:
+            assert_never(item.input)
 
 
 def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
-    session.note(ev.ControlApplied(at=time.time(), action=action, input=item.id), consume=item.id)
-    state = session.state.state
+    state, down = session.state.state, children.pass_down(session, action, item.id)
+    session.note(ev.ControlApplied(at=time.time(), action=action, input=item.id), consume=item.id, deliver=down)
     match action:
         case "start":
             _enter(session, "running", state in ("created", "stopped", "error"))
@@ -81,6 +89,7 @@ def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> 
             _cancel(session)
         case "stop":
             _cancel(session)
+            children.let_go(session)
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
             pass  # the event says it
@@ -115,6 +124,7 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
     now = time.time()
     match item.input:
         case MessageInput(parts=parts, mode=mode, source=source):
+            children.taint(session, item.input.tainted)
             event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
             session.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
@@ -138,7 +148,8 @@ def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
 
 def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
-        session.note(ev.StateChanged(at=time.time(), state=state))
+        told = children.report(session, "stopped") if state == "stopped" else ()
+        session.note(ev.StateChanged(at=time.time(), state=state), deliver=told)
 
 
 def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:

@@ -3,7 +3,7 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, consolidating, inbox, judging, limits, memories, money, points, steps, travel
+from roost.agent import calls, children, consolidating, inbox, judging, limits, memories, money, points, steps, travel
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
@@ -14,6 +14,7 @@ async def drive(session: LiveSession) -> None:
     """Do all that the session can do now: control, then turns, until its inbox and its open turn are done, or it waits,
     or it is paused, stopped or shut down. Everything is committed when this returns."""
     await money.take_up(session)
+    await children.look_after(session)
     while True:
         inbox.settle(session)
         await money.close(session)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from roost.agent.state import State
 from roost.llm.ir import Model
+from roost.log import events as ev
 from roost.log.content import Usage
-from roost.log.journal import Record
+from roost.log.journal import Record, SessionInfo
 from roost.memory.search import Search
 from roost.policy.checks import Checks
 from roost.policy.gate import Gate
 from roost.policy.vault import Vault
 from roost.sandbox.base import Sandbox
 from roost.tools.base import Toolbox
+from roost.tools.colleagues import Known
 from roost.tools.jobs import Jobs
 from roost.workspace.carry import Carried
 from roost.workspace.files import Workspace
@@ -31,6 +34,43 @@ class Past(Protocol):
     """The session's state as it was after an event of its committed log."""
 
     async def __call__(self, seq: int) -> State: ...
+
+
+class ChildOrder(NamedTuple):
+    """A session to be made for a task. `key`: asked for again, it is the one that was made then."""
+
+    key: str
+    agent: str
+    title: str
+    family: ev.Family
+    user: str | None
+    workspace: str | None
+
+
+class FamilyMeans(Protocol):
+    """Other agents and their sessions, for the sessions of one agent."""
+
+    def refusal(self, agent: str) -> str | None:
+        """Why this agent may not call that one."""
+        ...
+
+    def callable(self) -> list[Known]:
+        """Whom it may call."""
+        ...
+
+    async def make(self, order: ChildOrder) -> str:
+        """The id of the session. Raises `Invalid`, `IsolationUnavailable`, `StoreFailed`."""
+        ...
+
+    async def reach(self, to: str, user: str | None) -> SessionInfo:
+        """The session of that id, or the newest of the agent of that name, which belongs to that user. Raises
+        `NotFound`."""
+        ...
+
+    async def look_after(self, session: str, children: Sequence[str]) -> None:
+        """Puts the end of those that are gone or take nothing any more into the inbox of `session`, unless it is
+        there."""
+        ...
 
 
 class Deltas(Protocol):
@@ -65,7 +105,7 @@ class Means(msgspec.Struct):
     are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
     what it remembers with, if it can. `jobs`: what runs on
     between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
-    its log, as `Journal.read` has it; `past`: what it was."""
+    its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any."""
 
     model: Model
     tools: Toolbox
@@ -83,3 +123,4 @@ class Means(msgspec.Struct):
     summarizer: Model | None = None
     read: Read | None = None
     past: Past | None = None
+    family: FamilyMeans | None = None

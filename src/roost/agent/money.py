@@ -17,6 +17,8 @@ from roost.log.content import Usage
 log = logging.getLogger("roost.session")
 
 _TURN = "turn:"
+_TREE = "tree:"
+"""What a session and all that come from it spend. `session:` is what it spends itself, and its log says the same."""
 
 
 def nano(dollars: float) -> int:
@@ -24,21 +26,24 @@ def nano(dollars: float) -> int:
 
 
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
-    """Of the turn and the session, where they have a limit."""
-    limits, turn = session.spec.limits, session.state.turn
-    if limits.money is None and limits.session_money is None:
-        return ()
-    found: list[Budget] = []
+    """Of the turn, of the session, and of it with all that come from it, where they have a limit; and of those that it
+    comes from."""
+    limits, turn, family = session.spec.limits, session.state.turn, session.state.family
+    found = (
+        [Budget(f"{_TREE}{one.session}", one.money) for one in family.above if one.money is not None] if family else []
+    )
     if limits.money is not None and turn is not None:
         found.append(Budget(f"turn:{session.id}:{turn.number}", nano(limits.money)))
     if limits.session_money is not None:
         found.append(Budget(f"session:{session.id}", nano(limits.session_money)))
+        if session.spec.children is not None:
+            found.append(Budget(f"{_TREE}{session.id}", nano(limits.session_money)))
     return tuple(found)
 
 
 def limit_of(budget: str) -> str:
     """The name of the agent's limit that a budget stands for; the budget's own where it is none of the agent's."""
-    return {"turn": "money", "session": "session_money"}.get(budget.partition(":")[0], budget)
+    return {"turn": "money", "session": "session_money", "tree": "session_money"}.get(budget.partition(":")[0], budget)
 
 
 async def take_up(session: LiveSession) -> None:
@@ -64,6 +69,8 @@ async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> N
     lost = await ledger.recover(session.id)
     missing = 0 if lost is None else lost.cost or 0
     for budget in budgets(session):
+        if budget.name.startswith(_TREE):
+            continue
         told = turn.usage.cost if turn is not None and budget.name.startswith(_TURN) else state.usage.cost
         if told is not None:
             missing = max(missing, await ledger.balance(budget.name) - told)

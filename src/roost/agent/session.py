@@ -17,7 +17,7 @@ from roost.agent.unwritten import Appends, Unwritten
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
-from roost.log.journal import Claim, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.journal import Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
 
@@ -77,6 +77,8 @@ class LiveSession:
         self._remarks: list[Text] = []
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)
+        self.kin = False
+        """Whether it was looked after its children."""
         self.charged: set[str] | None = None
         """Budgets of its turns that may be in the ledger; None until it was looked after."""
         self._scope: Scope | None = None
@@ -108,9 +110,16 @@ class LiveSession:
 
     # Events
 
-    def note(self, event: ev.Event, *, consume: int | None = None, facts: Sequence[FactChange] = ()) -> None:
+    def note(
+        self,
+        event: ev.Event,
+        *,
+        consume: int | None = None,
+        facts: Sequence[FactChange] = (),
+        deliver: Sequence[Delivery] = (),
+    ) -> None:
         """Take an event into the state now and into the log with the next `flush`, without any value of the vault.
-        `facts`: what it changes of the memory, in the same commit."""
+        `facts`: what it changes of the memory, `deliver`: what it says to other sessions, in the same commit."""
         body = ev.encode_event(event)
         if self.means.vault is not None:
             text = body.decode()
@@ -118,7 +127,7 @@ class LiveSession:
                 body = clean.encode()
                 event = ev.decode_event(body)
         apply(self.state, event)
-        self._log.add(body, facts)
+        self._log.add(body, facts, deliver)
         if consume is not None:
             self._take(consume)
 

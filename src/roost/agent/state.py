@@ -30,7 +30,8 @@ POINTS = 32
 PERSON = "a person"
 """Who changed the arguments of a call, beside hooks."""
 
-CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "done"]
+CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "awaiting", "done"]
+"""`awaiting`: a child has its task."""
 
 
 class Entry(msgspec.Struct):
@@ -64,6 +65,8 @@ class Call(msgspec.Struct):
     undone: bool = False
     seq: int = 0
     """Of its outcome."""
+    held: bool = False
+    """Until one of the children ends."""
 
     @property
     def arguments(self) -> str:
@@ -94,6 +97,18 @@ class Turn(msgspec.Struct):
     usage: Usage = Usage(cost=0)
     recalled: bool = False
     facts: list[NewFact] = []
+    children: int = 0
+    """That it has begun."""
+
+
+class Child(msgspec.Struct):
+    """A session that has a task of this one and has not ended it; as of `ChildStarted`. `waits`: for a person."""
+
+    agent: str
+    call: str
+    background: bool = False
+    due: float | None = None
+    waits: bool = False
 
 
 class Kept(msgspec.Struct):
@@ -159,6 +174,10 @@ class State(msgspec.Struct):
     """The position of the newest rollback; 0: there was none."""
     source: str | None = None
     """The session whose snapshot `undo` is: the files are forked from it."""
+    family: ev.Family | None = None
+    """Where it comes from, if another session has made it."""
+    children: dict[str, Child] = {}
+    """Those that have a task of it."""
 
     @property
     def phase(self) -> ev.Phase:
@@ -166,7 +185,7 @@ class State(msgspec.Struct):
             return "working" if self.compact else "idle"
         waiting = False
         for call in self.calls:
-            if call.status == "asking":
+            if call.held or call.status in ("asking", "awaiting"):
                 waiting = True
             elif call.status != "done":
                 return "working"

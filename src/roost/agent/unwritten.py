@@ -11,7 +11,7 @@ from typing import Protocol
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
-from roost.log.journal import Append, CheckpointRow, Claim, Moved, Snapshot, TimerSpec
+from roost.log.journal import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
 from roost.log.memory import FactChange, FactWrite
 
 log = logging.getLogger("roost.session")
@@ -41,6 +41,7 @@ class Unwritten:
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
         self._facts: list[FactWrite] = []
+        self._deliver: list[Delivery] = []
         self._consume: list[int] = []
         self._timers: dict[str, TimerSpec | None] = {}
         self._moved: Moved | None = None
@@ -55,9 +56,11 @@ class Unwritten:
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
 
-    def add(self, body: bytes, facts: Sequence[FactChange] = ()) -> None:
-        """An event, encoded, which the state has taken in, and the changes of the memory that it tells of."""
+    def add(self, body: bytes, facts: Sequence[FactChange] = (), deliver: Sequence[Delivery] = ()) -> None:
+        """An event, encoded, which the state has taken in, the changes of the memory that it tells of, and what it says
+        to other sessions."""
         self._bodies.append(body)
+        self._deliver += deliver
         self._facts += [FactWrite(len(self._bodies), change) for change in facts]
 
     def consume(self, item: int) -> None:
@@ -126,6 +129,7 @@ class Unwritten:
             self._soon = None
         bodies, self._bodies = self._bodies, []
         facts, self._facts = self._facts, []
+        deliver, self._deliver = self._deliver, []
         consume, self._consume = self._consume, []
         timers, self._timers = self._timers, {}
         moved, self._moved = self._moved, None
@@ -148,6 +152,7 @@ class Unwritten:
             clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
             checkpoint=checkpoint,
             drop_checkpoints=dropped,
+            deliver=deliver,
             facts=facts,
             moved=moved,
             release=release,

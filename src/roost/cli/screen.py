@@ -117,6 +117,13 @@ class Screen:
                 self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
             case ev.SessionMoved():
                 self.note(f"session moved to version {event.version} of its agent")
+            case ev.ChildStarted():
+                how = " in the background" if event.background else ""
+                self.note(f"  {event.agent} has a task{how}: session {event.child}")
+            case ev.ChildWaits():
+                self.note(f"  {event.tool} waits for an answer: roost approve {event.session} {event.call}")
+            case ev.ChildEnded():
+                self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
             case ev.MemoryConsolidated() if event.facts:
                 self.note(f"  kept {_facts(range(event.facts))} of the last turns")
             case (
@@ -125,6 +132,7 @@ class Screen:
                 | ev.ControlApplied()
                 | ev.TurnStarted()
                 | ev.ModelLost()
+                | ev.ChildHeld()
                 | ev.CompactionStarted()
                 | ev.ContextCompacted()
                 | ev.ContextPinned()

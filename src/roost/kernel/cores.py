@@ -47,7 +47,7 @@ class Cores:
         await self.ledger.recover(session)
         turns = f"turn:{session}:"
         over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
-        await self.ledger.forget(*over, f"session:{session}")
+        await self.ledger.forget(*over, f"session:{session}", f"tree:{session}")
 
     async def close(self) -> None:
         """After the models are closed, and before the store is."""

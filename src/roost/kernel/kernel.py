@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 
+from roost.agent.children import end_of, report
 from roost.agent.definition import decode_spec
 from roost.agent.loop import drive
 from roost.agent.saving import rest
@@ -531,7 +532,8 @@ class Kernel:
             return False
 
     async def _fail(self, live: LiveSession, reason: str) -> None:
-        live.note(ev.StateChanged(at=time.time(), state="error", reason=reason))
+        told = report(live, "error", reason)
+        live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=told)
         await live.flush(release=True)
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
@@ -545,6 +547,7 @@ class Kernel:
                 bodies=[ev.encode_event(broken)],
                 state="error",
                 phase="idle",
+                deliver=end_of(claim.info, "error", str(problem)[:1000]),
                 release=True,
             )
         )

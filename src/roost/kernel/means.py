@@ -13,6 +13,7 @@ from roost.agent.definition import Agent, AgentSpec
 from roost.agent.means import Deltas, Means
 from roost.errors import ConfigError, Invalid, RoostError
 from roost.kernel.cores import Cores
+from roost.kernel.kin import Kin
 from roost.kernel.sandboxes import Sandboxes
 from roost.llm.accounts import Models
 from roost.llm.ir import Failed, Model, ModelEvent, Profile, Request
@@ -109,6 +110,7 @@ class Workshop:
         self.carrier: Carrier | None = None
         self.home: Carrier | None = None
         self.memory: Search | None = None
+        self.kin: Kin | None = None
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
@@ -173,6 +175,7 @@ class Workshop:
             checks=self._checks(spec),
             vault=self.vault or None,
             memory=self.memory,
+            family=None if self.kin is None else self.kin.of(spec),
             approval_seconds=self.policy.approvals.seconds,
             summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
         )
@@ -185,7 +188,8 @@ class Workshop:
             "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
             "system": system_rules(),
         }
-        return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,))
+        refusal = None if self.kin is None else self.kin.of(spec).refusal
+        return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,), refusal=refusal)
 
     def _checks(self, spec: AgentSpec) -> Checks | None:
         hooks, guards = self._agents.own_checks(spec.name)

@@ -9,8 +9,11 @@ import time
 from collections.abc import KeysView
 from typing import TYPE_CHECKING
 
-from roost.errors import Conflict, NotFound, RoostError
-from roost.log.journal import Claim, SessionQuery
+from roost.agent.children import end_of, order_to
+from roost.errors import Busy, Conflict, NotFound, RoostError
+from roost.kernel.kin import children_of
+from roost.log import events as ev
+from roost.log.journal import Append, Claim, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.kernel import Kernel
@@ -58,6 +61,7 @@ class Removal:
         await kernel.evict(session)
         claim = await self._claim(session, patience)
         try:
+            await self._part(session, claim)
             await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
             workshop.throw_away(session)
             await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
@@ -81,6 +85,33 @@ class Removal:
         except RoostError as error:  # rows too many
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
+
+    async def _part(self, session: str, claim: Claim | None) -> None:
+        """Whoever waits for it hears that it is deleted, and what has come from it stops, in one commit, and is deleted
+        first. A crash in between leaves a stopped session. Raises as `delete`."""
+        journal = self._kernel.journal
+        info = claim.info if claim is not None else await journal.get(session)
+        children = await children_of(journal, session)
+        running = [child.id for child in children if child.state != "stopped"]
+        told = (*end_of(info, "deleted"), *(order_to(child, "stop", "deleted") for child in running))
+        if claim is not None and told:
+            stopped = ev.encode_event(ev.StateChanged(at=time.time(), state="stopped", reason="it is deleted"))
+            await journal.append(
+                Append(
+                    session=session,
+                    epoch=claim.epoch,
+                    expected=info.head,
+                    bodies=[stopped],
+                    state="stopped",
+                    deliver=told,
+                )
+            )
+        for delivery in told if claim is None else ():
+            with contextlib.suppress(NotFound, Conflict, Busy):
+                await journal.accept(delivery.session, delivery.input, key=delivery.key)
+        for child in children:
+            with contextlib.suppress(NotFound):
+                await self.delete(child.id)
 
     async def _claim(self, session: str, patience: float) -> Claim | None:
         """Take the session, from another node if need be. None when nobody owns it and it cannot be claimed, which is

@@ -16,6 +16,7 @@ from roost.kernel.costs import By, Costs, costs
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
 from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
+from roost.kernel.kin import Kin
 from roost.kernel.leftovers import marker_of, reap
 from roost.kernel.links import Links
 from roost.kernel.means import Agents
@@ -147,6 +148,7 @@ class Runtime:
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
+        self.kernel.workshop.kin = Kin(self.agents, store, self.sessions)
         self.memories = Memories(store, self.kernel.remembering.search, self.vault)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)

@@ -13,8 +13,9 @@ import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.state import State, transcript
-from roost.errors import Conflict, Invalid, TooLarge
+from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
+from roost.kernel.kin import below
 from roost.kernel.load import load_state
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
@@ -52,6 +53,13 @@ class PendingApproval(msgspec.Struct, frozen=True):
     tool: str
     arguments: str
     reason: str
+
+
+class WaitingCall(PendingApproval, frozen=True):
+    """One in a session or in what comes from it."""
+
+    session: str
+    agent: str
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +102,11 @@ class Sessions(Travels):
         title: str | None = None,
         labels: Mapping[str, str] | None = None,
         key: str | None = None,
+        family: ev.Family | None = None,
     ) -> SessionInfo:
         """A session of the agent's present version, or of a `variant`. `workspace` is an existing folder of yours;
-        without it the session gets a private one. `key` makes it safe to call again. Raises `Invalid`, `Conflict` when
-        the id is taken, `IsolationUnavailable`."""
+        without it the session gets a private one. `key` makes it safe to call again. `family`: another session makes
+        it. Raises `Invalid`, `Conflict` when the id is taken, `IsolationUnavailable`."""
         known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
         spec = known.spec
         if id is not None and not is_id(id):
@@ -112,6 +121,7 @@ class Sessions(Travels):
             workspace=workspace,
             title=title,
             labels=dict(labels or {}),
+            parent=None if family is None else family.parent,
             needs=needs(known, workspace, self._kernel.place, self._kernel.offered),
         )
         await self._kernel.announce(session.needs)
@@ -123,6 +133,8 @@ class Sessions(Travels):
             workspace=workspace,
             title=title,
             labels=session.labels,
+            parent=session.parent,
+            family=family,
         )
         return await self._journal.create(session, [created], key=key)
 
@@ -186,6 +198,22 @@ class Sessions(Travels):
                 if not accepted.duplicate:
                     return accepted
         raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
+
+    async def approvals(self, session: str) -> list[WaitingCall]:
+        """Calls that wait for a person, in the session and in all that come from it. Raises `NotFound`."""
+        found: list[WaitingCall] = []
+        for info in (await self._journal.get(session), *await below(self._journal, session)):
+            if info.phase == "waiting":
+                with contextlib.suppress(NotFound):  # deleted under way
+                    waiting = (await self.inspect(info.id)).approvals
+                    found += [
+                        WaitingCall(**msgspec.structs.asdict(one), session=info.id, agent=info.agent) for one in waiting
+                    ]
+        return found
+
+    async def tree(self, session: str) -> list[SessionInfo]:
+        """The session and all that come from it, parents before children. Raises `NotFound`."""
+        return [await self._journal.get(session), *await below(self._journal, session)]
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         """The JSON text of arguments that fit the tool's schema, as far as this node knows the tool."""

@@ -39,6 +39,8 @@ def called(budget: str) -> str:
     match kind:
         case "month":
             return f"the budget of {rest}"
+        case "tree":
+            return f"the budget of session {rest} and its children"
         case "turn" | "session":
             return f"the budget of this {kind}"
         case "user" | "agent" | "model":
@@ -108,6 +110,7 @@ class Refused(msgspec.Struct, frozen=True):
 def no_room(budget: str, left: int, amount: int, *, waits: bool) -> ErrorData:
     """`waits`: there would be room but for the reservations of calls that are under way."""
     fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
+    fixes["tree"] = fixes["session"]
     fix = fixes.get(budget.partition(":")[0], "[budget] in models.toml")
     message = (
         f"{called(budget)} has {dollars(left)} left and this call may cost {dollars(amount)}: "

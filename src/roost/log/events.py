@@ -34,11 +34,34 @@ ControlAction: TypeAlias = Literal["start", "pause", "resume", "cancel", "stop",
 Decision: TypeAlias = Literal["approve", "reject", "modify"]
 CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
+ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
+"""How a task ended: as its turn did, or because its time was up, or its session stopped, failed or was deleted."""
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
     at: float
     """Wall clock, seconds since 1970. Informative: order is the sequence number's business."""
+
+
+class Ancestor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A session from which another one comes. `money`: what it and all that come from it may spend together, in
+    nano-dollars; None is no limit."""
+
+    session: str
+    money: int | None = None
+
+
+class Family(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of a session that another one has made for a task. `above`: those it comes from, its parent last. `levels` of
+    children may be below it, as far as those above allow. `background`: its parent does not wait for it."""
+
+    above: tuple[Ancestor, ...]
+    levels: int
+    background: bool = False
+
+    @property
+    def parent(self) -> str:
+        return self.above[-1].session
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
@@ -51,6 +74,7 @@ class SessionCreated(_Event, frozen=True, tag="session.created"):
     title: str | None = None
     labels: dict[str, str] = {}
     parent: str | None = None
+    family: Family | None = None
 
 
 class StateChanged(_Event, frozen=True, tag="session.state"):
@@ -422,6 +446,42 @@ class SessionForked(_Event, frozen=True, tag="session.forked"):
     why_no_files: str | None = None
 
 
+class ChildStarted(_Event, frozen=True, tag="child.started"):
+    """The session `child` of an agent has a task, given by the tool call `call`, which waits for its end unless it runs
+    in the `background`. `due`: when it is over."""
+
+    child: str
+    call: str
+    agent: str
+    background: bool = False
+    due: float | None = None
+
+
+class ChildHeld(_Event, frozen=True, tag="child.held"):
+    """As many children run as may at once: the tool call waits for one of them to end."""
+
+    call: str
+
+
+class ChildWaits(_Event, frozen=True, tag="child.waits"):
+    """A call in `session`, which is the child or comes from it, waits for a person."""
+
+    child: str
+    session: str
+    call: str
+    tool: str
+    reason: str = ""
+
+
+class ChildEnded(_Event, frozen=True, tag="child.ended"):
+    """Its task is over. `usage` is what the child has used; it is in no sum of this session."""
+
+    child: str
+    outcome: ChildOutcome
+    reason: str | None = None
+    usage: Usage = Usage()
+
+
 class SessionMoved(_Event, frozen=True, tag="session.moved"):
     """From the next turn on the session is of this `version` of its agent: `spec` is the definition that it pins now."""
 
@@ -478,6 +538,10 @@ Event: TypeAlias = (
     | CheckpointDropped
     | SessionRolledBack
     | SessionForked
+    | ChildStarted
+    | ChildHeld
+    | ChildWaits
+    | ChildEnded
     | SessionMoved
     | Emitted
 )

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
-from roost.log.content import UserPart
-from roost.log.events import CheckpointCause, ControlAction, Decision, InputMode, Phase, SessionState
+from roost.log.content import Usage, UserPart
+from roost.log.events import CheckpointCause, ChildOutcome, ControlAction, Decision, InputMode, Phase, SessionState
 
 
 class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -21,6 +21,8 @@ class MessageInput(_Input, frozen=True, tag="message"):
     parts: tuple[UserPart, ...]
     mode: InputMode = "follow_up"
     source: str | None = None
+    tainted: str | None = None
+    """Who says it had seen what comes from outside, by this."""
 
 
 class ControlInput(_Input, frozen=True, tag="control"):
@@ -55,6 +57,28 @@ class TimerInput(_Input, frozen=True, tag="timer"):
 class EmitInput(_Input, frozen=True, tag="emit"):
     name: str
     data: Any = None
+
+
+class ChildInput(_Input, frozen=True, tag="child"):
+    """The end of a task, for the session that gave it. `parts` is what the child said at last. `tainted`: by what the
+    child has seen what comes from outside."""
+
+    child: str
+    outcome: ChildOutcome
+    parts: tuple[UserPart, ...] = ()
+    reason: str | None = None
+    usage: Usage = Usage()
+    tainted: str | None = None
+
+
+class ChildWaitsInput(_Input, frozen=True, tag="child.waits"):
+    """As of `ChildWaits`."""
+
+    child: str
+    session: str
+    call: str
+    tool: str
+    reason: str = ""
 
 
 class MoveInput(_Input, frozen=True, tag="move"):
@@ -102,6 +126,8 @@ Input: TypeAlias = (
     | EmitInput
     | PinInput
     | MoveInput
+    | ChildInput
+    | ChildWaitsInput
     | CheckpointInput
     | DropCheckpointInput
     | RollbackInput
@@ -129,9 +155,9 @@ def urgency(item: Input) -> int:
     match item:
         case MessageInput() | TimerInput() | MoveInput():
             return 0
-        case ApprovalInput():
+        case ApprovalInput() | ChildInput():
             return 1
-        case ControlInput() | SetTimerInput() | EmitInput() | PinInput():
+        case ChildWaitsInput() | ControlInput() | SetTimerInput() | EmitInput() | PinInput():
             return 2
         case CheckpointInput() | DropCheckpointInput() | RollbackInput():
             return 2

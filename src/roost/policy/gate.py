@@ -15,7 +15,9 @@ from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
 Permissions: TypeAlias = Literal["read_only", "ask", "workspace", "auto", "custom", "all"]
-Layer: TypeAlias = Literal["roost", "user", "config", "project", "system", "level", "classifier", "default", "person"]
+Layer: TypeAlias = Literal[
+    "roost", "agents", "user", "config", "project", "system", "level", "classifier", "default", "person"
+]
 LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
 """Of rules, in order: priorities 100, 60, 50 and 10."""
 
@@ -90,7 +92,8 @@ def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
 class LayeredGate:
     """The first layer that speaks of a call decides: the rules of the user, of the configuration, of the project, of
     the system, then the agent's permission mode (`Level`), then the default, which is no. Before all of them, nobody
-    touches `hidden`: the home of Roost with the policy, the token and the logs.
+    touches `hidden`: the home of Roost with the policy, the token and the logs; and `refusal` says why an agent may not
+    be called.
 
     A project's rules may only ask or deny, since its files are the agent's to write: there `allow` is left out. Where
     the project or the system asks, a layer below may still deny: asking never loosens. The system's rules are about
@@ -99,10 +102,16 @@ class LayeredGate:
     """
 
     def __init__(
-        self, mode: Permissions, rules: Mapping[Layer, Sequence[Rule]] | None = None, *, hidden: Sequence[Path] = ()
+        self,
+        mode: Permissions,
+        rules: Mapping[Layer, Sequence[Rule]] | None = None,
+        *,
+        hidden: Sequence[Path] = (),
+        refusal: Callable[[str], str | None] | None = None,
     ) -> None:
         self._level = Level(mode)
         self._wary = mode != "all"
+        self._refusal = refusal or _nobody
         self._hidden = tuple(os.path.realpath(path).casefold() for path in hidden)
         given = rules or {}
         self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
@@ -111,6 +120,8 @@ class LayeredGate:
         touches = call.touches
         if touches is not _NOTHING and self._of_roost(touches, str(call.root)):
             return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
+        if touches.agent is not None and (no := self._refusal(touches.agent)):
+            return Verdict("deny", no, "agents")
         asked: Verdict | None = None
         for laid in self._layers:
             verdict = None if laid.narrow and touches == _NOTHING else self._says(laid, call)
@@ -163,6 +174,10 @@ class LayeredGate:
 
 def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _nobody(agent: str) -> str:
+    return f"this agent may not call {agent!r}, nor any other"
 
 
 class Level:

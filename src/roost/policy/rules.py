@@ -27,7 +27,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
     gone; `removes` are those of them that are gone from their place then, with all that is in them. `unknown`: it may
     touch more, which only running it would tell. `command` is a shell command's analysis, `hosts` the machines that it
-    speaks to. `outside`: it has an effect beyond the workspace (a message, a request)."""
+    speaks to. `outside`: it has an effect beyond the workspace (a message, a request). `agent`: whom it calls."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
@@ -36,6 +36,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     command: Analysis | None = None
     hosts: tuple[str, ...] = ()
     outside: bool = False
+    agent: str | None = None
 
     def paths(self, access: Access) -> tuple[str, ...]:
         match access:

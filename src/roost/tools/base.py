@@ -17,6 +17,7 @@ from roost.workspace.files import Workspace
 
 if TYPE_CHECKING:
     from roost.memory.means import OwnMemory
+    from roost.tools.colleagues import OwnAgents
     from roost.tools.jobs import Jobs
 
 
@@ -81,6 +82,7 @@ class ToolContext(msgspec.Struct, kw_only=True):
     history: History | None = None
     pins: Pins | None = None
     memory: OwnMemory | None = None
+    agents: OwnAgents | None = None
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +109,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     early: bool = True
     """Where it only reads, here, and is safe to run again, it may begin while the model still speaks, for nothing if
     the call is not in the finished answer. False for what gives a thing out once."""
+    delegates: bool = False
+    """It gives tasks to other agents (`roost.tools.agents`): the outcome of its call is that of the task."""
 
     @property
     def spec(self) -> ToolSpec:

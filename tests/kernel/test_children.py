@@ -1,0 +1,453 @@
+"""Tasks for other agents: begun, awaited, given up, and never forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost.agent.definition import Agent, Children, Limits
+from roost.kernel.config import KernelConfig
+from roost.kernel.kin import below
+from roost.kernel.runtime import Runtime, SessionHandle
+from roost.llm.ir import Price, Profile, Request
+from roost.log import events as ev
+from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
+from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from roost.tools.base import Tool
+from roost.tools.function import tool
+
+from .support import asleep, events, kinds, running, said, until
+
+ALL = Children(agents=("*",))
+
+
+def task(agent: str, prompt: str = "do it", **more: Any) -> Call:
+    return Call("task", {"agent": agent, "prompt": prompt, **more})
+
+
+def boss(*answers: Answer | str, children: Children | None = ALL, **more: Any) -> Agent:
+    """Has tasks for others."""
+    tools = ["task", "list_agents", "message_agent", *more.pop("tools", ())]
+    more = {"permissions": "all", **more}
+    return Agent("boss", model=ScriptedModel(by_step(answers)), tools=tools, children=children, **more)
+
+
+def helper(*answers: Answer | str, name: str = "helper", tools: tuple[Tool | str, ...] = (), **more: Any) -> Agent:
+    more = {"permissions": "all", "callable_by": ("boss",), **more}
+    return Agent(name, model=ScriptedModel(by_step(answers or ("helped",))), tools=tools, **more)
+
+
+def echo(name: str = "helper", delay: Callable[[str], float] = lambda _: 0.0, **more: Any) -> Agent:
+    """Answers what it was told."""
+
+    def answer(request: Request) -> Answer:
+        last = next(one for one in reversed(request.messages) if isinstance(one, UserMessage))
+        text = "".join(part.text for part in last.parts if isinstance(part, Text))
+        return Answer(text=f"did {text}", delay=delay(text))
+
+    more = {"callable_by": ("*",), **more}
+    return Agent(name, model=ScriptedModel(answer), permissions="all", **more)
+
+
+def results(request: Request) -> list[str]:
+    """What the tools said last."""
+    found: list[str] = []
+    for message in reversed(request.messages):
+        if not isinstance(message, ToolMessage):
+            break
+        found.append("".join(part.text for part in message.parts if isinstance(part, Text)))
+    return found[::-1]
+
+
+def seen(agent: Agent) -> list[str]:
+    model = agent.own_model
+    assert isinstance(model, ScriptedModel)
+    return results(model.requests[-1])
+
+
+async def ended(log: list[ev.Event]) -> list[str]:
+    return [event.outcome for event in log if isinstance(event, ev.ChildEnded)]
+
+
+async def child_of(runtime: Runtime, session: SessionHandle) -> SessionHandle:
+    started = await until(session, ev.ChildStarted)
+    return runtime.open(started.child)
+
+
+async def test_a_task_is_another_session_s(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper", "count the birds"),)), "all done")
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = await runtime.session("boss", labels={"user": "ann"})
+        assert await session.ask("go") == "all done"
+        assert seen(parent) == ["did count the birds"]
+        log = await events(session, runtime)
+        started = next(event for event in log if isinstance(event, ev.ChildStarted))
+        assert kinds(log).count("child.ended") == 1
+        info = await runtime.sessions.get(started.child)
+        assert (info.parent, info.agent, info.labels, info.title) == (
+            session.id,
+            "helper",
+            {"user": "ann"},
+            "count the birds",
+        )
+        child = await events(runtime.open(started.child), runtime)
+        assert said(child) == ["count the birds"]
+        assert [one.id for one in await below(runtime.kernel.journal, session.id)] == [info.id]
+
+
+async def test_tasks_of_one_answer_run_together_and_stay_in_order(tmp_path: Path) -> None:
+    calls = tuple(task("helper", f"{place}") for place in range(6))
+    parent = boss(Answer(calls=calls), "done")
+    together = echo(delay=lambda text: 0.3 - 0.04 * int(text))
+    async with running(tmp_path, parent, together) as runtime:
+        session = await runtime.session("boss")
+        began = time.monotonic()
+        assert await session.ask("go") == "done"
+        assert time.monotonic() - began < 1.2
+        assert seen(parent) == [f"did {place}" for place in range(6)]
+
+
+async def test_a_parent_sleeps_while_its_child_works(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper", "x"),)), "done")
+    async with running(tmp_path, parent, echo(delay=lambda _: 1.0)) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        await until(session, ev.ChildStarted)
+        await asleep(runtime, session)
+        info = await runtime.sessions.get(session.id)
+        assert (info.phase, info.state) == ("waiting", "running")
+        assert await session.answer(item.id) == "done"
+
+
+async def test_no_more_at_once_than_may_be(tmp_path: Path) -> None:
+    calls = tuple(task("helper", f"{place}") for place in range(7))
+    parent = boss(Answer(calls=calls), "done", children=Children(agents=("helper",), at_once=2, breadth=5))
+    async with running(tmp_path, parent, echo(delay=lambda _: 0.05)) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        log = await events(session, runtime)
+    now, most = 0, 0
+    for event in log:
+        now += isinstance(event, ev.ChildStarted) - isinstance(event, ev.ChildEnded)
+        most = max(most, now)
+    assert most == 2
+    assert kinds(log).count("child.started") == 5
+    assert kinds(log).count("child.held") == 3
+    assert seen(parent)[:5] == [f"did {place}" for place in range(5)]
+    assert all("5 children at most" in text for text in seen(parent)[5:])
+
+
+async def test_in_the_background(tmp_path: Path) -> None:
+    """The call ends at once; the answer comes as a message of its own, and begins a turn."""
+    answers = [Answer(calls=(task("helper", "x", background=True),)), "begun"]
+
+    def say(request: Request) -> Answer | str:
+        last = next(one for one in reversed(request.messages) if isinstance(one, UserMessage))
+        text = "".join(part.text for part in last.parts if isinstance(part, Text))
+        return f"heard: {text}" if "did x" in text else by_step(answers)(request)
+
+    parent = Agent("boss", model=ScriptedModel(say), tools=["task"], children=ALL, permissions="all")
+    async with running(tmp_path, parent, echo(delay=lambda _: 0.3)) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "begun"
+        await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head)
+        log = await events(session, runtime)
+        child = await child_of(runtime, session)
+        received = [event for event in log if isinstance(event, ev.InputReceived)]
+        assert received[-1].source == f"child:{child.id}"
+        assert await ended(log) == ["answered"]
+        view = await session.inspect()
+        assert view.turns == 2
+
+
+@pytest.mark.parametrize(
+    ("agent", "outcome", "said_of"),
+    [
+        (helper(Answer(error=ErrorData("broken", "no luck"))), "failed", "no luck"),
+        (helper(Answer(calls=(Call("nothing"),)), limits=Limits(steps=1)), "limit", "steps"),
+    ],
+    ids=["failed", "limit"],
+)
+async def test_a_task_that_comes_to_nothing(tmp_path: Path, agent: Agent, outcome: str, said_of: str) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "so it goes")
+    async with running(tmp_path, parent, agent) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "so it goes"
+        assert await ended(await events(session, runtime)) == [outcome]
+        assert outcome in seen(parent)[0]
+        assert said_of in seen(parent)[0]
+
+
+@pytest.mark.parametrize("what", ["cancel", "stop", "delete"])
+async def test_a_child_that_somebody_ends(tmp_path: Path, what: str) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "so it goes")
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        child = await child_of(runtime, session)
+        await until(child, ev.ModelStarted)
+        if what == "delete":
+            await child.delete()
+        else:
+            await child.control("cancel" if what == "cancel" else "stop")
+        assert await session.answer(item.id) == "so it goes"
+        [outcome] = await ended(await events(session, runtime))
+        assert outcome == {"cancel": "cancelled", "stop": "cancelled", "delete": "deleted"}[what]
+
+
+async def test_a_task_whose_time_is_up(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper", deadline=0.4),)), "so it goes")
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "so it goes"
+        assert "timeout" in seen(parent)[0]
+        child = await child_of(runtime, session)
+        end = await until(child, ev.TurnCompleted)
+        assert end.outcome == "cancelled"
+        assert (await session.inspect()).timers == {}
+
+
+async def test_a_task_that_ends_in_time_leaves_no_timer(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper", deadline=60),)), "done")
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        assert (await session.inspect()).timers == {}
+
+
+@pytest.mark.parametrize("order", ["cancel", "stop", "pause", "delete"])
+async def test_orders_travel_down(tmp_path: Path, order: str) -> None:
+    """To a grandchild, too."""
+    middle = Agent(
+        "middle",
+        model=ScriptedModel(by_step([Answer(calls=(task("leaf"),)), "m"])),
+        tools=["task"],
+        children=ALL,
+        callable_by=("boss",),
+        permissions="all",
+    )
+    parent = boss(Answer(calls=(task("middle"),)), "done")
+    async with running(tmp_path, parent, middle, echo("leaf", delay=lambda _: 1.0 if order == "pause" else 30.0)) as rt:
+        session = await rt.session("boss")
+        item = await session.send("go")
+        child = await child_of(rt, session)
+        leaf = await child_of(rt, child)
+        await until(leaf, ev.ModelStarted)
+        if order == "delete":
+            await session.delete()
+            assert await rt.sessions.find(_everything()) == []
+            return
+        await session.control("cancel" if order == "cancel" else "stop" if order == "stop" else "pause")
+        if order == "pause":
+            for one in (session, child, leaf):
+                await _state(rt, one, "paused")
+            await session.control("resume")
+            assert await session.answer(item.id) == "done"
+            return
+        for one in (child, leaf):
+            end = await until(one, ev.TurnCompleted)
+            assert end.outcome == "cancelled"
+            await _state(rt, one, "stopped" if order == "stop" else "running")
+        assert await ended(await events(session, rt)) == ["cancelled"]
+
+
+def _everything() -> Any:
+    from roost.log.journal import SessionQuery
+
+    return SessionQuery()
+
+
+async def _state(runtime: Runtime, session: SessionHandle, state: str) -> None:
+    async with asyncio.timeout(10):
+        while (await runtime.sessions.get(session.id)).state != state:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("children", "callee", "why"),
+    [
+        (None, {}, "there is none"),
+        (Children(agents=("other*",)), {}, "there is none"),
+        (ALL, {"callable_by": ()}, "there is none"),
+        (ALL, {"callable_by": ("bos",)}, "there is none"),
+        (ALL, {"name": "elsewhere"}, "those are: elsewhere"),
+        (Children(agents=("*",), depth=0), {}, "no children may be below"),
+    ],
+)
+async def test_both_agents_must_want_it(
+    tmp_path: Path, children: Children | None, callee: dict[str, Any], why: str
+) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "alone then", children=children)
+    async with running(tmp_path, parent, echo(**callee)) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "alone then"
+        assert why in seen(parent)[0]
+        log = await events(session, runtime)
+        assert "child.started" not in kinds(log)
+        denied = [event.why for event in log if isinstance(event, ev.ToolCompleted) and event.outcome == "denied"]
+        assert all(str(one).startswith("agents:") for one in denied)
+
+
+async def test_depth_is_that_of_those_above(tmp_path: Path) -> None:
+    """An agent that would call itself for ever is stopped by the first one's limit."""
+    parent = boss(
+        Answer(calls=(task("boss"),)), "done", children=Children(agents=("boss",), depth=2), callable_by=("boss",)
+    )
+    async with running(tmp_path, parent) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        assert len(await below(runtime.kernel.journal, session.id)) == 2
+
+
+async def test_the_parent_s_money_is_the_tree_s(tmp_path: Path) -> None:
+    """What children spend counts; the parent's own log and the ledger still say the same of itself."""
+    profile = Profile(price=Price(1_000, 1_000), max_output=1_000)
+    spender = helper()
+    spender.own_model = ScriptedModel(by_step(["spent"]), profile=profile)
+    spender.spec = Agent("helper", model=spender.own_model, callable_by=("boss",)).spec
+    calls = tuple(task("helper", f"{place}") for place in range(4))
+    parent = boss(
+        Answer(calls=calls), "done", children=Children(agents=("*",), at_once=1), limits=Limits(session_money=0.0013)
+    )
+    free = Profile(price=Price(0, 0))
+    parent.own_model = ScriptedModel(by_step([Answer(calls=calls), "done"]), profile=free)
+    async with running(tmp_path, parent, spender) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        outcomes = await ended(await events(session, runtime))
+        assert outcomes[0] == "answered"
+        assert outcomes[-1] == "limit"
+        assert "session_money" in seen(parent)[-1]
+        spent = await runtime.kernel.cores.balance(f"tree:{session.id}")
+        assert 0 < spent <= 1_300_000
+        assert await runtime.kernel.cores.balance(f"session:{session.id}") == 0
+        await session.delete()
+        assert await runtime.kernel.cores.balance(f"tree:{session.id}") == 0
+
+
+@tool(replay="safe", safety="read_only", taints=True)
+async def outside() -> str:
+    """What strangers write."""
+    return "from far away"
+
+
+async def test_taint_goes_both_ways(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), Answer(calls=(task("second"),)), "done")
+    taints = helper(Answer(calls=(Call("outside"),)), "read it", tools=(outside,))
+    async with running(tmp_path, parent, taints, echo("second")) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        log = await events(session, runtime)
+        assert [event.by for event in log if isinstance(event, ev.SessionTainted)] == ["agent helper"]
+        second = [event.child for event in log if isinstance(event, ev.ChildStarted)][1]
+        assert "session.tainted" in kinds(await events(runtime.open(second), runtime))
+
+
+async def test_a_parent_says_that_its_child_waits_for_a_person(tmp_path: Path) -> None:
+    @tool(replay="safe", safety="safe_write")
+    async def change() -> str:
+        """Change something."""
+        return "changed"
+
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    careful = helper(Answer(calls=(Call("change"),)), "changed it", tools=(change,), permissions="ask")
+    async with running(tmp_path, parent, careful) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        waits = await until(session, ev.ChildWaits)
+        child = await child_of(runtime, session)
+        assert (waits.child, waits.session, waits.tool) == (child.id, child.id, "change")
+        [asked] = await runtime.sessions.approvals(session.id)
+        assert (asked.session, asked.call, asked.tool) == (child.id, waits.call, "change")
+        await runtime.sessions.approve(asked.session, asked.call, "approve")
+        assert await session.answer(item.id) == "done"
+        assert await runtime.sessions.approvals(session.id) == []
+
+
+async def test_what_is_said_to_a_parent_that_waits_is_heard_after(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    async with running(tmp_path, parent, echo(delay=lambda _: 0.6)) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        await until(session, ev.ChildStarted)
+        await session.send("hurry", mode="steer")
+        assert await session.answer(item.id) == "done"
+        log = await events(session, runtime)
+        assert kinds(log).count("turn.started") == 1
+        assert said(log) == ["go", "hurry"]
+        assert kinds(log).index("child.ended") < len(kinds(log)) - 1 - kinds(log)[::-1].index("input.received")
+
+
+async def test_agents_write_to_each_other(tmp_path: Path) -> None:
+    parent = boss(
+        Answer(calls=(Call("message_agent", {"to": "helper", "text": "mind the gap"}),)),
+        Answer(calls=(Call("list_agents"),)),
+        "done",
+    )
+    async with running(tmp_path, parent, echo(description="helps")) as runtime:
+        await runtime.session("helper", labels={"user": "bob"})
+        other = await runtime.session("helper", labels={"user": "ann"})
+        session = await runtime.session("boss", labels={"user": "ann"})
+        assert await session.ask("go") == "done"
+        assert seen(parent) == ["- helper: helps"]
+        received = await until(other, ev.InputReceived)
+        assert received.source == f"agent:boss:{session.id}"
+        assert said(await events(other, runtime)) == ["mind the gap"]
+
+
+@pytest.mark.parametrize("to", ["nobody", "parent", "stranger", "self"])
+async def test_whom_an_agent_may_not_write_to(tmp_path: Path, to: str) -> None:
+    sent: list[str] = [to]
+
+    def say(request: Request) -> Answer | str:
+        if isinstance(request.messages[-1], ToolMessage):
+            return "done"
+        return Answer(calls=(Call("message_agent", {"to": sent[0], "text": "hello"}),))
+
+    parent = Agent("boss", model=ScriptedModel(say), tools=["message_agent"], children=ALL, callable_by=("*",))
+    async with running(tmp_path, parent, echo()) as runtime:
+        stranger = await runtime.session("helper", labels={"user": "bob"})
+        session = await runtime.session("boss", labels={"user": "ann"})
+        if to in ("stranger", "self"):
+            sent[0] = stranger.id if to == "stranger" else session.id
+        assert await session.ask("go") == "done"
+        log = await events(session, runtime)
+        assert [event.outcome for event in log if isinstance(event, ev.ToolCompleted)] == ["error"]
+        assert (await runtime.sessions.get(stranger.id)).pending == 0
+
+
+async def test_a_child_on_another_node(tmp_path: Path) -> None:
+    """The parent's node knows the agent and cannot run it."""
+    parent = boss(Answer(calls=(task("helper", "far away"),)), "done")
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = await runtime.session("boss")
+        runtime.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only={session.id})
+        item = await session.send("go")
+        child = await child_of(runtime, session)
+        await asyncio.sleep(0.3)
+        assert (await runtime.sessions.get(child.id)).pending == 1
+        async with running(tmp_path, echo()) as other:
+            assert await session.answer(item.id) == "done"
+            assert (await other.sessions.get(child.id)).state == "running"
+        assert seen(parent) == ["did far away"]
+
+
+async def test_a_child_that_vanished_without_a_word(tmp_path: Path) -> None:
+    """As a backup may leave it."""
+    parent = boss(Answer(calls=(task("helper"),)), "so it goes")
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        child = await child_of(runtime, session)
+        await asleep(runtime, session)
+        await runtime.kernel.evict(child.id)
+        claims = await runtime.kernel.dispatcher.claim(runtime.kernel.node, session=child.id)
+        await runtime.kernel.journal.delete(child.id, epoch=claims[0].epoch if claims else None)
+        await session.bus.emit("poke", None)
+        assert await session.answer(item.id) == "so it goes"
+        assert await ended(await events(session, runtime)) == ["deleted"]
