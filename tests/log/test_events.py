@@ -162,6 +162,8 @@ EVENTS: list[ev.Event] = [
         at=9.0, source="s", position=3, title="t", labels={"k": "v"}, files="v1", files_in="home", why_no_files="older"
     ),
     ev.SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
+    ev.SessionImported(at=9.0, source="s"),
+    ev.SessionImported(at=9.0, source="s", format="codex"),
     ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:early.1.1.1", early=True),
     ev.SessionCreated(
         at=1.5,

@@ -6,6 +6,7 @@ from typing import Literal, assert_never
 
 from roost.agent import family, kept
 from roost.agent.compacting import folding as compacting
+from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
 from roost.llm.tokens import estimate
@@ -86,6 +87,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             family.take_child(state, event)
         case ev.SessionMoved():
             state.spec = bytes(event.spec)
+        case ev.SessionImported():
+            _settle(state)
+            take_imported(state)
         case ev.Emitted():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():

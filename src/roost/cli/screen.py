@@ -109,6 +109,8 @@ class Screen:
                 self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
             case ev.SessionForked():
                 self.note(f"  forked from {event.source} at event {event.position}" + _why(event.why_no_files))
+            case ev.SessionImported():
+                self.note(f"  up to here it came from elsewhere: session {event.source} of {event.format}")
             case ev.WorkspaceUnsaved():
                 self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
             case ev.MemoryRecalled() if event.facts:

@@ -13,6 +13,9 @@ from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
+from roost.kernel.exchange.bringing import Brought, bring
+from roost.kernel.exchange.items import Format, Report
+from roost.kernel.exchange.taking import take
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
 from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
@@ -198,6 +201,15 @@ class Runtime:
     def open(self, session: str) -> SessionHandle:
         """A handle on a session that exists."""
         return SessionHandle(self, session)
+
+    async def export_session(self, session: str, target: Path, *, format: Format = "roost") -> Report:
+        """Write a session to a file, as it is now; it may go on meanwhile. Its files are no part of it. What a foreign
+        `format` cannot say is counted in the report. Raises `NotFound`."""
+        return await take(self.kernel, session, format, target)
+
+    async def import_session(self, path: Path, **options: Any) -> Brought:
+        """A session of a file. Options as of `roost.kernel.exchange.bringing.bring`."""
+        return await bring(self.kernel, path, **options)
 
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         """What was spent in a month (`2026-11`; None is this one), and with `by` what for."""

@@ -491,6 +491,14 @@ class SessionMoved(_Event, frozen=True, tag="session.moved"):
     source: str | None = None
 
 
+class SessionImported(_Event, frozen=True, tag="session.imported"):
+    """The log up to here came from elsewhere, out of a file in `format`, where it was that of the session `source`.
+    What was under way there is over; its timers, its files and what it has cost stayed there."""
+
+    source: str
+    format: Literal["roost", "claude-code", "codex"] = "roost"
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -543,6 +551,7 @@ Event: TypeAlias = (
     | ChildWaits
     | ChildEnded
     | SessionMoved
+    | SessionImported
     | Emitted
 )
 

@@ -1,0 +1,192 @@
+"""Sessions as files of Roost's own format: out of one runtime, into another, on every store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent
+from roost.agent.fold import apply
+from roost.agent.state import State
+from roost.errors import Conflict, Invalid, RoostError
+from roost.kernel.check import check
+from roost.log import events as ev
+from roost.log.content import Text, ToolMessage
+from roost.testing.scripted import Answer, ScriptedModel
+from roost.tools.base import Tool
+
+from .support import Traces, asleep, calling, place, running, until
+
+
+def agent(answers: list[Answer | str], tools: list[Tool] | None = None) -> Agent:
+    return Agent("a", model=ScriptedModel(answers), tools=tools or [], permissions="all")
+
+
+async def _talk(home: Path, path: Path) -> tuple[str, list[bytes]]:
+    """A session of two turns, exported: its id and its log."""
+    traces = Traces()
+    clerk = agent([calling("look"), "one", "two"], traces.tools())
+    async with running(home, clerk) as runtime:
+        session = await runtime.session("a", title="talk", labels={"k": "v"})
+        assert await session.ask("first") == "one"
+        assert await session.ask("second") == "two"
+        await asleep(runtime, session)
+        report = await runtime.export_session(session.id, path)
+        log = [record.body for record in await runtime.sessions.history(session.id)]
+        assert report.events == len(log)
+        return session.id, log
+
+
+async def test_what_goes_out_comes_in_and_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    id, log = await _talk(tmp_path / "one", file)
+    lines = file.read_bytes().splitlines()
+    header = json.loads(lines[0])
+    assert (header["roost"], header["id"], header["title"], header["events"]) == ("session", id, "talk", len(log))
+    assert lines[1:] == [b'{"seq":%d,"event":%b}' % (seq, body) for seq, body in enumerate(log, 1)]
+
+    model = ScriptedModel(["three"])
+    async with running(tmp_path / "two", Agent("other", model=model)) as runtime:
+        brought = await runtime.import_session(file, id="ses_in", agent="other")
+        assert (brought.session.id, brought.session.title, brought.session.agent) == ("ses_in", "talk", "other")
+        assert brought.report.events == len(log)
+        session = runtime.open("ses_in")
+        view = await session.inspect()
+        assert (view.turns, view.info.phase, view.info.labels) == (2, "idle", {"k": "v"})
+        assert view.usage.input == 0  # it was paid there
+        new = [record.body for record in await runtime.sessions.history("ses_in")]
+        assert new[1 : len(log)] == log[1:]  # all positions are as they were
+        assert await session.ask("third") == "three"
+        (request,) = model.requests
+        said = [part.text for message in request.messages for part in message.parts if isinstance(part, Text)]
+        assert [word for word in said if word in ("first", "one", "second", "two", "third")] == [
+            "first", "one", "second", "two", "third",
+        ]  # fmt: skip
+        assert any(isinstance(message, ToolMessage) for message in request.messages)
+        await asleep(runtime, session)
+        checked = await check(place.url or tmp_path / "two" / "roost.db")
+        assert checked.faults == []
+
+
+async def test_a_file_brings_its_own_definition(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    async with running(tmp_path / "one", Agent("clerk", instructions="Be a clerk.", tools=["read_file"])) as runtime:
+        info = await runtime.sessions.create("clerk")
+        await runtime.export_session(info.id, file)
+    async with running(tmp_path / "two") as runtime:
+        brought = await runtime.import_session(file)
+        assert brought.session.agent == "clerk"
+        created = (await runtime.sessions.history(brought.session.id))[0].event
+        assert isinstance(created, ev.SessionCreated)
+        assert b"Be a clerk." in bytes(created.spec)
+
+
+async def test_what_was_running_is_over_and_runs_not_again(tmp_path: Path) -> None:
+    file, traces = tmp_path / "talk.jsonl", Traces()
+    async with running(tmp_path / "one", agent([calling("safe", "look")], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        await session.send("go")
+        await runtime.sessions.set_timer(session.id, "t", 4e9, "wake")
+        await traces.started.wait()
+        await until(session, ev.TimerSet)
+        await runtime.export_session(session.id, file)
+        traces.gate.set()
+        await until(session, ev.TurnCompleted)
+    before = list(traces.began)
+    clerk = agent(["again"], traces.tools())
+    async with running(tmp_path / "two", clerk) as runtime:
+        brought = await runtime.import_session(file, agent="a")
+        session = runtime.open(brought.session.id)
+        await asyncio.sleep(0.4)
+        log = [record.event for record in await runtime.sessions.history(session.id)]
+        outcomes = [event.outcome for event in log if isinstance(event, ev.ToolCompleted)]
+        assert "interrupted" in outcomes
+        assert len(outcomes) == 2
+        assert traces.began == before
+        view = await session.inspect()
+        assert (view.info.state, view.info.phase, dict(view.timers)) == ("running", "idle", {})
+        assert await session.ask("and now?") == "again"
+
+
+async def test_once_for_a_key_and_not_over_another(tmp_path: Path) -> None:
+    file, other = tmp_path / "talk.jsonl", tmp_path / "other.jsonl"
+    await _talk(tmp_path / "one", file)
+    other.write_bytes(file.read_bytes().replace(b"second", b"zweite"))
+    async with running(tmp_path / "two", agent(["x"])) as runtime:
+        both = await asyncio.gather(*(runtime.import_session(file, agent="a", key="k") for _ in range(2)))
+        first = both[0].session.id
+        assert {one.session.id for one in both} == {first}
+        again = await runtime.import_session(file, agent="a", key="k")
+        assert (again.session.id, again.duplicate) == (first, True)
+        with pytest.raises(Conflict) as refused:
+            await runtime.import_session(other, agent="a", key="k")
+        assert refused.value.code == "idempotency_mismatch"
+        with pytest.raises(Conflict) as refused:
+            await runtime.import_session(other, agent="a", id=first)
+        assert refused.value.code == "session_exists"
+        assert (await runtime.import_session(file, agent="a")).session.id != first
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_what_is_wrong_is_named_by_its_line_and_leaves_nothing(tmp_path: Path) -> None:
+    file, wrong = tmp_path / "talk.jsonl", tmp_path / "wrong.jsonl"
+    await _talk(tmp_path / "one", file)
+    lines = file.read_bytes().splitlines(keepends=True)
+    cases: list[tuple[list[bytes], str]] = [
+        ([], "this is no session"),
+        (lines[:-1], "cut off"),
+        ([*lines[:-1], lines[-1][:20]], f"line {len(lines)}, which is cut off,"),
+        ([*lines[:3], *lines[4:]], "line 4 is event 4, where event 3 follows"),
+        ([*lines[:3], b'{"seq":3,"event":{"type":"mystery","at":1}}\n', *lines[4:]], "line 4: cannot read an event"),
+        ([*lines[:3], b"nonsense\n", *lines[4:]], "line 4 is no event"),
+        ([lines[0].replace(b'"format":', b'"format":9'), *lines[1:]], "a newer Roost wrote this"),
+        ([lines[0], *lines[2:]], "line 2 is event 2, where event 1 follows"),
+        ([*lines, b'{"checkpoint":{"seq":999,"made_at":1,"cause":"manual"}}\n'], "a checkpoint is of an event"),
+        ([b"plain text\n"], "this is no session"),
+        ([b"[" * 100_000 + b"\n"], "this is no session"),
+    ]
+    async with running(tmp_path / "two", agent(["x"])) as runtime:
+        for content, words in cases:
+            wrong.write_bytes(b"".join(content))
+            with pytest.raises(Invalid) as refused:
+                await runtime.import_session(wrong, agent="a", id="ses_wrong")
+            assert words in str(refused.value), words
+        with pytest.raises(RoostError):
+            await runtime.sessions.get("ses_wrong")
+        assert (await runtime.import_session(file, agent="a", id="ses_wrong")).session.id == "ses_wrong"
+
+
+async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    async with running(tmp_path / "one", agent(["one", "two", "three"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("first")
+        made = await runtime.sessions.checkpoint(session.id, label="good")
+        await session.ask("second")
+        await runtime.sessions.rollback(session.id, "good")
+        await session.ask("third")
+        await asleep(runtime, session)
+        there = [str(message.parts) for message in await runtime.sessions.transcript(session.id)]
+        await runtime.export_session(session.id, file)
+    async with running(tmp_path / "two", agent(["four", "five"])) as runtime:
+        brought = await runtime.import_session(file, agent="a")
+        here = [str(message.parts) for message in await runtime.sessions.transcript(brought.session.id)]
+        assert here == there
+        assert not any("second" in text for text in here)
+        kept = await runtime.sessions.checkpoints(brought.session.id)
+        assert ("good", made.seq) in [(one.label, one.seq) for one in kept]
+        session = runtime.open(brought.session.id)
+        assert await session.ask("fourth") == "four"
+        await runtime.sessions.rollback(session.id, "good")
+        await asleep(runtime, session)
+        assert len(await runtime.sessions.transcript(session.id)) == 2
+
+
+def test_a_session_that_was_brought_in_folds_from_any_state() -> None:
+    """Total, as all of the fold."""
+    state = State()
+    apply(state, ev.SessionImported(at=1.0, source="x"))
+    assert (state.seq, state.phase) == (1, "idle")
