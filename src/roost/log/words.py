@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
@@ -58,14 +57,14 @@ def _singular(word: str) -> str:
 
 def bm25(query: Sequence[str], facts: Sequence[str], counts: Mapping[str, int], total: int) -> list[float]:
     """How well each of `facts` (its words, joined by spaces) fits. `counts`: in how many of `total` facts a word is."""
-    rows = [Counter(row.split(" ")) for row in facts]
-    sizes = [sum(row.values()) for row in rows]
-    mean = sum(sizes) / len(sizes) if sizes else 1.0
-    weights = {word: weight(counts.get(word, 1), total) for word in set(query)}
+    rows = [row.split(" ") for row in facts]
+    mean = sum(map(len, rows)) / len(rows) if rows else 1.0
+    weights = [(word, weight(counts.get(word, 1), total)) for word in dict.fromkeys(query)]
     scores: list[float] = []
-    for row, size in zip(rows, sizes, strict=True):
-        norm = _K1 * (1 - _B + _B * size / mean)
-        scores.append(sum(w * row[word] * (_K1 + 1) / (row[word] + norm) for word, w in weights.items() if word in row))
+    for row in rows:
+        norm = _K1 * (1 - _B + _B * len(row) / mean)
+        found = [(row.count(word), value) for word, value in weights]
+        scores.append(sum(value * often * (_K1 + 1) / (often + norm) for often, value in found if often))
     return scores
 
 

@@ -20,10 +20,12 @@ from roost.log.fact_rows import (
 )
 from roost.log.journal import Append
 from roost.log.memory import EndFact, Fact, FactChange, FactQuery, Hit, MemoryRevert, PutFact, Space
-from roost.log.postgres.pool import Link, Pool
+from roost.log.postgres.pool import ANSWER, Link, Pool
 from roost.log.shared import beginning
 from roost.log.words import bm25, weight, words
 
+_EACH = 0.05
+"""Seconds for one change among many, on a slow disk."""
 _PUT = "SELECT put_fact_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 _END = "SELECT end_fact_1($1, $2, $3)"
 _REVERT = "SELECT revert_facts_1($1, $2, $3, $4, $5)"
@@ -57,7 +59,7 @@ async def change(pool: Pool, changes: Sequence[FactChange], by: str) -> int:
         async with link.transaction():
             return sum([await _apply(link, one, Origin(by, 0.0)) for one in changes])
 
-    return await pool.do(write)
+    return await pool.do(write, seconds=ANSWER + _EACH * len(changes))
 
 
 async def fact(pool: Pool, id: str) -> Fact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
 
 from roost.errors import NotFound
@@ -37,6 +38,9 @@ from roost.log.words import bm25, words
 
 _CURRENT = "ended_version IS NULL"
 _INDEXED = f"{_CURRENT} AND proposed = 0"
+_BEST, _NEWEST = "bm25(fact_words, 0.0, 1.0)", "fact_words.rowid DESC"
+_JOINED = 5
+"""Of a query's rarest words, groups are looked for together."""
 _UNINDEX = "INSERT INTO fact_words (fact_words, rowid, place, words)"
 _LISTED = ", ".join(f"facts.{name.strip()}" for name in FACT_COLUMNS.split(","))
 
@@ -153,25 +157,52 @@ def search(connection: sqlite3.Connection, names: Sequence[str], query: str, lim
         return []
     total = sum(count for _, count in found.values())
     rows = _candidates(connection, list(found), counts, max(CANDIDATES, limit), few=total <= COMMON)
-    scores = bm25(asked, [row[1] for row in rows], counts, total)
-    hits = [Hit(fact_of(found[row[0]][0], row[2:]), score) for row, score in zip(rows, scores, strict=True)]
-    return sorted(hits, key=lambda hit: -hit.score)[:limit]
+    scores = bm25(asked, [row[2] for row in rows], counts, total)
+    best = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])[:limit]
+    return [Hit(fact_of(found[row[1]][0], row[3:]), score) for score, row in best]
 
 
 def _candidates(
     connection: sqlite3.Connection, ns: Sequence[int], counts: dict[str, int], limit: int, *, few: bool
 ) -> list[tuple[Any, ...]]:
-    """Of `few` facts every word is looked for. Of many only rare words are, and the space is looked at afterwards: what
-    matches a whole space would cost what is in it."""
-    match = " OR ".join(f'"{word}"' for word in (counts if few else _rare(counts)))
-    match = f"words : ({match})"
+    """Of `few` facts every word is looked for. Of many, those are found first that share several of a query's rarest
+    words, which costs little whatever else they share; then, for want of those, by the rare words alone. The space is
+    looked at afterwards: what matches a whole space would cost what is in it."""
     if few:
-        match += f" AND place : ({' OR '.join(f's{n}' for n in ns)})"
+        places = " OR ".join(f"s{n}" for n in ns)
+        return _matching(connection, ns, f"words : ({_any(counts)}) AND place : ({places})", limit, _BEST)
+    rarest = sorted(counts, key=lambda word: counts[word])[:_JOINED]
+    rare = {word for word in rarest if counts[word] <= COMMON} or set(rarest)
+    found: dict[int, tuple[Any, ...]] = {}
+    for size in range(min(3, len(rarest)), 1, -1):
+        if len(found) < limit:
+            chosen = [group for group in combinations(rarest, size) if not rare.isdisjoint(group)]
+            groups = " OR ".join(f"({' AND '.join(map(_quoted, group))})" for group in chosen)
+            found |= {row[0]: row for row in _matching(connection, ns, f"words : ({groups})", 2 * limit, _NEWEST)}
+    if len(found) < limit:
+        rows = _matching(connection, ns, f"words : ({_any(_rare(counts))})", limit, _BEST)
+        found |= {row[0]: row for row in rows}
+    return list(found.values())
+
+
+def _matching(
+    connection: sqlite3.Connection, ns: Sequence[int], match: str, limit: int, order: str
+) -> list[tuple[Any, ...]]:
+    best = (  # only what sorting needs: whole rows are fetched of those that are left
+        "SELECT fact_words.rowid AS best FROM fact_words JOIN facts ON f = fact_words.rowid"
+        f" WHERE fact_words MATCH ? AND n IN ({_marks(ns)}) ORDER BY {order} LIMIT ?"
+    )
     return connection.execute(
-        f"SELECT n, facts.words, {_LISTED} FROM fact_words JOIN facts ON f = fact_words.rowid"
-        f" WHERE fact_words MATCH ? AND n IN ({_marks(ns)}) ORDER BY bm25(fact_words, 0.0, 1.0) LIMIT ?",
-        (match, *ns, limit),
+        f"SELECT f, n, facts.words, {_LISTED} FROM ({best}) JOIN facts ON f = best", (match, *ns, limit)
     ).fetchall()
+
+
+def _any(asked: Iterable[str]) -> str:
+    return " OR ".join(map(_quoted, asked))
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
 
 
 def _counts(connection: sqlite3.Connection, asked: Iterable[str]) -> dict[str, int]:
