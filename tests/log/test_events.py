@@ -18,18 +18,21 @@ from roost.log.inputs import (
     ChildWaitsInput,
     ControlInput,
     DropCheckpointInput,
+    DueInput,
     EmitInput,
     Input,
     MessageInput,
     MoveInput,
     PinInput,
     RollbackInput,
+    ScheduleInput,
     SetTimerInput,
     TimerInput,
     decode_input,
     encode_input,
 )
 from roost.log.memory import NewFact, RecalledFact
+from roost.log.schedules import ScheduleSpec, TurnLimits
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SPEC = msgspec.Raw(b'{"name":"clerk"}')
@@ -51,6 +54,20 @@ FACT = NewFact(
     tainted=True,
     supersedes=("fct_0",),
     proposed=True,
+)
+
+SCHEDULE = ScheduleSpec(
+    text="tell",
+    cron="0 9 * * 1-5",
+    zone="Europe/Berlin",
+    missed="all",
+    catch_up=3,
+    grace=5.0,
+    jitter=9.0,
+    fresh=True,
+    heartbeat=True,
+    idle_after=2,
+    limits=TurnLimits(steps=3, tokens=100, money=0.5, seconds=9.0),
 )
 
 EVENTS: list[ev.Event] = [
@@ -177,6 +194,13 @@ EVENTS: list[ev.Event] = [
     ev.ChildHeld(at=9.0, call="c1"),
     ev.ChildWaits(at=9.0, child="s2", session="s3", call="c1", tool="sh", reason="r"),
     ev.ChildEnded(at=9.0, child="s2", outcome="timeout", reason="r", usage=Usage(10, 5, 0, 700)),
+    ev.ScheduleSet(at=9.0, name="d", spec=SCHEDULE, next=99.5, input=7),
+    ev.ScheduleSet(at=9.0, name="d", spec=ScheduleSpec(text="x", every=60.0), next=None, paused="idle"),
+    ev.ScheduleFired(at=9.0, name="d", due=99.5, next=199.5, input=8, missed=3, run=False),
+    ev.ScheduleFired(at=9.0, name="d", due=None, next=None, input=8),
+    ev.ScheduleCleared(at=9.0, name="d", why="deleted", input=9),
+    ev.ScheduleCleared(at=9.0, name="d", why="over"),
+    ev.ContextCleared(at=9.0),
 ]
 
 INPUTS: list[Input] = [
@@ -203,6 +227,10 @@ INPUTS: list[Input] = [
     ChildInput("s2", "answered", (Text("ok"),), usage=Usage(10, 5, 0, 700), tainted="web_fetch"),
     ChildInput("s2", "failed", reason="r"),
     ChildWaitsInput("s2", "s3", "c1", "sh", "r"),
+    ScheduleInput("d", "set", SCHEDULE),
+    ScheduleInput("d", "pause"),
+    DueInput("d", 99.5),
+    DueInput("d"),
 ]
 
 

@@ -12,6 +12,7 @@ from roost.agent.compacting.settings import Compaction
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.ir import Effort, Intent, Model
+from roost.log.schedules import TurnLimits
 from roost.memory.rights import Memory
 from roost.policy.gate import Permissions
 from roost.policy.guardrails import Guard
@@ -63,6 +64,15 @@ class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, fo
     depth: Annotated[int, msgspec.Meta(ge=0)] = 3
     breadth: Annotated[int, msgspec.Meta(ge=0)] = 16
     at_once: Annotated[int, msgspec.Meta(ge=1)] = 8
+
+
+def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
+    """Each the tighter one of two."""
+    if more is None:
+        return limits
+    both = {name: (getattr(limits, name), getattr(more, name)) for name in more.__struct_fields__}
+    least = {name: min((one for one in pair if one is not None), default=None) for name, pair in both.items()}
+    return msgspec.structs.replace(limits, **least)
 
 
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):

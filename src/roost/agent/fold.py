@@ -8,6 +8,7 @@ from roost.agent import family, kept
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
+from roost.agent.scheduling import folding as scheduling
 from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
 from roost.llm.tokens import estimate
 from roost.log import events as ev
@@ -33,6 +34,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.TurnStarted():
             state.turns = event.turn
             state.turn = Turn(event.turn, event.input, event.at)
+            scheduling.begin(state)
             if state.entries:
                 state.entries[-1].turn = event.turn
         case ev.TimerSet():
@@ -51,6 +53,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.ContextPinned():
             compacting.pin(state, event)
         case ev.TurnCompleted():
+            _settle(state)
+            scheduling.end(state, event)
             _close(state)
         case ev.SessionRolledBack() | ev.SessionForked():
             _close(state)
@@ -81,6 +85,10 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.MemoryConsolidated():
             state.consolidated, state.consolidating = max(state.consolidated, event.upto), 0
             _spend(state, event.usage)
+        case ev.ScheduleSet() | ev.ScheduleFired() | ev.ScheduleCleared():
+            scheduling.take(state, event)
+        case ev.ContextCleared():
+            scheduling.set_aside(state)
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)
         case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():
@@ -118,6 +126,7 @@ def trim(state: State, count: int) -> None:
 
 def _close(state: State) -> None:
     _settle(state)
+    scheduling.rejoin(state)
     state.turn, state.open_step, state.compacting = None, None, 0
 
 

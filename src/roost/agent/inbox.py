@@ -6,6 +6,7 @@ import time
 from typing import assert_never
 
 from roost.agent import children, ending
+from roost.agent.scheduling import firing
 from roost.agent.session import LiveSession
 from roost.log import events as ev
 from roost.log.inputs import (
@@ -15,11 +16,13 @@ from roost.log.inputs import (
     ChildWaitsInput,
     ControlInput,
     DropCheckpointInput,
+    DueInput,
     EmitInput,
     MessageInput,
     MoveInput,
     PinInput,
     RollbackInput,
+    ScheduleInput,
     SetTimerInput,
     TimerInput,
     admits,
@@ -65,7 +68,9 @@ def _take_in(session: LiveSession, item: InboxItem) -> None:
             children.take(session, item, item.input)
         case MoveInput():
             _move(session, item, item.input)
-        case MessageInput() | TimerInput() | CheckpointInput() | RollbackInput():
+        case ScheduleInput():
+            firing.order(session, item, item.input)
+        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput():
             pass
         case _:
             assert_never(item.input)
@@ -98,14 +103,21 @@ def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> 
 
 
 def begin_turn(session: LiveSession) -> bool:
-    """Start a turn with the oldest message, if there is one."""
-    item = _next(session)
-    if item is None:
-        return False
+    """Start a turn with the oldest message, if there is one, or the oldest firing that is to run."""
+    while (item := _next(session)) is not None:
+        if isinstance(item.input, DueInput):
+            if firing.fire(session, item, item.input):
+                return True
+        else:
+            _begin(session, item)
+            return True
+    return False
+
+
+def _begin(session: LiveSession, item: InboxItem) -> None:
     number = session.state.turns + 1
     _receive(session, item)
     session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
-    return True
 
 
 def deliver_steer(session: LiveSession) -> bool:
@@ -117,7 +129,8 @@ def deliver_steer(session: LiveSession) -> bool:
 
 
 def _next(session: LiveSession) -> InboxItem | None:
-    return next((item for item in session.inbox if isinstance(item.input, MessageInput | TimerInput)), None)
+    says = MessageInput | TimerInput | DueInput
+    return next((item for item in session.inbox if isinstance(item.input, says)), None)
 
 
 def _receive(session: LiveSession, item: InboxItem) -> None:
@@ -125,6 +138,7 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
     match item.input:
         case MessageInput(parts=parts, mode=mode, source=source):
             children.taint(session, item.input.tainted)
+            firing.rouse(session)
             event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
             session.note(event, consume=item.id)
         case TimerInput(timer=timer, parts=parts):
@@ -154,9 +168,9 @@ def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
 
 def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
     """A message said before the cancel, to a session that had not begun with it yet, is what is meant."""
-    following = _next(session)
+    following = next((one for one in session.inbox if isinstance(one.input, MessageInput | TimerInput)), None)
     if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
-        begin_turn(session)
+        _begin(session, following)
 
 
 def give_up(session: LiveSession, before: int) -> None:
@@ -165,9 +179,7 @@ def give_up(session: LiveSession, before: int) -> None:
     while (following := _next_message(session)) is not None and following.id < before:
         if session.state.state != "running":
             return
-        number = session.state.turns + 1
-        _receive(session, following)
-        session.note(ev.TurnStarted(at=time.time(), turn=number, input=following.id))
+        _begin(session, following)
         _cancel(session)
 
 

@@ -55,7 +55,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
         return
     state.state, state.reason, state.usage = "created", None, Usage(cost=0)
     state.timers, state.checkpoints, state.rolled, state.children = {}, [], 0, {}
-    state.compact, state.consolidating = False, 0
+    state.compact, state.consolidating, state.schedules = False, 0, {}
     state.points, state.points_in, state.unsaved = [], None, None
     in_store = event.files_in == "store"
     state.saved = (event.files or None) if in_store else None

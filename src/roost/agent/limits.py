@@ -10,7 +10,7 @@ from roost.log.content import Usage
 def reached(session: LiveSession) -> str | None:
     """The name of the limit that forbids the next model call, or None. Whether the money is enough for the call itself
     is the ledger's to say, which reserves it."""
-    limits, state, turn = session.spec.limits, session.state, session.state.turn
+    limits, state, turn = session.limits, session.state, session.state.turn
     if turn is None:
         return None
     # A step that a crash cut off counts already, and goes on.

@@ -7,6 +7,7 @@ from roost.agent import calls, children, consolidating, inbox, judging, limits, 
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
+from roost.agent.scheduling import firing
 from roost.agent.session import Interrupted, LiveSession
 
 
@@ -17,6 +18,7 @@ async def drive(session: LiveSession) -> None:
     await children.look_after(session)
     while True:
         inbox.settle(session)
+        firing.tend(session)
         await money.close(session)
         if session.state.undo is not None:
             await travel.bring_back(session)

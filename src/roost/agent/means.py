@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -105,7 +106,8 @@ class Means(msgspec.Struct):
     are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
     what it remembers with, if it can. `jobs`: what runs on
     between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
-    its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any."""
+    its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any. `now`: the wall
+    clock by which schedules come due."""
 
     model: Model
     tools: Toolbox
@@ -124,3 +126,4 @@ class Means(msgspec.Struct):
     read: Read | None = None
     past: Past | None = None
     family: FamilyMeans | None = None
+    now: Callable[[], float] = time.time

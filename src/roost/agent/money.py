@@ -28,7 +28,7 @@ def nano(dollars: float) -> int:
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
     """Of the turn, of the session, and of it with all that come from it, where they have a limit; and of those that it
     comes from."""
-    limits, turn, family = session.spec.limits, session.state.turn, session.state.family
+    limits, turn, family = session.limits, session.state.turn, session.state.family
     found = (
         [Budget(f"{_TREE}{one.session}", one.money) for one in family.above if one.money is not None] if family else []
     )
@@ -54,7 +54,7 @@ async def take_up(session: LiveSession) -> None:
         return
     if session.means.ledger is not None and _spends(session.state):
         await _recover(session, session.means.ledger, session.state.turn)
-    limited = session.spec.limits.money is not None and session.state.turns > 0
+    limited = session.state.turns > 0 and (session.spec.limits.money is not None or session.state.limited)
     session.charged = {f"{_TURN}{session.id}:{session.state.turns}"} if limited else set()
     await close(session)
 

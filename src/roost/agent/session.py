@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from roost.agent.definition import AgentSpec
+from roost.agent.definition import AgentSpec, Limits, tightened
 from roost.agent.fold import apply
 from roost.agent.means import Means
 from roost.agent.rewinding import rewind
@@ -274,9 +274,16 @@ class LiveSession:
             scope.leave()
             self._scope, self._steerable = None, False
 
+    @property
+    def limits(self) -> Limits:
+        """Of the open turn: the agent's, or tighter ones of the schedule that began it."""
+        turn = self.state.turn
+        firing = None if turn is None else turn.firing
+        return self.spec.limits if firing is None else tightened(self.spec.limits, firing.limits)
+
     def seconds_left(self) -> float | None:
         """Of the turn's time. Neither waiting, nor being paused, nor the daemon's absence counts."""
-        limit = self.spec.limits.seconds
+        limit = self.limits.seconds
         return None if limit is None else max(0.0, limit - self._used - (time.monotonic() - self._since))
 
     def start_clock(self) -> None:

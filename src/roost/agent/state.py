@@ -20,6 +20,7 @@ from roost.log.content import (
     UserMessage,
 )
 from roost.log.memory import NewFact
+from roost.log.schedules import ScheduleSpec, TurnLimits
 
 STATE_VERSION = 6
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
@@ -85,6 +86,34 @@ class OpenStep(msgspec.Struct):
     single: bool = True
 
 
+class Schedule(msgspec.Struct):
+    """`next`: when it comes due, before it is put off; None while it is paused. `last`: when it came due that ran last.
+    `idle`: turns in a row, up to now, in which there was nothing to do."""
+
+    spec: ScheduleSpec
+    next: float | None = None
+    paused: Literal["person", "idle"] | None = None
+    last: float | None = None
+    turn: int | None = None
+    idle: int = 0
+
+
+class Firing(msgspec.Struct):
+    """What began a turn in which nobody has spoken."""
+
+    schedule: str
+    heartbeat: bool = False
+    limits: TurnLimits | None = None
+
+
+class Aside(msgspec.Struct):
+    """The conversation while a turn runs that does not see it."""
+
+    entries: list[Entry]
+    summary: str
+    unsaid: dict[str, str | None]
+
+
 class Turn(msgspec.Struct):
     """The open turn. `seconds` is the time its finished steps took. `recalled`: memory was asked what fits it. `facts`:
     those that last as long as it."""
@@ -99,6 +128,7 @@ class Turn(msgspec.Struct):
     facts: list[NewFact] = []
     children: int = 0
     """That it has begun."""
+    firing: Firing | None = None
 
 
 class Child(msgspec.Struct):
@@ -178,6 +208,12 @@ class State(msgspec.Struct):
     """Where it comes from, if another session has made it."""
     children: dict[str, Child] = {}
     """Those that have a task of it."""
+    schedules: dict[str, Schedule] = {}
+    firing: Firing | None = None
+    """Of the turn that begins."""
+    aside: Aside | None = None
+    limited: bool = False
+    """A turn by a schedule had a limit of money, or may have had."""
 
     @property
     def phase(self) -> ev.Phase:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 import msgspec
 
+from roost.agent.scheduling.times import local_time
 from roost.cli.notices import notice_line
 from roost.cli.out import clean, note, one_line, styled, unfinished
 from roost.kernel.hub import Delta
@@ -128,6 +129,12 @@ class Screen:
                 self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
             case ev.MemoryConsolidated() if event.facts:
                 self.note(f"  kept {_facts(range(event.facts))} of the last turns")
+            case ev.ScheduleFired() if not event.run:
+                self.note(f"  schedule {event.name}: {event.missed} missed")
+            case ev.ScheduleSet():
+                self.note(f"  schedule {event.name}: {_coming(event)}")
+            case ev.ScheduleCleared():
+                self.note(f"  schedule {event.name} is no more: {event.why}")
             case (
                 ev.SessionCreated()
                 | ev.StateChanged()
@@ -138,6 +145,8 @@ class Screen:
                 | ev.CompactionStarted()
                 | ev.ContextCompacted()
                 | ev.ContextPinned()
+                | ev.ContextCleared()
+                | ev.ScheduleFired()
                 | ev.ApprovalRequested()
                 | ev.TimerSet()
                 | ev.TimerFired()
@@ -249,7 +258,7 @@ class Screen:
         if self._inputs and not self._quiet:
             self.fresh_line()
             text = "".join(part.text for part in event.parts if isinstance(part, Text))
-            source = f" [{event.source}]" if event.source and event.source.startswith("timer:") else ""
+            source = f" [{event.source}]" if event.source and event.source.startswith(("timer:", "schedule:")) else ""
             note(f"> {clean(text)}{source}", "bold")
 
     def _resolved(self, event: ev.ApprovalResolved) -> None:
@@ -294,6 +303,12 @@ def _why(problem: str | None) -> str:
 def usage_line(usage: Usage) -> str:
     cost = "" if not usage.cost else f", ${usage.cost / 1e9:.4f}"
     return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"
+
+
+def _coming(event: ev.ScheduleSet) -> str:
+    if event.next is None:
+        return "rests, there was nothing to do" if event.paused == "idle" else "paused"
+    return f"comes due {local_time(event.next, event.spec.zone):%Y-%m-%d %H:%M %Z}"
 
 
 def _facts(facts: Sized) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import msgspec
 
 
@@ -12,7 +15,8 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     believed alive. `scan`: how often to look for work that nobody announced. `session_timeout`: a session without
     activity for this long is stopped; `retention`: a stopped one is deleted after this long. None is never.
 
-    `only`: the sessions to work on, however many, if not all; after adding to it call `Kernel.scan`.
+    `only`: the sessions to work on, however many, if not all; after adding to it call `Kernel.scan`. `clock`: the wall
+    clock by which timers and schedules come due.
     """
 
     linger: float = 1.0
@@ -23,3 +27,4 @@ class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
     retention: float | None = None
     cleanup_every: float = 60.0
     only: set[str] | None = None
+    clock: Callable[[], float] = time.time

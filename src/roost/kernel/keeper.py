@@ -74,7 +74,9 @@ class Keeper:
     def timer_set(self, record: Record) -> None:
         event = record.event
         if isinstance(event, TimerSet):
-            if event.due < time.time() + 2 * _LONGEST_SLEEP:  # later ones are known by then to whoever has the duty
+            if (
+                event.due < self._kernel.config.clock() + 2 * _LONGEST_SLEEP
+            ):  # later ones are known by then to whoever has the duty
                 heapq.heappush(self._dues, event.due)
             self._timers.set()
 
@@ -141,17 +143,17 @@ class Keeper:
 
     async def _fire(self) -> None:
         self._timers.clear()
-        on_duty = await self._has("timers")
+        on_duty, clock = await self._has("timers"), self._kernel.config.clock
         due: float | None = None
-        if on_duty or (self._dues and self._dues[0] <= time.time()):
-            now = time.time()
+        if on_duty or (self._dues and self._dues[0] <= clock()):
+            now = clock()
             following = await self._kernel.dispatcher.fire(now)
             while self._dues and self._dues[0] <= now:
                 heapq.heappop(self._dues)
             due = following if on_duty else None
         if self._dues:
             due = self._dues[0] if due is None else min(due, self._dues[0])
-        pause = _LONGEST_SLEEP if due is None else min(max(due - time.time(), 0.0), _LONGEST_SLEEP)
+        pause = _LONGEST_SLEEP if due is None else min(max(due - clock(), 0.0), _LONGEST_SLEEP)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._timers.wait()

@@ -461,7 +461,7 @@ class Kernel:
         state = wake(claim.snapshot, claim.tail)
         spec = decode_spec(state.spec)
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
-        means.read = self.journal.read
+        means.read, means.now = self.journal.read, self.config.clock
         means.past = functools.partial(state_at, self.journal, claim.info.id)
         live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
         if self.draining:

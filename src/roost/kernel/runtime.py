@@ -27,6 +27,7 @@ from roost.kernel.memories import Memories
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
 from roost.kernel.sandboxes import Sandboxes
+from roost.kernel.schedules import Schedules
 from roost.kernel.sessions import Sessions, SessionView
 from roost.kernel.turn import Halted, TurnWatch, find_turn
 from roost.llm.accounts import Models
@@ -152,6 +153,7 @@ class Runtime:
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
         self.kernel.workshop.kin = Kin(self.agents, store, self.sessions)
+        self.schedules = Schedules(self.sessions, store)
         self.memories = Memories(store, self.kernel.remembering.search, self.vault)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)

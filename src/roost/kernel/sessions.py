@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
+from roost.agent.scheduling.firing import timer_of
 from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
@@ -247,9 +248,11 @@ class Sessions(Travels):
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
         """At wall time `due` (seconds since 1970) say `text` to the agent, once, whatever crashes in between."""
+        _check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, due, (Text(text),)), key)
 
     async def clear_timer(self, session: str, timer: str) -> Accepted:
+        _check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, None), None)
 
     async def pin(self, session: str, key: str, text: str | None, *, by: str = "a person") -> Accepted:
@@ -312,6 +315,14 @@ class Sessions(Travels):
         runs. Raises `NotFound`, and `Conflict` when another node has the session and cannot be asked."""
         await self._kernel.removal.delete(session)
 
+    async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
+        """Any input into its inbox. Raises as of `Journal.accept`."""
+        return await self._accept(session, item, key)
+
+    async def state(self, session: str) -> tuple[SessionInfo, State]:
+        """As its committed log has it. Raises `NotFound`."""
+        return await self._state(session)
+
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
         if key is not None and not 1 <= len(key) <= 255:
             raise Invalid("an idempotency key has 1 to 255 characters")
@@ -338,6 +349,11 @@ def _changed(agent: Agent, spec: AgentSpec) -> Agent:
     changed = Agent.of(spec)
     changed.own_tools = agent.own_tools
     return changed
+
+
+def _check_timer(timer: str) -> None:
+    if timer.startswith(timer_of("")):
+        raise Invalid(f"the timer {timer!r} is a schedule's; change it with `roost schedule`, or name yours otherwise")
 
 
 def _is_folder(path: str) -> bool:

@@ -22,6 +22,7 @@ from roost.log.content import (
     UserPart,
 )
 from roost.log.memory import NewFact, RecalledFact
+from roost.log.schedules import ScheduleSpec
 
 FORMAT = 4
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
@@ -499,6 +500,41 @@ class SessionImported(_Event, frozen=True, tag="session.imported"):
     format: Literal["roost", "claude-code", "codex"] = "roost"
 
 
+class ScheduleSet(_Event, frozen=True, tag="schedule.set"):
+    """What the schedule is from now on, and when it comes due `next`, before it is put off by its jitter. `paused` by
+    a person, or because it had nothing to do for long."""
+
+    name: str
+    spec: ScheduleSpec
+    next: float | None
+    paused: Literal["person", "idle"] | None = None
+    input: int | None = None
+
+
+class ScheduleFired(_Event, frozen=True, tag="schedule.fired"):
+    """It came due at `due`, or a person had it run (None). A turn begins with it if it is `run`. `missed` have come due
+    and get no turn of their own; of very many only the first are counted."""
+
+    name: str
+    due: float | None
+    next: float | None
+    input: int
+    missed: int = 0
+    run: bool = True
+
+
+class ScheduleCleared(_Event, frozen=True, tag="schedule.cleared"):
+    """It is no more: `why` says whether somebody took it away, or nothing of it is left to come."""
+
+    name: str
+    why: str
+    input: int | None = None
+
+
+class ContextCleared(_Event, frozen=True, tag="context.cleared"):
+    """The turn that begins does not see the conversation. At its end that is there again, with what was said in it."""
+
+
 class Emitted(_Event, frozen=True, tag="emitted"):
     """A program's own event, put into the log with `emit`."""
 
@@ -552,6 +588,10 @@ Event: TypeAlias = (
     | ChildEnded
     | SessionMoved
     | SessionImported
+    | ScheduleSet
+    | ScheduleFired
+    | ScheduleCleared
+    | ContextCleared
     | Emitted
 )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
 
 import msgspec
 
 from roost.log.content import Usage, UserPart
 from roost.log.events import CheckpointCause, ChildOutcome, ControlAction, Decision, InputMode, Phase, SessionState
+from roost.log.schedules import ScheduleSpec
 
 
 class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -117,6 +118,21 @@ class RollbackInput(_Input, frozen=True, tag="rollback"):
     asked: str | None = None
 
 
+class ScheduleInput(_Input, frozen=True, tag="schedule"):
+    """`set` makes or changes the schedule, to `spec`."""
+
+    name: str
+    order: Literal["set", "pause", "resume", "delete"]
+    spec: ScheduleSpec | None = None
+
+
+class DueInput(_Input, frozen=True, tag="schedule.due"):
+    """A schedule that came due at `due`; with None a person has it run now."""
+
+    name: str
+    due: float | None = None
+
+
 Input: TypeAlias = (
     MessageInput
     | ControlInput
@@ -131,6 +147,8 @@ Input: TypeAlias = (
     | CheckpointInput
     | DropCheckpointInput
     | RollbackInput
+    | ScheduleInput
+    | DueInput
 )
 
 _encoder = msgspec.json.Encoder()
@@ -153,11 +171,11 @@ def input_digest(item: Input) -> bytes:
 def urgency(item: Input) -> int:
     """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
     match item:
-        case MessageInput() | TimerInput() | MoveInput():
+        case MessageInput() | TimerInput() | DueInput() | MoveInput():
             return 0
         case ApprovalInput() | ChildInput():
             return 1
-        case ChildWaitsInput() | ControlInput() | SetTimerInput() | EmitInput() | PinInput():
+        case ChildWaitsInput() | ControlInput() | SetTimerInput() | EmitInput() | PinInput() | ScheduleInput():
             return 2
         case CheckpointInput() | DropCheckpointInput() | RollbackInput():
             return 2

@@ -278,6 +278,10 @@ class Journal(Protocol):
         """Its own, newest first. Raises `NotFound`."""
         ...
 
+    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
+        """The sessions that have a timer whose id begins so, by id; those that come after `after`."""
+        ...
+
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it,
         unless `epoch` says that it is the caller's."""

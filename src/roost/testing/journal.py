@@ -480,3 +480,17 @@ class JournalConformance(ReaderConformance):
             assert await journal.fire(15.0) == 20.0
             await journal.fire(25.0)
             assert [item.input for item in await journal.pending("s")] == [TimerInput("t", (Text("20.0"),))]
+
+    async def test_the_sessions_that_have_timers_are_found(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            for name, timers in {"a": ["mine:1", "mine:2"], "B": ["mine:1", "other"], "c": ["other", "mine"]}.items():
+                await new(journal, name)
+                claim = await own(journal, name)
+                specs = [TimerSpec(id, 1e12, TimerInput(id, ())) for id in timers]
+                await journal.append(Append(session=name, epoch=claim.epoch, expected=1, timers=specs, release=True))
+            assert await journal.with_timers("mine:") == ["B", "a"]
+            assert await journal.with_timers("mine:", after="B") == ["a"]
+            assert await journal.with_timers("mine:", limit=1) == ["B"]
+            assert await journal.with_timers("m%") == []
+            await journal.delete("a")
+            assert await journal.with_timers("") == ["B", "c"]

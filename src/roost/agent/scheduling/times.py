@@ -129,6 +129,14 @@ def zone_of(name: str) -> ZoneInfo:
         raise Invalid(f"there is no time zone {name!r}{_near(name)}", code="bad_zone") from None
 
 
+def local_time(moment: float, zone: str) -> datetime:
+    """As the clocks of the zone show it; as UTC where this machine does not know it."""
+    try:
+        return datetime.fromtimestamp(moment, zone_of(zone))
+    except Invalid:
+        return datetime.fromtimestamp(moment, zone_of("UTC"))
+
+
 def check(spec: ScheduleSpec, now: float) -> None:
     """That it can be a schedule, and comes due at all. Reads files. Raises `Invalid`."""
     if sum(way is not None for way in (spec.cron, spec.every, spec.at)) != 1:

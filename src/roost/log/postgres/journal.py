@@ -149,6 +149,9 @@ class PostgresJournal:
     async def checkpoints(self, session: str) -> list[Checkpoint]:
         return await forks.checkpoints(self._pool, session)
 
+    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
+        return await reads.with_timers(self._pool, prefix, after, limit)
+
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         s = await inputs.delete(self._pool, session, epoch)
         self._writer.numbers.pop(session, None)

@@ -15,6 +15,10 @@ _PENDING = """
 SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.s AND NOT i.taken
 WHERE x.id = $1 ORDER BY i.id"""
 
+_WITH_TIMERS = """
+SELECT DISTINCT n.id COLLATE "C" AS session FROM timers t JOIN sessions n ON n.s = t.s
+WHERE starts_with(t.id, $1) AND n.id COLLATE "C" > $2 ORDER BY session LIMIT $3"""
+
 
 async def get(pool: Pool, session: str) -> SessionInfo:
     row: Any = await pool.run(lambda link: link.fetchrow(_GET, session))
@@ -49,6 +53,11 @@ async def pending(pool: Pool, session: str) -> list[InboxItem]:
     if found[0][0] is None:
         return []
     return rows.inbox(*zip(*found, strict=True))
+
+
+async def with_timers(pool: Pool, prefix: str, after: str, limit: int) -> list[str]:
+    found: list[Any] = await pool.run(lambda link: link.fetch(_WITH_TIMERS, prefix, after, limit))
+    return [session for (session,) in found]
 
 
 def _missing(session: str) -> NotFound:

@@ -137,6 +137,15 @@ def checkpoints(connection: sqlite3.Connection, s: int) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in found]
 
 
+def with_timers(connection: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[str]:
+    found = connection.execute(
+        "SELECT DISTINCT n.id FROM timers t JOIN sessions n ON n.s = t.s"
+        " WHERE substr(t.id, 1, ?) = ? AND n.id > ? ORDER BY n.id LIMIT ?",
+        (len(prefix), prefix, after, limit),
+    )
+    return [session for (session,) in found]
+
+
 def checkpoint_rows(connection: sqlite3.Connection, s: int) -> list[CheckpointRow]:
     """With their bodies, oldest first."""
     found = connection.execute(

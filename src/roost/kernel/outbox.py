@@ -1,0 +1,64 @@
+"""What a session has said without being asked, for whoever brings it to people: a reader of its log, and no more."""
+
+from __future__ import annotations
+
+import msgspec
+
+from roost.agent.scheduling.folding import says_nothing
+from roost.kernel.sessions import Sessions
+from roost.log import events as ev
+from roost.log.content import AssistantMessage
+
+_PAGE = 1000
+_MOST = 20_000
+"""Events that one look goes through, and to the end of a turn."""
+_WANTED = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"turn.completed"')
+_UNASKED = ("schedule:", "timer:")
+
+
+class Proactive(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a turn that nobody but a schedule or a timer began: `source` is `schedule:NAME` or `timer:NAME`.
+    `seq` is the position of the turn's end."""
+
+    seq: int
+    at: float
+    turn: int
+    source: str
+    text: str
+
+
+class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    """`next`: where to read on. All that came up to there is in `messages`, or was no message to be brought."""
+
+    messages: tuple[Proactive, ...]
+    next: int
+
+
+async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
+    """What was said after a position of the log: 0, or the `next` of an earlier look. Not what answers a person who
+    spoke in that turn, nor a heartbeat's that had nothing to say. Whoever keeps `next` once the messages are delivered
+    delivers each at least once. Raises `NotFound`."""
+    found: list[Proactive] = []
+    source, asked, text, behind, seen = None, False, "", after, after
+    while len(found) < limit and (seen < after + _MOST or source is not None or asked):
+        page = await sessions.history(session, after=seen, limit=_PAGE)
+        if not page:
+            break
+        for record in page:
+            seen = record.seq
+            event = record.event if record.body.startswith(_WANTED) else None
+            match event:
+                case ev.InputReceived():
+                    by_itself = event.source is not None and event.source.startswith(_UNASKED)
+                    source, asked = event.source if by_itself else source, asked or not by_itself
+                case ev.ModelCompleted():
+                    text = AssistantMessage(event.parts).text
+                case ev.TurnCompleted():
+                    if source is not None and not asked and event.outcome == "answered" and not says_nothing(text):
+                        found.append(Proactive(seq=seen, at=event.at, turn=event.turn, source=source, text=text))
+                    source, asked, text, behind = None, False, "", seen
+                    if len(found) == limit:
+                        break
+                case _:
+                    pass
+    return Outbox(messages=tuple(found), next=behind if source is not None or asked else max(behind, seen))

@@ -1,0 +1,169 @@
+"""What one can do with the schedules of sessions. The server, the command line and Python programs go through here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+from roost.agent.scheduling.firing import MOST, timer_of
+from roost.agent.scheduling.times import check, local_time, occurrences
+from roost.agent.state import Schedule
+from roost.errors import Invalid, NotFound
+from roost.ids import is_id
+from roost.kernel.sessions import Sessions
+from roost.log import events as ev
+from roost.log.inputs import DueInput, ScheduleInput
+from roost.log.journal import Accepted, Journal, SessionInfo
+from roost.log.schedules import ScheduleSpec
+
+NAME_LENGTH = 64
+TEXT_BYTES = 64 * 1024
+_COMING = 5
+_READS_AT_ONCE = 16
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """`at` in seconds since 1970; `local` the same as the schedule's time zone shows it, with its offset."""
+
+    at: float
+    local: str
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as its session's log says it is. `coming`: when it comes due next, before it is put off by its jitter;
+    none while it is not active. `idle`: how often in a row there was nothing to do. `last`: when it came due that ran
+    last, in `turn`. `session_state`: while that is not created or running, what comes due waits."""
+
+    session: str
+    agent: str
+    session_state: ev.SessionState
+    name: str
+    spec: ScheduleSpec
+    state: Literal["active", "paused", "idle"]
+    coming: tuple[Moment, ...] = ()
+    last: Moment | None = None
+    turn: int | None = None
+    idle: int = 0
+
+
+class Schedules:
+    def __init__(self, sessions: Sessions, journal: Journal) -> None:
+        self._sessions = sessions
+        self._journal = journal
+
+    async def set(
+        self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float = 10.0
+    ) -> ScheduleView | None:
+        """Make a schedule of a session, or change it; a paused one stays paused. Returns it as soon as it took effect;
+        None when that is still to come after `wait` seconds: the order is on disk. Raises `Invalid`, `NotFound`."""
+        if not is_id(name) or len(name) > NAME_LENGTH:
+            raise Invalid(f"{name!r} cannot name a schedule: use letters, digits and ._:- (at most {NAME_LENGTH})")
+        if len(spec.text.encode(errors="replace")) > TEXT_BYTES:
+            raise Invalid(f"the text has more than {TEXT_BYTES} bytes: put it into a file of the workspace")
+        await asyncio.to_thread(check, spec, time.time())
+        _, state = await self._sessions.state(session)
+        if name not in state.schedules and len(state.schedules) >= MOST:
+            raise Invalid(f"session {session!r} has {MOST} schedules: delete one, or use another session")
+        return await self._order(session, ScheduleInput(name, "set", spec), key, wait)
+
+    async def pause(
+        self, session: str, name: str, *, key: str | None = None, wait: float = 10.0
+    ) -> ScheduleView | None:
+        """When it has taken effect nothing fires any more, nor does what came due and waits in the inbox; a turn that
+        has begun goes on. Returns as `set`. Raises `NotFound`."""
+        await self.get(session, name)
+        return await self._order(session, ScheduleInput(name, "pause"), key, wait)
+
+    async def resume(
+        self, session: str, name: str, *, key: str | None = None, wait: float = 10.0
+    ) -> ScheduleView | None:
+        """What came due while it was paused is not made up for. Returns as `set`. Raises `NotFound`."""
+        await self.get(session, name)
+        return await self._order(session, ScheduleInput(name, "resume"), key, wait)
+
+    async def delete(self, session: str, name: str, *, key: str | None = None, wait: float = 10.0) -> bool:
+        """Whether it has taken effect; False: the order is on disk. Raises `NotFound`."""
+        await self.get(session, name)
+        return await self._applied(session, ScheduleInput(name, "delete"), key, wait)
+
+    async def run(self, session: str, name: str, *, key: str | None = None) -> Accepted:
+        """Have it run now, once, paused or not; when it comes due next stays as it is. Raises `NotFound`, and
+        `Conflict` when the session is stopped."""
+        await self.get(session, name)
+        return await self._sessions.put(session, DueInput(name), key=key)
+
+    async def get(self, session: str, name: str) -> ScheduleView:
+        """Raises `NotFound`."""
+        for view in await self.of(session):
+            if view.name == name:
+                return view
+        raise NotFound(f"session {session!r} has no schedule {name!r}; `roost schedule list` shows what there is")
+
+    async def of(self, session: str) -> list[ScheduleView]:
+        """By name. Raises `NotFound`."""
+        info, state = await self._sessions.state(session)
+        return [view(info, name, schedule) for name, schedule in sorted(state.schedules.items())]
+
+    async def list(self, *, after: str = "", limit: int = 200) -> list[ScheduleView]:
+        """Of all sessions, by session: those of the first `limit` sessions after the one named."""
+        names = await self._journal.with_timers(timer_of(""), after=after, limit=limit)
+        found: list[ScheduleView] = []
+        for start in range(0, len(names), _READS_AT_ONCE):
+            for views in await asyncio.gather(*map(self._known, names[start : start + _READS_AT_ONCE])):
+                found += views
+        return found
+
+    async def _known(self, session: str) -> list[ScheduleView]:
+        try:
+            return await self.of(session)
+        except NotFound:  # deleted since
+            return []
+
+    async def _order(self, session: str, item: ScheduleInput, key: str | None, wait: float) -> ScheduleView | None:
+        if not await self._applied(session, item, key, wait):
+            return None
+        try:
+            return await self.get(session, item.name)
+        except NotFound:  # it was over at once, or somebody deleted it
+            return None
+
+    async def _applied(self, session: str, item: ScheduleInput, key: str | None, wait: float) -> bool:
+        head = (await self._journal.get(session)).head
+        accepted = await self._sessions.put(session, item, key=key)
+        if accepted.duplicate:
+            head = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in self._journal.tail(session, after=head):
+                    event = record.event
+                    if isinstance(event, ev.ScheduleSet | ev.ScheduleCleared) and event.input == accepted.id:
+                        return True
+        return False
+
+
+def view(info: SessionInfo, name: str, schedule: Schedule) -> ScheduleView:
+    spec = schedule.spec
+    coming: list[float] = []
+    if schedule.next is not None:
+        coming = [schedule.next, *islice(occurrences(spec, schedule.next, anchor=schedule.next), _COMING - 1)]
+    return ScheduleView(
+        session=info.id,
+        agent=info.agent,
+        session_state=info.state,
+        name=name,
+        spec=spec,
+        state="idle" if schedule.paused == "idle" else "active" if schedule.paused is None else "paused",
+        coming=tuple(moment(due, spec.zone) for due in coming),
+        last=None if schedule.last is None else moment(schedule.last, spec.zone),
+        turn=schedule.turn,
+        idle=schedule.idle,
+    )
+
+
+def moment(at: float, zone: str) -> Moment:
+    return Moment(at, local_time(at, zone).isoformat(timespec="seconds"))

@@ -1,0 +1,80 @@
+"""A clock that a test moves, and agents that say what they were told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from roost.agent.definition import Agent, Limits
+from roost.kernel.config import KernelConfig
+from roost.kernel.runtime import Runtime, SessionHandle
+from roost.llm.ir import Request
+from roost.log import events as ev
+from roost.log.content import Text, UserMessage
+from roost.log.schedules import ScheduleSpec
+from roost.testing.scripted import Answer, ScriptedModel
+
+from .support import FAST, events
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+class Clock:
+    """Wall time, `ahead` seconds ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def go_to(self, moment: float) -> None:
+        self.ahead = moment - time.time()
+
+    @property
+    def config(self) -> KernelConfig:
+        return KernelConfig(linger=FAST.linger, scan=FAST.scan, lease=FAST.lease, clock=self)
+
+
+class Speaker:
+    """An agent that answers with `says`, and remembers what it was asked."""
+
+    def __init__(self, says: str = "done", *, limits: Limits | None = None, name: str = "a") -> None:
+        self.says = says
+        self.model = ScriptedModel(self._say)
+        self.agent = Agent(name, model=self.model, permissions="all", limits=limits)
+
+    def _say(self, _: Request) -> Answer:
+        return Answer(text=self.says)
+
+    def heard(self) -> list[str]:
+        """All that the last request has a person say."""
+        said = [message for message in self.model.requests[-1].messages if isinstance(message, UserMessage)]
+        return ["".join(part.text for part in one.parts if isinstance(part, Text)) for one in said]
+
+
+def hourly(text: str = "look around", **more: object) -> ScheduleSpec:
+    return ScheduleSpec(text=text, every=HOUR, **more)  # type: ignore[arg-type]
+
+
+async def fire(runtime: Runtime, clock: Clock) -> None:
+    await runtime.kernel.dispatcher.fire(clock())
+
+
+async def fired(session: SessionHandle, runtime: Runtime) -> list[ev.ScheduleFired]:
+    return [event for event in await events(session, runtime) if isinstance(event, ev.ScheduleFired)]
+
+
+async def quiet(runtime: Runtime, session: SessionHandle, *, seconds: float = 10.0) -> None:
+    """Until nothing waits in the inbox, no turn is open and nobody has the session."""
+    async with asyncio.timeout(seconds):
+        while True:
+            info = await runtime.sessions.get(session.id)
+            if not info.pending and info.phase == "idle" and info.owner is None:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def due(runtime: Runtime, session: SessionHandle, name: str) -> float:
+    """When it comes due next."""
+    return (await runtime.schedules.get(session.id, name)).coming[0].at
