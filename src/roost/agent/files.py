@@ -63,7 +63,8 @@ def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> 
     for folder in folders:
         here: dict[str, AgentFile] = {}
         for found_here in _load_place(folder, code=folder.resolve() not in come_upon):
-            _check_found(found_here, folder.resolve() in come_upon)
+            if folder.resolve() in come_upon:
+                check_found(found_here)
             twin = here.get(found_here.agent.spec.name)
             if twin is not None:
                 raise ConfigError(
@@ -96,7 +97,8 @@ def load_agent_file(path: Path) -> list[AgentFile]:
             raise ConfigError(f"{_shown(path)}: an agent file ends in {', '.join(_SUFFIXES)}")
 
 
-def _check_found(found: AgentFile, come_upon: bool) -> None:
+def check_found(found: AgentFile) -> None:
+    """Raises `ConfigError` for what a file that was come upon may not say."""
     spec, what = found.agent.spec, ""
     if spec.name == DEFAULT_AGENT:
         what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
@@ -107,23 +109,29 @@ def _check_found(found: AgentFile, come_upon: bool) -> None:
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
     elif spec.isolation.wanted < 1 or spec.isolation.hosts or spec.isolation.bounds != Bounds():
         what = "changes what its commands are kept from"
-    if come_upon and what:
+    if what:
         shown = _shown(found.path)
         raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")
 
 
 def _load_place(place: Path, *, code: bool = True) -> Iterable[AgentFile]:
+    for path in files_of(place, code=code):
+        yield from load_place_file(place, path)
+
+
+def files_of(place: Path, *, code: bool = True) -> list[Path]:
+    """The file itself, or what lies in a folder and may define agents."""
     if not place.is_dir():
-        yield from load_agent_file(place)
-        return
-    for path in sorted(place.iterdir()):
-        if path.suffix not in _SUFFIXES or path.name.startswith((".", "_")) or not path.is_file():
-            continue
-        if path.suffix == ".py" and not code:
-            continue
-        if path.suffix == ".md" and _front(_read(path)) is None:
-            continue  # a README beside the agents
-        yield from load_agent_file(path)
+        return [place]
+    found = [path for path in sorted(place.iterdir()) if path.suffix in _SUFFIXES and path.is_file()]
+    return [path for path in found if not path.name.startswith((".", "_")) and (code or path.suffix != ".py")]
+
+
+def load_place_file(place: Path, path: Path) -> list[AgentFile]:
+    """As `load_agent_file`; none for a README beside the agents of the folder `place`."""
+    if path != place and path.suffix == ".md" and _front(_read(path)) is None:
+        return []
+    return load_agent_file(path)
 
 
 def _read(path: Path) -> str:
@@ -262,19 +270,24 @@ def _shown(path: Path) -> str:
 
 
 def _python(path: Path) -> list[AgentFile]:
+    import importlib.machinery
     import importlib.util
     import sys
 
     name = f"roost_agents.{path.stem}_{abs(hash(str(path.resolve()))):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    if spec is None:
         raise ConfigError(f"{_shown(path)}: Python cannot import this file")
-    module = importlib.util.module_from_spec(spec)
+    module, before = importlib.util.module_from_spec(spec), sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and msgspec look their module up
     try:
-        spec.loader.exec_module(module)
+        # Not from a cache, which takes a file of the same second and size for the same.
+        exec(loader.source_to_code(loader.get_data(str(path)), str(path)), vars(module))
     except Exception as error:  # whatever the user's own module raises is shown as its author must see it
         del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
         raise ConfigError(f"{_shown(path)}{_line(error, path)}: {type(error).__name__}: {error}") from error
     found = list({id(value): value for value in vars(module).values() if isinstance(value, Agent)}.values())
     for agent in found:

@@ -11,6 +11,7 @@ from roost.errors import ConfigError
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
     from roost.agent.files import AgentFile
+    from roost.agent.reading import AgentFiles
     from roost.cli.node import Node
     from roost.cli.remote import RemoteNode
     from roost.client.endpoint import Endpoint
@@ -89,6 +90,15 @@ class App:
         named = {path.resolve() for path in extra}
         come_upon = [folder for folder in present(Path.cwd()) if folder.resolve() not in named]
         return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra), found=come_upon)
+
+    def agents_watched(self, extra: tuple[Path, ...]) -> AgentFiles:
+        """As `agents`, to be read again when a file changes. Raises `ConfigError`."""
+        from roost.agent.builtin import default_agent
+        from roost.agent.reading import AgentFiles
+
+        files = AgentFiles(self.home, cwd=Path.cwd(), extra=extra, base=(default_agent(),))
+        files.first()
+        return files
 
     def agents(self, extra: tuple[Path, ...]) -> tuple[Agent, ...]:
         """The agents of files and the one that is always there. Raises `ConfigError`."""

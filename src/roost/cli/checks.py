@@ -245,11 +245,16 @@ def daemon(app: App) -> Iterator[Finding]:
             yield Finding(check="daemon", status="ok", detail="not running; `roost up` starts it, most works without")
             return
         health = node.health()
+        faults = node.configuration.faults()
         running = f"{node.endpoint.url}, version {health.version}, up {health.uptime:.0f} s"
         node.close()
     except RoostError as error:
         yield Finding(check="daemon", status="fail", detail=error.message, fix="check --url, or `roost up -d`")
         return
+    for where, fault in faults.items():
+        fix = "what it said before holds: correct it, or order `roost reload`"
+        told = fault if where in fault else f"{where}: {fault}"
+        yield Finding(check="config", status="warn", detail=told, fix=fix)
     if health.status == "ok":
         yield Finding(check="daemon", status="ok", detail=running)
     else:

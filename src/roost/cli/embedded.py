@@ -18,6 +18,7 @@ from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
+    from roost.cli.configuration import NodeConfiguration
     from roost.cli.memory import NodeMemory
     from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
@@ -127,6 +128,12 @@ class EmbeddedNode:
 
     def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         return self._do(self._runtime.costs(by=by, month=month))
+
+    @property
+    def configuration(self) -> NodeConfiguration:
+        from roost.cli.configuration import EmbeddedConfiguration
+
+        return EmbeddedConfiguration(self._runtime, self._do)
 
     @property
     def memory(self) -> NodeMemory:

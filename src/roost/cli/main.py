@@ -37,6 +37,8 @@ GROUPS: dict[str, dict[str, str]] = {
     "The daemon": {
         "up": "Start the daemon.",
         "down": "Stop the daemon; unfinished work is kept.",
+        "reload": "Have the daemon read its files again.",
+        "config": "Show and change what all nodes do, while they run.",
         "drain": "Let a node's sessions go to other nodes.",
         "nodes": "List the nodes that work on one store.",
     },
@@ -59,7 +61,7 @@ _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "trust": "control", "compact": "control",
-    "rm": "control", "drain": "nodes", "ps": "listing", "agents": "listing", "version": "listing",
+    "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from roost.agent.definition import Agent
+from roost.cli.configuration import NodeConfiguration
 from roost.cli.feed import Feed
 from roost.cli.memory import NodeMemory
 from roost.client.client import AgentRow, Content, Sent
@@ -26,6 +27,9 @@ class Node(Protocol):
 
     @property
     def memory(self) -> NodeMemory: ...
+
+    @property
+    def configuration(self) -> NodeConfiguration: ...
 
     def agents(self) -> list[AgentRow]: ...
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from roost.client.configuration import ConfigurationClient
 from roost.client.endpoint import Endpoint, Locate
 from roost.client.http import ApiError, Requests
 from roost.client.memory import MemoryClient
@@ -220,6 +221,10 @@ class Client:
         from roost.kernel.costs import Costs
 
         return self._get("/costs", Costs, {"by": by, "month": month})
+
+    @property
+    def configuration(self) -> ConfigurationClient:
+        return ConfigurationClient(self._requests.call, _decode)
 
     @property
     def memory(self) -> MemoryClient:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from roost.llm.accounts import Models
+from roost.llm.budgets import Terms
 from roost.llm.catalog.card import Card
 from roost.llm.catalog.reader import catalog
 from roost.llm.config import ModelsConfig
 from roost.llm.ir import Model
 from roost.llm.ledger import Ledger
+from roost.llm.routing.profiles import Profiles
 from roost.llm.routing.routed import connect
 from roost.llm.stack import Parts, budgeted, stacked
 from roost.log.content import Usage
@@ -28,6 +32,20 @@ class Cores:
         self._store = store
         self._outer = models.wrap
         models.wrap = self._wrap
+
+    def check(self, config: ModelsConfig) -> None:
+        """Whether `change` would take it. Raises `ConfigError`."""
+        Profiles(config)
+        Terms(config.budget, _rate(config))
+
+    def change(self, config: ModelsConfig) -> None:
+        """Calls that are made from now on are made as it says; those under way end as they began. Raises `ConfigError`,
+        and nothing has changed."""
+        self.check(config)
+        self.ledger.change(config.budget, rate=_rate(config), models=budgeted(config))
+        self.profiles.change(config)
+        self.parts.change(config)
+        self._models.change(config)
 
     def core(self, model: Model, *, own: bool = False) -> Model:
         """`own`: one that a program brought. What is a core already stays as it is."""
@@ -59,7 +77,8 @@ class Cores:
 
 
 def _ledger(config: ModelsConfig, store: Store, node: str) -> Ledger:
-    def rate(currency: str) -> float | None:
-        return config.rates.get(currency) or catalog().rate(currency)
+    return Ledger(store, owner=node, budget=config.budget, rate=_rate(config), models=budgeted(config))
 
-    return Ledger(store, owner=node, budget=config.budget, rate=rate, models=budgeted(config))
+
+def _rate(config: ModelsConfig) -> Callable[[str], float | None]:
+    return lambda currency: config.rates.get(currency) or catalog().rate(currency)

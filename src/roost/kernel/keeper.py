@@ -52,12 +52,12 @@ class Keeper:
         self._cleaned: str | None = None
 
     def start(self) -> list[asyncio.Task[None]]:
-        config = self._kernel.config
+        kernel = self._kernel
         return [
             asyncio.create_task(self._beats()),
-            asyncio.create_task(self._every(0, "cannot fire timers", self._fire)),
-            asyncio.create_task(self._every(0, "cannot look at what others wrote", self._look)),
-            asyncio.create_task(self._every(_cleanup_pause(config), "cannot clean up", self._clean)),
+            asyncio.create_task(self._every("cannot fire timers", self._fire)),
+            asyncio.create_task(self._every("cannot look at what others wrote", self._look)),
+            asyncio.create_task(self._every("cannot clean up", self._clean, lambda: _cleanup_pause(kernel.config))),
             asyncio.create_task(self._tidy()),
         ]
 
@@ -95,9 +95,11 @@ class Keeper:
             if held:
                 await self._kernel.journal.drop(name, self._kernel.node)
 
-    async def _every(self, seconds: float, what: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(
+        self, what: str, work: Callable[[], Awaitable[None]], seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds())
             try:
                 await work()
                 self._kernel.trouble.worked(what)

@@ -68,6 +68,19 @@ class Agents:
             )
         self._agents[agent.spec.name] = agent
 
+    def renew(self, before: Sequence[Agent], after: Sequence[Agent]) -> list[str]:
+        """Let `after` take the place of `before`. Returns the names of which something has changed. One of which a part
+        is Python stays, since its sessions need it."""
+        changed = [agent for agent in after if self._agents.get(agent.spec.name) is not agent]
+        for agent in changed:
+            self.add(agent)
+        names = {agent.spec.name for agent in after}
+        gone = [one for one in before if one.spec.name not in names and self._agents.get(one.spec.name) is one]
+        gone = [one for one in gone if not (one.own_tools or one.own_model)]
+        for agent in gone:
+            del self._agents[agent.spec.name]
+        return sorted(agent.spec.name for agent in (*changed, *gone))
+
     def get(self, name: str) -> Agent:
         agent = self._agents.get(name)
         if agent is None:

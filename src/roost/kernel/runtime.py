@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roost.agent.definition import Agent
+from roost.agent.reading import AgentFiles
 from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
@@ -26,6 +27,7 @@ from roost.kernel.means import Agents
 from roost.kernel.memories import Memories
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
+from roost.kernel.reloading import Reloading
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
 from roost.kernel.sessions import Sessions, SessionView
@@ -79,6 +81,7 @@ class Runtime:
     `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
     alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
     home's `policy.toml`. `backends` are the ways to isolate commands, in place of those that come with Roost.
+    `agent_files`, once they are read, are read again when they change.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Runtime:
         home: str | Path | None = None,
         *,
         agents: Sequence[Agent] = (),
+        agent_files: AgentFiles | None = None,
         models: Models | None = None,
         store: str | Path | Store | None = None,
         config: KernelConfig | None = None,
@@ -99,8 +103,9 @@ class Runtime:
     ) -> None:
         self.home = Path(home) if home is not None else default_home()
         self.agents = Agents()
-        for agent in agents:
+        for agent in (*agents, *(agent_files.agents if agent_files is not None else ())):
             self.agents.add(agent)
+        self._agent_files = agent_files
         self._models = models
         self._store = store
         self._config = config
@@ -165,15 +170,34 @@ class Runtime:
             self.kernel.workshop.home = Carrier(snapshots, home=True)
         self.kernel.place = await self._place(store)
         dead = await self._refuse_copy()
+        self.configuration = self._reloading(policy)
+        await self.configuration.start()
         await self.kernel.start()
         try:
             await self._refuse_copy(dead)  # one that started at the same moment
         except BaseException:
             await self.kernel.stop(grace=0.0)
             raise
+        self.configuration.watch()
+
+    def _reloading(self, policy: Policy) -> Reloading:
+        return Reloading(
+            self.kernel,
+            self.home,
+            files=self._agent_files,
+            models=self._models is None,
+            policy=policy,
+            policy_file=self._policy is None,
+            take_policy=self._renew_policy,
+        )
+
+    async def _renew_policy(self, policy: Policy) -> None:
+        await self._take_policy(policy)
+        self.memories.vault = self.vault
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
+        await self.configuration.close()
         await self.links.close()
         await self.kernel.stop(grace=grace)
         for carrier in (self.kernel.workshop.carrier, self.kernel.workshop.home):
@@ -233,10 +257,11 @@ class Runtime:
         )
 
     async def _take_policy(self, policy: Policy) -> None:
-        """Read once, before anything runs: an agent cannot change it under way."""
+        """Before anything runs, and when a person orders it: an agent cannot change it under way. Raises
+        `ConfigError`, and nothing has changed."""
+        vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
         workshop = self.kernel.workshop
-        workshop.policy = policy
-        workshop.vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
+        workshop.policy, workshop.vault = policy, vault
 
     def _way_out(self, spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
         return Egress(spec.network.hosts, secrets=self.vault.for_egress(), blocked=blocked)

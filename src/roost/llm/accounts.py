@@ -60,6 +60,8 @@ class Models:
         self._cache: dict[str, Model] = {}
         self._factories: dict[str, Factory] = {"local": _local}
         self._directory = Directory(self.config)
+        self._own = Directory(ModelsConfig())
+        """What was registered, which no other configuration takes away."""
         self._client = HttpClient()
 
     @classmethod
@@ -82,10 +84,12 @@ class Models:
         if entry.key is not None and not keys.is_reference(entry.key):
             raise ConfigError(f"the key of the account {name!r} is no reference: give the key itself as key=")
         with self._lock:
-            self._directory.accounts[name] = entry
+            self._own.accounts[name] = entry
+            self._own.keys.pop(name, None)
             self._directory.keys.pop(name, None)
             if key is not None:
-                self._directory.keys[name] = keys.checked(key, where=f"the account {name!r}")
+                self._own.keys[name] = keys.checked(key, where=f"the account {name!r}")
+            self._directory.lay(self._own)
             self._forget(name)
 
     def register_model(self, name: str, entry: ModelEntry) -> None:
@@ -93,8 +97,18 @@ class Models:
         if not all(name.partition("#" if "://" in name else "/")):
             raise ConfigError(f"{name!r} cannot name a model: it looks like 'account/model'")
         with self._lock:
-            self._directory.models[name] = entry
+            self._own.models[name] = entry
+            self._directory.lay(self._own)
             self._forget(name.partition("/")[0])
+
+    def change(self, config: ModelsConfig) -> None:
+        """Names mean what it says, from the next time that one is resolved. Models that somebody has go on as they are,
+        and what was registered stays."""
+        with self._lock:
+            self.config, self._directory = config, Directory(config)
+            self._directory.lay(self._own)
+            made = self._factories
+            self._cache = {name: model for name, model in self._cache.items() if name.partition("/")[0] in made}
 
     def resolve(self, name: str | None = None) -> Model:
         """The model of this name; None is the default."""

@@ -60,6 +60,12 @@ class Directory:
         self.keys: dict[str, str] = {}
         self._rates = config.rates
 
+    def lay(self, over: Directory) -> None:
+        """The entries of the other take the place of those of the same names."""
+        self.accounts |= over.accounts
+        self.models |= over.models
+        self.keys |= over.keys
+
     def names(self) -> list[str]:
         return list(dict.fromkeys([*catalog().accounts, *self.accounts]))
 

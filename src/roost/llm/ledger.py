@@ -67,6 +67,12 @@ class Ledger:
         self._left: frozenset[str] = frozenset()
         self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
 
+    def change(self, budget: BudgetEntry, *, rate: Callable[[str], float | None], models: Collection[str]) -> None:
+        """What calls may cost from now on; those under way keep their reservations. Raises `ConfigError`, and nothing
+        has changed."""
+        self._terms = Terms(budget, rate, models)
+        self._entry = budget
+
     def meter(self, model: str, price: Price | None, job: Embedding) -> TokenMeter:
         """For one call that is no `Request`."""
         meta = job.meta

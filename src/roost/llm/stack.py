@@ -51,9 +51,19 @@ class Parts:
         self._budgeted = budgeted(self.config)
         self._breakers: dict[str, Breaker] = {}
         self._cluster = shared is not None
-        entries = self.config.accounts.items()
-        accounts = {name: self._limits(entry.limits, entry) for name, entry in entries if entry.limits}
-        self._limiters = Limiters(accounts, clock=clock, shared=shared, other=self._own_limits)
+        self._limiters = Limiters(self._accounts(), clock=clock, shared=shared, other=self._own_limits)
+
+    def change(self, config: ModelsConfig) -> None:
+        """Cores that are made from now on are as it says. Breakers and limiters of which it says the same as before
+        remember what they know; calls in flight end with those that they have."""
+        before, self.config = self.config, config
+        self._budgeted, counted = budgeted(config), self._budgeted
+        self._breakers = {
+            name: breaker
+            for name, breaker in self._breakers.items()
+            if _rules(before, name) == _rules(config, name) and (name in counted) == (name in self._budgeted)
+        }
+        self._limiters.change(self._accounts())
 
     def limiters(self, name: str) -> tuple[Limiter, ...]:
         """Of the model `account/model`, its own first."""
@@ -82,6 +92,10 @@ class Parts:
             return said
         left = max((limiter.wait() for limiter in self.limiters(name)), default=0.0)
         return f"its limits let no call go for {left:.0f} s" if left > _LATER else None
+
+    def _accounts(self) -> dict[str, Limits]:
+        entries = self.config.accounts.items()
+        return {name: self._limits(entry.limits, entry) for name, entry in entries if entry.limits}
 
     def _own_limits(self, name: str) -> Limits:
         account = self._account(name)

@@ -10,7 +10,19 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from roost.kernel.runtime import Runtime
-from roost.server import costs, events, inputs, internal, memory, metrics, models, node, openapi, sessions
+from roost.server import (
+    configuration,
+    costs,
+    events,
+    inputs,
+    internal,
+    memory,
+    metrics,
+    models,
+    node,
+    openapi,
+    sessions,
+)
 from roost.server.auth import Guard
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
@@ -30,6 +42,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *node.ENDPOINTS,
     *models.ENDPOINTS,
     *costs.ENDPOINTS,
+    *configuration.ENDPOINTS,
     *sessions.ENDPOINTS,
     *inputs.ENDPOINTS,
     *events.ENDPOINTS,

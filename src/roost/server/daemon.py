@@ -19,8 +19,10 @@ import msgspec
 import uvicorn
 
 from roost.agent.definition import Agent
+from roost.agent.reading import AgentFiles
 from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
+from roost.kernel.reloading import Reloaded
 from roost.kernel.runtime import Runtime, default_home
 from roost.llm.accounts import Models
 from roost.log.dispatch import Dispatcher
@@ -106,6 +108,7 @@ class Daemon:
         options: Options,
         *,
         agents: Sequence[Agent] = (),
+        agent_files: AgentFiles | None = None,
         models: Models | None = None,
         config: KernelConfig | None = None,
         store: str | Path | Store | None = None,
@@ -117,6 +120,7 @@ class Daemon:
         self._runtime = Runtime(
             self._home.path,
             agents=agents,
+            agent_files=agent_files,
             models=models,
             store=store if store is not None else options.store,
             config=config,
@@ -128,11 +132,17 @@ class Daemon:
         self._ready = ready
         self._stop = asyncio.Event()
         self._cut = asyncio.Event()
+        self._reloading: asyncio.Task[Reloaded] | None = None
 
     def stop(self) -> None:
         if self._stop.is_set():
             self._cut.set()
         self._stop.set()
+
+    def reload(self) -> None:
+        """Look at the files of its configuration again. What is wrong with them is in the log."""
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._runtime.configuration.reload())
 
     async def run(self) -> None:
         """Raises `ConfigError` (running already, port taken, public address) and `StoreFailed` before it serves."""
@@ -145,7 +155,7 @@ class Daemon:
             with contextlib.closing(bind(options.host, options.port)) as listener:
                 self._runtime.advertise = advertised(listener, options.advertise)
                 await self._runtime.start()
-                mask(self._runtime.vault.scrub)
+                mask(lambda text: self._runtime.vault.scrub(text))
                 try:
                     await self._serve(listener, token or await self._shared_token())
                 finally:
@@ -222,14 +232,17 @@ async def serve(
     options: Options,
     *,
     agents: Sequence[Agent] = (),
+    agent_files: AgentFiles | None = None,
     models: Models | None = None,
     config: KernelConfig | None = None,
     store: str | Path | Store | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. `ready` is called with the
-    URL. `store` replaces the home's SQLite file, as in `Runtime`. Raises as `Daemon.run`."""
-    daemon = Daemon(options, agents=agents, models=models, config=config, store=store, ready=ready)
+    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. SIGHUP is `reload`. `ready`
+    is called with the URL. `store` replaces the home's SQLite file, as in `Runtime`. Raises as `Daemon.run`."""
+    daemon = Daemon(
+        options, agents=agents, agent_files=agent_files, models=models, config=config, store=store, ready=ready
+    )
     with _signals(daemon):
         await daemon.run()
 
@@ -238,6 +251,7 @@ def main(
     options: Options | None = None,
     *,
     agents: Sequence[Agent] = (),
+    agent_files: AgentFiles | None = None,
     models: Models | None = None,
     config: KernelConfig | None = None,
     ready: Callable[[str], None] | None = None,
@@ -246,7 +260,7 @@ def main(
     hide_secrets()
     log_to_stderr()
     chosen = options or Options.from_environment()
-    run(serve(chosen, agents=agents, models=models, config=config, ready=ready))
+    run(serve(chosen, agents=agents, agent_files=agent_files, models=models, config=config, ready=ready))
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -280,9 +294,11 @@ def _signals(daemon: Daemon) -> Generator[None, None, None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
     try:
         yield
     finally:
+        loop.remove_signal_handler(signal.SIGHUP)
         unhook()
 
 

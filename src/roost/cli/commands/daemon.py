@@ -74,8 +74,8 @@ def up(
     running = _running(app)
     if running is not None:
         return _already(running, as_json=as_json)
-    agents = app.agents(agent_places)
-    models = {agent.spec.model for agent in agents if agent.own_model is None}
+    files = app.agents_watched(agent_places)
+    models = {agent.spec.model for agent in files.agents if agent.own_model is None}
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
         given |= {"--snapshots": snapshots, "--advertise": advertise, "--dispatcher": dispatcher}
@@ -105,7 +105,7 @@ def up(
         threading.Thread(target=_prepare, args=[models], name="roost-weights", daemon=True).start()
 
     config = KernelConfig(session_timeout=session_timeout, retention=retention)
-    main(options, agents=agents, config=config, ready=ready)
+    main(options, agent_files=files, config=config, ready=ready)
     return 0
 
 

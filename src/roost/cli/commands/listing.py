@@ -1,17 +1,16 @@
-"""`roost ps`, `agents` and `version`."""
+"""`roost ps` and `version`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from roost.cli.app import App
 from roost.cli.ids import short
 from roost.cli.node import Node
-from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import ago, note, one_line, say, say_json, table
+from roost.cli.options import as_json, command
+from roost.cli.out import ago, note, say, say_json, table
 from roost.log.events import SessionState
 from roost.log.journal import SessionInfo
 
@@ -70,40 +69,6 @@ def activity(info: SessionInfo) -> str:
 def _row(info: SessionInfo) -> tuple[str, ...]:
     place = info.title or info.workspace or "(private)"
     return short(info.id), info.agent, activity(info), ago(info.updated_at), str(info.pending or "-"), place
-
-
-@command("agents")
-@agent_places
-@as_json
-def agents(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
-    """List the agents: the built-in one, those of files, and those that the daemon knows."""
-    from roost.agent.builtin import default_agent
-    from roost.cli.embedded import row_of
-
-    rows = {"assistant": (row_of(default_agent()), "built in")}
-    daemon = app.daemon()
-    if daemon is not None:
-        rows |= {row.name: (row, "daemon") for row in daemon.agents() if row.name != "assistant"}
-        daemon.close()
-    rows |= {found.agent.spec.name: (row_of(found.agent), str(found.path)) for found in app.agent_files(agent_places)}
-    chosen = [rows[name] for name in sorted(rows)]
-    if as_json:
-        say_json([{"source": source, **_fields(row)} for row, source in chosen])
-        return 0
-    table(
-        ("AGENT", "MODEL", "PERMISSIONS", "FROM", "DESCRIPTION"),
-        [
-            (row.name, row.model or "(default)", row.permissions, source, one_line(row.description, 200) or "-")
-            for row, source in chosen
-        ],
-    )
-    return 0
-
-
-def _fields(row: object) -> dict[str, object]:
-    import msgspec
-
-    return msgspec.structs.asdict(row)  # type: ignore[arg-type]
 
 
 @command("version")

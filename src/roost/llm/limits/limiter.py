@@ -71,7 +71,7 @@ class Limiter:
 
     def __init__(self, name: str, limits: Limits, *, clock: Clock | None = None, shared: Shared | None = None) -> None:
         self.name = name
-        self._limits = limits
+        self.limits = self._limits = limits
         self._clock = clock or LoopClock()
         self._shared = shared if limits.cluster else None
         self._gauges: list[tuple[Unit, Gauge]] | None = None

@@ -40,6 +40,21 @@ class Limiters:
         self._clock, self._shared = clock, shared
         self._other = other
 
+    def change(self, limits: Mapping[str, Limits]) -> None:
+        """From now on these hold, and what `other` says now. One whose limits stay as they are goes on counting; calls
+        that wait, wait for those that they asked."""
+        known, self._all = self._all, dict[str, Limiter]()
+        for name, each in limits.items():
+            kept = known.get(name)
+            same = kept is not None and kept.limits == each
+            self._all[name] = kept if same and kept else self._new(name, each)
+        for name, limiter in known.items():
+            if name not in self._all and self._other is not None and self._other(name) == limiter.limits:
+                self._all[name] = limiter
+
+    def _new(self, name: str, limits: Limits) -> Limiter:
+        return Limiter(name, limits, clock=self._clock, shared=self._shared)
+
     def of(self, account: str, model: str) -> tuple[Limiter, ...]:
         """Those that hold for a call, the model's own first; maybe none."""
         own = f"{account}/{model}"

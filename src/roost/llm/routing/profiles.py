@@ -71,6 +71,13 @@ BUILT_IN: dict[str, ProfileEntry] = {
 `local` is the last of each: it is asked before the dearer ones only where money is to be saved."""
 
 
+def _all(config: ModelsConfig) -> dict[str, ProfileEntry]:
+    known = {**BUILT_IN, **config.profiles}
+    if config.profile not in known:
+        raise ConfigError(f"models.toml: profile = {config.profile!r} names none of the profiles: {', '.join(known)}")
+    return known
+
+
 class Profiles:
     """`shared` holds the name of the one in use, for all nodes; without it each process has its own. Raises
     `ConfigError` for a configured profile that is not there."""
@@ -78,10 +85,7 @@ class Profiles:
     def __init__(
         self, config: ModelsConfig, *, shared: Shared | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self.all: dict[str, ProfileEntry] = {**BUILT_IN, **config.profiles}
-        if config.profile not in self.all:
-            known = ", ".join(self.all)
-            raise ConfigError(f"models.toml: profile = {config.profile!r} names none of the profiles: {known}")
+        self.all = _all(config)
         self._name = self._first = config.profile
         self._shared = shared
         self._now = now
@@ -92,6 +96,13 @@ class Profiles:
     def name(self) -> str:
         """Of the one in use, as it was last heard."""
         return self._name
+
+    def change(self, config: ModelsConfig) -> None:
+        """The next request is routed by these. Raises `ConfigError`, and nothing has changed."""
+        self.all, self._first = _all(config), config.profile
+        if self._shared is None or self._name not in self.all:
+            self._name = config.profile
+        self._due = float("-inf")
 
     async def current(self) -> str:
         """The name of the one in use. Where the store does not answer, the last that was heard; where another node has

@@ -1,0 +1,129 @@
+"""`roost agents`: those that there are, and sessions that move to what they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from roost.cli.app import App
+from roost.cli.commands.config import who
+from roost.cli.ids import session_id, short
+from roost.cli.node import Node
+from roost.cli.options import agent_places, as_json, command
+from roost.cli.out import note, one_line, say, say_json, table
+from roost.errors import ConfigError, RoostError
+
+
+class _Listing(click.Group):
+    """Without a subcommand it lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("agents", cls=_Listing, subcommand_metavar="[OPTIONS] | COMMAND ...")
+def agents() -> None:
+    """List the agents: the built-in one, those of files, and those that the daemon knows.
+
+    \b
+      roost agents
+      roost agents move @last          let a session go on as its agent is now
+      roost agents move --all clerk    every session of an agent
+    """
+
+
+@command("list")
+@agent_places
+@as_json
+def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
+    """List the agents, and what is wrong with files that a running daemon could not read again."""
+    from roost.agent.builtin import default_agent
+    from roost.cli.embedded import row_of
+
+    rows = {"assistant": (row_of(default_agent()), "built in")}
+    faults: dict[str, str] = {}
+    daemon = app.daemon()
+    if daemon is not None:
+        rows |= {row.name: (row, "daemon") for row in daemon.agents() if row.name != "assistant"}
+        faults = daemon.configuration.faults()
+        daemon.close()
+    try:
+        files = app.agent_files(agent_places)
+    except ConfigError as error:
+        if daemon is None:
+            raise
+        files = []
+        faults.setdefault("files", error.message)
+    rows |= {found.agent.spec.name: (row_of(found.agent), str(found.path)) for found in files}
+    chosen = [rows[name] for name in sorted(rows)]
+    for fault in dict.fromkeys(faults.values()):
+        note(f"! {fault}", "yellow")
+    if as_json:
+        say_json([{"source": source, **_fields(row)} for row, source in chosen])
+        return 0
+    table(
+        ("AGENT", "MODEL", "PERMISSIONS", "FROM", "DESCRIPTION"),
+        [
+            (row.name, row.model or "(default)", row.permissions, source, one_line(row.description, 200) or "-")
+            for row, source in chosen
+        ],
+    )
+    return 0
+
+
+@command("move")
+@click.argument("sessions", nargs=-1, metavar="SESSION...")
+@click.option("--all", "every", metavar="AGENT", help="Every session of this agent that is of another version.")
+@as_json
+def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) -> int:
+    """Let sessions go on as their agent is now.
+
+    A session keeps the version of its agent that it began with. Told to move, it does so when no turn is open: at once
+    when it sleeps, after its turn when it works, when it is resumed when it is paused. A stopped one must be started
+    first. What it was made with beside the agent's definition (`--model`) is not kept.
+    """
+    if bool(sessions) == (every is not None):
+        raise click.UsageError("name sessions, or give --all AGENT")
+    node = app.node()
+    failed, moved = 0, list[str]()
+    try:
+        for session in sessions if every is None else _behind(node, every):
+            try:
+                name = session_id(node, session) if every is None else session
+                node.configuration.move(name, by=who())
+                moved.append(name)
+            except RoostError as error:
+                failed += 1
+                note(f"error: {error.message}", "red")
+    finally:
+        node.close()
+    if as_json:
+        say_json({"moved": moved, "failed": failed})
+    else:
+        say("\n".join(f"{short(name)} moves when no turn is open" for name in moved) or "nothing to move")
+    return 1 if failed else 0
+
+
+agents.add_command(list_)
+agents.add_command(move)
+
+
+def _behind(node: Node, agent: str) -> Iterator[str]:
+    """Sessions of the agent that are not of its present version, and can be moved."""
+    present = next((row.version for row in node.agents() if row.name == agent), None)
+    if present is None:
+        raise RoostError(f"there is no agent {agent!r}", code="unknown_agent")
+    before: str | None = None
+    while page := node.find(agent=agent, before=before, limit=100):
+        yield from (info.id for info in page if info.version != present and info.state not in ("stopped", "error"))
+        before = page[-1].id
+
+
+def _fields(row: object) -> dict[str, object]:
+    import msgspec
+
+    return msgspec.structs.asdict(row)  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""`roost config` and `roost reload`: what can be changed while nodes run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import as_json, command
+from roost.cli.out import ago, note, say, say_json, table
+
+if TYPE_CHECKING:
+    from roost.cli.configuration import NodeConfiguration
+    from roost.kernel.changing import Changed, Revision, Value
+
+
+@click.group("config")
+def config() -> None:
+    """Show and change what all nodes do, while they run.
+
+    \b
+      roost config get                           every key, its value and what it means
+      roost config set retention=604800 linger=5
+      roost config set retention=                as each node was started
+      roost config history                       who changed what, and when
+
+    A change holds on the node that is asked at once, and on every other node of the store within seconds. It comes
+    before the options and files that a node was started with. To undo one, set the old value.
+    """
+
+
+@contextlib.contextmanager
+def _node(app: App) -> Generator[NodeConfiguration]:
+    node = app.node()
+    try:
+        yield node.configuration
+    finally:
+        node.close()
+
+
+@command("get", store=True)
+@click.argument("key", required=False)
+@as_json
+def get(app: App, key: str | None, as_json: bool) -> int:
+    """Show a key, or all of them."""
+    from roost.kernel.changing import KEYS, checked
+
+    if key is not None and key not in KEYS:
+        checked(key, None)
+    with _node(app) as configuration:
+        found = [one for one in configuration.settings() if key in (None, one.key)]
+    if as_json:
+        say_json(found if key is None else found[0])
+    elif key is not None:
+        say(_shown(found[0].value))
+    else:
+        rows = [(one.key, _shown(one.value), "set" if one.set else "started", one.says) for one in found]
+        table(("KEY", "VALUE", "FROM", "MEANS"), rows)
+    return 0
+
+
+@command("set", store=True)
+@click.argument("changes", nargs=-1, required=True, metavar="KEY=VALUE...")
+@as_json
+def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
+    """Change keys: all of them, or none when one is wrong. KEY= takes back what was set."""
+    from roost.kernel.changing import checked, read
+
+    given: dict[str, Value | None] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise click.UsageError(f"{change!r} is no change: write KEY=VALUE, as in linger=5")
+        given[key.strip()] = read(key.strip(), value) if value.strip() else checked(key.strip(), None)
+    with _node(app) as configuration:
+        made = configuration.patch(given, by=who())
+    if as_json:
+        say_json(made)
+        return 0
+    for change in made.changes:
+        if change.key in given:
+            say(_change(change))
+    return 0
+
+
+@command("history", store=True)
+@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True)
+@as_json
+def history(app: App, limit: int, as_json: bool) -> int:
+    """Show who changed what, the newest first."""
+    with _node(app) as configuration:
+        found = configuration.history(limit=limit)
+    if as_json:
+        say_json(found)
+        return 0
+    if not found:
+        note("nothing was changed")
+        return 0
+    table(("NUMBER", "WHEN", "BY", "CHANGE"), [_row(revision) for revision in found])
+    return 0
+
+
+config.add_command(get)
+config.add_command(set_)
+config.add_command(history)
+
+
+@command("reload")
+@as_json
+def reload(app: App, as_json: bool) -> int:
+    """Have the daemon read its files again: agents, models.toml, policy.toml.
+
+    Most of that it does by itself. What it waits for an order with: Python files, policy.toml, the file of
+    ROOST_MODELS, and a file outside the home that changes what its agent may do. What is under way goes on as it began.
+    A file that is wrong changes nothing, and the exit code is 1.
+    """
+    node = app.daemon()
+    if node is None:
+        note("no daemon is running; whatever is started next reads its files anyway")
+        return 0
+    try:
+        done = node.configuration.reload()
+    finally:
+        node.close()
+    if as_json:
+        say_json(done)
+        return 1 if done.faults else 0
+    say(f"agents: {', '.join(done.agents) or 'as they were'}; files: {', '.join(done.files) or 'as they were'}")
+    for fault in done.faults.values():
+        note(f"! {fault}", "yellow")
+    return 1 if done.faults else 0
+
+
+def _row(revision: Revision) -> tuple[str, ...]:
+    return str(revision.number), ago(revision.at), revision.by, ", ".join(map(_change, revision.changes))
+
+
+def _change(change: Changed) -> str:
+    return f"{change.key}: {_set(change.old)} → {_set(change.new)}"
+
+
+def _set(value: Value | None) -> str:
+    return "(as started)" if value is None else _shown(value)
+
+
+def _shown(value: Value | None) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def who() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return "a person"

@@ -1,0 +1,42 @@
+"""The configuration, by a daemon or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from roost.kernel.changing import Revision, Value
+    from roost.kernel.reloading import Setting
+    from roost.kernel.runtime import Runtime
+
+
+class NodeConfiguration(Protocol):
+    """As `roost.kernel.reloading.Reloading` and `Sessions.move`, blocking."""
+
+    def settings(self) -> list[Setting]: ...
+
+    def patch(self, given: Mapping[str, Value | None], *, by: str) -> Revision: ...
+
+    def history(self, *, before: int | None = None, limit: int = 50) -> list[Revision]: ...
+
+    def move(self, session: str, *, by: str) -> None: ...
+
+
+class EmbeddedConfiguration:
+    """`do` runs a coroutine where the runtime lives."""
+
+    def __init__(self, runtime: Runtime, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._runtime, self._do = runtime, do
+
+    def settings(self) -> list[Setting]:
+        return self._do(self._runtime.configuration.settings())
+
+    def patch(self, given: Mapping[str, Value | None], *, by: str) -> Revision:
+        return self._do(self._runtime.configuration.patch(given, by=by))
+
+    def history(self, *, before: int | None = None, limit: int = 50) -> list[Revision]:
+        return self._do(self._runtime.configuration.record.history(before=before, limit=limit))
+
+    def move(self, session: str, *, by: str) -> None:
+        self._do(self._runtime.sessions.move(session, by=by))

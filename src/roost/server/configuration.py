@@ -1,0 +1,140 @@
+"""Configuration while the daemon runs: what it is, its changes, the files read again, sessions moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from roost.kernel.changing import Revision, Value
+from roost.kernel.reloading import Reloaded, Setting
+from roost.log.journal import SessionInfo
+from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.replies import Reply, json
+
+_Who = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ConfigPatch(_Shape):
+    """All of `values` or none; null takes back what was set, so that what a node was started with holds. `by`: who
+    wants it, for the history."""
+
+    values: Annotated[dict[str, Value | None], Meta(min_length=1, max_length=64)]
+    by: _Who = "HTTP"
+
+
+class Configuration(_Shape):
+    """`faults`: what of its files, or of what was set, this node could not put in force, and why. `number` of the
+    newest change, 0: there was none."""
+
+    number: int
+    settings: list[Setting]
+    faults: Mapping[str, str]
+
+
+class HistoryQuery(_Shape):
+    """`before` goes on behind the change of that number."""
+
+    before: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
+class History(_Shape):
+    """The newest first. `old` and `new` are left out where what the node was started with held, or holds again."""
+
+    changes: list[Revision]
+
+
+class MoveBody(_Shape):
+    """`model` takes the place of the agent's own."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    by: _Who = "HTTP"
+
+
+async def get(call: Call[Nothing, Nothing]) -> Reply:
+    configuration = call.api.runtime.configuration
+    settings = await configuration.settings()
+    found = Configuration(
+        number=configuration.record.newest.number, settings=settings, faults=configuration.all_faults()
+    )
+    return json(200, found)
+
+
+async def patch(call: Call[ConfigPatch, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.configuration.patch(call.body.values, by=call.body.by))
+
+
+async def history(call: Call[Nothing, HistoryQuery]) -> Reply:
+    query = call.query
+    found = await call.api.runtime.configuration.record.history(before=query.before, limit=query.limit)
+    return json(200, History(changes=found))
+
+
+async def reload(call: Call[Nothing, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.configuration.reload())
+
+
+async def move(call: Call[MoveBody, Nothing]) -> Reply:
+    sessions, body = call.api.sessions, call.body
+    info = await sessions.get(call.session)
+    agent = sessions.variant(info.agent, model=body.model)
+    await sessions.move(call.session, agent, key=call.key, by=body.by)
+    return json(202, await sessions.get(call.session))
+
+
+ENDPOINTS = [
+    Endpoint(
+        method="GET",
+        path="/config",
+        summary="What can be changed while nodes run, and what it is on this one",
+        handler=get,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Configuration},
+    ),
+    Endpoint(
+        method="PATCH",
+        path="/config",
+        summary="Change the configuration of all nodes: here at once, elsewhere within seconds",
+        handler=patch,
+        body=ConfigPatch,
+        query=Nothing,
+        answers={200: Revision},
+    ),
+    Endpoint(
+        method="GET",
+        path="/config/history",
+        summary="The changes, the newest first",
+        handler=history,
+        body=Nothing,
+        query=HistoryQuery,
+        answers={200: History},
+    ),
+    Endpoint(
+        method="POST",
+        path="/reload",
+        summary="Read this node's files again: agents, models.toml, policy.toml",
+        handler=reload,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Reloaded},
+    ),
+    Endpoint(
+        method="POST",
+        path="/sessions/{session}/move",
+        summary="Let a session go on, from its next turn on, as its agent is now",
+        handler=move,
+        body=MoveBody,
+        query=Nothing,
+        answers={202: SessionInfo},
+        errors=(404, 409),
+        keyed=True,
+    ),
+]

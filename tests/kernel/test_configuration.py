@@ -1,0 +1,185 @@
+"""What may be changed while nodes run: typed keys, one record for all nodes, files that are read again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from roost.agent.builtin import default_agent
+from roost.agent.reading import AgentFiles
+from roost.errors import Invalid, RoostError
+from roost.kernel.changing import Record
+from roost.kernel.runtime import Runtime
+
+from .support import FAST, Traces, agent, calling, running
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(8):
+        while not await check():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_change_holds_on_every_node_and_after_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path) as one, running(tmp_path) as two:
+        made = await one.configuration.patch({"linger": 0.5, "retention": 3600}, by="ann")
+        assert [(c.key, c.old, c.new) for c in made.changes] == [("linger", None, 0.5), ("retention", None, 3600)]
+        assert (one.kernel.config.linger, one.kernel.config.retention) == (0.5, 3600)
+
+        async def heard() -> bool:
+            return two.kernel.config.linger == 0.5
+
+        await eventually(heard)
+        assert (await two.configuration.patch({"linger": 0.5}, by="bob")).number == made.number
+        back = await two.configuration.patch({"linger": None, "retention": 0}, by="bob")
+        assert two.kernel.config.linger == FAST.linger
+    async with running(tmp_path) as again:
+        assert (again.kernel.config.linger, again.kernel.config.retention) == (FAST.linger, None)
+        history = await again.configuration.record.history()
+        assert [(revision.number, revision.by) for revision in history] == [(2, "bob"), (1, "ann")]
+        assert history[0].changes == back.changes
+        assert await again.configuration.record.history(before=2, limit=1) == [history[1]]
+        settings = {one.key: one for one in await again.configuration.settings()}
+        assert (settings["retention"].set, settings["retention"].value) == (True, None)
+        assert (settings["linger"].set, settings["linger"].value) == (False, FAST.linger)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"lingr": 1}, "did you mean 'linger'"),
+        ({"lease": 1}, "unknown key"),
+        ({"linger": "soon"}, "takes a number"),
+        ({"linger": True}, "takes a number"),
+        ({"linger": float("nan")}, "takes a number"),
+        ({"max_live": 1.5}, "a whole number"),
+        ({"max_live": 0}, "takes 1 to"),
+        ({"session_timeout": -1}, "or 0 (never)"),
+        ({"model": " "}, "takes a name"),
+        ({"model": "nobody/x"}, "no account"),
+        ({"linger": 2.0, "max_live": "many"}, "a whole number"),
+        ({}, "name a key"),
+    ],
+)
+async def test_what_is_wrong_changes_nothing(tmp_path: Path, given: dict[str, object], says: str) -> None:
+    async with running(tmp_path) as runtime:
+        with pytest.raises(RoostError, match=says.replace("(", r"\(").replace(")", r"\)")):
+            await runtime.configuration.patch(given, by="ann")
+        assert (await runtime.configuration.record.look()).number == 0
+        assert runtime.kernel.config.linger == FAST.linger
+
+
+async def test_changes_at_the_same_moment_are_made_one_upon_the_other(tmp_path: Path) -> None:
+    async with running(tmp_path) as one, running(tmp_path) as two:
+        records = [Record(node.kernel.journal) for node in (one, two) for _ in range(3)]
+        keys = ["linger", "retention", "session_timeout", "cleanup_every", "max_live", "approvals.seconds"]
+        made = await asyncio.gather(
+            *(record.patch({key: 7}, by=key) for record, key in zip(records, keys, strict=True))
+        )
+        assert sorted(revision.number for revision in made) == [1, 2, 3, 4, 5, 6]
+        newest = await Record(one.kernel.journal).look()
+        assert newest.values == dict.fromkeys(keys, 7)
+        assert newest.number == 6
+
+
+async def test_a_budget_and_a_model_are_in_force_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as runtime:
+        await runtime.configuration.patch({"budget.month": 12.5, "model": "openai/gpt-5-mini"}, by="ann")
+        assert (await runtime.costs()).month.limit == 12_500_000_000
+        assert runtime.models.config.default == "openai/gpt-5-mini"
+        await runtime.configuration.patch({"budget.month": None}, by="ann")
+        assert (await runtime.costs()).month.limit is None
+
+
+def home(tmp_path: Path, **files: str) -> AgentFiles:
+    folder = tmp_path / "home" / "agents"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.toml").write_text(text)
+    read = AgentFiles(tmp_path / "home", cwd=tmp_path, base=(default_agent(),))
+    read.first()
+    return read
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_files_are_read_again_and_a_broken_one_leaves_what_was(tmp_path: Path) -> None:
+    files = home(tmp_path, clerk='instructions = "one"', guide='instructions = "guide"')
+    path = tmp_path / "home" / "agents" / "clerk.toml"
+    async with Runtime(tmp_path / "home", agent_files=files, config=FAST) as runtime:
+        first = runtime.agents.get("clerk")
+        path.write_text('instructions = "two"')
+
+        async def renewed() -> bool:
+            return runtime.agents.get("clerk").spec.instructions == "two"
+
+        await eventually(renewed)  # by itself
+        assert runtime.agents.get("clerk").spec.version != first.spec.version
+        path.write_text('instructions = "thr')
+        (path.parent / "new.toml").write_text('instructions = "new"')
+        done = await runtime.configuration.reload()
+        assert done.agents == ("new",)
+        assert "not valid TOML" in done.faults[str(path)]
+        assert runtime.agents.get("clerk").spec.instructions == "two"
+        path.unlink()
+        assert (await runtime.configuration.reload()).agents == ("clerk",)
+        with pytest.raises(Invalid, match="there is no agent 'clerk'"):
+            runtime.agents.get("clerk")
+        assert (await runtime.configuration.reload()).agents == ()
+        assert [agent.spec.name for agent in runtime.agents.all()] == ["assistant", "guide", "new"]
+
+
+def test_what_is_not_taken_in_without_an_order(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.toml").write_text('instructions = "one"\npermissions = "read_only"')
+    (folder / "b.py").write_text("from roost.agent.definition import Agent\nagent = Agent('b', instructions='one')\n")
+    read = AgentFiles(tmp_path / "home", cwd=tmp_path / "else", extra=(folder,))
+    read.first()
+
+    def said() -> dict[str, str]:
+        return {agent.spec.name: agent.spec.instructions for agent in read.agents}
+
+    (folder / "a.toml").write_text('instructions = "two"\npermissions = "read_only"')
+    (folder / "b.py").write_text("from roost.agent.definition import Agent\nagent = Agent('b', instructions='two')\n")
+    read.read(ordered=False)
+    assert said() == {"a": "two", "b": "one"}
+    (folder / "a.toml").write_text('instructions = "three"\npermissions = "all"')
+    (folder / "c.toml").write_text('permissions = "all"')
+    for _ in range(2):
+        read.read(ordered=False)
+        assert said() == {"a": "two", "b": "one"}
+        assert all("roost reload" in fault for fault in read.faults.values())
+        assert len(read.faults) == 3
+    read.read()
+    assert (said()["a"], said()["b"], "c" in said(), read.faults) == ("three", "two", True, {})
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
+    models, policy = tmp_path / "models.toml", tmp_path / "policy.toml"
+    models.write_text("[budget]\nmonth = 5\nallow_unknown = true\n")
+    traces = Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools())) as runtime:
+        session = await runtime.session("a")
+        asked = asyncio.create_task(session.ask("hi"))
+        await traces.started.wait()
+        models.write_text("[budget]\nmonth = 50\nallow_unknown = true\n")
+        policy.write_text('[[rules]]\neffect = "deny"\ntool = "safe"\nreason = "not today"\n')
+        assert (await runtime.configuration.reload()).files == ("models.toml", "policy.toml")
+        assert (await runtime.costs()).month.limit == 50_000_000_000
+        traces.gate.set()
+        assert await asked == "done"  # what was under way goes on
+        assert traces.done == ["safe"]
+        await session.ask("again")
+        assert traces.done == ["safe"]
+        models.write_text("[budget]\nmonth = 'much'\n")
+        faults = (await runtime.configuration.reload()).faults
+        assert "budget" in faults[str(models)]
+        assert (await runtime.costs()).month.limit == 50_000_000_000
+        policy.write_text("")
+        await runtime.configuration.reload(ordered=False)
+        assert "roost reload" in runtime.configuration.faults[str(policy)]
+        assert runtime.kernel.workshop.policy.rules
