@@ -85,7 +85,8 @@ class _Reader:
         """The newest line of the answer that is being put together."""
         self._answered = 0.0
         self._parts: list[AssistantPart] = []
-        self._results: list[Result] = []
+        self._after: list[Result | Line] = []
+        """What follows the answer, in order."""
         self._calls: set[str] = set()
         self._boundary: dict[str, Any] | None = None
 
@@ -108,7 +109,11 @@ class _Reader:
                     if self._boundary.get("preservedMessages") or self._boundary.get("preservedSegment"):
                         self._report.leave_out("messages that a compaction kept: they are in the log alone")
                 case _:
-                    yield Line(at=self._at, format="claude-code", data=line)
+                    aside = Line(at=self._at, format="claude-code", data=line)
+                    if self._answer is None:
+                        yield aside
+                    else:
+                        self._after.append(aside)
         yield from self._flush()
 
     def _counts(self, line: dict[str, Any]) -> bool:
@@ -131,7 +136,7 @@ class _Reader:
         given = [{"type": "text", "text": content}] if isinstance(content, str) else dicts(content)
         for block in given:
             if block.get("type") == "tool_result":
-                self._results.append(blocks.result(block, self._at, self._report))
+                self._after.append(blocks.result(block, self._at, self._report))
         rest = [block for block in given if block.get("type") != "tool_result"]
         if rest or not given:
             yield from self._flush()
@@ -159,8 +164,8 @@ class _Reader:
                 stop="tool_calls" if calls and stop == "end" else stop,
                 usage=_usage(mapping(message.get("usage"))),
             )
-        yield from self._results
-        self._answer, self._parts, self._results = None, [], []
+        yield from self._after
+        self._answer, self._parts, self._after = None, [], []
         if summary is not None or self._boundary is not None:
             boundary = self._boundary or {}
             self._boundary = None

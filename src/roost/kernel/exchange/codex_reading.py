@@ -23,7 +23,7 @@ from typing import Any
 from roost.kernel.exchange import codex_items as codex
 from roost.kernel.exchange.items import Answer, Item, Line, Report, Result, Said, Shortened
 from roost.kernel.exchange.reading import count, dicts, mapping, objects, seconds, words
-from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
+from roost.log.content import AssistantPart, ResultPart, Text, Thinking, ToolCall, Usage
 
 _MIRRORS = {"user_message": "message", "agent_message": "message", "agent_reasoning": "text"}
 _SUMMARY = 200_000
@@ -73,11 +73,16 @@ class _Reader:
         self._survey = survey
         self._report = report
         self._at = self._answered = 0.0
-        self._model = ""
+        self._model = self._by = ""
         self._parts: list[AssistantPart] = []
-        self._results: list[Result] = []
+        self._after: list[Result | Line] = []
+        """What follows the answer, in order."""
+        self._ended = False
+        """The answer is whole: what the model says next is another."""
         self._usage: Usage | None = None
         self._calls = 0
+        self._searched: list[str] = []
+        """Calls that the provider has made itself, in the middle of its answer."""
 
     def read(self, path: Path) -> Iterator[Item]:
         back = self._survey.taken_back
@@ -85,7 +90,7 @@ class _Reader:
             self._at = seconds(line.get("timestamp"), self._at)
             payload = mapping(line.get("payload"))
             if any(first <= number <= last for first, last in back):
-                yield self._line(line)
+                yield from self._aside(line)
                 continue
             match line.get("type"):
                 case "response_item":
@@ -96,9 +101,9 @@ class _Reader:
                     yield from self._compacted(payload)
                 case "turn_context":
                     self._model = words(payload.get("model")) or self._model
-                    yield self._line(line)
+                    yield from self._aside(line)
                 case _:
-                    yield self._line(line)
+                    yield from self._aside(line)
         yield from self._flush()
 
     def _item(self, line: dict[str, Any], payload: dict[str, Any]) -> Iterator[Item]:
@@ -106,7 +111,7 @@ class _Reader:
             case "message", "user":
                 parts = codex.content(payload.get("content"), self._report)
                 if codex.is_scaffolding(parts):
-                    yield self._line(line)
+                    yield from self._aside(line)
                     return
                 yield from self._flush()
                 yield Said(at=self._at, parts=parts)
@@ -119,14 +124,14 @@ class _Reader:
                 yield from self._add(codex.reasoning(payload))
             case (("function_call_output" | "custom_tool_call_output"), _):
                 parts, failed = codex.output(payload, self._report)
-                self._results.append(Result(at=self._at, call=words(payload.get("call_id")), parts=parts, error=failed))
+                self._result(words(payload.get("call_id")), parts, failed)
             case _:
                 yield from self._call(line, payload)
 
     def _call(self, line: dict[str, Any], payload: dict[str, Any]) -> Iterator[Item]:
         found = codex.call(payload, self._calls)
         if found is None:
-            yield self._line(line)
+            yield from self._aside(line)
             return
         self._calls += 1
         call, note = found
@@ -134,7 +139,7 @@ class _Reader:
         if note is not None:
             yield Line(at=self._at, format="codex", data=note)
         if payload.get("type") == "web_search_call":
-            self._results.append(Result(at=self._at, call=call.id, parts=(Text(codex.SEARCHED),)))
+            self._searched.append(call.id)
 
     def _event(self, line: dict[str, Any], payload: dict[str, Any]) -> Iterator[Item]:
         kind = payload.get("type")
@@ -143,7 +148,7 @@ class _Reader:
         elif kind == "token_count" and self._parts and (last := _last_usage(payload)) is not None:
             self._usage = last
         else:
-            yield self._line(line)
+            yield from self._aside(line)
 
     def _compacted(self, payload: dict[str, Any]) -> Iterator[Item]:
         yield from self._flush()
@@ -160,10 +165,11 @@ class _Reader:
 
     def _add(self, *parts: Text | Thinking | ToolCall) -> Iterator[Item]:
         """To the answer that is being put together: after its usage or its results, a new one begins."""
-        if self._results or self._usage is not None:
+        if self._ended or self._usage is not None:
             yield from self._flush()
         self._parts += parts
         self._answered = self._at
+        self._by = self._model
 
     def _flush(self) -> Iterator[Item]:
         if self._parts:
@@ -171,15 +177,26 @@ class _Reader:
             yield Answer(
                 at=self._answered,
                 parts=tuple(self._parts),
-                model=self._model,
+                model=self._by,
                 stop="tool_calls" if calls else "end",
                 usage=self._usage or Usage(cost=None),
             )
-        yield from self._results
-        self._parts, self._results, self._usage = [], [], None
+        for call in self._searched:
+            yield Result(at=self._answered, call=call, parts=(Text(codex.SEARCHED),))
+        self._searched = []
+        yield from self._after
+        self._parts, self._after, self._usage, self._ended = [], [], None, False
 
-    def _line(self, line: dict[str, Any]) -> Line:
-        return Line(at=self._at, format="codex", data=line)
+    def _result(self, call: str, parts: tuple[ResultPart, ...], failed: bool = False) -> None:
+        self._after.append(Result(at=self._at, call=call, parts=parts, error=failed))
+        self._ended = True
+
+    def _aside(self, line: dict[str, Any]) -> Iterator[Item]:
+        aside = Line(at=self._at, format="codex", data=line)
+        if self._parts:
+            self._after.append(aside)
+        else:
+            yield aside
 
 
 def _last_usage(payload: dict[str, Any]) -> Usage | None:
