@@ -67,6 +67,16 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         reason=st.just(""),
     ),
     st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
+    st.builds(
+        ev.LoopStalled,
+        at=st.just(1.0),
+        turn=st.just(1),
+        step=st.just(5),
+        kind=st.just("repeat"),
+        count=st.just(5),
+        action=st.sampled_from(["hint", "effort"]),
+        hint=st.sampled_from(["", "[stop]"]),
+    ),
     st.builds(ev.TurnCompleted, at=st.just(1.0), turn=st.integers(1, 9), outcome=st.just("answered")),
     st.builds(ev.ContextTrimmed, at=st.just(1.0), dropped=st.just(0), before=st.just(1), after=st.just(1)),
     st.builds(

@@ -201,6 +201,7 @@ EVENTS: list[ev.Event] = [
     ev.ScheduleCleared(at=9.0, name="d", why="deleted", input=9),
     ev.ScheduleCleared(at=9.0, name="d", why="over"),
     ev.ContextCleared(at=9.0),
+    ev.LoopStalled(at=9.0, turn=1, step=5, kind="repeat", count=5, action="hint", hint="[stop]"),
 ]
 
 INPUTS: list[Input] = [

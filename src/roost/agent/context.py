@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.agent import money
+from roost.agent import money, stalls
 from roost.agent.session import LiveSession
 from roost.agent.state import transcript
 from roost.llm.ir import Bill, Request
@@ -18,7 +18,7 @@ def build(session: LiveSession, bill: Bill) -> Request:
         max_output=spec.max_output,
         temperature=spec.temperature,
         intent=spec.intent,
-        effort=spec.effort,
+        effort=stalls.effort(session),
         constraints=spec.constraints,
         output_hint=spec.output_hint,
         knobs=spec.knobs,

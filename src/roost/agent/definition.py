@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from roost.agent.compacting.settings import Compaction
+from roost.agent.stalls import Stall
 from roost.errors import ConfigError
 from roost.ids import is_id
 from roost.llm.ir import Effort, Intent, Model
@@ -92,7 +93,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
 
     `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
     `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
-    `checkpoints` says when what it is, is kept to go back to.
+    `checkpoints` says when what it is, is kept to go back to, `stall` when a turn gets nowhere and what is done then.
     """
 
     name: str
@@ -119,6 +120,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     callable_by: tuple[str, ...] = ()
     memory: Memory | None = None
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+    stall: Stall = Stall()
 
     @property
     def points(self) -> bool:
@@ -181,6 +183,7 @@ class Agent:
         callable_by: Sequence[str] = (),
         memory: Memory | None = None,
         checkpoints: CheckpointPolicy | None = None,
+        stall: Stall | None = None,
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -192,6 +195,7 @@ class Agent:
             "isolation": isolation,
             "compaction": compaction,
             "checkpoints": checkpoints,
+            "stall": stall,
         }
         fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.spec = AgentSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from roost.agent import family, kept
+from roost.agent import family, kept, stalls
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
@@ -98,6 +98,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.SessionImported():
             _settle(state)
             take_imported(state)
+        case ev.LoopStalled():
+            stalls.take_stalled(state, event)
         case ev.Emitted():
             pass
         case ev.SandboxChosen() | ev.SandboxLimit() | ev.SandboxEnded():
@@ -225,6 +227,7 @@ def _apply_tool(
             if state.turn is not None:
                 state.turn.seconds += event.seconds
             if all(one.status == "done" for one in state.calls):
+                stalls.observe(state)
                 _settle(state)
 
 

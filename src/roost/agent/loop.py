@@ -3,7 +3,20 @@ for the first time and carry on after a crash."""
 
 from __future__ import annotations
 
-from roost.agent import calls, children, consolidating, inbox, judging, limits, memories, money, points, steps, travel
+from roost.agent import (
+    calls,
+    children,
+    consolidating,
+    inbox,
+    judging,
+    limits,
+    memories,
+    money,
+    points,
+    stalls,
+    steps,
+    travel,
+)
 from roost.agent.compacting import room
 from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
@@ -64,8 +77,7 @@ async def run_turn(session: LiveSession) -> None:
                 continue
             elif session.state.answered:
                 end_turn(session, "answered")
-            elif reason := limits.reached(session):
-                fail_step(session, "limit", "the limit was reached before it could be made again")
+            elif reason := _enough(session):
                 end_turn(session, "limit", reason)
             elif end := await steps.run(session):
                 end_turn(session, end.outcome, end.reason)
@@ -78,3 +90,11 @@ async def run_turn(session: LiveSession) -> None:
         if session.early is not None:
             await session.early.close()
         session.stop_clock()
+
+
+def _enough(session: LiveSession) -> str | None:
+    """Why no other model call is made."""
+    if reason := limits.reached(session):
+        fail_step(session, "limit", "the limit was reached before it could be made again")
+        return reason
+    return stalls.act(session)

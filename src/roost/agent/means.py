@@ -104,10 +104,10 @@ class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
     calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
     are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
-    what it remembers with, if it can. `jobs`: what runs on
-    between its calls, until it sleeps. `summarizer`: the model that compaction asks, where it is not its own. `read`:
-    its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any. `now`: the wall
-    clock by which schedules come due."""
+    what it remembers with, if it can. `jobs`: what runs on between its calls, until it sleeps. `summarizer`: the model
+    that compaction asks, where it is not its own. `stronger`: the one that goes on with a turn that has stalled.
+    `read`: its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any. `now`:
+    the wall clock by which schedules come due."""
 
     model: Model
     tools: Toolbox
@@ -123,6 +123,7 @@ class Means(msgspec.Struct):
     memory: Search | None = None
     jobs: Jobs = msgspec.field(default_factory=Jobs)
     summarizer: Model | None = None
+    stronger: Model | None = None
     read: Read | None = None
     past: Past | None = None
     family: FamilyMeans | None = None

@@ -14,6 +14,7 @@ from roost.agent.means import Means
 from roost.agent.rewinding import rewind
 from roost.agent.state import Kept, State, decode_state
 from roost.agent.unwritten import Appends, Unwritten
+from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
@@ -98,6 +99,12 @@ class LiveSession:
     @property
     def epoch(self) -> int:
         return self._log.epoch
+
+    @property
+    def model(self) -> Model:
+        """The one that goes on with the turn."""
+        turn, other = self.state.turn, self.means.stronger
+        return other if other is not None and turn is not None and "model" in turn.trail.actions else self.means.model
 
     @property
     def head(self) -> int:

@@ -114,6 +114,16 @@ class Aside(msgspec.Struct):
     unsaid: dict[str, str | None]
 
 
+class Trail(msgspec.Struct):
+    """Of a turn, as of `roost.agent.stalls`: checksums of its newest steps, how many of the last were `stale` or all
+    `errors`, and the `actions` that were taken."""
+
+    steps: list[int] = []
+    stale: int = 0
+    errors: int = 0
+    actions: list[str] = []
+
+
 class Turn(msgspec.Struct):
     """The open turn. `seconds` is the time its finished steps took. `recalled`: memory was asked what fits it. `facts`:
     those that last as long as it."""
@@ -126,6 +136,7 @@ class Turn(msgspec.Struct):
     usage: Usage = Usage(cost=0)
     recalled: bool = False
     facts: list[NewFact] = []
+    trail: Trail = msgspec.field(default_factory=Trail)
     children: int = 0
     """That it has begun."""
     firing: Firing | None = None

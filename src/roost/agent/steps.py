@@ -65,7 +65,7 @@ def _announce(session: LiveSession) -> int:
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
-    sent, model = session.state.tokens + fixed_tokens(session), session.means.model.name
+    sent, model = session.state.tokens + fixed_tokens(session), session.model.name
     session.note(ev.ModelStarted(at=time.time(), step=step, model=model, attempt=attempt, context=sent))
     return step
 
@@ -89,7 +89,7 @@ class _Call:
         checks, once = session.means.checks, True
         push = session.means.deltas.push if checks is None or not checks.judges_answers else _unheard
         while True:
-            stream = session.means.model.stream(context.build(session, self._bill))
+            stream = session.model.stream(context.build(session, self._bill))
             outcome: Completed | Failed = _SILENT
             try:
                 async for event in stream:
@@ -194,7 +194,7 @@ class _Call:
 
     def _answered(self) -> str | None:
         by = self._bill.model
-        return by if by and by != self._session.means.model.name else None
+        return by if by and by != self._session.model.name else None
 
 
 def _unheard(*_: object) -> None:

@@ -89,6 +89,8 @@ class Screen:
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
+            case ev.LoopStalled():
+                self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
             case ev.SessionTainted():
                 self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
             case ev.ApprovalResolved():

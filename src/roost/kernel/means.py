@@ -191,6 +191,7 @@ class Workshop:
             family=None if self.kin is None else self.kin.of(spec),
             approval_seconds=self.policy.approvals.seconds,
             summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
+            stronger=None if spec.stall.model is None else self._named(spec.stall.model),
         )
 
     def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:

@@ -39,6 +39,10 @@ ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "d
 """How a task ended: as its turn did, or because its time was up, or its session stopped, failed or was deleted."""
 
 
+StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors"]
+"""The same step again, a few in turn, nothing new, nothing that went well."""
+
+
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
     at: float
     """Wall clock, seconds since 1970. Informative: order is the sequence number's business."""
@@ -196,6 +200,18 @@ class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
     note: str | None = None
     source: str | None = None
     arguments: str | None = None
+
+
+class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
+    """After model call `step` the turn gets nowhere: `count` times what `kind` says. `action` is what is done: `hint`,
+    which the model reads beside the newest result, as with more `effort` or another `model`; or the turn's `end`."""
+
+    turn: int
+    step: int
+    kind: StallKind
+    count: int
+    action: Literal["hint", "effort", "model", "end"]
+    hint: str = ""
 
 
 class PolicyDecided(_Event, frozen=True, tag="policy.decided"):
@@ -557,6 +573,7 @@ Event: TypeAlias = (
     | ToolCompleted
     | ApprovalRequested
     | ApprovalResolved
+    | LoopStalled
     | PolicyDecided
     | TimerSet
     | TimerFired

@@ -23,7 +23,7 @@ class Size(NamedTuple):
 
 def measure(session: LiveSession) -> Size:
     """In constant time: the messages were counted one by one as they came."""
-    state, model = session.state, session.means.model
+    state, model = session.state, session.model
     profile, scale = model.profile, state.scale.get(model.name, 1.0)
     window = int(profile.window / scale)
     fixed = fixed_tokens(session)

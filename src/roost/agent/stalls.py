@@ -1,0 +1,142 @@
+"""A turn that gets nowhere: how that is seen, and what is tried. Both are functions of the state, so a crash between
+changes nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
+from zlib import crc32
+
+import msgspec
+
+from roost.llm.ir import EFFORTS, Effort
+from roost.log import events as ev
+from roost.log.content import Text, ToolMessage
+
+if TYPE_CHECKING:
+    from roost.agent.session import LiveSession
+    from roost.agent.state import State, Trail
+
+Action: TypeAlias = Literal["hint", "effort", "model", "end"]
+_Most = Annotated[int, msgspec.Meta(ge=2, le=50)]
+_KEPT = 64
+"""Steps that a new one is compared with."""
+_encode = msgspec.msgpack.Encoder().encode
+_CYCLES = (2, 3, 4)
+"""Steps of a cycle."""
+
+
+class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """When a turn counts as stalled, in steps: `repeats` of the same calls with the same results, `cycles` of two to
+    four such steps, `errors` steps without a call that went well, `stale` steps of which each was there before, in
+    whatever order. None does not count. `actions` are taken one after the other, each when it has stalled again: a
+    hint for the model, more effort, the `model` that goes on, the end of the turn."""
+
+    repeats: _Most | None = 5
+    cycles: _Most | None = 4
+    errors: _Most | None = 8
+    stale: _Most | None = 12
+    actions: tuple[Action, ...] = ("hint", "effort")
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if "model" in self.actions and self.model is None:
+            raise ValueError("the action 'model' needs a model: name one in stall.model")
+
+
+class Found(NamedTuple):
+    kind: ev.StallKind
+    times: int
+
+
+def observe(state: State) -> None:
+    """The newest calls have all ended: what of that was there before in this turn."""
+    if state.turn is None or not state.calls:
+        return
+    trail = state.turn.trail
+    mark, failed = 0, True
+    for call in state.calls:
+        result = call.result
+        mark = crc32(_encode((call.call.name, call.arguments, None if result is None else result.parts)), mark)
+        failed = failed and result is not None and result.error
+    trail.stale = trail.stale + 1 if mark in trail.steps else 0
+    trail.errors = trail.errors + 1 if failed else 0
+    trail.steps.append(mark)
+    if len(trail.steps) > _KEPT:
+        del trail.steps[0]
+
+
+def take_stalled(state: State, event: ev.LoopStalled) -> None:
+    """What was done counts from here on anew. A hint stands beside the newest result."""
+    if state.turn is None:
+        return
+    trail = state.turn.trail
+    trail.steps, trail.stale, trail.errors = [], 0, 0
+    trail.actions = [*trail.actions, event.action]
+    entry = state.entries[-1] if state.entries else None
+    if event.hint and entry is not None and isinstance(entry.message, ToolMessage):
+        entry.message = msgspec.structs.replace(entry.message, parts=(*entry.message.parts, Text(event.hint)))
+        tokens = len(event.hint) // 4
+        entry.tokens += tokens
+        state.tokens += tokens
+
+
+def found(trail: Trail, stall: Stall) -> Found | None:
+    if stall.errors is not None and trail.errors >= stall.errors:
+        return Found("errors", trail.errors)
+    if not trail.stale:
+        return None
+    steps = trail.steps
+    if stall.repeats is not None and _cycled(steps, 1, stall.repeats):
+        return Found("repeat", stall.repeats)
+    if stall.cycles is not None and any(_cycled(steps, length, stall.cycles) for length in _CYCLES):
+        return Found("cycle", stall.cycles)
+    if stall.stale is not None and trail.stale >= stall.stale:
+        return Found("no_progress", trail.stale)
+    return None
+
+
+def act(session: LiveSession) -> str | None:
+    """Before a model call: do what is next where the turn has stalled. Returns why it ends, if it does."""
+    state, stall = session.state, session.spec.stall
+    turn = state.turn
+    if turn is None or state.open_step is not None or (what := found(turn.trail, stall)) is None:
+        return None
+    action: Action | None = next((one for one in stall.actions[len(turn.trail.actions) :]), None)
+    if action is None:
+        return None
+    hint = _hint(what) if action != "end" else ""
+    kind, count, now = what.kind, what.times, time.time()
+    session.note(
+        ev.LoopStalled(at=now, turn=turn.number, step=state.steps, kind=kind, count=count, action=action, hint=hint)
+    )
+    return f"stalled: {_WORDS[what.kind].format(what.times)}" if action == "end" else None
+
+
+def effort(session: LiveSession) -> Effort | None:
+    """How hard the model shall think in this turn."""
+    turn, given = session.state.turn, session.spec.effort
+    if turn is None or "effort" not in turn.trail.actions:
+        return given
+    return EFFORTS[min(EFFORTS.index(given or "medium") + 1, len(EFFORTS) - 1)]
+
+
+_WORDS: dict[ev.StallKind, str] = {
+    "repeat": "the same calls had the same results {} times in a row",
+    "cycle": "the same few steps came {} times over",
+    "errors": "no call went well in {} steps",
+    "no_progress": "nothing new came in {} steps",
+}
+
+
+def _hint(what: Found) -> str:
+    return (
+        f"[You are not getting anywhere: {_WORDS[what.kind].format(what.times)}. Do not do that again. Say what you"
+        " have learned, then try another way; if there is none, say so and stop.]"
+    )
+
+
+def _cycled(steps: list[int], length: int, times: int) -> bool:
+    """Whether the last steps are the same `length` ones, `times` over."""
+    span = length * times
+    return len(steps) >= span and steps[-span:] == steps[-length:] * times
