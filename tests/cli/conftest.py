@@ -78,6 +78,13 @@ SCRIPT = Script(
                 Reply(text="I looked."),
             ),
         ),
+        Rule(
+            when="delegate",
+            answers=(
+                Reply(calls=(Call("task", {"agent": "worker", "prompt": "make it"}),)),
+                Reply(text="They said: {result}"),
+            ),
+        ),
         Rule(when="words", answers=(Reply(text=WORDS, pace=0.1, piece=4),)),
         Rule(when="escape", answers=(Reply(text="plain \x1b]0;owned\x07\x1b[31mred"),)),
         Rule(answers=(Reply(text="You said: {input}"),)),

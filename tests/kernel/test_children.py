@@ -17,11 +17,12 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
+from roost.sandbox.choose import Isolation
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool
 from roost.tools.function import tool
 
-from .support import asleep, events, kinds, running, said, until
+from .support import FAST, asleep, events, kinds, place, running, said, until
 
 ALL = Children(agents=("*",))
 
@@ -451,3 +452,66 @@ async def test_a_child_that_vanished_without_a_word(tmp_path: Path) -> None:
         await session.bus.emit("poke", None)
         assert await session.answer(item.id) == "so it goes"
         assert await ended(await events(session, runtime)) == ["deleted"]
+
+
+async def test_who_works_on_one_session_alone_works_on_its_children(tmp_path: Path) -> None:
+    """As a command does that needs no daemon."""
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=set())
+    async with running(tmp_path, parent, echo(), config=config) as runtime:
+        session = await runtime.session("boss")
+        assert config.only is not None
+        config.only.add(session.id)
+        assert await session.ask("go") == "done"
+
+
+async def test_a_restart_in_the_midst(tmp_path: Path) -> None:
+    """The child's step is made again; the parent, which slept, hears of its end."""
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        child = await child_of(runtime, session)
+        await until(child, ev.ModelStarted)
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = runtime.open(session.id)
+        assert await session.answer(item.id) == "done"
+        assert await ended(await events(session, runtime)) == ["answered"]
+
+
+async def test_an_isolation_that_nobody_offers(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "alone then")
+    team = [parent, echo(isolation=Isolation(required=2))]
+    async with Runtime(tmp_path, agents=team, config=FAST, store=place.url, backends=()) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "alone then"
+        assert "isolation" in seen(parent)[0]
+        assert "child.started" not in kinds(await events(session, runtime))
+
+
+async def test_going_back_ends_what_is_awaited(tmp_path: Path) -> None:
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        await session.send("go")
+        child = await child_of(runtime, session)
+        await until(child, ev.ModelStarted)
+        await runtime.sessions.rollback(session.id, 1)
+        end = await until(child, ev.TurnCompleted)
+        assert end.outcome == "cancelled"
+        assert await ended(await events(session, runtime)) == ["cancelled"]
+        assert (await session.inspect()).turns == 1
+
+
+async def test_a_fork_has_none_of_the_children(tmp_path: Path) -> None:
+    calls = Answer(calls=(task("helper", background=True),))
+    parent = boss(calls, "begun")
+    async with running(tmp_path, parent, echo(delay=lambda _: 0.5)) as runtime:
+        session = await runtime.session("boss")
+        await session.ask("go")
+        fork = await runtime.sessions.fork(session.id)
+        await until(session, ev.ChildEnded)
+        await asleep(runtime, session)
+        log = await events(runtime.open(fork.id), runtime)
+        assert "child.ended" not in kinds(log)
+        assert (await runtime.sessions.get(fork.id)).pending == 0

@@ -107,6 +107,8 @@ def check_found(found: AgentFile) -> None:
         what = "names a server by its URL, which would get your key: name an account"
     elif any(rule.effect == "allow" for rule in spec.rules):
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
+    elif spec.children is not None:
+        what = "would have tasks for other agents"
     elif spec.isolation.wanted < 1 or spec.isolation.hosts or spec.isolation.bounds != Bounds():
         what = "changes what its commands are kept from"
     if what:

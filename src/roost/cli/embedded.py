@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roost.cli.memory import NodeMemory
     from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
-    from roost.kernel.sessions import SessionView
+    from roost.kernel.sessions import SessionView, WaitingCall
 
 T = TypeVar("T")
 
@@ -76,16 +76,24 @@ class EmbeddedNode:
         *,
         agent: str | None = None,
         state: SessionState | None = None,
+        parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[SessionInfo]:
-        return self._do(self._sessions.find(SessionQuery(agent=agent, state=state, before=before, limit=limit)))
+        query = SessionQuery(agent=agent, state=state, parent=parent, before=before, limit=limit)
+        return self._do(self._sessions.find(query))
 
     def get(self, session: str) -> SessionInfo:
         return self._do(self._sessions.get(session))
 
     def inspect(self, session: str) -> SessionView:
         return self._do(self._sessions.inspect(session))
+
+    def tree(self, session: str) -> list[SessionInfo]:
+        return self._do(self._sessions.tree(session))
+
+    def approvals(self, session: str) -> list[WaitingCall]:
+        return self._do(self._sessions.approvals(session))
 
     def messages(self, session: str) -> list[Message]:
         return self._do(self._sessions.transcript(session))
@@ -94,7 +102,8 @@ class EmbeddedNode:
         return self._do(self._sessions.history(session, after=after, limit=limit))
 
     def work_on(self, session: str) -> None:
-        self._mine.add(session)
+        """Also on what it has made earlier."""
+        self._mine.update(info.id for info in self.tree(session))
         self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
 
     def send(self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:

@@ -65,7 +65,7 @@ class Follower:
         self._approver = approver
         self._ctrl_c = ctrl_c
         self._typed = typed
-        self._asked: set[str] = set()
+        self._asked: set[tuple[str, str]] = set()
         self._interrupts = 0
         self._until: int | Literal["any"] | None = None
         self._mine = False
@@ -144,6 +144,8 @@ class Follower:
                 self._calls += message.calls
             case ev.ApprovalRequested():
                 self._approve(PendingApproval(event.call, event.name, event.arguments, event.reason), signals)
+            case ev.ChildWaits():
+                self._approve_all(signals)
             case ev.TurnCompleted() if self._mine:
                 return self._done(event)
             case ev.StateChanged(state="paused" | "stopped" as state) if self._until is not None:
@@ -172,18 +174,20 @@ class Follower:
     def _approve_all(self, signals: Signals) -> None:
         """What waited before this was there to hear of it."""
         with contextlib.suppress(Unreachable):  # it is tried again when the daemon is back
-            for waiting in self._node.inspect(self._session).approvals:
-                self._approve(waiting, signals)
+            for waiting in self._node.approvals(self._session):
+                self._approve(waiting, signals, waiting.session)
 
-    def _approve(self, waiting: PendingApproval, signals: Signals) -> None:
-        if waiting.call in self._asked:
+    def _approve(self, waiting: PendingApproval, signals: Signals, session: str | None = None) -> None:
+        """`session`: the one that it waits in, if it is another one, that comes from this."""
+        session = session or self._session
+        if (session, waiting.call) in self._asked:
             return
-        self._asked.add(waiting.call)
+        self._asked.add((session, waiting.call))
         self._screen.fresh_line()
         signals.raising = True
         try:
             with self._keyboard.held() if self._keyboard else contextlib.nullcontext():
-                answer = self._approver.decide(waiting, self._session)
+                answer = self._approver.decide(waiting, session)
         except KeyboardInterrupt:
             note("")
             self._feed.put(Interrupt())
@@ -193,7 +197,7 @@ class Follower:
         if answer is None:
             return
         try:
-            self._node.approve(self._session, waiting.call, answer.decision, note=answer.note)
+            self._node.approve(session, waiting.call, answer.decision, note=answer.note)
         except RoostError as error:
             if error.code != "not_waiting":
                 raise

@@ -11,7 +11,7 @@ from roost.cli.feed import Feed
 from roost.cli.memory import NodeMemory
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
-from roost.kernel.sessions import SessionView
+from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
@@ -46,6 +46,7 @@ class Node(Protocol):
         *,
         agent: str | None = None,
         state: SessionState | None = None,
+        parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[SessionInfo]: ...
@@ -53,6 +54,14 @@ class Node(Protocol):
     def get(self, session: str) -> SessionInfo: ...
 
     def inspect(self, session: str) -> SessionView: ...
+
+    def tree(self, session: str) -> list[SessionInfo]:
+        """The session and all that come from it, parents before children."""
+        ...
+
+    def approvals(self, session: str) -> list[WaitingCall]:
+        """Calls that wait for a person, in the session and in all that come from it."""
+        ...
 
     def messages(self, session: str) -> list[Message]: ...
 

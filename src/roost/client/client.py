@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
     from roost.client.stream import EventStream
     from roost.kernel.costs import By, Costs
-    from roost.kernel.sessions import SessionView
+    from roost.kernel.sessions import SessionView, WaitingCall
 
 Content: TypeAlias = str | Sequence[UserPart]
 """What may be said to an agent: text, or parts of which some are media."""
@@ -108,6 +108,10 @@ class _Page(msgspec.Struct):
     sessions: list[SessionInfo]
 
 
+class _Tree(msgspec.Struct):
+    sessions: list[SessionInfo]
+
+
 class _Messages(msgspec.Struct):
     messages: list[Message]
 
@@ -160,11 +164,12 @@ class Client:
         *,
         agent: str | None = None,
         state: SessionState | None = None,
+        parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[SessionInfo]:
-        """Newest first."""
-        query = {"agent": agent, "state": state, "before": before, "limit": limit}
+        """Newest first. `parent`: those that this session has made."""
+        query = {"agent": agent, "state": state, "parent": parent, "before": before, "limit": limit}
         return self._get("/sessions", _Page, query).sessions
 
     def get(self, session: str) -> SessionInfo:
@@ -174,6 +179,16 @@ class Client:
         from roost.kernel.sessions import SessionView
 
         return self._get(_path(session), SessionView)
+
+    def tree(self, session: str) -> list[SessionInfo]:
+        """The session and all that come from it, parents before children."""
+        return self._get(_path(session, "tree"), _Tree).sessions
+
+    def approvals(self, session: str) -> list[WaitingCall]:
+        """Calls that wait for a person, in the session and in all that come from it."""
+        from roost.kernel.sessions import WaitingCall
+
+        return self._get(_path(session, "approvals"), dict[str, list[WaitingCall]])["approvals"]
 
     def messages(self, session: str) -> list[Message]:
         return self._get(_path(session, "messages"), _Messages).messages

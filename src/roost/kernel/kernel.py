@@ -34,7 +34,7 @@ from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
-from roost.log.journal import Append, Change, Claim, InboxItem, SessionQuery
+from roost.log.journal import Append, Change, Claim, InboxItem, Record, SessionQuery
 from roost.log.store import Store
 from roost.version import version
 
@@ -49,6 +49,7 @@ _THREAD_SECONDS = 0.1
 _HINTS_APART = 0.04
 """Seconds between looks for work that only another node's writing gave rise to."""
 _TIMER_SET = b'{"type":"timer.set"'
+_CHILD_STARTED = b'{"type":"child.started"'
 
 
 class Kernel:
@@ -313,6 +314,8 @@ class Kernel:
         for record in change.records:
             if record.body.startswith(_TIMER_SET):
                 self.keeper.timer_set(record)
+            elif self.config.only is not None and record.body.startswith(_CHILD_STARTED):
+                self._take_child(change.session, record)
         if change.inbox:
             live = self.live.get(change.session)
             if live is not None:
@@ -321,6 +324,13 @@ class Kernel:
             self._work.set()
             if self._claiming and (early := self._early.setdefault(change.session, [])) is not None:
                 early.extend(change.inbox)
+
+    def _take_child(self, session: str, record: Record) -> None:
+        """Whoever works on some sessions alone works on what they make, too."""
+        only, event = self.config.only, record.event
+        if only is not None and session in only and isinstance(event, ev.ChildStarted):
+            only.add(event.child)
+            self._work.set()
 
     def _offer(self, live: LiveSession, items: Sequence[InboxItem]) -> None:
         """With what came before them through another node, if that is not known yet."""

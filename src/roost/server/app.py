@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from roost.kernel.runtime import Runtime
 from roost.server import (
+    children,
     configuration,
     costs,
     events,
@@ -44,6 +45,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *costs.ENDPOINTS,
     *configuration.ENDPOINTS,
     *sessions.ENDPOINTS,
+    *children.ENDPOINTS,
     *inputs.ENDPOINTS,
     *events.ENDPOINTS,
     *memory.ENDPOINTS,

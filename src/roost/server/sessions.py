@@ -39,6 +39,7 @@ async def find(call: Call[Nothing, SessionsQuery]) -> Reply:
         SessionQuery(
             agent=query.agent,
             state=query.state,
+            parent=query.parent,
             label=(key, value) if query.label else None,
             before=query.before,
             limit=query.limit + 1,

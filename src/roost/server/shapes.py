@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.costs import By
+from roost.kernel.sessions import WaitingCall
 from roost.llm.catalog.card import Card
 from roost.llm.profile import MEDIA_KINDS, MediaKind
 from roost.log.content import Message, UserPart
@@ -91,6 +92,7 @@ class SessionsQuery(_Shape):
 
     agent: str | None = None
     state: SessionState | None = None
+    parent: str | None = None
     label: Annotated[str, Meta(pattern="^[^:]+:")] | None = None
     before: str | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
@@ -232,6 +234,14 @@ class AgentInfo(_Shape):
 
 class AgentList(_Shape):
     agents: list[AgentInfo]
+
+
+class SessionTree(_Shape):
+    sessions: list[SessionInfo]
+
+
+class WaitingCalls(_Shape):
+    approvals: list[WaitingCall]
 
 
 class SessionPage(_Shape):

@@ -13,7 +13,7 @@ from roost.cli.options import as_json, command
 from roost.cli.out import one_line, say, say_json
 from roost.cli.screen import arguments_line
 from roost.errors import Conflict, NotFound
-from roost.kernel.sessions import PendingApproval
+from roost.kernel.sessions import PendingApproval, WaitingCall
 from roost.log.events import Decision
 
 
@@ -69,7 +69,7 @@ def approve(
     note: str | None,
     as_json: bool,
 ) -> int:
-    """Answer a tool call that waits for a person.
+    """Answer a tool call that waits for a person, in a session or in one that comes from it.
 
     CALL may be left out when only one waits. `roost show` lists those that wait.
     """
@@ -79,11 +79,11 @@ def approve(
     node = app.node()
     try:
         session = session_id(node, session)
-        waiting = _chosen(node.inspect(session).approvals, session, call)
+        waiting = _chosen(node.approvals(session), session, call)
         arguments = _changed(waiting, *changes) if changes else None
-        node.approve(session, waiting.call, decision, note=note, arguments=arguments)
+        node.approve(waiting.session, waiting.call, decision, note=note, arguments=arguments)
         if as_json:
-            say_json({"session": session, "call": waiting.call, "decision": decision})
+            say_json({"session": waiting.session, "call": waiting.call, "decision": decision})
         else:
             word = {"reject": "rejected", "approve": "approved", "modify": "changed and approved"}[decision]
             later = "" if node.daemon else "; no daemon runs: it takes effect with `roost up` or `roost attach`"
@@ -94,7 +94,7 @@ def approve(
         node.close()
 
 
-def _chosen(waiting: tuple[PendingApproval, ...], session: str, call: str | None) -> PendingApproval:
+def _chosen(waiting: list[WaitingCall], session: str, call: str | None) -> WaitingCall:
     found = [one for one in waiting if call is None or one.call == call or one.call.endswith(call)]
     if not found:
         what = f"no call {call!r}" if call else "nothing"

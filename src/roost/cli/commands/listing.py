@@ -22,30 +22,40 @@ _STATES: tuple[SessionState, ...] = ("created", "running", "paused", "stopped", 
 @click.option("--agent", metavar="NAME", help="Only sessions of this agent.")
 @click.option("--state", type=click.Choice(_STATES), help="Only sessions in this state.")
 @click.option("--limit", "-n", type=click.IntRange(1, 10_000), default=50, help="At most so many. [default: 50]")
+@click.option("--tree", is_flag=True, help="What sessions have made below them.")
 @as_json
-def ps(app: App, everything: bool, agent: str | None, state: SessionState | None, limit: int, as_json: bool) -> int:
+def ps(
+    app: App,
+    everything: bool,
+    agent: str | None,
+    state: SessionState | None,
+    limit: int,
+    tree: bool,
+    as_json: bool,
+) -> int:
     """List sessions, the newest first.
 
-    STATE says what a session does: idle (sleeps until spoken to), working, waiting (for a person's answer), or created,
-    paused, stopped, error. QUEUE counts messages that it has not begun with.
+    STATE says what a session does: idle (sleeps until spoken to), working, waiting (for a person's answer, or for what
+    it has made), or created, paused, stopped, error. QUEUE counts messages that it has not begun with.
     """
     node = app.node()
     try:
         found: list[SessionInfo] = []
         for info in _sessions(node, agent, state):
-            if everything or state is not None or info.state != "stopped":
+            if (everything or state is not None or info.state != "stopped") and not (tree and info.parent):
                 found.append(info)
             if len(found) > limit:
                 break
+        rows = [(info, 0) for info in found[:limit]] if not tree else _grown(node, found[:limit])
     finally:
         node.close()
     if as_json:
-        say_json(found[:limit])
+        say_json([info for info, _ in rows])
         return 0
     if not found:
         note('no sessions. Start one with `roost run "…"` or `roost chat`')
         return 0
-    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), [_row(info) for info in found[:limit]])
+    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), [_row(info, depth) for info, depth in rows])
     if len(found) > limit:
         note(f"only the newest {limit}; more with --limit")
     if not node.daemon and any(info.phase == "working" or info.pending for info in found[:limit]):
@@ -66,9 +76,31 @@ def activity(info: SessionInfo) -> str:
     return info.phase if info.state == "running" else info.state
 
 
-def _row(info: SessionInfo) -> tuple[str, ...]:
+def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]]:
+    """With all that come from them, each below its parent, and how deep it is."""
+    rows: list[tuple[SessionInfo, int]] = []
+    for root in roots:
+        below: dict[str | None, list[SessionInfo]] = {}
+        for info in node.tree(root.id)[1:]:
+            below.setdefault(info.parent, []).append(info)
+        waiting = [(root, 0)]
+        while waiting:
+            info, depth = waiting.pop()
+            rows.append((info, depth))
+            waiting += [(child, depth + 1) for child in below.get(info.id, ())]
+    return rows
+
+
+def _row(info: SessionInfo, depth: int) -> tuple[str, ...]:
     place = info.title or info.workspace or "(private)"
-    return short(info.id), info.agent, activity(info), ago(info.updated_at), str(info.pending or "-"), place
+    return (
+        "  " * depth + short(info.id),
+        info.agent,
+        activity(info),
+        ago(info.updated_at),
+        str(info.pending or "-"),
+        place,
+    )
 
 
 @command("version")

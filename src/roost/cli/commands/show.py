@@ -9,11 +9,11 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.commands.listing import activity
-from roost.cli.ids import session_id
+from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import ago, clean, one_line, say, say_json, styled
 from roost.cli.screen import arguments_line, result_lines, usage_line
-from roost.kernel.sessions import SessionView
+from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 
 
@@ -28,19 +28,20 @@ def show(app: App, session: str | None, count: int, as_json: bool) -> int:
         session = session_id(node, session)
         view = node.inspect(session)
         messages = node.messages(session)[-count:] if count else []
+        waits = node.approvals(session)
     finally:
         node.close()
     if as_json:
         say_json({**msgspec.to_builtins(view), "messages": messages})
         return 0
-    _facts(view)
+    _facts(view, waits)
     for message in messages:
         say()
         _message(message)
     return 0
 
 
-def _facts(view: SessionView) -> None:
+def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
     info = view.info
     facts = {
         "session": info.id,
@@ -59,9 +60,9 @@ def _facts(view: SessionView) -> None:
         say(f"{styled(name.ljust(10), 'dim')} {clean(value)}")
     for timer, due in view.timers.items():
         say(f"{styled('timer'.ljust(10), 'dim')} {timer} in {max(0, due - time.time()):.0f} s")
-    for waiting in view.approvals:
+    for waiting in waits:
         call = f"{waiting.tool} {one_line(arguments_line(waiting.arguments), 80)}"
-        say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {info.id[-8:]} {waiting.call}")
+        say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {short(waiting.session)} {waiting.call}")
 
 
 def _message(message: Message) -> None:
