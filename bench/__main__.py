@@ -26,6 +26,7 @@ from bench.scenarios import (
     sse,
     start,
     steps,
+    travel,
     turns,
     wake,
 )
@@ -44,6 +45,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "growth": growth.run,
     "compaction": compaction.run,
     "memory": memory.run,
+    "travel": travel.run,
     "cluster": cluster.run,
     "dispatch": dispatch.run,
 }

@@ -49,13 +49,14 @@ def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDroppe
 
 def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
     if isinstance(event, ev.SessionRolledBack):
-        state.rolled = state.seq
+        state.rolled, state.rolled_by = state.seq, event.input
         if event.files is not None:
             state.undo, state.source = event.files, None
         return
     state.state, state.reason, state.usage = "created", None, Usage(cost=0)
-    state.timers, state.checkpoints, state.rolled, state.children = {}, [], 0, {}
+    state.timers, state.checkpoints, state.rolled, state.rolled_by = {}, [], 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}
+    state.children = {}
     state.points, state.points_in, state.unsaved = [], None, None
     in_store = event.files_in == "store"
     state.saved = (event.files or None) if in_store else None

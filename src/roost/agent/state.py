@@ -213,6 +213,8 @@ class State(msgspec.Struct):
     """The newest last."""
     rolled: int = 0
     """The position of the newest rollback; 0: there was none."""
+    rolled_by: int = 0
+    """The input that asked for it."""
     source: str | None = None
     """The session whose snapshot `undo` is: the files are forked from it."""
     family: ev.Family | None = None

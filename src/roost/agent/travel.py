@@ -88,16 +88,19 @@ async def before_risk(session: LiveSession) -> None:
 async def bring_back(session: LiveSession) -> None:
     """Before anything else gets at the files: make them what a rollback, a fork or a failed call says. Raises
     `ObjectsFailed`."""
-    if session.state.undo is None:
-        return
     apart, session.apart = session.apart, True
     try:
-        await prepare(session)
-        await points.put_back(session)
+        await _put_back(session)
     except Interrupted:
         return
     finally:
         session.apart = apart
+
+
+async def _put_back(session: LiveSession) -> None:
+    if session.state.undo is not None:
+        await prepare(session)
+        await points.put_back(session)
 
 
 async def keep(
@@ -161,11 +164,17 @@ async def _files(session: LiveSession) -> Files:
 
 
 async def _roll_back(session: LiveSession, item: InboxItem, to: int) -> None:
+    """The input stays in the inbox until the files are back: it wakes the session again after a crash."""
     state = session.state
-    if not 1 <= to <= session.head or session.means.past is None:
-        session.drop(item)
-        return
-    then = await session.means.past(to)
+    if state.rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
+        await _go_back(session, item, to, await session.means.past(to))
+    await _put_back(session)
+    session.drop(item)
+    await session.flush()
+
+
+async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) -> None:
+    state = session.state
     inbox.give_up(session, item.id)
     if ended := await session.means.jobs.close():
         why = f"the session was rolled back: {'; '.join(ended)}"
@@ -181,9 +190,7 @@ async def _roll_back(session: LiveSession, item: InboxItem, to: int) -> None:
         ev.SessionRolledBack(
             at=time.time(), to=to, input=item.id, label=label, files=files.files, why_no_files=files.why_not
         ),
-        consume=item.id,
         facts=[MemoryRevert(to)],
     )
     session.rewind(then)
     await session.flush()
-    await bring_back(session)

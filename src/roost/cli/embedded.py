@@ -20,6 +20,7 @@ from roost.log.journal import Record, SessionInfo, SessionQuery
 if TYPE_CHECKING:
     from roost.cli.configuration import NodeConfiguration
     from roost.cli.memory import NodeMemory
+    from roost.cli.travel import NodeTravel
     from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
@@ -149,6 +150,12 @@ class EmbeddedNode:
         from roost.cli.memory import EmbeddedMemory
 
         return EmbeddedMemory(self._runtime.memories, self._do)
+
+    @property
+    def travel(self) -> NodeTravel:
+        from roost.cli.travel import EmbeddedTravel
+
+        return EmbeddedTravel(self._sessions, self._do, self.work_on)
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))

@@ -32,6 +32,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "start": "Start stopped sessions again.",
         "trust": "Take what sessions have read from outside for harmless.",
         "compact": "Make what the model sees of sessions smaller.",
+        "checkpoint": "Keep what a session is, to go back to.",
+        "checkpoints": "List a session's checkpoints.",
+        "rollback": "Make a session what it was.",
+        "fork": "Make a session that begins as another one was.",
         "rm": "Delete sessions, their logs and private files.",
     },
     "The daemon": {
@@ -61,6 +65,7 @@ _MODULES = {
     "up": "daemon", "down": "daemon",
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "trust": "control", "compact": "control",
+    "checkpoint": "travel", "checkpoints": "travel", "rollback": "travel", "fork": "travel",
     "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",
 }  # fmt: skip

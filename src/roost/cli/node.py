@@ -9,6 +9,7 @@ from roost.agent.definition import Agent
 from roost.cli.configuration import NodeConfiguration
 from roost.cli.feed import Feed
 from roost.cli.memory import NodeMemory
+from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
 from roost.kernel.sessions import SessionView, WaitingCall
@@ -30,6 +31,9 @@ class Node(Protocol):
 
     @property
     def configuration(self) -> NodeConfiguration: ...
+
+    @property
+    def travel(self) -> NodeTravel: ...
 
     def agents(self) -> list[AgentRow]: ...
 

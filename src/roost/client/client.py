@@ -12,6 +12,7 @@ from roost.client.configuration import ConfigurationClient
 from roost.client.endpoint import Endpoint, Locate
 from roost.client.http import ApiError, Requests
 from roost.client.memory import MemoryClient
+from roost.client.travel import TravelClient
 from roost.ids import new_id
 from roost.log.content import Message, UserPart
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
@@ -244,6 +245,10 @@ class Client:
     @property
     def memory(self) -> MemoryClient:
         return MemoryClient(self._requests.call, _decode)
+
+    @property
+    def travel(self) -> TravelClient:
+        return TravelClient(self._requests.call, _decode)
 
     def use_profile(self, name: str) -> None:
         """For all nodes, from the next model call on."""

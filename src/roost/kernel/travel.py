@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
-
-import msgspec
+from typing import Literal
 
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
@@ -18,44 +16,17 @@ from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
+from roost.kernel.travelled import LABEL, CheckpointInfo, Target, Travelled
 from roost.log import events as ev
-from roost.log.inputs import CheckpointInput, ControlInput, DropCheckpointInput, Input, RollbackInput
+from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
 
 MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
-LABEL = 200
 _MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
 _DROPPED, _RESTORED = b'{"type":"checkpoint.dropped"', b'{"type":"workspace.restored"'
 _BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
 _PAGE = 256
-
-Target: TypeAlias = int | str
-"""A position of the log, or the label of a checkpoint."""
-
-
-class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """`seq`: its position. `files`: whether the private files are kept with it."""
-
-    seq: int
-    label: str | None
-    cause: str
-    made_at: float
-    files: bool
-
-
-class Travelled(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an order. `seq` is the position of the event that says that it is done, None: it is accepted, as
-    `input`, and still to take effect. `to`: where the session went back to. `files`: whether its files are kept, or
-    went back, and `why_no_files`."""
-
-    session: str
-    input: int
-    seq: int | None = None
-    to: int | None = None
-    label: str | None = None
-    files: bool = False
-    why_no_files: str | None = None
 
 
 class Travels:
@@ -174,8 +145,7 @@ class Travels:
         snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
         made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
         if then.undo is not None:
-            await self._journal.accept(made.id, ControlInput("start"), key="fork")
-            await self._restored(made.id, position, wait)
+            await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
         return await self._journal.get(made.id)
 
     async def _fork_position(

@@ -23,6 +23,7 @@ from roost.server import (
     node,
     openapi,
     sessions,
+    travel,
 )
 from roost.server.auth import Guard
 from roost.server.context import Api
@@ -47,6 +48,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *sessions.ENDPOINTS,
     *children.ENDPOINTS,
     *inputs.ENDPOINTS,
+    *travel.ENDPOINTS,
     *events.ENDPOINTS,
     *memory.ENDPOINTS,
     *metrics.ENDPOINTS,

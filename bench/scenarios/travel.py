@@ -1,0 +1,48 @@
+"""Time travel: what it costs to keep a long session with many files, to fork it and to go back."""
+
+from __future__ import annotations
+
+from bench import disk
+from bench.contest import Contestant, contest, rounds
+from bench.numbers import figure, median
+from bench.report import Bar, Section, Table
+from bench.settings import Settings
+
+ABOUT = """\
+A session of {events:,} events and {files:,} files, through `Sessions` in one process, wall in ms: from the call to \
+its answer, files included. `fork` is of a checkpoint, `fork now` makes one of its own first, after 10 files were \
+rewritten; `back` goes to a checkpoint that differs in 20 files, and keeps before that what there is."""
+
+STEPS = {
+    "first": "first checkpoint",
+    "again": "after 10 files",
+    "fork": "fork",
+    "fork now": "fork now",
+    "back": "rollback",
+    "undo": "undo",
+}
+_BTRFS, _PLAIN = "btrfs (copy on write)", "portable"
+_BOUND = 100.0
+
+
+def run(settings: Settings) -> Section:
+    events, files = settings.pick(10_000, 200), settings.pick(10_000, 100)
+    section = Section("Time travel", ABOUT.format(events=events, files=files))
+    contestants = [Contestant(_PLAIN, "bench.workers.roost_travel", disk=None)]
+    if (why := disk.lacking("btrfs")) is None:
+        contestants.insert(0, Contestant(_BTRFS, "bench.workers.roost_travel", disk="btrfs"))
+    else:
+        section.notes.append(f"{_BTRFS}: {why}")
+    with contest(contestants) as (ready, _):
+        played = rounds(ready, settings.pick(3, 1), events=events, files=files, bytes=files * 1000)
+    table = Table(["files on", *STEPS.values()])
+    for name, answers in played.items():
+        section.notes += [f"{name}: failed: {one['error']}" for one in answers if "error" in one]
+        good = [one["steps_ms"] for one in answers if "error" not in one]
+        table.rows.append([name, *(figure(median([one[step] for one in good])) if good else "–" for step in STEPS)])
+        if name == _BTRFS and good:
+            text = f"fork of {events:,} events and {files:,} files on copy-on-write storage: at most {_BOUND:g} ms"
+            section.bars.append(Bar(text, median([one["fork"] for one in good]), _BOUND, unit=" ms"))
+    section.tables.append(table)
+    section.data = dict(played)
+    return section

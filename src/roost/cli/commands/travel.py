@@ -1,0 +1,130 @@
+"""`roost checkpoint`, `checkpoints`, `rollback` and `fork`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import click
+
+from roost.cli.app import App
+from roost.cli.ids import session_id, short
+from roost.cli.node import Node
+from roost.cli.options import as_json, command, session_argument
+from roost.cli.out import ago, note, say, say_json, table
+
+if TYPE_CHECKING:
+    from roost.kernel.travelled import Travelled
+
+_LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
+
+
+@contextlib.contextmanager
+def _session(app: App, text: str | None) -> Generator[tuple[Node, str]]:
+    node = app.node()
+    try:
+        yield node, session_id(node, text)
+    finally:
+        node.close()
+
+
+def _target(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _files(done: Travelled) -> None:
+    if done.why_no_files is not None:
+        note(f"files: {done.why_no_files}", "yellow")
+
+
+@command("checkpoint")
+@session_argument
+@click.argument("label", required=False)
+@click.option("--drop", is_flag=True, help="Keep the checkpoint LABEL (or at this position) no more.")
+@as_json
+def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_json: bool) -> int:
+    """Keep what a session is now, to go back to or to fork from.
+
+    Its conversation, its memory and its private files. With LABEL it can be named.
+    """
+    if drop and label is None:
+        raise click.UsageError("--drop needs the LABEL or the position of a checkpoint")
+    with _session(app, session) as (node, found):
+        target = _target(label)
+        done = node.travel.drop_checkpoint(found, target or "") if drop else node.travel.checkpoint(found, label)
+        if as_json:
+            say_json(done)
+        elif done.seq is None:
+            say(f"{short(found)} {_LATER}")
+        else:
+            say(f"{short(found)} checkpoint {label or done.seq} " + ("dropped" if drop else f"at {done.seq}"))
+            _files(done)
+    return 0
+
+
+@command("checkpoints")
+@session_argument
+@as_json
+def checkpoints(app: App, session: str | None, as_json: bool) -> int:
+    """List a session's checkpoints, newest first; by default the newest session's."""
+    with _session(app, session) as (node, found):
+        there = node.travel.checkpoints(found)
+        if as_json:
+            say_json(there)
+        elif not there:
+            note("there is none; `roost checkpoint` makes one")
+        else:
+            rows = [
+                (str(one.seq), ago(one.made_at), one.cause, "yes" if one.files else "no", one.label or "")
+                for one in there
+            ]
+            table(("AT", "MADE", "WHY", "FILES", "LABEL"), rows)
+    return 0
+
+
+@command("rollback")
+@session_argument
+@click.option("--to", metavar="N|LABEL", help="An event's number (`roost logs`) or a checkpoint. [default: the newest]")
+@click.option("--undo", is_flag=True, help="Make it what it was before its last rollback.")
+@as_json
+def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json: bool) -> int:
+    """Make a session what it was: its conversation, its memory and its private files.
+
+    What it does is cancelled. Nothing leaves the log, and what was spent stays spent; `--undo` takes it back. A folder
+    of yours that it works in stays as it is.
+    """
+    if undo and to is not None:
+        raise click.UsageError("either --to or --undo")
+    with _session(app, session) as (node, found):
+        done = node.travel.rollback(found, _target(to), undo=undo)
+        if as_json:
+            say_json(done)
+        elif done.seq is None:
+            say(f"{short(found)} {_LATER}")
+        else:
+            what = f"{done.label} (event {done.to})" if done.label else f"event {done.to}"
+            say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
+            _files(done)
+            note("`roost rollback --undo` takes it back")
+    return 0
+
+
+@command("fork")
+@session_argument
+@click.option("--at", metavar="N|LABEL", help="An event's number or a checkpoint. [default: where its last turn ended]")
+@click.option("--title", metavar="TEXT", help="Of the new session.")
+@as_json
+def fork(app: App, session: str | None, at: str | None, title: str | None, as_json: bool) -> int:
+    """Make a session that begins as another one was, and goes its own way.
+
+    They share on disk what they have in common; deleting one leaves the other whole.
+    """
+    with _session(app, session) as (node, found):
+        made = node.travel.fork(found, _target(at), title=title)
+        if as_json:
+            say_json(made)
+        else:
+            say(made.id)
+            note(f"`roost send {short(made.id)} …` goes on with it")
+    return 0

@@ -1,0 +1,57 @@
+"""Checkpoints, rollbacks and forks, by a daemon or in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roost.ids import new_id
+from roost.log.journal import SessionInfo
+
+if TYPE_CHECKING:
+    from roost.kernel.sessions import Sessions
+    from roost.kernel.travelled import CheckpointInfo, Target, Travelled
+
+
+class NodeTravel(Protocol):
+    """As `roost.kernel.travel.Travels`, blocking."""
+
+    def checkpoint(self, session: str, label: str | None = None) -> Travelled: ...
+
+    def checkpoints(self, session: str) -> list[CheckpointInfo]: ...
+
+    def drop_checkpoint(self, session: str, target: Target) -> Travelled: ...
+
+    def rollback(self, session: str, to: Target | None = None, *, undo: bool = False) -> Travelled: ...
+
+    def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo: ...
+
+
+class EmbeddedTravel:
+    """`do` runs a coroutine where the sessions live, `work_on` has the work of one done there."""
+
+    def __init__(
+        self, sessions: Sessions, do: Callable[[Coroutine[Any, Any, Any]], Any], work_on: Callable[[str], None]
+    ) -> None:
+        self._sessions, self._do, self._work_on = sessions, do, work_on
+
+    def checkpoint(self, session: str, label: str | None = None) -> Travelled:
+        self._work_on(session)
+        return self._do(self._sessions.checkpoint(session, label))
+
+    def checkpoints(self, session: str) -> list[CheckpointInfo]:
+        return self._do(self._sessions.checkpoints(session))
+
+    def drop_checkpoint(self, session: str, target: Target) -> Travelled:
+        self._work_on(session)
+        return self._do(self._sessions.drop_checkpoint(session, target))
+
+    def rollback(self, session: str, to: Target | None = None, *, undo: bool = False) -> Travelled:
+        self._work_on(session)
+        return self._do(self._sessions.rollback(session, to, undo=undo))
+
+    def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo:
+        made = new_id("ses")
+        self._work_on(session)
+        self._work_on(made)
+        return self._do(self._sessions.fork(session, at, id=made, title=title))

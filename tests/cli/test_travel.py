@@ -1,0 +1,39 @@
+"""`roost checkpoint`, `checkpoints`, `rollback` and `fork`, with a daemon and without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Machine
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_there_and_back(roost: Machine, daemon: bool) -> None:
+    roost("run", "hello", "-q").ok()
+    if daemon:
+        roost("up", "-d").ok()
+    assert "`roost checkpoint` makes one" in roost("checkpoints").ok().err
+    refused = roost("rollback")
+    assert refused.code == 1
+    assert "roost logs" in refused.err
+    made = roost("checkpoint", "@last", "good", "--json").ok().json
+    assert (made["label"], made["files"]) == ("good", False)
+    assert "folder" in made["why_no_files"]
+    session = made["session"]
+    roost("send", session, "hello again").ok()
+    assert roost("rollback", session, "--to", "nowhere").code == 1
+    back = roost("rollback", session, "--to", "good", "--json").ok().json
+    assert back["to"] == made["seq"]
+    assert "hello again" not in roost("show", session).ok().out
+    assert "is again as it was" in roost("rollback", session, "--undo").ok().out
+    if daemon:
+        assert "hello again" in roost("show", session).ok().out
+    fork = roost("fork", session, "--at", str(made["seq"]), "--title", "other", "--json").ok().json
+    assert (fork["title"], fork["state"]) == ("other", "created")
+    assert "hello again" not in roost("show", fork["id"]).ok().out
+    log = roost("logs", session).ok().out
+    assert "checkpoint.made" in log
+    assert "session.rolled_back" in log
+    assert [one["label"] for one in roost("checkpoints", session, "--json").ok().json if one["label"]] == ["good"]
+    assert "dropped" in roost("checkpoint", session, "good", "--drop").ok().out
+    assert roost("rollback", session, "--undo", "--to", "3").code == 2
