@@ -56,7 +56,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     state.state, state.reason, state.usage = "created", None, Usage(cost=0)
     state.timers, state.checkpoints, state.rolled, state.rolled_by = {}, [], 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}
-    state.children = {}
+    state.children, state.family = {}, None
     state.points, state.points_in, state.unsaved = [], None, None
     in_store = event.files_in == "store"
     state.saved = (event.files or None) if in_store else None
