@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -103,6 +104,30 @@ def test_links_are_followed_before_a_rule_is_asked(tmp_path: Path) -> None:
     for path in ("link/x", f"/proc/self/root{tmp_path}/secret/x", "../here/../secret/x"):
         assert gate.decide(call(files(tmp_path / "here", reads=[path]), root=tmp_path / "here")).decision == "deny"
         assert gate.decide(call(command(f"cat {path}", tmp_path / "here"), root=tmp_path / "here")).decision == "deny"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat /proc/self/cwd/secret/x",
+        "cat //proc//thread-self/cwd/./secret/x",
+        "cd /proc/self/cwd/secret && cat x",
+        "cd secret && cat /proc/self/cwd/x",
+        "dd if=secret/x",
+        "cd secret; dd if=x of=/dev/null",
+        "cd secret; { echo a; } > x",
+    ],
+)
+def test_a_commands_own_folder_by_another_name_is_that_folder(tmp_path: Path, text: str) -> None:
+    rules: dict[Layer, tuple[Rule, ...]] = {"user": (Rule(effect="deny", path="secret/**"),)}
+    assert LayeredGate("all", rules).decide(call(command(text, tmp_path), root=tmp_path)).decision == "deny"
+
+
+@pytest.mark.parametrize("text", ["echo x >/dev/stderr", "ls | tee /dev/fd/2", "cat /proc/self/fd/0", "cat /dev/stdin"])
+def test_a_commands_streams_are_not_those_of_the_daemon(text: str) -> None:
+    assert not {os.path.realpath(f"/proc/self/fd/{fd}") for fd in range(3)} & {*command(text, ROOT).paths("any")}
+    hidden = Path(os.path.realpath("/proc/self/fd/2"))
+    assert LayeredGate("all", hidden=[hidden]).decide(call(command(text, ROOT))).decision == "allow"
 
 
 def test_what_was_read_outside_asks_before_an_effect_outside() -> None:

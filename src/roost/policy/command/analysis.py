@@ -97,8 +97,11 @@ def _look(text: str, found: Found, depth: int) -> None:
             found.also_there(found.removes, removes)
             found.moved(act)
             found.only_reads = found.only_reads and harmless.reads(act)
+    paths, writes = len(found.paths), len(found.writes)
     for redirect in line.redirects:
         files.redirected(redirect, "a group of commands", found)
+    found.also_there(found.paths, paths)
+    found.also_there(found.writes, writes)
     running.across(line, found)
 
 
@@ -136,10 +139,13 @@ def _paths(program: str, word: Word) -> list[str]:
     text = word.text
     if text.startswith("-"):
         text = text.partition("=")[2]
+    elif program == "dd":
+        text = text.partition("=")[2] or text
     if not text or "://" in text:
         return []
     if word.globs:
         return [re.split(r"[*?\[{]", text)[0].rpartition("/")[0] or ".", text + GAP]
-    if program in READERS or program in WRITERS or "/" in text or text.startswith((".", "~")) or GAP in text:
+    named = program in READERS or program in WRITERS or program == "dd"
+    if named or "/" in text or text.startswith((".", "~")) or GAP in text:
         return [text]
     return []

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 
 import msgspec
 
 from roost.policy.command.lines import Simple
 from roost.policy.command.unwrap import name_of
 from roost.policy.command.words import Word
+
+_STREAM = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/(?:thread-)?self/fd/\d+")
+_HERE = re.compile(r"/proc/(?:thread-)?self/(?:task/\d+/)?cwd(?=/|$)")
 
 
 class Acts(msgspec.Struct, frozen=True):
@@ -80,9 +84,19 @@ class Found:
     def moved(self, act: Acts) -> None:
         """A `cd` counts for all that follows, whether the shell comes back from it or not."""
         if act.name in ("cd", "pushd") and act.operands():
-            self.folder = posixpath.join(self.folder, act.operands()[0].text)
+            self.folder = posixpath.join(self.folder, _own(act.operands()[0].text) or ".")
 
     def also_there(self, texts: list[str], since: int) -> None:
         """Paths that were noted after the first `since` may count from the folder that `cd` has led to."""
+        texts[since:] = [own for text in texts[since:] if (own := _own(text)) is not None]
         if self.folder:
             texts += [posixpath.join(self.folder, text) for text in texts[since:] if not text.startswith(("/", "~"))]
+
+
+def _own(text: str) -> str | None:
+    """What names the folder that the command itself is in counts from there, its own streams are no file: to another
+    process that looks at these paths they lead elsewhere."""
+    if not text.startswith(("/dev", "/proc", "//")):
+        return text
+    whole = "/" + posixpath.normpath(text).lstrip("/")
+    return None if _STREAM.fullmatch(whole) else _HERE.sub(".", whole, count=1) if _HERE.match(whole) else text

@@ -165,7 +165,7 @@ GIT_READERS = frozenset(
 WRITERS = frozenset("touch mkdir cp mv ln tee install patch split csplit rmdir unlink truncate chmod".split())
 """Programs that change files that they are named, and nothing else."""
 
-HARMLESS_TARGETS = frozenset("/dev/null /dev/stdout /dev/stderr /dev/tty".split())
+HARMLESS_TARGETS = frozenset("/dev/null /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /dev/tty".split())
 SYSTEM = ("/etc", "/bin", "/sbin", "/usr", "/lib", "/lib64", "/boot", "/dev", "/proc", "/sys", "/var", "/root", "/opt",
           "/home", "/Users", "/System", "/Library", "/Applications", "/private", "/srv", "/run")  # fmt: skip
 STARTUP = (
