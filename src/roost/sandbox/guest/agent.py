@@ -238,10 +238,19 @@ def opened(path: str) -> int:
     return connection.detach()
 
 
+def keep_to_oneself() -> None:
+    """The link, and what a launcher left open beside it: no command gets them, or it could speak for the agent."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            os.set_inheritable(int(name), False)
+        except OSError:  # the list's own
+            pass
+
+
 class Agent:
     def __init__(self, link: int | str, relay: str | None) -> None:
         self.wire = Wire(link if isinstance(link, int) else opened(link))
-        os.set_inheritable(self.wire.fd, False)
+        keep_to_oneself()
         self.selector = selectors.DefaultSelector()
         self.jobs: dict[int, Job] = {}
         self.relay = relay
