@@ -97,6 +97,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.spec = bytes(event.spec)
         case ev.SessionImported():
             _settle(state)
+            scheduling.rejoin(state)
             take_imported(state)
         case ev.LoopStalled():
             stalls.take_stalled(state, event)

@@ -21,6 +21,7 @@ _OF_THERE = (
     "compacting",
     "consolidating",
     "children",
+    "schedules",
 )
 """What was under way, was promised, was paid for, and lies on a disk, there. All else is the conversation's."""
 

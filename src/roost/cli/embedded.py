@@ -20,6 +20,7 @@ from roost.log.journal import Record, SessionInfo, SessionQuery
 if TYPE_CHECKING:
     from roost.cli.configuration import NodeConfiguration
     from roost.cli.memory import NodeMemory
+    from roost.cli.schedules import NodeSchedules
     from roost.cli.travel import NodeTravel
     from roost.kernel.costs import By, Costs
     from roost.kernel.runtime import Runtime
@@ -107,6 +108,13 @@ class EmbeddedNode:
         self._mine.update(info.id for info in self.tree(session))
         self._loop.call_soon_threadsafe(self._runtime.kernel.scan)
 
+    def _take_up(self, session: str) -> bool:
+        """Work on it if that begins nothing."""
+        info = self.get(session)
+        if idle := not info.pending and info.phase == "idle":
+            self.work_on(session)
+        return idle
+
     def send(self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
         head = self.get(session).head
         accepted = self._do(self._sessions.send(session, content, mode=mode, source=source))
@@ -156,6 +164,12 @@ class EmbeddedNode:
         from roost.cli.travel import EmbeddedTravel
 
         return EmbeddedTravel(self._sessions, self._do, self.work_on)
+
+    @property
+    def schedules(self) -> NodeSchedules:
+        from roost.cli.schedules import EmbeddedSchedules
+
+        return EmbeddedSchedules(self._runtime.schedules, self._do, self._take_up)
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))

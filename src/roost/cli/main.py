@@ -54,6 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "serve-model": "Serve a local model by the OpenAI protocol.",
         "doctor": "Check what this machine can do.",
         "memory": "Show and change what agents remember.",
+        "schedule": "Have agents told something at set times, and show what comes next.",
         "policy": "Show what agents may do, and which rule says so.",
         "audit": "Look for keys where they do not belong.",
         "store": "Look after the store: migrate, copy, check, sweep.",

@@ -9,6 +9,7 @@ from roost.agent.definition import Agent
 from roost.cli.configuration import NodeConfiguration
 from roost.cli.feed import Feed
 from roost.cli.memory import NodeMemory
+from roost.cli.schedules import NodeSchedules
 from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
@@ -34,6 +35,9 @@ class Node(Protocol):
 
     @property
     def travel(self) -> NodeTravel: ...
+
+    @property
+    def schedules(self) -> NodeSchedules: ...
 
     def agents(self) -> list[AgentRow]: ...
 

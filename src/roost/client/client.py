@@ -12,6 +12,7 @@ from roost.client.configuration import ConfigurationClient
 from roost.client.endpoint import Endpoint, Locate
 from roost.client.http import ApiError, Requests
 from roost.client.memory import MemoryClient
+from roost.client.schedules import ScheduleClient
 from roost.client.travel import TravelClient
 from roost.ids import new_id
 from roost.log.content import Message, UserPart
@@ -249,6 +250,10 @@ class Client:
     @property
     def travel(self) -> TravelClient:
         return TravelClient(self._requests.call, _decode)
+
+    @property
+    def schedules(self) -> ScheduleClient:
+        return ScheduleClient(self._requests.call, _decode)
 
     def use_profile(self, name: str) -> None:
         """For all nodes, from the next model call on."""

@@ -22,6 +22,7 @@ from roost.server import (
     models,
     node,
     openapi,
+    schedules,
     sessions,
     travel,
 )
@@ -51,6 +52,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
     *travel.ENDPOINTS,
     *events.ENDPOINTS,
     *memory.ENDPOINTS,
+    *schedules.ENDPOINTS,
     *metrics.ENDPOINTS,
     Endpoint(
         method="GET",

@@ -1,0 +1,268 @@
+"""`roost schedule`: what agents are told at set times."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from roost.agent.scheduling.times import check
+from roost.cli.app import App, folder
+from roost.cli.begin import Wanted, begin
+from roost.cli.ids import session_id, short
+from roost.cli.options import agent_places, as_json, command
+from roost.cli.out import note, one_line, say, say_json, styled, table
+from roost.cli.times import local_zone, moment_of, seconds_of, shown
+from roost.errors import Invalid, NotFound
+from roost.log.schedules import ScheduleSpec, TurnLimits
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
+    from roost.kernel.schedules import ScheduleView
+
+_in_session = click.option("--session", "-s", metavar="SESSION", help="Of this session, where several have the name.")
+
+
+@click.group("schedule")
+def schedule() -> None:
+    """Have agents told something at set times, and show what comes next.
+
+    \b
+      roost schedule create news "What happened in the project?" --cron "0 9 * * 1-5"
+      roost schedule create beat "Anything to do?" --every 30m --heartbeat
+      roost schedule list
+      roost schedule pause news
+    """
+
+
+@contextlib.contextmanager
+def _node(app: App) -> Generator[Node]:
+    node = app.node()
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+@command("create", store=True)
+@click.argument("name")
+@click.argument("text")
+@click.option("--cron", metavar="FIELDS", help="As in '0 9 * * 1-5': minute, hour, day, month, day of the week.")
+@click.option("--every", metavar="DURATION", help="As in 30m, 2h, 1d.")
+@click.option("--at", metavar="TIME", help="Once, as in '2026-12-24 18:00'.")
+@click.option("--in", "later", metavar="DURATION", help="Once, so long from now.")
+@click.option("--zone", metavar="NAME", help="Whose clocks count, as in Europe/Berlin. [default: this machine's]")
+@click.option("--missed", type=click.Choice(("once", "skip", "all")), default="once", show_default=True,
+              help="What becomes of times at which nothing ran.")  # fmt: skip
+@click.option("--jitter", metavar="DURATION", help="Put each off by up to this.")
+@click.option("--fresh", is_flag=True, help="Without the conversation before it.")
+@click.option("--heartbeat", is_flag=True, help="Fresh, within small limits, and resting when there is nothing to do.")
+@click.option("--steps", type=click.IntRange(1), help="Model calls that one turn may take.")
+@click.option("--money", type=click.FloatRange(0), metavar="DOLLARS", help="What one turn may cost.")
+@click.option("--session", "-s", metavar="SESSION", help="For this session instead of a new one.")
+@click.option("--agent", metavar="NAME", help="The agent of the new session. [default: assistant]")
+@click.option("--workspace", "-w", metavar="DIR", default=".", help="Its folder. [default: this one]")
+@click.option("--private", is_flag=True, help="An empty folder of its own instead.")
+@agent_places
+@as_json
+def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
+    """Have an agent told TEXT at set times, by the name NAME. Under a name that is there it is changed."""
+    spec = _spec(text, given)
+    check(spec, time.time())
+    place = None if given["private"] else folder(given["workspace"])
+    if given["session"] is None:
+        node, session = begin(app, Wanted(given["agent"], None, given["agent_places"], None, place, quiet=as_json))
+    else:
+        node, session = app.node(), given["session"]
+    try:
+        session = session_id(node, session)
+        found = node.schedules.set(session, name, spec)
+        if as_json:
+            say_json({"session": session, "name": name, "schedule": found})
+            return 0
+        note(f"schedule {name} of session {short(session)}")
+        if found is not None:
+            _coming(found)
+        _need_daemon(node, pending=found is None)
+    finally:
+        node.close()
+    return 0
+
+
+@command("list", store=True)
+@click.option("--session", "-s", metavar="SESSION", help="Of this session alone.")
+@as_json
+def list_(app: App, session: str | None, as_json: bool) -> int:
+    """List schedules, what comes next first."""
+    with _node(app) as node:
+        found = node.schedules.list() if session is None else node.schedules.of(session_id(node, session))
+        found.sort(key=lambda one: one.coming[0].at if one.coming else float("inf"))
+        if as_json:
+            say_json(found)
+        elif found:
+            table(("NAME", "SESSION", "AGENT", "STATE", "NEXT", "TEXT"), [_row(one) for one in found])
+        else:
+            note("there are no schedules")
+    return 0
+
+
+@command("show", store=True)
+@click.argument("name")
+@_in_session
+@as_json
+def show(app: App, name: str, session: str | None, as_json: bool) -> int:
+    """Show a schedule and when it comes due next."""
+    with _node(app) as node:
+        found = _named(node, name, session)
+    if as_json:
+        say_json(found)
+        return 0
+    spec = found.spec
+    rows = {
+        "schedule": found.name,
+        "session": f"{found.session} of {found.agent}",
+        "state": _state(found),
+        "when": _when(spec),
+        "missed": spec.missed + (f", at most {spec.catch_up}" if spec.missed == "all" else ""),
+        "last": "-" if found.last is None else f"{shown(found.last.at, spec.zone)}, turn {found.turn}",
+    }
+    if spec.jitter:
+        rows["jitter"] = f"up to {spec.jitter:g} s"
+    if spec.heartbeat:
+        rows["heartbeat"] = f"nothing to do {found.idle} times in a row; it rests after {spec.idle_after}"
+    for label, value in rows.items():
+        say(f"{styled(label.ljust(10), 'dim')} {value}")
+    _coming(found)
+    say(spec.text)
+    return 0
+
+
+@command("pause", store=True)
+@click.argument("name")
+@_in_session
+@as_json
+def pause(app: App, name: str, session: str | None, as_json: bool) -> int:
+    """Let nothing of a schedule fire any more. A turn that has begun goes on; `roost cancel` ends it."""
+    with _node(app) as node:
+        of = _named(node, name, session).session
+        return _told(node, node.schedules.pause(of, name), as_json)
+
+
+@command("resume", store=True)
+@click.argument("name")
+@_in_session
+@as_json
+def resume(app: App, name: str, session: str | None, as_json: bool) -> int:
+    """Go on with a paused schedule. What came due meanwhile is not made up for."""
+    with _node(app) as node:
+        of = _named(node, name, session).session
+        return _told(node, node.schedules.resume(of, name), as_json)
+
+
+@command("run", store=True)
+@click.argument("name")
+@_in_session
+@as_json
+def run(app: App, name: str, session: str | None, as_json: bool) -> int:
+    """Have a schedule run now, once, paused or not."""
+    with _node(app) as node:
+        of = _named(node, name, session).session
+        accepted = node.schedules.run(of, name)
+        if as_json:
+            say_json({"session": of, "input": accepted})
+        else:
+            note(f"accepted by {short(of)}; `roost attach {short(of)}` shows what comes of it")
+            _need_daemon(node, pending=False)
+    return 0
+
+
+@command("delete", store=True)
+@click.argument("name")
+@_in_session
+def delete(app: App, name: str, session: str | None) -> int:
+    """Take a schedule away. Its session stays."""
+    with _node(app) as node:
+        done = node.schedules.delete(_named(node, name, session).session, name)
+        note(f"deleted: {name}" if done else f"accepted: {name} goes as soon as its session's step has ended")
+    return 0
+
+
+def _spec(text: str, given: dict[str, Any]) -> ScheduleSpec:
+    zone = given["zone"] or local_zone()
+    once = None if given["at"] is None else moment_of(given["at"], zone)
+    if given["later"] is not None:
+        if once is not None:
+            raise Invalid("give --at or --in")
+        once = time.time() + seconds_of(given["later"])
+    limits = TurnLimits(steps=given["steps"], money=given["money"])
+    return ScheduleSpec(
+        text=text,
+        cron=given["cron"],
+        every=None if given["every"] is None else seconds_of(given["every"]),
+        at=once,
+        zone=zone,
+        missed=given["missed"],
+        jitter=0.0 if given["jitter"] is None else seconds_of(given["jitter"]),
+        fresh=given["fresh"],
+        heartbeat=given["heartbeat"],
+        limits=None if limits == TurnLimits() else limits,
+    )
+
+
+def _named(node: Node, name: str, session: str | None) -> ScheduleView:
+    if session is not None:
+        return node.schedules.get(session_id(node, session), name)
+    found = [one for one in node.schedules.list() if one.name == name]
+    if not found:
+        raise NotFound(f"there is no schedule {name!r}; `roost schedule list` shows what there is")
+    if len(found) > 1:
+        some = ", ".join(short(one.session) for one in found[:5])
+        raise Invalid(f"{len(found)} sessions have a schedule {name!r} ({some}): say which with --session")
+    return found[0]
+
+
+def _told(node: Node, found: ScheduleView | None, as_json: bool) -> int:
+    if as_json:
+        say_json(found)
+    elif found is None:
+        note("accepted: it takes effect as soon as its session's step has ended")
+        _need_daemon(node, pending=True)
+    else:
+        note(f"schedule {found.name} is {_state(found)}")
+        _coming(found)
+    return 0
+
+
+def _need_daemon(node: Node, *, pending: bool) -> None:
+    if not node.daemon:
+        what = "it takes effect, and fires," if pending else "it fires"
+        note(f"no daemon runs: {what} while one does; `roost up -d` starts it", "yellow")
+
+
+def _coming(found: ScheduleView) -> None:
+    for place, one in enumerate(found.coming):
+        say(f"{styled(('next' if place == 0 else '').ljust(10), 'dim')} {shown(one.at, found.spec.zone)}")
+
+
+def _row(found: ScheduleView) -> tuple[str, ...]:
+    coming = shown(found.coming[0].at, found.spec.zone) if found.coming else "-"
+    return (found.name, short(found.session), found.agent, _state(found), coming, one_line(found.spec.text, 60))
+
+
+def _state(found: ScheduleView) -> str:
+    if found.session_state not in ("created", "running"):
+        return f"waits: its session is {found.session_state}"
+    return "rests: there was nothing to do" if found.state == "idle" else found.state
+
+
+def _when(spec: ScheduleSpec) -> str:
+    if spec.cron is not None:
+        return f"{spec.cron} in {spec.zone}"
+    return f"every {spec.every:g} s" if spec.every is not None else "once"
+
+
+for one in (create, list_, show, pause, resume, run, delete):
+    schedule.add_command(one)

@@ -1,0 +1,69 @@
+"""`roost schedule`, with a daemon and without one."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from roost.cli.times import moment_of, seconds_of, shown
+from roost.errors import Invalid
+
+from .conftest import Machine
+
+
+def test_schedules_from_the_command_line(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    roost("up", "-d").ok()
+    assert "no schedules" in roost("schedule", "list").ok().err
+    made = roost("schedule", "create", "news", "tell me", "--cron", "30 2 * * *", "--zone", "Europe/Berlin").ok()
+    assert made.out.count("CE") == 5
+    assert "no daemon" not in made.err
+    roost("schedule", "create", "soon", "say hello", "--in", "1s").ok()
+    (news, *_) = [one for one in roost("schedule", "list", "--json").ok().json if one["name"] == "news"]
+    assert (news["state"], len(news["coming"])) == ("active", 5)
+    assert news["coming"][0]["local"][-6:] in ("+01:00", "+02:00")
+    deadline = time.monotonic() + 15
+    while len(roost("schedule", "list", "--json").ok().json) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert "is paused" in roost("schedule", "pause", "news").ok().err
+    assert "paused" in roost("schedule", "list").ok().out
+    shown = roost("schedule", "show", "news").ok().out
+    assert "30 2 * * * in Europe/Berlin" in shown
+    assert "is active" in roost("schedule", "resume", "news").ok().err
+    run = roost("schedule", "run", "news", "--json").ok().json
+    assert run["session"] == news["session"]
+    assert "deleted" in roost("schedule", "delete", "news").ok().err
+    wrong = roost("schedule", "show", "news")
+    assert (wrong.code, "roost schedule list" in wrong.err) == (1, True)
+
+
+def test_without_a_daemon_and_what_is_wrong(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    made = roost("schedule", "create", "beat", "anything?", "--every", "30m", "--heartbeat", "--private", "--json")
+    session = made.ok().json["session"]
+    (beat,) = roost("schedule", "list", "--json").ok().json
+    assert (beat["session"], beat["state"]) == (session, "active")
+    told = roost("schedule", "pause", "beat").ok()
+    assert "beat is paused" in told.err
+    assert "roost up -d" in roost("schedule", "run", "beat").ok().err
+    assert "accepted" in roost("schedule", "resume", "beat").ok().err  # what waits there is left to a daemon
+    for options, said in {
+        ("--cron", "0 9 * *"): "five fields",
+        ("--cron", "0 9 * * *", "--zone", "Europe/Berln"): "Europe/Berlin",
+        ("--at", "2020-01-01"): "past",
+        ("--at", "tomorrow"): "no time",
+        ("--every", "soon"): "no duration",
+        (): "one of",
+    }.items():
+        wrong = roost("schedule", "create", "x", "text", "--session", session, *options)
+        assert (wrong.code, said in wrong.err) == (1, True), wrong.err
+
+
+def test_times_as_people_write_them() -> None:
+    assert [seconds_of(text) for text in ("90", "30m", "1h30m", "2d", "1.5h")] == [90, 1800, 5400, 172800, 5400]
+    assert moment_of("2027-07-01 12:00", "Europe/Berlin") == moment_of("2027-07-01T10:00+00:00", "Asia/Kolkata")
+    assert shown(moment_of("2027-07-01 12:00", "Europe/Berlin"), "Europe/Berlin") == "Thu 2027-07-01 12:00 CEST"
+    with pytest.raises(Invalid):
+        seconds_of("-5m")
