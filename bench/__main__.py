@@ -14,6 +14,7 @@ from typing import Any
 from bench import machine, peers
 from bench.report import Section, write
 from bench.scenarios import (
+    children,
     cluster,
     compaction,
     dispatch,
@@ -44,6 +45,7 @@ SCENARIOS: dict[str, Callable[[Settings], Section]] = {
     "gate": gate.run,
     "growth": growth.run,
     "compaction": compaction.run,
+    "children": children.run,
     "memory": memory.run,
     "travel": travel.run,
     "cluster": cluster.run,
