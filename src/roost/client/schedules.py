@@ -21,6 +21,11 @@ class _Input(msgspec.Struct):
     input: int
 
 
+class _Page(msgspec.Struct):
+    schedules: list[msgspec.Raw]
+    next: str | None = None
+
+
 class ScheduleClient:
     """As `roost.kernel.schedules.Schedules`, blocking. `call` sends a request, `decode` reads its answer."""
 
@@ -63,13 +68,10 @@ class ScheduleClient:
         return found
 
     def _page(self, path: str, query: dict[str, Any]) -> tuple[list[ScheduleView], str | None]:
+        from roost.kernel.schedules import ScheduleView
 
-        class Page(msgspec.Struct):
-            schedules: list[ScheduleView]
-            next: str | None = None
-
-        page = self._decode(self._call("GET", path, query=query), Page)
-        return page.schedules, page.next
+        page = self._decode(self._call("GET", path, query=query), _Page)
+        return [self._decode((200, bytes(one)), ScheduleView) for one in page.schedules], page.next
 
     def _view(self, answer: tuple[int, bytes]) -> ScheduleView | None:
         from roost.kernel.schedules import ScheduleView
