@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Ended, Feed
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from roost.cli.schedules import NodeSchedules
     from roost.cli.travel import NodeTravel
     from roost.kernel.costs import By, Costs
+    from roost.kernel.exchange.bringing import Brought
+    from roost.kernel.exchange.items import Format, Report
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
 
@@ -170,6 +174,17 @@ class EmbeddedNode:
         from roost.cli.schedules import EmbeddedSchedules
 
         return EmbeddedSchedules(self._runtime.schedules, self._do, self._take_up)
+
+    def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
+        with tempfile.TemporaryDirectory(prefix="roost-export-") as folder:
+            path = Path(folder) / "session"
+            report = self._do(self._runtime.export_session(session, path, format=format))
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, out)
+        return report
+
+    def import_session(self, path: Path, **options: Any) -> Brought:
+        return self._do(self._runtime.import_session(path, **options))
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         task = self._do(self._begin_pump(session, feed, after, deltas))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import io
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "rollback": "Make a session what it was.",
         "fork": "Make a session that begins as another one was.",
         "rm": "Delete sessions, their logs and private files.",
+        "export": "Write a session to a file.",
+        "import": "Make a session of a file.",
     },
     "The daemon": {
         "up": "Start the daemon.",
@@ -67,6 +70,7 @@ _MODULES = {
     "pause": "control", "resume": "control", "cancel": "control", "stop": "control", "start": "control",
     "trust": "control", "compact": "control",
     "checkpoint": "travel", "checkpoints": "travel", "rollback": "travel", "fork": "travel",
+    "export": "exchange", "import": "exchange",
     "rm": "control", "drain": "nodes", "ps": "listing", "version": "listing", "reload": "config",
     "serve-model": "serve_model",
 }  # fmt: skip
@@ -82,7 +86,8 @@ class LazyGroup(click.Group):
         if all(cmd_name not in group for group in GROUPS.values()):
             return None
         module = importlib.import_module(f"roost.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if keyword.iskeyword(name) else name)
         return command
 
     def resolve_command(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.configuration import NodeConfiguration
@@ -13,6 +14,8 @@ from roost.cli.schedules import NodeSchedules
 from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.costs import By, Costs
+from roost.kernel.exchange.bringing import Brought
+from roost.kernel.exchange.items import Format, Report, Source
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, InputMode, SessionState
@@ -107,6 +110,23 @@ class Node(Protocol):
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
         """Put the session's frames into `feed`, then `Ended` or an error. Returns the way to stop it."""
+        ...
+
+    def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
+        """As `roost.kernel.exchange.taking.take`."""
+        ...
+
+    def import_session(
+        self,
+        path: Path,
+        *,
+        format: Source | None = None,
+        id: str | None = None,
+        agent: str | None = None,
+        title: str | None = None,
+        key: str | None = None,
+    ) -> Brought:
+        """As `roost.kernel.exchange.bringing.bring`."""
         ...
 
     def close(self, *, grace: float = 5.0) -> None: ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from roost.agent.definition import Agent
 from roost.cli.feed import Ended, Feed, Gap
@@ -12,6 +14,10 @@ from roost.client.client import Client
 from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
+
+if TYPE_CHECKING:
+    from roost.kernel.exchange.bringing import Brought
+    from roost.kernel.exchange.items import Format, Report
 
 _PATIENCE = 24 * 3600.0
 
@@ -55,6 +61,16 @@ class RemoteNode(Client):
 
         threading.Thread(target=pump, name="roost-stream", daemon=True).start()
         return stream.close
+
+    def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
+        from roost.client.exchange import export_session
+
+        return export_session(self._locate, session, out, format)
+
+    def import_session(self, path: Path, **options: Any) -> Brought:
+        from roost.client.exchange import import_session
+
+        return import_session(self._locate, path, **options)
 
     def close(self, *, grace: float = 5.0) -> None:
         super().close()

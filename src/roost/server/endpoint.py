@@ -61,7 +61,7 @@ class Endpoint(Generic[B, Q]):
     """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
     those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
     `open`: needs no token; `texts`: the media types of its answers, where they are not JSON;
-    `most`: bytes of its body."""
+    `most`: bytes of its body. `file`: the media type of a body that the handler's reply takes itself, as it comes."""
 
     method: str
     path: str
@@ -76,6 +76,7 @@ class Endpoint(Generic[B, Q]):
     open: bool = False
     texts: Sequence[str] = ()
     most: int = BODY_BYTES
+    file: str | None = None
     decoder: msgspec.json.Decoder[B] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -68,6 +68,9 @@ def _operation(endpoint: Endpoint[Any, Any], named: dict[str, Any], components: 
     if endpoint.takes_body:
         schema = named[_key(endpoint.body)]
         operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+    if endpoint.file is not None:
+        content = {endpoint.file: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     if endpoint.open:
         operation["security"] = []
     return operation

@@ -1,0 +1,163 @@
+"""`roost export` and `roost import`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from roost.cli.app import App
+from roost.cli.ids import session_id, short
+from roost.cli.node import Node
+from roost.cli.options import as_json, command, session_argument
+from roost.cli.out import clean, note, say, say_json
+from roost.ids import new_id
+from roost.kernel.exchange.items import FORMATS, Format, Report, Source
+
+_SHOWN = 12
+"""Kinds that are named; --json has all."""
+
+
+@command("export")
+@session_argument
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice(FORMATS),
+    default="roost",
+    show_default=True,
+    help="Roost's own, a session log of Claude Code or of Codex, or text for people.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write it; nothing there is touched before it is whole. Default: standard output.",
+)
+def export(app: App, session: str | None, format: Format, output: Path | None) -> int:  # fmt: skip
+    """Write a session to a file; by default the newest session.
+
+    Its private files are no part of it. What the other format cannot say is counted on standard error.
+    """
+    node = app.node()
+    try:
+        session = session_id(node, session)
+        if output is None:
+            report = node.export_session(session, sys.stdout.buffer, format)
+            sys.stdout.buffer.flush()
+        else:
+            report = _export_to(node, session, output, format)
+        note(f"session {short(session)}: {report.events} events read")
+        _account(report, "out")
+        return 0
+    finally:
+        node.close()
+
+
+def _export_to(node: Node, session: str, output: Path, format: Format) -> Report:
+    with tempfile.NamedTemporaryFile(dir=output.absolute().parent, prefix=f".{output.name}.", delete=False) as file:
+        part = Path(file.name)
+        try:
+            report = node.export_session(session, file, format)
+            file.flush()
+            os.fsync(file.fileno())
+            part.replace(output)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    return report
+
+
+@command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--as", "id", metavar="ID", help="The id of the new session.")
+@click.option(
+    "--agent",
+    metavar="NAME",
+    help="Whose session it becomes. Default: the definition in the file; of a foreign log, assistant.",
+)
+@click.option(
+    "--format",
+    "-f",
+    type=click.Choice([name for name in FORMATS if name != "transcript"]),
+    help="What the file is. Default: what it looks like.",
+)
+@click.option("--title", metavar="TEXT", help="Its title. Default: the file's.")
+@click.option("--again", is_flag=True, help="A new session, though this file was imported before.")
+@as_json
+def import_(
+    app: App,
+    file: Path,
+    id: str | None,
+    agent: str | None,
+    format: Source | None,
+    title: str | None,
+    again: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Make a session of a file that Roost, Claude Code or Codex wrote.
+
+    All of it or nothing: a wrong line is named by its number. Nothing of it runs; what was under way when it was
+    written is over. A definition in the file says what its agent may do: import what you trust, or name an --agent.
+    """
+    node = app.node()
+    try:
+        with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
+            path = _spooled(Path(folder)) if str(file) == "-" else file
+            key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
+            brought = node.import_session(path, format=format, id=id, agent=agent, title=title, key=key)
+    finally:
+        node.close()
+    if as_json:
+        say_json(brought)
+        return 0
+    say(brought.session.id)
+    if brought.duplicate:
+        note("this file was imported before, as this session; --again makes another")
+        return 0
+    report = brought.report
+    note(f"{report.events} events of {report.format}, agent {clean(brought.session.agent)}")
+    _account(report, "in")
+    return 0
+
+
+def _account(report: Report, way: Literal["in", "out"]) -> None:
+    """What became of what the two formats do not both have."""
+    if report.kept:
+        note(f"kept, and only said in {report.format}: {_counts(report.kept)}")
+    if report.mirrors:
+        note(f"{report.mirrors} lines said again what others say")
+    if report.left_out:
+        style = "yellow" if way == "in" else "dim"
+        note(
+            f"left out, as {report.format if way == 'out' else 'Roost'} cannot say it: {_counts(report.left_out)}",
+            style,
+        )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    shown = ", ".join(f"{count} {clean(kind)}" for kind, count in ordered[:_SHOWN])
+    return shown + (f", and {len(ordered) - _SHOWN} kinds more" if len(ordered) > _SHOWN else "")
+
+
+def _spooled(folder: Path) -> Path:
+    path = folder / "stdin"
+    with path.open("wb") as out:
+        shutil.copyfileobj(sys.stdin.buffer, out)
+    return path
+
+
+def _digest(path: Path) -> str:
+    found = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(1024 * 1024):
+            found.update(chunk)
+    return found.hexdigest()

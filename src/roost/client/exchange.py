@@ -1,0 +1,70 @@
+"""Sessions as files, over HTTP: neither end holds a whole file in memory."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from roost.client.endpoint import Locate, Unreachable
+from roost.client.http import connect, headers_of, refusal, target
+from roost.kernel.exchange.bringing import Brought
+from roost.kernel.exchange.items import Format, Report, Source
+
+_CHUNK = 256 * 1024
+_PATIENCE = 600.0
+"""Seconds for which a daemon may be at work on a file without a word."""
+
+
+def export_session(locate: Locate, session: str, out: IO[bytes], format: Format) -> Report:
+    """Write it to `out`. Raises `ApiError`, `Unreachable`."""
+    endpoint = locate()
+    connection = connect(endpoint, _PATIENCE)
+    try:
+        connection.request(
+            "GET", target(f"/sessions/{session}/export", {"format": format}), headers=headers_of(endpoint)
+        )
+        answer = connection.getresponse()
+        if answer.status >= 400:
+            raise refusal(answer.status, answer.read())
+        while chunk := answer.read(_CHUNK):
+            out.write(chunk)
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
+        return msgspec.json.decode(answer.headers.get("roost-report") or "{}", type=Report)
+    except (http.client.HTTPException, OSError) as error:
+        raise Unreachable(f"the connection to {endpoint.url} broke: {error}") from error
+    finally:
+        connection.close()
+
+
+def import_session(
+    locate: Locate,
+    path: Path,
+    *,
+    format: Source | None = None,
+    id: str | None = None,
+    agent: str | None = None,
+    title: str | None = None,
+    key: str | None = None,
+) -> Brought:
+    """Raises `ApiError`, `Unreachable`; with a `key` it may be called again then."""
+    endpoint = locate()
+    query = {"format": format, "id": id, "agent": agent, "title": title}
+    headers = headers_of(endpoint, Content_Type="application/x-ndjson", Idempotency_Key=key)
+    connection = connect(endpoint, _PATIENCE)
+    try:
+        with path.open("rb") as file:
+            headers["Content-Length"] = str(path.stat().st_size)
+            connection.request("POST", target("/import", query), body=file, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise Unreachable(f"the connection to {endpoint.url} broke: {error}") from error
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise refusal(answer.status, body)
+    return msgspec.json.decode(body, type=Brought)
