@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import sys
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from roost.errors import Invalid, RoostError
 from roost.kernel.changing import Record
 from roost.kernel.runtime import Runtime
 
-from .support import FAST, Traces, agent, calling, running
+from .support import FAST, Traces, agent, calling, place, running
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
@@ -183,3 +187,34 @@ async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
         await runtime.configuration.reload(ordered=False)
         assert "roost reload" in runtime.configuration.faults[str(policy)]
         assert runtime.kernel.workshop.policy.rules
+
+
+async def test_a_change_that_is_killed_is_made_or_not(tmp_path: Path) -> None:
+    address = place.url or str(tmp_path / "roost.db")
+    said = 0
+    for round_ in range(3):
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.kernel.patching",
+            address,
+            str(round_ * 1000 + 1),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert worker.stdout is not None
+        said = int(await worker.stdout.readline())
+        await asyncio.sleep(random.random() * 0.1)
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+        said = max([said, *map(int, (await worker.stdout.read()).split())])
+        await worker.wait()
+        store = await place.open(tmp_path)
+        record = Record(store)
+        newest = await record.look()
+        assert newest.values["retention"] in (said + 1, said + 2)
+        assert newest.values["linger"] == (int(newest.values["retention"]) - 1) % 3600
+        history = await record.history(limit=newest.number)
+        assert [one.number for one in history] == list(range(newest.number, 0, -1))
+        for new, old in pairwise(history):
+            assert {c.key: c.old for c in new.changes} == {c.key: old.values.get(c.key) for c in new.changes}
+        await store.close()

@@ -89,13 +89,14 @@ class AgentFiles:
         self, place: Path, seen: dict[Path, _Known], faults: dict[str, str], *, ordered: bool
     ) -> dict[str, AgentFile]:
         here: dict[str, AgentFile] = {}
+        come_upon, careful = self._is_come_upon(place), not (ordered or self._is_own(place))
         try:
-            paths = files_of(place, code=not self._is_come_upon(place))
+            paths = files_of(place, code=not come_upon)
         except OSError as error:
             faults[str(place)] = f"cannot read {place}: {error.strerror}"
             return {name: file for name, file in self._chosen.items() if place in (file.path, file.path.parent)}
         for path in paths:
-            known = seen[path] = self._file(place, path, ordered=ordered)
+            known = seen[path] = self._file(place, path, come_upon=come_upon, ordered=ordered, careful=careful)
             if known.fault is not None:
                 faults[str(path)] = known.fault
             for file in known.files:
@@ -113,7 +114,8 @@ class AgentFiles:
                 return
         here[name] = file
 
-    def _file(self, place: Path, path: Path, *, ordered: bool) -> _Known:
+    def _file(self, place: Path, path: Path, *, come_upon: bool, ordered: bool, careful: bool) -> _Known:
+        """`careful`: what widens what an agent may do waits."""
         now, known = stamp(path), self._known.get(path, _Known(None, [], None))
         if now == known.tried and not (ordered and known.fault is not None):
             return known
@@ -121,14 +123,13 @@ class AgentFiles:
             return _Known(now, known.files, f"{path} was changed: `roost reload` runs it")
         try:
             found = load_place_file(place, path)
-            if self._is_come_upon(place):
-                for file in found:
-                    check_found(file)
+            for file in found if come_upon else ():
+                check_found(file)
         except ConfigError as error:
             return _Known(now, known.files, error.message)
         except OSError as error:
             return _Known(now, known.files, f"cannot read {path}: {error.strerror}")
-        if not ordered and not self._is_own(place) and not all(self._is_harmless(file) for file in found):
+        if careful and not all(self._is_harmless(file) for file in found):
             return _Known(now, known.files, f"{path} changes what an agent may do: `roost reload` puts it in force")
         return _Known(now, found, None)
 

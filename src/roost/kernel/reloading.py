@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from roost.agent.reading import AgentFiles, Stamp, stamp
-from roost.errors import ConfigError, RoostError
+from roost.errors import ConfigError
 from roost.kernel.changing import KEYS, Key, Record, Revision, Value, checked
 from roost.kernel.config import KernelConfig
 from roost.kernel.kernel import Kernel
@@ -149,33 +149,37 @@ class Reloading:
         if name == POLICY and not ordered:
             self._fault(path, "it was changed: `roost reload` puts it in force")
             return False
+        self._stamps[path] = now
         try:
-            await (self._read_models() if name == MODELS else self._read_policy())
+            changed = await (self._read_models() if name == MODELS else self._read_policy())
         except ConfigError as error:
-            self._stamps[path] = now
             self._fault(path, error.message)
             return False
-        self._stamps[path] = now
         self.faults.pop(str(path), None)
-        log.info("%s was read again", path)
-        return True
+        if changed:
+            log.info("%s was read again", path)
+        return changed
 
     def _fault(self, path: Path | str, what: str) -> None:
         if self.faults.get(str(path)) != what:
             log.error("%s: %s; what it said before holds", path, what)
         self.faults[str(path)] = what
 
-    async def _read_models(self) -> None:
+    async def _read_models(self) -> bool:
         read = await asyncio.to_thread(load_config, self._home, os.environ)
+        if read == self._models:
+            return False
         self._kernel.cores.change(_models(read, self.record.newest.values))
         self._models = read
+        return True
 
-    async def _read_policy(self) -> None:
+    async def _read_policy(self) -> bool:
         read = await asyncio.to_thread(load_policy, self._home / POLICY)
         if read.sandbox != self._policy.sandbox:
             raise ConfigError("[sandbox] holds from a start on: start the node again for it, or undo that change")
         await self._take_policy(_policy(read, self.record.newest.values))
         self._policy = read
+        return True
 
     async def _watch(self) -> None:
         while True:
@@ -185,7 +189,7 @@ class Reloading:
                     await self._apply(await self.record.look())
                 self._kernel.trouble.worked("cannot look at the configuration")
                 await self.reload(ordered=False)
-            except (RoostError, OSError) as error:  # a node goes on with what it has
+            except Exception as error:  # a node goes on with what it has, and must go on looking
                 self._kernel.trouble.failed("cannot look at the configuration", error)
 
     def _look(self) -> dict[Path, Stamp]:

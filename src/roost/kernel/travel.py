@@ -134,7 +134,7 @@ class Travels:
         new = NewSession(
             id=id or new_id("ses"),
             agent=info.agent,
-            version=info.version,
+            version=info.version if then.spec == now.spec else decode_spec(then.spec).version,
             workspace=info.workspace,
             title=title if title is not None else info.title,
             labels={**info.labels, **(labels or {})},
