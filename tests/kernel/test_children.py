@@ -422,12 +422,19 @@ async def test_whom_an_agent_may_not_write_to(tmp_path: Path, to: str) -> None:
         assert (await runtime.sessions.get(stranger.id)).pending == 0
 
 
+class Fixed(set[str]):
+    """Never grows."""
+
+    def add(self, _: str) -> None:
+        pass
+
+
 async def test_a_child_on_another_node(tmp_path: Path) -> None:
     """The parent's node knows the agent and cannot run it."""
     parent = boss(Answer(calls=(task("helper", "far away"),)), "done")
     async with running(tmp_path, parent, echo()) as runtime:
         session = await runtime.session("boss")
-        runtime.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only={session.id})
+        runtime.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed({session.id}))
         item = await session.send("go")
         child = await child_of(runtime, session)
         await asyncio.sleep(0.3)
@@ -515,3 +522,56 @@ async def test_a_fork_has_none_of_the_children(tmp_path: Path) -> None:
         log = await events(runtime.open(fork.id), runtime)
         assert "child.ended" not in kinds(log)
         assert (await runtime.sessions.get(fork.id)).pending == 0
+
+
+async def test_a_parent_on_another_node(tmp_path: Path) -> None:
+    """It sleeps; its node leaves, and another one that has only the child's end to tell of takes it up."""
+    parent = boss(Answer(calls=(task("helper"),)), "done")
+    config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=set())
+    async with running(tmp_path, parent, echo(delay=lambda _: 1.5)) as far:
+        async with running(tmp_path, parent, echo(), config=config) as near:
+            session = await near.session("boss")
+            far.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed())
+            assert config.only is not None
+            config.only.add(session.id)
+            await session.send("go")
+            child = await child_of(near, session)
+            await asleep(near, session)
+        far.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
+        far.kernel.scan()
+        session = far.open(session.id)
+        end = await until(session, ev.TurnCompleted)
+        assert end.outcome == "answered"
+        assert (await far.sessions.get(child.id)).parent == session.id
+
+
+async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
+    @tool(replay="safe", safety="safe_write")
+    async def change() -> str:
+        """Change something."""
+        return "changed"
+
+    middle = Agent(
+        "middle",
+        model=ScriptedModel(by_step([Answer(calls=(task("leaf"),)), "m"])),
+        tools=["task"],
+        children=ALL,
+        callable_by=("boss",),
+        permissions="all",
+    )
+    leaf = helper(
+        Answer(calls=(Call("change"),)), "ok", name="leaf", tools=(change,), permissions="ask", callable_by=("middle",)
+    )
+    parent = boss(Answer(calls=(task("middle"),)), "done")
+    async with running(tmp_path, parent, middle, leaf) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        waits = await until(session, ev.ChildWaits)
+        child = await child_of(runtime, session)
+        grandchild = await child_of(runtime, child)
+        assert (waits.child, waits.session) == (child.id, grandchild.id)
+        [asked] = await runtime.sessions.approvals(session.id)
+        assert asked.session == grandchild.id
+        await runtime.sessions.approve(asked.session, asked.call, "reject")
+        assert await session.answer(item.id) == "done"
+        assert [info.id for info in await runtime.sessions.tree(session.id)] == [session.id, child.id, grandchild.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from roost.agent.children import end_key
 from roost.agent.definition import AgentSpec
 from roost.agent.means import ChildOrder
-from roost.errors import NotFound
+from roost.errors import Busy, Invalid, NotFound
 from roost.ids import is_id
 from roost.log.events import ChildOutcome
 from roost.log.inputs import ChildInput
@@ -73,6 +74,8 @@ class AgentKin:
             key=order.key,
             family=order.family,
         )
+        if info.state in ("stopped", "error"):
+            raise Invalid(f"its session {info.id} was {info.state} before it began")
         return info.id
 
     async def reach(self, to: str, user: str | None) -> SessionInfo:
@@ -102,7 +105,9 @@ class AgentKin:
         # What it said itself was put there in the commit that we have seen, if not before.
         told = {item.input.child for item in await journal.pending(session) if isinstance(item.input, ChildInput)}
         for child in over.keys() - told:
-            await journal.accept(session, ChildInput(child, over[child]), key=f"{end_key(child)}:unsaid:{over[child]}")
+            with contextlib.suppress(Busy):  # the next time that the session is taken up
+                end = ChildInput(child, over[child])
+                await journal.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
 
     async def _newest(self, agent: str, user: str | None) -> SessionInfo | None:
         found = await self._kin.journal.find(SessionQuery(agent=agent, limit=_NEWEST))
