@@ -19,15 +19,16 @@ from roost.kernel.home import store_name
 from roost.kernel.load import state_at
 from roost.kernel.runtime import Runtime
 from roost.kernel.sweep import sweep
+from roost.llm.ir import Request
 from roost.log import events as ev
-from roost.log.content import Message, Text, UserMessage
-from roost.testing.scripted import ScriptedModel
+from roost.log.content import Message, Text, Usage, UserMessage
+from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
 from .nodes import node
-from .support import FAST, asleep, events, place
+from .support import FAST, asleep, events, place, running, until
 from .undoing import sh
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -277,3 +278,69 @@ async def test_the_shared_store_keeps_what_checkpoints_need(tmp_path: Path) -> N
         later.close()
         assert (await sessions.rollback(session.id, "good")).files
         assert stage.files(session.id) == {"a": "1\n"}
+
+
+@one_store
+async def test_what_it_remembers_goes_back(tmp_path: Path) -> None:
+    facts = ["the port is 8080", "the office is in Oslo"]
+
+    def answer(request: Request) -> Answer | str:
+        if isinstance(request.messages[-1], UserMessage):
+            asked = sum(isinstance(message, UserMessage) for message in request.messages)
+            return Answer(calls=(Call("remember", {"text": facts[asked - 1], "scope": "agent"}),))
+        return "done"
+
+    clerk = Agent("clerk", model=ScriptedModel(answer), tools=["remember"], permissions="all")
+    async with running(tmp_path, clerk) as runtime:
+
+        async def known() -> set[str]:
+            return {fact.text for fact in await runtime.memories.list(["agent:clerk"])}
+
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("first")
+        await sessions.checkpoint(session.id, "good")
+        await session.ask("second")
+        assert await known() == set(facts)
+        await sessions.rollback(session.id, "good")
+        assert await known() == {facts[0]}
+        await sessions.rollback(session.id, undo=True)
+        assert await known() == set(facts)
+        await sessions.rollback(session.id, 1)
+        assert await known() == set()
+        await sound(runtime, session.id)
+
+
+@one_store
+async def test_while_a_call_waits_for_a_person(tmp_path: Path) -> None:
+    clerk = Agent("clerk", model=ScriptedModel(obey), tools=[sh, look], permissions="ask")
+    async with running(tmp_path, clerk) as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("look echo 1")
+        await sessions.send(session.id, "sh echo 2 > a")
+        await until(session, ev.ApprovalRequested)
+        await asleep(runtime, session)
+        waiting = await sessions.checkpoint(session.id, "asked")
+        assert waiting.seq is not None
+        assert len((await sessions.inspect(session.id)).approvals) == 1
+        fork = await sessions.fork(session.id, "asked")
+        assert (fork.phase, (await sessions.inspect(fork.id)).approvals) == ("idle", ())
+        await sessions.emit(session.id, "later")
+        await sessions.rollback(session.id, "asked")
+        view = await sessions.inspect(session.id)
+        assert (view.approvals, view.info.phase, dict(view.timers)) == ((), "idle", {})
+        assert await session.ask("look echo on") == "on"
+        await sound(runtime, session.id)
+
+
+@one_store
+async def test_a_fork_is_charged_for_its_own(tmp_path: Path) -> None:
+    model = ScriptedModel(lambda _: Answer(text="yes", usage=Usage(10, 5, 0, 700)))
+    async with running(tmp_path, Agent("clerk", model=model)) as runtime:
+        session = await runtime.session("clerk")
+        await session.ask("one")
+        fork = runtime.open((await runtime.sessions.fork(session.id, key="f")).id)
+        first = await fork.ask("two", key="k")
+        assert await fork.ask("two", key="k") == first
+        assert (await fork.inspect()).usage.cost == 700
+        found = await runtime.costs(by="session")
+        assert {row.name: row.cost for row in found.rows} == {session.id: 700, fork.id: 700}

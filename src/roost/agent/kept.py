@@ -58,6 +58,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     state.compact, state.consolidating, state.schedules = False, 0, {}
     state.children, state.family = {}, None
     state.points, state.points_in, state.unsaved = [], None, None
+    state.base = state.seq
     in_store = event.files_in == "store"
     state.saved = (event.files or None) if in_store else None
     state.undo, state.source = (None, None) if in_store or event.files is None else (event.files, event.source)

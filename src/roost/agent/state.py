@@ -215,6 +215,8 @@ class State(msgspec.Struct):
     """The position of the newest rollback; 0: there was none."""
     rolled_by: int = 0
     """The input that asked for it."""
+    base: int = 0
+    """Where the log begins to be this session's own: the position of `session.forked`."""
     source: str | None = None
     """The session whose snapshot `undo` is: the files are forked from it."""
     family: ev.Family | None = None

@@ -167,7 +167,7 @@ class EmbeddedNode:
     def travel(self) -> NodeTravel:
         from roost.cli.travel import EmbeddedTravel
 
-        return EmbeddedTravel(self._sessions, self._do, self.work_on)
+        return EmbeddedTravel(self._sessions, self._do, self.work_on, self._mine)
 
     @property
     def schedules(self) -> NodeSchedules:

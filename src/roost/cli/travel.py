@@ -28,12 +28,17 @@ class NodeTravel(Protocol):
 
 
 class EmbeddedTravel:
-    """`do` runs a coroutine where the sessions live, `work_on` has the work of one done there."""
+    """`do` runs a coroutine where the sessions live, `work_on` has the work of one done there, and of all in `mine` it
+    is done."""
 
     def __init__(
-        self, sessions: Sessions, do: Callable[[Coroutine[Any, Any, Any]], Any], work_on: Callable[[str], None]
+        self,
+        sessions: Sessions,
+        do: Callable[[Coroutine[Any, Any, Any]], Any],
+        work_on: Callable[[str], None],
+        mine: set[str],
     ) -> None:
-        self._sessions, self._do, self._work_on = sessions, do, work_on
+        self._sessions, self._do, self._work_on, self._mine = sessions, do, work_on, mine
 
     def checkpoint(self, session: str, label: str | None = None) -> Travelled:
         self._work_on(session)
@@ -53,5 +58,5 @@ class EmbeddedTravel:
     def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo:
         made = new_id("ses")
         self._work_on(session)
-        self._work_on(made)
+        self._mine.add(made)
         return self._do(self._sessions.fork(session, at, id=made, title=title))

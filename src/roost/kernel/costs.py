@@ -25,6 +25,7 @@ from roost.log.events import (
     ModelLost,
     ModelStarted,
     PolicyDecided,
+    SessionForked,
 )
 from roost.log.journal import SessionInfo, SessionQuery
 from roost.log.store import Store
@@ -35,7 +36,13 @@ _SESSIONS = 200
 _BEFORE = 100
 """Events before the month that are read too: a call that ends in it may have begun before."""
 _UNKNOWN = "unknown"
-_KINDS = (b'{"type":"model.', b'{"type":"policy.decided"', b'{"type":"compaction.', b'{"type":"context.compacted"')
+_KINDS = (
+    b'{"type":"model.',
+    b'{"type":"policy.decided"',
+    b'{"type":"session.forked"',
+    b'{"type":"compaction.',
+    b'{"type":"context.compacted"',
+)
 
 log = logging.getLogger("roost.costs")
 
@@ -92,7 +99,12 @@ async def costs(
     span = _span(found.month.month)
     async for info in _sessions(store, span):
         try:
-            calls = [call async for call in _calls(store, info, span)]
+            calls: list[tuple[_Spent, str]] = []
+            async for event, model in _calls(store, info, span):
+                if isinstance(event, SessionForked):  # what comes before is what another session has spent
+                    calls.clear()
+                else:
+                    calls.append((event, model))
         except (NotFound, StoreCorrupt, UnknownEvent) as error:
             log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
             continue
@@ -105,7 +117,8 @@ async def costs(
     return msgspec.structs.replace(found, rows=ordered)
 
 
-_Call: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted
+_Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted
+_Call: TypeAlias = _Spent | SessionForked
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
@@ -131,7 +144,9 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
             event = record.event
             if event.at >= span[1]:
                 return
-            if isinstance(event, ModelStarted):
+            if isinstance(event, SessionForked):
+                yield event, _UNKNOWN
+            elif isinstance(event, ModelStarted):
                 model = event.model
             elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
                 yield event, (event.model if isinstance(event, ModelCompleted) else None) or model

@@ -233,10 +233,12 @@ class Travels:
         )
 
     async def _until(self, session: str, kind: bytes, accepted: Accepted, head: int, wait: float) -> Record | None:
-        """The event that took the input in. What was accepted before may be anywhere in the log."""
+        """The event that took the input in. What was accepted before may be anywhere in the session's own part of the
+        log."""
+        after = (await load_state(self._journal, session)).base if accepted.duplicate else head
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                async for record in self._journal.tail(session, after=0 if accepted.duplicate else head):
+                async for record in self._journal.tail(session, after=after):
                     if record.body.startswith(kind) and getattr(record.event, "input", None) == accepted.id:
                         return record
         return None

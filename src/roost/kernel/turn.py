@@ -12,6 +12,7 @@ _PAGE = 500
 _RECEIVED = b'{"type":"input.received"'
 _STARTED = b'{"type":"turn.started"'
 _COMPLETED = b'{"type":"turn.completed"'
+_FORKED = b'{"type":"session.forked"'
 _STATE = b'{"type":"session.state"'
 
 
@@ -56,6 +57,8 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
     while before > 0:
         after = max(0, before - _PAGE)
         for record in reversed(await _window(sessions, session, after, before)):
+            if record.body.startswith(_FORKED):  # before it inputs are another session's
+                return start
             if start is None:
                 if record.body.startswith(_RECEIVED) and _takes(record.body, item):
                     start = record.seq - 1
