@@ -68,6 +68,14 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
     ),
     st.builds(ev.ApprovalResolved, at=st.just(1.0), call=calls, decision=st.sampled_from(["approve", "reject"])),
     st.builds(
+        ev.IntentChosen,
+        at=st.just(1.0),
+        turn=st.integers(1, 9),
+        intent=st.just("chat"),
+        tools=st.sampled_from([None, (), ("t",)]),
+        confirm=st.booleans(),
+    ),
+    st.builds(
         ev.LoopStalled,
         at=st.just(1.0),
         turn=st.just(1),

@@ -202,6 +202,8 @@ EVENTS: list[ev.Event] = [
     ev.ScheduleCleared(at=9.0, name="d", why="over"),
     ev.ContextCleared(at=9.0),
     ev.LoopStalled(at=9.0, turn=1, step=5, kind="repeat", count=5, action="hint", hint="[stop]"),
+    ev.IntentChosen(at=9.0, turn=1, intent="deploy", tools=("sh",), word="deploy", confirm=True, calls="execute"),
+    ev.IntentChosen(at=9.0, turn=1, intent="chat"),
 ]
 
 INPUTS: list[Input] = [

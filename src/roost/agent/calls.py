@@ -78,7 +78,7 @@ def _tool(session: LiveSession, call: Call) -> Tool:
 async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Verdict | None:
     """As `_admit`, with the hooks before the gate, which judges what they have changed, and the classifier after it."""
     fresh = call.status == "planned"
-    tool = session.means.tools.get(call.call.name)
+    tool = session.tools.get(call.call.name)
     if fresh and not await judging.before_call(session, checks, call, tool):
         return None
     verdict = _admit(session, call)
@@ -96,9 +96,9 @@ def _admit(session: LiveSession, call: Call) -> Verdict | None:
         note = f": {call.reason}" if call.reason else ""
         end_call(session, call.call.id, "denied", not_run(call, f"a person rejected this call{note}"), why="person")
         return None
-    tool = session.means.tools.get(call.call.name)
+    tool = session.tools.get(call.call.name)
     if tool is None:
-        known = ", ".join(session.means.tools) or "none"
+        known = ", ".join(session.tools) or "none"
         end_call(session, call.call.id, "error", f"there is no tool {call.call.name!r}; the tools are: {known}")
         return None
     if call.status == "running":
@@ -129,7 +129,7 @@ def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
         end_call(session, call.call.id, "interrupted", known)
         return False
     if "ask" in rules:
-        _ask(session, call, "it was interrupted and may have taken effect; approve to run it again", None)
+        ask_person(session, call, "it was interrupted and may have taken effect; approve to run it again", None)
         return False
     return True
 
@@ -138,7 +138,7 @@ def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | Non
     if verdict.decision == "deny":
         end_call(session, call.call.id, "denied", f"[denied: {verdict.reason}]", why=verdict.why)
     elif verdict.decision == "ask":
-        _ask(session, call, verdict.reason, verdict.why)
+        ask_person(session, call, verdict.reason, verdict.why)
     return verdict if verdict.decision == "allow" else None
 
 
@@ -171,7 +171,7 @@ def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
         session.note(ev.SessionTainted(at=time.time(), by=tool.name))
 
 
-def _ask(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
+def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
     """`why`: who asks before a first run; None is recovery, before a run again."""
     now, patience = time.time(), session.means.approval_seconds
     due = None if patience is None else now + patience

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from roost.agent import money, stalls
 from roost.agent.session import LiveSession
 from roost.agent.state import transcript
-from roost.llm.ir import Bill, Request
+from roost.llm.ir import Bill, Intent, Request
 
 
 def build(session: LiveSession, bill: Bill) -> Request:
     """`bill` learns what the call costs."""
-    spec, tools = session.spec, session.means.tools
+    spec, turn = session.spec, session.state.turn
     return Request(
         instruction=session.instruction,
         messages=transcript(session.state),
-        tools=tuple(tool.spec for tool in tools.values()),
+        tools=tuple(tool.spec for tool in session.tools.values()),
         max_output=spec.max_output,
         temperature=spec.temperature,
-        intent=spec.intent,
+        intent=spec.intent if turn is None or turn.calls is None else cast("Intent", turn.calls),
         effort=stalls.effort(session),
         constraints=spec.constraints,
         output_hint=spec.output_hint,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from roost.agent.compacting.settings import Compaction
+from roost.agent.intents import IntentRule, Known
 from roost.agent.stalls import Stall
 from roost.errors import ConfigError
 from roost.ids import is_id
@@ -94,6 +95,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
     `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
     `checkpoints` says when what it is, is kept to go back to, `stall` when a turn gets nowhere and what is done then.
+    `intents` are what turns may be about (`roost.agent.intents`), by which tools are left out.
     """
 
     name: str
@@ -121,6 +123,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     memory: Memory | None = None
     checkpoints: CheckpointPolicy = CheckpointPolicy()
     stall: Stall = Stall()
+    intents: tuple[IntentRule | Known, ...] = ()
 
     @property
     def points(self) -> bool:
@@ -184,6 +187,7 @@ class Agent:
         memory: Memory | None = None,
         checkpoints: CheckpointPolicy | None = None,
         stall: Stall | None = None,
+        intents: Sequence[IntentRule | Known] = (),
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -219,6 +223,7 @@ class Agent:
             children=children,
             callable_by=tuple(callable_by),
             memory=memory,
+            intents=tuple(intents),
             **fields,
         )
 

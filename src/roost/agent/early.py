@@ -118,7 +118,7 @@ class Early:
                 if not said.length:  # nothing was said of its arguments
                     self._begin(said.tool, "{}")
             self._said.clear()
-            tool = self._session.means.tools.get(name)
+            tool = self._session.tools.get(name)
             if tool is None or not _may(self._session, tool):
                 return
             self._said[index] = _Said(tool)

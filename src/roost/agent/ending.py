@@ -16,6 +16,8 @@ UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; c
 def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
     turn = session.state.turn
     if turn is not None:
+        if turn.gate is not None:
+            clear_deadline(session, turn.gate.call.id)
         told = children.report(session, outcome, reason)
         session.note(
             ev.TurnCompleted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from roost.agent import family, kept, stalls
+from roost.agent import family, intents, kept, stalls
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
@@ -99,6 +99,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _settle(state)
             scheduling.rejoin(state)
             take_imported(state)
+        case ev.IntentChosen():
+            intents.take_chosen(state, event)
         case ev.LoopStalled():
             stalls.take_stalled(state, event)
         case ev.Emitted():

@@ -12,6 +12,7 @@ from roost.agent import (
     limits,
     memories,
     money,
+    opening,
     points,
     stalls,
     steps,
@@ -61,13 +62,14 @@ async def run_turn(session: LiveSession) -> None:
     """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
     session.start_clock()
     try:
+        opening.choose(session)
         await prepare(session)
         await points.put_back(session)
         await points.at_turn(session)
         await memories.recall_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
-            if not await travel.between_steps(session):
+            if not await travel.between_steps(session) or not opening.allowed(session):
                 return
             if session.state.calls:
                 await calls.run(session)

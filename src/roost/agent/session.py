@@ -21,6 +21,7 @@ from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
 from roost.log.journal import Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
+from roost.tools.base import Toolbox
 
 if TYPE_CHECKING:
     from roost.agent.early import Early
@@ -105,6 +106,14 @@ class LiveSession:
         """The one that goes on with the turn."""
         turn, other = self.state.turn, self.means.stronger
         return other if other is not None and turn is not None and "model" in turn.trail.actions else self.means.model
+
+    @property
+    def tools(self) -> Toolbox:
+        """Those that there are in this turn."""
+        turn, all = self.state.turn, self.means.tools
+        if turn is None or turn.tools is None:
+            return all
+        return {name: all[name] for name in turn.tools if name in all}
 
     @property
     def head(self) -> int:

@@ -137,6 +137,12 @@ class Turn(msgspec.Struct):
     recalled: bool = False
     facts: list[NewFact] = []
     trail: Trail = msgspec.field(default_factory=Trail)
+    intent: str = ""
+    """What it is about, once that was chosen."""
+    tools: tuple[str, ...] | None = None
+    calls: str | None = None
+    gate: Call | None = None
+    """What a person must say yes to before it goes on."""
     children: int = 0
     """That it has begun."""
     firing: Firing | None = None
@@ -234,13 +240,19 @@ class State(msgspec.Struct):
     def phase(self) -> ev.Phase:
         if self.turn is None:
             return "working" if self.compact else "idle"
-        waiting = False
+        waiting = self.turn.gate is not None and self.turn.gate.status == "asking"
         for call in self.calls:
             if call.held or call.status in ("asking", "awaiting"):
                 waiting = True
             elif call.status != "done":
                 return "working"
         return "waiting" if waiting else "working"
+
+    @property
+    def asking(self) -> list[Call]:
+        """What waits for a person."""
+        gate = () if self.turn is None or self.turn.gate is None else (self.turn.gate,)
+        return [call for call in (*gate, *self.calls) if call.status == "asking"]
 
     @property
     def answered(self) -> bool:
@@ -251,7 +263,8 @@ class State(msgspec.Struct):
         for one in self.calls:
             if one.call.id == call:
                 return one
-        return None
+        gate = None if self.turn is None else self.turn.gate
+        return gate if gate is not None and gate.call.id == call else None
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -89,6 +89,8 @@ class Screen:
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
+            case ev.IntentChosen():
+                self.note(f"  this is about: {event.intent}")
             case ev.LoopStalled():
                 self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
             case ev.SessionTainted():

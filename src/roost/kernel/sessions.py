@@ -189,7 +189,7 @@ class Sessions(Travels):
         if (decision == "modify") != (arguments is not None):
             raise Invalid("`arguments` belong to the decision 'modify', and to no other")
         _, state = await self._state(session)
-        waiting = next((one for one in state.calls if one.call.id == call and one.status == "asking"), None)
+        waiting = next((one for one in state.asking if one.call.id == call), None)
         if waiting is not None:
             with contextlib.suppress(Conflict):  # another answer has the key
                 key = f"approval:{call}:{waiting.cause}:{waiting.attempt}"
@@ -277,7 +277,7 @@ class Sessions(Travels):
     async def inspect(self, session: str) -> SessionView:
         """Raises `NotFound`."""
         info, state = await self._state(session)
-        waiting = [call for call in state.calls if call.status == "asking"]
+        waiting = state.asking
         return SessionView(
             info=info,
             reason=state.reason,

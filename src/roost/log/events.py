@@ -202,6 +202,19 @@ class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
     arguments: str | None = None
 
 
+class IntentChosen(_Event, frozen=True, tag="intent.chosen"):
+    """What the turn is about, by a `word` that was said, or because nothing else fits. `tools`: those that there are in
+    it; None is all. With `confirm` it goes on when a person has said yes, to the call `turn:N`. `calls`: what its model
+    calls are for."""
+
+    turn: int
+    intent: str
+    tools: tuple[str, ...] | None = None
+    word: str | None = None
+    confirm: bool = False
+    calls: str | None = None
+
+
 class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
     """After model call `step` the turn gets nowhere: `count` times what `kind` says. `action` is what is done: `hint`,
     which the model reads beside the newest result, as with more `effort` or another `model`; or the turn's `end`."""
@@ -573,6 +586,7 @@ Event: TypeAlias = (
     | ToolCompleted
     | ApprovalRequested
     | ApprovalResolved
+    | IntentChosen
     | LoopStalled
     | PolicyDecided
     | TimerSet
