@@ -19,8 +19,8 @@ from roost.log.content import Text
 from roost.policy.loading import Policy
 from roost.sandbox.backend import Bounds, Capabilities
 from roost.sandbox.body import plain_egress
-from roost.sandbox.bwrap import BwrapBackend
 from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable, Settings, default_backends
+from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.remark import remark
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext

@@ -12,7 +12,7 @@ from roost.agent.definition import Agent
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.sandbox.choose import Isolation
-from roost.sandbox.gvisor import GvisorBackend
+from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext
 from roost.tools.function import tool

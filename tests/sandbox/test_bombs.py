@@ -10,9 +10,9 @@ import pytest
 
 from roost.sandbox.backend import Backend
 from roost.sandbox.base import Quota
-from roost.sandbox.bwrap import BwrapBackend
-from roost.sandbox.gvisor import GvisorBackend
-from roost.sandbox.oci import OciBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.containers.gvisor import GvisorBackend
+from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.process import ProcessSandbox
 from roost.testing.bombs import Bomb, bombs
 from roost.testing.neighbours import Stretch, beside, quantile

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roost.sandbox.backend import Guest, SandboxSpec
-from roost.sandbox.bwrap import BwrapBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 
@@ -42,7 +42,7 @@ class TestCommands(SandboxContract):
 
 
 class TestBackend(BackendContract):
-    maker = "roost.sandbox.bwrap:BwrapBackend"
+    maker = "roost.sandbox.containers.bwrap:BwrapBackend"
 
 
 def test_no_command_inherits_the_link(tmp_path: Path, marker: str) -> None:

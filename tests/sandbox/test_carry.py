@@ -18,14 +18,15 @@ from pathlib import Path
 import pytest
 
 from roost.errors import SandboxError
+from roost.sandbox import guest
 from roost.sandbox.guest.link import Command, Link
-from roost.sandbox.vmm import stream
-from roost.sandbox.vmm.stream import Stream
+from roost.sandbox.machines.firecracker import stream
+from roost.sandbox.machines.firecracker.stream import Stream
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="the program is for Linux on x86-64"
 )
-AGENT = Path(stream.__file__).parent.parent / "guest" / "agent.py"
+AGENT = Path(guest.__file__).with_name("agent.py")
 
 
 class Vsock:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from roost.sandbox.backend import SandboxSpec
-from roost.sandbox.bwrap import BwrapBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.testing.chaos.left import left
 
 ROUNDS = int(os.environ.get("ROOST_CHAOS_ROUNDS", "1000"))

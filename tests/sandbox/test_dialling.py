@@ -17,7 +17,7 @@ import pytest
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import Quota
 from roost.sandbox.body import Body
-from roost.sandbox.bwrap import BwrapBackend, find_bwrap
+from roost.sandbox.containers.bwrap import BwrapBackend, find_bwrap
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest import relay
 from roost.sandbox.guest.link import HEAD, Link

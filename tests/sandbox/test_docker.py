@@ -12,7 +12,7 @@ import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, SandboxSpec
-from roost.sandbox.docker import DockerBackend
+from roost.sandbox.containers.docker import DockerBackend
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.testing.backends import BackendContract, attempt_all
 from roost.testing.sandbox import SandboxContract

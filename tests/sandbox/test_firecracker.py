@@ -18,17 +18,17 @@ from pathlib import Path
 import pytest
 
 from roost.errors import SandboxError
-from roost.sandbox import kvm
 from roost.sandbox.backend import Backend, Bounds, Network, SandboxSpec
 from roost.sandbox.body import left, plain_egress
 from roost.sandbox.choose import default_backends
-from roost.sandbox.firecracker import FirecrackerBackend
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.image import Image
-from roost.sandbox.machine import Inside, Kernel, Missing, find_kernel, memory_disk
-from roost.sandbox.vmm.inside import CARRIER, MODULES
-from roost.sandbox.vmm.jail import find_jailer
-from roost.sandbox.vmm.kernel import unpacked, vmlinux
+from roost.sandbox.machines import kvm
+from roost.sandbox.machines.boot import Inside, Kernel, Missing, find_kernel, memory_disk
+from roost.sandbox.machines.firecracker.backend import FirecrackerBackend
+from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES
+from roost.sandbox.machines.firecracker.jail import find_jailer
+from roost.sandbox.machines.firecracker.kernel import unpacked, vmlinux
 from roost.testing.backends import SMALL, BackendContract, attempt_all, made, python, shell
 from roost.testing.sandbox import SandboxContract
 from roost.testing.vmm import NoFirecracker, find_firecracker

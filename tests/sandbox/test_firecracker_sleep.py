@@ -23,11 +23,11 @@ import pytest
 from roost.errors import SandboxError
 from roost.sandbox.backend import Bounds, Network, SandboxSpec, Terminal
 from roost.sandbox.body import Body, plain_egress
-from roost.sandbox.firecracker import FirecrackerGuest
 from roost.sandbox.image import take
-from roost.sandbox.machine import Kernel, Missing, find_kernel
-from roost.sandbox.vmm.inside import CARRIER, MODULES, Box
-from roost.sandbox.vmm.stream import PROGRAM
+from roost.sandbox.machines.boot import Kernel, Missing, find_kernel
+from roost.sandbox.machines.firecracker.backend import FirecrackerGuest
+from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES, Box
+from roost.sandbox.machines.firecracker.stream import PROGRAM
 from roost.testing.backends import FETCH, answer, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]

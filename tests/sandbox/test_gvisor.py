@@ -13,8 +13,8 @@ import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, SandboxSpec, Terminal
+from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.gvisor import GvisorBackend
 from roost.testing.backends import BackendContract, attempt_all
 from roost.testing.sandbox import SandboxContract
 
@@ -47,7 +47,7 @@ class TestContract(SandboxContract):
 
 @pytest.mark.soak
 class TestBackend(BackendContract):
-    maker = "roost.sandbox.gvisor:GvisorBackend"
+    maker = "roost.sandbox.containers.gvisor:GvisorBackend"
 
     async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
         await no_way_out(backend, tmp_path)

@@ -11,8 +11,8 @@ import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, SandboxSpec
+from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.oci import OciBackend
 from roost.testing.backends import BackendContract, attempt_all
 from roost.testing.sandbox import SandboxContract
 
@@ -48,7 +48,7 @@ class TestContract(SandboxContract):
 
 @pytest.mark.parametrize("backend", RUNTIMES[:1], indirect=True)
 class TestBackend(BackendContract):
-    maker = "roost.sandbox.oci:OciBackend"
+    maker = "roost.sandbox.containers.oci:OciBackend"
 
 
 @pytest.mark.soak
@@ -60,7 +60,7 @@ class TestContractOfTheOther(SandboxContract):
 @pytest.mark.soak
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestBackendOfTheOther(BackendContract):
-    maker = "roost.sandbox.oci:OciBackend"
+    maker = "roost.sandbox.containers.oci:OciBackend"
 
     async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
         got = await attempt_all(backend, tmp_path)

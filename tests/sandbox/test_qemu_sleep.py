@@ -15,7 +15,7 @@ import pytest
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, SandboxSpec, Terminal
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.qemu import QemuBackend
+from roost.sandbox.machines.qemu.backend import QemuBackend
 from roost.testing.backends import attempt_all, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]

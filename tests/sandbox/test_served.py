@@ -21,12 +21,12 @@ from tests.sandbox.nine import HEAD, Nine, Server, refused
 
 from roost.errors import SandboxError
 from roost.sandbox import mounts
-from roost.sandbox import served as starting
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.body import Body
-from roost.sandbox.bwrap import BwrapBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.machines import served as starting
+from roost.sandbox.machines.ninep import wire
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.ninep import wire
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server uses Linux's ways to open files")
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from roost.sandbox.backend import SandboxSpec
-from roost.sandbox.bwrap import BwrapBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.run import run_tool

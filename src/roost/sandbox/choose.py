@@ -126,12 +126,12 @@ class Chooser:
 def default_backends(egress: MakeEgress, settings: Settings | None = None) -> list[Backend]:
     """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
     of those that may reach hosts. Raises `ConfigError`."""
-    from roost.sandbox.bwrap import BwrapBackend
-    from roost.sandbox.docker import DockerBackend
-    from roost.sandbox.firecracker import FirecrackerBackend
-    from roost.sandbox.gvisor import GvisorBackend
-    from roost.sandbox.oci import OciBackend
-    from roost.sandbox.qemu import QemuBackend
+    from roost.sandbox.containers.bwrap import BwrapBackend
+    from roost.sandbox.containers.docker import DockerBackend
+    from roost.sandbox.containers.gvisor import GvisorBackend
+    from roost.sandbox.containers.oci import OciBackend
+    from roost.sandbox.machines.firecracker.backend import FirecrackerBackend
+    from roost.sandbox.machines.qemu.backend import QemuBackend
 
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
     settings = settings or Settings()

@@ -20,9 +20,9 @@ from roost.sandbox.backend import Backend
 from roost.sandbox.base import Sandbox
 from roost.sandbox.body import plain_egress
 from roost.sandbox.choose import default_backends
-from roost.sandbox.oci import OciBackend
+from roost.sandbox.containers.oci import OciBackend
+from roost.sandbox.machines.qemu.backend import QemuBackend
 from roost.sandbox.process import ProcessSandbox
-from roost.sandbox.qemu import QemuBackend
 from roost.testing.backends import attempt, attempt_all, made, target
 from roost.testing.bombs import BOUNDS, Bomb, bombs, ended
 from roost.testing.chaos.left import left

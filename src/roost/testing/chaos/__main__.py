@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roost.sandbox.backend import Backend
-from roost.sandbox.bwrap import BwrapBackend
-from roost.sandbox.gvisor import GvisorBackend
-from roost.sandbox.oci import OciBackend
+from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.containers.gvisor import GvisorBackend
+from roost.sandbox.containers.oci import OciBackend
 from roost.testing.chaos.rounds import KINDS, Ground, Round, one_round, own
 
 _ALL = {"bwrap": BwrapBackend, "oci": OciBackend, "gvisor": GvisorBackend}

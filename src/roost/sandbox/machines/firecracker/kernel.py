@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 from typing import Protocol
 
-from roost.sandbox.machine import Missing
+from roost.sandbox.machines.boot import Missing
 
 _MAGIC, _SECTORS, _PAYLOAD = 0x202, 0x1F1, 0x248
 _SECONDS = 60

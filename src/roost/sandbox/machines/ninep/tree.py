@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     class _Scan(Protocol):
         def close(self) -> None: ...
 
-    from roost.sandbox.ninep import wire
+    from roost.sandbox.machines.ninep import wire
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import wire

@@ -1,4 +1,4 @@
-"""A Linux machine in Firecracker: what it boots, and its streams (`machine.py` numbers them), one port each."""
+"""A Linux machine in Firecracker: what it boots, and its streams (`boot.py` numbers them), one port each."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts, served
+from roost.sandbox import mounts
 from roost.sandbox.backend import SandboxSpec, Usage
 from roost.sandbox.body import Body, scratch_bytes
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image
-from roost.sandbox.machine import CLOCK, LINK, ROOT, WORKSPACE, Inside, Kernel, memory_disk
-from roost.sandbox.served import ServedView
-from roost.sandbox.vmm.kernel import unpacked
-from roost.sandbox.vmm.stream import PROGRAM, Stream
-from roost.sandbox.vmm.vmm import VSOCK
+from roost.sandbox.machines import served
+from roost.sandbox.machines.boot import CLOCK, LINK, ROOT, WORKSPACE, Inside, Kernel, memory_disk
+from roost.sandbox.machines.firecracker.kernel import unpacked
+from roost.sandbox.machines.firecracker.stream import PROGRAM, Stream
+from roost.sandbox.machines.firecracker.vmm import VSOCK
+from roost.sandbox.machines.served import ServedView
 
 START = 30.0
 OWN_MEMORY = 128 * 1024**2
@@ -42,7 +43,7 @@ carry() {
 }
 open() { around="$around /bin/carry $1 $2"; }
 """
-"""As `machine.py` says. What is opened as one descriptor is there for the program that the first one becomes."""
+"""As `boot.py` says. What is opened as one descriptor is there for the program that the first one becomes."""
 
 
 class Machine(Protocol):
@@ -67,7 +68,7 @@ class Machine(Protocol):
 
 class Box:
     """A machine from outside: Firecracker, which `make` makes, the server of its files, and its streams. A body of a
-    `LinkedGuest`. `carrier` and `programs` are what `machine.py` says of them; a stream begins within `seconds`."""
+    `LinkedGuest`. `carrier` and `programs` are what `boot.py` says of them; a stream begins within `seconds`."""
 
     def __init__(
         self,

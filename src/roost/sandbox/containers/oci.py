@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts
+from roost.sandbox import guest, mounts
 from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.body import (
     Body,
@@ -31,15 +31,15 @@ from roost.sandbox.body import (
     remove_left,
     scratch_bytes,
 )
-from roost.sandbox.bundle import Bundle
 from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.containers.bundle import Bundle
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.trial import tried, unable
 from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0
-_GUEST = Path(__file__).with_name("guest")
+_GUEST = Path(guest.__file__).parent
 _FIX = "install crun or runc: apt-get install crun"
 _ENCLOSED = (
     "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"

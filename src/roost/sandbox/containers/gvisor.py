@@ -33,12 +33,12 @@ from roost.sandbox.body import (
     remove_left,
     scratch_bytes,
 )
-from roost.sandbox.bundle import Bundle
 from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.containers.bundle import Bundle
+from roost.sandbox.containers.oci import agent_argv, settled_spec, version_of, view
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.oci import agent_argv, settled_spec, version_of, view
 from roost.sandbox.trial import tried, unable
 
 _START = 30.0

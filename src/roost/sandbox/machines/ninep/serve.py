@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roost.sandbox.ninep import session, tree, wire
+    from roost.sandbox.machines.ninep import session, tree, wire
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import session

@@ -32,13 +32,13 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts, seccomp
+from roost.sandbox import guest, mounts, seccomp
 from roost.sandbox.body import JOIN, Body
-from roost.sandbox.bwrap import USERS, find_bwrap, memory
+from roost.sandbox.containers.bwrap import USERS, find_bwrap, memory
 from roost.sandbox.marks import ENV_NAME, new_mark
 
 _PROGRAM = Path(__file__).with_name("ninep") / "serve.py"
-_GUEST = Path(__file__).with_name("guest")
+_GUEST = Path(guest.__file__).parent
 _HEAD = struct.Struct("!I")
 _LONGEST = 256 * 1024**2
 _PATIENCE = 30.0

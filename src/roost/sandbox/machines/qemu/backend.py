@@ -21,19 +21,20 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import kvm, mounts, served
+from roost.sandbox import mounts
 from roost.sandbox.backend import Bounds, Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left, scratch_bytes
-from roost.sandbox.bwrap import find_bwrap
 from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.containers.bwrap import find_bwrap
+from roost.sandbox.containers.oci import settled_spec, version_of
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
-from roost.sandbox.machine import LINK, Inside, Kernel, Missing, find_kernel, memory_disk
+from roost.sandbox.machines import kvm, served
+from roost.sandbox.machines.boot import LINK, Inside, Kernel, Missing, find_kernel, memory_disk
+from roost.sandbox.machines.qemu.qmp import Monitor
+from roost.sandbox.machines.served import ServedView
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.oci import settled_spec, version_of
-from roost.sandbox.qmp import Monitor
-from roost.sandbox.served import ServedView
 from roost.sandbox.trial import tried, unable
 
 _START = 60.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roost.sandbox.ninep import tree, wire
+    from roost.sandbox.machines.ninep import tree, wire
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import tree

@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 from roost.errors import SandboxError
-from roost.sandbox.vmm.vsock import dial
+from roost.sandbox.machines.firecracker.vsock import dial
 
 PROGRAM = Path(__file__).with_name("carry")
 _COUNT = struct.Struct("<Q")

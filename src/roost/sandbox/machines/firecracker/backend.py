@@ -1,7 +1,7 @@
 """Level 2 by Firecracker: a machine of its own by KVM, with a kernel of this machine and the agent inside.
 
 As root it is started by its jailer: it is nobody, and sees nothing of this machine but `/dev/kvm`. The machine has one
-device, a vsock; over it comes all that goes in and out, its files too (`served.py`). It has no network. A suspended
+device, a vsock; over it comes all that goes in and out, its files too (`served.py`) and the way to hosts. A suspended
 machine is its memory in a file, with what the server of its files had in hand; one that sleeps for the second time
 writes only what is new.
 
@@ -18,19 +18,19 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import kvm
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left
 from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.containers.oci import settled_spec, version_of
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
-from roost.sandbox.machine import Kernel, Missing, find_kernel
+from roost.sandbox.machines import kvm
+from roost.sandbox.machines.boot import Kernel, Missing, find_kernel
+from roost.sandbox.machines.firecracker.inside import MODULES, OWN_MEMORY, START, Box
+from roost.sandbox.machines.firecracker.jail import find_jailer
+from roost.sandbox.machines.firecracker.vmm import Vmm
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.oci import settled_spec, version_of
 from roost.sandbox.trial import tried, unable
-from roost.sandbox.vmm.inside import MODULES, OWN_MEMORY, START, Box
-from roost.sandbox.vmm.jail import find_jailer
-from roost.sandbox.vmm.vmm import Vmm
 
 _OUTSIDE = 128 * 1024**2
 """Of Firecracker and the server of files."""

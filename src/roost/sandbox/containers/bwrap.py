@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts, seccomp
+from roost.sandbox import guest, mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.body import (
     Body,
@@ -40,7 +40,7 @@ from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0
 """Seconds until a guest must have spoken."""
-_GUEST = Path(__file__).with_name("guest")
+_GUEST = Path(guest.__file__).parent
 _ROOM = "/run/roost-net"
 _ENCLOSED = (
     "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"

@@ -24,11 +24,11 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.body import Body, MakeEgress, left, made_whole, manner, plain_egress, scratch_bytes
-from roost.sandbox.bundle import system_calls
-from roost.sandbox.engine import Engine, places
+from roost.sandbox.containers.bundle import system_calls
+from roost.sandbox.containers.engine import Engine, places
+from roost.sandbox.containers.oci import agent_argv, settled_spec, view
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
-from roost.sandbox.oci import agent_argv, settled_spec, view
 from roost.sandbox.trial import tried, unable
 
 _START = 30.0

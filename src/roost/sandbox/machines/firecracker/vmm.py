@@ -12,8 +12,8 @@ from typing import cast
 
 from roost.errors import SandboxError
 from roost.sandbox.body import Body
-from roost.sandbox.vmm.api import Api
-from roost.sandbox.vmm.jail import SOCKET, Jail
+from roost.sandbox.machines.firecracker.api import Api
+from roost.sandbox.machines.firecracker.jail import SOCKET, Jail
 
 VSOCK = "vsock"
 """The socket by which the machine is reached, in Firecracker's folder."""
