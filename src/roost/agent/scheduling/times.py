@@ -14,11 +14,13 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, NamedTuple
 
 from roost.errors import Invalid
 from roost.log.schedules import ScheduleSpec
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 COUNTED = 500
 """Missed firings that are counted; of more it is only known that there are."""
@@ -123,6 +125,8 @@ def cron_of(text: str) -> str:
 
 def zone_of(name: str) -> ZoneInfo:
     """Raises `Invalid`."""
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
