@@ -11,6 +11,7 @@ import pytest
 from roost.agent.scheduling.firing import MOST, NEVER
 from roost.errors import Conflict, Invalid, NotFound
 from roost.kernel.check import check
+from roost.kernel.config import KernelConfig
 from roost.log import events as ev
 from roost.log.inputs import DueInput
 from roost.log.schedules import ScheduleSpec
@@ -154,7 +155,7 @@ async def test_what_came_due_in_a_pause_is_not_made_up_for(tmp_path: Path) -> No
         changed = await runtime.schedules.set(session.id, "d", ScheduleSpec(text="y", cron="0 10 * * *"))
         assert changed is not None
         assert (changed.state, changed.coming) == ("paused", ())
-        assert [view.state for view in await runtime.schedules.list()] == ["paused"]  # it is found all the same
+        assert [view.state for view in (await runtime.schedules.list())[0]] == ["paused"]  # it is found all the same
         resumed = await runtime.schedules.resume(session.id, "d")
         assert resumed is not None
         assert resumed.coming[0].at > time.time()
@@ -205,7 +206,7 @@ async def test_a_stopped_session_waits_and_a_deleted_one_has_none(tmp_path: Path
         await quiet(runtime, session)
         assert [event.missed for event in await fired(session, runtime)] == [5]
         await session.delete()
-        assert await runtime.schedules.list() == []
+        assert await runtime.schedules.list() == ([], None)
         assert await runtime.kernel.dispatcher.fire(clock() + 30 * DAY) is None
 
 
@@ -228,7 +229,7 @@ async def test_once_at_a_time(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         await quiet(runtime, session)
         assert {event.name: event.run for event in await fired(session, runtime)} == {"once": True, "skip": False}
-        assert await runtime.schedules.list() == []
+        assert await runtime.schedules.list() == ([], None)
 
 
 @sqlite_only
@@ -283,6 +284,20 @@ async def test_the_index_has_those_of_all_sessions(tmp_path: Path) -> None:
             await runtime.sessions.set_timer(session.id, "t", time.time() + DAY, "mine")
         await runtime.schedules.set(sessions[0].id, "two", hourly())
         names = sorted(session.id for session in sessions)
-        assert [view.session for view in await runtime.schedules.list()] == sorted([*names, sessions[0].id])
-        assert [view.session for view in await runtime.schedules.list(after=names[0], limit=1)][:1] == [names[1]]
+        assert [view.session for view in (await runtime.schedules.list())[0]] == sorted([*names, sessions[0].id])
+        page, following = await runtime.schedules.list(after=names[0], limit=1)
+        assert {view.session for view in page} == {following} == {names[1]}
         assert {view.name for view in await runtime.schedules.of(sessions[0].id)} == {"one", "two"}
+
+
+@sqlite_only
+async def test_who_is_to_be_woken_is_not_stopped_for_being_idle(tmp_path: Path) -> None:
+    config = KernelConfig(linger=0.02, scan=0.1, session_timeout=0.3, cleanup_every=0.1)
+    async with running(tmp_path, Speaker().agent, config=config) as runtime:
+        woken, idle = await runtime.session("a"), await runtime.session("a")
+        await runtime.schedules.set(woken.id, "h", hourly())
+        async with asyncio.timeout(10):
+            while (await runtime.sessions.get(idle.id)).state != "stopped":
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.6)
+        assert (await runtime.sessions.get(woken.id)).state == "created"

@@ -74,6 +74,8 @@ class EmbeddedSchedules:
 
     async def _all(self) -> list[ScheduleView]:
         found: list[ScheduleView] = []
-        while page := await self._schedules.list(after=found[-1].session if found else ""):
+        after: str | None = ""
+        while after is not None:
+            page, after = await self._schedules.list(after=after)
             found += page
         return found

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
+from roost.agent.scheduling.firing import timer_of
 from roost.errors import Conflict, NotFound, StoreFailed, StoreUnreachable
 from roost.log.events import TimerSet
 from roost.log.inputs import ControlInput
@@ -28,6 +29,7 @@ _DUTY_SECONDS = 4.0
 """For how long the answer to who has a duty is believed; less than `_LONGEST_SLEEP`."""
 _TIDY_SECONDS = 600.0
 _PAGE = 1000
+_EVERY = 1_000_000
 _ASKED = 200
 """Sessions that are asked for by their ids at once."""
 _PAGES = 20
@@ -50,6 +52,7 @@ class Keeper:
         self._dues: list[float] = []
         self._duties: dict[str, tuple[bool, float]] = {}
         self._cleaned: str | None = None
+        self._scheduled: frozenset[str] = frozenset()
 
     def start(self) -> list[asyncio.Task[None]]:
         kernel = self._kernel
@@ -194,7 +197,10 @@ class Keeper:
         return set(some) - busy
 
     async def _walk(self) -> None:
-        """Stop sessions that nobody used for long, delete those that were stopped long ago."""
+        """Stop sessions that nobody used for long and that no schedule is to wake, delete those that were stopped long
+        ago."""
+        scheduled = await self._kernel.journal.with_timers(timer_of(""), limit=_EVERY)
+        self._scheduled = frozenset(scheduled)
         for _ in range(_PAGES):
             page = await self._kernel.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
             for info in page:
@@ -213,7 +219,9 @@ class Keeper:
                 with contextlib.suppress(Conflict):
                     await self._kernel.removal.delete(info.id)
                     return True
-            elif _rests(info) and config.session_timeout is not None and idle > config.session_timeout:
+            elif info.id in self._scheduled or not _rests(info):
+                return False
+            elif config.session_timeout is not None and idle > config.session_timeout:
                 await self._kernel.journal.accept(info.id, ControlInput("stop"), key=f"timeout:{info.head}")
         except NotFound:
             return True

@@ -109,14 +109,15 @@ class Schedules:
         info, state = await self._sessions.state(session)
         return [view(info, name, schedule) for name, schedule in sorted(state.schedules.items())]
 
-    async def list(self, *, after: str = "", limit: int = 200) -> list[ScheduleView]:
-        """Of all sessions, by session: those of the first `limit` sessions after the one named."""
+    async def list(self, *, after: str = "", limit: int = 200) -> tuple[list[ScheduleView], str | None]:
+        """Of all sessions, by session: those of the first `limit` sessions that have any, after the one named. Also the
+        `after` of the next page; None: there is none."""
         names = await self._journal.with_timers(timer_of(""), after=after, limit=limit)
         found: list[ScheduleView] = []
         for start in range(0, len(names), _READS_AT_ONCE):
             for views in await asyncio.gather(*map(self._known, names[start : start + _READS_AT_ONCE])):
                 found += views
-        return found
+        return found, names[-1] if len(names) == limit else None
 
     async def _known(self, session: str) -> list[ScheduleView]:
         try:

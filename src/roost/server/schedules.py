@@ -49,9 +49,8 @@ class OutboxQuery(_Shape):
 
 async def find(call: Call[Nothing, SchedulesQuery]) -> Reply:
     query = call.query
-    found = await call.api.runtime.schedules.list(after=query.after, limit=query.limit)
-    sessions = {one.session for one in found}
-    return json(200, ScheduleList(schedules=found, next=max(sessions) if len(sessions) >= query.limit else None))
+    found, following = await call.api.runtime.schedules.list(after=query.after, limit=query.limit)
+    return json(200, ScheduleList(schedules=found, next=following))
 
 
 async def of_session(call: Call[Nothing, Nothing]) -> Reply:
