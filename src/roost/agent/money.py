@@ -29,15 +29,16 @@ def budgets(session: LiveSession) -> tuple[Budget, ...]:
     """Of the turn, of the session, and of it with all that come from it, where they have a limit; and of those that it
     comes from."""
     limits, turn, family = session.limits, session.state.turn, session.state.family
-    found = (
-        [Budget(f"{_TREE}{one.session}", one.money) for one in family.above if one.money is not None] if family else []
-    )
+    above = () if family is None else [one for one in family.above if one.money is not None]
+    found = [Budget(f"{_TREE}{one.session}", one.money) for one in above]
     if limits.money is not None and turn is not None:
         found.append(Budget(f"turn:{session.id}:{turn.number}", nano(limits.money)))
     if limits.session_money is not None:
         found.append(Budget(f"session:{session.id}", nano(limits.session_money)))
         if session.spec.children is not None:
             found.append(Budget(f"{_TREE}{session.id}", nano(limits.session_money)))
+    elif above:  # what a crash leaves out of its log is found by what it spends itself
+        found.append(Budget(f"session:{session.id}"))
     return tuple(found)
 
 

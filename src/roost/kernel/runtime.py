@@ -154,6 +154,7 @@ class Runtime:
         )
         self.kernel.peers = self.peers
         await self._take_policy(policy)
+        self.configuration = self._reloading(policy)
         self.links = Links(store, self.kernel.hub, self.peers, node=node, live=self.kernel.live)
         self.kernel.hub.audience = self.links
         self.sessions = Sessions(self.kernel)
@@ -170,7 +171,6 @@ class Runtime:
             self.kernel.workshop.home = Carrier(snapshots, home=True)
         self.kernel.place = await self._place(store)
         dead = await self._refuse_copy()
-        self.configuration = self._reloading(policy)
         await self.configuration.start()
         await self.kernel.start()
         try:
