@@ -116,7 +116,7 @@ class Reloading:
             files = [name for name in (MODELS, POLICY) if await self._file(name, ordered=ordered)]
             if files:
                 self._let_go()
-            if changed:
+            if files or changed:
                 self._kernel.keeper.beat_soon()
             return Reloaded(agents=tuple(changed), files=tuple(files), faults=self.all_faults())
 

@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
@@ -238,8 +239,9 @@ async def serve(
     store: str | Path | Store | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. SIGHUP is `reload`. `ready`
-    is called with the URL. `store` replaces the home's SQLite file, as in `Runtime`. Raises as `Daemon.run`."""
+    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. SIGHUP is `reload`,
+    or, where there is a terminal, `stop`. `ready` is called with the URL. `store` replaces the home's SQLite file, as
+    in `Runtime`. Raises as `Daemon.run`."""
     daemon = Daemon(
         options, agents=agents, agent_files=agent_files, models=models, config=config, store=store, ready=ready
     )
@@ -294,12 +296,17 @@ def _signals(daemon: Daemon) -> Generator[None, None, None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    loop.add_signal_handler(signal.SIGHUP, daemon.stop if _has_terminal() else daemon.reload)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
         unhook()
+
+
+def _has_terminal() -> bool:
+    """Then a hangup says that it is gone, and nobody is there who could stop the daemon by Ctrl-C."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
