@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 
 from .conftest import Machine
 
@@ -13,7 +14,7 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     assert json.loads(out.out.splitlines()[0])["roost"] == "session"
     file = roost.work / "talk.jsonl"
     roost("export", "-o", "talk.jsonl").ok()
-    assert [line for line in file.read_text().splitlines()[1:]] == out.out.splitlines()[1:]
+    assert file.read_text().splitlines()[1:] == out.out.splitlines()[1:]
     assert [path.name for path in roost.work.iterdir()] == ["talk.jsonl"]
     first = roost("import", "talk.jsonl").ok()
     again = roost("import", "talk.jsonl").ok()
@@ -35,6 +36,24 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     back = roost("import", "claude.jsonl").ok()
     assert "of claude-code, agent assistant" in back.err
     assert "hello" in roost("export", back.out.strip(), "-f", "transcript").ok().out
+
+
+def test_files_go_beside_it(roost: Machine) -> None:
+    (roost.work / "note.txt").write_text("kept")
+    (roost.work / "link").symlink_to("note.txt")
+    id = roost("run", "hello", "--json").ok().json["session"]
+    out = roost.work.parent / "out"
+    out.mkdir()
+    roost("up", "-d").ok()
+    assert "2 files" in roost("export", id, "-o", str(out / "x.jsonl"), "--files", str(out / "x.tar")).ok().err
+    with tarfile.open(out / "x.tar") as tar:
+        assert sorted(tar.getnames()) == ["link", "note.txt"]
+        tar.extractall(out / "there", filter="data")
+    made = roost("import", str(out / "x.jsonl"), "-w", str(out / "there"), "--json").ok().json["session"]
+    assert made["workspace"] == str(out / "there")
+    roost("import", str(out / "x.jsonl"), "--as", "alone").ok()
+    assert roost("export", "alone", "-o", str(out / "y"), "--files", str(out / "y.tar")).code == 1
+    assert not (out / "y.tar").exists()
 
 
 def test_wrong_files_are_told(roost: Machine) -> None:

@@ -176,12 +176,20 @@ class EmbeddedNode:
         return EmbeddedSchedules(self._runtime.schedules, self._do, self._take_up)
 
     def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
+        return self._taken(out, lambda path: self._runtime.export_session(session, path, format=format))
+
+    def export_files(self, session: str, out: IO[bytes]) -> int:
+        from roost.kernel.exchange.files import take_files
+
+        return self._taken(out, lambda path: take_files(self._runtime.kernel, session, path))
+
+    def _taken(self, out: IO[bytes], take: Callable[[Path], Coroutine[Any, Any, T]]) -> T:
         with tempfile.TemporaryDirectory(prefix="roost-export-") as folder:
-            path = Path(folder) / "session"
-            report = self._do(self._runtime.export_session(session, path, format=format))
+            path = Path(folder) / "taken"
+            taken = self._do(take(path))
             with path.open("rb") as file:
                 shutil.copyfileobj(file, out)
-        return report
+        return taken
 
     def import_session(self, path: Path, **options: Any) -> Brought:
         return self._do(self._runtime.import_session(path, **options))

@@ -116,6 +116,10 @@ class Node(Protocol):
         """As `roost.kernel.exchange.taking.take`."""
         ...
 
+    def export_files(self, session: str, out: IO[bytes]) -> int:
+        """As `roost.kernel.exchange.files.take_files`."""
+        ...
+
     def import_session(
         self,
         path: Path,
@@ -124,6 +128,7 @@ class Node(Protocol):
         id: str | None = None,
         agent: str | None = None,
         title: str | None = None,
+        workspace: str | None = None,
         key: str | None = None,
     ) -> Brought:
         """As `roost.kernel.exchange.bringing.bring`."""

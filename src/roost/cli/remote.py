@@ -67,6 +67,11 @@ class RemoteNode(Client):
 
         return export_session(self._locate, session, out, format)
 
+    def export_files(self, session: str, out: IO[bytes]) -> int:
+        from roost.client.exchange import export_files
+
+        return export_files(self._locate, session, out)
+
     def import_session(self, path: Path, **options: Any) -> Brought:
         from roost.client.exchange import import_session
 

@@ -20,12 +20,21 @@ _PATIENCE = 600.0
 
 def export_session(locate: Locate, session: str, out: IO[bytes], format: Format) -> Report:
     """Write it to `out`. Raises `ApiError`, `Unreachable`."""
+    report = _fetch(locate, target(f"/sessions/{session}/export", {"format": format}), out)
+    return msgspec.json.decode(report, type=Report)
+
+
+def export_files(locate: Locate, session: str, out: IO[bytes]) -> int:
+    """Write a tar of them to `out`; returns how many there are. Raises `ApiError`, `Unreachable`."""
+    return msgspec.json.decode(_fetch(locate, f"/sessions/{session}/files", out), type=dict[str, int])["files"]
+
+
+def _fetch(locate: Locate, path: str, out: IO[bytes]) -> str:
+    """Returns the account of it."""
     endpoint = locate()
     connection = connect(endpoint, _PATIENCE)
     try:
-        connection.request(
-            "GET", target(f"/sessions/{session}/export", {"format": format}), headers=headers_of(endpoint)
-        )
+        connection.request("GET", path, headers=headers_of(endpoint))
         answer = connection.getresponse()
         if answer.status >= 400:
             raise refusal(answer.status, answer.read())
@@ -33,7 +42,7 @@ def export_session(locate: Locate, session: str, out: IO[bytes], format: Format)
             out.write(chunk)
         if answer.length:
             raise http.client.IncompleteRead(b"", answer.length)
-        return msgspec.json.decode(answer.headers.get("roost-report") or "{}", type=Report)
+        return answer.headers.get("roost-report") or "{}"
     except (http.client.HTTPException, OSError) as error:
         raise Unreachable(f"the connection to {endpoint.url} broke: {error}") from error
     finally:
@@ -48,11 +57,12 @@ def import_session(
     id: str | None = None,
     agent: str | None = None,
     title: str | None = None,
+    workspace: str | None = None,
     key: str | None = None,
 ) -> Brought:
     """Raises `ApiError`, `Unreachable`; with a `key` it may be called again then."""
     endpoint = locate()
-    query = {"format": format, "id": id, "agent": agent, "title": title}
+    query = {"format": format, "id": id, "agent": agent, "title": title, "workspace": workspace}
     headers = headers_of(endpoint, Content_Type="application/x-ndjson", Idempotency_Key=key)
     connection = connect(endpoint, _PATIENCE)
     try:

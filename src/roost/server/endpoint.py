@@ -102,9 +102,12 @@ class Endpoint(Generic[B, Q]):
         except ValueError as error:
             raise Invalid(f"the query cannot be read: {error}") from None
         try:
-            return msgspec.convert(dict(pairs), self.query, strict=False)
+            found = msgspec.convert(dict(pairs), self.query, strict=False)
         except msgspec.ValidationError as error:
             raise Invalid(f"query: {error}") from None
+        if null := next((name for name, _ in pairs if getattr(found, name, "") is None), None):
+            raise Invalid(f"query: leave `{null}` out instead of saying null")
+        return found
 
 
 _NOTHING = Nothing()

@@ -7,7 +7,7 @@ import json as text
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from roost.errors import Busy, RoostError
 from roost.kernel.exchange.bringing import Brought, bring
-from roost.kernel.exchange.items import Format, Report, Source
+from roost.kernel.exchange.files import take_files
+from roost.kernel.exchange.items import Format, Source
 from roost.kernel.exchange.taking import take
 from roost.server.bodies import BODY_SECONDS, BodyTooLarge, Lingering
 from roost.server.context import Api
@@ -28,7 +29,7 @@ FILE_BYTES = 4 * 1024 * 1024 * 1024
 AT_ONCE = 8
 """Files that come in at one moment: each is read through several times."""
 _CHUNK = 256 * 1024
-LINES, MARKDOWN = "application/x-ndjson", "text/markdown"
+LINES, MARKDOWN, TAR = "application/x-ndjson", "text/markdown", "application/x-tar"
 _Name = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -38,12 +39,13 @@ class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
     """`format` None: by what is in the file. `id` of the new session. `agent`: that of the file, and for a foreign log
-    `assistant`, unless one is named."""
+    `assistant`, unless one is named. `workspace`: an existing folder that it works in."""
 
     format: Source | None = None
     id: _Name | None = None
     agent: _Name | None = None
     title: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    workspace: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
 
 
 async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
@@ -54,7 +56,19 @@ async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
     except BaseException:
         folder.cleanup()
         raise
-    return _FileStream(call.api, call.session, path, folder, call.query.format, report)
+    kind = MARKDOWN if call.query.format == "transcript" else LINES
+    return _FileStream(call.api, call.session, path, folder, f"{kind}; charset=utf-8", report)
+
+
+async def files(call: Call[Nothing, Nothing]) -> ReplyCall:
+    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
+    path = Path(folder.name) / "files.tar"
+    try:
+        count = await take_files(call.api.runtime.kernel, call.session, path)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return _FileStream(call.api, call.session, path, folder, TAR, {"files": count})
 
 
 class _FileStream(Stream):
@@ -66,14 +80,13 @@ class _FileStream(Stream):
         session: str,
         path: Path,
         folder: tempfile.TemporaryDirectory[str],
-        format: Format,
-        report: Report,
+        kind: str,
+        report: Any,
     ) -> None:
         super().__init__(api, session, api.relays)
         self._path, self._folder = path, folder
-        kind = MARKDOWN if format == "transcript" else LINES
         self.headers: Sequence[Header] = [
-            (b"content-type", f"{kind}; charset=utf-8".encode()),
+            (b"content-type", kind.encode()),
             (b"content-length", b"%d" % path.stat().st_size),
             (b"roost-report", text.dumps(msgspec.to_builtins(report)).encode()),
         ]
@@ -141,6 +154,7 @@ class _Import:
             id=query.id,
             agent=query.agent,
             title=query.title,
+            workspace=query.workspace,
             key=self._key,
         )
 
@@ -178,6 +192,17 @@ ENDPOINTS = [
         texts=(LINES, MARKDOWN),
     ),
     Endpoint(
+        method="GET",
+        path="/sessions/{session}/files",
+        summary="The session's files as a tar: the newest snapshot where nodes share them, else the folder",
+        handler=files,
+        body=Nothing,
+        query=Nothing,
+        answers={200: str},
+        errors=(404, 409),
+        texts=(TAR,),
+    ),
+    Endpoint(
         method="POST",
         path="/import",
         summary="Make a session of a file, which is the body: all of it or nothing, and nothing of it runs",
@@ -187,6 +212,6 @@ ENDPOINTS = [
         answers={200: Brought, 201: Brought},
         errors=(408, 409, 413),
         keyed=True,
-        file=LINES,
+        file="application/octet-stream",
     ),
 ]

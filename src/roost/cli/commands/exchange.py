@@ -6,20 +6,21 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, TypeVar
 
 import click
 
-from roost.cli.app import App
+from roost.cli.app import App, folder
 from roost.cli.ids import session_id, short
-from roost.cli.node import Node
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import clean, note, say, say_json
 from roost.ids import new_id
 from roost.kernel.exchange.items import FORMATS, Format, Report, Source
 
+T = TypeVar("T")
 _SHOWN = 12
 """Kinds that are named; --json has all."""
 
@@ -41,38 +42,49 @@ _SHOWN = 12
     metavar="FILE",
     help="Where to write it; nothing there is touched before it is whole. Default: standard output.",
 )
-def export(app: App, session: str | None, format: Format, output: Path | None) -> int:  # fmt: skip
+@click.option(
+    "--files",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="TAR",
+    help="Write the session's files there, too.",
+)
+def export(app: App, session: str | None, format: Format, output: Path | None, files: Path | None) -> int:
     """Write a session to a file; by default the newest session.
 
-    Its private files are no part of it. What the other format cannot say is counted on standard error.
+    Its files are no part of it, unless --files says where to. What the other format cannot say is counted on standard
+    error.
     """
     node = app.node()
     try:
-        session = session_id(node, session)
+        name = session_id(node, session)
         if output is None:
-            report = node.export_session(session, sys.stdout.buffer, format)
+            report = node.export_session(name, sys.stdout.buffer, format)
             sys.stdout.buffer.flush()
         else:
-            report = _export_to(node, session, output, format)
-        note(f"session {short(session)}: {report.events} events read")
+            report = _whole(output, lambda out: node.export_session(name, out, format))
+        note(f"session {short(name)}: {report.events} events read")
         _account(report, "out")
+        if files is not None:
+            count = _whole(files, lambda out: node.export_files(name, out))
+            note(f"{count} files, with whatever secrets are in them: {files}")
         return 0
     finally:
         node.close()
 
 
-def _export_to(node: Node, session: str, output: Path, format: Format) -> Report:
+def _whole(output: Path, write: Callable[[IO[bytes]], T]) -> T:
+    """Nothing is there before it is whole."""
     with tempfile.NamedTemporaryFile(dir=output.absolute().parent, prefix=f".{output.name}.", delete=False) as file:
         part = Path(file.name)
         try:
-            report = node.export_session(session, file, format)
+            found = write(file)
             file.flush()
             os.fsync(file.fileno())
             part.replace(output)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    return report
+    return found
 
 
 @command("import")
@@ -90,6 +102,9 @@ def _export_to(node: Node, session: str, output: Path, format: Format) -> Report
     help="What the file is. Default: what it looks like.",
 )
 @click.option("--title", metavar="TEXT", help="Its title. Default: the file's.")
+@click.option(
+    "--workspace", "-w", metavar="DIR", help="A folder of yours that it works in. Default: a new, private one."
+)
 @click.option("--again", is_flag=True, help="A new session, though this file was imported before.")
 @as_json
 def import_(
@@ -99,6 +114,7 @@ def import_(
     agent: str | None,
     format: Source | None,
     title: str | None,
+    workspace: str | None,
     again: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
@@ -109,10 +125,13 @@ def import_(
     """
     node = app.node()
     try:
-        with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
-            path = _spooled(Path(folder)) if str(file) == "-" else file
+        with tempfile.TemporaryDirectory(prefix="roost-import-") as room:
+            path = _spooled(Path(room)) if str(file) == "-" else file
             key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
-            brought = node.import_session(path, format=format, id=id, agent=agent, title=title, key=key)
+            place = None if workspace is None else folder(workspace)
+            brought = node.import_session(
+                path, format=format, id=id, agent=agent, title=title, workspace=place, key=key
+            )
     finally:
         node.close()
     if as_json:

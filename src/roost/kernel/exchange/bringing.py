@@ -51,22 +51,26 @@ async def bring(
     id: str | None = None,
     agent: str | None = None,
     title: str | None = None,
+    workspace: str | None = None,
     key: str | None = None,
 ) -> Brought:
     """Make a session of a file. `agent` is one that this node knows; without it, a file of Roost's brings its own
-    definition along, and a foreign log gets the agent `assistant`. With a `key` seen before, the session that it made
+    definition along, and a foreign log gets the agent `assistant`. `workspace` is an existing folder of yours that it
+    works in; without it, it begins with no files. With a `key` seen before, the session that it made
     then.
 
     Raises `Invalid` with the number of a line that is wrong, `TooLarge`, `Conflict` when the id is taken or the key
     was another file's, `IsolationUnavailable`. Then there is nothing of it."""
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
+    if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
+        raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
     if (known := await _known(kernel, session, create_key)) is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
-        work = _Work(kernel, path, Path(folder), format)
+        work = _Work(kernel, path, Path(folder), format, workspace)
         await work.read(agent, title)
         try:
             return await work.store(session, create_key)
@@ -77,11 +81,12 @@ async def bring(
 
 
 class _Work:
-    def __init__(self, kernel: Kernel, path: Path, folder: Path, format: Source | None) -> None:
+    def __init__(self, kernel: Kernel, path: Path, folder: Path, format: Source | None, workspace: str | None) -> None:
         self._kernel = kernel
         self._path = path
         self._folder = folder
         self._format: Source | None = format
+        self._workspace = workspace
         self._report = Report()
         self._last: list[bytes] = []
 
@@ -128,7 +133,8 @@ class _Work:
             version=spec.version,
             title=self._title,
             labels=self._header.labels,
-            needs=needs(self._agent, None, kernel.place, kernel.offered),
+            workspace=self._workspace,
+            needs=needs(self._agent, self._workspace, kernel.place, kernel.offered),
         )
         await kernel.announce(wanted.needs)
         await kernel.journal.restore(self._dump(wanted, create_key), self._pages())
@@ -193,6 +199,7 @@ class _Work:
                     agent=spec.name,
                     version=spec.version,
                     spec=self._spec,
+                    workspace=self._workspace,
                     title=self._title,
                     labels=self._header.labels,
                 )
@@ -233,6 +240,10 @@ async def _known(kernel: Kernel, session: str, create_key: str | None) -> Brough
     if dump.create_key != create_key:
         raise Conflict(f"the key has brought in another file, as {session!r}", code="idempotency_mismatch")
     return Brought(session=dump.info, report=Report(), duplicate=True)
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_absolute() and Path(path).is_dir()
 
 
 def _digest(path: Path) -> str:
