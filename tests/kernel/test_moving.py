@@ -88,3 +88,15 @@ async def test_a_session_that_waits_or_is_paused_moves_afterwards(tmp_path: Path
         traces.gate.set()
         await session.control("resume")
         await until(session, ev.SessionMoved)
+
+
+async def test_every_node_runs_what_one_node_was_told(tmp_path: Path) -> None:
+    async with running(tmp_path, told("one")) as here, running(tmp_path, told("one")) as there:
+        session = await here.session("a")
+        await session.ask("hi")
+        here.agents.add(told("two"))
+        await here.sessions.move(session.id)
+        await until(session, ev.SessionMoved)
+        answers = [await node.open(session.id).ask("hi") for node in (there, here, there)]
+        assert all("two" in answer for answer in answers)
+        assert (await there.sessions.get(session.id)).version == told("two").spec.version
