@@ -17,6 +17,8 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
+from roost.policy.hooks import Answer as HookAnswer
+from roost.policy.hooks import Moment, PythonHook
 from roost.sandbox.choose import Isolation
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool
@@ -575,3 +577,55 @@ async def test_what_waits_far_below_is_told_above(tmp_path: Path) -> None:
         await runtime.sessions.approve(asked.session, asked.call, "reject")
         assert await session.answer(item.id) == "done"
         assert [info.id for info in await runtime.sessions.tree(session.id)] == [session.id, child.id, grandchild.id]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"agent": "helper", "prompt": " "},
+        {"agent": "helper", "prompt": "x" * 300_000},
+        {"agent": "helper", "prompt": "x", "deadline": 0},
+        {"agent": "helper", "prompt": "x", "deadline": "soon"},
+        {"agent": 7, "prompt": "x"},
+        {"agent": "helper"},
+        "not JSON",
+    ],
+)
+async def test_a_task_that_is_none(tmp_path: Path, arguments: Any) -> None:
+    parent = boss(Answer(calls=(Call("task", arguments),)), "alone then")
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "alone then"
+        log = await events(session, runtime)
+        assert {event.outcome for event in log if isinstance(event, ev.ToolCompleted)} <= {"error"}  # or not even run
+        assert await runtime.sessions.tree(session.id) == [await runtime.sessions.get(session.id)]
+
+
+async def test_cancelling_a_turn_leaves_what_runs_in_the_background(tmp_path: Path) -> None:
+    calls = Answer(calls=(task("helper", "back", background=True), task("helper", "front")))
+    parent = boss(calls, "done")
+    async with running(tmp_path, parent, echo(delay=lambda text: 1.0 if text == "back" else 30.0)) as runtime:
+        session = await runtime.session("boss")
+        await session.send("go")
+        async with asyncio.timeout(10):
+            while len(await runtime.sessions.tree(session.id)) < 3:
+                await asyncio.sleep(0.02)
+            while (await runtime.sessions.get(session.id)).phase != "waiting":
+                await asyncio.sleep(0.02)
+        await session.control("cancel")
+        async with asyncio.timeout(10):
+            while len(await ended(await events(session, runtime))) < 2:
+                await asyncio.sleep(0.05)
+        assert await ended(await events(session, runtime)) == ["cancelled", "answered"]
+
+
+async def test_what_a_child_says_is_judged_as_any_result(tmp_path: Path) -> None:
+    async def no_birds(moment: Moment) -> HookAnswer:
+        return HookAnswer(decision="deny" if "birds" in moment.text else "passthrough", reason="no birds")
+
+    hook = PythonHook(no_birds, on=("post_tool",), name="birds")
+    parent = boss(Answer(calls=(task("helper", "count the birds"),)), "done", hooks=[hook])
+    async with running(tmp_path, parent, echo()) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        assert seen(parent) == ["[the result is withheld: no birds]"]

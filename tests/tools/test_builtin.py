@@ -64,6 +64,9 @@ def test_the_set_and_its_classes() -> None:
         "recall": ("read_only", "safe", True),
         "update_memory": ("safe_write", "safe", True),
         "forget": ("safe_write", "safe", True),
+        "task": ("safe_write", "safe", True),
+        "list_agents": ("read_only", "safe", True),
+        "message_agent": ("safe_write", "safe", True),
     }
     assert builtin_tools() is not builtin_tools()
     assert all(tool.description and len(tool.description) < 300 for tool in TOOLS.values())
