@@ -271,11 +271,19 @@ async def test_the_shared_store_keeps_what_checkpoints_need(tmp_path: Path) -> N
         await session.ask("sh echo 1 > a")
         await sessions.checkpoint(session.id, "good")
         await session.ask("sh echo 2 > a")
+        position = (await sessions.get(session.id)).head
+        await session.ask("sh echo 3 > a")
         store = runtime.kernel.journal
         objects = open_objects(stage.url or "")
         later = ObjectSnapshots(objects, owner=await store_name(store), clock=lambda: 10_000_000_000.0)
         assert (await sweep(store, later)).kept
         later.close()
+        fork = runtime.open((await sessions.fork(session.id, position)).id)
+        assert (
+            await fork.ask("look cat a") == "1"
+        )  # the newest before it that is kept
+        forked = next(event for event in await events(fork, runtime) if isinstance(event, ev.SessionForked))
+        assert "newest one before" in (forked.why_no_files or "")
         assert (await sessions.rollback(session.id, "good")).files
         assert stage.files(session.id) == {"a": "1\n"}
 

@@ -10,7 +10,7 @@ from roost.log import events as ev
 from roost.log.content import Usage
 
 OWN_FOLDER = "the session works in a folder of its user's, of which nothing is kept"
-NOT_KEPT = "no snapshot of the files is kept from before that position: they stay as they are"
+NOT_KEPT = "no snapshot of the files is kept from that position, nor from before it"
 OLDER = "no snapshot of the files was made at that position: they are those of the newest one before it"
 
 

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
-from roost.agent.kept import OWN_FOLDER, Files, files_at
+from roost.agent.kept import NOT_KEPT, OLDER, OWN_FOLDER, Files, files_at
 from roost.agent.state import STATE_VERSION, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
@@ -20,6 +20,8 @@ from roost.kernel.travelled import LABEL, CheckpointInfo, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.snapshots import SharedSnapshots
 
 MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
@@ -130,7 +132,7 @@ class Travels:
         then = await state_at(self._journal, session, position)
         files = Files(why_not=OWN_FOLDER if now.workspace is not None else None)
         if where is not None:
-            files = files_at(now, then, position, where)
+            files = await self._there(now, files_at(now, then, position, where), position)
         new = NewSession(
             id=id or new_id("ses"),
             agent=info.agent,
@@ -147,6 +149,20 @@ class Travels:
         if then.undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
         return await self._journal.get(made.id)
+
+    async def _there(self, now: State, files: Files, position: int) -> Files:
+        """What no checkpoint names may have been swept from the store that nodes share."""
+        kept = [one for one in now.checkpoints if one.files_in == "store" and one.files is not None]
+        safe = {now.saved, "", None, *(one.files for one in kept)}
+        carrier = self._kernel.workshop.carrier
+        if carrier is None or files.files in safe:
+            return files
+        try:
+            await asyncio.to_thread(cast("SharedSnapshots", carrier.snapshots).items, files.files or "")
+        except SnapshotDamaged:
+            older = [one for one in kept if one.seq <= position]
+            return Files(older[-1].files, "store", OLDER) if older else Files(why_not=NOT_KEPT)
+        return files
 
     async def _fork_position(
         self, info: SessionInfo, now: State, at: Target | None, *, fresh: bool, wait: float
