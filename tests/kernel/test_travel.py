@@ -120,6 +120,9 @@ async def test_a_fork_lives_alone(stage: Stage) -> None:
         await session.ask("sh echo 1 > a")
         fork = await sessions.fork(session.id, title="other", labels={"x": "y"}, key="f")
         assert (await sessions.fork(session.id, key="f")).id == fork.id
+        with pytest.raises(Conflict) as other:
+            await sessions.fork(session.id, 1, key="f")
+        assert other.value.code == "idempotency_mismatch"
         assert (fork.title, fork.labels) == ("other", {"user": "ann", "x": "y"})
         assert stage.files(fork.id) == ({"a": "1\n"} if stage.url is None else {})
         view = await sessions.inspect(fork.id)

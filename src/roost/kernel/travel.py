@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal, cast
 
@@ -31,15 +32,16 @@ _BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
 _PAGE = 256
 
 
-class Travels:
+class Travels(ABC):
     """A part of `Sessions`."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._journal = kernel.journal
 
+    @abstractmethod
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
-        raise AssertionError("of `Sessions`")
+        """As `Journal.accept`."""
 
     async def checkpoint(
         self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
@@ -146,9 +148,20 @@ class Travels:
         apply(then, event)
         snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
         made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
+        if made.created_at < event.at and not await self._is_fork(made.id, session, None if at is None else position):
+            raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
         if then.undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
         return await self._journal.get(made.id)
+
+    async def _is_fork(self, fork: str, source: str, position: int | None) -> bool:
+        """Whether a session that the key made before is what is asked for now."""
+        base = (await load_state(self._journal, fork)).base
+        found = [one.event for one in await self._journal.read(fork, after=base - 1, limit=1)] if base else []
+        return any(
+            isinstance(event, ev.SessionForked) and event.source == source and position in (None, event.position)
+            for event in found
+        )
 
     async def _there(self, now: State, files: Files, position: int) -> Files:
         """What no checkpoint names may have been swept from the store that nodes share."""
