@@ -12,6 +12,7 @@ from roost.agent.fold import apply
 from roost.agent.state import Entry, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
+from roost.log.schedules import ScheduleSpec
 from roost.testing.transcript import check_transcript
 
 calls = st.sampled_from(["c1", "c2", "c3"])
@@ -21,6 +22,8 @@ def _answer(count: int, say: bool) -> tuple[Text | ToolCall, ...]:
     parts: list[Text | ToolCall] = [Text("said")] if say or not count else []
     return (*parts, *(ToolCall(f"c{place + 1}", "t", "{}") for place in range(count)))
 
+
+BEAT = ScheduleSpec(text="x", every=60.0, heartbeat=True)
 
 any_event: st.SearchStrategy[ev.Event] = st.one_of(
     st.builds(ev.InputReceived, at=st.just(1.0), input=st.integers(1, 9), parts=st.just((Text("hi"),))),
@@ -106,6 +109,14 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         summary=st.sampled_from(["", "in short"]),
     ),
     st.builds(ev.ContextPinned, at=st.just(1.0), key=st.sampled_from("ab"), text=st.sampled_from([None, "keep this"])),
+    st.builds(ev.ContextCleared, at=st.just(1.0)),
+    st.builds(
+        ev.ScheduleSet, at=st.just(1.0), name=st.just("s"), spec=st.just(BEAT), next=st.sampled_from([None, 9.0])
+    ),
+    st.builds(
+        ev.ScheduleFired, at=st.just(1.0), name=st.just("s"), due=st.just(9.0), next=st.just(19.0), input=st.just(1)
+    ),
+    st.builds(ev.ScheduleCleared, at=st.just(1.0), name=st.just("s"), why=st.just("over")),
 )
 
 

@@ -30,6 +30,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             state.state, state.reason = event.state, event.reason
         case ev.InputReceived():
             _settle(state)
+            scheduling.set_aside(state)
             _say(state, UserMessage((*compacting.news(state), *event.parts)))
         case ev.TurnStarted():
             state.turns = event.turn
@@ -88,7 +89,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.ScheduleSet() | ev.ScheduleFired() | ev.ScheduleCleared():
             scheduling.take(state, event)
         case ev.ContextCleared():
-            scheduling.set_aside(state)
+            state.clear = True
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)
         case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():

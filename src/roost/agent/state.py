@@ -232,6 +232,8 @@ class State(msgspec.Struct):
     schedules: dict[str, Schedule] = {}
     firing: Firing | None = None
     """Of the turn that begins."""
+    clear: bool = False
+    """What is said next does not go on with the conversation, which is set aside."""
     aside: Aside | None = None
     limited: bool = False
     """A turn by a schedule had a limit of money, or may have had."""

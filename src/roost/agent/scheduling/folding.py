@@ -42,7 +42,10 @@ def begin(state: State) -> None:
 
 
 def set_aside(state: State) -> None:
-    """What is pinned holds for those who see nothing else, too."""
+    """Before something is said that does not go on with the conversation. What is pinned holds all the same."""
+    if not state.clear:
+        return
+    state.clear = False
     if state.aside is not None:
         return
     state.aside = Aside(state.entries, state.summary, dict(state.unsaid))
