@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from roost.errors import SandboxError
+from roost.sandbox import mounts
 from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
@@ -31,8 +32,6 @@ from roost.sandbox.watchdog import Watchdog
 _PROXY = "http://127.0.0.1:3128"
 JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
 """A shell's way into a control group; then it becomes the command."""
-_DYING = 5.0
-"""Seconds that the outer process has to notice that its inside is gone."""
 
 G = TypeVar("G", bound=Guest)
 MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
@@ -238,6 +237,12 @@ def manner(body: Body) -> Manner:
         most = spec.bounds.pids + OWN_PROCESSES
         limits = ((resource.RLIMIT_NPROC, most, most),)
     return Manner(environment={**proxy, **spec.environment}, limits=limits)
+
+
+def agent_argv(body: Body, link: int | str = 0) -> list[str]:
+    """`link`: the agent's descriptor, or the path of a socket that it calls."""
+    relay = {} if body.door is None else {"relay": f"{mounts.NET}/{body.door.name}"}
+    return mounts.agent_argv({"link": link, **relay})
 
 
 def scratch_bytes(bounds: Bounds) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from roost import version
+from roost.errors import SandboxError
+from roost.sandbox import guest
+from roost.sandbox.backend import SandboxSpec
 
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
@@ -21,6 +27,9 @@ _PROC_FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "scsi", "acpi", "driv
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "mtrr", "slabinfo")
 AGENT = "/run/roost"
 """Where the agent's files are inside."""
+NET = "/run/roost-net"
+"""Where the folder of the way out is inside."""
+_GUEST = Path(guest.__file__).parent
 
 
 def system() -> list[str]:
@@ -57,6 +66,15 @@ def sealed() -> list[str]:
     return ["--remount-ro", "/dev", "--remount-ro", "/"]
 
 
+def agent() -> list[str]:
+    return ["--ro-bind", str(_GUEST), AGENT]
+
+
+def agent_argv(config: Mapping[str, object]) -> list[str]:
+    """What starts the agent inside."""
+    return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", json.dumps(config)]
+
+
 def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
     """The workspace, what may be read, and what is covered although it lies in one of them. What is deeper comes later,
     so it holds for its own part. Python's own files stay read-only even inside a workspace: the daemon runs them."""
@@ -85,6 +103,14 @@ def python() -> Sequence[Path]:
     places = [Path(sys.base_prefix), Path(sys.prefix), Path(version.__file__).parent]
     places += [Path(os.path.realpath(sys.executable)).parent.parent]
     return [place for place in dict.fromkeys(places) if place != Path("/")]
+
+
+def settled_spec(spec: SandboxSpec) -> SandboxSpec:
+    """With the workspace's real path. Raises `SandboxError` for one that would uncover too much."""
+    workspace = Path(os.path.realpath(spec.workspace))
+    if workspace == Path("/") or workspace in python():
+        raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
+    return msgspec.structs.replace(spec, workspace=workspace)
 
 
 def _in_system(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -38,6 +39,15 @@ async def tried(
     if kept is not None:
         await asyncio.to_thread(kept.keep, key, _probed[key])
     return _probed[key]
+
+
+def version_of(program: str) -> str:
+    """What it says of itself, or why it says nothing. Blocks."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{program}: {error}"
+    return done.stdout.partition("\n")[0].strip() or program
 
 
 async def _try(backend: Backend, version: str, script: str, fix: str, seconds: float) -> Probe:

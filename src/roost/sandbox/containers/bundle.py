@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from roost.sandbox.backend import Bounds
+from roost.sandbox import mounts
+from roost.sandbox.backend import Bounds, SandboxSpec
+from roost.sandbox.body import Body
 
 _MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug",
            "/proc/scsi", "/proc/sysrq-trigger", "/sys/firmware")  # fmt: skip
@@ -128,6 +130,19 @@ class Bundle(NamedTuple):
                 case _:
                     raise AssertionError(f"the view says {word!r}, which no OCI runtime is told yet")
         return made
+
+
+def view(spec: SandboxSpec, body: Body) -> list[str]:
+    """What a container sees, as bwrap's arguments."""
+    args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
+    args += mounts.agent()
+    if spec.network.open:
+        for name in ("/etc/resolv.conf", "/etc/hosts"):
+            if os.path.exists(name):
+                args += ["--ro-bind", os.path.realpath(name), name]
+    if body.door is not None:
+        args += ["--bind", str(body.door.parent), mounts.NET]
+    return args
 
 
 def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:

@@ -9,21 +9,20 @@ the like are read-only, and no `/etc` of this machine is there but a chosen list
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import guest, mounts, seccomp
+from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.body import (
     Body,
     MakeEgress,
+    agent_argv,
     capabilities,
     made_whole,
     manner,
@@ -35,13 +34,11 @@ from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable
+from roost.sandbox.trial import tried, unable, version_of
 from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0
 """Seconds until a guest must have spoken."""
-_GUEST = Path(guest.__file__).parent
-_ROOM = "/run/roost-net"
 _ENCLOSED = (
     "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"
     " && grep -q '^Seccomp:.2$' /proc/self/status && ! test -e /etc/shadow"
@@ -74,7 +71,7 @@ class BwrapBackend:
             return unable(self, "there is no bwrap", _FIX)
         if not seccomp.supported():
             return unable(self, "there is no list of system calls for this processor")
-        version = await asyncio.to_thread(_version, program)
+        version = await asyncio.to_thread(version_of, program)
         return await tried(self, version, script=_ENCLOSED, fix=_FIX_NAMESPACES, program=program)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
@@ -85,10 +82,7 @@ class BwrapBackend:
         program = find_bwrap()
         if program is None:
             raise SandboxError(f"there is no bwrap on this machine: {_FIX}")
-        workspace = Path(os.path.realpath(spec.workspace))
-        if workspace == Path("/") or workspace in mounts.python():
-            raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
-        body = Body(msgspec.structs.replace(spec, workspace=workspace), "bwrap")
+        body = Body(mounts.settled_spec(spec), "bwrap")
         try:
             return await self._make(program, body)
         except OSError as error:
@@ -141,14 +135,10 @@ def _arguments(body: Body, filters: int, users: int) -> list[str]:
         args += ["--unshare-net"]
     args += mounts.scratch(scratch_bytes(spec.bounds))
     args += mounts.folders(spec.workspace, spec.reads, spec.hidden)
-    args += ["--ro-bind", str(_GUEST), mounts.AGENT]
-    config: dict[str, object] = {"link": 0}
+    args += mounts.agent()
     if door is not None:
-        args += ["--bind", str(door.parent), _ROOM]
-        config["relay"] = f"{_ROOM}/{door.name}"
-    python = os.path.realpath(sys.executable)
-    agent = [python, "-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps(config)]
-    return [*args, *mounts.sealed(), "--chdir", "/", "--", *agent]
+        args += ["--bind", str(door.parent), mounts.NET]
+    return [*args, *mounts.sealed(), "--chdir", "/", "--", *agent_argv(body)]
 
 
 def find_bwrap() -> str | None:
@@ -173,8 +163,3 @@ def _kernel() -> tuple[int, int]:
     """Since 5.14 processes are counted within a user namespace."""
     major, minor, *_ = os.uname().release.split(".")
     return int(major), int("".join(filter(str.isdigit, minor)) or 0)
-
-
-def _version(program: str) -> str:
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=_START)
-    return done.stdout.strip()

@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 
 from roost.errors import SandboxError
+from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, MakeEgress, left, made_whole, manner, plain_egress, scratch_bytes
-from roost.sandbox.containers.bundle import system_calls
+from roost.sandbox.body import Body, MakeEgress, agent_argv, left, made_whole, manner, plain_egress, scratch_bytes
+from roost.sandbox.containers.bundle import system_calls, view
 from roost.sandbox.containers.engine import Engine, places
-from roost.sandbox.containers.oci import agent_argv, settled_spec, view
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.link import Link
 from roost.sandbox.trial import tried, unable
@@ -66,7 +66,7 @@ class DockerBackend:
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         engine, _ = await self._find()
-        body = _Container(engine, settled_spec(spec))
+        body = _Container(engine, mounts.settled_spec(spec))
         try:
             return await self._make(body)
         except OSError as error:

@@ -22,10 +22,12 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
+from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.body import (
     Body,
     MakeEgress,
+    agent_argv,
     capabilities,
     made_whole,
     manner,
@@ -34,12 +36,11 @@ from roost.sandbox.body import (
     scratch_bytes,
 )
 from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.containers.bundle import Bundle
-from roost.sandbox.containers.oci import agent_argv, settled_spec, version_of, view
+from roost.sandbox.containers.bundle import Bundle, view
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable
+from roost.sandbox.trial import tried, unable, version_of
 
 _START = 30.0
 _OWN_THREADS = 4096
@@ -98,7 +99,7 @@ class GvisorBackend:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no runsc on this machine: {_FIX}")
-        spec = settled_spec(spec)
+        spec = mounts.settled_spec(spec)
         version = await asyncio.to_thread(version_of, program)
         if image is not None:
             image.check(version, spec.workspace)

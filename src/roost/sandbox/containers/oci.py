@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import guest, mounts
+from roost.sandbox import mounts
 from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.body import (
     Body,
     MakeEgress,
+    agent_argv,
     capabilities,
     made_whole,
     manner,
@@ -32,14 +31,13 @@ from roost.sandbox.body import (
     scratch_bytes,
 )
 from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.containers.bundle import Bundle
+from roost.sandbox.containers.bundle import Bundle, view
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable
+from roost.sandbox.trial import tried, unable, version_of
 from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0
-_GUEST = Path(guest.__file__).parent
 _FIX = "install crun or runc: apt-get install crun"
 _ENCLOSED = (
     "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"
@@ -76,7 +74,7 @@ class OciBackend:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no OCI runtime on this machine: {_FIX}")
-        spec = settled_spec(spec)
+        spec = mounts.settled_spec(spec)
         runtime = _Runtime(program)
         body = Body(spec, "oci", runtime.delete)
         try:
@@ -168,39 +166,3 @@ class _Runtime:
             return []
         who = ["--user", "--map-root-user"] if self.enters else []
         return ["unshare", *who, "--mount", "--propagation", "private", "sh", "-c", _HIDE, "sh"]
-
-
-def settled_spec(spec: SandboxSpec) -> SandboxSpec:
-    """With the workspace's real path. Raises `SandboxError` for one that would uncover too much."""
-    workspace = Path(os.path.realpath(spec.workspace))
-    if workspace == Path("/") or workspace in mounts.python():
-        raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
-    return msgspec.structs.replace(spec, workspace=workspace)
-
-
-def agent_argv(body: Body, link: int | str = 0) -> list[str]:
-    config: dict[str, object] = {"link": link}
-    if body.door is not None:
-        config["relay"] = f"{mounts.AGENT}-net/{body.door.name}"
-    python = os.path.realpath(sys.executable)
-    return [python, "-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps(config)]
-
-
-def view(spec: SandboxSpec, body: Body) -> list[str]:
-    args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
-    args += ["--ro-bind", str(_GUEST), mounts.AGENT]
-    if spec.network.open:
-        for name in ("/etc/resolv.conf", "/etc/hosts"):
-            if os.path.exists(name):
-                args += ["--ro-bind", os.path.realpath(name), name]
-    if body.door is not None:
-        args += ["--bind", str(body.door.parent), f"{mounts.AGENT}-net"]
-    return args
-
-
-def version_of(program: str) -> str:
-    try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{program}: {error}"
-    return done.stdout.partition("\n")[0].strip() or program

@@ -8,12 +8,10 @@ PID namespace of their own, where they see nothing of what carries their files.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import stat
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -140,9 +138,7 @@ def memory_disk(kernel: Kernel, inside: Inside) -> bytes:
 def _start(inside: Inside) -> str:
     config = {"link": 5, **({"relay": OVER_THE_LINK} if inside.hosts else {})}
     bare = ["--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
-    agent = ["-I", "-S", "-X", "utf8", f"{mounts.AGENT}/agent.py", json.dumps(config)]
-    python = os.path.realpath(sys.executable)
-    return f"{_START} {shlex.join(['/usr/bin/setpriv', *bare, '--no-new-privs', python, *agent])} 6<&-\n"
+    return f"{_START} {shlex.join(['/usr/bin/setpriv', *bare, '--no-new-privs', *mounts.agent_argv(config)])} 6<&-\n"
 
 
 def _covered(view: Sequence[str]) -> Iterator[str]:

@@ -32,13 +32,12 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import guest, mounts, seccomp
+from roost.sandbox import mounts, seccomp
 from roost.sandbox.body import JOIN, Body
 from roost.sandbox.containers.bwrap import USERS, find_bwrap, memory
 from roost.sandbox.marks import ENV_NAME, new_mark
 
 _PROGRAM = Path(__file__).with_name("ninep") / "serve.py"
-_GUEST = Path(guest.__file__).parent
 _HEAD = struct.Struct("!I")
 _LONGEST = 256 * 1024**2
 _PATIENCE = 30.0
@@ -178,7 +177,7 @@ def _arguments(body: Body, view: Sequence[str], files: Sequence[int], streams: S
         "--disable-userns",
     ]
     args += ["--die-with-parent", "--as-pid-1", "--seccomp", filters, "--clearenv", *_files(view)]
-    args += ["--ro-bind-data", users, "/etc/passwd", "--ro-bind", str(_GUEST), mounts.AGENT]
+    args += ["--ro-bind-data", users, "/etc/passwd", *mounts.agent()]
     for name in _PLACES:
         args += ["--dir", name]
     args += ["--symlink", "../tmp", "/var/tmp", "--remount-ro", "/", "--chdir", "/", "--"]

@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
+from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left
 from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.containers.oci import settled_spec, version_of
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.machines import kvm
@@ -30,7 +30,7 @@ from roost.sandbox.machines.firecracker.inside import MODULES, OWN_MEMORY, START
 from roost.sandbox.machines.firecracker.jail import find_jailer
 from roost.sandbox.machines.firecracker.vmm import Vmm
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable
+from roost.sandbox.trial import tried, unable, version_of
 
 _OUTSIDE = 128 * 1024**2
 """Of Firecracker and the server of files."""
@@ -93,7 +93,7 @@ class FirecrackerBackend:
             kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)
         except Missing as error:
             raise SandboxError(f"cannot make a machine: {error}: {error.fix}") from error
-        spec, version = settled_spec(spec), await self._version(program, kernel)
+        spec, version = mounts.settled_spec(spec), await self._version(program, kernel)
         if image is not None:
             image.check(version, spec.workspace)
         box = Box(Body(spec, "firecracker"), lambda body: Vmm(body, program, jailer))

@@ -26,7 +26,6 @@ from roost.sandbox.backend import Bounds, Capabilities, Probe, SandboxSpec, Usag
 from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left, scratch_bytes
 from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.containers.bwrap import find_bwrap
-from roost.sandbox.containers.oci import settled_spec, version_of
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
@@ -35,7 +34,7 @@ from roost.sandbox.machines.boot import LINK, Inside, Kernel, Missing, find_kern
 from roost.sandbox.machines.qemu.qmp import Monitor
 from roost.sandbox.machines.served import ServedView
 from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable
+from roost.sandbox.trial import tried, unable, version_of
 
 _START = 60.0
 _OWN_MEMORY = 128 * 1024**2
@@ -116,7 +115,7 @@ class QemuBackend:
             raise SandboxError(f"there is no QEMU on this machine: {_FIX}")
         if spec.network.open:
             raise SandboxError("a machine of QEMU has no open network; name hosts in the agent's isolation")
-        box = _Box(Body(settled_spec(spec), "qemu"), program, accelerated=not self._emulate)
+        box = _Box(Body(mounts.settled_spec(spec), "qemu"), program, accelerated=not self._emulate)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
             version = await self._version(program, kernel)
