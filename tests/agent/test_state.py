@@ -108,6 +108,16 @@ any_event: st.SearchStrategy[ev.Event] = st.one_of(
         keep=st.lists(st.integers(-1, 40), max_size=5).map(tuple),
         summary=st.sampled_from(["", "in short"]),
     ),
+    st.builds(
+        ev.ChildStarted,
+        at=st.just(1.0),
+        child=st.sampled_from("xy"),
+        call=calls,
+        agent=st.just("a"),
+        background=st.booleans(),
+    ),
+    st.builds(ev.ChildHeld, at=st.just(1.0), call=calls),
+    st.builds(ev.ChildEnded, at=st.just(1.0), child=st.sampled_from("xyz"), outcome=st.just("answered")),
     st.builds(ev.ContextPinned, at=st.just(1.0), key=st.sampled_from("ab"), text=st.sampled_from([None, "keep this"])),
     st.builds(ev.ContextCleared, at=st.just(1.0)),
     st.builds(
@@ -131,7 +141,15 @@ def numbered(events: list[ev.Event]) -> list[ev.Event]:
                 for part in event.parts
             )
             result.append(msgspec.structs.replace(event, parts=parts))
-        elif isinstance(event, ev.ToolStarted | ev.ToolCompleted | ev.ApprovalRequested | ev.ApprovalResolved):
+        elif isinstance(
+            event,
+            ev.ToolStarted
+            | ev.ToolCompleted
+            | ev.ApprovalRequested
+            | ev.ApprovalResolved
+            | ev.ChildStarted
+            | ev.ChildHeld,
+        ):
             result.append(msgspec.structs.replace(event, call=f"{answers}.{event.call}"))
         else:
             result.append(event)
