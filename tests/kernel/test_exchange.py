@@ -13,6 +13,7 @@ from roost.agent.fold import apply
 from roost.agent.state import State
 from roost.errors import Conflict, Invalid, RoostError
 from roost.kernel.check import check
+from roost.kernel.load import load_state
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
 from roost.testing.scripted import Answer, ScriptedModel
@@ -183,6 +184,10 @@ async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) ->
         await runtime.sessions.rollback(session.id, "good")
         await asleep(runtime, session)
         assert len(await runtime.sessions.transcript(session.id)) == 2
+        journal = runtime.kernel.journal
+        assert (await load_state(journal, session.id)).tainted == "import"  # also where it was not in the log yet
+        fork = await runtime.sessions.fork(session.id, made.seq)
+        assert (await load_state(journal, fork.id)).tainted == "import"
 
 
 def test_a_session_that_was_brought_in_folds_from_any_state() -> None:

@@ -181,6 +181,7 @@ EVENTS: list[ev.Event] = [
     ev.SessionMoved(at=9.0, version="v2", spec=_SPEC, input=7, source="ann"),
     ev.SessionImported(at=9.0, source="s"),
     ev.SessionImported(at=9.0, source="s", format="codex"),
+    ev.SessionCreated(at=1.5, agent="clerk", version="v", spec=_SPEC, tainted="import"),
     ev.ToolStarted(at=3.0, call="c1", name="read", replay="safe", key="s:early.1.1.1", early=True),
     ev.SessionCreated(
         at=1.5,

@@ -25,7 +25,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _apply_tool(state, event)
         case ev.SessionCreated():
             state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
-            state.family = event.family
+            state.family, state.tainted = event.family, event.tainted
         case ev.StateChanged():
             state.state, state.reason = event.state, event.reason
         case ev.InputReceived():

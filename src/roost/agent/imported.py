@@ -15,13 +15,14 @@ _OF_THERE = (
     "points",
     "points_in",
     "undo",
-    "compact",
     "source",
     "compact",
     "compacting",
     "consolidating",
     "children",
     "schedules",
+    "firing",
+    "limited",
 )
 """What was under way, was promised, was paid for, and lies on a disk, there. All else is the conversation's."""
 

@@ -70,7 +70,7 @@ class Family(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
-    """`spec` is the agent's definition as data: the session pins it."""
+    """`spec` is the agent's definition as data: the session pins it. `tainted`: by what all of it comes from outside."""
 
     agent: str
     version: str
@@ -80,6 +80,7 @@ class SessionCreated(_Event, frozen=True, tag="session.created"):
     labels: dict[str, str] = {}
     parent: str | None = None
     family: Family | None = None
+    tainted: str | None = None
 
 
 class StateChanged(_Event, frozen=True, tag="session.state"):

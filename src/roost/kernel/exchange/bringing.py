@@ -18,7 +18,7 @@ from roost.agent.state import STATE_VERSION, encode_state
 from roost.errors import Conflict, Invalid, NotFound
 from roost.ids import is_id, new_id
 from roost.kernel.exchange import own
-from roost.kernel.exchange.closing import Folded, closing
+from roost.kernel.exchange.closing import IMPORT, Folded, closing
 from roost.kernel.exchange.converting import convert, format_of
 from roost.kernel.exchange.items import Report, Source
 from roost.kernel.kernel import Kernel
@@ -202,6 +202,7 @@ class _Work:
                     workspace=self._workspace,
                     title=self._title,
                     labels=self._header.labels,
+                    tainted=IMPORT,
                 )
             case ev.SessionMoved():
                 return msgspec.structs.replace(event, version=spec.version, spec=self._spec)
