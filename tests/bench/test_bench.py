@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["steps", "turns", "start", "wake", "sse", "models", "growth", "compaction"])
+_QUICK = ("steps", "turns", "start", "wake", "sse", "models", "growth", "compaction", "children")
+
+
+@pytest.mark.parametrize("name", _QUICK)
 def test_scenario_runs(name: str, tmp_path: Path) -> None:
     target = tmp_path / "results.md"
     command = [sys.executable, "-m", "bench", "--quick", "--no-peers", "--only", name, "--out", str(target)]
