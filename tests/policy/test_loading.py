@@ -74,6 +74,12 @@ def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
     assert policy.secrets["GITHUB"].hosts == ("api.github.com",)
 
 
+def test_a_link_that_leads_nowhere_is_not_no_policy(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").symlink_to(tmp_path / "unmounted/policy.toml")
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        load_policy(tmp_path / "policy.toml")
+
+
 def test_no_file_is_no_policy(tmp_path: Path) -> None:
     assert load_policy(tmp_path / "policy.toml").rules == ()
     assert load_project(tmp_path, tmp_path / "home") == ()
@@ -87,6 +93,7 @@ def test_no_file_is_no_policy(tmp_path: Path) -> None:
         ("[[rules]]\neffect = 'deny'\npath = '[[['", None),
         ("[[rules]]\neffect = 'deny'\npath = '../x'", "policy.toml:1: rules.1: the rule's path '../x'"),
         ("\n[[rules]]\ntool = 'x'", "policy.toml:2: rules.1: object missing required field effect"),
+        ("[[rules]]\neffect = 'deny'\ncommand = 'category:destroy'", "rules.1: there is no category 'destroy'"),
         ("rules = 3", "policy.toml:1: rules: must be a list of tables, as in [[rules]]"),
         ("[rulez]", "unknown field; did you mean 'rules'?"),
         ("[[rules]", "policy.toml:1: not valid TOML"),

@@ -164,6 +164,8 @@ class _File(msgspec.Struct, frozen=True):
             with open(path, "rb", opener=_opened) as file:
                 raw = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
+            if path.is_symlink():
+                raise ConfigError(f"{path} is a link that leads nowhere") from None
             return None
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from error

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from roost.errors import ConfigError
-from roost.policy.command import Analysis
+from roost.policy.command import Analysis, Category
 from roost.workspace.files import Held
 from roost.workspace.pattern import BadPattern, matcher, plain_parts
 
@@ -71,6 +71,9 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
                 _test(self.path, "/")
             except BadPattern as error:
                 raise ConfigError(f"the rule's path {self.path!r}: {error}") from error
+        kind, _, category = (self.command or "").partition(":")
+        if kind == "category" and category and not any(fnmatchcase(known, category) for known in get_args(Category)):
+            raise ConfigError(f"there is no category {category!r}; there are {', '.join(get_args(Category))}")
 
     @property
     def of_any_call(self) -> bool:
