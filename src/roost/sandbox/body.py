@@ -26,8 +26,8 @@ from roost.sandbox.guest.guest import Manner
 from roost.sandbox.guest.link import Link
 from roost.sandbox.launch import stand_back
 from roost.sandbox.marks import ENV_NAME, new_mark
-from roost.sandbox.process import settled
 from roost.sandbox.watchdog import Watchdog
+from roost.threads import finished_in_thread, settled
 
 _PROXY = "http://127.0.0.1:3128"
 JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
@@ -75,10 +75,10 @@ class Body:
         """A folder (if `bare` only where the way out needs one), a group with `bounds` (else those of the spec), a way
         out. Raises `OSError`."""
         if not bare or self.spec.network.hosts:
-            await _to_its_end(self._make_folder)
+            await finished_in_thread(self._make_folder)  # cancelled, what it makes must be known to `end`
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         if groups is not None:
-            await _to_its_end(lambda: self._join_group(groups, bounds or self.spec.bounds))
+            await finished_in_thread(lambda: self._join_group(groups, bounds or self.spec.bounds))
         if self.spec.network.hosts:
             self.egress = egress(self.spec, self._blocked)
             place = self.folder / "net"
@@ -201,16 +201,6 @@ async def made_whole(making: Coroutine[Any, Any, G]) -> G:
         await settled(task)
         if not task.cancelled() and task.exception() is None:
             await task.result().close()
-        raise
-
-
-async def _to_its_end(make: Callable[[], None]) -> None:
-    """In a thread, which cannot be cancelled: what it makes must be known before somebody removes it."""
-    work = asyncio.ensure_future(asyncio.to_thread(make))
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await settled(work)
         raise
 
 

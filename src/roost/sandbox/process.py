@@ -11,12 +11,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from roost.errors import SandboxError
 from roost.sandbox.background import Background
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.command import Command
+from roost.threads import settled
 
 _ENDLESS = Quota(cpu_seconds=None, wall_seconds=7 * 86400.0)
 """As long as a wait of the system can be."""
@@ -112,14 +112,3 @@ class ProcessSandbox:
             del self._running[command]
             raise SandboxError(f"cannot start a thread for the command: {error}") from error
         return done
-
-
-async def settled(waiter: asyncio.Future[Any]) -> None:
-    """Wait until `waiter` is done, even if this task is cancelled again meanwhile; the first cancel is enough."""
-    while not waiter.done():
-        try:
-            await asyncio.wait([waiter])
-        except asyncio.CancelledError:
-            continue
-    if not waiter.cancelled():
-        waiter.exception()

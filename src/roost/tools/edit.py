@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from roost.policy.touching import writes_at
+from roost.threads import finished_in_thread
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
 from roost.tools.text import clean
-from roost.tools.threads import finished_in_thread
 from roost.tools.write import must_be_known
 from roost.workspace.access import digest_of, is_binary, read_file, write_file
 

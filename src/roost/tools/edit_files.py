@@ -15,11 +15,11 @@ import msgspec
 from roost.errors import NotFound
 from roost.policy.rules import Touches
 from roost.policy.touching import files
+from roost.threads import finished_in_thread
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.edit import replaced, with_line_ends
 from roost.tools.function import tool
 from roost.tools.text import clean
-from roost.tools.threads import finished_in_thread
 from roost.tools.write import must_be_known
 from roost.workspace.access import FileData, is_binary, read_file
 from roost.workspace.files import Workspace

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from roost.errors import NotFound
 from roost.policy.touching import writes_at
+from roost.threads import finished_in_thread
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
 from roost.tools.text import clean
-from roost.tools.threads import finished_in_thread
 from roost.workspace.access import FileData, digest_of, read_file
 from roost.workspace.access import write_file as write_bytes
 

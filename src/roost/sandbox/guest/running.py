@@ -12,7 +12,7 @@ from roost.errors import SandboxError
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.guest.link import Command, Ended, Job, Limit, Link
 from roost.sandbox.output import HeadTail
-from roost.sandbox.process import settled
+from roost.threads import settled
 
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""

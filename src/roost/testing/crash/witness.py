@@ -12,9 +12,9 @@ import msgspec
 
 from roost.log.content import Replay
 from roost.policy.gate import Safety
+from roost.threads import finished_in_thread
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
-from roost.tools.threads import finished_in_thread
 
 
 class Effect(msgspec.Struct, frozen=True):
