@@ -205,6 +205,16 @@ EVENTS: list[ev.Event] = [
     ev.LoopStalled(at=9.0, turn=1, step=5, kind="repeat", count=5, action="hint", hint="[stop]"),
     ev.IntentChosen(at=9.0, turn=1, intent="deploy", tools=("sh",), word="deploy", confirm=True, calls="execute"),
     ev.IntentChosen(at=9.0, turn=1, intent="chat"),
+    ev.PlanChanged(
+        at=9.0,
+        goals=(ev.Goal("read", "done"), ev.Goal("write")),
+        score=4,
+        note="n",
+        ended=1,
+        eta=9.5,
+        call="c1",
+    ),
+    ev.PlanChanged(at=9.0, goals=()),
 ]
 
 INPUTS: list[Input] = [

@@ -60,6 +60,7 @@ def test_the_set_and_its_classes() -> None:
         "read_history": ("read_only", "safe", True),
         "pin": ("read_only", "safe", True),
         "unpin": ("read_only", "safe", True),
+        "plan": ("read_only", "safe", True),
         "remember": ("safe_write", "safe", True),
         "recall": ("read_only", "safe", True),
         "update_memory": ("safe_write", "safe", True),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from roost.agent import children, judging, memories, points, saving, tasks, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
+from roost.agent.planning import OwnPlans
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import PERSON, Call
 from roost.errors import NotFound
@@ -267,6 +268,7 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
         jobs=means.jobs,
         history=OwnLog(session),
         pins=OwnPins(session),
+        plans=OwnPlans(session, call.call.id),
         memory=memory,
         agents=tasks.call_agents(session, key),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from roost.agent import family, intents, kept, stalls
+from roost.agent import family, intents, kept, planning, stalls
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
@@ -102,6 +102,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             take_imported(state)
         case ev.IntentChosen():
             intents.take_chosen(state, event)
+        case ev.PlanChanged():
+            planning.take_plan(state, event)
         case ev.LoopStalled():
             stalls.take_stalled(state, event)
         case ev.Emitted():

@@ -29,13 +29,15 @@ _CYCLES = (2, 3, 4)
 class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """When a turn counts as stalled, in steps: `repeats` of the same calls with the same results, `cycles` of two to
     four such steps, `errors` steps without a call that went well, `stale` steps of which each was there before, in
-    whatever order. None does not count. `actions` are taken one after the other, each when it has stalled again: a
+    whatever order, `poor` scores in a row of 2 or less that the model gave its own work (`roost.tools.plan`). None does
+    not count. `actions` are taken one after the other, each when it has stalled again: a
     hint for the model, more effort, the `model` that goes on, the end of the turn."""
 
     repeats: _Most | None = 5
     cycles: _Most | None = 4
     errors: _Most | None = 8
     stale: _Most | None = 12
+    poor: _Most | None = 2
     actions: tuple[Action, ...] = ("hint", "effort")
     model: str | None = None
 
@@ -71,7 +73,7 @@ def take_stalled(state: State, event: ev.LoopStalled) -> None:
     if state.turn is None:
         return
     trail = state.turn.trail
-    trail.steps, trail.stale, trail.errors = [], 0, 0
+    trail.steps, trail.stale, trail.errors, trail.poor = [], 0, 0, 0
     trail.actions = [*trail.actions, event.action]
     entry = state.entries[-1] if state.entries else None
     if event.hint and entry is not None and isinstance(entry.message, ToolMessage):
@@ -84,6 +86,8 @@ def take_stalled(state: State, event: ev.LoopStalled) -> None:
 def found(trail: Trail, stall: Stall) -> Found | None:
     if stall.errors is not None and trail.errors >= stall.errors:
         return Found("errors", trail.errors)
+    if stall.poor is not None and trail.poor >= stall.poor:
+        return Found("poor", trail.poor)
     if not trail.stale:
         return None
     steps = trail.steps
@@ -125,6 +129,7 @@ _WORDS: dict[ev.StallKind, str] = {
     "repeat": "the same calls had the same results {} times in a row",
     "cycle": "the same few steps came {} times over",
     "errors": "no call went well in {} steps",
+    "poor": "by your own word it went badly {} times in a row",
     "no_progress": "nothing new came in {} steps",
 }
 

@@ -116,12 +116,20 @@ class Aside(msgspec.Struct):
 
 class Trail(msgspec.Struct):
     """Of a turn, as of `roost.agent.stalls`: checksums of its newest steps, how many of the last were `stale` or all
-    `errors`, and the `actions` that were taken."""
+    `errors`, how many scores of the plan `poor`, and the `actions` that were taken."""
 
     steps: list[int] = []
     stale: int = 0
     errors: int = 0
+    poor: int = 0
     actions: list[str] = []
+
+
+class Plan(msgspec.Struct):
+    """Of a task that is not over."""
+
+    began: float
+    goals: tuple[ev.Goal, ...]
 
 
 class Turn(msgspec.Struct):
@@ -211,6 +219,7 @@ class State(msgspec.Struct):
     unsaid: dict[str, str | None] = {}
     """Pins of a person that the model has not heard of."""
     summary: str = ""
+    plan: Plan | None = None
     compact: bool = False
     """A person wants the context made smaller."""
     compacting: int = 0

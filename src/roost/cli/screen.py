@@ -91,6 +91,10 @@ class Screen:
                 self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
             case ev.IntentChosen():
                 self.note(f"  this is about: {event.intent}")
+            case ev.PlanChanged():
+                self.note(
+                    f"  plan: {event.ended} of {len(event.goals)}" + (f", {event.score}/5" if event.score else "")
+                )
             case ev.LoopStalled():
                 self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
             case ev.SessionTainted():

@@ -39,8 +39,8 @@ ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "d
 """How a task ended: as its turn did, or because its time was up, or its session stopped, failed or was deleted."""
 
 
-StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors"]
-"""The same step again, a few in turn, nothing new, nothing that went well."""
+StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor"]
+"""The same step again, a few in turn, nothing new, nothing that went well, and by the model's own word badly."""
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
@@ -67,6 +67,13 @@ class Family(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def parent(self) -> str:
         return self.above[-1].session
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """A part of a long task."""
+
+    text: str
+    state: Literal["todo", "doing", "done", "dropped"] = "todo"
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
@@ -214,6 +221,18 @@ class IntentChosen(_Event, frozen=True, tag="intent.chosen"):
     word: str | None = None
     confirm: bool = False
     calls: str | None = None
+
+
+class PlanChanged(_Event, frozen=True, tag="plan.changed"):
+    """The sub-goals of a long task, of which `ended` are done or dropped, by the tool call `call`. `score`: how well it
+    goes by the model's own word, 1 to 5. `eta`: seconds that the rest takes if it goes on as it went."""
+
+    goals: tuple[Goal, ...]
+    score: int | None = None
+    note: str = ""
+    ended: int = 0
+    eta: float | None = None
+    call: str | None = None
 
 
 class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
@@ -589,6 +608,7 @@ Event: TypeAlias = (
     | ApprovalResolved
     | IntentChosen
     | LoopStalled
+    | PlanChanged
     | PolicyDecided
     | TimerSet
     | TimerFired

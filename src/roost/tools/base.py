@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from roost.llm.ir import ToolSpec
 from roost.log.content import Replay, ResultPart, Text
+from roost.log.events import Goal
 from roost.log.journal import Record
 from roost.policy.gate import Safety
 from roost.policy.touching import Reach
@@ -59,6 +60,14 @@ class Pins(Protocol):
         ...
 
 
+class Plans(Protocol):
+    """The sub-goals of the session's task."""
+
+    async def set(self, goals: Sequence[Goal], score: int | None, note: str) -> str:
+        """Returns when it is committed, with how far it is, for the model."""
+        ...
+
+
 class ToolContext(msgspec.Struct, kw_only=True):
     """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
     so that an outside service can drop a repetition. `call` is its id, which is one of ours for a call that begins
@@ -81,6 +90,7 @@ class ToolContext(msgspec.Struct, kw_only=True):
     """What the session keeps running between its calls."""
     history: History | None = None
     pins: Pins | None = None
+    plans: Plans | None = None
     memory: OwnMemory | None = None
     agents: OwnAgents | None = None
 

@@ -24,6 +24,7 @@ def _built() -> dict[str, Tool]:
     from roost.tools.history import read_history
     from roost.tools.memory import forget, recall, remember, update_memory
     from roost.tools.pins import pin, unpin
+    from roost.tools.plan import plan
     from roost.tools.python import python
     from roost.tools.read import read_file
     from roost.tools.shell import shell
@@ -33,7 +34,7 @@ def _built() -> dict[str, Tool]:
     from roost.tools.write import write_file
 
     files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep, analyze_code)
-    own = (read_history, pin, unpin, remember, recall, update_memory, forget)
+    own = (read_history, pin, unpin, plan, remember, recall, update_memory, forget)
     others = (task, list_agents, message_agent)
     running = (shell, shell_start, shell_output, shell_stop, python)
     return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search, *own, *others)}
