@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,23 @@ async def test_a_compaction_leaves_the_summary_in_the_context(house: House, tmp_
         if isinstance(record.event, ev.ContextCompacted)
     ]
     assert (event.before, event.after) == (900, 90)
+
+
+async def test_what_it_has_cost_was_paid_elsewhere(house: House, tmp_path: Path) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 1))
+    answer = _answer("a1", "u1", _text("done"), timestamp=stamp)
+    answer["message"]["usage"] = {"input_tokens": 1000, "output_tokens": 10, "cache_read_input_tokens": 500}
+    path = write(tmp_path / "x.jsonl", [_user("u1", None, "hello", timestamp=stamp), answer])
+    brought = await house.runtime.import_session(path)
+    log = [record.event for record in await house.runtime.sessions.history(brought.session.id)]
+    (usage,) = [event.usage for event in log if isinstance(event, ev.ModelCompleted)]
+    assert (usage.input, usage.cached, usage.output, usage.cost) == (1500, 500, 10, None)
+    view = await house.runtime.sessions.inspect(brought.session.id)
+    assert (view.usage.input, view.usage.cost) == (0, 0)
+    assert (await house.runtime.costs(by="session")).rows == []
+    await house.runtime.open(brought.session.id).ask("more")
+    (row,) = (await house.runtime.costs(by="session")).rows
+    assert (row.name, row.calls) == (brought.session.id, 1)
 
 
 async def test_pictures_and_strange_shapes(house: House, tmp_path: Path) -> None:

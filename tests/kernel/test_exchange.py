@@ -160,6 +160,32 @@ async def test_what_is_wrong_is_named_by_its_line_and_leaves_nothing(tmp_path: P
         assert (await runtime.import_session(file, agent="a", id="ses_wrong")).session.id == "ses_wrong"
 
 
+async def test_cut_off_there_is_nothing_and_the_next_try_takes_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    await _talk(tmp_path / "one", file)
+    lines = file.read_bytes().splitlines(keepends=True)
+    count = len(lines) - 1
+    more = b'{"seq":%d,"event":{"type":"emitted","name":"x","data":"' + b"y" * 500 + b'","at":2.0}}\n'
+    header = lines[0].replace(b'"events":%d' % count, b'"events":4999')
+    file.write_bytes(b"".join([header, *lines[1:], *(more % number for number in range(count + 1, 5000))]))
+    async with running(tmp_path / "two", agent(["x"])) as runtime:
+        for moment in (0.02, 0.15, 0.3):
+            task = asyncio.create_task(runtime.import_session(file, id="ses_cut", agent="a", key="k"))
+            await asyncio.sleep(moment)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                break
+            with pytest.raises(RoostError):
+                await runtime.sessions.get("ses_cut")
+        brought = await runtime.import_session(file, id="ses_cut", agent="a", key="k")
+        assert brought.session.head > 4999
+        session = runtime.open("ses_cut")
+        assert await session.ask("go on") == "x"
+        await asleep(runtime, session)
+        assert (await check(place.url or tmp_path / "two" / "roost.db")).faults == []
+
+
 async def test_rollbacks_and_checkpoints_keep_their_positions(tmp_path: Path) -> None:
     file = tmp_path / "talk.jsonl"
     async with running(tmp_path / "one", agent(["one", "two", "three"])) as runtime:

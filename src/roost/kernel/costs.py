@@ -26,6 +26,7 @@ from roost.log.events import (
     ModelStarted,
     PolicyDecided,
     SessionForked,
+    SessionImported,
 )
 from roost.log.journal import SessionInfo, SessionQuery
 from roost.log.store import Store
@@ -40,6 +41,7 @@ _KINDS = (
     b'{"type":"model.',
     b'{"type":"policy.decided"',
     b'{"type":"session.forked"',
+    b'{"type":"session.imported"',
     b'{"type":"compaction.',
     b'{"type":"context.compacted"',
 )
@@ -101,7 +103,9 @@ async def costs(
         try:
             calls: list[tuple[_Spent, str]] = []
             async for event, model in _calls(store, info, span):
-                if isinstance(event, SessionForked):  # what comes before is what another session has spent
+                if isinstance(
+                    event, SessionForked | SessionImported
+                ):  # what comes before is what another session has spent
                     calls.clear()
                 else:
                     calls.append((event, model))
@@ -118,7 +122,7 @@ async def costs(
 
 
 _Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted
-_Call: TypeAlias = _Spent | SessionForked
+_Call: TypeAlias = _Spent | SessionForked | SessionImported
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
@@ -144,7 +148,7 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
             event = record.event
             if event.at >= span[1]:
                 return
-            if isinstance(event, SessionForked):
+            if isinstance(event, SessionForked | SessionImported):
                 yield event, _UNKNOWN
             elif isinstance(event, ModelStarted):
                 model = event.model

@@ -77,7 +77,7 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
-    """`spec` is the agent's definition as data: the session pins it. `tainted`: by what all of it comes from outside."""
+    """`spec` is the agent's definition as data: the session pins it. `tainted`: by what all of it is from outside."""
 
     agent: str
     version: str
