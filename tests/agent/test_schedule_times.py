@@ -183,7 +183,7 @@ def test_years_of_absence_are_judged_in_a_moment() -> None:
         ({"cron": "0 9 * * *", "zone": ""}, "bad_zone", "UTC"),
         ({"every": 0.5}, "bad_schedule", "1 second to 366 days"),
         ({"every": float("nan")}, "bad_schedule", "1 second"),
-        ({"at": 99.0}, "past", "later time"),
+        ({"at": 40.0}, "past", "later time"),
         ({"at": 1e300}, "past", "later time"),
         ({}, "bad_schedule", "one of"),
         ({"every": 60.0, "at": 5e9}, "bad_schedule", "one of"),

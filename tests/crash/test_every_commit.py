@@ -33,6 +33,7 @@ _CASES = {
     "steer_past_a_replay": (AGENT, scenarios.steer_past_a_replay),
     "approvals": (CAREFUL, scenarios.approvals),
     "timer": (AGENT, scenarios.timer),
+    "schedule": (AGENT, scenarios.schedule),
 }
 
 _WANTED = {"input.received", "model.started", "tool.started", "tool.completed", "turn.completed"}

@@ -211,12 +211,28 @@ async def test_a_stopped_session_waits_and_a_deleted_one_has_none(tmp_path: Path
 
 
 @sqlite_only
+async def test_what_comes_due_before_an_order_is_taken_in_counts(tmp_path: Path) -> None:
+    clock, traces = Clock(), Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools()), config=clock.config) as runtime:
+        session = await runtime.session("a")
+        await session.send("hold")
+        await traces.started.wait()
+        ordered = time.time()
+        assert await runtime.schedules.set(session.id, "h", hourly(), wait=0.05) is None
+        clock.ahead = 2.5 * HOUR
+        traces.gate.set()
+        event = await until(session, ev.ScheduleFired)
+        assert ordered + 2 * HOUR <= event.due <= ordered + 2 * HOUR + 10
+        assert event.missed == 1
+
+
+@sqlite_only
 async def test_once_at_a_time(tmp_path: Path) -> None:
     clock, clerk = Clock(), Speaker()
     async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
         session = await runtime.session("a")
         with pytest.raises(Invalid, match="later time") as past:
-            await runtime.schedules.set(session.id, "o", ScheduleSpec(text="x", at=time.time() - 1))
+            await runtime.schedules.set(session.id, "o", ScheduleSpec(text="x", at=time.time() - 61))
         assert past.value.code == "past"
         at = time.time() + HOUR
         for missed in ("once", "skip"):

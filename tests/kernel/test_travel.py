@@ -282,9 +282,7 @@ async def test_the_shared_store_keeps_what_checkpoints_need(tmp_path: Path) -> N
         assert (await sweep(store, later)).kept
         later.close()
         fork = runtime.open((await sessions.fork(session.id, position)).id)
-        assert (
-            await fork.ask("look cat a") == "1"
-        )  # the newest before it that is kept
+        assert await fork.ask("look cat a") == "1"  # the newest before it that is kept
         forked = next(event for event in await events(fork, runtime) if isinstance(event, ev.SessionForked))
         assert "newest one before" in (forked.why_no_files or "")
         assert (await sessions.rollback(session.id, "good")).files

@@ -17,11 +17,11 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.body import Body, left, plain_egress
 from roost.sandbox.cgroups import find_groups
-from roost.sandbox.marks import reap_orphans
 from roost.sandbox.machines.firecracker.api import Api
 from roost.sandbox.machines.firecracker.jail import find_jailer
 from roost.sandbox.machines.firecracker.vmm import Vmm
 from roost.sandbox.machines.firecracker.vsock import dial
+from roost.sandbox.marks import reap_orphans
 from roost.testing.vmm import NoFirecracker, find_firecracker, tiny_guest
 
 MEMORY = 16

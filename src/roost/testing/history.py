@@ -186,6 +186,8 @@ def _places(
         match event:
             case ev.InputReceived(input=number):
                 what = "\n".join(part.text for part in event.parts if isinstance(part, Text))
+                if (event.source or "").startswith("schedule:"):  # a line before it says which
+                    what = what.partition("\n")[2]
             case ev.ControlApplied(input=number, action=what):
                 pass
             case _:

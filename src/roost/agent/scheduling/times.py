@@ -150,7 +150,7 @@ def check(spec: ScheduleSpec, now: float) -> None:
     zone_of(spec.zone)
     if spec.every is not None and not 1 <= spec.every <= 366 * _DAY:
         raise Invalid(f"every {spec.every} seconds is out of range: give 1 second to 366 days", code="bad_schedule")
-    if spec.at is not None and not now < spec.at < 250_000_000_000:
+    if spec.at is not None and not now - spec.grace < spec.at < 250_000_000_000:
         raise Invalid("`at` is in the past: give a later time, or send a message now", code="past")
     if spec.cron is not None:
         _check_cron(spec, now)

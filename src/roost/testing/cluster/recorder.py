@@ -61,6 +61,11 @@ class Recorder:
         await self._http.set_timer(session, timer, due, text, key)
         self._history.acknowledged(order, None)
 
+    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
+        order = self._history.accept(session, text, 0, late=True)
+        await self._http.set_schedule(session, name, due, text, key)
+        self._history.acknowledged(order, None)
+
     async def log(self, session: str) -> Sequence[ev.Event]:
         known = self._logs.setdefault(session, [])
         after = len(known)

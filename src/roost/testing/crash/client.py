@@ -65,6 +65,10 @@ class HttpDaemon:
         body = {"due": due, "text": text}
         await self.order("PUT", f"/sessions/{session}/timers/{timer}", body, key=key)
 
+    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
+        body = {"at": due, "text": text}
+        await self.order("PUT", f"/sessions/{session}/schedules/{name}", body, key=key)
+
     async def log(self, session: str) -> Sequence[ev.Event]:
         known = self._logs.setdefault(session, [])
         page = await self.order("GET", f"/sessions/{session}/events?after={len(known)}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
+from roost.agent.scheduling.firing import timer_of
 from roost.log import events as ev
 from roost.testing.crash.check import Sent
 
@@ -32,6 +33,8 @@ class Daemon(Protocol):
         ...
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None: ...
+
+    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None: ...
 
     async def log(self, session: str) -> Sequence[ev.Event]: ...
 
@@ -63,6 +66,11 @@ class Hands:
     async def set_timer(self, timer: str, seconds: float, text: str) -> None:
         await self._daemon.set_timer(self.session, timer, time.time() + seconds, text, self._key())
         self.timers.append(timer)
+
+    async def set_schedule(self, name: str, seconds: float, text: str) -> None:
+        """One that comes due once."""
+        await self._daemon.set_schedule(self.session, name, time.time() + seconds, text, self._key())
+        self.timers.append(timer_of(name))
 
     def decide(self, decisions: Callable[[str], ev.Decision]) -> None:
         """How to answer a call's question, by the tool's name. Else everything is approved."""

@@ -16,6 +16,8 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
+from roost.log.inputs import ScheduleInput
+from roost.log.schedules import ScheduleSpec
 from roost.log.store import open_store
 from roost.testing.crash.check import check
 from roost.testing.crash.hands import PATIENCE, Hands
@@ -59,6 +61,10 @@ class InsideDaemon:
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, key: str) -> None:
         await self._try(lambda sessions: sessions.set_timer(session, timer, due, text, key=key))
+
+    async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
+        item = ScheduleInput(name, "set", ScheduleSpec(text=text, at=due))
+        await self._try(lambda sessions: sessions.put(session, item, key=key))
 
     async def log(self, session: str) -> Sequence[ev.Event]:
         return [record.event for record in await self._try(lambda sessions: sessions.history(session))]

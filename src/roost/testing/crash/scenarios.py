@@ -67,11 +67,16 @@ async def timer(user: Hands) -> None:
     await user.send(message("two"))
 
 
+async def schedule(user: Hands) -> None:
+    await user.set_schedule("soon", 0.05, message("say"))
+    await user.send(message("two"))
+
+
 async def at_random(hands: Hands, chance: random.Random, plans: Sequence[str] = tuple(PLANS)) -> None:
     """One message, and what else a user may do about it."""
     await hands.send(message(chance.choice(plans)))
     await asyncio.sleep(chance.uniform(0.0, 0.5))
-    match chance.choice(["wait", "wait", "queue", "burst", "steer", "cancel", "pause", "timer"]):
+    match chance.choice(["wait", "wait", "queue", "burst", "steer", "cancel", "pause", "timer", "schedule"]):
         case "queue":
             await hands.send(message("say"))
         case "burst":
@@ -89,5 +94,8 @@ async def at_random(hands: Hands, chance: random.Random, plans: Sequence[str] = 
         case "timer":
             name = f"t{len(hands.timers)}"
             await hands.set_timer(name, chance.uniform(0.0, 1.0), message("say"))
+        case "schedule":
+            name = f"s{len(hands.timers)}"
+            await hands.set_schedule(name, chance.uniform(0.0, 1.0), message("say"))
         case _:
             await hands.settle()
