@@ -629,3 +629,14 @@ async def test_what_a_child_says_is_judged_as_any_result(tmp_path: Path) -> None
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"
         assert seen(parent) == ["[the result is withheld: no birds]"]
+
+
+async def test_a_task_that_cannot_begin_keeps_no_other_waiting(tmp_path: Path) -> None:
+    bad = task("walled")
+    calls = (bad, task("helper", "1"), bad, bad, task("helper", "2"))
+    parent = boss(Answer(calls=calls), "done", children=Children(agents=("*",), at_once=1))
+    team = [parent, echo(), echo("walled", isolation=Isolation(required=2))]
+    async with Runtime(tmp_path, agents=team, config=FAST, store=place.url, backends=()) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "done"
+        assert ["did" in text for text in seen(parent)] == [False, True, False, False, True]

@@ -91,7 +91,7 @@ async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Ve
 
 def _admit(session: LiveSession, call: Call) -> Verdict | None:
     """Why the call runs now. None: it is done, or waits for a person."""
-    if call.held or call.status in ("done", "asking", "awaiting"):
+    if call.status in ("done", "asking", "awaiting") or session.state.holds(call):
         return None
     if call.status == "rejected":
         note = f": {call.reason}" if call.reason else ""

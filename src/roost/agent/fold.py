@@ -216,7 +216,7 @@ def _apply_tool(
         return
     match event:
         case ev.ToolStarted():
-            call.status, call.attempt, call.replay = "running", event.attempt, event.replay
+            call.status, call.attempt, call.replay, call.held = "running", event.attempt, event.replay, False
             call.undo, call.key = event.undo, event.key
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason

@@ -247,13 +247,17 @@ class State(msgspec.Struct):
     limited: bool = False
     """A turn by a schedule had a limit of money, or may have had."""
 
+    def holds(self, call: Call) -> bool:
+        """Whether it waits for one of the children to end. With none there is nothing to wait for."""
+        return call.held and bool(self.children)
+
     @property
     def phase(self) -> ev.Phase:
         if self.turn is None:
             return "working" if self.compact else "idle"
         waiting = self.turn.gate is not None and self.turn.gate.status == "asking"
         for call in self.calls:
-            if call.held or call.status in ("asking", "awaiting"):
+            if call.status in ("asking", "awaiting") or self.holds(call):
                 waiting = True
             elif call.status != "done":
                 return "working"

@@ -149,7 +149,8 @@ async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
 def _fits(session: LiveSession, call: Call, more: int) -> bool:
     """Whether there is room for the task now, beside so many others. A call that has none waits, or is over."""
     limits, state = session.spec.children or Children(), session.state
-    taken = more + sum(one.held for one in state.calls) + (state.turn.children if state.turn is not None else 0)
+    begun = state.turn.children if state.turn is not None else 0
+    taken = begun + more + sum(one.held for one in state.calls if one is not call)
     if _levels(session) < 1:
         end_call(session, call.call.id, "error", "[not begun: no children may be below this session; do it yourself]")
         return False
@@ -158,7 +159,8 @@ def _fits(session: LiveSession, call: Call, more: int) -> bool:
         end_call(session, call.call.id, "error", f"[not begun: {most}]")
         return False
     if len(state.children) + more >= limits.at_once:
-        session.note(ev.ChildHeld(at=time.time(), call=call.call.id))
+        if not call.held:
+            session.note(ev.ChildHeld(at=time.time(), call=call.call.id))
         return False
     return True
 
