@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from roost.policy.command.found import Acts, Found
 from roost.policy.command.lines import Redirect
@@ -230,6 +231,9 @@ def _git(act: Acts, found: Found) -> None:
         re.IGNORECASE,
     ):
         found.add("persistence", "a setting of git that makes it run a program", act)
+    told = {"rebase", "difftool"} & set(operands) and said & {"-x", "--exec", "--extcmd"}
+    if told or {("bisect", "run"), ("submodule", "foreach")} & set(pairwise(operands)):
+        found.add("inline_exec", "git runs a command that it is told", act)
     if re.search(r"\bext::|--upload-pack|--template", " ".join(act.texts)):
         found.add("inline_exec", "git runs a program that the address names", act)
 

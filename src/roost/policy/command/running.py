@@ -180,6 +180,8 @@ def _builtin(act: Acts, found: Found) -> list[str]:
         return []
     if name == "trap" and len(texts) > 1:
         return _text(texts[0], act, found)
+    if name in ("mapfile", "readarray") and "-C" in act.options():
+        found.add("inline_exec", f"{name} runs a command for the lines that it reads", act)
     if (name == "alias" and texts) or (name in ("complete", "bind", "enable") and texts):
         found.add("inline_exec", f"{name} changes what later commands mean", act)
     return []

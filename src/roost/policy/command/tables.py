@@ -76,6 +76,13 @@ WRAPPERS: dict[str, frozenset[str]] = {
     "dbus-run-session": frozenset(),
     "caffeinate": frozenset(),
     "arch": frozenset(),
+    **{
+        name: frozenset[str]()
+        for name in (
+            "bwrap catchsegv eatmydata entr faketime firejail linux32 linux64 numactl perf prlimit setarch ssh-agent"
+            " valgrind xvfb-run"
+        ).split()
+    },
 }
 """Programs that run another one, and those of their options that take a word of their own."""
 

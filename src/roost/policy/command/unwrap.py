@@ -5,7 +5,7 @@ from __future__ import annotations
 from roost.policy.command.tables import WRAPPERS
 from roost.policy.command.words import Word
 
-_SIZED = {"timeout": 1, "taskset": 1, "chrt": 1, "chroot": 1, "flock": 1}
+_SIZED = {"timeout": 1, "taskset": 1, "chrt": 1, "chroot": 1, "flock": 1, "setarch": 1, "perf": 1, "faketime": 1}
 """How many plain words stand before the inner command."""
 _BEFORE_COMMAND = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
