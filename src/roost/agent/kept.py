@@ -48,6 +48,7 @@ def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDroppe
 
 
 def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
+    state.firing = None
     if isinstance(event, ev.SessionRolledBack):
         state.rolled, state.rolled_by = state.seq, event.input
         if event.files is not None:
