@@ -640,3 +640,32 @@ async def test_a_task_that_cannot_begin_keeps_no_other_waiting(tmp_path: Path) -
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"
         assert ["did" in text for text in seen(parent)] == [False, True, False, False, True]
+
+
+async def test_an_agent_gives_up_a_task_of_its_own(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def say(request: Request) -> Answer | str:
+        last = request.messages[-1]
+        if isinstance(last, UserMessage):
+            text = "".join(part.text for part in last.parts if isinstance(part, Text))
+            return "so be it" if "cancelled" in text else Answer(calls=(task("helper", background=True),))
+        told.extend(results(request))
+        match len(told):
+            case 1:
+                return Answer(calls=(Call("list_agents"),))
+            case 2:
+                session = told[1].partition("- session ")[2].partition(":")[0]
+                return Answer(calls=(Call("cancel_task", {"session": session}), Call("cancel_task", {"session": "no"})))
+            case _:
+                return "given up"
+
+    parent = Agent("boss", model=ScriptedModel(say), tools=["task", "cancel_task", "list_agents"], children=ALL)
+    async with running(tmp_path, parent, echo(delay=lambda _: 30.0)) as runtime:
+        session = await runtime.session("boss")
+        assert await session.ask("go") == "given up"
+        assert "no task of yours" in told[-1]
+        async with asyncio.timeout(10):
+            while (await session.inspect()).turns < 2:
+                await asyncio.sleep(0.02)
+        assert await ended(await events(session, runtime)) == ["cancelled"]

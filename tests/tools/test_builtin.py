@@ -66,6 +66,7 @@ def test_the_set_and_its_classes() -> None:
         "update_memory": ("safe_write", "safe", True),
         "forget": ("safe_write", "safe", True),
         "task": ("safe_write", "safe", True),
+        "cancel_task": ("safe_write", "safe", True),
         "list_agents": ("read_only", "safe", True),
         "message_agent": ("safe_write", "safe", True),
     }

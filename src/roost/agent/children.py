@@ -153,7 +153,7 @@ def cut(end: ChildInput) -> list[Delivery]:
 
 
 def order_to(child: str, action: ev.ControlAction, why: str) -> Delivery:
-    return Delivery(child, ControlInput(action), f"parent:{action}:{why}")
+    return Delivery(child, ControlInput(action), f"parent:{action}:{why}"[-255:])
 
 
 def _news_key(news: ChildWaitsInput, which: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from roost.agent import judging
-from roost.agent.children import cut, due_timer, note_end, taint, told_of
+from roost.agent.children import cut, due_timer, note_end, order_to, taint, told_of
 from roost.agent.definition import Children
 from roost.agent.ending import end_call
 from roost.agent.means import ChildOrder, FamilyMeans
@@ -73,6 +73,14 @@ class CallAgents:
         due = None if deadline is None else time.time() + deadline
         self.begun = _Begun(child, agent, prompt, background, due)
         return child
+
+    def running(self) -> Sequence[Known]:
+        return [Known(name, child.agent) for name, child in self._session.state.children.items()]
+
+    def cancel(self, child: str) -> None:
+        if child not in self._session.state.children:
+            raise ToolError(f"no task of yours runs in a session {child!r}")
+        self.said.append(order_to(child, "cancel", self._key))
 
     async def tell(self, to: str, text: str) -> str:
         session, family = self._session, self._session.state.family

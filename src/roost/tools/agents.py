@@ -41,9 +41,18 @@ async def task(
 
 @tool(replay="safe", safety="read_only", inside=True, files=False)
 async def list_agents(context: ToolContext) -> str:
-    """List the agents to whom you may give tasks with `task`."""
-    found = _agents(context).callable()
-    return "\n".join(f"- {one.name}: {one.description or '(no description)'}" for one in found) or "there is none"
+    """List the agents to whom you may give tasks with `task`, and the tasks that run."""
+    agents = _agents(context)
+    found = [f"- {one.name}: {one.description or '(no description)'}" for one in agents.callable()]
+    running = [f"- session {one.name}: a task of {one.description}" for one in agents.running()]
+    return "\n".join((found or ["there is none"]) + (["", "Running now:", *running] if running else []))
+
+
+@tool(replay="safe", safety="safe_write", inside=True, files=False)
+async def cancel_task(context: ToolContext, session: Annotated[str, "Its id, as `task` told it."]) -> str:
+    """Give up a task that runs in the background. What it has done stays done."""
+    _agents(context).cancel(session)
+    return f"session {session} is told to end; a message says when it has"
 
 
 @tool(replay="safe", safety="safe_write", inside=True, files=False)

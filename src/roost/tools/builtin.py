@@ -14,7 +14,7 @@ def builtin_tools() -> dict[str, Tool]:
 
 @cache
 def _built() -> dict[str, Tool]:
-    from roost.tools.agents import list_agents, message_agent, task
+    from roost.tools.agents import cancel_task, list_agents, message_agent, task
     from roost.tools.browse import glob, list_files
     from roost.tools.code import analyze_code
     from roost.tools.edit import edit_file
@@ -35,6 +35,6 @@ def _built() -> dict[str, Tool]:
 
     files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep, analyze_code)
     own = (read_history, pin, unpin, plan, remember, recall, update_memory, forget)
-    others = (task, list_agents, message_agent)
+    others = (task, cancel_task, list_agents, message_agent)
     running = (shell, shell_start, shell_output, shell_stop, python)
     return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search, *own, *others)}

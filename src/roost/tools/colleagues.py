@@ -25,6 +25,14 @@ class OwnAgents(Protocol):
         call ends with the task, or at once with `background`. After `deadline` seconds the task is over."""
         ...
 
+    def running(self) -> Sequence[Known]:
+        """The sessions that have a task of this one now, each with its agent."""
+        ...
+
+    def cancel(self, child: str) -> None:
+        """One of these is given up when the call has ended well."""
+        ...
+
     async def tell(self, to: str, text: str) -> str:
         """A message to a session, to the newest session of an agent, or to `parent`, when the call has ended well.
         Returns the id of the session that gets it."""
