@@ -51,7 +51,7 @@ class Survey:
         ids: dict[str, str] = {}
         leaf = before = None
         for _, line in objects(path):
-            kind, uuid = line.get("type"), words(line.get("uuid"))
+            kind, uuid = words(line.get("type")), words(line.get("uuid"))
             if kind in _TITLES and (title := words(line.get(_TITLES[kind]))):
                 self._titles[kind] = title[:200]
             for name in _ABOUT:

@@ -142,7 +142,7 @@ class _Reader:
             self._searched.append(call.id)
 
     def _event(self, line: dict[str, Any], payload: dict[str, Any]) -> Iterator[Item]:
-        kind = payload.get("type")
+        kind = words(payload.get("type"))
         if kind in _MIRRORS and _digest(words(payload.get(_MIRRORS[kind]))) in self._survey.said:
             self._report.mirrors += 1
         elif kind == "token_count" and self._parts and (last := _last_usage(payload)) is not None:
