@@ -25,9 +25,9 @@ from roost.sandbox.backend import Bounds, Network, SandboxSpec, Terminal
 from roost.sandbox.body import Body, plain_egress
 from roost.sandbox.image import take
 from roost.sandbox.machines.boot import Kernel, Missing, find_kernel
-from roost.sandbox.machines.firecracker.backend import FirecrackerGuest
 from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES, Box
 from roost.sandbox.machines.firecracker.stream import PROGRAM
+from roost.sandbox.machines.guest import MachineGuest
 from roost.testing.backends import FETCH, answer, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
@@ -181,7 +181,7 @@ async def make(tmp_path: Path, kernel: Kernel, mux: Path) -> AsyncIterator[Make]
     )
     boxes: list[Box] = []
 
-    async def one(image: Path | None) -> FirecrackerGuest:
+    async def one(image: Path | None) -> MachineGuest:
         kept = None if image is None else take(image)
         body = Body(spec, "firecracker")
         programs = {"carry": PROGRAM, "mux": mux}
@@ -190,7 +190,7 @@ async def make(tmp_path: Path, kernel: Kernel, mux: Path) -> AsyncIterator[Make]
         boxes.append(box)
         await body.prepare(None, plain_egress)
         link = await box.launch(kernel, kept)
-        guest = FirecrackerGuest(box, link, "test")
+        guest = MachineGuest(box, link, "test", _SECONDS)
         if kept is not None:
             guest.take_up(kept.kept)
             box.wake(link)

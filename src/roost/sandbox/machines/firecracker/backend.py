@@ -15,27 +15,24 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
-
 from roost.errors import SandboxError
 from roost.sandbox import mounts
-from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, MakeEgress, made_whole, manner, plain_egress, remove_left
+from roost.sandbox.backend import Probe, SandboxSpec
+from roost.sandbox.body import Body, MakeEgress, made_whole, plain_egress, remove_left
 from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.guest.link import Link
-from roost.sandbox.image import Image, Keeping, KeptGuest, take
+from roost.sandbox.image import Image, take
 from roost.sandbox.machines import kvm
 from roost.sandbox.machines.boot import Kernel, Missing, find_kernel
-from roost.sandbox.machines.firecracker.inside import MODULES, OWN_MEMORY, START, Box
+from roost.sandbox.machines.firecracker.inside import MODULES, START, Box
 from roost.sandbox.machines.firecracker.jail import find_jailer
 from roost.sandbox.machines.firecracker.vmm import Vmm
+from roost.sandbox.machines.guest import ENCLOSED, MachineGuest, outer_bounds
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.trial import tried, unable, version_of
 
 _OUTSIDE = 128 * 1024**2
 """Of Firecracker and the server of files."""
 _FIX = "install Firecracker: the release at github.com/firecracker-microvm/firecracker, with its jailer beside it"
-_FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
 
 
 class FirecrackerBackend:
@@ -67,25 +64,25 @@ class FirecrackerBackend:
         except Missing as error:
             return unable(self, str(error), error.fix)
         version = f"{await self._version(program, kernel)}, {'jailed' if jailer else 'not jailed'}"
-        return await tried(self, version, script=_FINE, fix=_FIX, seconds=START, program=program)
+        return await tried(self, version, script=ENCLOSED, fix=_FIX, seconds=START, program=program)
 
-    async def create(self, spec: SandboxSpec) -> FirecrackerGuest:
+    async def create(self, spec: SandboxSpec) -> MachineGuest:
         """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
         return await made_whole(self._begin(spec, None))
 
-    async def resume(self, spec: SandboxSpec, image: Path) -> FirecrackerGuest:
+    async def resume(self, spec: SandboxSpec, image: Path) -> MachineGuest:
         """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then, and
         when this is cancelled."""
         return await made_whole(self._resume(spec, image))
 
-    async def _resume(self, spec: SandboxSpec, image: Path) -> FirecrackerGuest:
+    async def _resume(self, spec: SandboxSpec, image: Path) -> MachineGuest:
         kept = await asyncio.to_thread(take, image)
         try:
             return await self._begin(spec, kept)
         finally:
             await asyncio.to_thread(kept.remove)
 
-    async def _begin(self, spec: SandboxSpec, image: Image | None) -> FirecrackerGuest:
+    async def _begin(self, spec: SandboxSpec, image: Image | None) -> MachineGuest:
         if spec.network.open:
             raise SandboxError("a machine of Firecracker has no open network; name hosts in the agent's isolation")
         try:
@@ -106,13 +103,11 @@ class FirecrackerBackend:
             await box.end()
             raise
 
-    async def _make(self, box: Box, kernel: Kernel, version: str, image: Image | None) -> FirecrackerGuest:
-        bounds = box.body.spec.bounds
-        most = None if bounds.memory_bytes is None else bounds.memory_bytes + OWN_MEMORY + _OUTSIDE
-        outer = msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
+    async def _make(self, box: Box, kernel: Kernel, version: str, image: Image | None) -> MachineGuest:
+        outer = outer_bounds(box.body.spec.bounds, _OUTSIDE)
         await box.body.prepare(await self._groups.get(), self._egress, outer)
         link = await box.launch(kernel, image)
-        guest = FirecrackerGuest(box, link, version)
+        guest = MachineGuest(box, link, version, START)
         if image is not None:
             guest.take_up(image.kept)  # before it says a word
             box.wake(link)
@@ -137,20 +132,3 @@ class FirecrackerBackend:
 
     async def _version(self, program: str, kernel: Kernel) -> str:
         return f"{await asyncio.to_thread(version_of, program)}, {kernel.image.name}"
-
-
-class FirecrackerGuest(KeptGuest):
-    def __init__(self, box: Box, link: Link, version: str) -> None:
-        keeping = Keeping(version, box.body.spec.workspace, box.write_out, START)
-        super().__init__(2, _capabilities(box.body), link, box, manner(box.body), keeping)
-
-    async def usage(self) -> Usage:
-        """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
-        return msgspec.structs.replace(await super().usage(), pids=0)
-
-
-def _capabilities(body: Body) -> Capabilities:
-    cpus = "kernel" if body.group is not None else "none"
-    return Capabilities(
-        memory="kernel", cpus=cpus, pids="kernel", disk="kernel", network="hosts", suspends="memory", terminals=True
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,8 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts
-from roost.sandbox.backend import SandboxSpec, Usage
+from roost.sandbox.backend import Usage
 from roost.sandbox.body import Body, scratch_bytes
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
@@ -22,11 +20,10 @@ from roost.sandbox.machines.boot import CLOCK, LINK, ROOT, WORKSPACE, Inside, Ke
 from roost.sandbox.machines.firecracker.kernel import unpacked
 from roost.sandbox.machines.firecracker.stream import PROGRAM, Stream
 from roost.sandbox.machines.firecracker.vmm import VSOCK
+from roost.sandbox.machines.guest import check_workspace, memory_mib, processors, view
 from roost.sandbox.machines.served import ServedView
 
 START = 30.0
-OWN_MEMORY = 128 * 1024**2
-"""Of the machine's kernel, beside what commands may use."""
 MODULES = ("virtio_mmio", "vmw_vsock_virtio_transport")
 _FILES = "files"
 _OWN_PIDS = 2
@@ -90,15 +87,14 @@ class Box:
         """A machine that has just begun, or goes on. The body is prepared. Raises `SandboxError`, `OSError`."""
         spec = self.body.spec
         kept = None if image is None else await asyncio.to_thread((image.folder / _FILES).read_bytes)
-        self._view = await served.start(self.body, _view(spec), kept)
+        self._view = await served.start(self.body, view(spec), kept)
         vmm = self._vmm = self._make(self.body)
         await vmm.spawn()
         if image is not None:
             await vmm.load(image.folder)
         else:
             disk = await asyncio.to_thread(self._disk, kernel)
-            memory = ((spec.bounds.memory_bytes or 2 * 1024**3) + OWN_MEMORY) // 1024**2
-            cpus = max(1, math.ceil(spec.bounds.cpus or 1))
+            memory, cpus = memory_mib(spec.bounds), processors(spec.bounds)
             elf = await asyncio.to_thread(unpacked, kernel.image)
             await vmm.boot(elf, _BOOT, disk, memory_mib=memory, cpus=cpus)
         link = self.body.link = Link(image.last if image is not None else 0)
@@ -108,12 +104,11 @@ class Box:
 
     def _disk(self, kernel: Kernel) -> bytes:
         spec = self.body.spec
-        if not spec.workspace.is_dir():
-            raise SandboxError(f"the workspace {spec.workspace} is no folder")
+        check_workspace(spec)
         pids = (spec.bounds.pids or 4096) + _OWN_PIDS
         programs = {name: path.read_bytes() for name, path in self._programs.items()}
         inside = Inside(
-            _view(spec),
+            view(spec),
             spec.workspace,
             pids,
             scratch_bytes(spec.bounds),
@@ -189,7 +184,3 @@ class Box:
             await self._view.close()
         if self._clock is not None:
             self._clock.close()
-
-
-def _view(spec: SandboxSpec) -> list[str]:
-    return [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
