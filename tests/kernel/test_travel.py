@@ -250,6 +250,23 @@ async def test_by_themselves(stage: Stage) -> None:
 
 
 @one_store
+async def test_where_it_goes_back_to_is_not_dropped_on_the_way(stage: Stage) -> None:
+    async with stage.up(checkpoints=CheckpointPolicy(keep=1)) as runtime:
+        session, sessions = await runtime.session("clerk"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.control(session.id, "pause")
+        await asleep(runtime, session)
+        (paused,) = await sessions.checkpoints(session.id)
+        await sessions.control(session.id, "resume")
+        await session.ask("sh echo 2 > a")
+        back = await sessions.rollback(session.id, paused.seq)
+        assert (back.files, back.why_no_files) == (True, None)
+        assert stage.files(session.id) == {"a": "1\n"}
+        assert (await sessions.rollback(session.id, undo=True)).files
+        assert stage.files(session.id) == {"a": "2\n"}
+
+
+@one_store
 async def test_own_folders_stay(stage: Stage, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()

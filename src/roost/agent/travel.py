@@ -104,12 +104,17 @@ async def _put_back(session: LiveSession) -> None:
 
 
 async def keep(
-    session: LiveSession, cause: ev.CheckpointCause, *, label: str | None = None, item: InboxItem | None = None
+    session: LiveSession,
+    cause: ev.CheckpointCause,
+    *,
+    label: str | None = None,
+    item: InboxItem | None = None,
+    spare: int = 0,
 ) -> None:
-    """Make a checkpoint. Raises `Interrupted`, having made none."""
+    """Make a checkpoint. The one at `spare` stays, however many there are. Raises `Interrupted`, having made none."""
     files = await _files(session)
     state = session.state
-    dropped = _too_many(session, cause)
+    dropped = _too_many(session, cause, spare)
     event = ev.CheckpointMade(
         at=time.time(),
         cause=cause,
@@ -140,11 +145,11 @@ def _moved(state: State) -> bool:
     return (state.turns, state.steps) != ((last.turns, last.steps) if last is not None else (0, 0))
 
 
-def _too_many(session: LiveSession, cause: ev.CheckpointCause) -> tuple[int, ...]:
+def _too_many(session: LiveSession, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
     """Those that nobody asked for are kept up to a number, the one to be made included."""
     if cause == "manual":
         return ()
-    own = [one.seq for one in session.state.checkpoints if one.cause != "manual"]
+    own = [one.seq for one in session.state.checkpoints if one.cause != "manual" and one.seq != spare]
     return tuple(own[: max(0, len(own) + 1 - max(1, session.spec.checkpoints.keep))])
 
 
@@ -181,7 +186,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
     last = state.checkpoints[-1] if state.checkpoints else None
     if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after it
-        await keep(session, "rollback")
+        await keep(session, "rollback", spare=to)
     files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
     if (means := session.means.files) is not None:
         files = files_at(state, then, to, "home" if means.home else "store")
