@@ -30,6 +30,15 @@ async def test_killed_before_and_after_every_commit(tmp_path: Path) -> None:
         assert part in text
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_killed_before_and_after_every_commit_of_a_firing(tmp_path: Path) -> None:
+    report = await kill_at_every_commit(tmp_path, scheduled=True)
+    _sound(report)
+    for part in ("accept schedule", "fire", "schedule.set+timer.set", "schedule.fired"):
+        assert part in " ".join(report.commits)
+
+
 async def test_killed_while_it_starts_for_the_first_time(tmp_path: Path) -> None:
     async with rig(tmp_path) as one:
         await one.process.stop()

@@ -47,6 +47,8 @@ async def _run(options: argparse.Namespace, folder: Path, say: Callable[[str], N
     if not options.skip_every:
         (folder / "every").mkdir()
         reports.append(await kill_at_every_commit(folder / "every", say=say))
+        (folder / "firing").mkdir()
+        reports.append(await kill_at_every_commit(folder / "firing", scheduled=True, say=say))
     if options.kills:
         (folder / "storm").mkdir()
         reports.append(

@@ -1,4 +1,4 @@
-"""kill -9 before and after every commit of one scripted turn with two tools."""
+"""kill -9 before and after every commit of one scripted turn with two tools, or of a schedule's firing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _MOST = 60
 """Commits of one turn; more than there ever are."""
 
 
-async def kill_at_every_commit(folder: Path, *, say: Callable[[str], None] = lambda _: None) -> Report:
+async def kill_at_every_commit(
+    folder: Path, *, scheduled: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Report:
     """The daemon that recovers one session is the one that dies in the next: before, or after, a later commit. A reader
-    follows each session throughout."""
-    report = Report("every commit")
+    follows each session throughout. With `scheduled` nobody speaks: a schedule is set, fires, and is over."""
+    report = Report("every commit of a firing" if scheduled else "every commit")
     resumed: list[float] = []
     began = time.monotonic()
     with ProviderServer(script(delay=(0.0, 0.01), pace=0.001)) as provider:
@@ -40,7 +42,7 @@ async def kill_at_every_commit(folder: Path, *, say: Callable[[str], None] = lam
         daemon = DaemonProcess(settings)
         http = HttpDaemon(daemon.endpoint)
         try:
-            await _run(daemon, http, report, resumed, say)
+            await _run(daemon, http, report, resumed, say, scheduled=scheduled)
             await daemon.stop()
         finally:
             await http.close()
@@ -51,14 +53,20 @@ async def kill_at_every_commit(folder: Path, *, say: Callable[[str], None] = lam
 
 
 async def _run(
-    daemon: DaemonProcess, http: HttpDaemon, report: Report, resumed: list[float], say: Callable[[str], None]
+    daemon: DaemonProcess,
+    http: HttpDaemon,
+    report: Report,
+    resumed: list[float],
+    say: Callable[[str], None],
+    *,
+    scheduled: bool,
 ) -> None:
     rounds: list[tuple[int, When]] = [(at, when) for at in range(1, _MOST) for when in ("before", "after")]
     names = [f"s{at}-{when}" for at, when in rounds]
     await daemon.start(at=rounds[0][0], when=rounds[0][1], session=names[0])
     for place, name in enumerate(names):
         user = Hands(http, name, agent=AGENT)
-        playing = asyncio.create_task(_play(user, daemon))
+        playing = asyncio.create_task(_play(user, daemon, scheduled=scheduled))
         killed = await _dies_first(daemon, playing)
         if killed:
             report.kills += 1
@@ -78,10 +86,13 @@ async def _run(
     raise AssertionError(f"the turn did not end within {_MOST} commits")
 
 
-async def _play(user: Hands, daemon: DaemonProcess) -> Reader:
+async def _play(user: Hands, daemon: DaemonProcess, *, scheduled: bool) -> Reader:
     await user.create()
     reader = Reader(daemon.endpoint, user.session)
-    await user.send(message("two"))
+    if scheduled:
+        await user.set_schedule("soon", 0.05, message("two"))
+    else:
+        await user.send(message("two"))
     await user.settle()
     return reader
 
@@ -101,7 +112,7 @@ async def _check(daemon: DaemonProcess, user: Hands, reader: Reader, report: Rep
         records = await journal.read(user.session)
         await reader.caught_up(len(records))
         seen = effects(daemon.settings.witness)
-        found = await problems(journal, user.session, sent=user.sent, effects=seen, settled=True)
+        found = await problems(journal, user.session, sent=user.sent, effects=seen, settled=True, timers=user.timers)
     finally:
         await journal.close()
         await reader.close()
