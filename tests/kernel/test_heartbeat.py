@@ -157,3 +157,32 @@ async def _first(runtime: Runtime, session: SessionHandle, upto: int):
         yield record
         if record.seq == upto:
             return
+
+
+async def test_forks_have_no_schedules_and_a_rollback_leaves_them(tmp_path: Path) -> None:
+    clock, traces = Clock(), Traces()
+    async with running(tmp_path, agent([calling("safe"), "done"], traces.tools()), config=clock.config) as runtime:
+        session = await runtime.session("a")
+        traces.gate.set()
+        await session.ask("first")
+        before = (await runtime.sessions.get(session.id)).head
+        await runtime.schedules.set(session.id, "beat", BEAT)
+        traces.gate.clear()
+        traces.started.clear()
+        clock.go_to(await due(runtime, session, "beat") + 1)
+        await fire(runtime, clock)
+        await traces.started.wait()  # in the midst of a turn beside the conversation
+        amid = (await runtime.sessions.get(session.id)).head
+        fork = runtime.open((await runtime.sessions.fork(session.id, amid)).id)
+        assert await runtime.schedules.of(fork.id) == []
+        whole = (await talk(fork, runtime))[:4]
+        assert whole[0] == "> first"
+        traces.gate.set()
+        await until(session, ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head)
+        await quiet(runtime, session)
+        coming = await due(runtime, session, "beat")
+        await runtime.sessions.rollback(session.id, before)
+        assert await due(runtime, session, "beat") == coming
+        assert (await talk(session, runtime))[0] == "> first"
+        await fork.ask("second")
+        assert next(text for text in await talk(fork, runtime) if text.startswith("> ")) == "> first"
