@@ -145,20 +145,32 @@ class ClaudeLog:
         parent = self.lines[-1]["parentUuid"]
         user = {"role": "user", "content": f"never mind {turn}"}
         one = self.line(type="user", parentUuid=parent, message=user)
-        answer = {"id": f"msg_b{turn}", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "no"}]}
+        answer = {
+            "id": f"msg_b{turn}",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "text", "text": "no"}],
+        }
         two = self.line(type="assistant", parentUuid=one["uuid"], message=answer)
         self.aside += [one, two]
 
     def sidechain(self, turn: int) -> None:
         text = {"role": "user", "content": f"sub-task {turn}"}
         one = self.line(type="user", parentUuid=None, isSidechain=True, agentId="a1", message=text)
-        answer = {"id": f"msg_s{turn}", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "ok"}]}
+        answer = {
+            "id": f"msg_s{turn}",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "text", "text": "ok"}],
+        }
         two = self.line(type="assistant", parentUuid=one["uuid"], isSidechain=True, agentId="a1", message=answer)
         self.aside += [one, two]
 
     def failure(self) -> None:
         content = [{"type": "text", "text": "API Error: 529 overloaded"}]
-        message = {"id": self.id(), "model": "<synthetic>", "role": "assistant", "content": content}
+        message = {"id": self.id(), "type": "message", "model": "<synthetic>", "role": "assistant", "content": content}
         self.aside_in_chain(type="assistant", isApiErrorMessage=True, message=message)
 
     def compaction(self, turn: int) -> None:
