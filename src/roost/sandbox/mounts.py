@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ _ETC = (
 """No file with users, keys or settings of this machine is among them."""
 _PROC_FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "scsi", "acpi", "driver")
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "mtrr", "slabinfo")
+_TWO = ("--bind", "--ro-bind", "--ro-bind-try", "--symlink")
 AGENT = "/run/roost"
 """Where the agent's files are inside."""
 NET = "/run/roost-net"
@@ -103,6 +104,18 @@ def python() -> Sequence[Path]:
     places = [Path(sys.base_prefix), Path(sys.prefix), Path(version.__file__).parent]
     places += [Path(os.path.realpath(sys.executable)).parent.parent]
     return [place for place in dict.fromkeys(places) if place != Path("/")]
+
+
+def steps(view: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """What a view says, for those who are not bwrap: option, source (empty where there is none), target. What is bound
+    only if it is there is left out, or bound like the rest."""
+    words = iter(view)
+    for word in words:
+        source, target = (next(words), next(words)) if word in _TWO else ("", next(words))
+        if word != "--ro-bind-try":
+            yield word, source, target
+        elif os.path.exists(source):
+            yield "--ro-bind", source, target
 
 
 def settled_spec(spec: SandboxSpec) -> SandboxSpec:

@@ -112,21 +112,18 @@ class Bundle(NamedTuple):
     def _seen(self, root: Path) -> list[dict[str, Any]]:
         """The view, whose links are made at once. Of `/proc` a runtime takes care itself."""
         made: list[dict[str, Any]] = []
-        words = iter(self.view)
-        for word in words:
+        for word, source, target in mounts.steps(self.view):
             match word:
                 case "--symlink":
-                    _link(root, next(words), next(words))
-                case "--ro-bind" | "--bind" | "--ro-bind-try":
-                    source, target = next(words), next(words)
+                    _link(root, source, target)
+                case "--ro-bind" | "--bind":
                     how = ("rbind", "rw" if word == "--bind" else "ro", "nosuid", "nodev", "rprivate")
-                    there = word != "--ro-bind-try" or os.path.exists(source)
-                    if there and not target.startswith("/proc/"):
+                    if not target.startswith("/proc/"):
                         made.append({**_mount(target, "bind", *how), "source": source})
                 case "--tmpfs":
-                    made.append(_mount(next(words), "tmpfs", "nosuid", "nodev", "mode=0500", "size=4096"))
+                    made.append(_mount(target, "tmpfs", "nosuid", "nodev", "mode=0500", "size=4096"))
                 case "--proc" | "--dev" | "--perms" | "--size":
-                    next(words)
+                    pass
                 case _:
                     raise AssertionError(f"the view says {word!r}, which no OCI runtime is told yet")
         return made

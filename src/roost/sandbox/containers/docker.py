@@ -237,17 +237,11 @@ def _own_limit(name: str, kind: int) -> dict[str, Any]:
 
 def _mounts(words: Sequence[str]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    rest = iter(words)
-    for word in rest:
-        first = next(rest)
+    for word, source, target in mounts.steps(words):
         if word == "--tmpfs":
-            made.append({"Type": "tmpfs", "Target": first, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o500}})
-        elif word == "--symlink":
-            next(rest)
-        elif word in ("--bind", "--ro-bind", "--ro-bind-try"):
-            target = next(rest)
-            if not target.startswith("/proc/") and (word != "--ro-bind-try" or os.path.exists(first)):
-                made.append({"Type": "bind", "Source": first, "Target": target, "ReadOnly": word != "--bind"})
+            made.append({"Type": "tmpfs", "Target": target, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o500}})
+        elif word in ("--bind", "--ro-bind") and not target.startswith("/proc/"):
+            made.append({"Type": "bind", "Source": source, "Target": target, "ReadOnly": word != "--bind"})
     return made
 
 

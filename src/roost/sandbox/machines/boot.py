@@ -150,15 +150,9 @@ def _covered(view: Sequence[str]) -> Iterator[str]:
 
 def targets(view: Sequence[str]) -> Iterator[str]:
     """The places of what is bound into the view."""
-    words = iter(view)
-    for word in words:
-        source = next(words)
-        if word in ("--bind", "--ro-bind", "--ro-bind-try"):
-            target = next(words)
-            if word != "--ro-bind-try" or os.path.exists(source):
-                yield target
-        elif word == "--symlink":
-            next(words)
+    for word, _, target in mounts.steps(view):
+        if word in ("--bind", "--ro-bind"):
+            yield target
 
 
 def _base(kernel: Kernel) -> Iterator[tuple[str, int, bytes]]:

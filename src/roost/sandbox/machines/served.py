@@ -189,16 +189,9 @@ def _arguments(body: Body, view: Sequence[str], files: Sequence[int], streams: S
 def _files(view: Sequence[str]) -> list[str]:
     """The view without what is no file: through `/proc` a guest could reach into the server."""
     args: list[str] = []
-    words = iter(view)
-    for word in words:
-        first = next(words)
-        two = (
-            [word, first, next(words)]
-            if word in ("--bind", "--ro-bind", "--ro-bind-try", "--symlink")
-            else [word, first]
-        )
-        if word not in ("--proc", "--dev") and not two[-1].startswith("/proc/"):
-            args += two
+    for word, source, target in mounts.steps(view):
+        if word not in ("--proc", "--dev") and not target.startswith("/proc/"):
+            args += [word, *([source] if source else []), target]
     return args
 
 
