@@ -191,6 +191,18 @@ def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = 
     return len(folders)
 
 
+async def made_or_ended(body: Body, making: Coroutine[Any, Any, G]) -> G:
+    """What `making` makes of the body, which is ended if that fails. Raises `SandboxError`."""
+    try:
+        return await making
+    except OSError as error:
+        await body.end()
+        raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
+    except BaseException:
+        await body.end()
+        raise
+
+
 async def made_whole(making: Coroutine[Any, Any, G]) -> G:
     """What `making` makes. Cancelled, it is closed again before this raises: what a thread or a fork has under way
     cannot be cut off, and would be left."""

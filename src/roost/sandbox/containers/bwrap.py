@@ -24,6 +24,7 @@ from roost.sandbox.body import (
     MakeEgress,
     agent_argv,
     capabilities,
+    made_or_ended,
     made_whole,
     manner,
     plain_egress,
@@ -83,14 +84,7 @@ class BwrapBackend:
         if program is None:
             raise SandboxError(f"there is no bwrap on this machine: {_FIX}")
         body = Body(mounts.settled_spec(spec), "bwrap")
-        try:
-            return await self._make(program, body)
-        except OSError as error:
-            await body.end()
-            raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
-        except BaseException:
-            await body.end()
-            raise
+        return await made_or_ended(body, self._make(program, body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
         """Nothing outlives a suspension here: a new sandbox."""

@@ -24,7 +24,17 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
-from roost.sandbox.body import Body, MakeEgress, agent_argv, left, made_whole, manner, plain_egress, scratch_bytes
+from roost.sandbox.body import (
+    Body,
+    MakeEgress,
+    agent_argv,
+    left,
+    made_or_ended,
+    made_whole,
+    manner,
+    plain_egress,
+    scratch_bytes,
+)
 from roost.sandbox.containers.bundle import system_calls, view
 from roost.sandbox.containers.engine import Engine, places
 from roost.sandbox.guest.guest import LinkedGuest
@@ -67,14 +77,7 @@ class DockerBackend:
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         engine, _ = await self._find()
         body = _Container(engine, mounts.settled_spec(spec))
-        try:
-            return await self._make(body)
-        except OSError as error:
-            await body.end()
-            raise SandboxError(f"cannot make a sandbox: {error}") from error
-        except BaseException:
-            await body.end()
-            raise
+        return await made_or_ended(body, self._make(body))
 
     async def _make(self, body: _Container) -> LinkedGuest:
         if not body.spec.workspace.is_dir():  # an engine would make the folder

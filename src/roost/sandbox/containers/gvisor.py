@@ -29,6 +29,7 @@ from roost.sandbox.body import (
     MakeEgress,
     agent_argv,
     capabilities,
+    made_or_ended,
     made_whole,
     manner,
     plain_egress,
@@ -104,14 +105,7 @@ class GvisorBackend:
         if image is not None:
             image.check(version, spec.workspace)
         body = Body(spec, "gvisor", lambda folder, dead: None if dead else _delete(program, folder))
-        try:
-            return await self._make(body, _Box(program, version, body), image)
-        except OSError as error:
-            await body.end()
-            raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
-        except BaseException:
-            await body.end()
-            raise
+        return await made_or_ended(body, self._make(body, _Box(program, version, body), image))
 
     async def _make(self, body: Body, box: _Box, image: Image | None) -> GvisorGuest:
         spec = body.spec

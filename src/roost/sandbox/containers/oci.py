@@ -24,6 +24,7 @@ from roost.sandbox.body import (
     MakeEgress,
     agent_argv,
     capabilities,
+    made_or_ended,
     made_whole,
     manner,
     plain_egress,
@@ -77,14 +78,7 @@ class OciBackend:
         spec = mounts.settled_spec(spec)
         runtime = _Runtime(program)
         body = Body(spec, "oci", runtime.delete)
-        try:
-            return await self._make(spec, body, runtime)
-        except OSError as error:
-            await body.end()
-            raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
-        except BaseException:
-            await body.end()
-            raise
+        return await made_or_ended(body, self._make(spec, body, runtime))
 
     async def _make(self, spec: SandboxSpec, body: Body, runtime: _Runtime) -> LinkedGuest:
         await body.prepare(await self._groups.get(), self._egress)
