@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,17 @@ import pytest
 from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State
-from roost.errors import Conflict, Invalid, RoostError
+from roost.errors import Conflict, Invalid, NotFound, RoostError
 from roost.kernel.check import check
+from roost.kernel.exchange.files import take_files
 from roost.kernel.load import load_state
+from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
-from roost.testing.scripted import Answer, ScriptedModel
+from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import Tool
 
-from .support import Traces, asleep, calling, place, running, until
+from .support import FAST, Traces, asleep, calling, place, running, until
 
 
 def agent(answers: list[Answer | str], tools: list[Tool] | None = None) -> Agent:
@@ -221,3 +224,26 @@ def test_a_session_that_was_brought_in_folds_from_any_state() -> None:
     state = State()
     apply(state, ev.SessionImported(at=1.0, source="x"))
     assert (state.seq, state.phase) == (1, "idle")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["home", "shared"])
+async def test_files_go_out_as_a_tar(tmp_path: Path, shared: bool) -> None:
+    """Of the newest snapshot, where nodes share them: the folder may be one that the session has left."""
+    write = Answer(calls=(Call("write_file", {"path": "dir/a.txt", "content": "kept"}),))
+    clerk = Agent("a", model=ScriptedModel([write, "done"]), tools=["write_file"], permissions="all")
+    (tmp_path / "objects").mkdir()
+    snapshots = f"file://{tmp_path}/objects" if shared else None
+    runtime = Runtime(tmp_path / "home", agents=[clerk], config=FAST, store=place.url, snapshots=snapshots)
+    async with runtime:
+        empty = await runtime.session("a")
+        with pytest.raises(NotFound, match="has no files"):
+            await take_files(runtime.kernel, empty.id, tmp_path / "none.tar")
+        session = await runtime.session("a")
+        assert await session.ask("go") == "done"
+        await asleep(runtime, session)
+        if shared:
+            (runtime.kernel.workshop.private(session.id) / "dir" / "a.txt").write_text("left behind")
+        assert await take_files(runtime.kernel, session.id, tmp_path / "files.tar") == 1
+    with tarfile.open(tmp_path / "files.tar") as tar:
+        assert tar.getnames() == ["dir", "dir/a.txt"]
+        assert (tar.extractfile("dir/a.txt") or pytest.fail("no file")).read() == b"kept"

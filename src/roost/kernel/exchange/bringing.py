@@ -122,7 +122,10 @@ class _Work:
             definition = decode_spec(spec)
         except msgspec.MsgspecError as error:
             raise Invalid(f"the definition of the file's agent cannot be read: {error}; name one of your own") from None
-        return sessions.variant(definition.name, definition=definition)
+        try:
+            return sessions.variant(definition.name, definition=definition)
+        except Invalid as error:
+            raise Invalid(f"{error}; name an agent of your own to take it instead", code=error.code) from None
 
     async def store(self, session: str, create_key: str | None) -> Brought:
         kernel, spec = self._kernel, self._agent.spec
