@@ -39,7 +39,7 @@ def _names(walk: Walk) -> list[str]:
 
 
 def _walk(workspace: Workspace, **options: int) -> Walk:
-    return Walk(workspace, workspace.root, skip=frozenset({".git"}), **options)
+    return Walk(workspace, workspace.root, skip=frozenset({".git"}), tool="list_files", **options)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_hidden_folder_is_as_good_as_outside(tmp_path: Path) -> None:
         with pytest.raises(PathOutside):
             workspace.resolve(path)
     assert workspace.resolve("deep/near").read_text() == "x"
-    walk = Walk(workspace, workspace.root, skip=frozenset())
+    walk = Walk(workspace, workspace.root, skip=frozenset(), tool="list_files")
     assert [entry.path for entry in walk] == ["deep", "deep/home", "deep/near", "link"]
 
 
@@ -130,7 +130,7 @@ def test_a_path_that_becomes_a_link_after_the_check_is_refused(workspace: Worksp
     with pytest.raises(Invalid):
         write_file(workspace, real, b"x", expected=digest_of(b"secret"))
     with pytest.raises(Invalid):
-        list(Walk(workspace, folder, skip=frozenset()))
+        list(Walk(workspace, folder, skip=frozenset(), tool="list_files"))
     assert (outside / "secret").read_text() == "secret"
     assert os.listdir(outside) == ["secret"]
 
