@@ -15,8 +15,8 @@ from typing import TypeVar, cast
 
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.memory import Owner, boot, read_owner, write_owner
 from roost.workspace.objects import ObjectsFailed
+from roost.workspace.remembered import Owner, boot, read_owner, write_owner
 from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from roost.workspace.manifest import (
     unpack_items,
     unpack_root,
 )
-from roost.workspace.memory import Remembered
 from roost.workspace.pieces import Jobs, Traffic
+from roost.workspace.remembered import Remembered
 
 
 def load_root(traffic: Traffic, snapshot: str) -> tuple[Root, bytes]:

@@ -13,9 +13,9 @@ from roost.errors import TooLarge
 from roost.workspace.copying import copy
 from roost.workspace.loading import cut, load
 from roost.workspace.manifest import Item, Piece
-from roost.workspace.memory import Remembered, glance, read_index, remember
 from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.reading import Reader
+from roost.workspace.remembered import Remembered, glance, read_index, remember
 from roost.workspace.scan import Signature, Tree, scan
 from roost.workspace.snapshots import Place, Restored
 from roost.workspace.swapping import aside, remove_tree, swap, swap_inside

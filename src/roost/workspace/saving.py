@@ -25,9 +25,9 @@ from roost.workspace.manifest import (
     snapshot_key,
     unpack_root,
 )
-from roost.workspace.memory import Remembered, glance, read_index, remember
 from roost.workspace.pieces import Jobs, Packer, Traffic
 from roost.workspace.reading import Reader
+from roost.workspace.remembered import Remembered, glance, read_index, remember
 from roost.workspace.scan import Found, Signature, scan
 from roost.workspace.snapshots import Place, Saved
 

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Event
 
-from roost.workspace.folder_objects import UNFINISHED
 from roost.workspace.loading import load_items, load_root
 from roost.workspace.manifest import Item, SnapshotDamaged, snapshot_key, today
 from roost.workspace.objects import ObjectInfo, Objects
-from roost.workspace.owned import Owned
+from roost.workspace.objects.folder import UNFINISHED
+from roost.workspace.objects.owned import Owned
 from roost.workspace.pieces import Jobs, Threads, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save

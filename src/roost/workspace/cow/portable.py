@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from threading import Event
 
-from roost.workspace.folder_objects import UNFINISHED, FolderObjects
 from roost.workspace.loading import load_root
 from roost.workspace.manifest import SnapshotDamaged, snapshot_key, today
 from roost.workspace.objects import ObjectMissing
+from roost.workspace.objects.folder import UNFINISHED, FolderObjects
 from roost.workspace.pieces import Threads, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save

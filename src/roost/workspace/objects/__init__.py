@@ -60,11 +60,11 @@ def open_objects(url: str) -> Objects:
     first. Does not connect. Raises `ConfigError`."""
     scheme, _, rest = url.partition("://")
     if scheme == "file" and rest.startswith("/"):
-        from roost.workspace.folder_objects import FolderObjects
+        from roost.workspace.objects.folder import FolderObjects
 
         return FolderObjects.open(rest)
     if scheme == "s3" and rest:
-        from roost.workspace.s3_objects import S3Objects
+        from roost.workspace.objects.s3 import S3Objects
 
         return S3Objects.open(url)
     raise ConfigError(f"{url!r} is no snapshot store: give file:///shared/folder or s3://bucket/prefix")
