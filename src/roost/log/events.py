@@ -533,7 +533,7 @@ class ChildEnded(_Event, frozen=True, tag="child.ended"):
 
 
 class SessionMoved(_Event, frozen=True, tag="session.moved"):
-    """From the next turn on the session is of this `version` of its agent: `spec` is the definition that it pins now."""
+    """From the next turn on the session is of this `version` of its agent; `spec` is the definition that it pins."""
 
     version: str
     spec: msgspec.Raw
