@@ -106,6 +106,6 @@ async def _deliver(link: Link, deliveries: Sequence[Delivery]) -> list[Delivered
     )
     delivered: list[Delivered] = []
     for place, id, at, owner in rows:
-        to: Delivery = deliveries[place - 1]
+        to = deliveries[int(place) - 1]
         delivered.append(Delivered(Change(to.session, inbox=(InboxItem(id, to.input, at),)), owner))
     return delivered
