@@ -15,7 +15,7 @@ import pytest
 from roost.errors import Invalid, NotFound, TooLarge
 from roost.workspace.access import FileRefused, digest_of
 from roost.workspace.files import Workspace
-from roost.workspace.writes import Change, change, recover
+from roost.workspace.writes import Change, applied, change, recover
 
 _CHILD = """
 import os, sys
@@ -37,7 +37,7 @@ def put(name, data, expected=old):
 new = b"new" * size
 print("ready", flush=True)
 changes = [put("a", new), put("sub/b", new), put("made/c", new, None), put("gone", None)]
-change(workspace, changes, base / "notes", at=at)
+change(workspace, changes, base / "notes", at=at, key=sys.argv[4] if len(sys.argv) > 4 else None)
 """
 
 
@@ -135,3 +135,48 @@ def test_modes_stay_and_digests_come_back(workspace: Workspace, tmp_path: Path) 
     path = workspace.resolve("a")
     assert change(workspace, [Change(path, b"x", digest_of(b"old"))], tmp_path / "notes") == {path: digest_of(b"x")}
     assert (tmp_path / "here/a").stat().st_mode & 0o777 == 0o750
+
+
+def _cut_off(base: Path, *key: str) -> Workspace:
+    """A change that is certain, of which nothing is in its place yet."""
+    _before(base)
+    done = subprocess.run([sys.executable, "-c", _CHILD, str(base), "6", "1", *key], capture_output=True)
+    assert done.returncode == 9, done.stderr
+    assert _state(base)["a"] == b"old"
+    return Workspace(base / "here", private=True)
+
+
+def test_what_was_lost_of_a_change_is_told_once(tmp_path: Path) -> None:
+    workspace = _cut_off(tmp_path)
+    (staged,) = (tmp_path / "here/sub").glob(".roost-*.tmp")
+    staged.unlink()
+    with pytest.raises(Invalid, match=r"of 4 files that was cut off, 'sub/b' could not") as told:
+        recover(workspace, tmp_path / "notes")
+    assert told.value.code == "change_incomplete"
+    assert _state(tmp_path) == {"a": b"new", "sub/b": b"old", "made/c": b"new"}
+    assert not recover(workspace, tmp_path / "notes")
+
+
+def test_a_folder_in_the_way_of_a_change_is_told_once(tmp_path: Path) -> None:
+    workspace = _cut_off(tmp_path)
+    for name in ("a", "gone"):
+        (tmp_path / "here" / name).unlink()
+        (tmp_path / "here" / name).mkdir()
+    with pytest.raises(Invalid, match="'a', 'gone' could not"):
+        recover(workspace, tmp_path / "notes")
+    assert _state(tmp_path) == {"sub/b": b"new", "made/c": b"new"}
+    assert not recover(workspace, tmp_path / "notes")
+    path = workspace.resolve("sub/b")
+    assert change(workspace, [Change(path, b"on", digest_of(b"new"))], tmp_path / "notes") == {path: digest_of(b"on")}
+
+
+def test_who_asks_for_a_change_again_learns_what_was_lost(tmp_path: Path) -> None:
+    workspace = _cut_off(tmp_path, "the key")
+    (tmp_path / "here/sub").rename(tmp_path / "elsewhere")
+    with pytest.raises(Invalid, match="'sub/b' could not"):
+        recover(workspace, tmp_path / "notes")
+    assert not recover(workspace, tmp_path / "notes")
+    for _ in range(2):
+        with pytest.raises(Invalid, match="'sub/b' could not"):
+            applied(workspace, tmp_path / "notes", "the key")
+    assert applied(workspace, tmp_path / "notes", "another") is None

@@ -9,6 +9,7 @@ A change that was given a key leaves a note that it is done, so that whoever ask
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ from roost.workspace.files import Workspace
 MOST = 1000
 """Files of one change."""
 _NOTE = "writes.json"
+_FOR_EVER = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EMLINK}
+"""What no later attempt makes good: other than a full disk, it is for people to look at."""
+_SHOWN = 5
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -58,6 +62,8 @@ class _Note(msgspec.Struct):
     phase: Literal["staging", "final", "done"]
     entries: list[_Entry]
     key: str | None = None
+    lost: list[str] = []
+    """What could not be put in its place, of a change that is done."""
 
 
 def change(
@@ -69,9 +75,9 @@ def change(
     at: Callable[[str], None] = lambda place: None,
 ) -> dict[Path, str | None]:
     """Make all changes and return the new digests. Raises what `access.write_file` raises, with nothing changed, and
-    `Invalid` for no change, two of one file, or more than 1,000. `notes` is a folder for this workspace alone, outside
-    of it. `key` names the change for `applied`. `at` is told each step (for tests that end the process there). Blocks.
-    """
+    `Invalid` for no change, two of one file, or more than 1,000, and what `recover` raises of an earlier one. `notes`
+    is a folder for this workspace alone, outside of it. `key` names the change for `applied`. `at` is told each step
+    (for tests that end the process there). Blocks."""
     entries = _entries(workspace, changes)
     recover(workspace, notes)
     _check(workspace, changes)
@@ -94,8 +100,8 @@ def change(
 
 
 def recover(workspace: Workspace, notes: Path) -> bool:
-    """Finish or throw away what a crash left of a change. True when a change was finished. Nothing else may write here
-    meanwhile. Blocks."""
+    """Finish or throw away what a crash left of a change. True when a change was finished. Raises `Invalid` (once) when
+    the files were changed meanwhile so that a part of it is lost. Nothing else may write here meanwhile. Blocks."""
     note = _read_note(notes)
     if note is None or note.phase == "done":
         return False
@@ -108,10 +114,12 @@ def recover(workspace: Workspace, notes: Path) -> bool:
 
 def applied(workspace: Workspace, notes: Path, key: str) -> dict[Path, str | None] | None:
     """The digests that the change `key` made, if it was the last one here and the files still are so. After a crash
-    call `recover` first. Blocks."""
+    call `recover` first. Raises what that raised of this change, as often as it is asked. Blocks."""
     note = _read_note(notes)
     if note is None or note.phase != "done" or note.key != key:
         return None
+    if note.lost:
+        raise _incomplete(note)
     found = {_folder(workspace, entry) / entry.name: entry.digest for entry in note.entries}
     return found if all(_is_now(workspace, path, digest) for path, digest in found.items()) else None
 
@@ -171,33 +179,61 @@ def _stage(workspace: Workspace, entry: _Entry, one: Change) -> None:
 
 
 def _finish(workspace: Workspace, notes: Path, note: _Note, at: Callable[[str], None]) -> None:
-    """May be done again: what is in its place already has no staged file any more."""
-    for entry in note.entries:
-        place = _folder(workspace, entry)
-        with explained(f"{entry.folder}/{entry.name}"), contextlib.ExitStack() as stack:
-            try:
-                folder = stack.enter_context(open_folder(workspace, place))
+    """May be done again: what is in its place already has no staged file any more. What can never be put in its place,
+    since somebody has changed the files after a crash, is told once, and nothing is left to be done."""
+    lost = [name for entry in note.entries if (name := _placed(workspace, entry, at)) is not None]
+    done = _Note("done", note.entries, note.key, lost)
+    if note.key is None:
+        _drop_note(notes)
+    else:
+        _put_note(notes, done)
+    at("done")
+    if lost:
+        raise _incomplete(done)
+
+
+def _incomplete(note: _Note) -> Invalid:
+    shown = ", ".join(map(repr, note.lost[:_SHOWN]))
+    more = f" and {len(note.lost) - _SHOWN} more" if len(note.lost) > _SHOWN else ""
+    return Invalid(
+        f"of a change of {len(note.entries)} files that was cut off, {shown}{more} could not be put in place, since the"
+        " files were changed meanwhile; the rest is done: read them before you change them again",
+        code="change_incomplete",
+    )
+
+
+def _placed(workspace: Workspace, entry: _Entry, at: Callable[[str], None]) -> str | None:
+    """None, or the name of what will never be in its place."""
+    place = _folder(workspace, entry)
+    name = workspace.relative(place / entry.name)
+    with explained(name):
+        try:
+            with open_folder(workspace, place) as folder:
                 if entry.staged is None:
                     os.unlink(entry.name, dir_fd=folder)
                 else:
                     os.rename(entry.staged, entry.name, src_dir_fd=folder, dst_dir_fd=folder)
                 os.fsync(folder)
-            except FileNotFoundError:  # placed before the crash
-                pass
-        at("placed")
-    if note.key is None:
-        _drop_note(notes)
-    else:
-        _put_note(notes, _Note("done", note.entries, note.key))
-    at("done")
+        except OSError as error:
+            if error.errno not in _FOR_EVER and not (place / entry.name).is_dir():
+                raise
+            if not _is_now(workspace, place / entry.name, entry.digest):  # else placed before the crash
+                _unstage(workspace, entry)
+                return name
+    at("placed")
+    return None
 
 
 def _undo(workspace: Workspace, notes: Path, entries: Sequence[_Entry]) -> None:
     for entry in entries:
-        if entry.staged is not None:
-            with contextlib.suppress(OSError), open_folder(workspace, _folder(workspace, entry)) as folder:
-                remove_entry(folder, entry.staged)
+        _unstage(workspace, entry)
     _drop_note(notes)
+
+
+def _unstage(workspace: Workspace, entry: _Entry) -> None:
+    if entry.staged is not None:
+        with contextlib.suppress(OSError), open_folder(workspace, _folder(workspace, entry)) as folder:
+            remove_entry(folder, entry.staged)
 
 
 def _folder(workspace: Workspace, entry: _Entry) -> Path:
