@@ -628,7 +628,7 @@ async def test_what_a_child_says_is_judged_as_any_result(tmp_path: Path) -> None
     async with running(tmp_path, parent, echo()) as runtime:
         session = await runtime.session("boss")
         assert await session.ask("go") == "done"
-        assert seen(parent) == ["[the result is withheld: no birds]"]
+        assert seen(parent) == ["[the call has taken effect; its result is withheld: no birds]"]
 
 
 async def test_a_task_that_cannot_begin_keeps_no_other_waiting(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ async def test_a_withheld_result_is_never_in_the_log(tmp_path: Path) -> None:
         await session.ask("go")
         (done,) = found(await events(session, runtime), ev.ToolCompleted)
         assert done.outcome == "denied"
-        assert done.parts[0].text == "[the result is withheld: too private]"
+        assert done.parts[0].text == "[the call has taken effect; its result is withheld: too private]"
 
 
 # Guardrails
@@ -351,6 +351,33 @@ async def test_a_guardrail_that_fails_or_hangs_does_not_pass(tmp_path: Path) -> 
         async with under(tmp_path / str(number), writer(Notes(), guardrails=[guard])) as runtime:
             with pytest.raises(TurnFailed, match=why):
                 await (await runtime.session("a")).ask("go")
+
+
+async def test_a_catastrophic_pattern_stops_nobody_else(tmp_path: Path) -> None:
+    guard = PatternGuard("(a+)+$", on=("input",), name="slow", seconds=0.6)
+    async with under(
+        tmp_path, writer(Notes(), model=ScriptedModel(by_step(["fine"]))), Policy(guardrails=(guard,))
+    ) as runtime:
+        one, two = await runtime.session("a"), await runtime.session("a")
+        late = 0.0
+
+        async def watch() -> None:
+            nonlocal late
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                late = max(late, time.monotonic() - began)
+
+        watching = asyncio.create_task(watch())
+        asked = asyncio.create_task(one.ask("a" * 50 + "!"))
+        assert await two.ask("hello") == "fine"
+        with pytest.raises(TurnFailed, match=r"slow: the guardrail did not answer within 0\.6 seconds"):
+            await asked
+        watching.cancel()
+        assert late < 0.4
+        assert await two.ask("hello") == "fine"
+        with pytest.raises(TurnFailed, match="slow: it holds"):
+            await two.ask("aaa")
 
 
 # The classifier

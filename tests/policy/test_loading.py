@@ -15,7 +15,8 @@ from roost.policy.loading import load_policy, load_project
 from roost.policy.rules import Rule, Touches
 from roost.policy.system import system_rules
 from roost.policy.touching import command, files
-from roost.sandbox.choose import Settings
+from roost.sandbox.body import plain_egress
+from roost.sandbox.choose import BACKENDS, Settings, default_backends
 
 WHOLE = """
 [[rules]]
@@ -60,6 +61,9 @@ kernel = "/opt/kernel"
 """
 
 
+HOOK = "[[hooks]]\non = ['pre_tool']\ncommand = ['x']\n"
+
+
 def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(WHOLE)
     policy = load_policy(tmp_path / "policy.toml")
@@ -72,6 +76,28 @@ def test_everything_that_a_policy_may_hold(tmp_path: Path) -> None:
     assert policy.approvals.seconds == 3600
     assert policy.classifier is not None
     assert policy.secrets["GITHUB"].hosts == ("api.github.com",)
+
+
+def test_each_hook_has_a_name_of_its_own(tmp_path: Path) -> None:
+    commands = {
+        '["sh", "-c", "grep -q rm"]': "grep -q rm",
+        '["sh", "-c", "exit 1"]': "exit 1",
+        '["sh", "-ec", "exit 1"]': "exit 1 (3)",
+        '["sh", "./a/check.sh"]': "check.sh",
+        '["python3", "-I", "check.py", "x"]': "check.py (5)",
+        '["./check.py"]': "check.py (6)",
+        '["env"]': "env",
+        '["x"]\nname = "check.py"': "check.py",
+        f'["bash", "-c", "{"y" * 90}"]': "y" * 37 + "...",
+    }
+    said = "".join(f'[[hooks]]\non = ["pre_tool"]\ncommand = {command}\n' for command in commands)
+    (tmp_path / "policy.toml").write_text(said)
+    names = [hook.name for hook in load_policy(tmp_path / "policy.toml").hooks]
+    assert names == list(commands.values())
+
+
+def test_the_known_backends_are_those_that_come_with_roost() -> None:
+    assert {backend.name for backend in default_backends(plain_egress)} == set(BACKENDS)
 
 
 def test_a_link_that_leads_nowhere_is_not_no_policy(tmp_path: Path) -> None:
@@ -103,6 +129,26 @@ def test_no_file_is_no_policy(tmp_path: Path) -> None:
         ("[secrets.A]\nfrom = 'sk-the-key-itself'", "does not say where the value is"),
         ("[secrets.'a b']\nfrom = 'env:X'", "letters, digits"),
         ("[approvals]\nseconds = 'soon'", "policy.toml:2: approvals.seconds: expected"),
+        ("[approvals]\nseconds = -1", "policy.toml:2: approvals.seconds: expected float > 0"),
+        ("[approvals]\nseconds = inf", "policy.toml:2: approvals.seconds: expected float <= "),
+        ("[classifier]\nmodel = 'm'\nseconds = 0", "policy.toml:3: classifier.seconds: expected float > 0"),
+        ("[[hooks]]\non = ['pre_tool']\ncommand = []", "policy.toml:3: hooks.1.command: expected array of length >= 1"),
+        ("[[hooks]]\non = ['pre_tool']\ncommand = ['']", "policy.toml:3: hooks.1.command: expected str of length >= 1"),
+        ("[[hooks]]\non = []\ncommand = ['x']", "policy.toml:2: hooks.1.on: expected array of length >= 1"),
+        (f"{HOOK}seconds = -5", "policy.toml:4: hooks.1.seconds: expected float > 0"),
+        (f"{HOOK}seconds = 0", "policy.toml:4: hooks.1.seconds: expected float > 0"),
+        (f"{HOOK}seconds = nan", "policy.toml:4: hooks.1.seconds: expected float > 0"),
+        (f"{HOOK}seconds = inf", "policy.toml:4: hooks.1.seconds: expected float <= 3600"),
+        (f"{HOOK}name = 'a'\n{HOOK}name = 'a'", "hooks: two have the same name"),
+        ("[[guardrails]]\non = []\npattern = 'x'", "policy.toml:2: guardrails.1.on: expected array of length >= 1"),
+        (
+            "[[guardrails]]\non = ['input']\nmax_length = -3",
+            "policy.toml:3: guardrails.1.max_length: expected int >= 1",
+        ),
+        (
+            "[sandbox]\nbackends = ['nope']",
+            "policy.toml:2: sandbox.backends: there is no backend 'nope'; there are bwrap",
+        ),
         ("x" * 300_000, "at most 256 KB"),
     ],
 )

@@ -23,7 +23,7 @@ from roost.policy.hooks import Answer, Moment, When, ask, concerns
 from roost.tools.base import Tool
 from roost.tools.run import arguments_of
 
-_CUT_OFF = "[the result is withheld: the hook that judges it was cut off]"
+_CUT_OFF = "the hook that judges it was cut off"
 
 
 async def before_call(session: LiveSession, checks: Checks, call: Call, tool: Tool | None) -> bool:
@@ -86,7 +86,7 @@ async def after_call(
     answer = await _hooks(session, checks, moment)
     match answer.decision:
         case "deny":
-            return "denied", (Text(f"[the result is withheld: {answer.reason}]"),)
+            return _withheld(outcome, answer.reason)
         case "modify":
             return outcome, (Text(answer.text or ""), *[part for part in parts if not isinstance(part, Text)])
         case _:
@@ -97,7 +97,13 @@ def cut_off(
     checks: Checks, given: tuple[ToolOutcome, tuple[ResultPart, ...]]
 ) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
     """What may be known of a result while it is being judged."""
-    return ("denied", (Text(_CUT_OFF),)) if "post_tool" in checks.hooks else given
+    return _withheld(given[0], _CUT_OFF) if "post_tool" in checks.hooks else given
+
+
+def _withheld(outcome: ToolOutcome, reason: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    """A hook comes too late to keep a call from doing what it does, and the model must not make it again."""
+    done = "the call has taken effect" if outcome == "ok" else "the call was made and failed"
+    return "denied", (Text(f"[{done}; its result is withheld: {reason}]"),)
 
 
 async def before_model(session: LiveSession, checks: Checks) -> str | None:

@@ -25,6 +25,7 @@ from roost.policy.gate import Layer, LayeredGate
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.loading import Policy, load_project
+from roost.policy.patterns import Patterns
 from roost.policy.rules import Rule
 from roost.policy.system import system_rules
 from roost.policy.vault import Vault
@@ -127,6 +128,7 @@ class Workshop:
         self.policy = Policy()
         self.vault = Vault({})
         self._sandboxes = sandboxes
+        self._patterns = Patterns(sandboxes.process)
         self._deltas = deltas
 
     def private(self, session: str) -> Path:
@@ -213,7 +215,11 @@ class Workshop:
             model = self._named(named.model)
             classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
         return checks_of(
-            (*self.policy.hooks, *hooks), (*self.policy.guardrails, *guards), classifier, self._sandboxes.process
+            (*self.policy.hooks, *hooks),
+            (*self.policy.guardrails, *guards),
+            classifier,
+            self._sandboxes.process,
+            self._patterns,
         )
 
     def model(self, spec: AgentSpec) -> Model:

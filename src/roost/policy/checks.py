@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from roost.policy.classifier import ModelClassifier
-from roost.policy.guardrails import Guard, Side
+from roost.policy.guardrails import Guard, PatternGuard, Side
 from roost.policy.hooks import MOMENTS, Hook, When
+from roost.policy.patterns import Patterns
 from roost.sandbox.base import Sandbox
 
 
@@ -27,12 +28,17 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checks_of(
-    hooks: Sequence[Hook], guards: Sequence[Guard], classifier: ModelClassifier | None, hands: Sandbox
+    hooks: Sequence[Hook],
+    guards: Sequence[Guard],
+    classifier: ModelClassifier | None,
+    hands: Sandbox,
+    patterns: Patterns,
 ) -> Checks | None:
-    """None when there is nothing to ask. Hooks keep their order."""
+    """None when there is nothing to ask. Hooks keep their order. `patterns` searches for those of guardrails."""
     if not hooks and not guards and classifier is None:
         return None
     moments: dict[When, tuple[Hook, ...]] = {on: tuple(hook for hook in hooks if on in hook.on) for on in MOMENTS}
+    guards = [guard.searched_by(patterns) if isinstance(guard, PatternGuard) else guard for guard in guards]
     sides: dict[Side, tuple[Guard, ...]] = {
         "input": tuple(guard for guard in guards if "input" in guard.on),
         "output": tuple(guard for guard in guards if "output" in guard.on),

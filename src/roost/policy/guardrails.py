@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from roost.policy.foreign import call
+from roost.policy.patterns import Patterns
+from roost.sandbox.process import ProcessSandbox
 
 log = logging.getLogger("roost.policy")
 Side: TypeAlias = Literal["input", "output"]
@@ -38,19 +42,40 @@ class Tripped(NamedTuple):
 
 
 class PatternGuard:
-    """Nothing that `pattern`, a regular expression, finds. It runs on the event loop: write one that is quick."""
-
-    seconds = 5.0
+    """Nothing that `pattern`, a regular expression, finds within `seconds`. It is searched for in a process of its own,
+    so a slow one stops nobody else."""
 
     def __init__(
-        self, pattern: str, *, on: Sequence[Side] = ("input", "output"), name: str = "pattern", reason: str = ""
+        self,
+        pattern: str,
+        *,
+        on: Sequence[Side] = ("input", "output"),
+        name: str = "pattern",
+        reason: str = "",
+        seconds: float = 5.0,
     ) -> None:
-        self.name, self.on = name, tuple(on)
-        self._found = re.compile(pattern).search
+        re.compile(pattern)
+        self.name, self.on, self.seconds, self._pattern = name, tuple(on), seconds, pattern
         self._reason = reason or "it holds what is not allowed here"
+        self._patterns: Patterns | None = None
+
+    def searched_by(self, patterns: Patterns) -> PatternGuard:
+        """The same, with the processes of a node."""
+        made = copy.copy(self)
+        made._patterns = patterns
+        return made
 
     async def check(self, text: str) -> str | None:
-        return self._reason if self._found(text) else None
+        if self._patterns is not None:
+            return await self._searched(self._patterns, text)
+        hands = ProcessSandbox(marker=f"guardrail-{os.getpid()}")
+        try:
+            return await self._searched(Patterns(hands), text)
+        finally:
+            await hands.close()
+
+    async def _searched(self, patterns: Patterns, text: str) -> str | None:
+        return self._reason if await patterns.found(self._pattern, text, seconds=self.seconds) else None
 
 
 class LengthGuard:
@@ -109,11 +134,17 @@ async def _checked(guard: Guard, text: str) -> Tripped | None:
     try:
         done, _ = await asyncio.wait([work], timeout=guard.seconds)
         if not done:
-            return Tripped(guard.name, f"the guardrail did not answer within {guard.seconds:g} seconds")
+            return _slow(guard)
         reason = work.result()
+    except TimeoutError:
+        return _slow(guard)
     except Exception as error:  # foreign code: what it cannot judge does not pass
         log.warning("guardrail %r failed", guard.name, exc_info=error)
         return Tripped(guard.name, f"the guardrail failed with {type(error).__name__}")
     finally:
         work.cancel()
     return None if reason is None else Tripped(guard.name, reason)
+
+
+def _slow(guard: Guard) -> Tripped:
+    return Tripped(guard.name, f"the guardrail did not answer within {guard.seconds:g} seconds")

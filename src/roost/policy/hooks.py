@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
@@ -19,6 +20,9 @@ When: TypeAlias = Literal["turn_start", "pre_model", "post_model", "pre_tool", "
 HookDecision: TypeAlias = Literal["allow", "deny", "modify", "passthrough"]
 MOMENTS: tuple[When, ...] = get_args(When)
 _CLEANING = 2.0
+_INTERPRETER = re.compile(r"(?:ba|da|z|k|fi)?sh|(?:python|perl|ruby|node|php|bun|deno)[\d.]*|env|uv")
+_NAME = 40
+"""Characters of a name that is made from a command."""
 _CHANGES: dict[When, str] = {"pre_tool": "arguments", "post_tool": "text", "pre_model": "text", "post_model": "text"}
 
 
@@ -78,7 +82,8 @@ _encode = msgspec.json.Encoder().encode
 
 class ShellHook:
     """A program on this machine, outside of the agent's sandbox, with a clean environment and in the folder of the file
-    that names it. Exit code 0 and nothing said is `passthrough`."""
+    that names it. Exit code 0 and nothing said is `passthrough`. Without a `name` it has its program's, or what an
+    interpreter is told to run."""
 
     def __init__(
         self,
@@ -90,7 +95,9 @@ class ShellHook:
         seconds: float = 10.0,
         name: str | None = None,
     ) -> None:
-        self.name = name or (Path(command[0]).name if command else "hook")
+        if not command:
+            raise ValueError("a hook's command needs at least a program, such as ['./check.py']")
+        self.name = name or _name_of(command)
         self.on, self.tool, self.seconds = tuple(on), tool, seconds
         self._command, self._folder = tuple(command), folder
 
@@ -108,6 +115,18 @@ class ShellHook:
             return _decode(done.stdout.encode())
         except msgspec.MsgspecError as error:
             raise HookFailed(f"its answer is not understood: {error}") from error
+
+
+def _name_of(command: Sequence[str]) -> str:
+    program = PurePath(command[0]).name
+    if not _INTERPRETER.fullmatch(program):
+        return program
+    for place, word in enumerate(command[1:], 1):
+        if not word.startswith("-"):
+            inline = command[place - 1].startswith("-") and not command[place - 1].startswith("--")
+            said = " ".join(word.split()) if inline and place > 1 else PurePath(word).name
+            return said if len(said) <= _NAME else said[: _NAME - 3] + "..."
+    return program
 
 
 class PythonHook:

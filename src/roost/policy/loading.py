@@ -8,9 +8,10 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
+from msgspec import Meta
 
 from roost.errors import ConfigError
 from roost.llm.toml_file import parsed
@@ -19,16 +20,19 @@ from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
 from roost.policy.rules import Rule
 from roost.policy.system import PROJECT_FILE
 from roost.policy.vault import SecretSource
-from roost.sandbox.choose import Settings
+from roost.sandbox.choose import BACKENDS, Settings
 
 FILE = "policy.toml"
 _MAX_BYTES = 256 * 1024
+_Moment: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
+_Wait: TypeAlias = Annotated[float, Meta(gt=0, le=10 * 366 * 86400)]
+_Word: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
 class Approvals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`seconds` after which a call that nobody answered counts as rejected. None: it waits for ever."""
 
-    seconds: float | None = None
+    seconds: _Wait | None = None
 
 
 class Classifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +40,7 @@ class Classifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     person's rule allows. No answer within `seconds` means: ask a person."""
 
     model: str
-    seconds: float = 15.0
+    seconds: _Moment = 15.0
     advice: str = ""
 
 
@@ -53,17 +57,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _HookEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    on: tuple[When, ...]
-    command: tuple[str, ...]
-    tool: str = "*"
-    seconds: float = 10.0
+    on: Annotated[tuple[When, ...], Meta(min_length=1)]
+    command: Annotated[tuple[_Word, ...], Meta(min_length=1)]
+    name: _Word | None = None
+    tool: _Word = "*"
+    seconds: _Moment = 10.0
 
 
 class _GuardEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    on: tuple[Side, ...]
-    name: str | None = None
-    pattern: str | None = None
-    max_length: int | None = None
+    on: Annotated[tuple[Side, ...], Meta(min_length=1)]
+    name: _Word | None = None
+    pattern: _Word | None = None
+    max_length: Annotated[int, Meta(ge=1)] | None = None
     reason: str = ""
 
 
@@ -81,18 +86,14 @@ def load_policy(path: Path) -> Policy:
     found.known((), found.data, (*_LISTS, *_TABLES, "secrets"))
     lists = {name: found.list(name, kind) for name, kind in _LISTS.items()}
     tables = {name: found.table(name, kind) for name, kind in _TABLES.items() if name in found.data}
-    hooks = [
-        ShellHook(entry.command, on=entry.on, tool=entry.tool, seconds=entry.seconds, folder=path.parent)
-        for entry in cast("list[_HookEntry]", lists["hooks"])
-    ]
     return Policy(
         rules=tuple(cast("list[Rule]", lists["rules"])),
-        hooks=tuple(hooks),
+        hooks=tuple(_hooks(found, cast("list[_HookEntry]", lists["hooks"]))),
         guardrails=tuple(_guards(found, cast("list[_GuardEntry]", lists["guardrails"]))),
         approvals=cast("Approvals", tables.get("approvals", Approvals())),
         classifier=cast("Classifier | None", tables.get("classifier")),
         secrets=_secrets(found),
-        sandbox=cast("Settings", tables.get("sandbox", Settings())),
+        sandbox=_sandbox(found, cast("Settings", tables.get("sandbox", Settings()))),
     )
 
 
@@ -114,6 +115,36 @@ def load_project(folder: Path, home: Path) -> tuple[Rule, ...]:
     except ConfigError as error:
         return (Rule(effect="ask", reason=f"the project's policy cannot be used: {error.message}"),)
     return tuple(rules)
+
+
+def _hooks(found: _File, entries: Sequence[_HookEntry]) -> list[Hook]:
+    """Each with a name of its own."""
+    hooks: list[Hook] = []
+    taken = {entry.name for entry in entries if entry.name is not None}
+    if len(taken) < sum(entry.name is not None for entry in entries):
+        raise found.wrong(("hooks",), "two have the same name; give each its own")
+    for place, entry in enumerate(entries):
+        hook = ShellHook(
+            entry.command,
+            on=entry.on,
+            folder=found.path.parent,
+            tool=entry.tool,
+            seconds=entry.seconds,
+            name=entry.name,
+        )
+        if entry.name is None and hook.name in taken:
+            hook.name = f"{hook.name} ({place + 1})"
+        taken.add(hook.name)
+        hooks.append(hook)
+    return hooks
+
+
+def _sandbox(found: _File, settings: Settings) -> Settings:
+    for name in settings.backends or ():
+        if name not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            raise found.wrong(("sandbox", "backends"), f"there is no backend {name!r}; there are {known}")
+    return settings
 
 
 def _guards(found: _File, entries: Sequence[_GuardEntry]) -> list[Guard]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from roost.sandbox.body import MakeEgress
 
 Level: TypeAlias = Literal[0, 1, 2]
+BACKENDS = ("bwrap", "oci", "gvisor", "docker", "firecracker", "qemu")
+"""The names of those that come with Roost."""
 LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
 
 
