@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,24 +41,3 @@ class TestCommands(SandboxContract):
 
 class TestBackend(BackendContract):
     maker = "roost.sandbox.containers.bwrap:BwrapBackend"
-
-
-def test_no_command_inherits_the_link(tmp_path: Path, marker: str) -> None:
-    """uvloop leaves copies of a program's standard streams open in it."""
-    pytest.importorskip("uvloop")
-
-    async def attempt() -> str | None:
-        made = BwrapBackend()
-        if not (await made.probe()).able:
-            return None
-        guest = await made.create(SandboxSpec(session="one", workspace=tmp_path, marker=marker))
-        try:
-            return (await guest.exec(["ls", "/proc/self/fd"], cwd=str(tmp_path))).stdout
-        finally:
-            await guest.close()
-
-    with asyncio.Runner(loop_factory=importlib.import_module("uvloop").new_event_loop) as runner:
-        said = runner.run(attempt())
-    if said is None:
-        pytest.skip("no bubblewrap here")
-    assert said.split() == ["0", "1", "2", "3"]  # the last is the list's own

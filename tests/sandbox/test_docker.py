@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Backend, Bounds, SandboxSpec
+from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.containers.docker import DockerBackend
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.testing.backends import BackendContract, attempt_all
+from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 
 
@@ -52,11 +52,8 @@ class TestContract(SandboxContract):
 @pytest.mark.soak
 class TestBackend(BackendContract):
     maker = f"{__name__.rpartition('.')[2]}:engine"
-
-    async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
-        got = await attempt_all(backend, tmp_path)
-        assert len(got) >= 60
-        assert {name for name, what in got.items() if what is not None} <= {"user"}, "without a user namespace"
+    not_held = frozenset({"user"})
+    """Without a user namespace."""
 
     @pytest.fixture(autouse=True)
     def found(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from roost.sandbox.machines.firecracker.backend import FirecrackerBackend
 from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES
 from roost.sandbox.machines.firecracker.jail import find_jailer
 from roost.sandbox.machines.firecracker.kernel import unpacked, vmlinux
-from roost.testing.backends import SMALL, BackendContract, attempt_all, made, python, shell
+from roost.testing.backends import SMALL, BackendContract, made, python, shell
 from roost.testing.sandbox import SandboxContract
 from roost.testing.vmm import NoFirecracker, find_firecracker
 
@@ -86,11 +86,7 @@ OF_ITS_OWN_KERNEL = {
 @pytest.mark.soak
 class TestBackend(BackendContract):
     maker = f"{__name__.rpartition('.')[2]}:machine"
-
-    async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
-        got = await attempt_all(backend, tmp_path)
-        assert len(got) >= 60
-        assert {name for name, what in got.items() if what is not None} <= OF_ITS_OWN_KERNEL
+    not_held = OF_ITS_OWN_KERNEL
 
     async def test_memory(self, backend: Backend, tmp_path: Path) -> None:
         """The machine's kernel ends what takes too much, which this one does not count."""

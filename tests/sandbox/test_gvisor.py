@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Backend, Bounds, SandboxSpec, Terminal
+from roost.sandbox.backend import Bounds, SandboxSpec, Terminal
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.sandbox.guest.guest import LinkedGuest
-from roost.testing.backends import BackendContract, attempt_all
+from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 
 
@@ -40,6 +40,12 @@ async def sandbox(backend: GvisorBackend, tmp_path: Path) -> AsyncIterator[Linke
     await made.close()
 
 
+OF_ITS_OWN_KERNEL = {
+    "descriptors of the first", "devices", "environment of the first", "priority", "settings of the kernel", "user"
+}  # fmt: skip
+"""What gVisor lets be opened or set: it is its own, nothing of this machine."""
+
+
 @pytest.mark.soak
 class TestContract(SandboxContract):
     pass
@@ -48,9 +54,7 @@ class TestContract(SandboxContract):
 @pytest.mark.soak
 class TestBackend(BackendContract):
     maker = "roost.sandbox.containers.gvisor:GvisorBackend"
-
-    async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
-        await no_way_out(backend, tmp_path)
+    not_held = OF_ITS_OWN_KERNEL
 
 
 class TestShortContract:
@@ -65,23 +69,9 @@ class TestShortContract:
     test_what_is_left = BackendContract.test_what_a_killed_process_left_is_reaped
     test_network = BackendContract.test_no_network
     test_hosts = BackendContract.test_only_hosts_of_the_list
-    maker = TestBackend.maker
-
-
-OF_ITS_OWN_KERNEL = {
-    "descriptors of the first", "devices", "environment of the first", "priority", "settings of the kernel", "user"
-}  # fmt: skip
-"""What gVisor lets be opened or set: it is its own, nothing of this machine."""
-
-
-async def no_way_out(backend: Backend, folder: Path) -> None:
-    got = await attempt_all(backend, folder)
-    assert len(got) >= 60
-    assert {name for name, what in got.items() if what is not None} <= OF_ITS_OWN_KERNEL
-
-
-async def test_no_way_out(backend: GvisorBackend, tmp_path: Path) -> None:
-    await no_way_out(backend, tmp_path)
+    test_no_way_out = BackendContract.test_no_way_out_on_another_event_loop
+    arguments = BackendContract.arguments
+    maker, not_held = TestBackend.maker, TestBackend.not_held
 
 
 async def shown(terminal: Terminal, what: bytes) -> bytes:

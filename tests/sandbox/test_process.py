@@ -39,6 +39,21 @@ async def test_it_is_level_0(sandbox: ProcessSandbox) -> None:
     assert sandbox.level == 0
 
 
+@linux
+async def test_no_command_inherits_a_descriptor(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)
+    look = ["ls", "/proc/self/fd"]
+    try:
+        said = (await sandbox.exec(look, cwd=str(tmp_path))).stdout
+        running = await sandbox.spawn(look, cwd=str(tmp_path))
+        after = b"".join([piece async for piece in running.read()]).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert said.split() == after.split() == ["0", "1", "2", "3"]  # the last is the list's own
+
+
 async def test_no_descriptor_or_thread_is_left(sandbox: ProcessSandbox, tmp_path: Path) -> None:
     import threading
 

@@ -18,8 +18,9 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ from roost.sandbox.base import ExecResult, Quota, Sandbox
 from roost.testing import escapes
 
 SMALL = Bounds(memory_bytes=256 * 1024**2, cpus=1.0, pids=32, disk_bytes=32 * 1024**2)
+_OPEN = """
+import os
+def is_open(fd):
+    try: return bool(os.fstat(fd))
+    except OSError: return False
+print(*filter(is_open, range(4096)))
+"""
 _FORKS = "import os, time\nfor n in range(200):\n  if os.fork() == 0: time.sleep(2); os._exit(0)\n"
 _MEMORY = "x = bytearray(600 * 1024 * 1024)\nfor n in range(0, len(x), 4096): x[n] = 1"
 _FILES = "import os\nfor n in range(1_000_000): open(f'/tmp/f{n}', 'w').close()"
@@ -43,6 +51,21 @@ async def main():
     guest = await backend.create(SandboxSpec(session="s", workspace=Path(sys.argv[2]), marker=sys.argv[3]))
     await guest.exec(["sh", "-c", "while :; do echo x >> beat; sleep 0.05; done"], cwd=sys.argv[2])
 asyncio.run(main())
+"""
+
+
+_ON_UVLOOP = """
+import asyncio, importlib, json, sys
+from pathlib import Path
+import uvloop
+from roost.testing.backends import attempt_all, inherited
+module, name = sys.argv[1].split(":")
+async def main():
+    backend, folder = getattr(importlib.import_module(module), name)(*sys.argv[3:]), Path(sys.argv[2])
+    (work := folder / "work").mkdir()
+    print(json.dumps([await inherited(backend, work), await attempt_all(backend, folder)]))
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
 """
 
 
@@ -77,6 +100,12 @@ except Exception as e: print('refused', getattr(e, 'code', e))
 
 class BackendContract:
     maker = ""
+    not_held: Set[str] = frozenset()
+    """Attempts of `roost.testing.escapes` that get something."""
+
+    def arguments(self, backend: Backend) -> Sequence[str]:
+        """What `maker` is to be called with to make `backend`."""
+        return ()
 
     async def test_the_probe_runs_a_guest_and_is_remembered(self, backend: Backend) -> None:
         probe = await backend.probe()
@@ -89,7 +118,27 @@ class BackendContract:
     async def test_no_way_out(self, backend: Backend, tmp_path: Path) -> None:
         got = await attempt_all(backend, tmp_path)
         assert len(got) >= 60
-        assert {name: what for name, what in got.items() if what is not None} == {}
+        assert {name: what for name, what in got.items() if what is not None and name not in self.not_held} == {}
+
+    async def test_no_way_out_on_another_event_loop(self, backend: Backend, tmp_path: Path) -> None:
+        """uvloop leaves copies of a program's standard streams open in it, and what its own process was given."""
+        if find_spec("uvloop") is None:
+            return
+        given = os.open(os.devnull, os.O_RDONLY)
+        try:
+            owner = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _ON_UVLOOP, self.maker, str(tmp_path), *self.arguments(backend)),
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=[given],
+            )
+        finally:
+            os.close(given)
+        said, _ = await owner.communicate()
+        assert owner.returncode == 0
+        streams, got = json.loads(said)
+        assert streams == ["0 1 2"] * 3
+        assert len(got) >= 60
+        assert {name for name, what in got.items() if what is not None} <= self.not_held
 
     async def test_memory(self, backend: Backend, tmp_path: Path) -> None:
         async with made(backend, tmp_path, bounds=SMALL) as guest:
@@ -292,6 +341,18 @@ class BackendContract:
         assert [each for each in results if isinstance(each, Exception)] == []
         await asyncio.sleep(0.1)
         assert len(set(os.listdir("/proc/self/fd")) - before) <= 2
+
+
+async def inherited(backend: Backend, workspace: Path) -> list[str]:
+    """The descriptors of a command, of one in the background and of one with a terminal."""
+    look, cwd = [os.path.realpath(sys.executable), "-I", "-S", "-c", _OPEN], str(workspace)
+    async with made(backend, workspace) as guest:
+        found = [(await guest.exec(look, cwd=cwd)).stdout]
+        for starting in (guest.spawn(look, cwd=cwd), guest.open_terminal(look, cwd=cwd)):
+            running = await starting
+            found.append(b"".join([piece async for piece in running.read()]).decode())
+            await running.close()
+    return [each.strip() for each in found]
 
 
 async def attempt_all(backend: Backend, folder: Path) -> dict[str, str | None]:
