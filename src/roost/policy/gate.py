@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from roost.policy.command import Analysis
-from roost.policy.rules import Effect, Rule, Touches, decide, held_back, needles
+from roost.policy.rules import Effect, Rule, Touches, anchor, decide, held_back, needles, within
 from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
@@ -63,20 +63,26 @@ class Gate(Protocol):
 
 class _Laid(NamedTuple):
     """`narrow`: none of the rules speaks of a call that touches nothing. `needles`: of each rule, what the paths of
-    which it speaks have in them; None where that says nothing."""
+    which it speaks have in them; None where that says nothing. `anchors`: the folders below which these lie."""
 
     layer: Layer
     rules: tuple[Rule, ...]
     narrow: bool
     needles: tuple[tuple[str, ...] | None, ...]
+    anchors: tuple[str, ...]
 
-    def near(self, paths: Sequence[str]) -> list[Rule]:
-        """Those that may speak of a call which touches these paths and no others."""
+    def near(self, paths: Sequence[str], below: Sequence[str] = ()) -> list[Rule]:
+        """Those that may speak of a call which touches these paths, what is in the folders `below`, and no others. Of
+        what fits in any folder (`/**/.env`) the system's rules speak only where it is named."""
+        if below and self.layer != "system":
+            return list(self.rules)
         text = "\n".join(paths).casefold()
         return [
             rule
-            for rule, needles in zip(self.rules, self.needles, strict=True)
-            if needles is None or any(needle in text for needle in needles)
+            for rule, needles, begin in zip(self.rules, self.needles, self.anchors, strict=True)
+            if needles is None
+            or any(needle in text for needle in needles)
+            or (below and any(begin.startswith(folder + "/") or folder == "/" for folder in below))
         ]
 
 
@@ -86,7 +92,8 @@ _NOTHING = Touches()
 def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
     kept = tuple(rule for rule in rules if layer != "project" or rule.effect != "allow")
     known = (needles(rule.path) if rule.of_known_paths and rule.path is not None else None for rule in kept)
-    return _Laid(layer, kept, not any(rule.of_any_call for rule in kept), tuple(known))
+    anchors = tuple(anchor(rule.path or "/", "/") for rule in kept)
+    return _Laid(layer, kept, not any(rule.of_any_call for rule in kept), tuple(known), anchors)
 
 
 class LayeredGate:
@@ -146,7 +153,7 @@ class LayeredGate:
 
     def _says(self, laid: _Laid, call: GateCall) -> Verdict | None:
         wary, touches = self._wary and laid.layer != "system", call.touches
-        rules = laid.rules if wary and touches.unknown else laid.near(touches.paths("any"))
+        rules = laid.rules if wary and touches.unknown else laid.near(touches.paths("any"), touches.below)
         found = decide(rules, call.tool, touches, call.root, wary=wary)
         if found is None:
             return None
@@ -154,15 +161,16 @@ class LayeredGate:
         return Verdict(effect, rule.reason or f"the {laid.layer}'s rule '{rule.shown}'", laid.layer, rule.shown)
 
     def _of_roost(self, touches: Touches, root: str) -> bool:
-        """Also when a folder around it would be taken from its place."""
+        """Also when a folder around it would be taken from its place, or read with all that is in it."""
         if any(self._hides(path, root) for path in touches.paths("any")):
             return True
-        return any(_within(home, path.casefold()) for path in touches.removes for home in self._hidden)
+        gone = (*touches.removes, *touches.below)
+        return any(within(home, path.casefold()) for path in gone for home in self._hidden)
 
     def _hides(self, path: str, root: str) -> bool:
         """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""
         path, root = path.casefold(), root.casefold()
-        return any(_within(path, home) and not (_within(root, home) and _within(path, root)) for home in self._hidden)
+        return any(within(path, home) and not (within(root, home) and within(path, root)) for home in self._hidden)
 
     def _minding(self, call: GateCall, verdict: Verdict) -> Verdict:
         trusted = verdict.layer in ("user", "config")
@@ -170,10 +178,6 @@ class LayeredGate:
             return verdict
         reason = "the session has read things from outside, and this call has an effect outside"
         return Verdict("ask", reason, verdict.layer, verdict.rule)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _nobody(agent: str) -> str:

@@ -21,17 +21,21 @@ Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Access: TypeAlias = Literal["any", "read", "write"]
 Answer: TypeAlias = Literal["yes", "maybe", "no"]
 _WILD = re.compile(r"[*?\[{]")
+_LOOKED = 512
+"""Names in a folder that is read as a whole which are compared with a rule."""
 
 
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
-    gone; `removes` are those of them that are gone from their place then, with all that is in them. `unknown`: it may
-    touch more, which only running it would tell. `command` is a shell command's analysis, `hosts` the machines that it
-    speaks to. `outside`: it has an effect beyond the workspace (a message, a request). `agent`: whom it calls."""
+    gone; `removes` are those of them that are gone from their place then, with all that is in them; `below` are
+    folders that are read with all that is in them. `unknown`: it may touch more, which only running it would tell.
+    `command` is a shell command's analysis, `hosts` the machines that it speaks to. `outside`: it has an effect beyond
+    the workspace (a message, a request). `agent`: whom it calls."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
     unknown: bool = False
     command: Analysis | None = None
     hosts: tuple[str, ...] = ()
@@ -146,7 +150,45 @@ def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     paths = touches.paths(rule.access)
     if rule.effect == "allow":
         return ["yes" if paths and not touches.unknown and all(map(test, paths)) else "no"]
-    return ["yes" if any(map(test, paths)) else "maybe" if touches.unknown else "no"]
+    if any(map(test, paths)):
+        return ["yes"]
+    place = "/" if rule.path[:1] in ("/", "~") else str(root)
+    found = {_inside(rule.path, place, folder) for folder in touches.below} if rule.access != "write" else set[Answer]()
+    return ["yes" if "yes" in found else "maybe" if touches.unknown or "maybe" in found else "no"]
+
+
+def anchor(pattern: str, root: str) -> str:
+    """The real folder below which everything lies that fits: what stands before the first wildcard."""
+    return _anchor(os.path.join(root, os.path.expanduser(pattern)))
+
+
+@lru_cache(maxsize=1024)
+def _anchor(absolute: str) -> str:
+    plain = _WILD.split(absolute, maxsplit=1)[0]
+    return os.path.realpath(plain if plain == absolute else plain.rpartition("/")[0] or "/")
+
+
+def _inside(pattern: str, root: str, folder: str) -> Answer:
+    """Whether there is something in `folder` that fits. `maybe`: there is too much in it to look at all."""
+    begin = anchor(pattern, root)
+    if not within(begin, folder):
+        begin = folder
+        if not within(folder, anchor(pattern, root)):
+            return "no"
+    test = _test(pattern, root, strict=True)
+    looked = 0
+    for where, folders, names in os.walk(begin):
+        for name in (".", *folders, *names):
+            looked += 1
+            if looked > _LOOKED:
+                return "maybe"
+            if test(where if name == "." else os.path.join(where, name)):
+                return "yes"
+    return "yes" if not looked and os.path.lexists(begin) and test(begin) else "no"
+
+
+def within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _command(rule: Rule, command: Analysis | None) -> list[Answer]:

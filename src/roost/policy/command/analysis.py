@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from roost.policy.command import files, harmless, running
+from roost.policy.command import files, harmless, hidden, outputs, running, scripts
 from roost.policy.command.found import Acts, Found
 from roost.policy.command.lines import Line, Simple, read
 from roost.policy.command.tables import INSTALLERS, READERS, WRITERS
@@ -39,7 +40,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
     written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `removes` those
-    that are gone from their place then, with all that is in them, `hosts` the machines that are named. `installs` are
+    that are gone from their place then, with all that is in them, `below` folders that are read with all that is in
+    them, `hosts` the machines that are named. `installs` are
     package managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`:
     everything in it is known, and known to change nothing."""
 
@@ -48,6 +50,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     installs: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
@@ -65,6 +68,7 @@ def analyse(text: str) -> Analysis:
         paths=tuple(dict.fromkeys(found.paths)),
         writes=tuple(dict.fromkeys(found.writes)),
         removes=tuple(dict.fromkeys(found.removes)),
+        below=tuple(dict.fromkeys(found.below)),
         hosts=tuple(dict.fromkeys(found.hosts)),
         installs=tuple(dict.fromkeys(found.installs)),
         unclear=tuple(dict.fromkeys(found.unclear)),
@@ -83,26 +87,52 @@ def _look(text: str, found: Found, depth: int) -> None:
     if not line.commands and not line.unclear and text.strip():
         found.only_reads = found.only_reads and text.lstrip().startswith("#")
     for simple in line.commands:
-        acts = _acts(simple, line)
-        for act in acts:
-            paths = len(found.paths)
-            _note(act, found)
-            found.also_there(found.paths, paths)
-            for code in running.judge(act, found):
-                _look(code, found, depth + 1)
-            paths, writes, removes = len(found.paths), len(found.writes), len(found.removes)
-            files.judge(act, found)
-            found.also_there(found.paths, paths)
-            found.also_there(found.writes, writes)
-            found.also_there(found.removes, removes)
-            found.moved(act)
-            found.only_reads = found.only_reads and harmless.reads(act)
+        found.aside = ""
+        for act in _acts(simple, line):
+            _act(act, found, depth)
     paths, writes = len(found.paths), len(found.writes)
     for redirect in line.redirects:
         files.redirected(redirect, "a group of commands", found)
     found.also_there(found.paths, paths)
     found.also_there(found.writes, writes)
     running.across(line, found)
+
+
+def _act(act: Acts, found: Found, depth: int) -> None:
+    found.aside = posixpath.join(found.aside, *outputs.folders(act))
+    paths, writes = len(found.paths), len(found.writes)
+    removes, below = len(found.removes), len(found.below)
+    _note(act, found)
+    files.judge(act, found)
+    outputs.judge(act, found)
+    for redirect in scripts.judge(act, found):
+        files.redirected(redirect, act, found)
+    found.also_there(found.paths, paths)
+    found.also_there(found.writes, writes)
+    found.also_there(found.removes, removes)
+    found.also_there(found.below, below)
+    _inner(act, found, depth)
+    found.moved(act)
+    found.only_reads = found.only_reads and harmless.reads(act)
+
+
+def _inner(act: Acts, found: Found, depth: int) -> None:
+    folder, aside = found.folder, found.aside
+    codes = running.judge(act, found)
+    maybe = hidden.judge(act, found)
+    if act.through is not None and " " in act.words[0].text.strip():
+        codes = [*codes, " ".join(word.text for word in act.words).replace("{}", "'..'")]
+    if not codes and not maybe:
+        return
+    there = found.folder = found.there
+    for code in codes:
+        _look(code, found, depth + 1)
+    found.folder, found.aside = folder if found.folder == there else found.folder, aside
+    for text in maybe:
+        inside = Found()
+        _look(text, inside, depth + 1)
+        if inside.findings or hidden.RISKY & set(inside.programs):
+            found.unclear.append(f"{act.name} may run what is among its words")
 
 
 def _acts(simple: Simple, line: Line) -> list[Acts]:
@@ -141,7 +171,9 @@ def _paths(program: str, word: Word) -> list[str]:
         text = text.partition("=")[2]
     elif program == "dd":
         text = text.partition("=")[2] or text
-    if not text or "://" in text:
+    if "://" in text:
+        text = text[7:] if text.lower().startswith("file://") else ""
+    if not text:
         return []
     if word.globs:
         return [re.split(r"[*?\[{]", text)[0].rpartition("/")[0] or ".", text + GAP]

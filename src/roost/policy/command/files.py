@@ -23,6 +23,10 @@ _GIT_LOSES: tuple[tuple[str, frozenset[str]], ...] = (
     ("update-ref", frozenset({"-d"})),
     ("gc", frozenset({"--prune", "--aggressive"})),
     ("worktree", frozenset({"--force", "-f"})),
+    ("switch", frozenset("-f --force --discard-changes -C".split())),
+    ("tag", frozenset("-d --delete -f --force".split())),
+    ("reflog", frozenset({"--expire", "--all", "--expire-unreachable"})),
+    ("submodule", frozenset("-f --force".split())),
 )
 _ELSEWHERE: dict[str, re.Pattern[str]] = {
     "docker": re.compile(r"\b(?:prune|rmi?|kill|volume rm|down)\b"),
@@ -130,7 +134,7 @@ def _written(act: Acts) -> list[Word]:
     if name in ("rsync", "scp"):
         return [word for word in operands[-1:] if ":" not in word.text]
     if name == "git":
-        return operands[2:3] if operands[:1] and operands[0].text == "clone" else []
+        return operands[2:][-1:] if operands[:1] and operands[0].text == "clone" else []
     if name in _INTO:
         return [act.words[at + 2] for at, text in enumerate(act.texts[:-1]) if text in _INTO[name]] + [
             Word(text.partition("=")[2]) for text in act.texts if text.partition("=")[0] in _INTO[name] and "=" in text
@@ -159,12 +163,12 @@ def _written(act: Acts) -> list[Word]:
 def _removal(act: Acts, found: Found) -> None:
     name, said = act.name, set(act.options())
     if name == "find":
-        roots = _roots(act)
+        begins = roots(act)
         removes = "-delete" in act.texts or any(
             words and name_of(words[0]) in _REMOVERS for words in inner_of(act.words)
         )
         picks = _PICKS & set(act.texts)
-        if removes and (any(is_outside(word) for word in roots) or not picks):
+        if removes and (any(is_outside(word) for word in begins) or not picks):
             found.add("system_destroy", "it removes whatever it finds", act)
         return
     if name == "mv" and act.operands()[-1:] and act.operands()[-1].text.startswith("/dev/"):
@@ -181,7 +185,8 @@ def _removal(act: Acts, found: Found) -> None:
             found.add("system_destroy", f"it removes {_shown(word)}, which is elsewhere", act)
 
 
-def _roots(act: Acts) -> list[Word]:
+def roots(act: Acts) -> list[Word]:
+    """Where `find` begins; none for the present folder."""
     roots: list[Word] = []
     for word in act.words[1:]:
         if word.text.startswith(("-", "(", "!")):
@@ -217,12 +222,17 @@ def _git(act: Acts, found: Found) -> None:
     operands = [word.text for word in act.operands()]
     said = set(act.options()) | ({"--"} & set(act.texts))
     order = next((word for word in operands if any(word == name for name, _ in _GIT_LOSES)), None)
+    said |= {known for _, known in _GIT_LOSES for known in known if any(_short_for(one, known) for one in said)}
     for name, options in _GIT_LOSES:
         if name == order and (
             said & options or (not options and (name != "stash" or {"drop", "clear"} & set(operands)))
         ):
             found.add("system_destroy", f"git {name} loses work with these options", act)
-    if "push" in operands and any(word.startswith("+") for word in operands):
+    if "rm" in operands[:2] and any(_wide(word) for word in act.operands() if word.text != "rm"):
+        found.add("system_destroy", "it removes all that git knows there", act)
+    if {"checkout", "restore"} & set(operands[:2]) and "--staged" not in said and {".", ":/", "*"} & set(operands):
+        found.add("system_destroy", "it loses work that is in no commit", act)
+    if "push" in operands and any(word.startswith(("+", ":")) for word in operands):
         found.add("system_destroy", "git push overwrites what is there", act)
     setting = " ".join(operands)
     if "config" in operands and re.search(
@@ -236,6 +246,11 @@ def _git(act: Acts, found: Found) -> None:
         found.add("inline_exec", "git runs a command that it is told", act)
     if re.search(r"\bext::|--upload-pack|--template", " ".join(act.texts)):
         found.add("inline_exec", "git runs a program that the address names", act)
+
+
+def _short_for(said: str, option: str) -> bool:
+    """git takes `--forc` for `--force`."""
+    return len(said) > 3 and said.startswith("--") and option.startswith(said)
 
 
 def _processes(act: Acts, found: Found) -> None:

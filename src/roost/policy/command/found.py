@@ -15,32 +15,34 @@ _STREAM = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/(?:thread-)?self/
 _HERE = re.compile(r"/proc/(?:thread-)?self/(?:task/\d+/)?cwd(?=/|$)")
 
 
-class Acts(msgspec.Struct, frozen=True):
+class Acts(msgspec.Struct):
     """A program that would run with these words, within the simple command that says so; `through` is the wrapper that
-    runs it."""
+    runs it. `name` and `texts`, the words behind it, follow from `words`; nobody changes what is in them."""
 
     simple: Simple
     words: tuple[Word, ...]
     functions: frozenset[str] = frozenset()
     through: Acts | None = None
+    name: str = ""
+    texts: list[str] = []
+    _options: list[str] | None = None
+    _operands: list[Word] | None = None
 
-    @property
-    def name(self) -> str:
-        return name_of(self.words[0]) if self.words else ""
+    def __post_init__(self) -> None:
+        if self.words:
+            self.name = name_of(self.words[0])
+            self.texts = [word.text for word in self.words[1:]]
 
     @property
     def shown(self) -> str:
         text = " ".join(word.text for word in self.words).replace("\ufffc", "…")
         return text if len(text) <= 200 else text[:199] + "…"
 
-    @property
-    def texts(self) -> list[str]:
-        """The words behind the program's name."""
-        return [word.text for word in self.words[1:]]
-
     def options(self) -> list[str]:
         """Short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none behind `--`."""
-        said: list[str] = []
+        if self._options is not None:
+            return self._options
+        self._options = said = list[str]()
         for text in self.texts:
             if text == "--":
                 break
@@ -52,7 +54,9 @@ class Acts(msgspec.Struct, frozen=True):
 
     def operands(self) -> list[Word]:
         """The words that are no options."""
-        rest: list[Word] = []
+        if self._operands is not None:
+            return self._operands
+        self._operands = rest = list[Word]()
         plain = False
         for word in self.words[1:]:
             if word.text == "--" and not plain:
@@ -74,9 +78,17 @@ class Found:
         self.hosts: list[str] = []
         self.installs: list[str] = []
         self.unclear: list[str] = []
+        self.below: list[str] = []
         self.only_reads = True
         self.folder = ""
         """Where `cd` has led, from where the line begins."""
+
+        self.aside = ""
+        """Where an option has led the command that is looked at, and those that it runs, from `folder`."""
+
+    @property
+    def there(self) -> str:
+        return posixpath.join(self.folder, self.aside) if self.aside else self.folder
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
         self.findings.append((category, why, act if isinstance(act, str) else act.shown))
@@ -88,9 +100,12 @@ class Found:
 
     def also_there(self, texts: list[str], since: int) -> None:
         """Paths that were noted after the first `since` may count from the folder that `cd` has led to."""
+        if len(texts) == since:
+            return
         texts[since:] = [own for text in texts[since:] if (own := _own(text)) is not None]
-        if self.folder:
-            texts += [posixpath.join(self.folder, text) for text in texts[since:] if not text.startswith(("/", "~"))]
+        if bases := {self.folder, self.there} - {""}:
+            bare = [text for text in texts[since:] if not text.startswith(("/", "~"))]
+            texts += [posixpath.join(base, text) for base in bases for text in bare]
 
 
 def _own(text: str) -> str | None:

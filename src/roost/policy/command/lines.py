@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 LONGEST = 64 * 1024
 """Bytes of a command line that is looked at; a longer one is not understood."""
 _DEEPEST = 200
+_SUBSCRIPT = re.compile(rb"[A-Za-z_]\w*\\?\[[^\]\n]*?(?:\$\(|`)")
+_CODE = re.compile(rb"'[^']*(?:\$\(|`)|\\(?:\$\(|`)")
 _WORDS = frozenset(
     [
         "word",
@@ -91,9 +94,19 @@ def read(text: str) -> Line:
         return line
     root = _parser().parse(source).root_node
     _Reader(line).walk(root, 0, ())
+    _subscripts(source, root, line)
     if root.has_error and not line.unclear:
         line.unclear.append("it is not complete shell syntax")
     return line
+
+
+def _subscripts(source: bytes, root: Node, line: Line) -> None:
+    """Bash runs `$(x)` in the brackets of a name that it evaluates later, also where quotes kept it from that first."""
+    for found in _SUBSCRIPT.finditer(source):
+        node = root.descendant_for_byte_range(found.end() - 1, found.end())
+        if node is None or node.type in ("raw_string", "ansi_c_string", "string_content", "string", "word", "ERROR"):
+            line.unclear.append("what stands in brackets behind a name may be run")
+            return
 
 
 class _Reader:
@@ -120,6 +133,11 @@ class _Reader:
                 return self._pipeline(node, depth, feeds)
             case "redirected_statement":
                 return self._redirected(node, depth, feeds)
+            case "for_statement":
+                if (name := node.child_by_field_name("variable")) is not None:
+                    text = (name.text or b"").decode(errors="replace")
+                    self._line.commands.append(Simple((), {text: Word(GAP)}))
+                return self._all(node, depth, feeds)
             case "function_definition":
                 if (name := node.child_by_field_name("name")) is not None:
                     self._line.functions.add((name.text or b"").decode(errors="replace"))
@@ -174,6 +192,8 @@ class _Reader:
         """`export`, `declare`, `unset`, `[[`: they are commands whose words the tree names otherwise."""
         first = node.children[0].type if node.children else node.type
         command = Simple((Word(first),), {}, [], feeds)
+        if _CODE.search(node.text or b""):
+            self._line.unclear.append(f"{first} may run what stands in its words")
         for child in node.children:
             if child.type == "variable_assignment":
                 self._assign(command, child)

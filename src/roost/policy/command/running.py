@@ -72,6 +72,8 @@ def judge(act: Acts, found: Found) -> list[str]:
     if name == "ssh" and len(act.operands()) > 1:
         found.add("remote_exec", "it runs a command on another machine", act)
     said = set(act.options()) & _PROGRAM_OPTIONS.get(name, frozenset())
+    if name == "git" and act.texts and not act.texts[0].startswith("-"):
+        said -= {"-c"}  # behind the order it means something else
     if said or (name in ("ssh", "scp", "sftp") and any("command" in text.lower() for text in act.texts)):
         found.add("inline_exec", f"{', '.join(sorted(said)) or 'an option'} makes {name} run something else", act)
     if name in ("awk", "gawk", "mawk", "sed"):

@@ -86,6 +86,13 @@ WRAPPERS: dict[str, frozenset[str]] = {
 }
 """Programs that run another one, and those of their options that take a word of their own."""
 
+_PROJECT = "-p --package --python --with --directory --project --extra --group --env-file -C".split()
+RUN_IN: dict[str, frozenset[str]] = {
+    **{name: frozenset(_PROJECT) for name in "uv poetry pipenv pdm hatch rye pixi bundle".split()},
+    **{name: frozenset([*_PROJECT, "-n", "--name", "--cwd"]) for name in "conda mamba micromamba".split()},
+}
+"""Programs that with `run` or `exec` run another one where a project's packages are, and such options of theirs."""
+
 PRIVILEGE = frozenset(
     "sudo doas su runuser pkexec gksudo kdesudo visudo vipw vigr usermod useradd userdel groupadd groupmod passwd"
     " chpasswd gpasswd setcap nsenter unshare chroot mount umount insmod modprobe rmmod kexec sysctl setenforce"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roost.policy.command.tables import WRAPPERS
+from roost.policy.command.tables import RUN_IN, WRAPPERS
 from roost.policy.command.words import Word
 
 _SIZED = {"timeout": 1, "taskset": 1, "chrt": 1, "chroot": 1, "flock": 1, "setarch": 1, "perf": 1, "faketime": 1}
@@ -24,6 +24,11 @@ def inner_of(words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
         return _of_find(words)
     if name in ("fd", "fdfind"):
         return _after(words, frozenset({"-x", "-X", "--exec", "--exec-batch"}))
+    if name == "gdb":
+        return _after(words, frozenset({"--args"}))
+    if name in RUN_IN and len(words) > 2 and words[1].text in ("run", "exec"):
+        rest = _skip(words[2:], RUN_IN[name], assigns=False)
+        return [rest] if rest else []
     if name not in WRAPPERS:
         return []
     if name in ("su", "runuser", "script"):

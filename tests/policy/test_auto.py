@@ -1,0 +1,61 @@
+"""What the gate lets an agent with the permissions `auto` do behind a wall, from a list of ways around it and of
+ordinary work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roost.policy.gate import GateCall, LayeredGate
+from roost.policy.rules import Rule
+from roost.policy.system import system_rules
+from roost.policy.touching import command
+
+_CORPUS = Path(__file__).with_name("corpus") / "auto.txt"
+_DENIED = (Rule(effect="deny", path="secrets/**"), Rule(effect="deny", path="/**/vault/**"))
+
+
+def _cases() -> list[tuple[str, str]]:
+    lines = [line for line in _CORPUS.read_text().splitlines() if line and not line.startswith("#")]
+    return [(expected, text) for expected, _, text in (line.partition("\t") for line in lines)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("auto").resolve()
+    for name in (".git/hooks/x", ".git/config", ".roost/policy.toml", "src/app.py", "secrets/key", "vaults/vault/v"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    return root
+
+
+def judged(text: str, root: Path, expected: str = "deny") -> tuple[str, str]:
+    text = text.replace("{root}", str(root)).replace("\\n", "\n")
+    call = GateCall(
+        session="s",
+        call="c",
+        tool="shell",
+        arguments="{}",
+        safety="destructive",
+        inside=False,
+        private_workspace=True,
+        root=root,
+        touches=command(text, root),
+        walled=True,
+    )
+    user = () if expected == "ask" or (expected == "allow" and "$" in text) else _DENIED  # of what only the shell knows a rule might speak
+    verdict = LayeredGate("auto", {"user": user, "system": system_rules()}).decide(call)
+    return verdict.decision, verdict.why
+
+
+@pytest.mark.parametrize(("expected", "text"), _cases())
+def test_the_gate_in_auto(expected: str, text: str, root: Path) -> None:
+    decision, why = judged(text, root, expected)
+    assert decision == expected, why
+
+
+def test_a_folder_with_more_in_it_than_is_looked_at_is_asked_about(tmp_path: Path) -> None:
+    for number in range(600):
+        (tmp_path / f"{number}").touch()
+    assert judged("grep -r x .", tmp_path.resolve())[0] == "ask"
