@@ -226,3 +226,22 @@ def test_the_import_pulls_in_nothing_heavy():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_what_the_daemon_was_given_is_not_passed_on():
+    """uvloop leaves it open in every program that it starts."""
+    code = (
+        "import asyncio, roost.server.daemon as d\n"
+        "async def look(): await (await asyncio.create_subprocess_exec('ls', '/proc/self/fd')).wait()\n"
+        "d.run(look())"
+    )
+    ours, theirs = os.pipe()
+    try:
+        os.dup2(theirs, 177)
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, pass_fds=[177])
+    finally:
+        for fd in (ours, theirs, 177):
+            os.close(fd)
+    assert "3" in ran.stdout.split()
+    assert "177" not in ran.stdout.split()

@@ -267,12 +267,21 @@ def main(
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """On uvloop where it is installed."""
+    _keep_to_oneself()
     try:
         factory = importlib.import_module("uvloop").new_event_loop
     except ImportError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(work)
+
+
+def _keep_to_oneself() -> None:
+    """What this process was given beside its standard streams: uvloop passes it on to every program that it starts."""
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the list's own
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
 
 
 @contextlib.contextmanager
