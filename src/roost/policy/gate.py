@@ -153,7 +153,9 @@ class LayeredGate:
 
     def _says(self, laid: _Laid, call: GateCall) -> Verdict | None:
         wary, touches = self._wary and laid.layer != "system", call.touches
-        rules = laid.rules if wary and touches.unknown else laid.near(touches.paths("any"), touches.below)
+        rules = (
+            laid.rules if wary and touches.unknown else laid.near(touches.paths("any"), touches.below + touches.picked)
+        )
         found = decide(rules, call.tool, touches, call.root, wary=wary)
         if found is None:
             return None
@@ -164,7 +166,7 @@ class LayeredGate:
         """Also when a folder around it would be taken from its place, or read with all that is in it."""
         if any(self._hides(path, root) for path in touches.paths("any")):
             return True
-        gone = (*touches.removes, *touches.below)
+        gone = (*touches.removes, *touches.below, *touches.picked)
         return any(within(home, path.casefold()) for path in gone for home in self._hidden)
 
     def _hides(self, path: str, root: str) -> bool:

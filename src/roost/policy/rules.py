@@ -28,14 +28,16 @@ _LOOKED = 512
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
     gone; `removes` are those of them that are gone from their place then, with all that is in them; `below` are
-    folders that are read with all that is in them. `unknown`: it may touch more, which only running it would tell.
-    `command` is a shell command's analysis, `hosts` the machines that it speaks to. `outside`: it has an effect beyond
-    the workspace (a message, a request). `agent`: whom it calls."""
+    folders that are read with all that is in them, `picked` those of which some is read, nobody knows what. `unknown`:
+    it may touch more, which only running it would tell. `command` is a shell command's analysis, `hosts` the machines
+    that it speaks to. `outside`: it has an effect beyond the workspace (a message, a request). `agent`: whom it
+    calls."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    picked: tuple[str, ...] = ()
     unknown: bool = False
     command: Analysis | None = None
     hosts: tuple[str, ...] = ()
@@ -153,7 +155,12 @@ def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     if any(map(test, paths)):
         return ["yes"]
     place = "/" if rule.path[:1] in ("/", "~") else str(root)
-    found = {_inside(rule.path, place, folder) for folder in touches.below} if rule.access != "write" else set[Answer]()
+    found: set[Answer] = set()
+    if rule.access != "write" and (touches.below or touches.picked):
+        found |= {_inside(rule.path, place, folder) for folder in touches.below}
+        if "yes" not in found and "yes" in {_inside(rule.path, place, folder) for folder in touches.picked}:
+            named = place == "/" and any(within(anchor(rule.path, "/"), folder) for folder in touches.picked)
+            found.add("yes" if named else "maybe")
     return ["yes" if "yes" in found else "maybe" if touches.unknown or "maybe" in found else "no"]
 
 

@@ -67,11 +67,13 @@ def command(text: str, root: Path) -> Touches:
     reads, more = _all(_matched([path for path in found.paths if path not in found.writes], root), root)
     removes, _ = _all(_matched(found.removes, root), root)
     below, _ = _all(_matched(found.below, root), root)
+    picked, _ = _all(_matched(found.picked, root), root)
     return Touches(
         reads=reads,
         writes=writes,
         removes=removes,
         below=below,
+        picked=picked,
         unknown=gap or more or bool(found.unclear),
         command=found,
         hosts=found.hosts,

@@ -41,7 +41,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
     written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `removes` those
     that are gone from their place then, with all that is in them, `below` folders that are read with all that is in
-    them, `hosts` the machines that are named. `installs` are
+    them, `picked` those of which some is read, nobody knows what, `hosts` the machines that are named. `installs` are
     package managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`:
     everything in it is known, and known to change nothing."""
 
@@ -51,6 +51,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     writes: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    picked: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     installs: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ def analyse(text: str) -> Analysis:
         writes=tuple(dict.fromkeys(found.writes)),
         removes=tuple(dict.fromkeys(found.removes)),
         below=tuple(dict.fromkeys(found.below)),
+        picked=tuple(dict.fromkeys(found.picked)),
         hosts=tuple(dict.fromkeys(found.hosts)),
         installs=tuple(dict.fromkeys(found.installs)),
         unclear=tuple(dict.fromkeys(found.unclear)),
@@ -101,7 +103,7 @@ def _look(text: str, found: Found, depth: int) -> None:
 def _act(act: Acts, found: Found, depth: int) -> None:
     found.aside = posixpath.join(found.aside, *outputs.folders(act))
     paths, writes = len(found.paths), len(found.writes)
-    removes, below = len(found.removes), len(found.below)
+    removes, below, picked = len(found.removes), len(found.below), len(found.picked)
     _note(act, found)
     files.judge(act, found)
     outputs.judge(act, found)
@@ -111,6 +113,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
     found.also_there(found.writes, writes)
     found.also_there(found.removes, removes)
     found.also_there(found.below, below)
+    found.also_there(found.picked, picked)
     _inner(act, found, depth)
     found.moved(act)
     found.only_reads = found.only_reads and harmless.reads(act)
@@ -168,9 +171,13 @@ def _note(act: Acts, found: Found) -> None:
 def _paths(program: str, word: Word) -> list[str]:
     text = word.text
     if text.startswith("-"):
-        text = text.partition("=")[2]
+        short = text[2:] if text[1:2] != "-" and "/" in text else ""  # -fPATH
+        text = text.partition("=")[2] or short
     elif program == "dd":
         text = text.partition("=")[2] or text
+    text = text.removeprefix("@")
+    if "=" in text and "/" in text and not word.globs:  # name=PATH, name=@PATH
+        return [text, text.partition("=")[2].removeprefix("@")]
     if "://" in text:
         text = text[7:] if text.lower().startswith("file://") else ""
     if not text:

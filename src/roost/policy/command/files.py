@@ -15,7 +15,7 @@ _GIT_LOSES: tuple[tuple[str, frozenset[str]], ...] = (
     ("push", frozenset("-f --force --force-with-lease --mirror --delete -d --prune".split())),
     ("clean", frozenset("-f --force".split())),
     ("reset", frozenset({"--hard"})),
-    ("branch", frozenset("-D --delete -d".split())),
+    ("branch", frozenset("-D --delete -d -M -C -f --force".split())),
     ("checkout", frozenset("-f --force --".split())),
     ("stash", frozenset()),
     ("filter-branch", frozenset()),
@@ -50,6 +50,7 @@ _ELSEWHERE: dict[str, re.Pattern[str]] = {
     "rsync": re.compile(r"--delete|--remove-source-files"),
     "zfs": re.compile(r"\b(?:destroy|rollback)\b"),
     "btrfs": re.compile(r"\bdelete\b"),
+    "cmake": re.compile(r"-E (?:rm|remove)"),
     "vgchange": re.compile(r"."),
 }
 """What programs are told when they destroy something, here or at a service."""
@@ -228,7 +229,11 @@ def _git(act: Acts, found: Found) -> None:
             said & options or (not options and (name != "stash" or {"drop", "clear"} & set(operands)))
         ):
             found.add("system_destroy", f"git {name} loses work with these options", act)
-    if "rm" in operands[:2] and any(_wide(word) for word in act.operands() if word.text != "rm"):
+    if operands[:1] == ["remote"] and {"remove", "rm", "prune", "set-url"} & set(operands[1:2]):
+        found.add("system_destroy", "git forgets or changes where the work is kept", act)
+    if "rm" in operands[:2] and any(
+        _wide(word) or word.text in (":/", ":/*", ":(top)") for word in act.operands() if word.text != "rm"
+    ):
         found.add("system_destroy", "it removes all that git knows there", act)
     if {"checkout", "restore"} & set(operands[:2]) and "--staged" not in said and {".", ":/", "*"} & set(operands):
         found.add("system_destroy", "it loses work that is in no commit", act)

@@ -79,6 +79,7 @@ class Found:
         self.installs: list[str] = []
         self.unclear: list[str] = []
         self.below: list[str] = []
+        self.picked: list[str] = []
         self.only_reads = True
         self.folder = ""
         """Where `cd` has led, from where the line begins."""

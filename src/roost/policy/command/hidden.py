@@ -118,7 +118,8 @@ def _git_runs(act: Acts) -> bool:
         text.startswith(("-x", "--extcmd", "--tool=", "-t")) for text in act.texts
     ):
         return True
+    if operands[:1] in (["instaweb"], ["hook"], ["for-each-repo"], ["send-email"]):
+        return True
     return any(name_of(word) in RISKY for word in act.operands()[1:]) and bool(
-        {"bisect", "submodule", "filter-branch", "for-each-repo", "hook", "credential", "remote-ext", "send-email"}
-        & set(operands[:1])
+        {"bisect", "submodule", "filter-branch", "credential", "remote-ext"} & set(operands[:1])
     )

@@ -102,6 +102,8 @@ def read(text: str) -> Line:
 
 def _subscripts(source: bytes, root: Node, line: Line) -> None:
     """Bash runs `$(x)` in the brackets of a name that it evaluates later, also where quotes kept it from that first."""
+    if b"@P}" in source:
+        line.unclear.append("the value of a variable is run as a prompt")
     for found in _SUBSCRIPT.finditer(source):
         node = root.descendant_for_byte_range(found.end() - 1, found.end())
         if node is None or node.type in ("raw_string", "ansi_c_string", "string_content", "string", "word", "ERROR"):

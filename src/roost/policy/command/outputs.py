@@ -35,7 +35,7 @@ _OWN: dict[str, frozenset[str]] = {
     "make": frozenset({"-o"}),
 }
 _CREATES = re.compile(r"-?[A-Za-z]*[cru][A-Za-z]*|--create|--append|--update|--concatenate")
-_PACKERS = frozenset("zip 7z 7za jar ar rar sponge".split())
+_PACKERS = frozenset("zip 7z 7za jar ar rar sponge script".split())
 _INTO_LAST = frozenset("objcopy cpp ffmpeg convert magick xxd".split())
 _ALL = frozenset("zip 7z 7za rg ag ack rsync jar".split())
 """Programs that go through the folders that they are named."""
@@ -44,6 +44,10 @@ _WITH = {
     "cp": "-r -R -a --recursive --archive", "scp": "-r", "diff": "-r --recursive", "mv": "", "ln": "",
     "find": "-exec -execdir -ok -okdir", "ar": "",
 }  # fmt: skip
+_PICKING = re.compile(
+    r"-i?(?:name|path|regex|wholename)|-newer\w*|-[acm]time|-size|--include(?:=.*)?|-g|--i?glob(?:=.*)?"
+)
+"""Options that leave out some of what is in a folder: which, is not looked at."""
 _SELF = (*STARTUP, ".roost", ".husky", ".gitmodules", ".git/info", ".mcp.json", ".vscode", ".cursor", ".claude",
          ".gemini", ".codex")  # fmt: skip
 
@@ -52,8 +56,6 @@ _ITSELF = re.compile("|".join(map(re.escape, _SELF)))
 _NAMED = (
     frozenset(READERS)
     | WRITERS
-    | SHELLS
-    | frozenset(INTERPRETERS)
     | frozenset(WRAPPERS)
     | frozenset(RUN_IN)
     | frozenset("git sed awk gawk rm srm trash shred rsync scp dd tar bsdtar zip curl wget source . export".split())
@@ -81,9 +83,12 @@ def judge(act: Acts, found: Found) -> None:
             files.redirected(Redirect(">", Word(text)), act, found)
     _packed(act, found)
     _all_of(act, found)
-    if act.name not in _NAMED:
+    texts = act.texts
+    if act.name in INTERPRETERS or act.name in SHELLS:
+        texts = texts[1:]  # behind the script
+    if act.name not in _NAMED or (act.name == "yq" and "-i" in act.options()):
         there = found.there
-        for text in act.texts:
+        for text in texts:
             if _ITSELF.search(text) or (there and "/." in "/" + there and _ITSELF.search(f"{there}/{text}")):
                 found.writes.append(text.partition("=")[2] or text)
 
@@ -114,7 +119,22 @@ _SORTS = frozenset("sort tree base64 less yq".split())
 
 
 def _glued(name: str) -> bool:
-    return name in ("sort", "gcc", "g++", "cc", "c++", "clang", "clang++", "ld", "as", "curl", "7z", "shuf", "tree")
+    return name in (
+        "sort",
+        "gcc",
+        "g++",
+        "cc",
+        "c++",
+        "clang",
+        "clang++",
+        "ld",
+        "as",
+        "curl",
+        "wget",
+        "7z",
+        "shuf",
+        "tree",
+    )
 
 
 def _git(act: Acts) -> list[str]:
@@ -158,6 +178,8 @@ def _dashed(texts: list[str]) -> list[str]:
 
 def _all_of(act: Acts, found: Found) -> None:
     name = act.name
+    if name in ("xargs", "parallel"):
+        _fed_with(act, found)
     if name not in _ALL and name not in _WITH:
         return
     needed = set(_WITH.get(name, "").split())
@@ -168,10 +190,21 @@ def _all_of(act: Acts, found: Found) -> None:
         operands = [word.text for word in files.roots(act)] or ["."]
     elif name in ("grep", "egrep", "fgrep", "rg", "ag", "ack"):
         operands = operands[0 if "-e" in act.options() else 1 :] or ["."]
-    elif name in ("cp", "scp", "rsync", "mv", "ln"):
+    elif name in ("cp", "scp", "rsync", "mv", "ln") and not {"-t", "--target-directory"} & set(act.texts):
         operands = operands[:-1]
-    found.below += operands
     found.paths += operands
+    (found.picked if any(map(_PICKING.fullmatch, act.texts)) else found.below).extend(operands)
+
+
+def _fed_with(act: Acts, found: Found) -> None:
+    """`find … | xargs cat`: of what is picked nobody knows what it is."""
+    for feed in act.simple.feeds:
+        lister = Acts(feed, feed.words)
+        if lister.name not in ("find", "fd", "fdfind", "git", "ls"):
+            continue
+        begins = [word.text for word in (files.roots(lister) if lister.name == "find" else lister.operands()[1:])]
+        whole = lister.name == "find" and not any(map(_PICKING.fullmatch, lister.texts))
+        (found.below if whole else found.picked).extend(begins or ["."])
 
 
 def _values(act: Acts, options: frozenset[str]) -> list[str]:

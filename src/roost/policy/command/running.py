@@ -46,7 +46,9 @@ _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
     "psql": frozenset({"-c", "--command"}),
     "ip": frozenset({"-b", "-batch"}),
     "crontab": frozenset({"-e"}),
-    "ionice": frozenset(),
+    "npm": frozenset({"--script-shell"}),
+    "cargo": frozenset({"--config"}),
+    "go": frozenset("-exec -toolexec -vettool".split()),
 }  # fmt: skip
 """Options of programs that name another program or code to run."""
 _TAKING_RIGHTS = re.compile(r"^(?:[ugoa]*\+[rwxXt]*s|[0-7]?[2467][0-7]{3})")
@@ -211,6 +213,8 @@ def _interpreter(act: Acts, name: str, found: Found) -> None:
 
 def _from_input(act: Acts, found: Found) -> None:
     fetched = {name_of(feed.words[0]) for feed in act.simple.feeds if feed.words} & FETCHERS
+    if act.name == "parallel" and not inner_of(act.words):
+        found.add("inline_exec", "what runs is read from the input", act)
     for words in inner_of(act.words):
         if words and name_of(words[0]) in SHELLS | set(INTERPRETERS):
             found.add("remote_exec" if fetched else "inline_exec", "what runs is read from the input", act)

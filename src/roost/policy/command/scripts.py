@@ -8,7 +8,8 @@ from roost.policy.command.found import Acts, Found
 from roost.policy.command.lines import Redirect
 from roost.policy.command.words import Word
 
-AWKS = frozenset("awk gawk mawk nawk".split())
+AWKS = frozenset("awk gawk mawk nawk original-awk".split())
+_SEDS = frozenset("sed gsed ssed".split())
 _ADDRESS = re.compile(
     r"(?:[0-9$~+\ufffc]+|/(?:\\.|\[[^]\n]*\]|[^/\\\n])*/[IM]*|\\(.)(?:\\.|(?!\1).)*\1[IM]*)", re.DOTALL
 )
@@ -31,7 +32,7 @@ _REDIRECTS = re.compile(r"\bprintf?\b[^;}\n>]*>")
 
 def judge(act: Acts, found: Found) -> list[Redirect]:
     """What the script of a sed or awk would redirect; what cannot be read of it is told in `unclear`."""
-    if act.name == "sed":
+    if act.name in _SEDS:
         return [each for text in _scripts(act) for each in _sed(text, found)]
     if act.name in AWKS and "-f" not in act.options():
         return [each for word in _programs(act) for each in _awk(word.text, found)]
