@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -183,15 +183,27 @@ def _inside(pattern: str, root: str, folder: str) -> Answer:
         if not within(folder, anchor(pattern, root)):
             return "no"
     test = _test(pattern, root, strict=True)
-    looked = 0
-    for where, folders, names in os.walk(begin):
-        for name in (".", *folders, *names):
-            looked += 1
-            if looked > _LOOKED:
-                return "maybe"
-            if test(where if name == "." else os.path.join(where, name)):
-                return "yes"
-    return "yes" if not looked and os.path.lexists(begin) and test(begin) else "no"
+    for looked, path in enumerate(_all_below(begin)):
+        if test(path):
+            return "yes"
+        if looked == _LOOKED:
+            return "maybe"
+    return "no"
+
+
+def _all_below(begin: str) -> Iterator[str]:
+    """`begin`, where it is there, and what is in it, one by one: a folder may hold more than there is time for."""
+    waiting = [begin] if os.path.lexists(begin) else []
+    yield from waiting
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    yield entry.path
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            continue  # a file, or a folder that cannot be read
 
 
 def within(path: str, folder: str) -> bool:

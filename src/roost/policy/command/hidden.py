@@ -112,7 +112,7 @@ def _pagers_and_makers(act: Acts, found: Found) -> None:
 
 def _git_runs(act: Acts) -> bool:
     operands = [word.text for word in act.operands()]
-    if "grep" in operands[:2] and any(text.startswith(("-O", "--open")) for text in act.texts):
+    if "grep" in operands[:2] and any(re.match(r"-[a-zA-Z]*O|--open", text) for text in act.texts):
         return True
     if {"mergetool", "difftool", "help"} & set(operands[:1]) and any(
         text.startswith(("-x", "--extcmd", "--tool=", "-t")) for text in act.texts

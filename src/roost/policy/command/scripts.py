@@ -24,6 +24,7 @@ _PRINT = re.compile(
     r"\s*(?=([;}\n]|$)?)"
 )
 _GETLINE = re.compile(rf"getline\b[^;}}\n)<]*<\s*({_STRING}|)")
+_FROM_STREAM = re.compile(r"(?:^|\s)(?:-[nErusz]*f|--file)[= ]?(?:-|/dev/\S*|/proc/\S*)(?:\s|$)")
 _GOES_ON = re.compile(r"\\\n|([,{(]|&&|\|\|)[ \t]*\n")
 _LITERAL = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _GROUP = re.compile(r"\([^()]*\)")
@@ -32,6 +33,8 @@ _REDIRECTS = re.compile(r"\bprintf?\b[^;}\n>]*>")
 
 def judge(act: Acts, found: Found) -> list[Redirect]:
     """What the script of a sed or awk would redirect; what cannot be read of it is told in `unclear`."""
+    if (act.name in _SEDS or act.name in AWKS) and _FROM_STREAM.search(" ".join(act.texts)):
+        found.unclear.append(f"the {act.name} script is read from a stream")
     if act.name in _SEDS:
         return [each for text in _scripts(act) for each in _sed(text, found)]
     if act.name in AWKS and "-f" not in act.options():
