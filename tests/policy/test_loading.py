@@ -320,3 +320,10 @@ def _timed(gate: LayeredGate, call: GateCall) -> float:
     for _ in range(50):
         gate.decide(call)
     return (time.perf_counter() - began) / 50
+
+
+def test_a_command_made_to_be_slow_is_not() -> None:
+    for text in ("ls " + "{a," * 20_000, "ls " + "{" * 60_000):
+        began = time.monotonic()
+        command(text, HERE)
+        assert time.monotonic() - began < 3

@@ -16,7 +16,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", 
 _ANSI = re.compile(
     r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|([0-7]{1,3})|c(.)|(.))", re.DOTALL
 )
-_GLOB = re.compile(r"[*?\[]|\{[^}]*[,.][^}]*\}")
+_GLOB = re.compile(r"[*?\[]|^[^{]*\{[^,.]*[,.][^}]*\}")  # in time that grows with the text, whatever it is
 
 
 class Word(msgspec.Struct, frozen=True):
