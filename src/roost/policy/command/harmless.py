@@ -8,7 +8,7 @@ from roost.policy.command.found import Acts
 from roost.policy.command.tables import GIT_READERS, HARMLESS_TARGETS, LOADERS, READERS
 
 _SED = re.compile(
-    r"(?:s([/|,#@!%])(?:(?!\1).|\\.)*\1(?:(?!\1).|\\.)*\1[gIip0-9]*|[0-9$]*(?:,[0-9$]+)?[pdq=]|/[^/]*/(?:,/[^/]*/)?[pd])"
+    r"(?:s([/|,#@!%])(?:(?!\1)[^\\\n]|\\.)*\1(?:(?!\1)[^\\\n]|\\.)*\1[gIip0-9]*|[0-9$]*(?:,[0-9$]+)?[pdq=]|/[^/]*/(?:,/[^/]*/)?[pd])"
 )
 _AWK = re.compile(r"system|getline|\||print[^;}\n]*>|close|@|ENVIRON")
 _QUIET = frozenset({"time", "command", "builtin", "nice", "timeout", "nohup", "stdbuf", "env", "xargs"})
