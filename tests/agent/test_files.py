@@ -8,7 +8,7 @@ import pytest
 
 from roost.agent.builtin import default_agent
 from roost.agent.definition import Agent, AgentSpec, Limits, encode_spec
-from roost.agent.files import load_agent_files, load_agents, search_path
+from roost.agent.files import load_agent_files, load_agents, present, search_path
 from roost.errors import ConfigError
 from roost.tools.builtin import builtin_tools
 
@@ -226,6 +226,14 @@ def test_a_folder_that_was_come_upon_runs_no_code_and_replaces_nothing(tmp_path:
         load_agent_files([folder], found=[folder])
     (folder / "evil.py").unlink()
     assert [one.agent.spec.name for one in load_agent_files([folder])] == ["assistant", "clerk"]
+
+
+def test_the_homes_own_agents_are_not_come_upon_by_who_stands_in_it(tmp_path: Path) -> None:
+    home = tmp_path / ".roost"
+    (home / "agents").mkdir(parents=True)
+    assert present(tmp_path, home) == [tmp_path / "agents"]
+    assert present(tmp_path, tmp_path / "elsewhere") == [tmp_path / "agents", home / "agents"]
+    assert present(home, home) == [home / ".roost" / "agents"]
 
 
 def test_a_folder_that_was_come_upon_leads_no_key_away(tmp_path: Path) -> None:

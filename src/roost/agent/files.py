@@ -38,7 +38,7 @@ def search_path(home: Path, *, cwd: Path, extra: Sequence[Path] = ()) -> list[Pa
     for path in extra:
         if not path.exists():
             raise ConfigError(f"there is no agent file or folder {str(path)!r}")
-    folders = [*extra, *present(cwd), home / "agents"]
+    folders = [*extra, *present(cwd, home), home / "agents"]
     unique = {folder.resolve(): folder for folder in reversed(folders) if folder.exists()}
     return list(reversed(unique.values()))
 
@@ -49,9 +49,11 @@ def load_agents(folders: Sequence[Path]) -> list[Agent]:
     return [found.agent for found in load_agent_files(folders)]
 
 
-def present(cwd: Path) -> list[Path]:
-    """The folders of a working directory that may be somebody else's work, such as a fresh clone."""
-    return [cwd / "agents", cwd / ".roost" / "agents"]
+def present(cwd: Path, home: Path) -> list[Path]:
+    """The folders of a working directory that may be somebody else's work, such as a fresh clone. The home's own is
+    none of them, wherever one stands."""
+    own = (home / "agents").resolve()
+    return [place for place in (cwd / "agents", cwd / ".roost" / "agents") if place.resolve() != own]
 
 
 def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> list[AgentFile]:
@@ -109,6 +111,8 @@ def check_found(found: AgentFile) -> None:
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
     elif spec.children is not None:
         what = "would have tasks for other agents"
+    elif spec.memory is not None and (spec.memory.read or spec.memory.write):
+        what = "would have a part in what others remember"
     elif spec.isolation.wanted < 1 or spec.isolation.hosts or spec.isolation.bounds != Bounds():
         what = "changes what its commands are kept from"
     if what:

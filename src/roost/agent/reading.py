@@ -135,7 +135,9 @@ class AgentFiles:
 
     def _is_come_upon(self, place: Path) -> bool:
         named = {path.resolve() for path in self._extra}
-        return place.resolve() not in named and place.resolve() in {path.resolve() for path in present(self._cwd)}
+        return place.resolve() not in named and place.resolve() in {
+            path.resolve() for path in present(self._cwd, self._home)
+        }
 
     def _is_own(self, place: Path) -> bool:
         return place.resolve() == (self._home / "agents").resolve()

@@ -88,7 +88,7 @@ class App:
         from roost.agent.files import load_agent_files, present, search_path
 
         named = {path.resolve() for path in extra}
-        come_upon = [folder for folder in present(Path.cwd()) if folder.resolve() not in named]
+        come_upon = [folder for folder in present(Path.cwd(), self.home) if folder.resolve() not in named]
         return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra), found=come_upon)
 
     def agents_watched(self, extra: tuple[Path, ...]) -> AgentFiles:
