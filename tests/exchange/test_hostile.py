@@ -76,6 +76,14 @@ async def test_a_line_without_bottom(house: House, tmp_path: Path) -> None:
     path.write_text(first + '{"type":"user","x":' + "[" * 200_000 + "]" * 200_000 + "}\n")
     with pytest.raises(Invalid, match="line 2 is nested too deeply"):
         await house.runtime.import_session(path)
+    session = await house.runtime.session("assistant")
+    await house.runtime.export_session(session.id, path)
+    lines = path.read_text().splitlines()
+    deep = '"x":' + "[" * 200_000 + "]" * 200_000 + "}"
+    for number, said in ((1, lines[0]), (2, lines[1])):
+        path.write_text("\n".join([*lines[: number - 1], said[:-1] + "," + deep, *lines[number:]]) + "\n")
+        with pytest.raises(Invalid, match=f"line {number} is n"):
+            await house.runtime.import_session(path)
 
 
 def _is_accepted(messages: Any) -> None:

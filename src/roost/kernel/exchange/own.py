@@ -87,7 +87,7 @@ def header_of(path: Path) -> Header:
     _, line, _ = next(raw_lines(path), (1, b"", True))
     try:
         header = _header.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Invalid(f"line 1 is not the header of a session: {error}", code="bad_line") from None
     if header.version > VERSION or header.format > ev.FORMAT:
         raise Invalid(
@@ -108,7 +108,7 @@ def events_of(path: Path) -> Iterator[tuple[int, ev.Event]]:
         try:
             logged = _logged.decode(line)
             event = ev.decode_event(bytes(logged.event))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise Invalid(
                 f"line {number}{'' if whole else ', which is cut off,'} is no event: {error}", code="bad_line"
             ) from None
@@ -134,7 +134,7 @@ def marks_of(path: Path) -> list[Mark]:
             continue
         try:
             mark = _marked.decode(line).checkpoint
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise Invalid(f"line {number} is no checkpoint: {error}", code="bad_line") from None
         if not 1 <= mark.seq <= header.events or len(marks) == CHECKPOINTS:
             raise Invalid(
