@@ -42,6 +42,15 @@ def test_facts_from_the_command_line(roost: Machine) -> None:
     assert "nothing waits" in roost("memory", "review").ok().err
 
 
+def test_agents_that_came_with_a_folder_have_no_part_in_what_others_remember(roost: Machine) -> None:
+    (roost.work / "agents").mkdir()
+    for line in ('read = ["*"]', 'write = ["user:*"]'):
+        (roost.work / "agents" / "clerk.toml").write_text(f"memory = {{ {line} }}\n")
+        refused = roost("run", "clerk", "hello")
+        assert refused.code != 0
+        assert "what others remember" in refused.err
+
+
 def test_wrong_words_are_told(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
     wrong = roost("memory", "add", "nonsense", "x")
