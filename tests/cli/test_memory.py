@@ -25,6 +25,7 @@ def test_facts_from_the_command_line(roost: Machine) -> None:
     roost("memory", "add", "shared:team", "Zürich is where the office is", "--category", "project").ok()
     listed = roost("memory", "list", "--space", "user:*", "--json").ok().json
     assert [fact["id"] for fact in listed] == [second]
+    assert [fact["id"] for fact in roost("memory", "list", "--key", "drink", "--json").ok().json] == [second]
     assert roost("memory", "show", first).ok().out.startswith("Ann drinks mate")
     found = roost("memory", "search", "where is the office in zurich", "--json").ok().json
     assert found["facts"][0]["fact"]["space"] == "shared:team"

@@ -15,6 +15,8 @@ def test_add_get_update_remove_retrieve(shared):
     assert [one["fact"]["id"] for one in found["facts"]] == [other["id"]]
     assert shared.get(f"/memory/facts?space={space}")["facts"][0]["id"] == other["id"]
     assert [fact["id"] for fact in shared.get(f"/memory/facts?space={space}&at=1")["facts"]] == [id]
+    keyed = [shared.get(f"/memory/facts?space={space}&key={key}")["facts"] for key in ("drink", "food")]
+    assert [[fact["id"] for fact in facts] for facts in keyed] == [[other["id"]], []]
     for _ in range(2):
         status, gone = _ask(shared, "DELETE", f"/memory/facts/{other['id']}")
         assert status == 200

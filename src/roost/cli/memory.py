@@ -27,6 +27,7 @@ class NodeMemory(Protocol):
         spaces: Sequence[str] = ("*",),
         *,
         category: Category | None = None,
+        key: str | None = None,
         at: int | None = None,
         ended: bool = False,
         proposed: bool = False,
@@ -68,6 +69,7 @@ class EmbeddedMemory:
         spaces: Sequence[str] = ("*",),
         *,
         category: Category | None = None,
+        key: str | None = None,
         at: int | None = None,
         ended: bool = False,
         proposed: bool = False,
@@ -76,7 +78,14 @@ class EmbeddedMemory:
     ) -> list[Fact]:
         return self._do(
             self._memories.list(
-                spaces, category=category, at=at, ended=ended, proposed=proposed, before=before, limit=limit
+                spaces,
+                category=category,
+                key=key,
+                at=at,
+                ended=ended,
+                proposed=proposed,
+                before=before,
+                limit=limit,
             )
         )
 

@@ -56,15 +56,16 @@ class MemoryClient:
         spaces: Sequence[str] = ("*",),
         *,
         category: Category | None = None,
+        key: str | None = None,
         at: int | None = None,
         ended: bool = False,
         proposed: bool = False,
         before: str | None = None,
         limit: int = 100,
     ) -> list[Fact]:
-        query = {"space": ",".join(spaces), "category": category, "at": at, "before": before, "limit": limit}
-        flags = {"ended": str(ended).lower(), "proposed": str(proposed).lower()}
-        return self._ask("GET", "/memory/facts", _Facts, query={**query, **flags}).facts
+        query = {"space": ",".join(spaces), "category": category, "key": key, "at": at, "before": before}
+        more = {"limit": limit, "ended": str(ended).lower(), "proposed": str(proposed).lower()}
+        return self._ask("GET", "/memory/facts", _Facts, query={**query, **more}).facts
 
     def update(self, id: str, text: str) -> Fact:
         return self._ask("PUT", _fact(id), Fact, body={"text": text})

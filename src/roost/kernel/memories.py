@@ -101,6 +101,7 @@ class Memories:
         spaces: Sequence[str] = ("*",),
         *,
         category: Category | None = None,
+        key: str | None = None,
         at: int | None = None,
         ended: bool = False,
         proposed: bool | None = False,
@@ -114,7 +115,14 @@ class Memories:
         if at is not None and len(names) > 1:
             raise Invalid("a version belongs to one space: name it")
         query = FactQuery(
-            spaces=tuple(names), category=category, at=at, ended=ended, proposed=proposed, before=before, limit=limit
+            spaces=tuple(names),
+            category=category,
+            key=key,
+            at=at,
+            ended=ended,
+            proposed=proposed,
+            before=before,
+            limit=limit,
         )
         return await self._store.facts(query) if names else []
 

@@ -60,11 +60,13 @@ class UndoBody(_Shape):
 
 
 class FactsQuery(_Shape):
-    """`space`: names or globs, with commas between. `at`: as it was at a version of one space. `ended`: also what is
-    gone. `proposed`: what waits for a person's yes, instead. `before` continues from the last id of a page."""
+    """`space`: names or globs, with commas between. `key`: only the fact that has it. `at`: as it was at a version of
+    one space. `ended`: also what is gone. `proposed`: what waits for a person's yes, instead. `before` continues from
+    the last id of a page."""
 
     space: _Spaces = "*"
     category: Category | None = None
+    key: _Key | None = None
     at: _Version | None = None
     ended: bool = False
     proposed: bool = False
@@ -129,6 +131,7 @@ async def find(call: Call[Nothing, FactsQuery]) -> Reply:
     found = await call.api.runtime.memories.list(
         _patterns(query.space),
         category=query.category,
+        key=query.key,
         at=query.at,
         ended=query.ended,
         proposed=query.proposed,

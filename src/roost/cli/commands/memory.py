@@ -51,16 +51,24 @@ def _memory(app: App) -> Generator[NodeMemory]:
 @command("list", store=True)
 @_spaces
 @_category
+@click.option("--key", metavar="NAME", help="Only the fact that has it.")
 @click.option("--at", type=click.IntRange(0), metavar="VERSION", help="As it was at this version of one space.")
 @click.option("--ended", is_flag=True, help="Also what is gone.")
 @_limit
 @as_json
 def list_(
-    app: App, spaces: tuple[str, ...], category: Category | None, at: int | None, ended: bool, limit: int, as_json: bool
+    app: App,
+    spaces: tuple[str, ...],
+    category: Category | None,
+    key: str | None,
+    at: int | None,
+    ended: bool,
+    limit: int,
+    as_json: bool,
 ) -> int:
     """List facts, newest first."""
     with _memory(app) as known:
-        found = known.list(spaces or ("*",), category=category, at=at, ended=ended, limit=limit)
+        found = known.list(spaces or ("*",), category=category, key=key, at=at, ended=ended, limit=limit)
     if as_json:
         say_json(found)
     elif found:
