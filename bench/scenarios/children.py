@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bench.contest import Contestant, contest, rounds
 from bench.numbers import figure, median
-from bench.report import Section, Table
+from bench.report import Bar, Section, Table
 from bench.settings import Settings
 
+_BOUND = 5.0
 CHILDREN, ALONE = "one parent and its children", "as many sessions of their own"
 
 ABOUT = """\
@@ -31,5 +32,8 @@ def run(settings: Settings) -> Section:
         numbers = [median([answer[kind] for answer in answers]) for kind in ("wall", "cpu_ms", "commits")]
         table.rows.append([name, *map(figure, numbers)])
     section.tables.append(table)
+    many = played[f"{sizes[-1]:,}: {CHILDREN}"]
+    text = f"CPU of a child, of {sizes[-1]:,} at once, over its model's own: at most {_BOUND:g} ms"
+    section.bars.append(Bar(text, median([answer["cpu_ms"] for answer in many]), _BOUND, unit=" ms"))
     section.data = dict(played)
     return section
