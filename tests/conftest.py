@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -23,3 +23,11 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 async def database(postgres: PostgresServer) -> str:
     return await postgres.database()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Worker processes tell of a test in UTF-8: what it printed or logged may hold what cannot be said in it."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
+    return report

@@ -33,6 +33,14 @@ def test_a_command_is_known_for_what_it_is(known: str, text: str) -> None:
         assert not found.read_only, found
 
 
+def test_long_ones_are_judged_in_time_that_grows_with_them() -> None:
+    for text in ("a" * 16_000, "a[" * 8_000, "a|" * 8_000 + "rm", "ls " + "{a," * 5_000):
+        before = time.process_time()
+        analyse(text)
+        assert time.process_time() - before < 1, text[:10]
+    assert analyse("a|" * 200 + "rm").unclear
+
+
 def test_what_is_empty_huge_or_no_text_at_all() -> None:
     assert analyse("").read_only
     assert analyse("# a remark").read_only

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LONGEST = 64 * 1024
 """Bytes of a command line that is looked at; a longer one is not understood."""
 _DEEPEST = 200
-_SUBSCRIPT = re.compile(rb"[A-Za-z_]\w*\\?\[[^\]\n]*?(?:\$\(|`)")
+_PIPED = 100
+_SUBSCRIPT = re.compile(rb"(?<!\w)[A-Za-z_]\w*\\?\[[^\[\]\n]*?(?:\$\(|`)")
 _CODE = re.compile(rb"'[^']*(?:\$\(|`)|\\(?:\$\(|`)")
 _WORDS = frozenset(
     [
@@ -163,9 +164,12 @@ class _Reader:
 
     def _pipeline(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
         found: list[Simple] = []
-        for child in node.children:
-            if child.is_named or child.type == "ERROR":
-                found += self.walk(child, depth + 1, (*feeds, *found))
+        parts = [child for child in node.children if child.is_named or child.type == "ERROR"]
+        if len(parts) > _PIPED:
+            self._line.unclear.append(f"a pipeline of {len(parts)} commands; at most {_PIPED} are looked at")
+            return found
+        for child in parts:
+            found += self.walk(child, depth + 1, (*feeds, *found))
         return found
 
     def _command(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> Simple:
