@@ -17,8 +17,7 @@ chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
 test: $(READY)  ## set up and pass the tests
-	$(BIN)/pytest -n 2 --dist loadfile tests/llm
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/llm
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check src tests bench
