@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from roost.llm.catalog.facts import Account, Facts, ModelFacts, PriceTable, Trait
-from roost.llm.catalog.reader import Catalog, Data, Rates, catalog
+from roost.llm.catalog.reader import Catalog, Data, Rates, catalog, read
 from roost.llm.compile import FAMILIES
 from roost.llm.compile import compiler as find_compiler
 from roost.llm.ir import Request
@@ -185,18 +185,36 @@ def test_rates_are_dated_and_say_whose_they_are() -> None:
     assert known.rates.source
 
 
+_AT_ONCE = """
+import sys, threading
+from roost.llm.catalog.reader import catalog
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(4)
+threads = [threading.Thread(target=lambda: (together.wait(), catalog())) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_ask_for_it_at_the_same_time() -> None:
+    for _ in range(8):
+        assert subprocess.run([sys.executable, "-c", _AT_ONCE], check=False, timeout=60).returncode == 0
+
+
 def test_reading_is_late_and_quick() -> None:
     code = (
         "import sys, roost.llm, roost.llm.accounts\n"
         "assert 'aiohttp' not in sys.modules and 'keyring' not in sys.modules\n"
-        "from roost.llm.catalog.reader import catalog\n"
-        "assert catalog.cache_info().currsize == 0"
+        "from roost.llm.catalog.reader import read\n"
+        "assert read.cache_info().currsize == 0"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     best = 1.0
     for _ in range(5):
-        catalog.cache_clear()
+        read.cache_clear()
         began = time.perf_counter()
         catalog()
         best = min(best, time.perf_counter() - began)

@@ -6,6 +6,7 @@ import datetime
 import functools
 import importlib.resources
 import re
+import threading
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -124,8 +125,18 @@ class Catalog:
         )
 
 
-@functools.cache
+_reading = threading.Lock()
+"""Two threads that decode a type for the first time at the same time can bring the process down (msgspec 0.22)."""
+
+
 def catalog() -> Catalog:
     """The one that comes with this version."""
+    with _reading:
+        return read()
+
+
+@functools.cache
+def read() -> Catalog:
+    """For `catalog` alone."""
     data = importlib.resources.files("roost.llm.catalog").joinpath("data.json").read_bytes()
     return Catalog(msgspec.json.decode(data, type=Data))
