@@ -55,6 +55,18 @@ def test_without_a_daemon_and_what_is_wrong(roost: Machine) -> None:
     }.items():
         wrong = roost("schedule", "create", "x", "text", "--session", session, *options)
         assert (wrong.code, said in wrong.err) == (1, True), wrong.err
+    before = len(roost("ps", "--all", "--json").ok().json)
+    for name, text, said in (
+        ("a b/c", "x", "cannot name"),
+        ("", "x", "cannot name"),
+        ("x", "y" * 70_000, "65536 bytes"),
+    ):
+        wrong = roost("schedule", "create", name, text, "--every", "1h")
+        assert (wrong.code, said in wrong.err) == (1, True), wrong.err
+    assert len(roost("ps", "--all", "--json").ok().json) == before, "a refused one left a session behind"
+    roost("schedule", "create", "odd", "caf\udce9", "--every", "1h").ok()
+    odd = roost("checkpoint", session, "caf\udce9")
+    assert (odd.code, "not UTF-8" in odd.err) == (1, True), odd.err
 
 
 def test_times_as_people_write_them() -> None:

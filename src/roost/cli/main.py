@@ -166,6 +166,8 @@ def _explain(error: Exception) -> None:
         _complain(error.message)
     elif isinstance(error, OSError):
         _complain(_trouble(error))
+    elif isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        _complain("what was given is not text: it has bytes that are not UTF-8")
     else:
         _complain(f"internal: {type(error).__name__}: {error}")
         _hint("this is a bug of Roost; ROOST_DEBUG=1 shows where")

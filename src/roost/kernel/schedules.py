@@ -11,18 +11,15 @@ from typing import Literal
 import msgspec
 
 from roost.agent.scheduling.firing import MOST, timer_of
-from roost.agent.scheduling.times import check, local_time, occurrences
+from roost.agent.scheduling.times import check, check_name, local_time, occurrences
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
-from roost.ids import is_id
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.inputs import DueInput, ScheduleInput
 from roost.log.journal import Accepted, Journal, SessionInfo
 from roost.log.schedules import ScheduleSpec
 
-NAME_LENGTH = 64
-TEXT_BYTES = 64 * 1024
 _COMING = 5
 _READS_AT_ONCE = 16
 
@@ -61,10 +58,7 @@ class Schedules:
     ) -> ScheduleView | None:
         """Make a schedule of a session, or change it; a paused one stays paused. Returns it as soon as it took effect;
         None when that is still to come after `wait` seconds: the order is on disk. Raises `Invalid`, `NotFound`."""
-        if not is_id(name) or len(name) > NAME_LENGTH:
-            raise Invalid(f"{name!r} cannot name a schedule: use letters, digits and ._:- (at most {NAME_LENGTH})")
-        if len(spec.text.encode(errors="replace")) > TEXT_BYTES:
-            raise Invalid(f"the text has more than {TEXT_BYTES} bytes: put it into a file of the workspace")
+        check_name(name)
         await asyncio.to_thread(check, spec, time.time())
         _, state = await self._sessions.state(session)
         if name not in state.schedules and len(state.schedules) >= MOST:

@@ -17,11 +17,14 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from roost.errors import Invalid
+from roost.ids import is_id
 from roost.log.schedules import ScheduleSpec
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+NAME_LENGTH = 64
+TEXT_BYTES = 64 * 1024
 COUNTED = 500
 """Missed firings that are counted; of more it is only known that there are."""
 _MACROS = {
@@ -141,12 +144,20 @@ def local_time(moment: float, zone: str) -> datetime:
         return datetime.fromtimestamp(moment, zone_of("UTC"))
 
 
+def check_name(name: str) -> None:
+    """Raises `Invalid`."""
+    if not is_id(name) or len(name) > NAME_LENGTH:
+        raise Invalid(f"{name!r} cannot name a schedule: use letters, digits and ._:- (at most {NAME_LENGTH})")
+
+
 def check(spec: ScheduleSpec, now: float) -> None:
     """That it can be a schedule, and comes due at all. Reads files. Raises `Invalid`."""
     if sum(way is not None for way in (spec.cron, spec.every, spec.at)) != 1:
         raise Invalid("give one of `cron`, `every` (seconds) and `at` (seconds since 1970)", code="bad_schedule")
     if not spec.text.strip():
         raise Invalid("the text is empty: say what the agent is to be told", code="empty_message")
+    if len(spec.text.encode(errors="replace")) > TEXT_BYTES:
+        raise Invalid(f"the text has more than {TEXT_BYTES} bytes: put it into a file of the workspace")
     zone_of(spec.zone)
     if spec.every is not None and not 1 <= spec.every <= 366 * _DAY:
         raise Invalid(f"every {spec.every} seconds is out of range: give 1 second to 366 days", code="bad_schedule")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.agent.scheduling.times import check
+from roost.agent.scheduling.times import check, check_name
 from roost.cli.app import App, folder
 from roost.cli.begin import Wanted, begin
 from roost.cli.ids import session_id, short
+from roost.cli.message import message_of
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, one_line, say, say_json, styled, table
 from roost.cli.times import local_zone, moment_of, seconds_of, shown
@@ -69,8 +70,12 @@ def _node(app: App) -> Generator[Node]:
 @agent_places
 @as_json
 def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
-    """Have an agent told TEXT at set times, by the name NAME. Under a name that is there it is changed."""
-    spec = _spec(text, given)
+    """Have an agent told TEXT at set times, by the name NAME (- reads TEXT from standard input).
+
+    With --session, one that the session has by this name is changed.
+    """
+    spec = _spec(message_of(text), given)
+    check_name(name)
     check(spec, time.time())
     place = None if given["private"] else folder(given["workspace"])
     if given["session"] is None:
