@@ -16,7 +16,7 @@ from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.memory import FactQuery
 from roost.log.store import open_store
-from roost.memory.rights import Memory
+from roost.memory.rights import Consolidate, Memory
 from roost.testing.crash.hands import Hands
 from roost.testing.crash.inside import CONFIG, crash_inside
 from roost.testing.crash.killing import When
@@ -90,6 +90,63 @@ async def _crash(home: Path, at: int, when: When) -> str | None:
         event = told[int(str(fact.source).removeprefix("s:"))]
         assert isinstance(event, ev.MemoryChanged)
         assert event.facts[0].id == fact.id, run.struck
+    return run.struck
+
+
+_CONSOLIDATED = Script(
+    rules=(
+        Rule(
+            when="[This is not from the user.]",
+            answers=(Reply(text='[{"text": "The port is 8080", "key": "port"}, {"text": "The office is in Oslo"}]'),),
+        ),
+        Rule(answers=(Reply(text="This is the answer to {input}"),)),
+    ),
+    delay=(0.0, 0.004),
+)
+
+
+async def _consolidate(user: Hands) -> None:
+    """One that was cut off is made again after a next turn."""
+    for _ in range(2):
+        await user.send(message("say"))
+        await user.settle()
+    await user.send(message("say"))
+    await user.until(lambda log: any(isinstance(event, ev.MemoryConsolidated) for event in log), "the consolidation")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_consolidation_survives_any_instant(tmp_path: Path, when: When) -> None:
+    struck: list[str] = []
+    for start in itertools.count(1, _AT_ONCE):
+        places = [tmp_path / str(at) for at in range(start, start + _AT_ONCE)]
+        found = await asyncio.gather(*(_crash_consolidating(home, start + at, when) for at, home in enumerate(places)))
+        struck += [name for name in found if name is not None]
+        if None in found:
+            break
+    for kind in ("consolidation.started", "memory.consolidated"):
+        assert any(kind in name for name in struck), struck
+
+
+async def _crash_consolidating(home: Path, at: int, when: When) -> str | None:
+    home.mkdir(parents=True)
+    with ProviderServer(_CONSOLIDATED) as provider:
+        memory = Memory(recall="tool", consolidate=Consolidate(turns=1, into="agent"))
+        team = [Agent(AGENT, model=f"{provider.url}#scripted", memory=memory)]
+        run = await crash_inside(
+            home, team, _consolidate, agent=AGENT, at=at, when=when, witness=home / "witness.jsonl"
+        )
+        assert provider.stats.violations == 0, provider.stats.reasons
+    store = await open_store(home / "roost.db")
+    try:
+        every = await store.facts(FactQuery(spaces=(_SPACE,), ended=True))
+        log = [record.event for record in await store.read("s")]
+    finally:
+        await store.close()
+    assert sorted(fact.text for fact in every) == ["The office is in Oslo", "The port is 8080"], run.struck
+    assert sum(isinstance(event, ev.MemoryChanged) for event in log) == 2, run.struck
+    ended = [event for event in log if isinstance(event, ev.MemoryConsolidated)]
+    assert {event.error for event in ended} == {None}, run.struck
+    assert sum(event.facts for event in ended) == 2, run.struck
     return run.struck
 
 
