@@ -17,7 +17,7 @@ chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
 test: $(READY)  ## set up and pass the tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak"
 
 check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check src tests bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 
@@ -23,6 +24,14 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 async def database(postgres: PostgresServer) -> str:
     return await postgres.database()
+
+
+@pytest.fixture(autouse=True)
+def _same_folder() -> Iterator[None]:
+    """Whatever folder a test goes into, the next one begins where the run began: programs are found from there."""
+    before = os.getcwd()
+    yield
+    os.chdir(before)
 
 
 @pytest.hookimpl(wrapper=True)

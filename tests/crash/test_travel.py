@@ -69,7 +69,7 @@ async def test_at_any_commit(begun: Path, tmp_path: Path, when: When, session: s
             break
     told = " ".join(struck)
     missing = [kind for kind in _STRUCK[session] if kind not in told]
-    assert len(missing) <= 1, "\n".join(struck)  # what a busy machine puts into one commit is not struck by itself
+    assert len(missing) <= 2, "\n".join(struck)  # what a busy machine puts into one commit is not struck by itself
 
 
 async def _crash(begun: Path, home: Path, at: int, when: When, session: str) -> str | None:
