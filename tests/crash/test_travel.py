@@ -24,6 +24,7 @@ from tests.kernel.filing import look, obey
 from tests.kernel.undoing import sh
 
 _AT_ONCE = 4
+_ROUNDS = 3
 _CONFIG = KernelConfig(linger=30.0, scan=0.2, lease=3.0)
 
 
@@ -60,16 +61,18 @@ _STRUCK = {
 @pytest.mark.parametrize("session", ["s", "f"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_at_any_commit(begun: Path, tmp_path: Path, when: When, session: str) -> None:
+    """Which commits there are depends on the load: once more from the start, as long as one was not struck."""
     struck: list[str] = []
-    for start in range(1, 60, _AT_ONCE):
-        places = [(at, tmp_path / str(at)) for at in range(start, start + _AT_ONCE)]
-        found = await asyncio.gather(*(_crash(begun, home, at, when, session) for at, home in places))
-        struck += [name for name in found if name is not None]
-        if not any(found):
+    for again in range(_ROUNDS):
+        for start in range(1, 60, _AT_ONCE):
+            places = [(at, tmp_path / f"{again}-{at}") for at in range(start, start + _AT_ONCE)]
+            found = await asyncio.gather(*(_crash(begun, home, at, when, session) for at, home in places))
+            struck += [name for name in found if name is not None]
+            if not any(found):
+                break
+        if not (missing := [kind for kind in _STRUCK[session] if kind not in " ".join(struck)]):
             break
-    told = " ".join(struck)
-    missing = [kind for kind in _STRUCK[session] if kind not in told]
-    assert len(missing) <= 2, "\n".join(struck)  # what a busy machine puts into one commit is not struck by itself
+    assert len(missing) <= 1, "\n".join(struck)  # what a busy machine puts into one commit is not struck by itself
 
 
 async def _crash(begun: Path, home: Path, at: int, when: When, session: str) -> str | None:
