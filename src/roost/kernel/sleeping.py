@@ -57,6 +57,10 @@ class _About(msgspec.Struct, frozen=True):
     kept: tuple[_Slept, ...]
 
 
+_decoder = msgspec.json.Decoder(_About)
+"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+
+
 async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
     """Suspend it into the folder `notes`, if that keeps its memory. What runs on is the sleeping sandbox's then, and no
     longer the session's."""
@@ -108,7 +112,7 @@ def _write(notes: Path, about: bytes) -> None:
 def _read(notes: Path) -> _About | None:
     """It is used once."""
     try:
-        about = msgspec.json.decode((notes / _ABOUT).read_bytes(), type=_About)
+        about = _decoder.decode((notes / _ABOUT).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
     (notes / _ABOUT).unlink(missing_ok=True)

@@ -27,6 +27,10 @@ class _About(msgspec.Struct, frozen=True):
     kept: tuple[Kept, ...]
 
 
+_decoder = msgspec.json.Decoder(_About)
+"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+
+
 class Image(NamedTuple):
     """`version` is the program's that wrote it, `last` the number of the link's last job, `kept` what ran on."""
 
@@ -121,7 +125,7 @@ def take(folder: Path) -> Image:
         shutil.rmtree(used, ignore_errors=True)
         folder.rename(used)
         _sync(used.parent)
-        about = msgspec.json.decode((used / _ABOUT).read_bytes(), type=_About)
+        about = _decoder.decode((used / _ABOUT).read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
         raise SandboxError(f"there is no suspended sandbox in {folder}: {error}; make a new one") from error
     return Image(used, about.version, about.workspace, about.last, about.kept)

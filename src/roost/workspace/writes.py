@@ -66,6 +66,10 @@ class _Note(msgspec.Struct):
     """What could not be put in its place, of a change that is done."""
 
 
+_decoder = msgspec.json.Decoder(_Note)
+"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+
+
 def change(
     workspace: Workspace,
     changes: Sequence[Change],
@@ -135,7 +139,7 @@ def _is_now(workspace: Workspace, path: Path, digest: str | None) -> bool:
 
 def _read_note(notes: Path) -> _Note | None:
     try:
-        return msgspec.json.decode((notes / _NOTE).read_bytes(), type=_Note)
+        return _decoder.decode((notes / _NOTE).read_bytes())
     except FileNotFoundError:
         return None
 
