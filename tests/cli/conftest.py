@@ -58,6 +58,13 @@ SCRIPT = Script(
             ),
         ),
         Rule(
+            when="wait",
+            answers=(
+                Reply(calls=(Call("shell", {"command": "touch begun; until [ -e go ]; do sleep 0.1; done"}),)),
+                Reply(text="Waited: {result}"),
+            ),
+        ),
+        Rule(
             when="environ",
             answers=(
                 Reply(calls=(Call("shell", {"command": "env; cat /proc/$PPID/environ || echo HOME="}),)),
@@ -226,6 +233,13 @@ class Machine:
             if phase in (info["phase"], info["state"]):
                 return info
             assert time.monotonic() < deadline, info
+            time.sleep(0.1)
+
+    def until_made(self, name: str, timeout: float = 15.0) -> None:
+        """Wait until this file is in the folder of the work."""
+        deadline = time.monotonic() + timeout
+        while not (self.work / name).exists():
+            assert time.monotonic() < deadline, name
             time.sleep(0.1)
 
     def daemon_pid(self) -> int:

@@ -52,12 +52,14 @@ def test_two_daemons_on_one_database(roost: Machine, other: Machine, address: st
 def test_drain(roost: Machine, other: Machine, address: str) -> None:
     for machine in (roost, other):
         machine.env["ROOST_STORE"] = address
+        machine.home.mkdir()
+        (machine.home / "policy.toml").write_text('[[rules]]\neffect = "allow"\ntool = "shell"\n')
         machine("up", "-d", "--shared-folder", str(roost.work)).ok()
-    process = roost.start("run", "words please")
-    assert process.stdout is not None
-    process.stdout.read(8)
+    process = roost.start("run", "wait for go")
+    roost.until_made("begun")
     held = roost("drain", "--timeout", "0", "--json")
     assert (held.code, held.json["drained"], held.json["live"]) == (1, False, 1)
+    (roost.work / "go").touch()
     assert "drained: `roost down` stops it" in roost("drain").ok().out
     assert roost("drain", "--json").ok().json["live"] == 0
     states = {row["this"]: row["draining"] for row in roost("nodes", "--json").json["nodes"]}

@@ -23,6 +23,7 @@ class Clock:
     """Wall time, `ahead` seconds ahead."""
 
     def __init__(self) -> None:
+        self.made = time.time()
         self.ahead = 0.0
 
     def __call__(self) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -30,25 +29,22 @@ _MOST = 80
 
 async def _play(runtime: Runtime, clock: Clock) -> None:
     """Orders that may be given again, and all that comes due."""
-    schedules = runtime.schedules
+    schedules, start = runtime.schedules, clock.made
     await schedules.set("s", "h", hourly(missed="all"), key="one", wait=0)
     await schedules.set("s", "b", BEAT, key="two", wait=0)
     await _settle(runtime, clock)
-    clock.go_to(_START + 3 * HOUR + 60)
+    clock.go_to(start + 3 * HOUR + 60)
     await _settle(runtime, clock)
     with contextlib.suppress(NotFound):  # it was deleted before the node died
         await schedules.pause("s", "h", key="three", wait=0)
         await _settle(runtime, clock)
-        clock.go_to(_START + 5 * HOUR + 60)
+        clock.go_to(start + 5 * HOUR + 60)
         await _settle(runtime, clock)
         await schedules.resume("s", "h", key="four", wait=0)
         await schedules.run("s", "h", key="five")
         await _settle(runtime, clock)
         await schedules.delete("s", "h", key="six", wait=0)
     await _settle(runtime, clock)
-
-
-_START = time.time()
 
 
 async def _settle(runtime: Runtime, clock: Clock) -> None:
