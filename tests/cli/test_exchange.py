@@ -19,6 +19,8 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     first = roost("import", "talk.jsonl").ok()
     again = roost("import", "talk.jsonl").ok()
     assert (again.out, "imported before" in again.err) == (first.out, True)
+    other = roost("import", "talk.jsonl", "--title", "mine")
+    assert (other.code, "and not 'mine'" in other.err, "--again" in other.err) == (1, True, True)
 
     roost("up", "-d").ok()
     assert roost("import", "talk.jsonl").ok().out == first.out

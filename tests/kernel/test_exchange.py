@@ -125,6 +125,12 @@ async def test_once_for_a_key_and_not_over_another(tmp_path: Path) -> None:
         assert {one.session.id for one in both} == {first}
         again = await runtime.import_session(file, agent="a", key="k")
         assert (again.session.id, again.duplicate) == (first, True)
+        assert (await runtime.import_session(file, title="talk", key="k")).duplicate  # as the file says itself
+        assert (await runtime.import_session(file, title="", key="k")).duplicate
+        for given in ({"agent": "b"}, {"title": "other"}, {"workspace": str(tmp_path)}):
+            with pytest.raises(Conflict, match=f"the {next(iter(given))} .* and not") as refused:
+                await runtime.import_session(file, key="k", **given)
+            assert refused.value.code == "idempotency_mismatch"
         with pytest.raises(Conflict) as refused:
             await runtime.import_session(other, agent="a", key="k")
         assert refused.value.code == "idempotency_mismatch"

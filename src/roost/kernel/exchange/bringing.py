@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -57,17 +58,19 @@ async def bring(
     """Make a session of a file. `agent` is one that this node knows; without it, a file of Roost's brings its own
     definition along, and a foreign log gets the agent `assistant`. `workspace` is an existing folder of yours that it
     works in; without it, it begins with no files. With a `key` seen before, the session that it made
-    then.
+    then, if it is what is asked for now.
 
     Raises `Invalid` with the number of a line that is wrong, `TooLarge`, `Conflict` when the id is taken or the key
-    was another file's, `IsolationUnavailable`. Then there is nothing of it."""
+    was another file's or made a session of another agent, title or workspace, `IsolationUnavailable`. Then there is
+    nothing of it."""
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
         raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
-    if (known := await _known(kernel, session, create_key)) is not None:
+    asked = _Asked(agent, title or None, workspace)
+    if (known := await _known(kernel, session, create_key, asked)) is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
         work = _Work(kernel, path, Path(folder), format, workspace)
@@ -75,9 +78,23 @@ async def bring(
         try:
             return await work.store(session, create_key)
         except Conflict:
-            if create_key is None or (known := await _soon(kernel, session, create_key)) is None:
+            if create_key is None or (known := await _soon(kernel, session, create_key, asked)) is None:
                 raise
             return known
+
+
+class _Asked(NamedTuple):
+    """What the session shall have in place of what the file says, where it is not None."""
+
+    agent: str | None
+    title: str | None
+    workspace: str | None
+
+    def unmet(self, info: SessionInfo) -> str:
+        pairs = ((name, getattr(info, name), value) for name, value in zip(self._fields, self, strict=True))
+        return ", ".join(
+            f"the {name} {has!r} and not {value!r}" for name, has, value in pairs if value is not None and has != value
+        )
 
 
 class _Work:
@@ -224,16 +241,16 @@ def _page(records: Iterator[Record]) -> list[Record]:
     return page
 
 
-async def _soon(kernel: Kernel, session: str, create_key: str) -> Brought | None:
+async def _soon(kernel: Kernel, session: str, create_key: str, asked: _Asked) -> Brought | None:
     """What the same request is bringing in at the same moment."""
     for _ in range(_PATIENCE):
-        if (known := await _known(kernel, session, create_key)) is not None:
+        if (known := await _known(kernel, session, create_key, asked)) is not None:
             return known
         await asyncio.sleep(0.1)
     return None
 
 
-async def _known(kernel: Kernel, session: str, create_key: str | None) -> Brought | None:
+async def _known(kernel: Kernel, session: str, create_key: str | None, asked: _Asked) -> Brought | None:
     """The session, if the same request has made it. Raises `Conflict` when it is another."""
     try:
         dump = await kernel.journal.dump(session)
@@ -243,6 +260,12 @@ async def _known(kernel: Kernel, session: str, create_key: str | None) -> Brough
         raise Conflict(f"there is already a session {session!r}", code="session_exists")
     if dump.create_key != create_key:
         raise Conflict(f"the key has brought in another file, as {session!r}", code="idempotency_mismatch")
+    if unmet := asked.unmet(dump.info):
+        raise Conflict(
+            f"this file is the session {session!r} already, which has {unmet}: leave that out to have this session, or"
+            " make a new one (--again on the command line, another key in a program)",
+            code="idempotency_mismatch",
+        )
     return Brought(session=dump.info, report=Report(), duplicate=True)
 
 
