@@ -136,6 +136,19 @@ def test_a_failing_provider_is_exit_1_with_the_reason(roost: Machine) -> None:
     assert "failed" in done.err
 
 
+def test_a_limit_is_said_in_words_and_with_what_to_do(roost: Machine) -> None:
+    (roost.work / "agents").mkdir()
+    (roost.work / "agents" / "rich.toml").write_text("limits = { money = 1.0 }\n")
+    (roost.work / "agents" / "short.toml").write_text("limits = { steps = 1 }\ntools = ['list_files']\n")
+    told = roost("run", "rich", "hello")
+    assert (told.code, told.err.count("what openai/scripted costs is not known")) == (1, 1)
+    quiet = roost("run", "-q", "rich", "hello")
+    assert quiet.err.startswith("error: limit: price_unknown: what openai/scripted costs is not known")
+    assert 'put its price into models.toml, as in [models."openai/scripted"]' in quiet.err
+    assert roost("run", "rich", "hello", "--json").json["reason"].startswith("price_unknown: what openai/scripted")
+    assert "turn limit: steps are used up" in roost("run", "short", "files").err
+
+
 def test_control_codes_of_a_model_reach_no_terminal(roost: Machine) -> None:
     terminal = roost.terminal("run", "escape")
     assert terminal.wait() == 0

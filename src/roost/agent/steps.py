@@ -141,7 +141,7 @@ class _Call:
             case "budget":
                 return End("limit", money.limit_of(self._refused))
             case "price_unknown":
-                return End("limit", error.code)
+                return End("limit", f"{error.code}: {error.message}")
             case _:
                 return End("failed", f"{error.code}: {error.message}")
 

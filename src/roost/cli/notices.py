@@ -11,6 +11,8 @@ from roost.log import events as ev
 _WIDTH = 300
 _LONG_WAIT = 2.0
 """Seconds: a shorter wait for a limit is nobody's business."""
+_LIMITS = ("steps", "tokens", "money", "seconds", "session_steps", "session_tokens", "session_money")
+_BUDGETS = ("month:", "user:", "agent:", "model:")
 
 
 def notice_line(event: ev.ModelNotice) -> str | None:
@@ -33,6 +35,17 @@ def notice_line(event: ev.ModelNotice) -> str | None:
             return _budget(data)
         case _:
             return None
+
+
+def ending(outcome: str, reason: str | None) -> str:
+    """How a turn ended without an answer; a limit is said in words."""
+    if reason is None:
+        return outcome
+    if outcome == "limit" and reason in _LIMITS:
+        return f"limit: {reason} are used up (limits of the agent, or of the schedule)"
+    if outcome == "limit" and reason.startswith(_BUDGETS):
+        return f"limit: {called(reason)} has no room left ([budget] in models.toml)"
+    return f"{outcome}: {reason}"
 
 
 def _budget(data: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 
 from roost.agent.scheduling.times import local_time
-from roost.cli.notices import notice_line
+from roost.cli.notices import ending, notice_line
 from roost.cli.out import clean, note, one_line, styled, unfinished
 from roost.kernel.hub import Delta
 from roost.log import events as ev
@@ -50,6 +50,7 @@ class Screen:
         self._held: str = ""
         self._column = 0
         self._calls: dict[str, tuple[str, str]] = {}
+        self._trouble = ""
 
     def delta(self, delta: Delta) -> None:
         """Print what is new of the text; a reader that starts over gets it from offset 0 again."""
@@ -252,6 +253,7 @@ class Screen:
     def _failed(self, event: ev.ModelFailed) -> None:
         self._spinning = None
         if event.error.code not in _ORDERED:
+            self._trouble = f"{event.error.code}: {event.error.message}"
             self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}")
 
     def _outcome(self, event: ev.ToolCompleted) -> None:
@@ -277,7 +279,8 @@ class Screen:
         self._spinning = None
         self.fresh_line()
         if event.outcome != "answered":
-            self.note(f"turn {event.outcome}" + (f": {event.reason}" if event.reason else ""))
+            known = event.reason is not None and event.reason == self._trouble
+            self.note(f"turn {event.outcome if known else ending(event.outcome, event.reason)}")
 
 
 def arguments_line(arguments: str) -> str:

@@ -13,8 +13,9 @@ from roost.cli.follow import Follower, Turn
 from roost.cli.ids import short
 from roost.cli.message import message_of, with_files
 from roost.cli.node import Node
+from roost.cli.notices import ending
 from roost.cli.options import agent_places, as_json, attached, command
-from roost.cli.out import note, say_json
+from roost.cli.out import clean, note, say_json
 from roost.cli.screen import Screen, usage_line
 from roost.client.client import Content
 
@@ -76,7 +77,7 @@ def _task(node: Node, session: str, said: Content, approver: Approver, *, quiet:
         elif not quiet:
             note(_closing(node, session, turn))
         elif turn.outcome != "answered" and turn.reason:
-            note(f"error: {turn.outcome}: {turn.reason}", "red")
+            note(f"error: {clean(ending(turn.outcome, turn.reason))}", "red")
         return _code(turn)
     finally:
         node.close(grace=0.0 if hurry else 5.0)
