@@ -46,15 +46,15 @@ def test_agents_are_read_again_and_sessions_move_when_told(roost: Machine) -> No
     session = roost("run", "--agent", "clerk", "hello", "--json").ok().json["session"]
     before = roost("show", session, "--json").ok().json["info"]["version"]
     clerk.write_text('instructions = "two"\n')
-    assert roost("reload").ok().out.startswith("agents: clerk")
+    assert roost("reload").ok().out.startswith(("agents: clerk", "agents: as they were"))  # it looks by itself, too
     assert roost("show", session, "--json").ok().json["info"]["version"] == before
-    assert roost("agents", "move", "--all", "clerk", "--json").ok().json == {"moved": [session], "failed": 0}
-
-    def moved() -> bool:
-        return roost("show", session, "--json").ok().json["info"]["version"] != before
-
-    eventually(moved)
+    done = {"moved": [session], "later": [], "already": [], "failed": 0}
+    assert roost("agents", "move", "--all", "clerk", "--json").ok().json == done
+    version = roost("show", session, "--json").ok().json["info"]["version"]
+    assert version != before
     assert roost("agents", "move", "--all", "clerk").ok().out == "nothing to move\n"
+    assert roost("agents", "move", session).ok().out.endswith(f" is already at version {version} of its agent\n")
+    assert roost("logs", session).ok().out.count("session.moved") == 1
     assert roost("agents", "move", "nobody").code == 1
     assert roost("agents", "move").code == 2
     clerk.write_text("instructions = ")
@@ -67,3 +67,10 @@ def test_agents_are_read_again_and_sessions_move_when_told(roost: Machine) -> No
     clerk.write_text('instructions = "three"\n')
     os.kill(roost.daemon_pid(), signal.SIGHUP)
     eventually(lambda: "not valid" not in roost("agents").ok().err)
+    roost("pause", session).ok()
+    assert roost("agents", "move", session).ok().out.endswith(" moves when it is resumed\n")
+    roost("resume", session).ok()
+    roost("down").ok()
+    clerk.write_text('instructions = "four"\n')
+    assert " moved to version " in roost("agents", "move", session).ok().out  # without a daemon too
+    assert roost("agents", "move", session, "--json").ok().json["already"] == [session]

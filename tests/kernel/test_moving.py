@@ -35,6 +35,9 @@ async def test_a_sleeping_session_moves_when_it_is_told_and_not_before(tmp_path:
         assert "two" in await session.ask("hi")
         info = (await session.inspect()).info
         assert info.version == moved.version != first
+        await asleep(runtime, session)
+        assert await runtime.sessions.move(session.id) is None  # it is that already
+        assert kinds(await events(session, runtime)).count("session.moved") == 1
     async with running(tmp_path, told("three")) as runtime:  # and after a restart
         assert "two" in await runtime.open(session.id).ask("hi")
 

@@ -24,10 +24,12 @@ class NodeConfiguration(Protocol):
 
 
 class EmbeddedConfiguration:
-    """`do` runs a coroutine where the runtime lives."""
+    """`do` runs a coroutine where the runtime lives, `take_up` works on a session if that begins nothing."""
 
-    def __init__(self, runtime: Runtime, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._runtime, self._do = runtime, do
+    def __init__(
+        self, runtime: Runtime, do: Callable[[Coroutine[Any, Any, Any]], Any], take_up: Callable[[str], bool]
+    ) -> None:
+        self._runtime, self._do, self._take_up = runtime, do, take_up
 
     def settings(self) -> list[Setting]:
         return self._do(self._runtime.configuration.settings())
@@ -39,4 +41,5 @@ class EmbeddedConfiguration:
         return self._do(self._runtime.configuration.record.history(before=before, limit=limit))
 
     def move(self, session: str, *, by: str) -> None:
+        self._take_up(session)
         self._do(self._runtime.sessions.move(session, by=by))

@@ -155,7 +155,7 @@ class EmbeddedNode:
     def configuration(self) -> NodeConfiguration:
         from roost.cli.configuration import EmbeddedConfiguration
 
-        return EmbeddedConfiguration(self._runtime, self._do)
+        return EmbeddedConfiguration(self._runtime, self._do, self._take_up)
 
     @property
     def memory(self) -> NodeMemory:

@@ -230,10 +230,11 @@ class Sessions(Travels):
 
     async def move(
         self, session: str, agent: Agent | None = None, *, key: str | None = None, by: str | None = None
-    ) -> Accepted:
+    ) -> Accepted | None:
         """Have the session go on, from its next turn on, as its agent is on this node now, or as a `variant` of it. A
-        paused one moves when it is resumed. Raises `Invalid` where the agent is another or not known here, `Conflict`
-        when the session is stopped or failed, `NotFound`, `IsolationUnavailable`."""
+        paused one moves when it is resumed. None: it is that already, and nothing else waits. Raises `Invalid` where
+        the agent is another or not known here, `Conflict` when the session is stopped or failed, `NotFound`,
+        `IsolationUnavailable`."""
         info = await self._journal.get(session)
         chosen = agent or self._kernel.agents.get(info.agent)
         if chosen.spec.name != info.agent:
@@ -242,6 +243,9 @@ class Sessions(Travels):
         wanted = needs(chosen, info.workspace, self._kernel.place, self._kernel.offered)
         if stays := tuple(tag for tag in info.needs if tag.startswith(_PLACES)):
             wanted = (*(tag for tag in wanted if not tag.startswith(_PLACES)), *stays)
+        there = info.version == chosen.spec.version and set(info.needs) == set(wanted) and not info.pending
+        if there and info.state not in ("stopped", "error"):
+            return None
         await self._kernel.announce(wanted)
         order = MoveInput(chosen.spec.version, msgspec.Raw(encode_spec(chosen.spec)), wanted, by)
         return await self._accept(session, order, key)

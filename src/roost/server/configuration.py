@@ -129,7 +129,7 @@ ENDPOINTS = [
     Endpoint(
         method="POST",
         path="/sessions/{session}/move",
-        summary="Let a session go on, from its next turn on, as its agent is now",
+        summary="Let a session go on, from its next turn on, as its agent is now; nothing happens if it does already",
         handler=move,
         body=MoveBody,
         query=Nothing,

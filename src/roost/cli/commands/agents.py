@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import click
 
@@ -14,6 +16,10 @@ from roost.cli.node import Node
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, one_line, say, say_json, table
 from roost.errors import ConfigError, RoostError
+
+_End: TypeAlias = Literal["moved", "later", "already"]
+_PATIENCE = 5.0
+"""Seconds for a session that sleeps to wake and move."""
 
 
 class _Listing(click.Group):
@@ -89,23 +95,41 @@ def move(app: App, sessions: tuple[str, ...], every: str | None, as_json: bool) 
     if bool(sessions) == (every is not None):
         raise click.UsageError("name sessions, or give --all AGENT")
     node = app.node()
-    failed, moved = 0, list[str]()
+    failed = 0
+    ends: dict[_End, list[str]] = {"moved": [], "later": [], "already": []}
     try:
         for session in sessions if every is None else _behind(node, every):
             try:
                 name = session_id(node, session) if every is None else session
-                node.configuration.move(name, by=who())
-                moved.append(name)
+                end, said = _moved(node, name)
+                ends[end].append(name)
+                if not as_json:
+                    say(f"{short(name)} {said}")
             except RoostError as error:
                 failed += 1
                 note(f"error: {error.message}", "red")
     finally:
         node.close()
     if as_json:
-        say_json({"moved": moved, "failed": failed})
-    else:
-        say("\n".join(f"{short(name)} moves when no turn is open" for name in moved) or "nothing to move")
+        say_json({**ends, "failed": failed})
+    elif not failed and not any(ends.values()):
+        say("nothing to move")
     return 1 if failed else 0
+
+
+def _moved(node: Node, session: str) -> tuple[_End, str]:
+    """Tell a session to move, and for how long that takes what sleeps wait for it."""
+    info = node.get(session)
+    present = _present(node, info.agent)
+    if info.version == present and not info.pending:
+        return "already", f"is already at version {present} of its agent"
+    node.configuration.move(session, by=who())
+    deadline = time.monotonic() + (_PATIENCE if info.state == "running" and info.phase == "idle" else 0.0)
+    while (info := node.get(session)).version != present and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if info.version == present and not info.pending:
+        return "moved", f"moved to version {present} of its agent"
+    return "later", "moves when it is resumed" if info.state == "paused" else "moves when no turn is open"
 
 
 agents.add_command(list_)
@@ -114,13 +138,16 @@ agents.add_command(move)
 
 def _behind(node: Node, agent: str) -> Iterator[str]:
     """Sessions of the agent that are not of its present version, and can be moved."""
-    present = next((row.version for row in node.agents() if row.name == agent), None)
-    if present is None:
+    if (present := _present(node, agent)) is None:
         raise RoostError(f"there is no agent {agent!r}", code="unknown_agent")
     before: str | None = None
     while page := node.find(agent=agent, before=before, limit=100):
         yield from (info.id for info in page if info.version != present and info.state not in ("stopped", "error"))
         before = page[-1].id
+
+
+def _present(node: Node, agent: str) -> str | None:
+    return next((row.version for row in node.agents() if row.name == agent), None)
 
 
 def _fields(row: object) -> dict[str, object]:
