@@ -121,6 +121,48 @@ def test_what_is_not_understood_says_why(shared, raw, status, code):
     assert answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("raw", "detail"),
+    [
+        (b"", "the body is not JSON: it is empty"),
+        (b'{"agent":"\xff"}', "the body is not JSON: it has bytes that are not UTF-8"),
+        (b"[]", "the body must be an object, not a list"),
+        (b"{}", "`agent` is missing in the body"),
+        (b'{"agent":7}', "`agent` must be text, not a whole number"),
+        (b'{"agent":"a","title":7}', "`title` must be text or null, not a whole number"),
+        (b'{"agent":"clerk","colour":"red"}', "the body has a field `colour`, which is not known"),
+        (b'{"agent":"a","id":""}', "`id` is empty"),
+        (b'{"agent":"a","id":"../x"}', "`id` must begin with a letter or digit and have only those and ._:-"),
+        (b'{"agent":"a","title":"%s"}' % (b"x" * 1025), "`title` must have at most 1024 characters"),
+        (b'{"agent":"a","labels":{"":"c"}}', "a key of `labels` is empty"),
+        (b'{"agent":"a","labels":{"a:b":"c"}}', "a key of `labels` must have no colon and no control characters"),
+        (b'{"agent":"a","labels":{"a":null}}', "a value of `labels` must be text, not null"),
+        (b'{"agent":"a","labels":{%s}}' % b",".join(b'"%d":""' % n for n in range(65)),
+         "`labels` must have at most 64 entries"),
+        (b'{"agent":"a","definition":{"name":"a","limits":{"step":1}}}',
+         "`definition.limits` has a field `step`, which is not known"),
+        (b'{"agent":"a","definition":{"name":"a","effort":"x"}}',
+         "`definition.effort` cannot be 'x'; GET /openapi.json has what it can be"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_of_the_field_and_in_words(shared, raw, detail):
+    assert shared.request("POST", "/sessions", raw=raw).json["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/sessions?limit=0", "query: `limit` must be at least 1"),
+        ("/sessions?limit=x", "query: `limit` must be a whole number, not text"),
+        ("/sessions?label=x", "query: `label` must be a key and a value with a colon between them"),
+        ("/costs?month=2026", "query: `month` must be a month, as in 2026-11"),
+        ("/sessions?colour=red", "query: the query has a field `colour`, which is not known"),
+    ],
+)
+def test_so_it_is_of_a_query(shared, path, detail):
+    assert shared.request("GET", path).json["detail"] == detail
+
+
 def test_a_body_nested_without_end_is_refused(shared, session):
     raw = b'{"name":"n","data":' + b"[" * 500_000 + b"]" * 500_000 + b"}"
     answer = shared.request("POST", f"/sessions/{session}/emit", raw=raw)

@@ -27,6 +27,7 @@ def test_over_http(shared):
         ("POST", "fork", {"at": 10**9}, 422, "no_position"),
         ("DELETE", "checkpoints/good", None, 404, "no_checkpoint"),
         ("POST", "checkpoints", {"label": "7"}, 422, "bad_label"),
+        ("POST", "checkpoints", {"label": ""}, 422, "bad_label"),
     ):
         answer = shared.request(method, f"{place}/{path}", body)
         assert (answer.status, answer.code) == (status, code), path

@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import Invalid
+from roost.server.misfits import said
 from roost.server.problems import Refused, problem_of
 from roost.server.replies import encode, from_problem
 
@@ -96,9 +97,12 @@ def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> 
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(400, "invalid_json", f"the body is not JSON: {error}") from None
+        raise Invalid(said(error, "the body")) from None
+    except UnicodeDecodeError:
+        raise Refused(400, "invalid_json", "the body is not JSON: it has bytes that are not UTF-8") from None
+    except msgspec.DecodeError as error:
+        why = "it is empty" if not body.strip() else str(error).removeprefix("JSON is malformed: ")
+        raise Refused(400, "invalid_json", f"the body is not JSON: {why}") from None
     except RecursionError:
         raise Invalid("the body is nested too deeply") from None
 

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from roost.errors import Invalid, RoostError
 from roost.server.bodies import BODY_BYTES, BodyTooLarge, Lingering, decode_body, header, read_body
 from roost.server.context import Api
+from roost.server.misfits import said
 from roost.server.problems import Refused
 from roost.server.replies import ReplyCall, from_error
 
@@ -104,7 +105,7 @@ class Endpoint(Generic[B, Q]):
         try:
             found = msgspec.convert(dict(pairs), self.query, strict=False)
         except msgspec.ValidationError as error:
-            raise Invalid(f"query: {error}") from None
+            raise Invalid(f"query: {said(error, 'the query')}") from None
         if null := next((name for name, _ in pairs if getattr(found, name, "") is None), None):
             raise Invalid(f"query: leave `{null}` out instead of saying null")
         return found

@@ -17,15 +17,16 @@ from roost.log.dispatch import NodeInfo
 from roost.log.events import Decision, InputMode, SessionState
 from roost.log.journal import SessionInfo
 from roost.policy.gate import Permissions
+from roost.server.misfits import LABEL_KEY, LABEL_QUERY, MONTH, NAME
 
 E = TypeVar("E")
 _LARGEST = 2**63 - 1
 
 # `$` alone also matches before a last line break; `\\Z` means something else in JSON Schema
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$(?!\n)")]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=NAME)]
 Position = Annotated[int, Meta(ge=0, le=_LARGEST)]
 Seconds = Annotated[float, Meta(ge=0, le=1e11)]
-LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^:\x00-\x1f\x7f]+$(?!\n)")]
+LabelKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=LABEL_KEY)]
 
 
 class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -36,7 +37,7 @@ class CostsQuery(_Shape):
     """`month` as in `2026-11`; without it this one. `by` reads the logs of the month, which takes its time."""
 
     by: By | None = None
-    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$(?!\n)")] | None = None
+    month: Annotated[str, Meta(pattern=MONTH)] | None = None
 
 
 class NewSessionBody(_Shape):
@@ -93,7 +94,7 @@ class SessionsQuery(_Shape):
     agent: str | None = None
     state: SessionState | None = None
     parent: str | None = None
-    label: Annotated[str, Meta(pattern="^[^:]+:")] | None = None
+    label: Annotated[str, Meta(pattern=LABEL_QUERY)] | None = None
     before: str | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 

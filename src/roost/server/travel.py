@@ -21,7 +21,7 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CheckpointBody(_Shape):
-    label: _Label | None = None
+    label: str | None = None
 
 
 class RollbackBody(_Shape):
