@@ -64,6 +64,13 @@ def test_without_a_daemon_and_what_is_wrong(roost: Machine) -> None:
         wrong = roost("schedule", "create", name, text, "--every", "1h")
         assert (wrong.code, said in wrong.err) == (1, True), wrong.err
     assert len(roost("ps", "--all", "--json").ok().json) == before, "a refused one left a session behind"
+    other = roost("schedule", "create", "beat", "more?", "--every", "1h", "--private").ok()
+    assert f"of session {session[-8:]} too" in other.err
+    for action in ("show", "pause", "resume", "run", "delete"):
+        unclear = roost("schedule", action, "beat")
+        assert (unclear.code, "2 sessions have a schedule 'beat': " in unclear.err) == (1, True), unclear.err
+        assert session[-8:] in unclear.err
+    assert "rest" in roost("schedule", "show", "beat", "--session", session).ok().out
     roost("schedule", "create", "odd", "caf\udce9", "--every", "1h").ok()
     odd = roost("checkpoint", session, "caf\udce9")
     assert (odd.code, "not UTF-8" in odd.err) == (1, True), odd.err

@@ -91,6 +91,7 @@ def create(app: App, name: str, text: str, as_json: bool, **given: Any) -> int:
         note(f"schedule {name} of session {short(session)}")
         if found is not None:
             _coming(found)
+        _namesakes(node, name, session)
         _need_daemon(node, pending=found is None)
     finally:
         node.close()
@@ -224,9 +225,18 @@ def _named(node: Node, name: str, session: str | None) -> ScheduleView:
     if not found:
         raise NotFound(f"there is no schedule {name!r}; `roost schedule list` shows what there is")
     if len(found) > 1:
-        some = ", ".join(short(one.session) for one in found[:5])
-        raise Invalid(f"{len(found)} sessions have a schedule {name!r} ({some}): say which with --session")
+        some = ", ".join(short(one.session) for one in found)
+        detail = f"{len(found)} sessions have a schedule {name!r}: {some}; say which with --session"
+        raise Invalid(detail, code="ambiguous")
     return found[0]
+
+
+def _namesakes(node: Node, name: str, session: str) -> None:
+    """What is asked for by this name alone is not clear any more."""
+    others = [one.session for one in node.schedules.list() if one.name == name and one.session != session]
+    if others:
+        some = ", ".join(short(one) for one in others)
+        note(f"there is a schedule {name!r} of session {some} too: say which you mean with --session", "yellow")
 
 
 def _told(node: Node, found: ScheduleView | None, as_json: bool) -> int:
