@@ -117,7 +117,6 @@ def dropped(log: list[ev.Event]) -> list[int]:
     return [event.data["dropped"] for event in log if isinstance(event, ev.ModelNotice) and event.kind == "early"]
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_slow_look_takes_no_time_of_its_own(tmp_path: Path) -> None:
     began: list[float] = []
 
@@ -246,7 +245,6 @@ def changing(eyes: Eyes, **kind: Any) -> Tool:
         {"safety": "read_only", "replay": "safe", "reach": lambda given, place: Touches(hosts=("example.org",))},
     ],
 )
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_nothing_else_begins_early(tmp_path: Path, kind: dict[str, Any]) -> None:
     eyes, more = Eyes(), asyncio.Event()
     said = [piece(0, "{}", "change"), piece(1, LOOK, "look"), more]
@@ -278,7 +276,6 @@ def judge(on: When, **more: Any) -> PythonHook:
         ({"rules": [Rule(effect="deny", tool="look")]}, False),
     ],
 )
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_whoever_has_a_say_has_it_first(tmp_path: Path, more: dict[str, Any], early: bool) -> None:
     eyes, whole = Eyes(), asyncio.Event()
     model = Told([piece(0, LOOK, "look"), whole, made(("look", LOOK))], END)
@@ -290,7 +287,6 @@ async def test_whoever_has_a_say_has_it_first(tmp_path: Path, more: dict[str, An
         assert eyes.began == (["a"] if early else [])
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_hook_after_it_judges_its_result(tmp_path: Path) -> None:
     eyes, heard = Eyes(), list[str]()
 
@@ -380,7 +376,6 @@ async def test_a_crash_forgets_them(tmp_path: Path) -> None:
     assert outcomes(log) == {"c0": "ok"}
 
 
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_no_more_run_at_once_than_ever(tmp_path: Path) -> None:
     eyes, more = Eyes(), asyncio.Event()
     texts = [f'{{"what":"{number}"}}' for number in range(20)]
@@ -416,7 +411,6 @@ async def test_no_more_run_at_once_than_ever(tmp_path: Path) -> None:
         [piece(1, "}", "look"), piece(2, "{"), TextDelta("}")],
     ],
 )
-@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_what_is_not_a_whole_call_begins_nothing(tmp_path: Path, said: list[Step]) -> None:
     eyes = Eyes()
     eyes.go.set()
