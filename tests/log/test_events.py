@@ -16,6 +16,7 @@ from roost.log.inputs import (
     CheckpointInput,
     ChildInput,
     ChildWaitsInput,
+    ConsolidateInput,
     ControlInput,
     DropCheckpointInput,
     DueInput,
@@ -245,6 +246,7 @@ INPUTS: list[Input] = [
     ScheduleInput("d", "pause"),
     DueInput("d", 99.5),
     DueInput("d"),
+    ConsolidateInput(99.5),
 ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,13 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
+from roost.log.schedules import ScheduleSpec
 from roost.memory.rights import Consolidate, Memory
 from roost.testing.scripted import Answer, ScriptedModel
-from tests.kernel.support import asleep, events, running
+from tests.kernel.support import asleep, calling, events, running
+from tests.memory.concepts import Concepts
+from tests.memory.test_tools import clerk as rememberer
+from tests.memory.test_tools import with_meanings
 
 _FACTS = [
     {"text": "Ann drinks oolong", "category": "preference", "key": "drink"},
@@ -27,7 +34,10 @@ _FACTS = [
 ]
 
 
-def scripted(said: str, asked: list[str]) -> ScriptedModel:
+def scripted(said: str | Sequence[Answer | str], asked: list[str]) -> ScriptedModel:
+    """`said`: to what is worth keeping; several are said one after the other, the last one from then on."""
+    script = [said] if isinstance(said, str) else said
+
     def answer(request: Request) -> Answer | str:
         last = request.messages[-1]
         assert isinstance(last, UserMessage)
@@ -35,13 +45,13 @@ def scripted(said: str, asked: list[str]) -> ScriptedModel:
         if not text.startswith("[This is not from the user.]"):
             return "yes"
         asked.append(text)
-        return said
+        return script[min(len(asked), len(script)) - 1]
 
     return ScriptedModel(answer)
 
 
-def clerk(said: str = "", asked: list[str] | None = None, **more: Any) -> Agent:
-    settings = Consolidate(turns=2, **more)
+def clerk(said: str | Sequence[Answer | str] = "", asked: list[str] | None = None, **more: Any) -> Agent:
+    settings = Consolidate(**{"turns": 2, **more})
     text = said or "Here it is:\n```json\n" + json.dumps(_FACTS) + "\n```"
     model = scripted(text, [] if asked is None else asked)
     return Agent("a", model=model, memory=Memory(consolidate=settings))
@@ -107,6 +117,180 @@ async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> N
         assert done.error == "the model did not answer with a list"
         assert await session.ask("go on") == "yes"
         assert await runtime.memories.list() == []
+
+
+async def consolidated(session: SessionHandle, runtime: Runtime, count: int = 1) -> list[ev.MemoryConsolidated]:
+    async with asyncio.timeout(15):
+        while True:
+            found = [event for event in await events(session, runtime) if isinstance(event, ev.MemoryConsolidated)]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.02)
+
+
+def of(kind: type[ev.Event], log: list[ev.Event]) -> list[Any]:
+    return [event for event in log if isinstance(event, kind)]
+
+
+def slow(text: str = "", *, pace: float = 0.0) -> Answer:
+    """An answer that comes after the test."""
+    return Answer(text=text or json.dumps(_FACTS), delay=0.0 if pace else 60.0, pace=pace, piece=5)
+
+
+async def test_a_session_that_is_left_alone_is_asked_though_it_sleeps(tmp_path: Path) -> None:
+    asked: list[str] = []
+    async with running(tmp_path, clerk(asked=asked, turns=20, idle=0.5)) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        for text in ("I drink oolong", "Our office is in Oslo", "Good bye"):
+            await session.ask(text)
+            await asyncio.sleep(0.2)
+        await asleep(runtime, session)
+        (done,) = await consolidated(session, runtime)
+        assert (done.upto, done.facts, done.error) == (3, 2, None)
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        last = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
+        (began,) = of(ev.ConsolidationStarted, log)
+        assert began.at >= last + 0.5, "the time that it is left alone counts from the last turn"
+        await asyncio.sleep(0.6)
+        info = await runtime.sessions.get(session.id)
+        assert (len(asked), info.pending, info.head) == (1, 0, len(log)), "nothing is asked about nothing"
+        assert "memory:consolidation" not in (await runtime.sessions.state(session.id))[1].timers
+
+
+async def test_what_comes_due_while_nobody_runs_is_asked_at_the_next_start(tmp_path: Path) -> None:
+    agent = clerk(turns=20, idle=0.4)
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a", id="s", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+    await asyncio.sleep(0.5)
+    async with running(tmp_path, agent) as runtime:
+        (done,) = await consolidated(runtime.open("s"), runtime)
+        assert (done.upto, done.facts) == (1, 2)
+
+
+async def test_heartbeats_leave_a_session_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk(turns=1000, idle=2.0)) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await runtime.schedules.set(
+            session.id, "beat", ScheduleSpec(text="look", every=1.0, heartbeat=True, idle_after=100)
+        )
+        (done,) = await consolidated(session, runtime)
+        assert done.upto > 1
+        assert done.facts == 2
+
+
+async def test_cut_off_by_a_shutdown_it_is_made_good_by_itself(tmp_path: Path) -> None:
+    asked: list[str] = []
+    agent = clerk([slow(), json.dumps(_FACTS)], asked)
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a", id="s", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await session.ask("Our office is in Oslo")
+        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=10)
+    async with running(tmp_path, agent) as runtime:
+        session = runtime.open("s")
+        (done,) = await consolidated(session, runtime)
+        assert (done.upto, done.facts, done.error) == (2, 2, None)
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        assert [event.attempt for event in of(ev.ConsolidationStarted, log)] == [1, 2]
+        assert (await runtime.sessions.get("s")).pending == 0
+        assert not (await runtime.sessions.state("s"))[1].timers
+
+
+async def test_what_is_said_cuts_it_off_and_it_is_made_later(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk([slow(pace=0.2), json.dumps(_FACTS)])) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await session.ask("Our office is in Oslo")
+        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=10)
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        assert await session.ask("and now?") == "yes"
+        assert time.monotonic() - began < 5, "it does not wait for the answer to the other question"
+        cut, done = await consolidated(session, runtime, 2)
+        assert (cut.upto, cut.facts, cut.error) == (0, 0, "cut off: message")
+        assert cut.usage.output > 0, "what was said until then is paid for"
+        view = await runtime.sessions.inspect(session.id)
+        assert view.usage.output >= cut.usage.output + done.usage.output
+        assert (done.upto, done.facts, done.error) == (3, 2, None)
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        assert [event.attempt for event in of(ev.ConsolidationStarted, log)] == [1, 1]
+        first, second = (place for place, event in enumerate(log) if isinstance(event, ev.ConsolidationStarted))
+        turn = next(place for place, event in enumerate(log) if isinstance(event, ev.TurnStarted) and event.turn == 3)
+        assert first < log.index(cut) < turn < second
+
+
+async def test_a_quick_exchange_pays_for_no_question_at_each_turn(tmp_path: Path) -> None:
+    asked: list[str] = []
+    async with running(tmp_path, clerk([slow()] * 3 + [json.dumps(_FACTS)], asked, turns=3)) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        for number in range(9):
+            await session.ask(f"number {number}")
+        assert len(asked) <= 3
+
+
+@pytest.mark.parametrize("order", ["pause", "cancel"])
+async def test_a_pause_puts_it_off_and_a_cancel_ends_it(tmp_path: Path, order: ev.ControlAction) -> None:
+    asked: list[str] = []
+    async with running(tmp_path, clerk([slow(), json.dumps(_FACTS)], asked)) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await session.ask("Our office is in Oslo")
+        await session.bus.wait_for(ev.ConsolidationStarted, after=0, timeout=10)
+        await runtime.sessions.control(session.id, order)
+        (cut,) = await consolidated(session, runtime)
+        assert cut.error == f"cut off: {order}"
+        if order == "cancel":
+            await asyncio.sleep(1.5)
+            assert len(asked) == 1
+            return
+        await runtime.sessions.control(session.id, "resume")
+        _, done = await consolidated(session, runtime, 2)
+        assert (done.upto, done.facts) == (2, 2)
+
+
+async def test_facts_of_one_answer_see_each_other(tmp_path: Path) -> None:
+    said = [
+        {"text": "Ann drinks oolong tea"},
+        {"text": "Ann drinks oolong brew"},
+        {"text": "Ann drinks oolong brew"},
+        {"text": "Ann has a dog"},
+        {"text": "Bob is in Oslo", "key": "bob"},
+        {"text": "Bob is in Bergen", "key": "bob"},
+    ]
+    async with running(tmp_path, clerk(json.dumps(said))) as runtime:
+        with_meanings(runtime, Concepts())
+        await runtime.memories.add("user:ann", "Ann drinks oolong drink")
+        session = await two_turns(runtime)
+        current = {fact.text: fact for fact in await runtime.memories.list(["user:ann"])}
+        assert sorted(current) == ["Ann drinks oolong brew", "Ann has a dog", "Bob is in Bergen"]
+        every = {fact.text: fact for fact in await runtime.memories.list(["user:ann"], ended=True)}
+        assert len(every) == 6, "what is superseded stays readable"
+        assert current["Bob is in Bergen"].supersedes == (every["Bob is in Oslo"].id,)
+        changed: list[ev.MemoryChanged] = of(ev.MemoryChanged, await events(session, runtime))
+        assert [event.op for event in changed] == ["update", "update", "add", "add", "update"]
+        assert changed[1].ended == (every["Ann drinks oolong tea"].id,)
+
+
+async def test_calls_of_one_answer_see_each_other(tmp_path: Path) -> None:
+    both = calling("remember", text="Ann drinks oolong tea")
+    both = Answer(calls=(*both.calls, *calling("remember", text="Ann drinks oolong brew").calls))
+    async with running(tmp_path, rememberer(both, "done")) as runtime:
+        with_meanings(runtime, Concepts())
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("go")
+        (fact,) = await runtime.memories.list(["user:ann"])
+        assert fact.text == "Ann drinks oolong brew"
+
+
+@pytest.mark.parametrize(("turns", "idle"), [(0, None), (1, 0.0), (1, float("inf"))])
+def test_settings_without_a_sense_are_refused(turns: int, idle: float | None) -> None:
+    with pytest.raises(ValueError, match="turns >= 1"):
+        Consolidate(turns=turns, idle=idle)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Consolidation: now and then a model is asked what of the last turns is worth keeping, and its answer becomes facts.
 
-It runs between turns, when nothing is waiting to be said. What it keeps can be undone by the event that tells of it, or
-waits for a person's yes where the agent's definition says so.
+It runs between turns, when nothing is waiting to be said, and gives way to whatever is said meanwhile: then it is made
+later. What it keeps can be undone by the event that tells of it, or waits for a person's yes where the agent's
+definition says so.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from roost.agent import context, money
+from roost.agent import context, idling, money
 from roost.agent.compacting.size import fixed_tokens
 from roost.agent.compacting.summary import fits
 from roost.agent.memories import rights_of
@@ -23,7 +24,6 @@ from roost.llm.ir import Bill, Completed, Failed, Model, Request
 from roost.llm.wrapped import events
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
-from roost.log.inputs import MessageInput, TimerInput
 from roost.log.memory import Category, NewFact, PutFact
 from roost.memory.learning import check_key, check_text, fact_id, learn
 from roost.memory.rights import Consolidate
@@ -34,6 +34,8 @@ TRIES = 3
 """Crashes in the midst of it after which these turns are left alone."""
 MOST = 20
 """Facts of one consolidation."""
+_LATER = ("message", "pause", "stop", "rollback")
+"""What it gives way to. A cancel means that it is not wanted."""
 _SECONDS = 120.0
 _OUTPUT = 2048
 _ASK = """[This is not from the user.] What of the conversation since turn {turn} will still be worth knowing in other
@@ -50,47 +52,60 @@ class _Kept(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+_Change: TypeAlias = tuple[ev.MemoryChanged, NewFact]
+
+
 class _Told(NamedTuple):
     facts: Sequence[_Kept] = ()
     error: str | None = None
 
 
-async def after_turn(session: LiveSession) -> None:
-    """Ask, when enough turns have ended. Raises `StoreFailed`."""
-    settings = session.spec.memory.consolidate if session.spec.memory is not None else None
-    search, state = session.means.memory, session.state
-    if settings is None or search is None or state.turn is not None or state.state != "running" or session.stopping:
+async def at_rest(session: LiveSession) -> None:
+    """Ask, when enough turns have ended or the session was left alone for long enough. Raises `StoreFailed`."""
+    state = session.state
+    if state.turn is not None or session.stopping or state.state not in ("created", "running"):
         return
-    due = state.turns - state.consolidated >= settings.turns
-    if not due or any(isinstance(item.input, MessageInput | TimerInput) for item in session.inbox):
+    fired = idling.came(session)
+    if session.cause(message=True) is not None:
+        return
+    settings, search = idling.settings_of(session), session.means.memory
+    fresh = state.state == "running" and state.turns > state.consolidated
+    if settings is None or search is None or not fresh or (fired is None and not idling.is_time(session, settings)):
+        if fired is not None:
+            idling.disarm(session, fired)
         return
     request, model = _request(session), session.means.model
+    taken = None if fired is None else fired.id
     if state.consolidating >= TRIES or not fits(request, model, fixed=fixed_tokens(session), scale=1.0):
         error = "it was cut off too often" if state.consolidating >= TRIES else "the conversation is too long to ask"
-        session.note(ev.MemoryConsolidated(at=time.time(), upto=state.turns, error=error))
+        session.note(ev.MemoryConsolidated(at=time.time(), upto=state.turns, error=error), consume=taken)
+        idling.tend(session)
         return
-    session.note(
-        ev.ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=state.consolidating + 1)
-    )
+    attempt = state.consolidating + 1
+    started = ev.ConsolidationStarted(at=time.time(), upto=state.turns, model=model.name, attempt=attempt)
+    session.note(started, consume=taken)
+    idling.arm(session, idling.AGAIN_SECONDS)
     await session.flush()
     await _consolidate(session, search, settings, request)
 
 
 async def _consolidate(session: LiveSession, search: Search, settings: Consolidate, request: Request) -> None:
-    state, model, bill = session.state, session.means.model, request.bill or Bill()
-    upto, began = state.turns, time.monotonic()
+    state, bill, began = session.state, request.bill or Bill(), time.monotonic()
+    upto, changes = state.turns, list[_Change]()
     session.start_clock()
     try:
-        told = await session.interruptible(lambda: _told(model, request), steer=False)
-        changes = await _changes(session, search, settings, told.facts)
+        told, changes = await session.interruptible(
+            lambda: _ask(session, search, settings, request), steer=False, message=True
+        )
     except Interrupted as interrupted:
         if interrupted.cause == "shutdown":
             if bill.calls:
                 session.note(ev.ModelLost(at=time.time(), step=state.steps, attempt=1, usage=bill.usage))
             return
-        told, changes = _Told(error=f"cut off: {interrupted.cause}"), []
+        told = _Told(error=f"cut off: {interrupted.cause}")
+        upto = state.consolidated if interrupted.cause in _LATER else upto
     except RoostError as error:
-        told, changes = _Told(error=str(error)), []
+        told = _Told(error=str(error))
     finally:
         session.stop_clock()
     if bill.calls and bill.usage.cost != 0:
@@ -102,13 +117,21 @@ async def _consolidate(session: LiveSession, search: Search, settings: Consolida
             at=time.time(),
             upto=upto,
             facts=len(changes),
-            model=bill.model or model.name,
+            model=bill.model or session.means.model.name,
             usage=bill.usage,
             seconds=round(time.monotonic() - began, 3),
             error=told.error,
         )
     )
+    idling.tend(session)
     await session.flush()
+
+
+async def _ask(
+    session: LiveSession, search: Search, settings: Consolidate, request: Request
+) -> tuple[_Told, list[_Change]]:
+    told = await _told(session.means.model, request)
+    return told, await _changes(session, search, settings, told.facts)
 
 
 def _request(session: LiveSession) -> Request:
@@ -152,12 +175,10 @@ def read_answer(text: str) -> _Told:
     return _Told(kept)
 
 
-async def _changes(
-    session: LiveSession, search: Search, settings: Consolidate, kept: Sequence[_Kept]
-) -> list[tuple[ev.MemoryChanged, NewFact]]:
+async def _changes(session: LiveSession, search: Search, settings: Consolidate, kept: Sequence[_Kept]) -> list[_Change]:
     own = rights_of(session).own
     space = scope_of(settings.into, own) or own[-1]
-    changes: list[tuple[ev.MemoryChanged, NewFact]] = []
+    changes: list[_Change] = []
     for place, one in enumerate(kept):
         try:
             text, key = check_text(session.scrubbed(one.text)), check_key(session.scrubbed(one.key or "") or None)
@@ -171,7 +192,7 @@ async def _changes(
             key=key,
             tainted=session.state.tainted is not None,
         )
-        learned = await learn(search, fact)
+        learned = await learn(search, fact, beside=[before for _, before in changes])
         if learned.op == "known":
             continue
         fact = msgspec.structs.replace(learned.fact, proposed=settings.review)

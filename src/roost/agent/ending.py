@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from roost.agent import children
+from roost.agent import children, idling
 from roost.agent.session import LiveSession
 from roost.agent.state import Call
 from roost.log import events as ev
@@ -25,6 +25,7 @@ def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None =
             ),
             deliver=told,
         )
+        idling.tend(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
 
 
 def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:

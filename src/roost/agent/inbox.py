@@ -14,6 +14,7 @@ from roost.log.inputs import (
     CheckpointInput,
     ChildInput,
     ChildWaitsInput,
+    ConsolidateInput,
     ControlInput,
     DropCheckpointInput,
     DueInput,
@@ -70,7 +71,7 @@ def _take_in(session: LiveSession, item: InboxItem) -> None:
             _move(session, item, item.input)
         case ScheduleInput():
             firing.order(session, item, item.input)
-        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput():
+        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput() | ConsolidateInput():
             pass
         case _:
             assert_never(item.input)

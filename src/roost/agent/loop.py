@@ -48,10 +48,10 @@ async def drive(session: LiveSession) -> None:
             await run_turn(session)
             if session.means.checks is not None and session.state.turn is None:
                 await judging.after_turn(session, session.means.checks)
-            await consolidating.after_turn(session)
             running = session.state.phase != "waiting"
         else:
             running = False
+        await consolidating.at_rest(session)
         await session.flush()
         await money.close(session)
         if not running and not inbox.has_control(session):

@@ -14,7 +14,7 @@ from roost.errors import Invalid, NotFound, RoostError
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
 from roost.log.memory import Category, EndFact, Fact, FactChange, NewFact, PutFact, RecalledFact
-from roost.memory.learning import Learned, check_key, check_text, fact_id, learn, supersede
+from roost.memory.learning import Learned, as_fact, check_key, check_text, fact_id, learn, supersede
 from roost.memory.rights import Memory, Rights
 from roost.memory.search import Found, FoundFact, Search
 from roost.memory.spaces import beginning_of, check_space, own_spaces, scope_of
@@ -140,7 +140,7 @@ class CallMemory:
         turn = self._session.state.turn
         if turn is None:
             return []
-        return [_as_fact(fact, turn.started_at) for fact in turn.facts]
+        return [as_fact(fact, turn.started_at) for fact in turn.facts]
 
 
 async def recall_at_turn(session: LiveSession) -> None:
@@ -223,7 +223,3 @@ def _asked(session: LiveSession) -> str:
 
 def _text(parts: Sequence[object]) -> str:
     return "\n".join(part.text for part in parts if isinstance(part, Text))
-
-
-def _as_fact(fact: NewFact, at: float) -> Fact:
-    return Fact(**msgspec.structs.asdict(fact), created=at, version=0)

@@ -17,7 +17,7 @@ from roost.agent.unwritten import Appends, Unwritten
 from roost.llm.ir import Model
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
-from roost.log.inputs import ControlInput, Input, MessageInput, RollbackInput
+from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
 from roost.log.journal import Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Cause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "deadline", "shutdown"]
+Cause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "message", "deadline", "shutdown"]
 
 _REMEMBERED = 4096
 """Inputs that are known by their number: far more than an inbox holds."""
@@ -85,7 +85,7 @@ class LiveSession:
         """Budgets of its turns that may be in the ledger; None until it was looked after."""
         self._scope: Scope | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._steerable = False
+        self._steerable = self._yields = False
         self.call_ids = {
             part.id
             for entry in state.entries
@@ -238,8 +238,7 @@ class LiveSession:
             if len(self._known) > _REMEMBERED:
                 del self._known[next(iter(self._known))]
             insort(self.inbox, item, key=lambda one: one.id)
-            cause = _interrupts(item.input)
-            if cause is not None and (cause != "steer" or self._steerable) and (cause != "rollback" or not self.apart):
+            if self._cuts(_interrupts(item.input)):
                 self._interrupt()
         self.woken.set()
 
@@ -255,8 +254,8 @@ class LiveSession:
         self._log.fence()
         self.shut_down(cut=True)
 
-    def cause(self, *, steer: bool = False) -> Cause | None:
-        """What, of the things waiting, stops the step in progress or the next one."""
+    def cause(self, *, steer: bool = False, message: bool = False) -> Cause | None:
+        """What, of the things waiting, stops the step in progress or the next one. `message`: also what is said."""
         if self.stopping:
             return "shutdown"
         if not self.inbox:
@@ -267,28 +266,31 @@ class LiveSession:
                 return cause
         if "rollback" in causes and not self.apart:
             return "rollback"
-        return "steer" if steer and "steer" in causes else None
+        if steer and "steer" in causes:
+            return "steer"
+        return "message" if message and not {"steer", "message"}.isdisjoint(causes) else None
 
-    async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool) -> T:
-        """Await `work()` until an interrupting input or the turn's time limit cuts it off. Raises `Interrupted`."""
+    async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool, message: bool = False) -> T:
+        """Await `work()` until an interrupting input or the turn's time limit cuts it off; with `message` whatever is
+        said to the session does. Raises `Interrupted`."""
         if not self._held():
             self.fence()
-        cause = self.cause(steer=steer)
+        cause = self.cause(steer=steer, message=message)
         if cause is not None:
             raise Interrupted(cause)
         if not self.apart and self.seconds_left() == 0.0:
             raise Interrupted("deadline")
         scope = Scope()
-        self._scope, self._steerable = scope, steer
+        self._scope, self._steerable, self._yields = scope, steer, message
         try:
             return await work()
         except asyncio.CancelledError:
             if not scope.leave():
                 raise
-            raise Interrupted(self.cause(steer=steer) or "deadline") from None
+            raise Interrupted(self.cause(steer=steer, message=message) or "deadline") from None
         finally:
             scope.leave()
-            self._scope, self._steerable = None, False
+            self._scope, self._steerable, self._yields = None, False, False
 
     @property
     def limits(self) -> Limits:
@@ -322,6 +324,19 @@ class LiveSession:
         self._log.consume(item)
         self.inbox = [one for one in self.inbox if one.id != item]
 
+    def _cuts(self, cause: Cause | None) -> bool:
+        match cause:
+            case None:
+                return False
+            case "steer":
+                return self._steerable or self._yields
+            case "message":
+                return self._yields
+            case "rollback":
+                return not self.apart
+            case _:
+                return True
+
     def _interrupt(self) -> None:
         if self._scope is not None:
             self._scope.cut()
@@ -347,6 +362,8 @@ def _interrupts(item: Input) -> Cause | None:
             return action
         case MessageInput(mode="steer"):
             return "steer"
+        case MessageInput() | TimerInput() | DueInput() | ChildInput():
+            return "message"
         case RollbackInput():
             return "rollback"
         case _:

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 
 from roost.agent.fold import apply
+from roost.agent.idling import TIMER
 from roost.agent.rewinding import rewind
 from roost.agent.scheduling.firing import timer_of
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
 from roost.kernel.load import gone_back
-from roost.log.inputs import DueInput, TimerInput, decode_input
+from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input
 from roost.log.journal import Record, Snapshot
 from roost.log.portable import SessionDump
 from roost.log.store import Store, open_store
@@ -189,4 +190,6 @@ class _Fold:
                     waiting.add(given.timer)
                 elif isinstance(given, DueInput):
                     waiting.add(timer_of(given.name))
+                elif isinstance(given, ConsolidateInput):
+                    waiting.add(TIMER)
         return waiting

@@ -133,6 +133,12 @@ class DueInput(_Input, frozen=True, tag="schedule.due"):
     due: float | None = None
 
 
+class ConsolidateInput(_Input, frozen=True, tag="consolidate"):
+    """The timer that was set to `due` came due: ask what is worth keeping of the last turns."""
+
+    due: float
+
+
 Input: TypeAlias = (
     MessageInput
     | ControlInput
@@ -149,6 +155,7 @@ Input: TypeAlias = (
     | RollbackInput
     | ScheduleInput
     | DueInput
+    | ConsolidateInput
 )
 
 _encoder = msgspec.json.Encoder()
@@ -171,7 +178,7 @@ def input_digest(item: Input) -> bytes:
 def urgency(item: Input) -> int:
     """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
     match item:
-        case MessageInput() | TimerInput() | DueInput() | MoveInput():
+        case MessageInput() | TimerInput() | DueInput() | MoveInput() | ConsolidateInput():
             return 0
         case ApprovalInput() | ChildInput():
             return 1

@@ -81,6 +81,17 @@ class Index:
         hits = await asyncio.to_thread(self._nearest, spaces, vector, limit)
         return Near(hits, f"{missing:,} facts have no vector yet" if missing else None)
 
+    async def alike(self, query: str, texts: Sequence[str]) -> list[float]:
+        """The likeness of each text; empty where it cannot be told now."""
+        try:
+            vector = await self._vector(query, {})
+            async with asyncio.timeout(QUERY_SECONDS):
+                vectors = await self._embed(texts, "document", {})
+        except (RoostError, TimeoutError, OSError) as error:
+            self._explain(error)
+            return []
+        return await asyncio.to_thread(_likeness, vector, vectors)
+
     async def settled(self) -> None:
         """Wait for what is being embedded."""
         while self._filling is not None and not self._filling.done():
@@ -90,9 +101,9 @@ class Index:
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
-        if self._file is not None:
-            await asyncio.to_thread(self._file.close)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            await asyncio.to_thread(file.close)
 
     # Vectors
 
@@ -213,3 +224,10 @@ class Index:
             spaces = [space for name in names if (space := self._spaces.get(name)) is not None]
             found = [hit for space in spaces for hit in space.vectors.nearest(query, limit)]
         return sorted(found, key=lambda hit: -hit[1])[:limit]
+
+
+def _likeness(vector: Vector, others: Sequence[Vector]) -> list[float]:
+    import numpy as np
+
+    rows = np.frombuffer(b"".join(others), dtype="<f4").reshape(len(others), -1)
+    return [float(one) for one in rows @ np.frombuffer(vector, dtype="<f4")]

@@ -50,13 +50,17 @@ def check_key(key: str | None) -> str | None:
     return key
 
 
-async def learn(search: Search, fact: NewFact) -> Learned:
+async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
     """Where the fact goes. One with the same key or, without a key, of the same category and nearly the same meaning is
-    superseded. Raises `StoreFailed`."""
+    superseded. `beside`: facts of the same space that are to be kept with it, before it. Raises `StoreFailed`."""
+    gone = {id for one in beside for id in one.supersedes}
+    fresh = [as_fact(one) for one in beside if one.id not in gone]
     if fact.key is not None:
-        found = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
+        known = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
+        found = [one for one in fresh if one.key == fact.key] or known
     else:
-        found = await _alike(search, fact)
+        found = await _alike(search, fact, fresh)
+    found = [one for one in found if one.id not in gone]
     if any(_same(one.text, fact.text) and one.category == fact.category for one in found):
         return Learned("known", fact, tuple(found[:1]))
     return supersede(fact, found)
@@ -68,15 +72,19 @@ def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
     return Learned(op, msgspec.structs.replace(fact, supersedes=ids), tuple(former))
 
 
-async def _alike(search: Search, fact: NewFact) -> list[Fact]:
-    found = await search.find([fact.space], fact.text, limit=5)
-    near = [
-        one
-        for one in found.facts
-        if one.fact.key is None and one.fact.category == fact.category and (one.likeness or 0.0) >= SAME
-    ]
-    exact = [one.fact for one in found.facts if _same(one.fact.text, fact.text) and one.fact.category == fact.category]
-    return exact or [one.fact for one in near]
+async def _alike(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[Fact]:
+    fresh = [one for one in fresh if one.category == fact.category]
+    likeness = await search.likeness(fact.text, [one.text for one in fresh])
+    found = (await search.find([fact.space], fact.text, limit=5)).facts
+    every = [*zip(fresh, likeness, strict=True), *((one.fact, one.likeness or 0.0) for one in found)]
+    same = [(one, like) for one, like in every if one.category == fact.category]
+    exact = [one for one, _ in same if _same(one.text, fact.text)]
+    return exact or [one for one, like in same if one.key is None and like >= SAME]
+
+
+def as_fact(fact: NewFact, at: float = 0.0) -> Fact:
+    """One that is not in the store."""
+    return Fact(**msgspec.structs.asdict(fact), created=at, version=0)
 
 
 def _same(one: str, other: str) -> bool:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from roost.memory.spaces import fits
 
 Recall: TypeAlias = Literal["auto", "tool"]
+LONGEST = 366 * 86_400.0
+"""Seconds that a session may be left alone before it is asked."""
 
 
 class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """After every `turns` turns the agent's model is asked for what is worth keeping of them. `review`: a person
-    accepts each fact before it counts. `into`: the scope that they go to."""
+    """After every `turns` turns the agent's model is asked for what is worth keeping of them, and of fewer when the
+    session was left alone for `idle` seconds. `review`: a person accepts each fact before it counts. `into`: the scope
+    that they go to."""
 
-    turns: int = 20
+    turns: Annotated[int, msgspec.Meta(ge=1)] = 20
+    idle: Annotated[float, msgspec.Meta(gt=0.0, le=LONGEST)] | None = None
     review: bool = False
     into: Literal["session", "agent", "user"] = "user"
+
+    def __post_init__(self) -> None:
+        if self.turns < 1 or (self.idle is not None and not 0 < self.idle <= LONGEST):
+            raise ValueError(f"it needs turns >= 1 and 0 < idle <= {LONGEST:g}, not {self.turns} and {self.idle}")
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):

@@ -78,6 +78,12 @@ class Search:
         how: How = "hybrid" if near or why is None else "words"
         return Found(found, how, why, time.monotonic() - began)
 
+    async def likeness(self, text: str, others: Sequence[str]) -> list[float]:
+        """Of meaning, as of `FoundFact`, between a text and each of others, which need not be facts; 0 where it cannot
+        be told."""
+        told = await self.index.alike(text, others) if others and self.index is not None else []
+        return told or [0.0] * len(others)
+
 
 def fused(rankings: Sequence[Mapping[str, int]]) -> dict[str, float]:
     """Reciprocal rank fusion of ranks from 1."""
