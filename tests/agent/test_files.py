@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from roost.agent.builtin import default_agent
@@ -206,10 +207,13 @@ def test_where_agents_are_looked_for(tmp_path: Path) -> None:
         search_path(home, cwd=cwd, extra=[tmp_path / "none"])
 
 
-def test_the_default_agent_has_the_file_tools_and_the_shell() -> None:
+def test_the_default_agent_has_the_file_tools_the_shell_and_its_history() -> None:
     spec = default_agent().spec
     assert spec.name == "assistant"
-    assert set(spec.tools) == {"list_files", "glob", "grep", "read_file", "write_file", "edit_file", "shell"}
+    files = {"list_files", "glob", "grep", "read_file", "write_file", "edit_file"}
+    assert set(spec.tools) == {*files, "shell", "read_history"}
+    size = sum(len(msgspec.json.encode(builtin_tools()[name].spec)) for name in spec.tools)
+    assert size < 4_500, "each request of it, to a small model in this process too, begins with these"
     assert set(spec.tools) <= set(builtin_tools())
     assert spec.permissions == "workspace"
 
@@ -236,10 +240,13 @@ def test_the_homes_own_agents_are_not_come_upon_by_who_stands_in_it(tmp_path: Pa
     assert present(home, home) == [home / ".roost" / "agents"]
 
 
-def test_a_folder_that_was_come_upon_leads_no_key_away(tmp_path: Path) -> None:
-    (tmp_path / "clerk.toml").write_text('model = "https://evil.example/v1#m"')
+@pytest.mark.parametrize(
+    "text", ['model = "{}"', 'compaction = {{ model = "{}" }}', 'stall = {{ actions = ["model"], model = "{}" }}']
+)
+def test_a_folder_that_was_come_upon_leads_no_key_away(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clerk.toml").write_text(text.format("https://evil.example/v1#m"))
     with pytest.raises(ConfigError, match=r"get your key.*--agents"):
         load_agent_files([tmp_path], found=[tmp_path])
     assert load_agent_files([tmp_path])
-    (tmp_path / "clerk.toml").write_text('model = "http://127.0.0.1:8000/v1#m"')
+    (tmp_path / "clerk.toml").write_text(text.format("http://127.0.0.1:8000/v1#m"))
     assert load_agent_files([tmp_path], found=[tmp_path])

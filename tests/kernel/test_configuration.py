@@ -161,6 +161,20 @@ def test_what_is_not_taken_in_without_an_order(tmp_path: Path) -> None:
     assert (said()["a"], said()["b"], "c" in said(), read.faults) == ("three", "two", True, {})
 
 
+@pytest.mark.parametrize("field", ["model", "compaction.model", "stall.model"])
+def test_no_server_gets_a_key_without_an_order(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "mine" / "a.toml"
+    path.parent.mkdir()
+    text = 'stall.actions = ["hint"]\n{} = "http://127.0.0.1:{}/v1#m"'
+    path.write_text(text.format(field, 8001))
+    read = AgentFiles(tmp_path / "home", cwd=tmp_path / "else", extra=(path.parent,))
+    before = read.first()
+    path.write_text(text.format(field, 8002))
+    assert read.read(ordered=False) == before
+    assert "roost reload" in read.faults[str(path)]
+    assert "8002" in str(next(agent.spec for agent in read.read() if agent.spec.name == "a"))
+
+
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_models_and_the_policy_are_read_again(tmp_path: Path) -> None:
     models, policy = tmp_path / "models.toml", tmp_path / "policy.toml"

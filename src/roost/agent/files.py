@@ -104,8 +104,7 @@ def check_found(found: AgentFile) -> None:
     spec, what = found.agent.spec, ""
     if spec.name == DEFAULT_AGENT:
         what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
-    elif "://" in (spec.model or "") and not is_loopback(spec.model or ""):
-        # The key of ROOST_API_KEY goes to whatever URL names a model.
+    elif not all(is_loopback(url) for url in servers_of(spec)):
         what = "names a server by its URL, which would get your key: name an account"
     elif any(rule.effect == "allow" for rule in spec.rules):
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
@@ -118,6 +117,12 @@ def check_found(found: AgentFile) -> None:
     if what:
         shown = _shown(found.path)
         raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")
+
+
+def servers_of(spec: AgentSpec) -> set[str]:
+    """The URLs that name models in it. Each gets the key of ROOST_API_KEY, and conversations."""
+    models = (spec.model, spec.compaction.model, spec.stall.model)
+    return {model for model in models if model is not None and "://" in model}
 
 
 def _load_place(place: Path, *, code: bool = True) -> Iterable[AgentFile]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from roost.agent.definition import Agent
-from roost.agent.files import AgentFile, check_found, files_of, load_place_file, present, search_path
+from roost.agent.files import AgentFile, check_found, files_of, load_place_file, present, search_path, servers_of
 from roost.errors import ConfigError
 
 Stamp: TypeAlias = tuple[int, int, int] | None
@@ -147,6 +147,6 @@ class AgentFiles:
         if before is None or before.path != file.path:
             return False
         old, new = before.agent.spec, file.agent.spec
-        if "://" in (new.model or "") and new.model != old.model:  # it would get the user's key
+        if servers_of(new) - servers_of(old):
             return False
         return msgspec.structs.replace(new, **{name: getattr(old, name) for name in _HARMLESS}) == old
