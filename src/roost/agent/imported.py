@@ -32,4 +32,4 @@ def take_imported(state: State) -> None:
     for name in _OF_THERE:
         setattr(state, name, getattr(fresh, name))
     for one in state.checkpoints:
-        one.files = one.files_in = None
+        one.files = one.files_in = one.of = None

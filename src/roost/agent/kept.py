@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from roost.agent.state import Kept, State
 from roost.log import events as ev
 from roost.log.content import Usage
 
 OWN_FOLDER = "the session works in a folder of its user's, of which nothing is kept"
+ELSEWHERE = "the snapshot of the files was kept with the session that this one was forked from, and is there no more"
 NOT_KEPT = "no snapshot of the files is kept from that position, nor from before it"
 OLDER = "no snapshot of the files was made at that position: they are those of the newest one before it"
 
@@ -55,7 +58,8 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
             state.undo, state.source = event.files, None
         return
     state.state, state.reason, state.usage = "created", None, Usage(cost=0)
-    state.timers, state.checkpoints, state.rolled, state.rolled_by = {}, [], 0, 0
+    state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
+    state.timers, state.rolled, state.rolled_by = {}, 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}
     state.children, state.family = {}, None
     state.points, state.points_in, state.unsaved = [], None, None
@@ -63,3 +67,9 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     in_store = event.files_in == "store"
     state.saved = (event.files or None) if in_store else None
     state.undo, state.source = (None, None) if in_store or event.files is None else (event.files, event.source)
+
+
+def _inherited(one: Kept, source: str) -> Kept:
+    if one.files_in != "home" or not one.files or one.of is not None:
+        return one
+    return msgspec.structs.replace(one, of=source)

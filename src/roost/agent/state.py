@@ -22,7 +22,7 @@ from roost.log.content import (
 from roost.log.memory import NewFact
 from roost.log.schedules import ScheduleSpec, TurnLimits
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
 POINTS = 32
@@ -167,7 +167,8 @@ class Child(msgspec.Struct):
 
 
 class Kept(msgspec.Struct):
-    """A checkpoint. `files` as of `CheckpointMade`; `turns` and `steps`: how far the session was."""
+    """A checkpoint. `files` as of `CheckpointMade`; `turns` and `steps`: how far the session was. `of`: the session in
+    whose home these files are kept, where that is one which this one was forked from."""
 
     seq: int
     at: float
@@ -177,6 +178,7 @@ class Kept(msgspec.Struct):
     files_in: Literal["home", "store"] | None = None
     turns: int = 0
     steps: int = 0
+    of: str | None = None
 
 
 class State(msgspec.Struct):

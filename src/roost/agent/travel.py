@@ -10,7 +10,7 @@ import logging
 import time
 
 from roost.agent import inbox, points
-from roost.agent.kept import OWN_FOLDER, Files, files_at
+from roost.agent.kept import ELSEWHERE, OWN_FOLDER, Files, files_at
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import State
@@ -19,6 +19,7 @@ from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, RollbackInput
 from roost.log.journal import InboxItem
 from roost.log.memory import MemoryRevert
+from roost.workspace.carry import Carried
 
 log = logging.getLogger("roost.files")
 
@@ -37,8 +38,8 @@ async def settle(session: LiveSession) -> None:
             match item.input:
                 case CheckpointInput(label=label, cause=cause):
                     await keep(session, cause, label=label, item=item)
-                case RollbackInput(to=to):
-                    await _roll_back(session, item, to)
+                case RollbackInput(to=to, resume=resume):
+                    await _roll_back(session, item, to, resume=resume)
                 case _:
                     pass
     except Interrupted:
@@ -168,12 +169,15 @@ async def _files(session: LiveSession) -> Files:
     return Files(taken.undo, "home" if files.home else "store")
 
 
-async def _roll_back(session: LiveSession, item: InboxItem, to: int) -> None:
-    """The input stays in the inbox until the files are back: it wakes the session again after a crash."""
+async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: bool) -> None:
+    """The input stays in the inbox until the files are back: it wakes the session again after a crash. That it goes on
+    is of the same commit."""
     state = session.state
     if state.rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
         await _go_back(session, item, to, await session.means.past(to))
     await _put_back(session)
+    if resume and session.state.state in ("paused", "stopped", "error"):
+        session.note(ev.StateChanged(at=time.time(), state="running"))
     session.drop(item)
     await session.flush()
 
@@ -189,7 +193,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
         await keep(session, "rollback", spare=to)
     files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
     if (means := session.means.files) is not None:
-        files = files_at(state, then, to, "home" if means.home else "store")
+        files = await _own(session, means, files_at(state, then, to, "home" if means.home else "store"))
     label = next((one.label for one in state.checkpoints if one.seq == to), None)
     session.note(
         ev.SessionRolledBack(
@@ -199,3 +203,12 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
     )
     session.rewind(then)
     await session.flush()
+
+
+async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
+    """A snapshot of a checkpoint from before a fork may still be only where it was made."""
+    named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
+    for one in named:
+        if one.of is None or await means.borrow(files.files or "", one.of):
+            return files
+    return Files(why_not=ELSEWHERE) if named else files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -34,8 +35,13 @@ from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import builtin_tools
 from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.objects import ObjectsFailed
 from roost.workspace.snapshots import Place
 from roost.workspace.swapping import aside, remove_tree
+
+_NEW_SECONDS = 3600.0
+"""So long after files were kept for a fork it may still be made."""
 
 
 class Unavailable:
@@ -106,6 +112,17 @@ class Agents:
         return model if model is not None and model.name == spec.model else None
 
 
+def _names(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if not name.startswith(".")} if folder.is_dir() else set()
+
+
+def _is_new(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime < _NEW_SECONDS
+    except FileNotFoundError:
+        return True
+
+
 class Workshop:
     """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
     for all nodes; without one, `home` keeps them to go back to. `cores` is what the models' calls go
@@ -146,9 +163,22 @@ class Workshop:
             os.rename(self._bin / session, self.private(session))
 
     def kept(self) -> list[str]:
-        """The sessions that have private files here, or had some."""
-        places = [place for place in (self._root, self._memory) if place.is_dir()]
-        return list({name for place in places for name in os.listdir(place) if not name.startswith(".")})
+        """The sessions that have private files here, or had some; not those that may still become one. Blocks."""
+        here, known = _names(self._root), _names(self._memory)
+        return [*here, *(name for name in known - here if not _is_new(self._memory / name))]
+
+    def lend(self, session: str, snapshot: str, fork: str) -> None:
+        """Have a snapshot of a session's files be its fork's too, which may not be there yet. Blocks. Raises
+        `SnapshotDamaged`, `ObjectsFailed`."""
+        place, to = Place(self.private(session), self._memory / session), Place(self.private(fork), self._memory / fork)
+        if self.home is None:
+            raise SnapshotDamaged("no snapshots are kept at this home")
+        try:
+            to.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(to.memory)
+            self.home.snapshots.lend(place, snapshot, to)
+        except OSError as error:
+            raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
 
     def thrown_away(self) -> list[str]:
         """Also what a former version had thrown away beside the workspaces. Blocks."""

@@ -1,6 +1,8 @@
-"""What one node asks of another: the deltas of a session that runs there, and to let go of a session.
+"""What one node asks of another: the deltas of a session that runs there, to let go of a session, and to keep its files
+for a fork.
 
-Nothing durable depends on an answer: the log is the truth, and a node that cannot be asked is done without.
+But for the last nothing durable depends on an answer: the log is the truth, and a node that cannot be asked is done
+without.
 """
 
 from __future__ import annotations
@@ -57,6 +59,11 @@ class Peers(Protocol):
     async def evict(self, node: NodeInfo, session: str) -> bool:
         """Ask a node to let go of a session: its step in progress is cut as by a crash, and the lease given back. False
         when the node has no address, does not answer within 10 s or refuses. Raises nothing."""
+        ...
+
+    async def lend(self, node: NodeInfo, session: str, snapshot: str, fork: str) -> bool | None:
+        """Have a node of the home where a session's files are keep a snapshot of them for its fork as well. False when
+        it has none of that name, None when the node has no address or does not answer within 10 s. Raises nothing."""
         ...
 
     async def close(self) -> None: ...
@@ -133,6 +140,21 @@ class HttpPeers:
         except (RoostError, TimeoutError) as error:
             log.info("session %s: node %s was asked to let go of it and did not: %s", session, node.card.id, error)
             return False
+        return True
+
+    async def lend(self, node: NodeInfo, session: str, snapshot: str, fork: str) -> bool | None:
+        path = f"/internal/sessions/{session}/lend/{snapshot}/{fork}"
+        try:
+            async with (
+                asyncio.timeout(_EVICT_SECONDS),
+                self._ask("POST", node, path, patience=_EVICT_SECONDS) as answer,
+            ):
+                await answer.read_all(1024)
+        except (RoostError, TimeoutError) as error:
+            log.info(
+                "session %s: node %s was asked for its files and did not give them: %s", session, node.card.id, error
+            )
+            return False if isinstance(error, PeerFailed) and error.code == "not_here" else None
         return True
 
     async def prepare(self) -> None:

@@ -6,23 +6,22 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
-from roost.agent.kept import NOT_KEPT, OLDER, OWN_FOLDER, Files, files_at
-from roost.agent.state import STATE_VERSION, State, encode_state
+from roost.agent.kept import OWN_FOLDER, Files, files_at
+from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
+from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
 from roost.kernel.travelled import LABEL, CheckpointInfo, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
-from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.snapshots import SharedSnapshots
 
 MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
@@ -51,19 +50,17 @@ class Travels(ABC):
         `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
         if label is not None and (not label.strip() or len(label) > LABEL or label.isdecimal()):
             raise Invalid(f"a checkpoint's label has 1 to {LABEL} characters and is not a number", code="bad_label")
-        if sum(one.cause == "manual" for one in await self._journal.checkpoints(session)) >= MOST:
+        if sum(one.cause == "manual" for one in await self._kept(session)) >= MOST:
             raise TooLarge(
                 f"session {session!r} has {MOST} checkpoints, which is the most: drop some", code="too_many_checkpoints"
             )
         return await self._checkpoint(session, CheckpointInput(label), key, wait)
 
     async def checkpoints(self, session: str) -> list[CheckpointInfo]:
-        """The newest first. Raises `NotFound`."""
+        """The newest first; a fork has those of its source up to where it begins. Raises `NotFound`."""
         return [
-            CheckpointInfo(
-                seq=one.seq, label=one.label, cause=one.cause, made_at=one.made_at, files=one.files is not None
-            )
-            for one in await self._journal.checkpoints(session)
+            CheckpointInfo(seq=one.seq, label=one.label, cause=one.cause, made_at=one.at, files=one.files is not None)
+            for one in await self._kept(session)
         ]
 
     async def drop_checkpoint(self, session: str, target: Target, *, key: str | None = None) -> Travelled:
@@ -80,17 +77,19 @@ class Travels(ABC):
         to: Target | None = None,
         *,
         undo: bool = False,
+        resume: bool = False,
         key: str | None = None,
         wait: float = 30.0,
     ) -> Travelled:
         """Make the session what it was at a position of its log, at a checkpoint's label, or at its newest checkpoint:
         conversation, memory and private files. What is going on is cancelled, also what was said before this and not
-        begun. `undo`: what it was before the last rollback. Nothing leaves the log; usage never goes back. Raises
-        `NotFound`, `Invalid` (`no_position`), `Conflict` (`no_checkpoint`, `nothing_to_undo`)."""
+        begun. `undo`: what it was before the last rollback. `resume`: by the same order it goes on from there if it is
+        paused, stopped or failed. Nothing leaves the log; usage never goes back. Raises `NotFound`, `Invalid`
+        (`no_position`), `Conflict` (`no_checkpoint`, `nothing_to_undo`)."""
         info = await self._journal.get(session)
         seq, asked = await self._aim(info, to, undo=undo)
-        sent = RollbackInput(0, asked) if asked is not None else None
-        accepted = await self._accept(session, RollbackInput(seq), key, sent)
+        sent = RollbackInput(0, asked, resume) if asked is not None else None
+        accepted = await self._accept(session, RollbackInput(seq, resume=resume), key, sent)
         record = await self._until(session, _ROLLED, accepted, info.head, wait)
         if record is None:
             return Travelled(session=session, input=accepted.id, to=seq)
@@ -132,11 +131,11 @@ class Travels(ABC):
         if at is None:
             info, now = await self._now(session)
         then = await state_at(self._journal, session, position)
-        files = Files(why_not=OWN_FOLDER if now.workspace is not None else None)
+        files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
         if where is not None:
-            files = await self._there(now, files_at(now, then, position, where), position)
+            files = await hold(self._kernel, info, now, files_at(now, then, position, where), position, fork)
         new = NewSession(
-            id=id or new_id("ses"),
+            id=fork,
             agent=info.agent,
             version=info.version if then.spec == now.spec else decode_spec(then.spec).version,
             workspace=info.workspace,
@@ -144,12 +143,17 @@ class Travels(ABC):
             labels={**info.labels, **(labels or {})},
             needs=info.needs,
         )
-        event = _forked(session, position, new, files)
+        there = {one.seq for one in now.checkpoints}
+        event = _forked(session, position, new, files, [one.seq for one in then.checkpoints if one.seq not in there])
         apply(then, event)
         snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
         made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
-        if made.created_at < event.at and not await self._is_fork(made.id, session, None if at is None else position):
-            raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
+        if made.id != fork or made.created_at < event.at:
+            if not await self._is_fork(made.id, session, None if at is None else position):
+                raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
+        elif not await is_held(self._kernel, info, then, files, fork):
+            await self._kernel.removal.delete(fork)
+            raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
         if then.undo is not None:
             await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
         return await self._journal.get(made.id)
@@ -162,20 +166,6 @@ class Travels(ABC):
             isinstance(event, ev.SessionForked) and event.source == source and position in (None, event.position)
             for event in found
         )
-
-    async def _there(self, now: State, files: Files, position: int) -> Files:
-        """What no checkpoint names may have been swept from the store that nodes share."""
-        kept = [one for one in now.checkpoints if one.files_in == "store" and one.files is not None]
-        safe = {now.saved, "", None, *(one.files for one in kept)}
-        carrier = self._kernel.workshop.carrier
-        if carrier is None or files.files in safe:
-            return files
-        try:
-            await asyncio.to_thread(cast("SharedSnapshots", carrier.snapshots).items, files.files or "")
-        except SnapshotDamaged:
-            older = [one for one in kept if one.seq <= position]
-            return Files(older[-1].files, "store", OLDER) if older else Files(why_not=NOT_KEPT)
-        return files
 
     async def _fork_position(
         self, info: SessionInfo, now: State, at: Target | None, *, fresh: bool, wait: float
@@ -228,7 +218,7 @@ class Travels(ABC):
             return _position(info, to, info.head - 1), None
         if to is not None:
             return await self._checkpoint_of(info.id, to), f"label {to}"
-        found = [one for one in await self._journal.checkpoints(info.id) if one.cause not in ("rollback", "fork")]
+        found = [one for one in await self._kept(info.id) if one.cause not in ("rollback", "fork")]
         if not found:
             raise Conflict(
                 f"session {info.id!r} has no checkpoint: give a position of its log (`roost logs`)",
@@ -237,7 +227,7 @@ class Travels(ABC):
         return found[0].seq, "newest"
 
     async def _checkpoint_of(self, session: str, target: Target) -> int:
-        for one in await self._journal.checkpoints(session):
+        for one in await self._kept(session):
             if target in (one.seq, one.label):
                 return one.seq
         raise NotFound(
@@ -280,6 +270,10 @@ class Travels(ABC):
                         return event
         return None
 
+    async def _kept(self, session: str) -> list[Kept]:
+        _, now = await self._now(session)
+        return now.checkpoints[::-1]
+
     async def _now(self, session: str) -> tuple[SessionInfo, State]:
         info = await self._journal.get(session)
         return info, await load_state(self._journal, session)
@@ -292,7 +286,7 @@ def _position(info: SessionInfo, given: int, most: int) -> int:
     return given
 
 
-def _forked(source: str, at: int, new: NewSession, files: Files) -> ev.SessionForked:
+def _forked(source: str, at: int, new: NewSession, files: Files, dropped: Sequence[int]) -> ev.SessionForked:
     where: Literal["home", "store"] | None = files.files_in
     return ev.SessionForked(
         at=time.time(),
@@ -303,4 +297,5 @@ def _forked(source: str, at: int, new: NewSession, files: Files) -> ev.SessionFo
         files=files.files,
         files_in=where,
         why_no_files=files.why_not,
+        dropped=tuple(dropped),
     )

@@ -485,7 +485,8 @@ class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):
 class SessionForked(_Event, frozen=True, tag="session.forked"):
     """The log up to here is that of `source` up to and with event `position`. `files`: what the private files begin as,
     a snapshot of the source's kept in its `home`, or in the `store`; empty is no file, None: there are none, and
-    `why_no_files`. Its usage begins at nothing, and it has no timers."""
+    `why_no_files`. Its usage begins at nothing, and it has no timers. Of the checkpoints up to here, those at the
+    positions `dropped` are kept no more."""
 
     source: str
     position: int
@@ -494,6 +495,7 @@ class SessionForked(_Event, frozen=True, tag="session.forked"):
     files: str | None = None
     files_in: Literal["home", "store"] | None = None
     why_no_files: str | None = None
+    dropped: tuple[int, ...] = ()
 
 
 class ChildStarted(_Event, frozen=True, tag="child.started"):

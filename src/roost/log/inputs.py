@@ -112,10 +112,12 @@ class DropCheckpointInput(_Input, frozen=True, tag="checkpoint.drop"):
 
 
 class RollbackInput(_Input, frozen=True, tag="rollback"):
-    """Make the session what it was after event `to`. `asked`: by what words, where it was no position."""
+    """Make the session what it was after event `to`. `asked`: by what words, where it was no position. `resume`: it
+    runs then, also one that was paused, stopped or failed."""
 
     to: int
     asked: str | None = None
+    resume: bool = False
 
 
 class ScheduleInput(_Input, frozen=True, tag="schedule"):

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from starlette.types import Send
 
 from roost.errors import Busy
+from roost.ids import is_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.peers import HEARTBEAT
 from roost.server.context import Api
@@ -16,6 +17,7 @@ from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.problems import Problem, Refused
 from roost.server.replies import Reply, ReplyCall
 from roost.server.stream import Stream
+from roost.workspace.manifest import SnapshotDamaged
 
 RELAYS = 1000
 """Open at once: as many as a node has readers."""
@@ -70,6 +72,17 @@ async def evict(call: Call[Nothing, Nothing]) -> Reply:
     return Reply(204)
 
 
+async def lend(call: Call[Nothing, Nothing]) -> Reply:
+    given, workshop = call.params, call.api.runtime.kernel.workshop
+    if not (is_id(call.session) and is_id(given["fork"])):  # they are names of folders
+        raise Refused(404, "not_here", "no such session")
+    try:
+        await asyncio.to_thread(workshop.lend, call.session, given["snapshot"], given["fork"])
+    except SnapshotDamaged as error:
+        raise Refused(404, "not_here", str(error)) from error
+    return Reply(204)
+
+
 ENDPOINTS = [
     Endpoint(
         method="GET",
@@ -89,5 +102,15 @@ ENDPOINTS = [
         body=Nothing,
         query=Nothing,
         answers={204: None},
+    ),
+    Endpoint(
+        method="POST",
+        path="/internal/sessions/{session}/lend/{snapshot}/{fork}",
+        summary="Keep a snapshot of a session's files for its fork as well",
+        handler=lend,
+        body=Nothing,
+        query=Nothing,
+        answers={204: None},
+        errors=(404,),
     ),
 ]

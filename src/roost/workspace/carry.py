@@ -123,9 +123,18 @@ class Carried:
         if of is None:
             await self._work(lambda stop: self._carrier.snapshots.restore(self._place, snapshot, stop, in_place=True))
         else:
-            place = Place(self._place.folder.with_name(of), self._place.memory.with_name(of))
+            place = self._place.beside(of)
             await self._work(lambda stop: self._carrier.snapshots.fork(place, snapshot, self._place, stop))
         self.dirty = False
+
+    async def borrow(self, snapshot: str, of: str) -> bool:
+        """Have a snapshot of the session `of` beside this one as this one's own. False when it is not there any more.
+        Raises `ObjectsFailed`."""
+        try:
+            await self._work(lambda stop: self._carrier.snapshots.lend(self._place.beside(of), snapshot, self._place))
+        except SnapshotDamaged:
+            return False
+        return True
 
     async def forget(self, keep: Collection[str]) -> None:
         """All but these may go. A failure leaves them for the next time."""

@@ -119,6 +119,11 @@ def snapshot_key(snapshot: str) -> str:
     return f"snapshots/{day}/{digest}"
 
 
+def day_of(snapshot: str) -> int:
+    """On which it was written. Raises `SnapshotDamaged`."""
+    return int(snapshot_key(snapshot).split("/")[1])
+
+
 def pack_root(root: Root, day: int) -> tuple[str, bytes]:
     """The snapshot's name, and its root as bytes."""
     data = _encoder.encode(root)

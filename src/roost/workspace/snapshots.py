@@ -24,6 +24,10 @@ class Place(NamedTuple):
     folder: Path
     memory: Path
 
+    def beside(self, session: str) -> Place:
+        """That of another session in the same home."""
+        return Place(self.folder.with_name(session), self.memory.with_name(session))
+
 
 class Saved(NamedTuple):
     """`snapshot` is None while there has never been a file. `files` and `bytes` count the regular files, `written` the
@@ -80,9 +84,15 @@ class Snapshots(Protocol):
         replaced. A crash may leave a mixture then, which the same call makes whole."""
         ...
 
+    def lend(self, place: Place, snapshot: str, to: Place) -> None:
+        """From then on `to` has this place's snapshot under the same name as its own, and neither place needs the
+        other; no folder changes. What it has already is not asked of `place`, which may be gone then. Whoever works in
+        either, or calls `forget` or this at the same time, may go on. Cut off, it is done again. Raises
+        `SnapshotDamaged` when the place has no such snapshot, or not all of it any more."""
+        ...
+
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
-        """Make another folder what a snapshot of this one holds. Nobody works in `to`; whoever works in `place` may go
-        on. From then on `to` has the snapshot under the same name, and neither place needs the other."""
+        """`lend`, and make the other folder what the snapshot holds. Nobody works in `to`."""
         ...
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
@@ -101,7 +111,8 @@ class SharedSnapshots(Snapshots, Protocol):
         ...
 
     def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
-        """Remove what no snapshot of `keep` needs and was written more than two days ago; `dry` only counts it. `keep`
+        """Remove what was written more than two days ago and is needed by no snapshot of `keep` and by none that was
+        written since; `dry` only counts it. `keep`
         must name all that may ever be restored or saved upon, as of a moment before the call, and says who needs each,
         for messages. Snapshots saved meanwhile are safe: they need what their base needs, and what was just written.
         Raises, having removed nothing, `SnapshotDamaged` when one of `keep` is not there, and `Conflict` when not all

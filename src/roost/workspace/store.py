@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from threading import Event
 
 from roost.workspace.loading import load_items, load_root
@@ -46,6 +47,9 @@ class ObjectSnapshots:
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
         return Restore(self._traffic, place, stop, self._caps.files, in_place=in_place).run(snapshot)
 
+    def lend(self, place: Place, snapshot: str, to: Place) -> None:
+        return None
+
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         return Restore(self._traffic, to, stop, self._caps.files, near=place).run(snapshot)
 
@@ -58,11 +62,11 @@ class ObjectSnapshots:
 
     def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
         self._objects.check()
-        needed = needed_by(self._traffic, keep, stop, keep)
+        needed = needed_by(self._traffic, keep, stop, keep) | self._needed_by_new(stop)
         removed, kept = [0, 0], [0, 0]
 
         def doomed() -> Iterator[str]:
-            for found, old in self._aged():
+            for found, old in chain(self._aged("blobs/", "snapshots/"), self._unfinished()):
                 if stop.is_set():
                     raise Stopped
                 needless = old and found.key not in needed
@@ -82,14 +86,21 @@ class ObjectSnapshots:
         self._traffic.threads.close()
         self._objects.close()
 
-    def _aged(self) -> Iterator[tuple[ObjectInfo, bool]]:
+    def _needed_by_new(self, stop: Event) -> set[str]:
+        """By snapshots that stay because they are new: one that can be found can be restored."""
+        new = (found.key.split("/") for found, old in self._aged("snapshots/") if not old)
+        return needed_by(self._traffic, (f"{day}-{digest}" for _, day, digest in new), stop, None)
+
+    def _aged(self, *prefixes: str) -> Iterator[tuple[ObjectInfo, bool]]:
         """Everything, and whether it is old: by the day in its name, which is that of the writing, and no clock of the
         store's."""
         latest = self._today() - GRACE_DAYS
-        for prefix in ("blobs/", "snapshots/"):
+        for prefix in prefixes:
             for found in self._objects.list(prefix):
                 day = found.key.split("/")[1]
                 yield found, day.isdecimal() and int(day) < latest
+
+    def _unfinished(self) -> Iterator[tuple[ObjectInfo, bool]]:
         for found in self._objects.list(UNFINISHED):
             yield found, found.modified < self._clock() - GRACE_DAYS * _DAY
 
@@ -97,14 +108,17 @@ class ObjectSnapshots:
         return today(self._clock())
 
 
-def needed_by(traffic: Traffic, snapshots: Iterable[str], stop: Event, whose: Mapping[str, str]) -> set[str]:
-    """The keys of all objects of these snapshots. Raises `SnapshotDamaged` with `whose` it is."""
+def needed_by(traffic: Traffic, snapshots: Iterable[str], stop: Event, whose: Mapping[str, str] | None) -> set[str]:
+    """The keys of all objects of these snapshots. Raises `SnapshotDamaged` with `whose` it is; None: one that is not
+    all there counts for nothing."""
     needed: set[str] = set()
 
     def look(snapshot: str) -> int:
         try:
             root, _ = load_root(traffic, snapshot)
         except SnapshotDamaged as error:
+            if whose is None:
+                return 0
             raise SnapshotDamaged(f"{whose.get(snapshot, snapshot)}: {error}. Nothing is removed") from error
         needed.update(held.blob.key for held in root.blobs)
         needed.add(snapshot_key(snapshot))

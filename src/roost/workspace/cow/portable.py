@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from pathlib import Path
 from threading import Event
 
 from roost.workspace.loading import load_root
@@ -42,14 +43,22 @@ class PortableSnapshots:
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
         return Restore(self._traffic(place), place, stop, self._caps.files, in_place=in_place).run(snapshot)
 
+    def lend(self, place: Place, snapshot: str, to: Place) -> None:
+        if (_store(to) / snapshot_key(snapshot)).exists():  # then it has all that belongs to it
+            return
+        if not _store(place).is_dir():  # looking would make it
+            raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
+        here = self._objects(place)
+        root, _ = load_root(self._traffic(place), snapshot)
+        try:
+            here.share([held.blob.key for held in root.blobs], self._objects(to))
+            here.share([snapshot_key(snapshot)], self._objects(to))
+        except ObjectMissing as error:
+            raise SnapshotDamaged(f"a part of a snapshot is gone: {error}") from error
+
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
-        here, there = self._objects(place), self._objects(to)
         if snapshot is not None:
-            root, _ = load_root(self._traffic(place), snapshot)
-            try:
-                here.share([*(held.blob.key for held in root.blobs), snapshot_key(snapshot)], there)
-            except ObjectMissing as error:
-                raise SnapshotDamaged(f"a part of a snapshot is gone: {error}") from error
+            self.lend(place, snapshot, to)
         return Restore(self._traffic(to), to, stop, self._caps.files, near=place).run(snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
@@ -68,10 +77,14 @@ class PortableSnapshots:
         self._threads.close()
 
     def _objects(self, place: Place) -> FolderObjects:
-        return FolderObjects.make(place.memory / "snapshots")
+        return FolderObjects.make(_store(place))
 
     def _traffic(self, place: Place) -> Traffic:
         return Traffic(self._objects(place), self._threads)
+
+
+def _store(place: Place) -> Path:
+    return place.memory / "snapshots"
 
 
 def _key(snapshot: str) -> str:

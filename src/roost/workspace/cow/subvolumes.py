@@ -56,7 +56,7 @@ class SubvolumeSnapshots:
         return Saved(name, None, None, 0, ())
 
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
-        source = _found(place, snapshot)
+        source = None if snapshot is None else _found(place, snapshot)
         if stop.is_set():
             raise Stopped
         if in_place and place.folder.is_dir():
@@ -69,13 +69,19 @@ class SubvolumeSnapshots:
         self._replace(source, place.folder)
         return _UNKNOWN
 
-    def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
-        source = _found(place, snapshot)
-        if source is not None:
+    def lend(self, place: Place, snapshot: str, to: Place) -> None:
+        if not (_kept(to) / _named(snapshot)).is_dir():
+            source = _found(place, snapshot)
             _kept(to).mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not (_kept(to) / source.name).is_dir():
+            try:
                 btrfs.snapshot(source, _kept(to) / source.name, read_only=True)
-        self._replace(source, to.folder)
+            except FileNotFoundError as error:  # removed just now
+                raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files any more") from error
+
+    def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
+        if snapshot is not None:
+            self.lend(place, snapshot, to)
+        self._replace(None if snapshot is None else _found(to, snapshot), to.folder)
         return _UNKNOWN
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
@@ -103,11 +109,15 @@ def _kept(place: Place) -> Path:
     return place.memory / "points"
 
 
-def _found(place: Place, snapshot: str | None) -> Path | None:
-    if snapshot is None:
-        return None
-    path = _kept(place) / snapshot
-    if not (_NAME.fullmatch(snapshot) and path.is_dir()):
+def _named(snapshot: str) -> str:
+    if not _NAME.fullmatch(snapshot):
+        raise SnapshotDamaged(f"{snapshot!r} is no snapshot of these files")
+    return snapshot
+
+
+def _found(place: Place, snapshot: str) -> Path:
+    path = _kept(place) / _named(snapshot)
+    if not path.is_dir():
         raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
     return path
 

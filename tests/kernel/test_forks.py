@@ -1,0 +1,212 @@
+"""A fork has its files from the commit that makes it, whatever becomes of its source; and its source's checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from roost.agent.definition import Agent, CheckpointPolicy
+from roost.errors import NotFound, RoostError
+from roost.kernel.check import check
+from roost.kernel.home import store_name
+from roost.kernel.runtime import Runtime
+from roost.kernel.sweep import sweep
+from roost.testing.crash.killing import KillingJournal
+from roost.testing.scripted import ScriptedModel
+from roost.workspace.objects import open_objects
+from roost.workspace.store import ObjectSnapshots
+
+from .filing import look, obey
+from .support import FAST, place
+from .test_travel import Stage, heard, sound
+from .undoing import sh
+
+
+def clerk(**options: object) -> Agent:
+    return Agent("clerk", model=ScriptedModel(obey), tools=[sh, look], permissions="all", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["home", "store"])
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Stage:
+    return Stage(tmp_path, request.param)
+
+
+@asynccontextmanager
+async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingJournal]]:
+    """Its store is gone after the fork `f` was committed, or `at` so many commits of it later."""
+    store = KillingJournal(await place.open(stage.folder), at=at, when="after", session="f", how="fail")
+    runtime = Runtime(stage.folder / "one", agents=[clerk()], config=FAST, store=store, snapshots=stage.url)
+    await runtime.start()
+    try:
+        yield runtime, store
+    finally:
+        with contextlib.suppress(RoostError):
+            await runtime.stop(grace=0.0)
+
+
+async def swept(runtime: Runtime, stage: Stage) -> None:
+    """All that nobody needs, as in days to come."""
+    if stage.url is not None:
+        store = runtime.kernel.journal
+        owner = await store_name(store)
+        later = ObjectSnapshots(open_objects(stage.url), owner=owner, clock=lambda: 10_000_000_000.0)
+        await sweep(store, later)
+        later.close()
+
+
+def age(stage: Stage) -> None:
+    for folder in stage.folder.glob("one/workspaces.memory/*"):
+        os.utime(folder, (0, 0))
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_its_source_goes_before_it_wakes(stage: Stage, at: int) -> None:
+    async with dying(stage, at) as (runtime, store):
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a; mkdir d; echo 2 > d/b")
+        await sessions.checkpoint("s", "good")
+        await session.ask("sh echo 3 > a")
+        with contextlib.suppress(RoostError):
+            await sessions.fork("s", "good", id="f", wait=1.0)
+        assert store.dead or (stage.url and at > 1)  # with a store for all nodes it is not woken
+    async with stage.up() as runtime:
+        sessions = runtime.sessions
+        await sessions.delete("s")
+        await runtime.kernel.journal.purge()
+        age(stage)
+        await runtime.kernel.removal.tidy()
+        await swept(runtime, stage)
+        assert await runtime.open("f").ask("look cat a d/b") == "1\n2"
+        await sound(runtime, "f")
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
+async def test_its_source_drops_what_it_begins_with(stage: Stage) -> None:
+    async with dying(stage, 1) as (runtime, _):
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.checkpoint("s", "good")
+        await session.ask("sh echo 2 > a")
+        with contextlib.suppress(RoostError):
+            await sessions.fork("s", "good", id="f", wait=1.0)
+    async with stage.up() as runtime:
+        sessions, session = runtime.sessions, runtime.open("s")
+        await sessions.drop_checkpoint("s", "good")
+        for count in range(10):  # so that the means of a home clean up
+            await session.ask(f"sh echo {count} > a")
+            await sessions.checkpoint("s", f"c{count}")
+            await sessions.drop_checkpoint("s", f"c{count}")
+        await swept(runtime, stage)
+        assert await runtime.open("f").ask("look cat a") == "1"
+
+
+async def test_what_was_never_made_is_cleaned_up(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "home")
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        first = await sessions.fork("s", key="k")
+        assert (await sessions.fork("s", key="k")).id == first.id
+        memory = tmp_path / "one/workspaces.memory"
+        left = {path.name for path in memory.iterdir()} - {"s", first.id}
+        assert len(left) == 1  # kept for the second time, which made none
+        await runtime.kernel.removal.tidy()
+        assert (memory / left.pop()).is_dir()
+        age(stage)
+        await runtime.kernel.removal.tidy()
+        assert {path.name for path in memory.iterdir()} == {"s", first.id}
+        with pytest.raises(NotFound):
+            await sessions.fork("gone")
+
+
+async def test_it_has_the_checkpoints_of_its_source(stage: Stage) -> None:
+    async with stage.up(checkpoints=CheckpointPolicy(at_pause=False)) as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        for label in ("one", "two", "gone", "three"):
+            await session.ask(f"sh echo {label} > a")
+            await sessions.checkpoint("s", label)
+        await sessions.drop_checkpoint("s", "gone")
+        await sessions.fork("s", "three", id="f")
+        await session.ask("sh echo later > a")
+        await sessions.checkpoint("s", "later")
+
+        async def labels(name: str) -> list[str]:
+            return [one.label for one in await sessions.checkpoints(name) if one.label]
+
+        assert await labels("f") == ["three", "two", "one"]
+        fork = runtime.open("f")
+        await fork.ask("sh echo fork > a; echo new > b")
+        await sessions.checkpoint("f", "own")
+        back = await sessions.rollback("f", "one")
+        assert (back.label, back.files, back.why_no_files) == ("one", True, None)
+        assert stage.files("f") == {"a": "one\n"}
+        assert await heard(runtime, "f") == ["sh echo one > a"]
+        assert (await sessions.rollback("f", undo=True)).files
+        assert stage.files("f") == {"a": "fork\n", "b": "new\n"}
+        await sessions.drop_checkpoint("f", "two")
+        assert await labels("f") == ["own", "three", "one"]
+        assert await labels("s") == ["later", "three", "two", "one"]
+        with pytest.raises(NotFound):
+            await sessions.rollback("f", "two")
+        await sound(runtime, "f")
+        await sound(runtime, "s")
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
+async def test_after_its_source_is_gone(stage: Stage) -> None:
+    """A snapshot that stayed in the home of the source went with it, and that is said; the store that nodes share
+    keeps it."""
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        for label in ("one", "two", "three"):
+            await session.ask(f"sh echo {label} > a")
+            await sessions.checkpoint("s", label)
+        await sessions.fork("s", "three", id="f")
+        assert (await sessions.rollback("f", "two")).files
+        await sessions.delete("s")
+        await swept(runtime, stage)
+        assert (await sessions.rollback("f", "three")).files
+        assert (await sessions.rollback("f", "two")).files  # had before
+        back = await sessions.rollback("f", "one")
+        assert await heard(runtime, "f") == ["sh echo one > a"]
+        if stage.url is None:
+            assert "is there no more" in (back.why_no_files or "")
+            assert (back.files, stage.files("f")) == (False, {"a": "two\n"})
+        else:
+            assert (back.files, stage.files("f")) == (True, {"a": "one\n"})
+        assert (await sessions.rollback("f", undo=True)).files
+        assert stage.files("f") == {"a": "two\n"}
+        await sound(runtime, "f")
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
+async def test_forks_of_forks(stage: Stage) -> None:
+    async with stage.up() as runtime:
+        sessions = runtime.sessions
+        await runtime.session("clerk", id="f0")
+        for count in range(4):
+            await runtime.open(f"f{count}").ask(f"sh echo {count} > a; echo {count} > b{count}")
+            await sessions.checkpoint(f"f{count}", f"c{count}")
+            if count < 3:
+                await sessions.fork(f"f{count}", f"c{count}", id=f"f{count + 1}")
+        for count in (1, 2):
+            await sessions.delete(f"f{count}")
+        await runtime.kernel.journal.purge()
+        await swept(runtime, stage)
+        assert [one.label for one in await sessions.checkpoints("f3") if one.label] == ["c3", "c2", "c1", "c0"]
+        first = await sessions.rollback("f3", "c0")  # whose session is there
+        assert (first.files, stage.files("f3")) == (True, {"a": "0\n", "b0": "0\n"})
+        assert (await sessions.rollback("f3", undo=True)).files
+        assert await runtime.open("f3").ask("look cat a") == "3"
+        again = await sessions.fork("f3", "c0", id="g")
+        assert await runtime.open(again.id).ask("look cat a") == "0"
+        await sessions.delete("f0")
+        await sessions.delete("f3")
+        assert await runtime.open("g").ask("look cat a b0") == "0\n0"
+        await sound(runtime, "g")
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
