@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.definition import Limits
+from roost.agent.definition import Agent, Children, Limits
 from roost.kernel.outbox import outbox
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .scheduling import HOUR, Clock, Speaker, due, fire, fired, hourly, quiet
 from .support import Traces, agent, calling, events, running, until
@@ -150,6 +151,44 @@ async def test_the_outbox_is_read_from_where_it_was_left(tmp_path: Path) -> None
         assert (nothing.messages, nothing.next) == ((), rest.next)
         seen = [record.event async for record in _first(runtime, session, rest.next)]
         assert next(event.source for event in seen if isinstance(event, ev.InputReceived)) == "schedule:beat"
+
+
+async def test_a_copy_says_nothing_again_of_what_its_source_said(tmp_path: Path) -> None:
+    clock, clerk = Clock(), Speaker()
+    async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
+        session = await runtime.session("a")
+        await runtime.schedules.set(session.id, "beat", hourly())
+        clerk.says = "news"
+        await beat(runtime, session, clock)
+        file = tmp_path / "talk.jsonl"
+        await runtime.export_session(session.id, file)
+        brought = await runtime.import_session(file, id="copy")
+        for copy in ((await runtime.sessions.fork(session.id)).id, brought.session.id):
+            for after in (0, 3):
+                found = await outbox(runtime.sessions, copy, after=after, limit=1)
+                assert (found.messages, found.next >= await runtime.sessions.base(copy) > 3) == ((), True)
+            await runtime.schedules.set(copy, "own", hourly())
+            clerk.says = "own news"
+            await beat(runtime, runtime.open(copy), clock, "own")
+            assert [one.text for one in (await outbox(runtime.sessions, copy, after=3)).messages] == ["own news"]
+
+
+async def test_what_a_task_in_the_background_leads_to_is_brought(tmp_path: Path) -> None:
+    clock, look = Clock(), Call("task", {"agent": "b", "prompt": "look", "background": True})
+    model = ScriptedModel([Answer(calls=(look,)), "I have asked", "it is raining"])
+    boss = Agent("a", model=model, tools=["task"], permissions="all", children=Children(agents=("b",)))
+    helper = Agent("b", model=ScriptedModel(["rain"]), callable_by=("a",))
+    async with running(tmp_path, boss, helper, config=clock.config) as runtime:
+        session = await runtime.session("a")
+        await runtime.schedules.set(session.id, "beat", hourly())
+        await beat(runtime, session, clock)
+        async with asyncio.timeout(10):
+            while len((found := await outbox(runtime.sessions, session.id)).messages) < 2:
+                await asyncio.sleep(0.01)
+        assert [(one.source.partition(":")[0], one.text) for one in found.messages] == [
+            ("schedule", "I have asked"),
+            ("child", "it is raining"),
+        ]
 
 
 async def _first(runtime: Runtime, session: SessionHandle, upto: int):

@@ -233,7 +233,7 @@ class State(msgspec.Struct):
     rolled_by: int = 0
     """The input that asked for it."""
     base: int = 0
-    """Where the log begins to be this session's own: the position of `session.forked`."""
+    """Where the log begins to be this session's own: the position of `session.forked` or `session.imported`."""
     source: str | None = None
     """The session whose snapshot `undo` is: the files are forked from it."""
     family: ev.Family | None = None

@@ -13,12 +13,12 @@ _PAGE = 1000
 _MOST = 20_000
 """Events that one look goes through, and to the end of a turn."""
 _WANTED = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"turn.completed"')
-_UNASKED = ("schedule:", "timer:")
+_UNASKED = ("schedule:", "timer:", "child:", "job:")
 
 
 class Proactive(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of a turn that nobody but a schedule or a timer began: `source` is `schedule:NAME` or `timer:NAME`.
-    `seq` is the position of the turn's end."""
+    """The answer of a turn that nobody waits for. `source` began it: `schedule:NAME`, `timer:NAME`, or the end of what
+    was begun in the background, `child:SESSION` or `job:ID`. `seq` is the position of the turn's end."""
 
     seq: int
     at: float
@@ -36,9 +36,10 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
 
 async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
     """What was said after a position of the log: 0, or the `next` of an earlier look. Not what answers a person who
-    spoke in that turn, nor a heartbeat's that had nothing to say. Whoever keeps `next` once the messages are delivered
-    delivers each at least once. Raises `NotFound`."""
+    spoke in that turn, nor a heartbeat's that had nothing to say, nor what was said in the session that this is a copy
+    of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises `NotFound`."""
     found: list[Proactive] = []
+    after = max(after, await sessions.base(session))
     source, asked, text, behind, seen = None, False, "", after, after
     while len(found) < limit and (seen < after + _MOST or source is not None or asked):
         page = await sessions.history(session, after=seen, limit=_PAGE)
