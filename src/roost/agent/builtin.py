@@ -18,6 +18,6 @@ def default_agent() -> Agent:
         DEFAULT_AGENT,
         description="Works on the files of a folder: finds, reads, edits, and runs commands after asking.",
         instructions=_INSTRUCTIONS,
-        tools=["list_files", "glob", "grep", "read_file", "write_file", "edit_file", "shell"],
+        tools=["list_files", "glob", "grep", "read_file", "write_file", "edit_file", "shell", "read_history"],
         permissions="workspace",
     )

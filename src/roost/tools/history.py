@@ -37,15 +37,15 @@ class _Line(NamedTuple):
 @tool(replay="safe", safety="read_only", inside=True, files=False, timeout=30.0)
 async def read_history(
     context: ToolContext,
-    query: Annotated[str | None, "Words to look for, the newest places first."] = None,
-    turn: Annotated[_Number | None, "A turn to read: 1 is the first."] = None,
-    seq: Annotated[_Number | None, "A position in the log: all that stands there."] = None,
-    before: Annotated[_Number | None, "With query: only before this position."] = None,
-    offset: Annotated[int, Meta(description="The first character of the answer to show.", ge=0)] = 0,
-    limit: Annotated[int, Meta(description="With query: the most places to show.", ge=1, le=50)] = 10,
+    query: Annotated[str | None, "Words to look for."] = None,
+    turn: Annotated[_Number | None, "1 is the first."] = None,
+    seq: Annotated[_Number | None, "A position in the log."] = None,
+    before: Annotated[_Number | None, "With query: before this position."] = None,
+    offset: Annotated[int, Meta(description="First character of the answer to show.", ge=0)] = 0,
+    limit: Annotated[int, Meta(description="With query: most places.", ge=1, le=50)] = 10,
 ) -> str:
-    """Read what was said and done earlier in this conversation, also what you do not see any more: by query, turn or
-    seq, one of them. It shows what people, you and your tools said, not your thoughts; pictures only by their kind."""
+    """Read what was said and done earlier in this conversation, also what you do not see any more: by query (newest
+    first), turn or seq, one of them."""
     if context.history is None:
         raise ToolError("there is no history here")
     if sum(one is not None for one in (query, turn, seq)) != 1:
