@@ -85,7 +85,8 @@ class Screen:
             case ev.ContextElided():
                 self.note(f"{len(event.outputs)} outputs of tools left the model's context")
             case ev.ContextCompacted() if event.upto:
-                self.note(f"{event.dropped} messages were summarized: {event.before} → {event.after} tokens")
+                what = "were summarized" if event.by == "model" else "left the model's context"
+                self.note(f"{event.dropped} messages {what}: {event.before} → {event.after} tokens")
             case ev.ContextTrimmed():
                 self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
             case ev.Emitted():

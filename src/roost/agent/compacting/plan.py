@@ -62,6 +62,22 @@ def plan_cut(
     return fits if fits.upto else best
 
 
+def plan_window(entries: Sequence[Entry], most: int, *, turn: int, task: int) -> Cut | None:
+    """Where there are more than `most` messages: so many of the oldest that a quarter of `most` may come before it is
+    due again. What stays, and where it cuts, is as of `plan_cut`. None where nothing that is worth it may leave."""
+    count = sum(not entry.head for entry in entries)
+    group = max(most // 4, 1)
+    if count <= most:
+        return None
+    first = any(entry.turn == 1 and entry.tokens <= task for entry in entries)
+    ones = [Entry(entry.message, int(not entry.head), entry.turn, head=entry.head) for entry in entries]
+    cut = plan_cut(ones, count, most - group, turn=turn, task=int(first))
+    if cut.messages < group:
+        return None
+    kept = (entry.tokens for place, entry in enumerate(entries) if place >= cut.upto or place in cut.keep)
+    return cut._replace(left=sum(kept))
+
+
 def _begins(entries: Sequence[Entry], turns: int) -> int | None:
     """Where the newest so many turns begin."""
     for place in range(len(entries) - 1, -1, -1):

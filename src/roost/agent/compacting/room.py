@@ -12,7 +12,7 @@ import msgspec
 from roost.agent import money
 from roost.agent.compacting.folding import head
 from roost.agent.compacting.plain import extract
-from roost.agent.compacting.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening
+from roost.agent.compacting.plan import Cut, Elision, plan_cut, plan_elision, plan_shortening, plan_window
 from roost.agent.compacting.settings import By
 from roost.agent.compacting.size import Size, measure
 from roost.agent.compacting.summary import Told, asked, fits, told
@@ -35,12 +35,17 @@ _RECENT = 0.5
 _WORTH = 0.15
 """Of the room: a summary that frees less is not made, since the next one would be due at once."""
 
+_PRUNED = ("Earlier messages are left out.", "Earlier messages are left out; read_history finds them.")
+
 
 async def make_room(session: LiveSession) -> bool:
     """Before a model call: bring the context down when it grows too full, or a person asked for it. The log keeps all.
     Takes constant time when there is nothing to do. Returns whether a model was asked, so that time has passed. Raises
     `Interrupted`, with what was begun closed in the log unless the daemon is shutting down."""
-    size, wanted = measure(session), session.state.compact
+    wanted = session.state.compact
+    if not wanted:
+        _prune(session)
+    size = measure(session)
     if not wanted and size.tokens <= size.room * session.spec.compaction.at:
         return False
     goal = _goal(session, size, harder=wanted)
@@ -101,6 +106,35 @@ def _elide(session: LiveSession, goal: _Goal) -> bool:
         return False
     _elided(session, found)
     return True
+
+
+def _prune(session: LiveSession) -> None:
+    """Let the oldest messages go where there are more than the agent may have. Not while a summary is under way: what a
+    crash has cut off is counted until it has its outcome."""
+    state, most = session.state, session.spec.compaction.messages
+    if most is None or len(state.entries) <= most or state.compacting:
+        return
+    task = 0 if TASK in state.pins else int(measure(session).room * _TASK)
+    cut = plan_window(state.entries, most, turn=state.turn.number if state.turn else 0, task=task)
+    if cut is None:
+        return
+    for text in (state.summary or _PRUNED[_readable(session)], ""):
+        block = head(state.pins, text)
+        after = cut.left + (0 if block is None else estimate(block))
+        if after < state.tokens:
+            session.note(
+                ev.ContextCompacted(
+                    at=time.time(),
+                    before=state.tokens,
+                    after=after,
+                    upto=cut.upto,
+                    keep=cut.keep,
+                    dropped=cut.messages,
+                    summary=text,
+                    by="plain",
+                )
+            )
+            return
 
 
 def _squeeze(session: LiveSession, *, harder: bool = False) -> None:

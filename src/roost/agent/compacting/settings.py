@@ -18,6 +18,9 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     minutes for a summary. `model` names the one that writes it; None is the agent's own, which has most of what it
     must read in its prompt cache. After `seconds` without one it is made by rule. The newest `keep_turns` turns stay
     word for word where there is room for them.
+
+    `messages` is the most of the conversation that a request carries, results of tools included: of more than these the
+    oldest leave without a summary, a quarter of them at a time. None: tokens alone decide.
     """
 
     model: str | None = None
@@ -26,6 +29,7 @@ class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     keep_turns: Annotated[int, msgspec.Meta(ge=0)] = 2
     by: By | None = None
     seconds: Annotated[float, msgspec.Meta(gt=0.0)] = 120.0
+    messages: Annotated[int, msgspec.Meta(ge=4)] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.to < self.at <= 0.95:
