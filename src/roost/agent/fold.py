@@ -100,6 +100,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _settle(state)
             scheduling.rejoin(state)
             take_imported(state)
+            state.base = state.seq
         case ev.IntentChosen():
             intents.take_chosen(state, event)
         case ev.PlanChanged():
@@ -116,7 +117,6 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
 
 def trim(state: State, count: int) -> None:
     """Drop the oldest `count` messages, but never the one that began the running turn."""
-            state.base = state.seq
     pinned = None if state.turn is None else state.turn.number
     kept: list[Entry] = []
     for place, entry in enumerate(state.entries):
