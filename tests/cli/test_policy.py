@@ -34,6 +34,27 @@ def test_check_shows_who_decides(roost: Machine, arguments: tuple[str, ...], cod
         assert told.json["layers"][layer]["rule"]
 
 
+def test_check_shows_who_may_call_whom(roost: Machine) -> None:
+    agents = roost.home / "agents"
+    agents.mkdir(parents=True)
+    (agents / "lead.toml").write_text('tools = ["task"]\n[children]\nagents = ["scout*", "shy"]\n')
+    (agents / "scout.toml").write_text('callable_by = ["lead"]\n')
+    (agents / "shy.toml").write_text("")
+    check = ("policy", "check", "--agent", "lead", "--call")
+    done = roost(*check, "scout")
+    assert (done.code, "allow by the layer level" in done.out, done.err) == (0, True, "")
+    shy = roost(*check, "shy", "--json")
+    assert (shy.code, shy.json["verdict"]["layer"]) == (4, "agents")
+    assert shy.json["layers"]["agents"]["reason"] == "`callable_by` of 'shy' names no 'lead'"
+    own = roost("policy", "check", "--agent", "scout", "--call", "lead")
+    assert (own.code, "`children.agents` of 'scout' names no 'lead'" in own.out) == (4, True)
+    assert "scout does not have the tool task" in own.err
+    assert "there is no agent 'nobody'" in roost(*check, "nobody").err
+    assert roost(*check, "scout", "ls").code == 2
+    (roost.home / "policy.toml").write_text('[[rules]]\neffect = "ask"\ntool = "task"\n')
+    assert roost(*check, "scout").code == 3
+
+
 def _policies(roost: Machine) -> None:
     roost.home.mkdir()
     (roost.home / "policy.toml").write_text(

@@ -27,9 +27,17 @@ _NEWEST = 100
 
 
 def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
-    """Both must want it."""
+    return why_not(caller, callee) is None
+
+
+def why_not(caller: AgentSpec, callee: AgentSpec) -> str | None:
+    """Both must want it: which of them does not, for people."""
     asks = caller.children.agents if caller.children is not None else ()
-    return _fits(callee.name, asks) and _fits(caller.name, callee.callable_by)
+    if not _fits(callee.name, asks):
+        return f"`children.agents` of {caller.name!r} names no {callee.name!r}"
+    if not _fits(caller.name, callee.callable_by):
+        return f"`callable_by` of {callee.name!r} names no {caller.name!r}"
+    return None
 
 
 def _fits(name: str, globs: Sequence[str]) -> bool:

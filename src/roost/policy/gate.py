@@ -146,6 +146,9 @@ class LayeredGate:
 
     def of_layer(self, layer: Layer, call: GateCall) -> Verdict | None:
         """What one layer alone says; None when it does not speak."""
+        if layer == "agents":
+            no = None if call.touches.agent is None else self._refusal(call.touches.agent)
+            return None if no is None else Verdict("deny", no, "agents")
         if layer == "level":
             return self._level.decide(call)
         laid = next((laid for laid in self._layers if laid.layer == layer), None)

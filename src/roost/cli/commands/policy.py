@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,17 +11,18 @@ import click
 from roost.agent.definition import AgentSpec
 from roost.cli.app import App, folder
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import Style, say, say_json, styled, table
+from roost.cli.out import Style, note, say, say_json, styled, table
 from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
+from roost.policy.rules import Touches
 from roost.policy.system import system_rules
 from roost.policy.touching import command as touched_by
 from roost.policy.touching import files
 from roost.tools.base import Tool
 from roost.tools.builtin import builtin_tools
 
-_SHOWN: tuple[Layer, ...] = ("user", "config", "project", "system", "level")
+_SHOWN: tuple[Layer, ...] = ("agents", "user", "config", "project", "system", "level")
 _COLOURS: dict[str, Style] = {"allow": "green", "ask": "yellow", "deny": "red"}
 
 
@@ -31,6 +33,7 @@ def policy() -> None:
     \b
       roost policy check 'git push --force'         a shell command
       roost policy check --tool write_file --path .env
+      roost policy check --agent lead --call scout      may lead give scout a task?
     """
 
 
@@ -38,6 +41,7 @@ def policy() -> None:
 @click.argument("text", required=False, metavar="[COMMAND]")
 @click.option("--tool", "name", metavar="NAME", help="A tool. [default: shell for a command, else write_file]")
 @click.option("--path", "path", metavar="PATH", help="The file that the tool gets.")
+@click.option("--call", "callee", metavar="AGENT", help="The agent to whom it would give a task.")
 @click.option("--agent", metavar="NAME", default="assistant", show_default=True, help="Whose rules and mode.")
 @click.option("--workspace", metavar="DIR", help="Where the agent works. [default: this folder]")
 @click.option("--walled", is_flag=True, help="As if commands ran at isolation level 1 or more.")
@@ -48,6 +52,7 @@ def check(
     text: str | None,
     name: str | None,
     path: str | None,
+    callee: str | None,
     agent: str,
     workspace: str | None,
     walled: bool,
@@ -59,10 +64,11 @@ def check(
     The call is not made. Exit code 0 when it would be allowed, 3 when a person would be asked, 4 when it would be
     denied.
     """
-    if (text is None) == (path is None):
-        raise click.UsageError("give a COMMAND, or --path with --tool")
+    if sum(one is not None for one in (text, path, callee)) != 1:
+        raise click.UsageError("give a COMMAND, --path with --tool, or --call")
     root = Path(folder(workspace or os.getcwd()))
-    spec = _spec(app, agent, agent_places)
+    specs = {one.spec.name: one.spec for one in app.agents(agent_places)}
+    spec = _spec(specs, agent)
     gate = LayeredGate(
         spec.permissions,
         {
@@ -72,8 +78,16 @@ def check(
             "system": system_rules(),
         },
         hidden=(app.home,),
+        refusal=lambda called: _refusal(spec, _spec(specs, called)),
     )
-    call = _call(name or ("shell" if text is not None else "write_file"), text, path, root, walled=walled)
+    name = name or ("shell" if text is not None else "write_file" if path is not None else "task")
+    if callee is not None:
+        touches = Touches(agent=_spec(specs, callee).name)
+    else:
+        touches = touched_by(text, root) if text is not None else _of_path(name, path or "", root)
+    call = _call(name, touches, root, walled=walled)
+    if name not in spec.tools:
+        note(f"{agent} does not have the tool {name}", "yellow")
     _tell(gate, call, as_json=as_json)
     return {"allow": 0, "ask": 3, "deny": 4}[gate.decide(call).decision]
 
@@ -81,21 +95,26 @@ def check(
 policy.add_command(check)
 
 
-def _spec(app: App, agent: str, places: tuple[Path, ...]) -> AgentSpec:
-    known = {one.spec.name: one.spec for one in app.agents(places)}
+def _spec(known: Mapping[str, AgentSpec], agent: str) -> AgentSpec:
     if agent not in known:
         raise ConfigError(f"there is no agent {agent!r}; the agents are: {', '.join(sorted(known))}")
     return known[agent]
 
 
-def _call(name: str, text: str | None, path: str | None, root: Path, *, walled: bool) -> GateCall:
-    tool: Tool | None = builtin_tools().get(name)
+def _refusal(caller: AgentSpec, callee: AgentSpec) -> str | None:
+    from roost.kernel.kin import why_not
+
+    return why_not(caller, callee)
+
+
+def _of_path(name: str, path: str, root: Path) -> Touches:
+    tool = builtin_tools().get(name)
     reads = tool is not None and tool.safety == "read_only"
-    if text is not None:
-        touches = touched_by(text, root)
-    else:
-        assert path is not None
-        touches = files(root, reads=[path]) if reads else files(root, writes=[path])
+    return files(root, reads=[path]) if reads else files(root, writes=[path])
+
+
+def _call(name: str, touches: Touches, root: Path, *, walled: bool) -> GateCall:
+    tool: Tool | None = builtin_tools().get(name)
     return GateCall(
         session="",
         call="",
@@ -103,7 +122,7 @@ def _call(name: str, text: str | None, path: str | None, root: Path, *, walled: 
         arguments="",
         safety=tool.safety if tool else "high_risk",
         inside=tool.inside if tool else False,
-        private_workspace=False,
+        private_workspace=tool is not None and not tool.files,
         root=root,
         touches=touches,
         walled=walled,
