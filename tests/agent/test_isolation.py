@@ -22,7 +22,14 @@ def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(example[1])
     (found,) = load_agent_file(tmp_path / "a.toml")
     spec = found.agent.spec
-    bounds = Bounds(memory_bytes=2**30, cpus=2.0, pids=128, disk_bytes=2**28)
+    bounds = Bounds(
+        memory_bytes=2**30,
+        cpus=2.0,
+        pids=128,
+        disk_bytes=2**28,
+        workspace_bytes=20 * 2**30,
+        workspace_files=2_000_000,
+    )
     assert spec.isolation == Isolation(required=1, prefers=2, hosts=("pypi.org", "*.example.com:443"), bounds=bounds)
     assert decode_spec(encode_spec(spec)) == spec
 

@@ -37,13 +37,17 @@ def some(level: int, *names: str) -> list[Bomb]:
     return [each for each in bombs(1.0, level=level) if each.name in names]
 
 
-@pytest.mark.parametrize("bomb", some(1, "files: /tmp", "away"), ids=lambda bomb: bomb.name)
+@pytest.mark.parametrize(
+    "bomb", some(1, "files: /tmp", "room: workspace", "files: workspace", "away"), ids=lambda bomb: bomb.name
+)
 async def test_a_bomb_is_held(bomb: Bomb, tmp_path: Path) -> None:
     assert await explode(await able("bwrap"), bomb, tmp_path) is None
 
 
 @pytest.mark.parametrize(
-    "bomb", some(0, "fork", "memory", "disk: workspace", "files: workspace", "away"), ids=lambda bomb: bomb.name
+    "bomb",
+    some(0, "fork", "memory", "disk: workspace", "room: workspace", "files: workspace", "away"),
+    ids=lambda bomb: bomb.name,
 )
 async def test_without_a_wall_it_still_ends(bomb: Bomb, tmp_path: Path) -> None:
     assert await explode(None, bomb, tmp_path) is None

@@ -213,7 +213,9 @@ class Workshop:
             tools=tools,
             gate=gate,
             workspace=files,
-            sandbox=self._sandboxes.of(session, spec.isolation, place, self._memory / session),
+            sandbox=self._sandboxes.of(
+                session, spec.isolation, place, self._memory / session, files, private=self._is_private(files)
+            ),
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
             ledger=self._cores,
@@ -289,6 +291,10 @@ class Workshop:
         """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""
         real = Path(os.path.realpath(folder))
         return None if Path(os.path.realpath(self._root)) in real.parents else self._root.parent
+
+    def _is_private(self, files: Workspace) -> bool:
+        """Also a child's, which has its parent's."""
+        return files.private or Path(os.path.realpath(self._root)) in files.place.parents
 
     def _workspace(self, session: str, folder: str | None) -> Workspace:
         notes = self._memory / session

@@ -49,6 +49,7 @@ from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.recall import PROBES, Recall
+from roost.sandbox.room import Floor
 from roost.workspace.carry import Carrier
 from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
@@ -139,7 +140,8 @@ class Runtime:
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
-        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept)
+        floor = Floor(self.home, policy.sandbox.free_bytes)
+        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(

@@ -18,25 +18,36 @@ from roost.log import events as ev
 from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
+from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.pool import Pool
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.recall import Recall
-from roost.sandbox.remark import remark
+from roost.sandbox.remark import full, remark
+from roost.sandbox.room import Floor, Room
+from roost.sandbox.watched import Watched
 from roost.tools.base import Tool
+from roost.workspace.files import Workspace
 
 log = logging.getLogger("roost.sandbox")
 
 
 class Sandboxes:
     """`process` is level 0, which all sessions share. `marker` names the node, for `reap`; `kept` is what is known of
-    the backends."""
+    the backends. `floor`: what commands leave free of the disk."""
 
     def __init__(
-        self, process: ProcessSandbox, backends: Sequence[Backend], *, marker: str, kept: Recall | None = None
+        self,
+        process: ProcessSandbox,
+        backends: Sequence[Backend],
+        *,
+        marker: str,
+        kept: Recall | None = None,
+        floor: Floor | None = None,
     ) -> None:
         self.process = process
         self.chooser = Chooser(backends, kept=kept)
         self.marker = marker
+        self._floor = floor
         self.pool = Pool()
         self._open: set[SessionSandbox] = set()
         self._going: set[asyncio.Task[None]] = set()
@@ -47,10 +58,22 @@ class Sandboxes:
         """The highest that is known to work on this node."""
         return self.chooser.level
 
-    def of(self, session: str, isolation: Isolation, place: Callable[[], SandboxSpec], notes: Path) -> SessionSandbox:
+    def of(
+        self,
+        session: str,
+        isolation: Isolation,
+        place: Callable[[], SandboxSpec],
+        notes: Path,
+        files: Workspace,
+        *,
+        private: bool,
+    ) -> SessionSandbox:
         """`place` says what the session's sandbox is to be made with; it may make the workspace, and block shortly.
-        `notes` is the folder where it sleeps."""
-        made = SessionSandbox(self, session, isolation, place, notes)
+        `notes` is the folder where it sleeps. `files` are watched as those of a `private` workspace are, or a
+        user's."""
+        room = Room(lambda: files.place, isolation.bounds.workspace(private=private), self._floor)
+        made = SessionSandbox(self, session, isolation, place, notes, room)
+        files.room = _asked_of(room)
         self._open.add(made)
         return made
 
@@ -114,7 +137,13 @@ class SessionSandbox:
     the model is to know."""
 
     def __init__(
-        self, owner: Sandboxes, session: str, isolation: Isolation, place: Callable[[], SandboxSpec], notes: Path
+        self,
+        owner: Sandboxes,
+        session: str,
+        isolation: Isolation,
+        place: Callable[[], SandboxSpec],
+        notes: Path,
+        room: Room,
     ) -> None:
         self._owner, self._session, self._isolation, self._place = owner, session, isolation, place
         self._notes = notes
@@ -122,6 +151,7 @@ class SessionSandbox:
         self._guest: Guest | None = None
         self._making = asyncio.Lock()
         self._folder: tuple[Path, tuple[int, int]] | None = None
+        self._watched = Watched(room, lambda limit: self._hit(limit, killed=True))
         self._announced = self._explained = False
         self.tell: Callable[[ev.Event], None] = lambda event: None
         self.remark: Callable[[str], None] = lambda text: None
@@ -151,22 +181,29 @@ class SessionSandbox:
     ) -> ExecResult:
         """As the contract says. Also raises `IsolationUnavailable`. A sandbox that ended by itself is made anew."""
         sandbox = await self._sandbox()
-        result = await sandbox.exec(argv, cwd=cwd, env=env, stdin=stdin, quota=quota)
+        result = await self._watched.exec(sandbox, argv, cwd=cwd, env=env, stdin=stdin, quota=quota)
         hit = {*result.limits, *([result.killed_by] if result.killed_by not in (None, "cancelled") else [])}
         for name in sorted(hit):
-            self.tell(ev.SandboxLimit(at=time.time(), limit=name, killed=result.killed_by == name))
+            self._hit(name, killed=result.killed_by == name)
         return result
+
+    def _hit(self, limit: str, *, killed: bool) -> None:
+        self.tell(ev.SandboxLimit(at=time.time(), limit=limit, killed=killed))
+        if (said := full(limit, self._watched.room.bounds)) is not None:
+            self.remark(said)
 
     async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
         """A command that runs on between others, until the session sleeps."""
-        return await (await self._sandbox()).spawn(argv, cwd=cwd, env=env)
+        return await self._watched.spawn(await self._sandbox(), argv, cwd=cwd, env=env)
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
         """Raises `SandboxError` at level 0."""
         sandbox = await self._sandbox()
         if isinstance(sandbox, ProcessSandbox):
             raise SandboxError("a terminal needs isolation level 1; see what is missing with `roost doctor`")
-        return await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows)
+        terminal = await sandbox.open_terminal(argv, cwd=cwd, columns=columns, rows=rows)
+        self._watched.follow(terminal)
+        return terminal
 
     async def sleep(self, live: LiveSession) -> None:
         if self._isolation.suspend and self._guest is not None and await lay_down(live, self._guest, self._notes):
@@ -180,7 +217,9 @@ class SessionSandbox:
             choice = self._choice = await self._owner.choose(self._isolation)
             if choice.backend is not None:
                 self._announce(choice)
-                self._guest = await take_up(live, choice.backend, await self._spec(), self._notes)
+                guest = self._guest = await take_up(live, choice.backend, await self._spec(), self._notes)
+                for terminal in guest.terminals.values() if isinstance(guest, LinkedGuest) else ():
+                    self._watched.follow(terminal)
         except SandboxError as error:
             log.warning("session %s: its sleeping sandbox cannot be taken up: %s", self._session, error)
 
@@ -196,6 +235,7 @@ class SessionSandbox:
     async def close(self) -> None:
         guest, self._guest = self._guest, None
         self._owner.forget(self)
+        await self._watched.close()
         await self._owner.pool.drop(self._session)
         if guest is not None:
             await guest.close()
@@ -256,6 +296,16 @@ class SessionSandbox:
             raise SandboxError(f"the session's folder cannot be used: {error.strerror}") from error
         network = Network(hosts=isolation.hosts)
         return msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
+
+
+def _asked_of(room: Room) -> Callable[[int, int], str | None]:
+    """What a file tool asks before it writes: why not."""
+
+    def asked(size: int, files: int) -> str | None:
+        limit = room.admit(size, files)
+        return None if limit is None else full(limit, room.bounds, writes=True)
+
+    return asked
 
 
 def _identity(folder: Path) -> tuple[int, int]:

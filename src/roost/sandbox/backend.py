@@ -7,13 +7,14 @@ be made anew. A backend that this machine cannot run says so in its `Probe`, nev
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from roost.sandbox.base import Sandbox
+from roost.sandbox.base import ExecResult, Quota, Sandbox
 
 Holder: TypeAlias = Literal["kernel", "watched", "none"]
 """Who keeps a limit: the kernel (hard), a watchdog of ours (it may be passed for a moment), nobody."""
@@ -23,12 +24,27 @@ Suspends: TypeAlias = Literal["memory", "shell", "none"]
 
 class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Of a whole sandbox, over all its commands. None is the machine's own limit. `disk_bytes` is what may be written
-    outside the workspace (in `/tmp` and the like)."""
+    outside the workspace (in `/tmp` and the like). `workspace_bytes` and `workspace_files` (names of files and folders)
+    are what a workspace may hold, at every level (`roost.sandbox.room`): if they are not said, `PRIVATE` where it is
+    the session's own, and no limit where it is a user's folder."""
 
     memory_bytes: int | None = 512 * 1024**2
     cpus: float | None = 1.0
     pids: int | None = 64
     disk_bytes: int | None = 1024**3
+    workspace_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
+    workspace_files: int | msgspec.UnsetType | None = msgspec.UNSET
+
+    def workspace(self, *, private: bool) -> tuple[int | None, int | None]:
+        """Bytes and files that it may have."""
+        given = (self.workspace_bytes, self.workspace_files)
+        usual = PRIVATE if private else (None, None)
+        size, files = (one if said is msgspec.UNSET else said for said, one in zip(given, usual, strict=True))
+        return size, files
+
+
+PRIVATE = (10 * 1024**3, 1_000_000)
+"""Bytes and files of a workspace that is the session's own."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +135,19 @@ class Guest(Sandbox, Protocol):
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
         """Raises `SandboxError` where `capabilities.terminals` is False."""
+        ...
+
+    async def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        quota: Quota | None = None,
+        stop: asyncio.Future[str] | None = None,
+    ) -> ExecResult:
+        """As of `Sandbox`. When `stop` is done, the command is killed at once, and `killed_by` is what it says."""
         ...
 
     async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -26,7 +26,7 @@ LEVELS = ("a process of this machine", "namespaces or a container", "a machine o
 class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """How far an agent's commands are kept from the machine. Without the level `required` they do not run; `prefers` is
     taken where it can be had. `hosts` are those that may be reached (`roost.sandbox.backend.Network`); below level 1
-    nothing holds `bounds` and `hosts`."""
+    nothing holds `hosts`, and of `bounds` only those of the workspace."""
 
     required: Level = 0
     prefers: Level = 1
@@ -44,11 +44,13 @@ class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
     machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
-    from, by default this machine's."""
+    from, by default this machine's. `free_bytes` are left on the file system of the home, whatever a workspace may
+    have (`roost.sandbox.room.Floor`)."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
     kernel: str = "/"
+    free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * 1024**2
 
 
 class IsolationUnavailable(SandboxError):

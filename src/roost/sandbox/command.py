@@ -52,17 +52,17 @@ class Command:
         self._heard = heard
         self._outputs: dict[int, HeadTail] = {}
         self._lock = threading.Lock()
-        self._cancelled = False
+        self._cancelled: str | None = None
         try:
             self._wake_read, self._wake_write = os.pipe()
         except OSError as error:
             raise _cannot_run(error) from error
 
-    def cancel(self) -> None:
-        """End it from any thread. `run` then returns soon."""
+    def cancel(self, why: str = "cancelled") -> None:
+        """End it from any thread; for a limit without asking it first. `run` then returns soon, with `killed_by`."""
         with self._lock:
-            if self._wake_write >= 0 and not self._cancelled:
-                self._cancelled = True
+            if self._wake_write >= 0 and self._cancelled is None:
+                self._cancelled = why
                 os.write(self._wake_write, b"x")
 
     def run(self) -> ExecResult:
@@ -116,7 +116,7 @@ class Command:
             with selectors.DefaultSelector() as selector:
                 self._register(selector, process, exit_fd)
                 ended = self._pump(selector, process, started + self._quota.wall_seconds)
-                if not ended:
+                if not ended and self._cancelled in (None, "cancelled"):
                     self._terminate(selector, process)
                 self._kill(process, born)
                 self._drain(selector)
@@ -127,7 +127,7 @@ class Command:
             if exit_fd is not None:
                 os.close(exit_fd)
         code = process.wait()
-        killed = _LIMIT_SIGNALS.get(code) if ended else "cancelled" if self._cancelled else "wall_seconds"
+        killed = _LIMIT_SIGNALS.get(code) if ended else self._cancelled or "wall_seconds"
         return self._result(None if killed else code, killed, time.monotonic() - started)
 
     def _kill(self, process: subprocess.Popen[bytes], born: int) -> None:

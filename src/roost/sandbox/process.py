@@ -46,15 +46,19 @@ class ProcessSandbox:
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         quota: Quota | None = None,
+        stop: asyncio.Future[str] | None = None,
     ) -> ExecResult:
-        """As the contract says. HOME is `cwd`. A command that cannot be started has exit code 126 or 127 and says why
-        on stderr. Cancelling gives it half a second between SIGTERM and SIGKILL."""
+        """As the contract says, and of `roost.sandbox.backend.Guest`. HOME is `cwd`. A command that cannot be started
+        has exit code 126 or 127 and says why on stderr. Cancelling gives it half a second between SIGTERM and
+        SIGKILL."""
         if self._closed:
             raise SandboxError("this sandbox is closed; make a new one")
         if not argv:
             raise SandboxError("exec needs at least the name of a program in `argv`")
         command = Command(argv, cwd, env, stdin, quota or self._quota, self._marker)
         done = self._start(command)
+        if stop is not None:
+            stop.add_done_callback(lambda said: None if said.cancelled() else command.cancel(said.result()))
         waiter = asyncio.wrap_future(done)
         try:
             return await asyncio.shield(waiter)

@@ -43,3 +43,31 @@ def _limits(bounds: Bounds, able: Capabilities) -> list[str]:
 
 def _and(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
+
+
+def full(limit: str, bounds: tuple[int | None, int | None], *, writes: bool = False) -> str | None:
+    """What to do about a limit of `roost.sandbox.room`; None for any other. `bounds`: bytes and files of the workspace.
+    `writes`: it is said to a tool that writes a file."""
+    size, files = bounds
+    match limit:
+        case "workspace_bytes":
+            said = f"The workspace takes more disk than it may ({_amount(size)}), or would"
+        case "workspace_files":
+            said = f"The workspace has more files and folders than it may ({files:,}), or would" if files else _MANY
+        case "free_bytes":
+            said = "This machine's disk is nearly full"
+        case _:
+            return None
+    if writes:
+        return f"{said}: nothing was written. Remove files that are not needed."
+    return f"[{said}. Remove files that are not needed. Until then, commands cannot write large files.]"
+
+
+_MANY = "The workspace has more files and folders than can be counted"
+
+
+def _amount(size: int | None) -> str:
+    for unit, name in ((1024**3, "GB"), (1024**2, "MB")):
+        if size is not None and size >= unit:
+            return f"{size / unit:.4g} {name}"
+    return f"{size} bytes"

@@ -296,6 +296,23 @@ class BackendContract:
             assert refused
             await guest.close()
 
+    async def test_a_command_that_is_stopped_is_killed_at_once(self, backend: Backend, tmp_path: Path) -> None:
+        async with made(backend, tmp_path) as guest:
+            stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            script = "trap '' TERM; echo begun; (while :; do echo x >> beat; sleep 0.05; done) & wait"
+            running = asyncio.create_task(guest.exec(["/bin/sh", "-c", script], cwd=str(tmp_path), stop=stop))
+            for _ in range(1000):
+                await asyncio.sleep(0.02)
+                if (tmp_path / "beat").exists():
+                    break
+            stop.set_result("no_room")
+            result = await running
+            assert (result.killed_by, result.exit_code, result.stdout) == ("no_room", None, "begun\n")
+            size = (tmp_path / "beat").stat().st_size
+            await asyncio.sleep(0.3)
+            assert (tmp_path / "beat").stat().st_size == size
+            assert (await shell(guest, tmp_path, "echo on")).stdout == "on\n"
+
     async def test_a_workspace_that_is_no_folder_of_a_task(self, backend: Backend) -> None:
         for folder in (Path("/"), Path("/no/such/folder")):
             refused = False

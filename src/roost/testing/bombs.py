@@ -13,8 +13,16 @@ import msgspec
 from roost.sandbox.backend import Bounds
 from roost.sandbox.base import ExecResult, Quota
 
-BOUNDS = Bounds(memory_bytes=256 * 1024**2, cpus=1.0, pids=48, disk_bytes=32 * 1024**2)
-"""Of the sandbox that they are meant for."""
+BOUNDS = Bounds(
+    memory_bytes=256 * 1024**2,
+    cpus=1.0,
+    pids=48,
+    disk_bytes=32 * 1024**2,
+    workspace_bytes=192 * 1024**2,
+    workspace_files=1000,
+)
+"""Of the sandbox that they are meant for, and of its workspace."""
+_LASTING = 60
 _MORE = 8.0
 """Seconds that the end of a command may take."""
 _FORKS = """
@@ -30,6 +38,7 @@ time.sleep(60)
 _MEMORY = "x = bytearray(1 << 30)\nfor n in range(0, len(x), 4096): x[n] = 1\nprint('had it all')"
 _DISK = "for n in $(seq 1000); do head -c 60000000 /dev/zero > {place}/big$((n % 3)) || exit 1; done"
 _FILES = "import os\nos.mkdir('{place}/many')\nfor n in range(1_000_000): open(f'{place}/many/{{n}}', 'w').close()"
+_ROOM = "mkdir room; for n in $(seq 100000); do head -c 40000000 /dev/zero > room/$n || exit 1; done"
 _DEAF = "trap '' TERM HUP INT; while :; do sleep 1; done"
 _AWAY = "(setsid sh -c 'trap \"\" TERM; (while :; do sleep 1; done) & exit' >/dev/null 2>&1 &) ; sleep 0.3; echo away"
 _BUSY = "for n in 1 2 3 4; do (while :; do :; done) & done; wait"
@@ -54,11 +63,16 @@ def bombs(seconds: float = 3.0, *, level: int = 1) -> list[Bomb]:
         quota = Quota(wall_seconds=seconds, memory_bytes=memory, file_bytes=file_bytes)
         return Bomb(name, script, frozenset((*ends, "wall_seconds")), quota)
 
+    def lasting(name: str, script: str, end: str) -> Bomb:
+        """Time is no end of it."""
+        return Bomb(name, script, frozenset({end}), Quota(wall_seconds=_LASTING * seconds))
+
     some = [
         bomb("fork", _python(_FORKS), "pids", "memory_bytes"),
         bomb("memory", _python(_MEMORY), "memory_bytes" if level else "exit"),
         bomb("disk: workspace", _DISK.format(place="."), "exit", file_bytes=50_000_000),
-        bomb("files: workspace", _python(_FILES.format(place="."))),
+        lasting("room: workspace", _ROOM, "workspace_bytes"),
+        lasting("files: workspace", _python(_FILES.format(place=".")), "workspace_files"),
         bomb("processor", _BUSY, "cpu_seconds"),
         bomb("output", "head -c 1000000000 /dev/zero; echo end", "cut"),
         bomb("deaf", _DEAF),

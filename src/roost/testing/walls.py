@@ -16,13 +16,14 @@ from pathlib import Path
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Backend
-from roost.sandbox.base import Sandbox
+from roost.sandbox.backend import Backend, Guest
 from roost.sandbox.body import plain_egress
 from roost.sandbox.choose import default_backends
 from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.machines.qemu.backend import QemuBackend
 from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.room import Room
+from roost.sandbox.watched import Watched
 from roost.testing.backends import attempt, attempt_all, made, target
 from roost.testing.bombs import BOUNDS, Bomb, bombs, ended
 from roost.testing.chaos.left import left
@@ -158,12 +159,16 @@ async def explode(backend: Backend | None, bomb: Bomb, folder: Path) -> str | No
     return wrong or ("; ".join(rest) if rest else None)
 
 
-async def _run(sandbox: Sandbox, bomb: Bomb, workspace: Path, usable: Callable[[], bool] = lambda: True) -> str | None:
-    result = await sandbox.exec(["/bin/sh", "-c", bomb.script], cwd=str(workspace), quota=bomb.quota)
+async def _run(
+    sandbox: Guest | ProcessSandbox, bomb: Bomb, workspace: Path, usable: Callable[[], bool] = lambda: True
+) -> str | None:
+    watched = Watched(Room(lambda: workspace, BOUNDS.workspace(private=True)), ended=lambda limit: None)
+    result = await watched.exec(sandbox, ["/bin/sh", "-c", bomb.script], cwd=str(workspace), quota=bomb.quota)
     wrong = ended(bomb, result)
     if wrong is None and usable():
-        after = await sandbox.exec(["echo", "on"], cwd=str(workspace))
+        after = await watched.exec(sandbox, ["echo", "on"], cwd=str(workspace))
         wrong = None if after.stdout == "on\n" else f"afterwards: {after}"
+    await watched.close()
     return wrong
 
 

@@ -33,6 +33,12 @@ class FileRefused(Invalid):
     code = "file_refused"
 
 
+class WorkspaceFull(Invalid):
+    """It holds as much as it may, or the disk does."""
+
+    code = "workspace_full"
+
+
 class FileData(NamedTuple):
     """`mode` holds the permission bits."""
 
@@ -147,6 +153,7 @@ def write_file(
         raise TooLarge(f"{len(data)} bytes are too many for {name!r}; the limit is {WRITE_CAP}")
     with explained(name), open_folder(workspace, real.parent, create=create_folders) as folder:
         mode = checked(folder, real.name, name, expected)
+        admit(workspace, len(data) - size_at(folder, real.name), 0 if expected is not None else 1)
         temporary = f".roost-{secrets.token_hex(8)}.tmp"
         try:
             write_new(folder, temporary, data, mode)
@@ -157,6 +164,19 @@ def write_file(
             raise
         os.fsync(folder)
     return digest_of(data)
+
+
+def admit(workspace: Workspace, size: int, files: int) -> None:
+    """Raises `WorkspaceFull` when it may not become larger by so much."""
+    if (why := workspace.room(size, files)) is not None:
+        raise WorkspaceFull(why)
+
+
+def size_at(folder: int, entry: str) -> int:
+    try:
+        return os.stat(entry, dir_fd=folder, follow_symlinks=False).st_size
+    except OSError:
+        return 0
 
 
 def checked(folder: int, entry: str, name: str, expected: str | None) -> int | None:

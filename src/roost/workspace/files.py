@@ -31,6 +31,8 @@ class Workspace:
         """Whether what a crash left of a change was looked for since the session woke."""
         self.unseen: Callable[[str, Path], Callable[[str], Held | None] | None] = lambda tool, searched: None
         """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
+        self.room: Callable[[int, int], str | None] = lambda size, files: None
+        """Before a file tool makes it larger by so many bytes and files: why it may not. Blocks."""
         self._given = root
         self._hidden = os.path.realpath(hidden).casefold() if hidden is not None else None
 

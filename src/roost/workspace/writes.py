@@ -21,6 +21,7 @@ import msgspec
 from roost.errors import Invalid, NotFound, RoostError, TooLarge
 from roost.workspace.access import (
     WRITE_CAP,
+    admit,
     checked,
     digest_of,
     explained,
@@ -85,6 +86,7 @@ def change(
     entries = _entries(workspace, changes)
     recover(workspace, notes)
     _check(workspace, changes)
+    _admit(workspace, changes)
     os.makedirs(notes, mode=0o700, exist_ok=True)
     try:
         _put_note(notes, _Note("staging", entries))
@@ -159,6 +161,16 @@ def _entries(workspace: Workspace, changes: Sequence[Change]) -> list[_Entry]:
         digest = None if one.data is None else digest_of(one.data)
         entries.append(_Entry(workspace.relative(one.path.parent), one.path.name, staged, digest))
     return entries
+
+
+def _admit(workspace: Workspace, changes: Sequence[Change]) -> None:
+    size = files = 0
+    for one in changes:
+        with contextlib.suppress(OSError):
+            size -= os.lstat(one.path).st_size
+        size += len(one.data or b"")
+        files += (one.expected is None) - (one.data is None)
+    admit(workspace, size, files)
 
 
 def _check(workspace: Workspace, changes: Sequence[Change]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -71,11 +72,14 @@ class LinkedGuest:
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         quota: Quota | None = None,
+        stop: asyncio.Future[str] | None = None,
     ) -> ExecResult:
         """As the contract says. HOME is `cwd`. A limit of the whole sandbox that was hit meanwhile is in `limits`."""
         quota = quota or self._manner.quota
         running = Running(self._link, self._command(argv, cwd, env, quota), stdin, quota)
         self._running.add(running)
+        if stop is not None:
+            stop.add_done_callback(lambda said: None if said.cancelled() else running.cancel(said.result()))
         before = dict(self._body.hits())
         try:
             result = await running.result()

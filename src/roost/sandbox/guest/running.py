@@ -45,7 +45,8 @@ def environment(cwd: str, *extra: Mapping[str, str] | None) -> dict[str, str]:
 
 
 class Running:
-    """`run` gives the result; `cancel` ends it early, giving it half a second between SIGTERM and SIGKILL."""
+    """`result` gives it; `cancel` ends it early, giving it half a second between SIGTERM and SIGKILL, but for a limit
+    none."""
 
     def __init__(self, link: Link, command: Command, stdin: bytes | None, quota: Quota) -> None:
         self._link, self._quota, self._stdin = link, quota, stdin
@@ -55,6 +56,7 @@ class Running:
         command.credit, command.keep = cap // 2, cap - cap // 2
         self._command = command
         self._cancelled = asyncio.Event()
+        self._why = "cancelled"
         self._began = time.monotonic()
         self.over = asyncio.Event()
 
@@ -62,7 +64,9 @@ class Running:
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def cancel(self) -> None:
+    def cancel(self, why: str = "cancelled") -> None:
+        if not self._cancelled.is_set():
+            self._why = why
         self._cancelled.set()
 
     async def result(self) -> ExecResult:
@@ -90,7 +94,7 @@ class Running:
             )
             killed = None
             if not job.ended.done():
-                killed = "cancelled" if cancelled.done() else "wall_seconds"
+                killed = self._why if cancelled.done() else "wall_seconds"
                 await self._end(job)
             return self._result(await job.ended, killed)
         finally:
@@ -108,8 +112,9 @@ class Running:
 
     async def _end(self, job: Job) -> None:
         try:
-            job.signal(signal.SIGTERM)
-            await asyncio.wait([job.ended], timeout=_GRACE)
+            if self._why == "cancelled":
+                job.signal(signal.SIGTERM)
+                await asyncio.wait([job.ended], timeout=_GRACE)
             if not job.ended.done():
                 job.signal(signal.SIGKILL, everything=True)
                 await asyncio.wait([job.ended], timeout=_PATIENCE)

@@ -1,0 +1,243 @@
+"""How much a workspace may hold, and what must be left on the machine's disk. Watched, at every level alike.
+
+A look costs one statvfs: as long as the file system has lost less than what the workspace may still grow by, the
+workspace is within its bound, whoever it was that wrote. Only then is the tree measured, at most for a twentieth of the
+time. So a command that is short or writes little pays for no walk. What the file system does not tell of at once (some
+count late, or no files) is found by a measure now and then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from roost.sandbox.size import Measure, Size
+
+EVERY, SOON = 0.25, 0.02
+"""Seconds between two looks: usually, and when there is little room."""
+SMALL = 64 * 1024
+"""Bytes of a file that a command may write where there is no room: what removes files may note something."""
+_RATE = 2 * 10**9
+"""Bytes a second that are written by who is in a hurry."""
+_REST, _CALM = 20, (10.0, 200)
+"""After a measure: times as long as it took without one; without a sign, seconds and times."""
+_UNKNOWN = 16
+"""Before the first measure: the part of the bound that may be written until it is made."""
+_SLACK = (1024**2, 64)
+"""Bytes and files by which others' doings may change the machine while somebody removes files."""
+_MOST = 4_000_000
+"""Names that are counted where there is no bound of files."""
+_LARGE = 1024**3
+_walks = threading.BoundedSemaphore(2)
+"""Of all sessions: a walk takes a thread that others need too."""
+
+
+class Free(NamedTuple):
+    """`files` None: the file system does not count them."""
+
+    bytes: int
+    files: int | None
+    total: int
+
+
+def free_of(folder: Path) -> Free | None:
+    """Where the folder lies or will lie. None when the system does not say. Blocks."""
+    for place in (folder, *folder.parents):
+        try:
+            said = os.statvfs(place)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        return Free(
+            said.f_bavail * said.f_frsize, said.f_favail if said.f_files else None, said.f_blocks * said.f_frsize
+        )
+    return None
+
+
+class Floor(NamedTuple):
+    """What commands leave free where `folder`, the home, is: `bytes`, but at most a sixteenth of a small disk, and some
+    files. So the log can go on."""
+
+    folder: Path
+    bytes: int
+
+    def room(self, free: Free) -> int:
+        """Bytes above it; negative below."""
+        if free.files is not None and free.files < min(1000, free.total // SMALL):
+            return -1
+        return free.bytes - min(self.bytes, free.total // 16)
+
+
+class Room:
+    """Of one session's workspace. Its methods block, and may be called from several threads. They return the name of
+    the limit that was passed: `workspace_bytes`, `workspace_files`, `free_bytes`. `folder` may not be there yet."""
+
+    def __init__(
+        self, folder: Callable[[], Path], bounds: tuple[int | None, int | None], floor: Floor | None = None
+    ) -> None:
+        self._folder, self._floor = folder, floor
+        self.bounds = self._bytes, self._files = bounds
+        self._lock = threading.Lock()
+        self._known: Size | None = None
+        self._over: Size | None = None
+        """The least that it was since it is too large."""
+        self._free: Free | None = None
+        self._lost = (0, 0)
+        """By the file system since the last measure began, while commands ran."""
+        self._home: tuple[Free | None, Free | None] = (None, None)
+        """When the first of the running commands began, and now."""
+        self._next = self._calm = 0.0
+
+    @property
+    def interval(self) -> float:
+        """Seconds until the next look."""
+        left = [] if self._bytes is None or self._over is not None else [self._left()[0]]
+        if self._floor is not None and (home := self._home[1]) is not None:
+            left.append(self._floor.room(home))
+        return min(EVERY, max(SOON, min(left, default=_RATE) / _RATE))
+
+    def begin(self, *, alone: bool) -> int | None:
+        """Before a command; `alone` if no other runs. Returns how large the files may be that it writes, where there is
+        too little room for what it may write else."""
+        self._read(afresh=alone)
+        if self._over is not None:
+            self._judge(self._measure())
+        most = None
+        if self._floor is not None and (home := self._home[1]) is not None:
+            room = self._floor.room(home)
+            most = max(room, SMALL) if room < _LARGE else None
+        return SMALL if self._over is not None else most
+
+    def look(self, stop: Callable[[], bool]) -> str | None:
+        """While commands run: the limit for which they are to be ended."""
+        self._read()
+        if self._is_low():
+            return "free_bytes"
+        now = time.monotonic()
+        if not self._bounded or now < self._next or not (self._is_due() or now >= self._calm):
+            return None
+        if not _walks.acquire(blocking=False):
+            return None
+        try:
+            return self._judge(self._measure(stop))
+        finally:
+            _walks.release()
+
+    def finish(self) -> str | None:
+        """After a command: what it has left too full."""
+        self._read()
+        if self._is_low():
+            return "free_bytes"
+        if self._bounded and self._is_due():
+            self._judge(self._measure())
+            return self._passed()
+        return None
+
+    def admit(self, size: int, files: int = 0) -> str | None:
+        """Before a file tool makes it larger by so much: the limit that forbids it."""
+        if size <= 0 and files <= 0:
+            return None
+        if self._floor is not None:
+            home = free_of(self._floor.folder)
+            if home is not None and self._floor.room(home) < size:
+                return "free_bytes"
+        if not self._bounded:
+            return None
+        left = self._left(size, files)
+        if self._known is None or self._over is not None or min(left) < 0:
+            self._judge(self._measure())
+        with self._lock:
+            if self._known is None:  # it cannot be measured
+                return None
+            after = Size(self._known.bytes + size, self._known.files + files, self._known.whole)
+            if size > 0 and self._bytes is not None and after.bytes > self._bytes:
+                return "workspace_bytes"
+            if files > 0 and (not after.whole or (self._files is not None and after.files > self._files)):
+                return "workspace_files"
+            self._known = after
+            return None
+
+    @property
+    def _bounded(self) -> bool:
+        return self._bytes is not None or self._files is not None
+
+    def _read(self, *, afresh: bool = False) -> None:
+        """`afresh` when what was lost since the last time was lost to others."""
+        new = free_of(self._folder()) if self._bounded else None
+        home = free_of(self._floor.folder) if self._floor is not None else None
+        with self._lock:
+            old, self._free = self._free, new
+            if old is not None and new is not None and not afresh:
+                files = 0 if old.files is None or new.files is None else old.files - new.files
+                self._lost = (self._lost[0] + max(0, old.bytes - new.bytes), self._lost[1] + max(0, files))
+            self._home = (home if afresh else self._home[0], home)
+
+    def _is_low(self) -> bool:
+        before, now = self._home
+        if self._floor is None or before is None or now is None or self._floor.room(now) >= 0:
+            return False
+        files = 0 if before.files is None or now.files is None else before.files - now.files
+        return before.bytes - now.bytes > _SLACK[0] or files > _SLACK[1]
+
+    def _left(self, size: int = 0, files: int = 0) -> tuple[float, float]:
+        """By which it may grow at least: bytes, files."""
+        known, lost = self._known, self._lost
+        spent = (0, 0) if known is None else (known.bytes, known.files)
+        part = _UNKNOWN if known is None else 1
+        mosts = (self._bytes, self._files)
+        sums = (spent[0] + lost[0] + size, spent[1] + lost[1] + files)
+        left = [float("inf") if most is None else most // part - each for most, each in zip(mosts, sums, strict=True)]
+        return left[0], left[1]
+
+    def _is_due(self) -> bool:
+        return any(self._lost) and min(self._left()) <= 0
+
+    def _measure(self, stop: Callable[[], bool] = lambda: False) -> Size | None:
+        """None when it was stopped or cannot be done."""
+        with self._lock:
+            lost = self._lost
+        began = time.thread_time()
+        most = _MOST if self._files is None else 2 * self._files
+        try:
+            size = Measure(most=most, stop=stop).of(self._folder())
+        except OSError:
+            size = None
+        took, now = time.thread_time() - began, time.monotonic()
+        with self._lock:
+            self._next = now + max(EVERY, _REST * took)
+            self._calm = now + max(_CALM[0], _CALM[1] * took)
+            if size is not None:
+                self._lost = (self._lost[0] - lost[0], self._lost[1] - lost[1])
+                before = Size(size.bytes - lost[0], size.files - lost[1], size.whole)
+                if self._known is None and self._passed(before) is not None:
+                    self._over = size  # it was so before anything ran
+                self._known = size
+        return size
+
+    def _passed(self, size: Size | None = None) -> str | None:
+        size = size or self._known
+        if size is None:
+            return None
+        if self._bytes is not None and size.bytes > self._bytes:
+            return "workspace_bytes"
+        return "workspace_files" if not size.whole or (self._files is not None and size.files > self._files) else None
+
+    def _judge(self, size: Size | None) -> str | None:
+        """The limit that was passed, if that has happened or become worse since the last time."""
+        if size is None:
+            return None
+        with self._lock:
+            was, passed = self._over, self._passed(size)
+            if passed is None:
+                self._over = None
+                return None
+            if was is not None and size.bytes <= was.bytes + _SLACK[0] and size.files <= was.files + _SLACK[1]:
+                self._over = Size(min(size.bytes, was.bytes), min(size.files, was.files))
+                return None
+            self._over = size
+            return passed
