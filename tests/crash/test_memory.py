@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -105,48 +106,70 @@ _CONSOLIDATED = Script(
 )
 
 
+_WHEN_FULL = Consolidate(turns=1, into="agent")
+_WHEN_IDLE = Consolidate(turns=100, idle=0.2, into="agent")
+
+
 async def _consolidate(user: Hands) -> None:
-    """One that was cut off is made again after a next turn."""
-    for _ in range(2):
+    """One that was cut off is made again by itself: no next turn is waited for."""
+    for turn in (1, 2):
         await user.send(message("say"))
-        await user.settle()
-    await user.send(message("say"))
-    await user.until(lambda log: any(isinstance(event, ev.MemoryConsolidated) for event in log), "the consolidation")
+        await user.until(lambda log, turn=turn: _upto(log) == turn, f"the consolidation of turn {turn}")
+
+
+def _upto(log: Sequence[ev.Event]) -> int:
+    return max((event.upto for event in log if isinstance(event, ev.MemoryConsolidated)), default=0)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_consolidation_survives_any_instant(tmp_path: Path, when: When) -> None:
-    struck: list[str] = []
-    for start in itertools.count(1, _AT_ONCE):
-        places = [tmp_path / str(at) for at in range(start, start + _AT_ONCE)]
-        found = await asyncio.gather(*(_crash_consolidating(home, start + at, when) for at, home in enumerate(places)))
-        struck += [name for name in found if name is not None]
-        if None in found:
-            break
+    struck = await _strike_all(tmp_path, _WHEN_FULL, when)
     for kind in ("consolidation.started", "memory.consolidated"):
         assert any(kind in name for name in struck), struck
 
 
-async def _crash_consolidating(home: Path, at: int, when: When) -> str | None:
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_consolidation_of_a_sleeping_session_survives_any_instant(tmp_path: Path, when: When) -> None:
+    struck = await _strike_all(tmp_path, _WHEN_IDLE, when)
+    for kind in ("consolidation.started", "memory.consolidated"):
+        assert any(kind in name for name in struck), struck
+
+
+async def _strike_all(folder: Path, settings: Consolidate, when: When) -> list[str]:
+    """The commits that were struck, one in each run: all that there are."""
+    struck: list[str] = []
+    for start in itertools.count(1, _AT_ONCE):
+        blows = range(start, start + _AT_ONCE)
+        found = await asyncio.gather(*(_crash_consolidating(folder / str(at), at, when, settings) for at in blows))
+        struck += [name for name in found if name is not None]
+        if None in found:
+            break
+    return struck
+
+
+async def _crash_consolidating(home: Path, at: int, when: When, settings: Consolidate) -> str | None:
     home.mkdir(parents=True)
     with ProviderServer(_CONSOLIDATED) as provider:
-        memory = Memory(recall="tool", consolidate=Consolidate(turns=1, into="agent"))
+        memory = Memory(recall="tool", consolidate=settings)
         team = [Agent(AGENT, model=f"{provider.url}#scripted", memory=memory)]
-        run = await crash_inside(
-            home, team, _consolidate, agent=AGENT, at=at, when=when, witness=home / "witness.jsonl"
-        )
+        witness = home / "witness.jsonl"
+        run = await crash_inside(home, team, _consolidate, agent=AGENT, witness=witness, at=at, when=when)
         assert provider.stats.violations == 0, provider.stats.reasons
-    store = await open_store(home / "roost.db")
+    journal = await open_store(home / "roost.db")
     try:
-        every = await store.facts(FactQuery(spaces=(_SPACE,), ended=True))
-        log = [record.event for record in await store.read("s")]
+        every = await journal.facts(FactQuery(spaces=(_SPACE,), ended=True))
+        log = [record.event for record in await journal.read("s")]
+        dump = await journal.dump("s")
     finally:
-        await store.close()
+        await journal.close()
     assert sorted(fact.text for fact in every) == ["The office is in Oslo", "The port is 8080"], run.struck
     assert sum(isinstance(event, ev.MemoryChanged) for event in log) == 2, run.struck
     ended = [event for event in log if isinstance(event, ev.MemoryConsolidated)]
     assert {event.error for event in ended} == {None}, run.struck
+    assert [event.upto for event in ended] == [1, 2], run.struck
     assert sum(event.facts for event in ended) == 2, run.struck
+    assert sum(isinstance(event, ev.ConsolidationStarted) for event in log) <= 3, run.struck
+    assert dump.timers == (), run.struck
     return run.struck
 
 

@@ -78,6 +78,10 @@ class KillingJournal:
         self._how: How = how
         self._on_strike = on_strike
 
+    def strike(self, at: int | None, when: When = "after") -> None:
+        """At the commit `at` from now, or not at all."""
+        self._at, self._when = None if at is None else self.count + at, when
+
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
         return await self._commit(session.id, "create", lambda: self._inner.create(session, events, key=key))
 
