@@ -16,7 +16,7 @@ def build(session: LiveSession, bill: Bill) -> Request:
     return Request(
         instruction=session.instruction,
         messages=transcript(session.state),
-        tools=tuple(tool.spec for tool in session.tools.values()),
+        tools=session.tool_specs,
         max_output=spec.max_output,
         temperature=spec.temperature,
         intent=spec.intent if turn is None or turn.calls is None else cast("Intent", turn.calls),

@@ -14,7 +14,7 @@ from roost.agent.means import Means
 from roost.agent.rewinding import rewind
 from roost.agent.state import Kept, State, decode_state
 from roost.agent.unwritten import Appends, Unwritten
-from roost.llm.ir import Model
+from roost.llm.ir import Model, ToolSpec
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
@@ -69,8 +69,9 @@ class LiveSession:
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
-        self.tool_tokens: int | None = None
-        """Of the tools' descriptions, once they were counted."""
+        self.fixed: tuple[str, int] | None = None
+        """An instruction, and the tokens of what requests begin with that have it."""
+        self._specs: tuple[Sequence[str] | None, tuple[ToolSpec, ...]] | None = None
         self.early: Early | None = None
         """Calls that began while the model still spoke."""
         self._stopped = asyncio.Event()
@@ -114,6 +115,14 @@ class LiveSession:
         if turn is None or turn.tools is None:
             return all
         return {name: all[name] for name in turn.tools if name in all}
+
+    @property
+    def tool_specs(self) -> tuple[ToolSpec, ...]:
+        """Of `tools`, as a request has them: the same object as long as they are the same."""
+        chosen = None if self.state.turn is None else self.state.turn.tools
+        if self._specs is None or self._specs[0] != chosen:
+            self._specs = chosen, tuple(tool.spec for tool in self.tools.values())
+        return self._specs[1]
 
     @property
     def head(self) -> int:
@@ -197,9 +206,9 @@ class LiveSession:
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._log.set_timer(timer, spec)
 
-    async def flush(self, *, release: bool = False) -> None:
+    def flush(self, *, release: bool = False) -> Awaitable[None]:
         """As of `Unwritten.flush`."""
-        await self._log.flush(release=release)
+        return self._log.flush(release=release)
 
     async def flush_shielded(self) -> None:
         """As `flush`, for a task that may be cancelled: the commit goes on."""
@@ -256,7 +265,7 @@ class LiveSession:
 
     def cause(self, *, steer: bool = False, message: bool = False) -> Cause | None:
         """What, of the things waiting, stops the step in progress or the next one. `message`: also what is said."""
-        if self.stopping:
+        if self._stopped.is_set():
             return "shutdown"
         if not self.inbox:
             return None

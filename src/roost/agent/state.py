@@ -35,7 +35,7 @@ CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "ru
 """`awaiting`: a child has its task."""
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """A message in the model's context; `tokens` is an estimate, `turn` the number of the turn that it began, or 0.
     `seq` is the position in the log of a tool's output, `head` marks what stands in place of earlier messages."""
 

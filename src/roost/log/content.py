@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 
-class _Shape(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"):
-    pass
+class _Shape(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", gc=False):
+    """Without the garbage collector, here and below: values without cycles, of which a node has many."""
 
 
 class Text(_Shape, frozen=True, tag="text"):
@@ -100,7 +100,7 @@ class ToolMessage(_Shape, frozen=True, tag="tool"):
 Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Tokens as the provider counted them. `cost` is in nano-dollars (1e-9 USD); None means unknown, never zero.
 
     `input` holds `cached` (read from a prompt cache) and `written` (written to one); `output` holds `thinking`.

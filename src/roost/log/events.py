@@ -43,7 +43,7 @@ StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor
 """The same step again, a few in turn, nothing new, nothing that went well, and by the model's own word badly."""
 
 
-class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False):
     at: float
     """Wall clock, seconds since 1970. Informative: order is the sequence number's business."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -20,6 +21,7 @@ Layer: TypeAlias = Literal[
 ]
 LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
 """Of rules, in order: priorities 100, 60, 50 and 10."""
+NOTHING = Touches()
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +38,7 @@ class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     inside: bool
     private_workspace: bool
     root: Path = Path("/")
-    touches: Touches = Touches()
+    touches: Touches = NOTHING
     walled: bool = False
     tainted: bool = False
 
@@ -86,10 +88,9 @@ class _Laid(NamedTuple):
         ]
 
 
-_NOTHING = Touches()
-
-
-def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
+@lru_cache(maxsize=256)
+def _laid(layer: Layer, rules: tuple[Rule, ...]) -> _Laid:
+    """Once for the same rules: every session that wakes has a gate."""
     kept = tuple(rule for rule in rules if layer != "project" or rule.effect != "allow")
     known = (needles(rule.path) if rule.of_known_paths and rule.path is not None else None for rule in kept)
     anchors = tuple(anchor(rule.path or "/", "/") for rule in kept)
@@ -121,17 +122,17 @@ class LayeredGate:
         self._refusal = refusal or _nobody
         self._hidden = tuple(os.path.realpath(path).casefold() for path in hidden)
         given = rules or {}
-        self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
+        self._layers = [_laid(layer, tuple(given[layer])) for layer in LAYERS if given.get(layer)]
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches
-        if touches is not _NOTHING and self._of_roost(touches, str(call.root)):
+        if touches is not NOTHING and self._of_roost(touches, str(call.root)):
             return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
         if touches.agent is not None and (no := self._refusal(touches.agent)):
             return Verdict("deny", no, "agents")
         asked: Verdict | None = None
         for laid in self._layers:
-            verdict = None if laid.narrow and touches == _NOTHING else self._says(laid, call)
+            verdict = None if laid.narrow and touches == NOTHING else self._says(laid, call)
             if verdict is None:
                 continue
             if verdict.decision != "ask" or laid.layer in ("user", "config"):

@@ -7,6 +7,7 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,8 @@ _MATCHES = 256
 """Files of one pattern that are looked at; what it may match beside is not known in any case."""
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
 """From a call's arguments, valid or not, and the workspace's real folder to what the call would touch."""
+_analysed = lru_cache(maxsize=32)(analyse)
+"""A call is looked at before it runs, perhaps by several, and again when it has ended."""
 
 
 def real(path: str, root: Path) -> str | None:
@@ -62,7 +65,7 @@ def files(root: Path, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
 def command(text: str, root: Path) -> Touches:
     """Of a shell command that begins in `root`, as far as its words say: what programs do beyond them is for the
     sandbox to hold."""
-    found = analyse(text)
+    found = _analysed(text)
     writes, gap = _all(_matched(found.writes, root), root)
     reads, more = _all(_matched([path for path in found.paths if path not in found.writes], root), root)
     removes, _ = _all(_matched(found.removes, root), root)

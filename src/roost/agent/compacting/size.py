@@ -33,11 +33,11 @@ def measure(session: LiveSession) -> Size:
 
 def fixed_tokens(session: LiveSession) -> int:
     """Of what every request begins with: the instruction, the rules, the tools."""
-    spec = session.spec
-    if session.tool_tokens is None:
-        session.tool_tokens = _tools(session.means.tools)
-    texts = (session.instruction, *spec.constraints, spec.output_hint or "")
-    return session.tool_tokens + sum(map(estimate_text, texts))
+    known, spec = session.fixed, session.spec
+    if known is None or known[0] is not session.instruction:
+        texts = (session.instruction, *spec.constraints, spec.output_hint or "")
+        known = session.fixed = session.instruction, _tools(session.means.tools) + sum(map(estimate_text, texts))
+    return known[1]
 
 
 def _tools(tools: Toolbox) -> int:
