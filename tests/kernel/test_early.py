@@ -247,8 +247,8 @@ def changing(eyes: Eyes, **kind: Any) -> Tool:
 )
 async def test_nothing_else_begins_early(tmp_path: Path, kind: dict[str, Any]) -> None:
     eyes, more = Eyes(), asyncio.Event()
-    said = [piece(0, "{}", "change"), piece(1, LOOK, "look"), more]
-    model = Told([*said, made(("change", "{}"), ("look", LOOK))], END)
+    said = [piece(0, LOOK, "look"), piece(1, "{}", "change"), more]
+    model = Told([*said, made(("look", LOOK), ("change", "{}"))], END)
     async with running(tmp_path, agent(model, [*eyes.tools(), changing(eyes, **kind)])) as runtime:
         session = await runtime.session("a")
         await session.send("go")
@@ -259,7 +259,28 @@ async def test_nothing_else_begins_early(tmp_path: Path, kind: dict[str, Any]) -
         more.set()
         await until(session, ev.TurnCompleted)
         log = await events(session, runtime)
-    assert set(started(log)) == {("c0", False), ("c1", True)}
+    assert set(started(log)) == {("c0", True), ("c1", False)}
+
+
+@pytest.mark.parametrize("safety", ["safe_write", "destructive"])
+async def test_what_is_read_behind_a_change_is_read_after_it(tmp_path: Path, safety: Any) -> None:
+    eyes, more = Eyes(), asyncio.Event()
+    eyes.go.set()
+    said = [piece(0, LOOK, "look"), piece(1, "{}", "change"), piece(2, '{"what": "b"}', "look"), more]
+    model = Told([*said, made(("look", LOOK), ("change", "{}"), ("look", '{"what": "b"}'))], END)
+    async with running(
+        tmp_path, agent(model, [*eyes.tools(), changing(eyes, safety=safety, replay="safe")])
+    ) as runtime:
+        session = await runtime.session("a")
+        await session.send("go")
+        await eyes.seen.wait()
+        await asyncio.sleep(0.05)
+        assert eyes.began == ["a"]
+        more.set()
+        await until(session, ev.TurnCompleted)
+        log = await events(session, runtime)
+    assert eyes.began == ["a", "change", "b"]
+    assert started(log) == [("c0", True), ("c1", False), ("c2", False)]
 
 
 def judge(on: When, **more: Any) -> PythonHook:

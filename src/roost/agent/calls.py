@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from roost.agent import children, judging, memories, points, saving, tasks, travel
@@ -36,6 +37,7 @@ class _Admitted(NamedTuple):
 
     call: Call
     why: str
+    tool: Tool
 
 
 async def run(session: LiveSession) -> None:
@@ -43,27 +45,40 @@ async def run(session: LiveSession) -> None:
     `Interrupted`, leaving running calls to the caller's cause."""
     await points.put_back(session)
     await tasks.take_ends(session)
-    given: list[tasks.Given] = []
-    readers: list[_Admitted] = []
-    others: list[_Admitted] = []
+    admitted: list[_Admitted] = []
     checks = session.means.checks
     for call in list(session.state.calls):
         verdict = _admit(session, call) if checks is None else await _admit_checked(session, checks, call)
         if verdict is not None:
-            admitted = _Admitted(call, verdict.why)
-            tool = _tool(session, call)
-            if tool.delegates:
-                context = context_of(session, call, tool, _key(session, call), None)
-                given.append(tasks.Given(call, verdict.why, context))
-            else:
-                (readers if tool.safety == "read_only" else others).append(admitted)
-    if given:
-        await tasks.begin(session, given)
-    if (early := session.early) is not None:  # what runs already counts among those that run at once
-        readers.sort(key=lambda one: early.kept(one.call.call.id) is None)
-    for start in range(0, len(readers), READERS_AT_ONCE):
-        await _batch(session, readers[start : start + READERS_AT_ONCE])
-    for each in others:
+            admitted.append(_Admitted(call, verdict.why, session.means.tools[call.call.name]))
+    for kind, group in groupby(admitted, _kind):
+        await _KINDS[kind](session, list(group))
+    if session.state.phase == "waiting":
+        await session.flush()
+
+
+def _kind(one: _Admitted) -> str:
+    return "task" if one.tool.delegates else "reads" if one.tool.safety == "read_only" else "other"
+
+
+async def _give(session: LiveSession, group: Sequence[_Admitted]) -> None:
+    given = [
+        tasks.Given(one.call, one.why, context_of(session, one.call, one.tool, _key(session, one.call), None))
+        for one in group
+    ]
+    await tasks.begin(session, given)
+
+
+async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
+    early = session.early
+    if early is not None:  # what runs already counts among those that run at once
+        group = sorted(group, key=lambda one: early.kept(one.call.call.id) is None)
+    for start in range(0, len(group), READERS_AT_ONCE):
+        await _batch(session, group[start : start + READERS_AT_ONCE])
+
+
+async def _one_by_one(session: LiveSession, group: Sequence[_Admitted]) -> None:
+    for each in group:
         if session.cause(steer=True) == "steer":
             end_call(session, each.call.call.id, "skipped", not_run(each.call, "the user said something new first"))
         else:
@@ -72,8 +87,7 @@ async def run(session: LiveSession) -> None:
         await session.flush()
 
 
-def _tool(session: LiveSession, call: Call) -> Tool:
-    return session.means.tools[call.call.name]
+_KINDS = {"task": _give, "reads": _read, "other": _one_by_one}
 
 
 async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Verdict | None:
@@ -195,14 +209,13 @@ def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -
         session.set_timer(timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout")))
 
 
-async def _batch(session: LiveSession, batch: list[_Admitted]) -> None:
+async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
     """Intents into the log, then the calls at once, each outcome into the log as it comes."""
     cause = session.cause()
     if cause is not None:
         raise Interrupted(cause)
     before = points.Before()
-    for call, why in batch:
-        tool = _tool(session, call)
+    for call, why, tool in batch:
         if tool.safety == "high_risk":
             await travel.before_risk(session)
         before = await points.before(session, tool)
@@ -248,7 +261,7 @@ def _begun(session: LiveSession, call: Call) -> Begun | None:
     return None if session.early is None else session.early.kept(call.call.id)
 
 
-def _over(session: LiveSession, batch: list[_Admitted]) -> bool:
+def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
     """Whether all have run already, and nobody will be asked: then intents and outcomes need no commit between them."""
     begun = [_begun(session, each.call) for each in batch]
     return session.means.checks is None and all(one is not None and one.task.done() for one in begun)
@@ -279,7 +292,7 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
 
 async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
     means = session.means
-    tool = _tool(session, call)
+    tool = session.means.tools[call.call.name]
     begun = None if session.early is None else session.early.take(call.call.id)
     files = saving.saves(session, tool)
     if files is not None:

@@ -110,16 +110,20 @@ class Early:
         self._kept: dict[str, Begun] = {}
         self._leaving: list[asyncio.Task[Any]] = []
         self._count = self._dropped = 0
+        self._behind = False
+        """What is said now comes after a call that may change what is read."""
 
     def hear(self, index: int, name: str | None, piece: str) -> None:
-        """A piece of call number `index` of the answer; a `name` begins a new one."""
+        """A piece of call number `index` of the answer; a `name` begins a new one. What stands behind a call that does
+        more than read waits for it."""
         if name is not None:
             for said in self._said.values():
                 if not said.length:  # nothing was said of its arguments
                     self._begin(said.tool, "{}")
             self._said.clear()
             tool = self._session.tools.get(name)
-            if tool is None or not _may(self._session, tool):
+            self._behind = self._behind or (tool is not None and tool.safety != "read_only")
+            if tool is None or self._behind or not _may(self._session, tool):
                 return
             self._said[index] = _Said(tool)
         said = self._said.get(index)
@@ -134,12 +138,13 @@ class Early:
     def restart(self) -> None:
         """What was said so far does not count."""
         self._drop(self._begun)
-        self._said, self._begun = {}, []
+        self._said, self._begun, self._behind = {}, [], False
 
     def settle(self, answer: Iterable[ToolCall]) -> int:
         """The answer is whole, with these calls: keep what they ask for. Returns how many began for nothing."""
         if not (self._begun or self._kept or self._dropped):
             self._said.clear()
+            self._behind = False
             return 0
         self._leave(self._kept.values())
         self._kept = {}
