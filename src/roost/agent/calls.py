@@ -41,8 +41,9 @@ class _Admitted(NamedTuple):
 
 
 async def run(session: LiveSession) -> None:
-    """Bring the newest message's calls as far as they go. Those that wait for a person stay open. Raises
-    `Interrupted`, leaving running calls to the caller's cause."""
+    """Bring the newest message's calls as far as they go, in the order in which the model asked for them: neighbours
+    that only read at once, tasks for others at once, each other one by itself. Those that wait for a person stay open
+    and hold nothing up. Raises `Interrupted`, leaving running calls to the caller's cause."""
     await points.put_back(session)
     await tasks.take_ends(session)
     admitted: list[_Admitted] = []
@@ -83,8 +84,6 @@ async def _one_by_one(session: LiveSession, group: Sequence[_Admitted]) -> None:
             end_call(session, each.call.call.id, "skipped", not_run(each.call, "the user said something new first"))
         else:
             await _batch(session, [each])
-    if session.state.phase == "waiting":
-        await session.flush()
 
 
 _KINDS = {"task": _give, "reads": _read, "other": _one_by_one}
