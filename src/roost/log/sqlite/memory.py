@@ -166,8 +166,10 @@ def _candidates(
     connection: sqlite3.Connection, ns: Sequence[int], counts: dict[str, int], limit: int, *, few: bool
 ) -> list[tuple[Any, ...]]:
     """Of `few` facts every word is looked for. Of many, those are found first that share several of a query's rarest
-    words, which costs little whatever else they share; then, for want of those, by the rare words alone. The space is
-    looked at afterwards: what matches a whole space would cost what is in it."""
+    words, which costs little whatever else they share; then, for want of those, the newest that have one of the rare
+    words, the rarest word first: among facts that share one word nothing but their length would tell, and to work that
+    out for thousands is most of the cost of a search. The space is looked at afterwards: what matches a whole space
+    would cost what is in it."""
     if few:
         places = " OR ".join(f"s{n}" for n in ns)
         return _matching(connection, ns, f"words : ({_any(counts)}) AND place : ({places})", limit, _BEST)
@@ -179,9 +181,9 @@ def _candidates(
             chosen = [group for group in combinations(rarest, size) if not rare.isdisjoint(group)]
             groups = " OR ".join(f"({' AND '.join(map(_quoted, group))})" for group in chosen)
             found |= {row[0]: row for row in _matching(connection, ns, f"words : ({groups})", 2 * limit, _NEWEST)}
-    if len(found) < limit:
-        rows = _matching(connection, ns, f"words : ({_any(_rare(counts))})", limit, _BEST)
-        found |= {row[0]: row for row in rows}
+    for word in _rare(counts):
+        if len(found) < limit:
+            found |= {row[0]: row for row in _matching(connection, ns, f"words : {_quoted(word)}", limit, _NEWEST)}
     return list(found.values())
 
 
