@@ -299,6 +299,11 @@ class Sessions(Travels):
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)
 
+    async def base(self, session: str) -> int:
+        """The position from which on the log is this session's own; up to it, that of what it is a copy of. Raises
+        `NotFound`."""
+        return (await self._state(session))[1].base
+
     async def transcript(self, session: str) -> list[Message]:
         """The messages in the model's context, as a provider gets them. Raises `NotFound`."""
         _, state = await self._state(session)
@@ -312,11 +317,6 @@ class Sessions(Travels):
         self, session: str, *, after: int = 0, deltas: bool = True, idle: float | None = None
     ) -> AsyncIterator[list[Frame]]:
         """See `roost.kernel.stream.frames`. Raises `NotFound` at the first step when there is no such session."""
-    async def base(self, session: str) -> int:
-        """The position from which on the log is this session's own; up to it, that of what it is a copy of. Raises
-        `NotFound`."""
-        return (await self._state(session))[1].base
-
         return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)
 
     async def delete(self, session: str) -> None:
