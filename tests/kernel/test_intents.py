@@ -71,6 +71,18 @@ def clerk(*answers: Answer | str, intents: Any = ALL) -> Agent:
     return Agent("a", model=ScriptedModel(by_step(answers)), tools=tools, permissions="all", intents=intents)
 
 
+@pytest.mark.parametrize(("said", "shown"), [("hello", ["look"]), ("deploy it", ["look"]), ("the bug", ["look"])])
+async def test_tools_of_ones_own_are_told_by_their_safety(tmp_path: Path, said: str, shown: list[str]) -> None:
+    deploy = IntentRule(name="deploy", words=("deploy",), tools=("safety:read_*",))
+    tools = [one for one in Traces().tools() if one.name in ("look", "safe")]
+    agent = Agent("a", model=ScriptedModel(["end"]), tools=tools, intents=(deploy, "debug", "chat"))
+    model: Any = agent.own_model
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask(said) == "end"
+    assert [one.name for one in model.requests[0].tools] == shown
+
+
 async def test_a_turn_has_its_tools_and_no_others(tmp_path: Path) -> None:
     shell = Answer(calls=(Call("shell", {"command": "touch here"}), Call("read_file", {"path": "none"})))
     agent = clerk(shell, "end")

@@ -26,6 +26,16 @@ def clerk(*answers: Answer | str) -> Agent:
     return Agent("a", model=ScriptedModel(by_step(answers)), tools=["plan"])
 
 
+async def test_a_plan_and_the_pins_have_one_bound(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk(planned(*["todo"] * 20), "end")) as runtime:
+        session = await runtime.session("a")
+        await runtime.sessions.pin(session.id, "rule", "x" * 7900)
+        assert await session.ask("go") == "end"
+        log = await events(session, runtime)
+        assert (list((await session.inspect()).pins), found(log, ev.PlanChanged)) == (["rule"], [])
+    assert "8000 characters together" in str(found(log, ev.ToolCompleted)[0].parts)
+
+
 async def test_a_plan_is_kept_until_it_is_over(tmp_path: Path) -> None:
     """In the log, and among what no compaction takes away; also through another process."""
     async with running(tmp_path, clerk(planned("doing", "todo", score=4, note="so far"), "begun")) as runtime:

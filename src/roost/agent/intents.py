@@ -15,6 +15,7 @@ from roost.agent.state import Call, State
 from roost.llm.ir import Intent
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
+from roost.tools.base import Tool, Toolbox
 
 Known: TypeAlias = Literal["chat", "debug", "create_project"]
 
@@ -22,8 +23,8 @@ Known: TypeAlias = Literal["chat", "debug", "create_project"]
 class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """A turn is about this when what was said has one of the `words` in it, which may be several each, whatever the
     letters' size; without `words` it is what is left. `tools` are globs of those of the agent's tools that there are in
-    such a turn; None is all. With `confirm` a person must say yes before the model is asked. `calls`: what its model
-    calls are for, in place of the agent's `intent`."""
+    such a turn, `safety:read_only` those of this safety; None is all. With `confirm` a person must say yes before the
+    model is asked. `calls`: what its model calls are for, in place of the agent's `intent`."""
 
     name: str
     words: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
             raise ValueError(f"the words of the intent {self.name!r} must not be empty")
 
 
-_READING = ("read_*", "list_*", "glob", "grep", "analyze_code", "git_read", "web_*", "recall", "pin", "unpin")
+_READING = ("safety:read_only", "web_*", "pin", "unpin")
 CREATE_PROJECT = IntentRule(
     name="create_project",
     words=(
@@ -54,7 +55,7 @@ DEBUG = IntentRule(
         *("debug", "bug", "bugs", "error", "errors", "exception", "traceback", "stack trace", "crash", "crashes"),
         *("fails", "failing", "failed", "fix", "broken", "does not work", "doesn't work", "调试", "报错", "错误"),
     ),
-    tools=(*_READING, "edit_*", "write_file", "shell*", "run_*", "python", "remember"),
+    tools=(*_READING, "edit_*", "write_file", "shell*", "run_*", "python", "remember", "task"),
     calls="execute",
 )
 CHAT = IntentRule(name="chat", tools=(*_READING, "remember"), calls="chat")
@@ -81,15 +82,13 @@ def gate_of(turn: int) -> str:
     return f"turn:{turn}"
 
 
-def note_of(
-    state: State, given: Sequence[IntentRule | Known], tools: Sequence[str], said: str
-) -> ev.IntentChosen | None:
+def note_of(state: State, given: Sequence[IntentRule | Known], tools: Toolbox, said: str) -> ev.IntentChosen | None:
     """What is to be noted of the open turn, whose intent is not chosen yet."""
     found = choose(given, said)
     if found is None or state.turn is None:
         return None
     rule, word = found
-    kept = None if rule.tools is None else tuple(name for name in tools if _any(name, rule.tools))
+    kept = None if rule.tools is None else tuple(name for name, tool in tools.items() if _any(tool, rule.tools))
     return ev.IntentChosen(
         at=time.time(),
         turn=state.turn.number,
@@ -115,8 +114,8 @@ def said_in(parts: Sequence[object]) -> str:
     return "\n".join(part.text for part in parts if isinstance(part, Text))
 
 
-def _any(name: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
+def _any(tool: Tool, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for name in (tool.name, f"safety:{tool.safety}") for glob in globs)
 
 
 @lru_cache(maxsize=512)

@@ -15,7 +15,7 @@ def choose(session: LiveSession) -> None:
     if not given or turn is None or turn.intent or turn.steps:
         return
     said = "\n".join(intents.said_in(entry.message.parts) for entry in unheard(state))
-    chosen = intents.note_of(state, given, list(session.means.tools), said)
+    chosen = intents.note_of(state, given, session.means.tools, said)
     if chosen is None:
         return
     session.note(chosen)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from roost.agent.state import Plan, State
 from roost.log import events as ev
+from roost.tools.base import ToolError
+from roost.tools.pins import MOST, fits
 
 if TYPE_CHECKING:
     from roost.agent.session import LiveSession
@@ -34,6 +36,8 @@ class OwnPlans:
 
     async def set(self, goals: Sequence[ev.Goal], score: int | None, note: str) -> str:
         session, now = self._session, time.time()
+        if not fits(session.state.pins, _KEY, shown(goals)):
+            raise ToolError(f"the plan and what is pinned have at most {MOST} characters together; shorten one of them")
         former = session.state.plan
         ended = sum(goal.state in ("done", "dropped") for goal in goals)
         eta = None if former is None else remaining(now - former.began, ended, len(goals))
