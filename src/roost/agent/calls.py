@@ -20,7 +20,7 @@ from roost.log.content import Text
 from roost.log.inputs import ApprovalInput
 from roost.log.journal import Delivery, TimerSpec
 from roost.policy.checks import Checks
-from roost.policy.gate import GateCall, Verdict
+from roost.policy.gate import NOTHING, GateCall, Verdict
 from roost.policy.rules import Touches
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.run import arguments_of, run_tool
@@ -174,9 +174,9 @@ def gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
 
 def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
     if tool.reach is None:
-        return Touches()
+        return NOTHING
     arguments = arguments_of(tool, call.arguments)
-    return Touches() if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
+    return NOTHING if isinstance(arguments, str) else tool.reach(arguments, session.means.workspace.place)
 
 
 def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
@@ -262,8 +262,10 @@ def _begun(session: LiveSession, call: Call) -> Begun | None:
 
 def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
     """Whether all have run already, and nobody will be asked: then intents and outcomes need no commit between them."""
-    begun = [_begun(session, each.call) for each in batch]
-    return session.means.checks is None and all(one is not None and one.task.done() for one in begun)
+    if session.early is None or session.means.checks is not None:
+        return False
+    begun = (session.early.kept(each.call.call.id) for each in batch)
+    return all(one is not None and one.task.done() for one in begun)
 
 
 def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: OwnMemory | None) -> ToolContext:
