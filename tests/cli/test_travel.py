@@ -37,3 +37,21 @@ def test_there_and_back(roost: Machine, daemon: bool) -> None:
     assert [one["label"] for one in roost("checkpoints", session, "--json").ok().json if one["label"]] == ["good"]
     assert "dropped" in roost("checkpoint", session, "good", "--drop").ok().out
     assert roost("rollback", session, "--undo", "--to", "3").code == 2
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_resumed_from_a_checkpoint(roost: Machine, daemon: bool) -> None:
+    roost("run", "hello", "-q").ok()
+    if daemon:
+        roost("up", "-d").ok()
+    session = roost("checkpoint", "@last", "good", "--json").ok().json["session"]
+    roost("send", session, "hello again").ok()
+    roost("stop", session).ok()
+    assert "no checkpoint" in roost("resume", session, "--from", "nowhere").err
+    assert "running, again as it was at good" in roost("resume", session, "--from", "good").ok().out
+    assert "hello again" not in roost("show", session).ok().out
+    roost("send", session, "on").ok()
+    (back,) = roost("resume", session, "--from", "good", "--json").ok().json
+    assert back["label"] == "good"
+    fork = roost("fork", session, "--json").ok().json["id"]
+    assert "good" in [one["label"] for one in roost("checkpoints", fork, "--json").ok().json]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator
@@ -11,18 +12,21 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent, CheckpointPolicy
-from roost.errors import NotFound, RoostError
+from roost.errors import Conflict, NotFound, RoostError
 from roost.kernel.check import check
 from roost.kernel.home import store_name
-from roost.kernel.runtime import Runtime
+from roost.kernel.runtime import Runtime, TurnFailed
 from roost.kernel.sweep import sweep
+from roost.log import events as ev
+from roost.log.journal import Append
+from roost.log.store import Store
 from roost.testing.crash.killing import KillingJournal
 from roost.testing.scripted import ScriptedModel
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
-from .support import FAST, place
+from .support import FAST, asleep, events, place
 from .test_travel import Stage, heard, sound
 from .undoing import sh
 
@@ -210,3 +214,77 @@ async def test_forks_of_forks(stage: Stage) -> None:
         assert await runtime.open("g").ask("look cat a b0") == "0\n0"
         await sound(runtime, "g")
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
+@pytest.mark.parametrize("action", ["pause", "stop"])
+async def test_resumed_from_a_checkpoint(stage: Stage, action: ev.ControlAction) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.checkpoint("s", "good")
+        await session.ask("sh echo 2 > a")
+        await sessions.control("s", "pause")
+        waits = asyncio.create_task(session.ask("sh echo never > a"))
+        while not (await sessions.get("s")).pending:
+            await asyncio.sleep(0.01)
+        await sessions.control("s", action)
+        await asleep(runtime, session)
+        back = await sessions.rollback("s", "good", resume=True, key="r")
+        assert (back.label, back.files) == ("good", True)
+        with pytest.raises(TurnFailed):
+            await waits
+        assert await session.ask("look cat a") == "1"
+        await session.ask("sh echo 3 > a")
+        await sessions.control("s", "pause")
+        assert await sessions.rollback("s", "good", resume=True, key="r") == back
+        assert ((await sessions.get("s")).state, stage.files("s")) == ("paused", {"a": "3\n"})
+        with pytest.raises(Conflict) as other:
+            await sessions.rollback("s", "good", key="r")
+        assert other.value.code == "idempotency_mismatch"
+        with pytest.raises(NotFound):
+            await sessions.rollback("s", "nowhere", resume=True)
+        assert (await sessions.get("s")).state == "paused"
+        await sound(runtime, "s")
+
+
+@pytest.mark.parametrize("mark", ["session.rolled_back", "workspace.restored", "session.state"])
+async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str) -> None:
+    stage = Stage(tmp_path, "home")
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.checkpoint("s", "good")
+        await session.ask("sh echo 2 > a")
+        await sessions.control("s", "stop")
+        await asleep(runtime, session)
+    store = Dying(await place.open(tmp_path), mark)
+    runtime = Runtime(tmp_path / "one", agents=[clerk()], config=FAST, store=store)
+    await runtime.start()
+    with contextlib.suppress(RoostError):
+        await runtime.sessions.rollback("s", "good", resume=True, key="r", wait=0.0)
+    async with asyncio.timeout(20):
+        while not store.dead:
+            await asyncio.sleep(0.01)
+    with contextlib.suppress(RoostError):
+        await runtime.stop(grace=0.0)
+    async with stage.up() as runtime:
+        back = await runtime.sessions.rollback("s", "good", resume=True, key="r")
+        assert (back.label, back.files) == ("good", True)
+        assert await runtime.open("s").ask("look cat a") == "1"
+        log = await events(runtime.open("s"), runtime)
+        assert sum(isinstance(event, ev.SessionRolledBack) for event in log) == 1
+        assert [event.state for event in log if isinstance(event, ev.StateChanged)] == ["running", "stopped", "running"]
+        await sound(runtime, "s")
+
+
+class Dying(KillingJournal):
+    """Nothing works any more once an event of the kind was committed."""
+
+    def __init__(self, inner: Store, mark: str) -> None:
+        super().__init__(inner)
+        self._mark = f'{{"type":"{mark}"'.encode()
+
+    async def append(self, append: Append) -> int:
+        head = await super().append(append)
+        self.dead = self.dead or any(body.startswith(self._mark) for body in append.bodies)
+        return head

@@ -16,6 +16,9 @@ def test_over_http(shared):
     back = shared.request("POST", f"{place}/rollback", {"to": "good"})
     assert (back.status, back.json["to"]) == (200, made.json["seq"])
     assert shared.request("POST", f"{place}/rollback", {"undo": True}).status == 200
+    shared.request("POST", f"{place}/stop")
+    resumed = shared.request("POST", f"{place}/rollback", {"to": "good", "resume": True}, **{"Idempotency-Key": "g"})
+    assert (resumed.status, shared.get(place)["info"]["state"]) == (200, "running")
     fork = shared.request("POST", f"{place}/fork", {"at": made.json["seq"], "title": "t"})
     assert fork.status == 201
     assert fork.headers["location"] == f"/sessions/{fork.json['id']}"

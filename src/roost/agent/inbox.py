@@ -175,11 +175,10 @@ def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
 
 
 def give_up(session: LiveSession, before: int) -> None:
-    """What was said before this input, and the turn that is open, end without an answer."""
+    """What was said before this input, and the turn that is open, end without an answer, in whatever state the session
+    is: whoever waits for one hears of it, and nothing of it comes up when the session goes on."""
     _cancel(session)
     while (following := _next_message(session)) is not None and following.id < before:
-        if session.state.state != "running":
-            return
         _begin(session, following)
         _cancel(session)
 

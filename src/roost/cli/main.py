@@ -27,7 +27,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "attach": "Follow a session live; Ctrl-C leaves it running.",
         "approve": "Answer a tool call that waits for a person.",
         "pause": "Pause sessions where they are.",
-        "resume": "Go on with paused or failed sessions.",
+        "resume": "Go on with paused or failed sessions, also from a checkpoint.",
         "cancel": "End what sessions are doing; they stay.",
         "stop": "Stop sessions; they take no more messages.",
         "start": "Start stopped sessions again.",

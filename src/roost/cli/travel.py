@@ -22,7 +22,9 @@ class NodeTravel(Protocol):
 
     def drop_checkpoint(self, session: str, target: Target) -> Travelled: ...
 
-    def rollback(self, session: str, to: Target | None = None, *, undo: bool = False) -> Travelled: ...
+    def rollback(
+        self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False
+    ) -> Travelled: ...
 
     def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo: ...
 
@@ -51,9 +53,11 @@ class EmbeddedTravel:
         self._work_on(session)
         return self._do(self._sessions.drop_checkpoint(session, target))
 
-    def rollback(self, session: str, to: Target | None = None, *, undo: bool = False) -> Travelled:
+    def rollback(
+        self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False
+    ) -> Travelled:
         self._work_on(session)
-        return self._do(self._sessions.rollback(session, to, undo=undo))
+        return self._do(self._sessions.rollback(session, to, undo=undo, resume=resume))
 
     def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo:
         made = new_id("ses")

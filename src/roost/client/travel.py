@@ -37,8 +37,10 @@ class TravelClient:
     def drop_checkpoint(self, session: str, target: Target) -> Travelled:
         return self._decode(self._call("DELETE", _path(session, "checkpoints", str(target))), Travelled)
 
-    def rollback(self, session: str, to: Target | None = None, *, undo: bool = False) -> Travelled:
-        return self._post(session, "rollback", Travelled, to=to, undo=undo)
+    def rollback(
+        self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False
+    ) -> Travelled:
+        return self._post(session, "rollback", Travelled, to=to, undo=undo, resume=resume or None)
 
     def fork(self, session: str, at: Target | None = None, *, title: str | None = None) -> SessionInfo:
         return self._post(session, "fork", SessionInfo, at=at, title=title)

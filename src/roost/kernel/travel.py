@@ -27,6 +27,7 @@ MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
 _MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
 _DROPPED, _RESTORED = b'{"type":"checkpoint.dropped"', b'{"type":"workspace.restored"'
+_STATE = b'{"type":"session.state"'
 _BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
 _PAGE = 256
 
@@ -97,8 +98,10 @@ class Travels(ABC):
         assert isinstance(event, ev.SessionRolledBack)
         error = event.why_no_files
         if event.files is not None:
-            restored = await self._restored(session, record.seq, wait)
-            error = error if restored is None else restored.error or error
+            restored = await self._following(session, record.seq, _RESTORED, wait)
+            error = getattr(restored, "error", None) or error
+        if resume and (await self._journal.get(session)).state in ("paused", "stopped", "error"):
+            await self._following(session, record.seq, _STATE, wait)
         return Travelled(
             session=session,
             input=accepted.id,
@@ -262,12 +265,12 @@ class Travels(ABC):
                         return record
         return None
 
-    async def _restored(self, session: str, after: int, wait: float) -> ev.WorkspaceRestored | None:
+    async def _following(self, session: str, after: int, kind: bytes, wait: float) -> ev.Event | None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 async for record in self._journal.tail(session, after=after):
-                    if record.body.startswith(_RESTORED) and isinstance(event := record.event, ev.WorkspaceRestored):
-                        return event
+                    if record.body.startswith(kind):
+                        return record.event
         return None
 
     async def _kept(self, session: str) -> list[Kept]:

@@ -26,10 +26,11 @@ class CheckpointBody(_Shape):
 
 class RollbackBody(_Shape):
     """`to` is a position of the log or a checkpoint's label; without it the newest checkpoint is meant. `undo`: what
-    the session was before its last rollback."""
+    the session was before its last rollback. `resume`: if it is paused, stopped or failed, it goes on from there."""
 
     to: Position | _Label | None = None
     undo: bool = False
+    resume: bool = False
 
 
 class ForkBody(_Shape):
@@ -65,7 +66,8 @@ async def drop(call: Call[Nothing, Nothing]) -> Reply:
 
 
 async def rollback(call: Call[RollbackBody, Nothing]) -> Reply:
-    back = await call.api.sessions.rollback(call.session, call.body.to, undo=call.body.undo, key=call.key)
+    body = call.body
+    back = await call.api.sessions.rollback(call.session, body.to, undo=body.undo, resume=body.resume, key=call.key)
     return json(200 if back.seq is not None else 202, back)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli.app import App
+from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.ids import session_id, short
 from roost.cli.node import Node
 from roost.cli.options import as_json, command, sessions_argument
@@ -14,6 +16,9 @@ from roost.cli.out import note, say, say_json
 from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
+
+if TYPE_CHECKING:
+    from roost.kernel.travelled import Travelled
 
 _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
 
@@ -80,7 +85,34 @@ pause = _command(
 
     What is going on is cut off and taken up again by `roost resume`; messages wait meanwhile.""",
 )
-resume = _command("resume", """Go on with paused or failed sessions.""")
+
+
+@command("resume")
+@sessions_argument
+@click.option("--from", "start", metavar="N|LABEL", help="Begin again at an event's number or a checkpoint.")
+@as_json
+def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool) -> int:
+    """Go on with paused or failed sessions.
+
+    With --from also with stopped ones: each is rolled back (`roost rollback`) and goes on, by one order.
+    """
+    if start is None:
+        return _control(app, sessions, "resume", as_json=as_json)
+
+    def one(node: Node, session: str) -> Travelled:
+        done = node.travel.rollback(session, target(start), resume=True)
+        if as_json:
+            return done
+        if done.seq is None:
+            say(f"{short(session)} {LATER}")
+        else:
+            say(f"{short(session)} {node.inspect(session).info.state}, again as it was at {done.label or done.to}")
+            say_files(done)
+        return done
+
+    return _each(app, sessions, one, as_json=as_json)
+
+
 cancel = _command(
     "cancel",
     """End what sessions are doing; they stay.

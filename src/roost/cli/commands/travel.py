@@ -17,7 +17,7 @@ from roost.cli.out import ago, note, say, say_json, table
 if TYPE_CHECKING:
     from roost.kernel.travelled import Travelled
 
-_LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
+LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
 
 
 @contextlib.contextmanager
@@ -29,11 +29,11 @@ def _session(app: App, text: str | None) -> Generator[tuple[Node, str]]:
         node.close()
 
 
-def _target(text: str | None) -> int | str | None:
+def target(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def _files(done: Travelled) -> None:
+def say_files(done: Travelled) -> None:
     if done.why_no_files is not None:
         note(f"files: {done.why_no_files}", "yellow")
 
@@ -51,15 +51,14 @@ def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_
     if drop and label is None:
         raise click.UsageError("--drop needs the LABEL or the position of a checkpoint")
     with _session(app, session) as (node, found):
-        target = _target(label)
-        done = node.travel.drop_checkpoint(found, target or "") if drop else node.travel.checkpoint(found, label)
+        done = node.travel.drop_checkpoint(found, target(label) or "") if drop else node.travel.checkpoint(found, label)
         if as_json:
             say_json(done)
         elif done.seq is None:
-            say(f"{short(found)} {_LATER}")
+            say(f"{short(found)} {LATER}")
         else:
             say(f"{short(found)} checkpoint {label or done.seq} " + ("dropped" if drop else f"at {done.seq}"))
-            _files(done)
+            say_files(done)
     return 0
 
 
@@ -97,15 +96,15 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
     if undo and to is not None:
         raise click.UsageError("either --to or --undo")
     with _session(app, session) as (node, found):
-        done = node.travel.rollback(found, _target(to), undo=undo)
+        done = node.travel.rollback(found, target(to), undo=undo)
         if as_json:
             say_json(done)
         elif done.seq is None:
-            say(f"{short(found)} {_LATER}")
+            say(f"{short(found)} {LATER}")
         else:
             what = f"{done.label} (event {done.to})" if done.label else f"event {done.to}"
             say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
-            _files(done)
+            say_files(done)
             note("`roost rollback --undo` takes it back")
     return 0
 
@@ -121,7 +120,7 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
     They share on disk what they have in common; deleting one leaves the other whole.
     """
     with _session(app, session) as (node, found):
-        made = node.travel.fork(found, _target(at), title=title)
+        made = node.travel.fork(found, target(at), title=title)
         if as_json:
             say_json(made)
         else:
