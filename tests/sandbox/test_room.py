@@ -19,8 +19,9 @@ import pytest
 from roost.sandbox.backend import PRIVATE, Bounds, Guest
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.floor import Floor, Free, free_of
 from roost.sandbox.process import ProcessSandbox
-from roost.sandbox.room import SMALL, Floor, Free, Room
+from roost.sandbox.room import SMALL, Room
 from roost.sandbox.watched import Watched
 from roost.testing.backends import made
 
@@ -273,7 +274,7 @@ async def test_a_disk_that_is_nearly_full(level: int, small_disk: Path) -> None:
     """Whoever it is that writes: what the log needs is left. Here a sixteenth of the disk, 4 MB."""
     (home := small_disk / "home").mkdir()
     (folder := small_disk / "work").mkdir()
-    (folder / "part0").write_bytes(bytes(50 * MB))
+    (folder / "part0").write_bytes(bytes(56 * MB))
     async with working(level, folder, floor=Floor(home, 256 * MB)) as work:
         slow = "n=0; while :; do n=$((n + 1)); head -c 400000 /dev/zero > part$n; sleep 0.05; done"
         assert (await work.shell(slow)).killed_by == "free_bytes"
@@ -300,3 +301,29 @@ def test_the_floor_of_small_disks_and_of_those_without_files() -> None:
     assert floor.room(Free(300 * MB, None, 10**12)) == 44 * MB
     assert floor.room(Free(100 * MB, 10**6, 1024 * MB)) == 36 * MB
     assert floor.room(Free(10**12, 10, 10**13)) < 0
+
+
+async def test_the_reserve_is_given_up_when_somebody_was_quicker(tmp_path: Path, small_disk: Path) -> None:
+    """Not before the command is over, which would take that too."""
+    (home := small_disk / "home").mkdir()
+    (home / "reserve").write_bytes(bytes(8 * MB))
+    floor = Floor(home, 256 * MB, home / "reserve")
+    async with working(0, small_disk, floor=floor) as work:
+        program = "import os, time\nfor n in range(1000):\n  fd = os.open(f'p{n}', os.O_CREAT | os.O_WRONLY)\n"
+        program += "  try: os.posix_fallocate(fd, 0, 400000)\n  except OSError: os.write(fd, b'x' * 65536)\n"
+        result = await work.run(*python(program))
+        assert "free_bytes" in (result.killed_by, *result.limits)
+        free = free_of(home)
+        assert free is not None
+        assert free.bytes >= (0.5 if (home / "reserve").exists() else 8) * MB
+    large = Floor(tmp_path, 0, tmp_path / "reserve")
+    large.keep(Free(10**12, None, 10**12))
+    assert (tmp_path / "reserve").stat().st_blocks * 512 == 4 * MB
+    large.keep(Free(10**12, None, 10**12))
+    large.give(Free(10**12, None, 10**12))
+    assert (tmp_path / "reserve").exists()
+    large.give(Free(MB, None, 10**12))
+    assert not (tmp_path / "reserve").exists()
+    large.give(Free(MB, None, 10**12))
+    large.keep(Free(MB, None, 10**12))
+    assert not (tmp_path / "reserve").exists()

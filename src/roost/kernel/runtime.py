@@ -47,9 +47,9 @@ from roost.policy.vault import Vault
 from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
+from roost.sandbox.floor import Floor
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.recall import PROBES, Recall
-from roost.sandbox.room import Floor
 from roost.workspace.carry import Carrier
 from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
@@ -140,7 +140,7 @@ class Runtime:
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
-        floor = Floor(self.home, policy.sandbox.free_bytes)
+        floor = Floor(self.home, policy.sandbox.free_bytes, self.home / "reserve")
         self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)

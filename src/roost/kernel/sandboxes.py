@@ -18,12 +18,13 @@ from roost.log import events as ev
 from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
+from roost.sandbox.floor import Floor
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.pool import Pool
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.recall import Recall
 from roost.sandbox.remark import full, remark
-from roost.sandbox.room import Floor, Room
+from roost.sandbox.room import Room
 from roost.sandbox.watched import Watched
 from roost.tools.base import Tool
 from roost.workspace.files import Workspace

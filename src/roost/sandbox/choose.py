@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
     machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
     from, by default this machine's. `free_bytes` are left on the file system of the home, whatever a workspace may
-    have (`roost.sandbox.room.Floor`)."""
+    have (`roost.sandbox.floor.Floor`)."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False

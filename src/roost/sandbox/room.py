@@ -8,13 +8,12 @@ count late, or no files) is found by a measure now and then.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+from roost.sandbox.floor import Floor, Free, free_of
 from roost.sandbox.size import Measure, Size
 
 EVERY, SOON = 0.25, 0.02
@@ -34,43 +33,6 @@ _MOST = 4_000_000
 _LARGE = 1024**3
 _walks = threading.BoundedSemaphore(2)
 """Of all sessions: a walk takes a thread that others need too."""
-
-
-class Free(NamedTuple):
-    """`files` None: the file system does not count them."""
-
-    bytes: int
-    files: int | None
-    total: int
-
-
-def free_of(folder: Path) -> Free | None:
-    """Where the folder lies or will lie. None when the system does not say. Blocks."""
-    for place in (folder, *folder.parents):
-        try:
-            said = os.statvfs(place)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return None
-        return Free(
-            said.f_bavail * said.f_frsize, said.f_favail if said.f_files else None, said.f_blocks * said.f_frsize
-        )
-    return None
-
-
-class Floor(NamedTuple):
-    """What commands leave free where `folder`, the home, is: `bytes`, but at most a sixteenth of a small disk, and some
-    files. So the log can go on."""
-
-    folder: Path
-    bytes: int
-
-    def room(self, free: Free) -> int:
-        """Bytes above it; negative below."""
-        if free.files is not None and free.files < min(1000, free.total // SMALL):
-            return -1
-        return free.bytes - min(self.bytes, free.total // 16)
 
 
 class Room:
@@ -105,12 +67,14 @@ class Room:
         """Before a command; `alone` if no other runs. Returns how large the files may be that it writes, where there is
         too little room for what it may write else."""
         self._read(afresh=alone)
+        self._calm = self._calm or time.monotonic() + _CALM[0]
         if self._over is not None:
             self._judge(self._measure())
         most = None
         if self._floor is not None and (home := self._home[1]) is not None:
             room = self._floor.room(home)
             most = max(room, SMALL) if room < _LARGE else None
+            self._floor.keep(home)
         return SMALL if self._over is not None else most
 
     def look(self, stop: Callable[[], bool]) -> str | None:
@@ -131,6 +95,8 @@ class Room:
     def finish(self) -> str | None:
         """After a command: what it has left too full."""
         self._read()
+        if self._floor is not None and (home := self._home[1]) is not None:
+            self._floor.give(home)
         if self._is_low():
             return "free_bytes"
         if self._bounded and self._is_due():

@@ -76,6 +76,7 @@ class Watched:
 
         with self._running(end), contextlib.suppress(SandboxError):
             await terminal.wait()
+            await asyncio.to_thread(self.room.finish)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
