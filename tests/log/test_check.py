@@ -15,10 +15,14 @@ from roost.errors import StoreFailed
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
+from roost.llm.ir import Request
+from roost.log.content import Text, ToolMessage
 from roost.log.dispatch import NodeCard
 from roost.log.journal import Append, Snapshot
+from roost.log.memory import NewFact, PutFact
 from roost.log.store import is_postgres, open_store
 from roost.log.upkeep import layout, migrate
+from roost.memory.rights import Memory
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 
@@ -130,6 +134,102 @@ async def test_a_snapshot_of_a_later_event_than_there_is(where: str, tmp_path: P
     assert [(fault.kind, fault.session) for fault in (await check(where)).faults] == [("snapshot", sessions[0])]
 
 
+def learner(where: str, home: Path) -> Runtime:
+    """An agent that remembers what it is told."""
+
+    def say(request: Request) -> Answer | str:
+        last = request.messages[-1]
+        if isinstance(last, ToolMessage):
+            return "noted"
+        text = "".join(part.text for part in last.parts if isinstance(part, Text))
+        key = text.split()[0] if "=" in text else None
+        scopes = ("agent", "session") if key is None else ("agent",)
+        return Answer(calls=tuple(Call("remember", {"text": text, "scope": scope, "key": key}) for scope in scopes))
+
+    clerk = Agent("a", model=ScriptedModel(say), tools=["remember"], permissions="all", memory=Memory())
+    return Runtime(home, agents=[clerk], store=where, config=KernelConfig(linger=0.05))
+
+
+async def memorable(where: str, home: Path) -> str:
+    """A session, a fork of it and others, with facts of every origin that came, went and came back."""
+    async with learner(where, home) as runtime:
+        one = await runtime.session("a")
+        await one.ask("the sky is blue")
+        await one.ask("tea = oolong")
+        await runtime.sessions.checkpoint(one.id, "there")
+        await one.ask("tea = sencha")
+        await one.ask("a lamp is on")
+        fork = await runtime.sessions.fork(one.id)
+        await runtime.open(fork.id).ask("tea = mate")
+        await runtime.open(fork.id).ask("rain is near")
+        await runtime.sessions.rollback(one.id, "there")
+        await one.ask("the sea is calm")
+        gone = await runtime.session("a", id="again")
+        await gone.ask("a door is shut")
+        await gone.delete()
+        await (await runtime.session("a", id="again")).ask("a door is open")
+        added = await runtime.memories.add("agent:a", "a person says so")
+        await runtime.memories.update(added.fact.id, "a person says other")
+        await runtime.memories.undo(fork.id, 0)
+        file = home / "out.jsonl"
+        await runtime.export_session(one.id, file)
+        await runtime.import_session(file, agent="a")
+        store = runtime.kernel.journal
+        proposals = [NewFact(id=f"fct_p{n}", space="agent:a", text=f"proposed {n}", proposed=True) for n in range(3)]
+        await store.change_facts([PutFact(fact) for fact in proposals], by="x")
+        await runtime.memories.accept("fct_p0")
+        await runtime.memories.reject("fct_p1")
+        return one.id
+
+
+OF_ONE = "id = (SELECT max(id) FROM facts WHERE text = 'the sea is calm')"
+FACTS = {
+    "is not what event": f"UPDATE facts SET text = 'the sea is wild' WHERE {OF_ONE}",
+    "is not in ": f"DELETE FROM facts WHERE {OF_ONE}",
+    "facts tell of": "DELETE FROM facts WHERE text = 'a person says so'",
+    "cannot be read": f"UPDATE facts SET about = CAST('nonsense' AS BYTES) WHERE {OF_ONE}",
+    "there is no category": f"UPDATE facts SET category = 'rumour' WHERE {OF_ONE}",
+    "before it came": "UPDATE facts SET ended_version = 1 WHERE text = 'a person says so'",
+    "there are": "UPDATE spaces SET facts = facts + 1 WHERE name = 'agent:a'",
+    "which says nothing of it": f"UPDATE facts SET seq = 2 WHERE {OF_ONE}",
+    "the log ends before it": f"UPDATE facts SET seq = 9999 WHERE {OF_ONE}",
+}
+
+
+async def test_facts_are_what_their_versions_and_the_logs_say(where: str, tmp_path: Path) -> None:
+    one = await memorable(where, tmp_path)
+    assert (await check(where)).faults == []
+    octets = "bytea" if is_postgres(where) else "blob"
+    for said, statement in FACTS.items():
+        copy = await a_copy(where, tmp_path)
+        await damage(copy, statement.replace("BYTES", octets))
+        found = (await check(copy)).faults
+        assert {fault.kind for fault in found} == {"fact"}, (said, found)
+        assert any(said in fault.detail for fault in found), (said, found)
+        assert {fault.session for fault in found} <= {one, None}, (said, found)
+
+
+async def a_copy(where: str, folder: Path) -> str:
+    if is_postgres(where):
+        return await copied(where)
+    target = folder / f"copy{len(list(folder.iterdir()))}.db"
+    with contextlib.closing(sqlite3.connect(where)) as source, contextlib.closing(sqlite3.connect(target)) as into:
+        source.backup(into)
+    return str(target)
+
+
+async def copied(where: str) -> str:
+    """Within the same server, whole: a database is a template for another."""
+    import asyncpg
+
+    server, _, name = where.rpartition("/")
+    made = f"{name}_{time.monotonic_ns()}"
+    link = await asyncpg.connect(f"{server}/postgres")
+    await link.execute(f'CREATE DATABASE "{made}" TEMPLATE "{name}"')
+    await link.close()
+    return f"{server}/{made}"
+
+
 async def test_while_it_is_in_use(where: str, tmp_path: Path) -> None:
     """What is committed between two looks is no fault."""
     async with node(where, tmp_path) as runtime:
@@ -138,6 +238,13 @@ async def test_while_it_is_in_use(where: str, tmp_path: Path) -> None:
             sent = [await session.send("go") for _ in range(4)]
             assert (await check(where)).faults == []
             await session.answer(sent[-1].id)
+    async with learner(where, tmp_path) as runtime:
+        sessions = [await runtime.session("a") for _ in range(4)]
+        for number in range(5):
+            sent = [(session, await session.send(f"number = {number}")) for session in sessions]
+            assert (await check(where)).faults == []
+            for session, last in sent:
+                await session.answer(last.id)
 
 
 async def test_a_partition_that_is_gone(postgres: object, tmp_path: Path) -> None:

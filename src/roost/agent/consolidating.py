@@ -185,7 +185,9 @@ async def _changes(session: LiveSession, search: Search, settings: Consolidate, 
         except (Invalid, TooLarge):
             continue
         fact = NewFact(
-            id=fact_id(session.id, str(session.state.turns), str(session.state.consolidating), str(place)),
+            id=fact_id(
+                session.id, repr(session.born), str(session.state.turns), str(session.state.consolidating), str(place)
+            ),
             space=space,
             text=text,
             category=one.category,

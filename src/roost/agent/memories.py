@@ -39,7 +39,7 @@ class CallMemory:
         self, text: str, scope: str | None, category: Category, key: str | None, confidence: float
     ) -> Learned:
         fact = NewFact(
-            id=fact_id(self._key, str(len(self._staged))),
+            id=self._new_id(),
             space=self._space(scope),
             text=check_text(self._session.scrubbed(text)),
             category=category,
@@ -55,7 +55,7 @@ class CallMemory:
     async def update(self, id: str, text: str, confidence: float | None) -> Learned:
         former = await self._writable(id)
         fact = NewFact(
-            id=fact_id(self._key, str(len(self._staged))),
+            id=self._new_id(),
             space=former.space,
             text=check_text(self._session.scrubbed(text)),
             category=former.category,
@@ -84,6 +84,10 @@ class CallMemory:
         facts = [one for one in (*own, *found.facts) if category in (None, one.fact.category)][:limit]
         self.tainted = self.tainted or any(one.fact.tainted for one in facts)
         return msgspec.structs.replace(found, facts=facts)
+
+    def _new_id(self) -> str:
+        """The same when the call runs again; another in a later session of the same id."""
+        return fact_id(self._key, repr(self._session.born), str(len(self._staged)))
 
     def belong(self, call: str) -> None:
         """It is this call of the answer."""

@@ -13,6 +13,7 @@ from roost.agent.rewinding import rewind
 from roost.agent.scheduling.firing import timer_of
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
+from roost.kernel import check_facts
 from roost.kernel.load import gone_back
 from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input
 from roost.log.journal import Record, Snapshot
@@ -54,9 +55,12 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
         return
     done.faults += await row_faults(where, lambda: progress(done))
     store = await open_store(where)
+    made = check_facts.Made()
     try:
+        async for fault in check_facts.spaces(store, made):
+            done.faults.append(fault)
         async for session in store.sessions():
-            async for fault in _session(store, session, done):
+            async for fault in _session(store, session, done, made):
                 done.faults.append(fault)
             done.sessions += 1
             progress(done)
@@ -64,18 +68,20 @@ async def _all(where: str | Path, done: Checked, progress: Callable[[Checked], N
         await store.close()
 
 
-async def _session(store: Store, session: str, done: Checked) -> AsyncIterator[Fault]:
+async def _session(store: Store, session: str, done: Checked, made: check_facts.Made) -> AsyncIterator[Fault]:
     try:
         dump = await store.dump(session)
         for fault in _inbox(dump):
             yield fault
-        fold = _Fold(dump)
+        fold = _Fold(dump, check_facts.OfLog(dump.info, made))
         while fold.seq < dump.info.head and (page := await store.read(session, after=fold.seq, limit=fold.left)):
             done.events += len(page)
             for record in page:
                 for fault in fold.add(record, await _gone_back(store, session, record)):
                     yield fault
         for fault in fold.end():
+            yield fault
+        async for fault in fold.of_facts(store):
             yield fault
         if await _beyond(store, dump):
             yield Fault(
@@ -118,8 +124,9 @@ async def _gone_back(store: Store, session: str, record: Record) -> State | None
 class _Fold:
     """A log's meaning, from its first event on, beside what the store keeps of it."""
 
-    def __init__(self, dump: SessionDump) -> None:
+    def __init__(self, dump: SessionDump, facts: check_facts.OfLog) -> None:
         self.seq = 0
+        self._facts = facts
         self._dump = dump
         self._state = State()
         self._readable = True
@@ -145,6 +152,8 @@ class _Fold:
             except UnknownEvent as error:
                 self._readable = False
                 yield Fault("event", f"event {record.seq}: {error}", session, _RESTORE)
+        if self._readable:
+            yield from self._facts.add(record)
         for snapshot in self._snapshots:
             if self._readable and snapshot.seq == self.seq:
                 yield from self._compare(snapshot)
@@ -164,6 +173,12 @@ class _Fold:
             )
         if lost := state.timers.keys() - self._timers():
             yield Fault("timer", f"{', '.join(sorted(lost))} will never fire", info.id, "set it again")
+
+    async def of_facts(self, store: Store) -> AsyncIterator[Fault]:
+        """What facts and log say of each other. Of a log that cannot be read nothing."""
+        if self._readable and self.seq == self._dump.info.head:
+            async for fault in self._facts.end(store):
+                yield fault
 
     def _compare(self, snapshot: Snapshot) -> Iterator[Fault]:
         """One of another version is not read: the log takes its place."""

@@ -1,0 +1,167 @@
+"""Are the facts of a store what their versions and the logs say? Daemons may be at work meanwhile: what is compared is
+each space as it was at the version that it had when it was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import get_args
+
+import msgspec
+
+from roost.log import events as ev
+from roost.log.fact_rows import StoredFact, fact_of
+from roost.log.journal import Record, SessionInfo
+from roost.log.memory import Category, Fact, FactQuery, NewFact, Space
+from roost.log.store import Store
+from roost.log.upkeep import Fault
+
+_FIX = "restore it from a backup; or take it out with `roost memory remove` and add it again"
+_ROWS = 1000
+_IDS = 200
+_MOST = 10_000
+"""Rows of so many ids: each has one, and one more for each time that it was brought back."""
+_TELLING = (ev.MemoryChanged, ev.SessionRolledBack)
+
+
+class Made:
+    """Which events made or ended facts, by the facts' own word: by session and position, with a fact and the time."""
+
+    def __init__(self) -> None:
+        self._by: dict[str, dict[int, tuple[str, float]]] = {}
+
+    def add(self, row: StoredFact) -> None:
+        for session, seq, at in (
+            (row.session, row.seq, row.created),
+            (row.ended_session, row.ended_seq, row.ended or 0.0),
+        ):
+            if session is not None and seq is not None:
+                self._by.setdefault(session, {})[seq] = (row.id, at)
+
+    def of(self, info: SessionInfo) -> dict[int, str]:
+        """Not those of a former session of this id, which was deleted."""
+        found = self._by.get(info.id, {})
+        return {seq: id for seq, (id, at) in found.items() if at >= info.created_at}
+
+
+async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
+    """Every row of every space. `made` learns of them."""
+    for space in await store.spaces():
+        counted = _Counted(space)
+        after = 0
+        while page := await store.fact_rows(space.name, after=after, limit=_ROWS):
+            after = page[-1].version
+            for row in page:
+                made.add(row)
+                counted.add(row)
+        if counted.faults and await _there(store, space):
+            for fault in counted.faults:
+                yield fault
+        elif (wrong := counted.end()) and await _there(store, space):
+            yield wrong
+
+
+async def _there(store: Store, space: Space) -> bool:
+    """Whether it was not deleted, or put in the place of another, meanwhile."""
+    return any(one.name == space.name and one.version >= space.version for one in await store.spaces(space.name))
+
+
+class _Counted:
+    """A space, as it was at its version: each version is one row that came or went."""
+
+    def __init__(self, space: Space) -> None:
+        self.faults: list[Fault] = []
+        self._space = space
+        self._versions = 0
+        self._current = 0
+
+    def add(self, row: StoredFact) -> None:
+        self.faults += [
+            Fault("fact", f"the fact {row.id} of {self._space.name}: {wrong}", row.session, _FIX)
+            for wrong in _wrong(self._space.name, row)
+        ]
+        now = self._space.version
+        if row.version > now:
+            return
+        gone = row.ended_version is not None and row.ended_version <= now
+        self._versions += 1 + gone
+        self._current += not gone and not row.proposed
+
+    def end(self) -> Fault | None:
+        name, version, facts = self._space
+        if self._versions != version:
+            return Fault("fact", f"{name} is at version {version}, its facts tell of {self._versions}", fix=_FIX)
+        if self._current != facts:
+            return Fault("fact", f"{name} counts {facts} facts, there are {self._current}", fix=_FIX)
+        return None
+
+
+def _wrong(space: str, row: StoredFact) -> Iterator[str]:
+    try:
+        columns = (row.id, row.key, row.category, row.text, row.about, row.proposed)
+        fact_of(space, (*columns, row.created, row.ended, row.version, row.ended_version))
+    except (msgspec.MsgspecError, TypeError) as error:
+        yield f"it cannot be read: {error}"
+    if row.category not in get_args(Category):
+        yield f"there is no category {row.category!r}"
+    if (row.ended is None) != (row.ended_version is None):
+        yield "it is said to have gone, and not when"
+    if row.ended_version is not None and row.ended_version <= row.version:
+        yield f"it went with version {row.ended_version}, before it came with {row.version}"
+    if row.changed != (row.ended_version or row.version):
+        yield f"it changed last with version {row.ended_version or row.version}, and not with {row.changed}"
+
+
+class OfLog:
+    """What one session's log says of facts, beside what the facts say of it. Of what came before a fork or an import
+    this log knows by hearsay: it is the source's."""
+
+    def __init__(self, info: SessionInfo, made: Made) -> None:
+        self._info = info
+        self._named = made.of(info)
+        self._came: dict[str, tuple[int, NewFact]] = {}
+
+    def add(self, record: Record) -> Iterator[Fault]:
+        event = record.event
+        match event:
+            case ev.MemoryChanged(facts=facts):
+                kept = (fact for fact in facts if not fact.space.startswith("turn:"))
+                self._came |= {fact.id: (record.seq, fact) for fact in kept}
+            case ev.SessionForked() | ev.SessionImported():
+                self._came.clear()
+            case _:
+                pass
+        if (id := self._named.pop(record.seq, None)) is not None and not isinstance(event, _TELLING):
+            yield self._fault(f"the fact {id} says that event {record.seq} changed it, which says nothing of it")
+
+    async def end(self, store: Store) -> AsyncIterator[Fault]:
+        for seq, id in self._named.items():
+            yield self._fault(f"the fact {id} says that event {seq} changed it, the log ends before it")
+        came = list(self._came.items())
+        for first in range(0, len(came), _IDS):
+            part = came[first : first + _IDS]
+            try:
+                there = await _found(store, [fact for _, (_, fact) in part])
+            except msgspec.MsgspecError:  # a row that cannot be read was named with its space
+                continue
+            for id, (seq, fact) in part:
+                rows = there.get(id, [])
+                if not rows:
+                    yield self._fault(f"the fact {id}, which came with event {seq}, is not in {fact.space}")
+                elif not any(_same(row, fact) for row in rows):
+                    yield self._fault(f"the fact {id} is not what event {seq} says")
+
+    def _fault(self, detail: str) -> Fault:
+        return Fault("fact", detail, self._info.id, _FIX)
+
+
+async def _found(store: Store, facts: list[NewFact]) -> dict[str, list[Fact]]:
+    spaces = tuple({fact.space for fact in facts})
+    ids = tuple(fact.id for fact in facts)
+    there: dict[str, list[Fact]] = {}
+    for row in await store.facts(FactQuery(spaces=spaces, ids=ids, ended=True, proposed=None, limit=_MOST)):
+        there.setdefault(row.id, []).append(row)
+    return there
+
+
+def _same(row: Fact, fact: NewFact) -> bool:
+    return (row.space, row.text, row.category, row.key) == (fact.space, fact.text, fact.category, fact.key)
