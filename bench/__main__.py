@@ -1,10 +1,11 @@
-"""Run the bench: `python -m bench [--quick] [--only NAME]`. Results go to bench/RESULTS.md and bench/RESULTS.json."""
+"""Run the bench: `python -m bench [--quick] [--only NAME]`. Each section goes to bench/RESULTS.md and RESULTS.json when
+it is done."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine, peers
-from bench.report import Section, write
+from bench.report import Page, Section
 from bench.scenarios import (
     children,
     cluster,
@@ -59,42 +60,50 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny numbers: only to see that everything runs")
     parser.add_argument("--only", action="append", choices=sorted(SCENARIOS), help="may be given several times")
     parser.add_argument("--no-peers", action="store_true", help="Roost alone")
-    parser.add_argument("--out", type=Path, help="where the results go; bench/RESULTS.md for a full run")
+    parser.add_argument(
+        "--out", type=Path, help="where the results go; bench/RESULTS.md, but for a run that is not full"
+    )
     options = parser.parse_args()
     chosen = [name for name in SCENARIOS if not options.only or name in options.only]
     settings = Settings(quick=options.quick, peers=not options.no_peers)
-    began, facts, load = time.monotonic(), machine.facts(settings.quick), machine.Load()
-    sections = [section for name in chosen if (section := _play(name, settings)) is not None]
-    facts |= {"load_after": os.getloadavg(), "busy_percent": load.shares()}
-    whole = not settings.quick and settings.peers and chosen == list(SCENARIOS)
-    target = options.out or (RESULTS if whole else Path.cwd() / "bench-results.md")
-    write(target, _intro(facts, settings, time.monotonic() - began), sections, facts)
-    for section in sections:
-        for bar in section.bars:
-            print(" | ".join(bar.row()))
-    print(f"bench: {target}")
+    full = not settings.quick and settings.peers
+    target = options.out or (RESULTS if full else Path.cwd() / "bench-results.md")
+    began, facts, page = time.monotonic(), machine.facts(settings.quick), Page(target)
+    rows: list[str] = []
+    failed: list[str] = []
+    for number, name in enumerate(chosen, 1):
+        print(f"bench: {name} ({number} of {len(chosen)}, after {time.monotonic() - began:.0f} s)", flush=True)
+        section = _play(name, settings)
+        if section is None:
+            failed.append(name)
+            continue
+        page.put(section, _intro(facts, settings), facts)
+        rows += [" | ".join(bar.row()) for bar in section.bars]
+        print(f"bench: {name} {section.notes[-1]}", flush=True)
+    print("\n".join(rows))
+    print(f"bench: {target}, {(time.monotonic() - began) / 60:.1f} minutes")
+    if failed:
+        sys.exit(f"bench: failed, and what was known of them stays: {', '.join(failed)}")
 
 
 def _play(name: str, settings: Settings) -> Section | None:
-    print(f"bench: {name}", flush=True)
-    load, began = os.getloadavg()[0], time.monotonic()
+    """None when it failed."""
+    load = machine.Load()
     try:
         section = SCENARIOS[name](settings)
     except Exception:  # one scenario that fails must not cost the results of the others
         traceback.print_exc()
-        return Section(name.capitalize(), "This scenario failed: " + traceback.format_exc(limit=1).splitlines()[-1])
-    took, after = time.monotonic() - began, os.getloadavg()[0]
-    section.notes.append(f"took {took:.0f} s; load average {load:.1f} before, {after:.1f} after")
+        return None
+    section.notes.append(f"{datetime.date.today().isoformat()}, {load.told()}")
     return section
 
 
-def _intro(facts: dict[str, Any], settings: Settings, seconds: float) -> list[str]:
+def _intro(facts: dict[str, Any], settings: Settings) -> list[str]:
     pins = ", ".join(f"{name} {version}" for name, version in peers.versions().items())
-    day = datetime.date.today().isoformat()
     intro = [
-        f"`make bench` on {day}, {seconds / 60:.0f} minutes. Contestants take turns round by round on one machine;"
-        " figures are medians of the rounds, ratios are medians of the ratios within a round, CPU is that of the"
-        " contestant's process. Compare ratios and CPU: walls depend on what else the machine did.",
+        "`make bench`, each section by itself. Contestants take turns round by round on one machine; figures are"
+        " medians of the rounds, ratios are medians of the ratios within a round, CPU is that of the contestant's"
+        " process. Compare ratios and CPU: walls depend on what else the machine did.",
         "",
         *machine.lines(facts),
     ]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ from bench import peers
 from bench.peers import ROOT
 from bench.proc import environment
 
+_LONGEST = 900.0
+"""Seconds of a round; then its process is ended, and the others go on."""
 Around: TypeAlias = Callable[[], AbstractContextManager[dict[str, Any]]]
 
 
@@ -31,6 +34,10 @@ class Contestant:
         self._around = around
         self._order = order
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def is_peer(self) -> bool:
+        return self._peer is not None
 
     def start(self) -> str | None:
         """What is wrong, if it cannot be started."""
@@ -59,10 +66,15 @@ class Contestant:
     def _play(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(self._order | order) + "\n")
-            self._process.stdin.flush()
-        return self._answer()
+        late = threading.Timer(_LONGEST, self._process.kill)
+        late.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(self._order | order) + "\n")
+                self._process.stdin.flush()
+            return self._answer()
+        finally:
+            late.cancel()
 
     def stop(self) -> None:
         if self._process is not None:
@@ -84,7 +96,7 @@ Played = dict[str, list[dict[str, Any]]]
 
 @contextlib.contextmanager
 def contest(contestants: Sequence[Contestant]) -> Iterator[tuple[list[Contestant], dict[str, str]]]:
-    """Those that started, and why the others did not."""
+    """Those that started, and why peers did not. Raises `RuntimeError` when one of ours does not."""
     ready: list[Contestant] = []
     absent: dict[str, str] = {}
     try:
@@ -94,6 +106,8 @@ def contest(contestants: Sequence[Contestant]) -> Iterator[tuple[list[Contestant
                 ready.append(one)
             else:
                 absent[one.name] = problem
+                if not one.is_peer:
+                    raise RuntimeError(f"{one.name}: {problem}")
         yield ready, absent
     finally:
         for one in contestants:

@@ -24,7 +24,6 @@ def facts(quick: bool) -> dict[str, Any]:
         "sqlite": sqlite3.sqlite_version,
         "uvloop": importlib.util.find_spec("uvloop") is not None,
         "fsync_ms": fsync(50 if quick else 500),
-        "load_before": os.getloadavg(),
     }
 
 
@@ -48,9 +47,6 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"- Python {found['python']}, SQLite {found['sqlite']}; fsync of 4 KB where the stores are:"
         f" p50 {figure(sync['p50'])} ms, p99 {figure(sync['p99'])} ms",
         f"- the Roost daemon ran on the event loop {loop}; the kernel alone (durable steps, waking) on asyncio's own",
-        f"- load average before {_load(found['load_before'])}, after {_load(found['load_after'])}; the cores were"
-        f" {found['busy_percent'][0]:.0f} % busy while it ran, {found['busy_percent'][1]:.0f} % with the bench and its"
-        " contestants, the rest with other work of the same machine",
     ]
 
 
@@ -58,8 +54,17 @@ class Load:
     """How busy the machine was since `__init__`, and how much of that was the bench."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began, self._before = time.monotonic(), os.getloadavg()[0]
         self._all, self._own = _busy_seconds(), _own_seconds()
+
+    def told(self) -> str:
+        """In words."""
+        took, after = time.monotonic() - self._began, os.getloadavg()[0]
+        busy, own = self.shares()
+        return (
+            f"took {took:.0f} s; load average {self._before:.1f} before, {after:.1f} after; the cores were {busy:.0f} %"
+            f" busy, {own:.0f} % with the bench and its contestants"
+        )
 
     def shares(self) -> tuple[float, float]:
         """Busy, in percent of all cores: (everything, the bench and its contestants)."""
@@ -82,7 +87,3 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def _load(load: tuple[float, ...]) -> str:
-    return " / ".join(f"{value:.1f}" for value in load)

@@ -20,7 +20,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 def environment(**extra: str) -> dict[str, str]:
     """Of a contestant: nothing of this shell's settings but the essential, so that no key and no proxy plays a part."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
-    return {**kept, "PYTHONPATH": str(ROOT), "HOME": tempfile.gettempdir(), **_MODEL} | extra
+    own = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    return {**kept, "PYTHONPATH": own, "HOME": tempfile.gettempdir(), **_MODEL} | extra
 
 
 @contextlib.contextmanager

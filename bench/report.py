@@ -60,17 +60,47 @@ class Section:
         return lines
 
 
-def write(target: Path, intro: list[str], sections: Sequence[Section], facts: dict[str, Any]) -> None:
-    """The markdown, and beside it the JSON."""
-    bars = Table(["bar", "measured", ""], [bar.row() for section in sections for bar in section.bars])
-    lines = ["# What Roost costs, measured", "", *intro, ""]
-    if bars.rows:
-        lines += ["## The bars", "", *bars.lines(), ""]
-    for section in sections:
-        lines += section.lines()
-    target.write_text("\n".join(lines).rstrip() + "\n")
-    data = {"machine": facts, "scenarios": {section.title: _slim(section.data) for section in sections}}
-    target.with_suffix(".json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+class Page:
+    """RESULTS.md, with RESULTS.json beside it. A section comes in when it is whole, in the place of what was known of
+    it; the others stay as they were measured."""
+
+    def __init__(self, target: Path) -> None:
+        self._target, self._data = target, target.with_suffix(".json")
+        known: dict[str, Any] = json.loads(self._data.read_text()) if self._data.exists() else {}
+        self._scenarios: dict[str, Any] = known.get("scenarios", {})
+        self._text: dict[str, Any] = known.get("text") or _former(target)
+
+    def put(self, section: Section, intro: list[str], facts: dict[str, Any]) -> None:
+        self._scenarios[section.title] = _slim(section.data)
+        self._text[section.title] = {"bars": [bar.row() for bar in section.bars], "lines": section.lines()}
+        found = {"machine": facts, "scenarios": self._scenarios, "text": self._text}
+        _replace(self._data, json.dumps(found, indent=1) + "\n")
+        _replace(self._target, "\n".join(self._lines(intro)).rstrip() + "\n")
+
+    def _lines(self, intro: list[str]) -> list[str]:
+        lines = ["# What Roost costs, measured", "", *intro, ""]
+        bars = Table(["bar", "measured", ""])
+        bars.rows += [row for one in self._text.values() for row in one["bars"]]
+        if bars.rows:
+            lines += ["## The bars", "", *bars.lines(), ""]
+        return lines + [line for one in self._text.values() for line in one["lines"]]
+
+
+def _former(target: Path) -> dict[str, Any]:
+    """The sections of a page whose JSON has no text yet. Their bars come back when they are measured again."""
+    found: dict[str, Any] = {}
+    for block in target.read_text().split("\n## ")[1:] if target.exists() else ():
+        title = block.partition("\n")[0]
+        if title != "The bars":
+            found[title] = {"bars": [], "lines": [*f"## {block}".rstrip().split("\n"), ""]}
+    return found
+
+
+def _replace(target: Path, text: str) -> None:
+    """At once: a run may be ended at any time."""
+    new = target.with_name(target.name + ".new")
+    new.write_text(text)
+    new.replace(target)
 
 
 def _slim(data: Any) -> Any:

@@ -13,7 +13,7 @@ from bench import disk, trees
 from bench.payload import ANSWER
 from bench.worker import serve
 from bench.workers.store import Past
-from roost.agent.definition import Agent
+from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
@@ -24,11 +24,7 @@ from roost.testing.scripted import Answer, ScriptedModel
 async def run(home: Path, events: int, files: int, size: int) -> dict[str, Any]:
     agent = Agent("worker", model=ScriptedModel(lambda _: Answer(text=ANSWER), keep=0, name="work"), tools=["shell"])
     home.mkdir(mode=0o700)
-    journal = await SqliteJournal.open(home / "roost.db", durability="relaxed")
-    await journal.beat(NodeCard(id="node_bench"), ttl=60)
-    await Past(journal, "past", agent.spec, "node_bench").write(events)
-    await journal.leave("node_bench")
-    await journal.close()
+    await past(home, agent.spec, events)
     steps: dict[str, float] = {}
 
     async def timed(name: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -53,6 +49,15 @@ async def run(home: Path, events: int, files: int, size: int) -> dict[str, Any]:
         await timed("undo", lambda: sessions.rollback("past", undo=True))
         head = (await sessions.get("past")).head
     return {"steps_ms": steps, "head": head}
+
+
+async def past(home: Path, spec: AgentSpec, events: int) -> None:
+    """A store with one session, `past`."""
+    journal = await SqliteJournal.open(home / "roost.db", durability="relaxed")
+    await journal.beat(NodeCard(id="node_bench"), ttl=60)
+    await Past(journal, "past", spec, "node_bench").write(events)
+    await journal.leave("node_bench")
+    await journal.close()
 
 
 def play(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
