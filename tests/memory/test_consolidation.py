@@ -174,7 +174,7 @@ async def test_what_comes_due_while_nobody_runs_is_asked_at_the_next_start(tmp_p
 
 
 async def test_heartbeats_leave_a_session_alone(tmp_path: Path) -> None:
-    async with running(tmp_path, clerk(turns=1000, idle=2.0)) as runtime:
+    async with running(tmp_path, clerk(turns=1000, idle=1.5)) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
         await session.ask("I drink oolong")
         await runtime.schedules.set(
