@@ -290,6 +290,23 @@ async def test_a_disk_that_is_nearly_full(level: int, small_disk: Path) -> None:
         assert work.room.admit(1) is None
 
 
+async def test_room_can_be_made_beside_what_runs_on(small_disk: Path) -> None:
+    """Others have filled the disk since it began; nobody is ended for that twice."""
+    (folder := small_disk / "work").mkdir()
+    (folder / "old").write_bytes(bytes(5 * MB))
+    async with working(0, folder, floor=Floor(small_disk, 256 * MB)) as work:
+        quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(folder))
+        (small_disk / "others").write_bytes(bytes(57 * MB))
+        async with asyncio.timeout(20):
+            assert await quiet.wait() < 0
+        assert work.ended == ["free_bytes"]
+        quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(folder))
+        made = await work.shell("sleep 0.4; rm old; sleep 0.4; echo room")
+        assert (made.stdout, made.killed_by, made.limits) == ("room\n", None, ())
+        await quiet.close()
+        assert work.ended == ["free_bytes"]
+
+
 async def test_one_file_cannot_fill_it_at_once(small_disk: Path) -> None:
     async with working(0, small_disk, floor=Floor(small_disk, 256 * MB)) as work:
         await work.run(*python(ALLOCATE.format(size=63 * MB), "all"))

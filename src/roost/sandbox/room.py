@@ -144,11 +144,15 @@ class Room:
             self._home = (home if afresh else self._home[0], home)
 
     def _is_low(self) -> bool:
-        before, now = self._home
-        if self._floor is None or before is None or now is None or self._floor.room(now) >= 0:
-            return False
-        files = 0 if before.files is None or now.files is None else before.files - now.files
-        return before.bytes - now.bytes > _SLACK[0] or files > _SLACK[1]
+        """Once: what runs on, or begins, is not to be blamed for what was lost until now."""
+        with self._lock:
+            before, now = self._home
+            if self._floor is None or before is None or now is None or self._floor.room(now) >= 0:
+                return False
+            files = 0 if before.files is None or now.files is None else before.files - now.files
+            low = before.bytes - now.bytes > _SLACK[0] or files > _SLACK[1]
+            self._home = (now, now) if low else self._home
+            return low
 
     def _left(self, size: int = 0, files: int = 0) -> tuple[float, float]:
         """By which it may grow at least: bytes, files."""
