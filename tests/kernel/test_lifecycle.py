@@ -237,7 +237,7 @@ async def test_old_sessions_are_stopped_however_many_newer_ones_are_busy(tmp_pat
     async with running(tmp_path, agent(["x"]), config=config), asyncio.timeout(20):
         while not (pending := await store.pending("old")):
             await asyncio.sleep(0.05)
-    assert [item.input for item in pending] == [ControlInput("stop")]
+    assert [item.input for item in pending] == [ControlInput("stop", "unused")]
     assert len(await store.pending("busy7")) == 1
     await store.close()
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
-from roost.agent.scheduling.firing import timer_of
-from roost.errors import Conflict, NotFound, StoreFailed, StoreUnreachable
+from roost.agent.inbox import unused
+from roost.errors import Conflict, NotFound, StoreCorrupt, StoreFailed, StoreUnreachable, UnknownEvent
+from roost.kernel.load import load_state
 from roost.log.events import TimerSet
 from roost.log.inputs import ControlInput
 from roost.log.journal import Record, SessionInfo, SessionQuery
@@ -52,7 +53,8 @@ class Keeper:
         self._dues: list[float] = []
         self._duties: dict[str, tuple[bool, float]] = {}
         self._cleaned: str | None = None
-        self._scheduled: frozenset[str] = frozenset()
+        self._cleaned_at = time.monotonic()
+        self._timed: frozenset[str] = frozenset()
 
     def start(self) -> list[asyncio.Task[None]]:
         kernel = self._kernel
@@ -102,7 +104,7 @@ class Keeper:
         self, what: str, work: Callable[[], Awaitable[None]], seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
         while True:
-            await asyncio.sleep(seconds())
+            await asyncio.sleep(min(seconds(), _LONGEST_SLEEP))  # it may be told to come sooner
             try:
                 await work()
                 self._kernel.trouble.worked(what)
@@ -175,9 +177,10 @@ class Keeper:
         return held
 
     async def _clean(self) -> None:
-        if not await self._has("cleanup"):
-            return
         config = self._kernel.config
+        if time.monotonic() - self._cleaned_at < _cleanup_pause(config) or not await self._has("cleanup"):
+            return
+        self._cleaned_at = time.monotonic()
         if (config.session_timeout, config.retention) != (None, None):
             await self._walk()
         await self._kernel.journal.purge()
@@ -197,10 +200,9 @@ class Keeper:
         return set(some) - busy
 
     async def _walk(self) -> None:
-        """Stop sessions that nobody used for long and that no schedule is to wake, delete those that were stopped long
-        ago."""
-        scheduled = await self._kernel.journal.with_timers(timer_of(""), limit=_EVERY)
-        self._scheduled = frozenset(scheduled)
+        """Stop sessions that nobody used for long and that wait for nothing, delete those that were stopped long ago.
+        The newest come first, so what a session has made is gone before it is looked at itself."""
+        self._timed = frozenset(await self._kernel.journal.with_timers("", limit=_EVERY))
         for _ in range(_PAGES):
             page = await self._kernel.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
             for info in page:
@@ -213,19 +215,27 @@ class Keeper:
 
     async def _deleted(self, info: SessionInfo) -> bool:
         """Whether it is gone. Stops it, if it is time for that."""
-        config, idle = self._kernel.config, time.time() - info.updated_at
+        config, idle, journal = self._kernel.config, time.time() - info.updated_at, self._kernel.journal
         try:
             if info.state == "stopped" and config.retention is not None and idle > config.retention:
+                if await journal.find(SessionQuery(parent=info.id, limit=1)):
+                    return False
                 with contextlib.suppress(Conflict):
-                    await self._kernel.removal.delete(info.id)
+                    await self._kernel.removal.delete(info.id, unused=info)
                     return True
-            elif info.id in self._scheduled or not _rests(info):
+            elif info.id in self._timed or not _rests(info):
                 return False
-            elif config.session_timeout is not None and idle > config.session_timeout:
-                await self._kernel.journal.accept(info.id, ControlInput("stop"), key=f"timeout:{info.head}")
+            elif config.session_timeout is not None and idle > config.session_timeout and await self._unused(info):
+                await journal.accept(info.id, ControlInput("stop", "unused"), key=f"timeout:{info.head}")
         except NotFound:
             return True
         return False
+
+    async def _unused(self, info: SessionInfo) -> bool:
+        try:
+            return unused(await load_state(self._kernel.journal, info.id))
+        except (UnknownEvent, StoreCorrupt):  # a newer node looks after it, or nobody
+            return False
 
     async def _tidy(self) -> None:
         removal = self._kernel.removal
@@ -245,4 +255,4 @@ def _rests(info: SessionInfo) -> bool:
 
 def _cleanup_pause(config: KernelConfig) -> float:
     """Often enough for the shortest of the times that it watches."""
-    return min(config.cleanup_every, *(s for s in (config.session_timeout, config.retention) if s is not None), 60.0)
+    return min(s for s in (config.cleanup_every, config.session_timeout, config.retention) if s is not None)

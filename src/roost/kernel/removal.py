@@ -13,7 +13,7 @@ from roost.agent.children import end_of, order_to
 from roost.errors import Busy, Conflict, NotFound, RoostError
 from roost.kernel.kin import children_of
 from roost.log import events as ev
-from roost.log.journal import Append, Claim, SessionQuery
+from roost.log.journal import Append, Claim, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
     from roost.kernel.kernel import Kernel
@@ -36,30 +36,39 @@ class Removal:
         """Sessions that this node holds in order to delete them."""
         return self._ends.keys()
 
-    async def delete(self, session: str) -> None:
+    async def delete(self, session: str, *, unused: SessionInfo | None = None) -> None:
         """Remove a session, its log and its private files. A crash between the two leaves the files in the bin, where
-        the next start finds them. Files at another home are removed by that home's nodes. Raises `NotFound`, and
-        `Conflict` when another node holds the session and does not let go of it."""
+        the next start finds them. Files at another home are removed by that home's nodes. `unused`: only if
+        nothing was put into its log or inbox since it was so. Raises `NotFound`, and `Conflict` when another node
+        holds the session and does not let go of it, or it was used."""
         while (end := self._ends.get(session)) is not None:  # asked for twice: each would fence the other
             await end.wait()
         self._ends[session] = asyncio.Event()
         try:
-            await self._delete(session)
+            await self._delete(session, unused)
         finally:
             self._ends.pop(session).set()
 
-    async def _delete(self, session: str) -> None:
+    async def _delete(self, session: str, unused: SessionInfo | None) -> None:
         patience = time.monotonic() + _PATIENCE
         while True:
-            if await self._deleted(session, patience):
+            if await self._deleted(session, patience, unused):
                 return
             await asyncio.sleep(_AGAIN)
 
-    async def _deleted(self, session: str, patience: float) -> bool:
+    async def _deleted(self, session: str, patience: float, unused: SessionInfo | None) -> bool:
         """False when another node took the session between our look and our deletion: it may delete it as well."""
         kernel, workshop = self._kernel, self._kernel.workshop
+        if unused is not None:  # before anything is cut
+            _demand(unused, await kernel.journal.get(session))
         await kernel.evict(session)
         claim = await self._claim(session, patience)
+        if unused is not None and claim is not None:
+            try:
+                _demand(unused, claim.info)
+            except Conflict:
+                kernel.park(session)
+                raise
         try:
             await self._part(session, claim)
             await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
@@ -169,3 +178,8 @@ class Removal:
                         workshop.throw_away(session)
                     await asyncio.to_thread(workshop.empty_bin, session)
                     log.info("session %s was deleted elsewhere: its files here are removed", session)
+
+
+def _demand(unused: SessionInfo, info: SessionInfo) -> None:
+    if (info.head, info.pending) != (unused.head, unused.pending):
+        raise Conflict(f"session {info.id!r} was used just now")
