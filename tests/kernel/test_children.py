@@ -200,7 +200,7 @@ async def test_a_child_that_somebody_ends(tmp_path: Path, what: str) -> None:
             await child.control("cancel" if what == "cancel" else "stop")
         assert await session.answer(item.id) == "so it goes"
         [outcome] = await ended(await events(session, runtime))
-        assert outcome == {"cancel": "cancelled", "stop": "cancelled", "delete": "deleted"}[what]
+        assert outcome == {"cancel": "cancelled", "stop": "stopped", "delete": "deleted"}[what]
 
 
 async def test_a_task_whose_time_is_up(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ the parent's inbox in the commit in which it ends. So no crash comes between the
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from roost.agent.session import LiveSession
 from roost.agent.state import Call, Child, State
@@ -14,6 +16,14 @@ from roost.log.content import AssistantMessage, Text, UserPart
 from roost.log.inputs import ChildInput, ChildWaitsInput, ControlInput, MessageInput
 from roost.log.journal import Delivery, InboxItem, SessionInfo
 from roost.tools.text import RESULT_CAP, capped
+
+_TAKEN_BY: Final[Mapping[str, tuple[ev.SessionState, ...]]] = {
+    "pause": ("created", "running"),
+    "resume": ("paused",),
+    "cancel": ("created", "running", "paused", "error"),
+    "stop": ("created", "running", "paused", "error"),
+}
+"""In which states a session whose task is over takes an order of the one that has made it."""
 
 
 def report(session: LiveSession, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
@@ -121,20 +131,35 @@ def abandon(session: LiveSession, call: str) -> None:
             note_end(session, child, ChildInput(name, "cancelled"), None, [order_to(name, "cancel", "given-up")])
 
 
-def let_go(session: LiveSession) -> None:
-    """The session stops: it hears of no child any more."""
+def let_go(session: LiveSession, outcome: ev.ChildOutcome) -> None:
+    """The session stops, or its task is given up: it hears of no child any more."""
     for name, child in list(session.state.children.items()):
-        note_end(session, child, ChildInput(name, "stopped"), None, [])
+        note_end(session, child, ChildInput(name, outcome), None, [])
 
 
-def pass_down(session: LiveSession, action: ev.ControlAction, item: int) -> list[Delivery]:
-    """What an order to the session means for its children. Cancelling a turn means those that the turn waits for
-    (`abandon`)."""
-    state = session.state.state
-    fits = {"pause": state in ("created", "running"), "resume": state in ("paused", "error"), "stop": True}
-    if not fits.get(action, False):
+async def made(session: LiveSession) -> Sequence[SessionInfo]:
+    """All that the session has ever made, if an order waits that is for them as well: what one that has ended has made
+    may be at work. It makes no other before it has taken the order. Raises `StoreFailed`."""
+    family = session.means.family
+    orders = (item.input for item in session.inbox if isinstance(item.input, ControlInput))
+    if family is None or not any(_goes_down(order) for order in orders):
+        return ()
+    return await family.made(session.id)
+
+
+def pass_down(session: LiveSession, order: ControlInput, item: int, made: Sequence[SessionInfo]) -> list[Delivery]:
+    """What an order to the session means for those that it has `made`, whose tasks are open or over. Cancelling a turn
+    means those that the turn waits for (`abandon`)."""
+    state, children, action = session.state.state, session.state.children, order.action
+    fits = {"pause": state in ("created", "running"), "resume": state in ("paused", "error")}
+    if not _goes_down(order) or not fits.get(action, True):
         return []
-    return [order_to(child, action, f"{session.id}:{item}") for child in session.state.children]
+    over = [info.id for info in made if info.id not in children and info.state in _TAKEN_BY[action]]
+    return [order_to(child, action, f"{session.id}:{item}") for child in (*children, *over)]
+
+
+def _goes_down(order: ControlInput) -> bool:
+    return order.action in _TAKEN_BY and (order.action != "cancel" or order.scope == "task") and order.scope != "unused"
 
 
 async def look_after(session: LiveSession) -> None:
@@ -153,7 +178,9 @@ def cut(end: ChildInput) -> list[Delivery]:
 
 
 def order_to(child: str, action: ev.ControlAction, why: str) -> Delivery:
-    return Delivery(child, ControlInput(action), f"parent:{action}:{why}"[-255:])
+    """One that cancels means the task, not a turn."""
+    order = ControlInput(action, "task" if action == "cancel" else None)
+    return Delivery(child, order, f"parent:{action}:{why}"[-255:])
 
 
 def _news_key(news: ChildWaitsInput, which: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import assert_never
 
 from roost.agent import children, ending
 from roost.agent.scheduling import firing
 from roost.agent.session import LiveSession
+from roost.agent.state import State
 from roost.log import events as ev
 from roost.log.inputs import (
     ApprovalInput,
@@ -29,7 +31,7 @@ from roost.log.inputs import (
     admits,
     urgency,
 )
-from roost.log.journal import InboxItem, Moved, TimerSpec
+from roost.log.journal import InboxItem, Moved, SessionInfo, TimerSpec
 
 
 def has_control(session: LiveSession) -> bool:
@@ -38,20 +40,21 @@ def has_control(session: LiveSession) -> bool:
     return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
 
 
-def settle(session: LiveSession) -> None:
-    """Take in everything that is not conversation. The first message starts a session that was only created."""
+def settle(session: LiveSession, made: Sequence[SessionInfo] = ()) -> None:
+    """Take in everything that is not conversation. The first message starts a session that was only created. `made` as
+    of `roost.agent.children.made`."""
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
         if urgency(item.input) < admits(session.state.state, session.state.phase):
             continue
-        _take_in(session, item)
+        _take_in(session, item, made)
 
 
-def _take_in(session: LiveSession, item: InboxItem) -> None:
+def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo]) -> None:
     match item.input:
         case ControlInput():
-            control(session, item, item.input.action)
+            control(session, item, item.input, made)
         case SetTimerInput():
             _set_timer(session, item, item.input)
         case ApprovalInput():
@@ -77,11 +80,26 @@ def _take_in(session: LiveSession, item: InboxItem) -> None:
             assert_never(item.input)
 
 
-def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> None:
+def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
-    state, down = session.state.state, children.pass_down(session, action, item.id)
-    session.note(ev.ControlApplied(at=time.time(), action=action, input=item.id), consume=item.id, deliver=down)
-    match action:
+    state, action = session.state.state, order.action
+    fits = order.scope != "unused" or (unused(session.state) and _next(session) is None)
+    stops = fits and action == "stop" and state != "stopped"
+    up = children.report(session, "stopped") if stops else ()  # before its turn says that it was cancelled
+    down = children.pass_down(session, order, item.id, made)
+    event = ev.ControlApplied(at=time.time(), action=action, input=item.id)
+    session.note(event, consume=item.id, deliver=(*up, *down))
+    if fits:
+        _apply(session, item, order, state)
+
+
+def unused(state: State) -> bool:
+    """Whether nothing is going on in it and nothing is to come by itself."""
+    return state.phase == "idle" and not state.timers and not state.children
+
+
+def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev.SessionState) -> None:
+    match order.action:
         case "start":
             _enter(session, "running", state in ("created", "stopped", "error"))
         case "resume":
@@ -93,14 +111,16 @@ def control(session: LiveSession, item: InboxItem, action: ev.ControlAction) -> 
         case "cancel":
             _open_for_cancel(session, item)
             _cancel(session)
+            if order.scope == "task":
+                children.let_go(session, "cancelled")
         case "stop":
             _cancel(session)
-            children.let_go(session)
+            children.let_go(session, "stopped")
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
             pass  # the event says it
         case _:
-            assert_never(action)
+            assert_never(order.action)
 
 
 def begin_turn(session: LiveSession) -> bool:
@@ -163,8 +183,7 @@ def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
 
 def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
     if fits and session.state.state != state:
-        told = children.report(session, "stopped") if state == "stopped" else ()
-        session.note(ev.StateChanged(at=time.time(), state=state), deliver=told)
+        session.note(ev.StateChanged(at=time.time(), state=state))
 
 
 def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:

@@ -31,7 +31,7 @@ async def drive(session: LiveSession) -> None:
     await money.take_up(session)
     await children.look_after(session)
     while True:
-        inbox.settle(session)
+        inbox.settle(session, await children.made(session))
         firing.tend(session)
         await money.close(session)
         if session.state.undo is not None:

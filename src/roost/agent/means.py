@@ -68,6 +68,10 @@ class FamilyMeans(Protocol):
         `NotFound`."""
         ...
 
+    async def made(self, session: str) -> Sequence[SessionInfo]:
+        """All that it has made, whatever became of them. Raises `StoreFailed`."""
+        ...
+
     async def look_after(self, session: str, children: Sequence[str]) -> None:
         """Puts the end of those that are gone or take nothing any more into the inbox of `session`, unless it is
         there."""

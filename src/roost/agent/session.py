@@ -367,6 +367,8 @@ def _about(info: SessionInfo, spec: AgentSpec) -> dict[str, str]:
 
 def _interrupts(item: Input) -> Cause | None:
     match item:
+        case ControlInput(scope="unused"):
+            return None
         case ControlInput(action="cancel" | "pause" | "stop" as action):
             return action
         case MessageInput(mode="steer"):

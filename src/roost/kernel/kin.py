@@ -96,6 +96,9 @@ class AgentKin:
                 return info
         raise NotFound(f"there is no session {to!r}, nor one of an agent of that name, that you could write to")
 
+    async def made(self, session: str) -> Sequence[SessionInfo]:
+        return await children_of(self._kin.journal, session)
+
     async def look_after(self, session: str, children: Sequence[str]) -> None:
         journal = self._kin.journal
         over: dict[str, ChildOutcome] = {}

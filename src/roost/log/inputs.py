@@ -27,7 +27,11 @@ class MessageInput(_Input, frozen=True, tag="message"):
 
 
 class ControlInput(_Input, frozen=True, tag="control"):
+    """`task`, of a cancel: what the session has its task for is given up, and with it all that has come from it.
+    `unused`, of a stop: only if the session waits for nothing, and nothing else stops with it."""
+
     action: ControlAction
+    scope: Literal["task", "unused"] | None = None
 
 
 class ApprovalInput(_Input, frozen=True, tag="approval"):
