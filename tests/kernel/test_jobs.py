@@ -1,66 +1,278 @@
-"""What a session keeps running between its calls ends with its sleep, and the log says so."""
+"""Commands in the background: the session stays awake for them, and their end is told, once, whatever happens."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from roost.agent.definition import Agent
+from roost.kernel.runtime import Runtime, SessionHandle
+from roost.llm.ir import Request
 from roost.log import events as ev
-from roost.log.content import Text
-from roost.testing.scripted import Answer
+from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
+from roost.policy.loading import Policy
+from roost.policy.vault import SecretSource
+from roost.testing.scripted import Answer, Call, ScriptedModel
 
-from .support import agent, calling, events, of_limits, running
+from .policies import under
+from .support import FAST, asleep, calling, events, kinds, of_limits, running
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-
+Step = Answer | str | Callable[[str], Answer]
 _BEAT = "while :; do echo x >> {}; sleep 0.05; done"
-_PYTHON = "import subprocess; child = subprocess.Popen(['sh', '-c', '" + _BEAT.format("python.beat") + "'])"
-_PYTHON += "\nknown = 'x' in globals()\nx = 41\nknown"
+_TOOLS = ("shell", "shell_start", "shell_output", "shell_stop", "python")
 
 
-async def _beats(file: Path) -> bool:
+def start(command: str, **more: object) -> Answer:
+    return calling("shell_start", command=command, **more)
+
+
+def hearing(steps: Sequence[Step], **options: object) -> Agent:
+    """One that goes through the steps in each turn, and says `heard` when it is told of a job. A step may be a function
+    of the last job's id."""
+
+    def answer(request: Request) -> Answer | str:
+        last = max(n for n, message in enumerate(request.messages) if isinstance(message, UserMessage))
+        if said_of(request.messages[last]).startswith("[job-"):
+            return "heard"
+        step = steps[min(sum(isinstance(one, AssistantMessage) for one in request.messages[last:]), len(steps) - 1)]
+        if not callable(step):
+            return step
+        return step(re.findall(r"\[(job-\w+) ", "".join(map(said_of, request.messages)))[-1])
+
+    model = ScriptedModel(answer)
+    return Agent("a", model=model, tools=_TOOLS, permissions="all", **options)  # type: ignore[arg-type]
+
+
+def said_of(message: object) -> str:
+    if not isinstance(message, UserMessage | ToolMessage):
+        return ""
+    return "".join(part.text for part in message.parts if isinstance(part, Text))
+
+
+def results(log: Sequence[ev.Event]) -> list[str]:
+    done = [event for event in log if isinstance(event, ev.ToolCompleted)]
+    return [part.text for event in done for part in event.parts if isinstance(part, Text) and not of_limits(part.text)]
+
+
+def messages(log: Sequence[ev.Event]) -> list[str]:
+    """What the jobs' ends have said."""
+    told = [event for event in log if isinstance(event, ev.InputReceived) and event.source is not None]
+    assert all((event.source or "").startswith("job:") for event in told)
+    return ["\n".join(part.text for part in event.parts if isinstance(part, Text)) for event in told]
+
+
+def ends(log: Sequence[ev.Event]) -> list[tuple[str, bool]]:
+    return [(event.outcome, event.told) for event in log if isinstance(event, ev.JobEnded)]
+
+
+async def beats(file: Path) -> bool:
     """Whether something writes to it: true of what runs at any level of isolation."""
-    before = file.stat().st_size
+    before = file.stat().st_size if file.exists() else 0
     await asyncio.sleep(0.4)
-    return file.stat().st_size > before
+    return file.exists() and file.stat().st_size > before
 
 
-async def test_state_stays_within_a_turn_and_ends_with_sleep(tmp_path: Path) -> None:
-    script: list[Answer | str] = [
-        calling("python", code=_PYTHON),
-        calling("shell_start", command=_BEAT.format("shell.beat")),
-        calling("python", code="import time; time.sleep(0.2); x + 1"),
-        "done",
-    ]
-    async with running(tmp_path, agent(script, ["python", "shell_start", "shell_output"])) as runtime:
+async def begins(file: Path) -> None:
+    async with asyncio.timeout(20):
+        while not file.exists():
+            await asyncio.sleep(0.02)
+
+
+async def over(runtime: Runtime, session: SessionHandle, turns: int) -> list[ev.Event]:
+    """Once so many turns have ended and it sleeps."""
+    async with asyncio.timeout(30):
+        while True:
+            log = await events(session, runtime)
+            if kinds(log).count("turn.completed") >= turns:
+                await asleep(runtime, session, seconds=30)
+                return await events(session, runtime)
+            await asyncio.sleep(0.02)
+
+
+async def test_an_end_after_the_turn_begins_a_new_one(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([start("sleep 0.8; echo out; exit 3"), "started"])) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "started"
+        await asyncio.sleep(3 * FAST.linger)
+        info = await runtime.sessions.get(session.id)
+        assert (info.phase, info.owner is not None) == ("working", True)
+        [job] = (await session.inspect()).jobs
+        assert (job.command, job.due > time.time() + 3000) == ("sleep 0.8; echo out; exit 3", True)
+        log = await over(runtime, session, 2)
+        assert (await runtime.sessions.get(session.id)).phase == "idle"
+        assert (await session.inspect()).jobs == ()
+    said = kinds(log)
+    assert said.index("job.started") == said.index("tool.completed") + 1
+    assert ends(log) == [("exited", False)]
+    [told] = messages(log)
+    assert re.fullmatch(r'\[job-\w+ "sleep 0.8; echo out; exit 3" has ended: exit code 3 after [1-9] s\]\nout', told)
+    assert [event.outcome for event in log if isinstance(event, ev.TurnCompleted)] == ["answered"] * 2
+
+
+async def test_an_end_in_a_turn_waits_for_the_end_of_it(tmp_path: Path) -> None:
+    steps = [start("echo now; sleep 0.5"), calling("shell", command="sleep 1"), calling("shell", command="true"), "ok"]
+    async with running(tmp_path, hearing(steps)) as runtime:
         session = await runtime.session("a")
         await session.ask("go")
-        ended = await session.bus.wait_for(ev.SandboxEnded, after=0, timeout=20)
-        assert ended.background == 2
-        assert "the Python interpreter" in ended.reason
-        assert "shell.beat" in ended.reason
-        folder = runtime.kernel.workshop.private(session.id)
-        assert not await _beats(folder / "python.beat")
-        assert not await _beats(folder / "shell.beat")
+        log = await over(runtime, session, 2)
+    said = kinds(log)
+    assert said.index("job.ended") < said.index("turn.completed") < len(said) - said[::-1].index("input.received") - 1
+    assert [one.splitlines()[1:] for one in messages(log)] == [[]]  # the first output came with the call
+
+
+async def test_what_a_call_has_told_is_not_told_again(tmp_path: Path) -> None:
+    """Also where the end was noted before, and its message waits for the end of the turn."""
+    late = [start("sleep 0.5; echo out"), calling("shell", command="sleep 1"), calling("shell", command="true")]
+    wait: Step = lambda job: calling("shell_output", job=job, wait=30)  # noqa: E731
+    agents = {
+        "at once": hearing([start("echo out"), "ok"]),
+        "waiting": hearing([start("sleep 0.6; echo out"), wait, wait, "ok"]),
+        "late": hearing([*late, wait, "ok"]),
+        "stopped": hearing([start("echo out; sleep 100"), lambda job: calling("shell_stop", job=job), "ok"]),
+    }
+    for name, one in agents.items():
+        async with running(tmp_path / name, one) as runtime:
+            session = await runtime.session("a")
+            await session.ask("go")
+            await asleep(runtime, session, seconds=20)
+            log = await events(session, runtime)
+            pending = (await runtime.sessions.get(session.id)).pending
+        wanted = {"late": ("exited", False), "stopped": ("stopped", True)}.get(name, ("exited", True))
+        if name == "at once" and messages(log):  # the machine was slow
+            continue
+        assert (name, ends(log), messages(log), pending) == (name, [wanted], [], 0)
+        assert any(" has ended: exit code 0]" in text or " was stopped]" in text for text in results(log))
+        assert "out" in "\n".join(results(log)).splitlines()
+
+
+async def test_many_ends_at_once_a_limit_of_time_and_much_output(tmp_path: Path) -> None:
+    commands = ["sleep 1", "sleep 1; head -c 300000 /dev/zero | tr '\\0' x; echo; echo end", "kill -9 $$; sleep 1"]
+    calls = [Call("shell_start", {"command": f"sleep 0.5; {command}"}) for command in commands]
+    calls += [Call("shell_start", {"command": "sleep 100", "seconds": 1.5})]
+    async with running(tmp_path, hearing([Answer(calls=tuple(calls)), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        log = await over(runtime, session, 5)
+    told = sorted(messages(log), key=len)
+    assert len(told) == 4
+    assert len({one.split()[0] for one in told}) == 4
+    assert any("was ended after " in one and ": its time was over]" in one for one in told)
+    assert any("killed by signal 9" in one for one in told)
+    assert told[-1].endswith("x\nend")
+    assert "characters cut" in told[-1]
+    assert len(told[-1]) < 9000
+    assert sorted(ends(log)) == [("exited", False)] * 3 + [("timeout", False)]
+
+
+async def test_a_person_ends_them_without_a_word(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        assert await beats(beat)
+        position = (await runtime.sessions.get(session.id)).head
+        await session.ask("another")
+        await session.control("cancel")
+        assert await beats(beat)
+        await runtime.sessions.rollback(session.id, to=position)
+        async with asyncio.timeout(20):
+            while "session.rolled_back" not in kinds(await events(session, runtime)):
+                await asyncio.sleep(0.02)
+        assert not await beats(beat)
         await session.ask("again")
+        assert await beats(beat)
+        await session.control("stop")
+        assert not await beats(beat)
+        await session.control("start")
+        await asleep(runtime, session, seconds=20)
         log = await events(session, runtime)
-    done = [event for event in log if isinstance(event, ev.ToolCompleted)]
-    texts = [part.text for event in done for part in event.parts if isinstance(part, Text) and not of_limits(part.text)]
-    assert texts[2].startswith("42")
-    assert texts[0].startswith("[new interpreter: nothing is kept from earlier calls]\nFalse")
-    assert texts[3].startswith("[new interpreter: nothing is kept from earlier calls]\nFalse")
+        assert messages(log) == []
+        assert ends(log) == [("stopped", False)] * 3
+        reasons = [event.reason for event in log if isinstance(event, ev.JobEnded)]
+        assert reasons == ["the session was rolled back"] * 2 + ["the session was stopped"]
+        await session.ask("once more")
+        assert await beats(beat)
+        await session.delete()
+        assert not beat.exists()
 
 
-async def test_stopping_the_node_ends_what_runs(tmp_path: Path) -> None:
-    script = [calling("shell_start", command=_BEAT.format("beat")), calling("shell", command="sleep 1000")]
-    async with running(tmp_path, agent(script, ["shell_start", "shell"])) as runtime:
+async def test_a_pause_lets_them_run_and_the_end_waits(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([start("sleep 1"), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        await session.control("pause")
+        await asyncio.sleep(1.2)
+        await asleep(runtime, session, seconds=20)
+        log = await events(session, runtime)
+        assert (ends(log), messages(log)) == ([("exited", False)], [])
+        await session.control("resume")
+        log = await over(runtime, session, 2)
+        assert len(messages(log)) == 1
+
+
+async def test_stopping_the_node_ends_them_and_the_next_one_tells(tmp_path: Path) -> None:
+    one = hearing([start(_BEAT.format("beat")), calling("shell", command="sleep 1.5"), "ok"])
+    async with running(tmp_path, one) as runtime:
         session = await runtime.session("a")
         await session.send("go")
-        file = runtime.kernel.workshop.private(session.id) / "beat"
-        async with asyncio.timeout(20):
-            while not file.exists():
-                await asyncio.sleep(0.02)
-        assert await _beats(file)
-    assert not await _beats(file)
+        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        await begins(beat)
+        assert await beats(beat)
+        await session.bus.wait_for(ev.TurnCompleted, after=0, timeout=20)
+    assert not await beats(beat)
+    async with running(tmp_path, one) as runtime:
+        log = await over(runtime, runtime.open(session.id), 2)
+    [told] = messages(log)
+    assert " was stopped after " in told
+    assert ends(log) == [("stopped", False)]
+    assert "sandbox.ended" not in kinds(log)
+
+
+async def test_a_fork_and_a_copy_have_none_of_them(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        fork = runtime.open((await runtime.sessions.fork(session.id)).id)
+        await runtime.export_session(session.id, tmp_path / "file")
+        copy = runtime.open((await runtime.import_session(tmp_path / "file", agent="a")).session.id)
+        for other in (fork, copy):
+            assert (await other.inspect()).jobs == ()
+            assert (await runtime.sessions.get(other.id)).phase == "idle"
+            assert not ends(await events(other, runtime))
+        assert len((await session.inspect()).jobs) == 1
+        assert await fork.ask("again") == "ok"
+        assert len((await fork.inspect()).jobs) == 1
+
+
+async def test_what_it_said_is_masked_and_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE", value := "s3cr3t-of-the-service-0123")
+    policy = Policy(secrets={"SERVICE": SecretSource(source="env:MY_SERVICE")})
+    command = "curl -s http://127.0.0.1:9/x; sleep 1; printf s3cr3t-of-; echo the-service-0123"
+    async with under(tmp_path, hearing([start(command), "ok"]), policy) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        assert "session.tainted" in kinds(await events(session, runtime))
+        await session.control("trust")
+        log = await over(runtime, session, 2)
+        kept = b"".join(file.read_bytes() for file in tmp_path.glob("roost.db*") if file.is_file())
+        assert value.encode() not in kept
+    [told] = messages(log)
+    assert told.endswith("[secret:SERVICE]")
+    assert [event.by for event in log if isinstance(event, ev.SessionTainted)] == ["shell_start"] * 2
+
+
+async def test_the_interpreter_is_no_job(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([calling("python", code="x = 41"), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        await asleep(runtime, session, seconds=20)
+        log = await events(session, runtime)
+        assert [event.background for event in log if isinstance(event, ev.SandboxEnded)] == [1]
+        assert not [kind for kind in kinds(log) if kind.startswith("job.")]
+        await session.ask("again")
+        assert all(text.startswith("[new interpreter") for text in results(await events(session, runtime)))

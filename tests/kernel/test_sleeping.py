@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -56,24 +57,46 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-async def test_a_job_goes_on_after_a_sleep(tmp_path: Path) -> None:
-    async with running(tmp_path, agent(Isolation(required=1, suspend=True)), config=SLOW) as runtime:
+async def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
+    one = agent(Isolation(suspend=True))
+    async with running(tmp_path, one, config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await asleep(runtime, session, seconds=40)
         beat = tmp_path / "workspaces" / session.id / "beat"
-        size = _size(beat)
-        await asyncio.sleep(0.3)
-        assert _size(beat) == size
-        await session.ask("and now")
+        await asyncio.sleep(SLOW.linger + 0.5)
+        assert (await runtime.sessions.get(session.id)).owner is not None
+        await runtime.kernel.drain(grace=30)
+    size = _size(beat)
+    assert size
+    await asyncio.sleep(0.3)
+    assert _size(beat) == size
+    async with running(tmp_path, one, config=SLOW) as runtime:
+        await runtime.open(session.id).ask("and now")
         log = await events(session, runtime)
         started, looked = results(log)
         assert looked.split()[0] in started
         assert " True n" in looked
-        assert not [each for each in log if isinstance(each, ev.SandboxEnded)]
+        assert not [each for each in log if isinstance(each, ev.SandboxEnded | ev.JobEnded)]
         assert {each.backend for each in log if isinstance(each, ev.SandboxChosen)} == {"gvisor"}
-        await asleep(runtime, session, seconds=40)
+        await asyncio.sleep(0.5)
         assert _size(beat) > size
+
+
+async def test_a_job_that_cannot_go_on_is_told(tmp_path: Path) -> None:
+    one = agent(Isolation(suspend=True))
+    async with running(tmp_path, one, config=SLOW) as runtime:
+        session = await runtime.session("a")
+        await session.ask("begin")
+        await runtime.kernel.drain(grace=30)
+    image = tmp_path / "workspaces.memory" / session.id / "sandbox"
+    assert image.is_dir()
+    shutil.rmtree(image)
+    async with running(tmp_path, one, config=SLOW) as runtime:
+        session = runtime.open(session.id)
+        await session.bus.wait_for(ev.TurnCompleted, after=(await runtime.sessions.get(session.id)).head, timeout=30)
+        log = await events(session, runtime)
+    assert [(each.outcome, each.told) for each in log if isinstance(each, ev.JobEnded)] == [("lost", False)]
+    assert [each.parts for each in log if isinstance(each, ev.InputReceived) and each.source]
 
 
 @pytest.mark.parametrize("suspend", [True, False])
@@ -99,6 +122,7 @@ async def test_who_does_not_ask_for_it_has_its_jobs_ended(tmp_path: Path) -> Non
     async with running(tmp_path, agent(Isolation(required=1)), config=SLOW) as runtime:
         session = await runtime.session("a")
         await session.ask("begin")
-        await asleep(runtime, session, seconds=40)
+        await runtime.kernel.evict(session.id)
         log = await events(session, runtime)
-        assert [each.background for each in log if isinstance(each, ev.SandboxEnded)] == [1]
+        assert [each.outcome for each in log if isinstance(each, ev.JobEnded)] == ["stopped"]
+        assert not [each for each in log if isinstance(each, ev.SandboxEnded)]

@@ -42,8 +42,9 @@ async def test_a_job_runs_on_and_is_stopped(ctx: ToolContext) -> None:
     outcome, text = await call(ctx, "shell_stop", job=job)
     assert (outcome, text) == ("ok", f"[{job} was stopped]")
     assert not os.path.exists(f"/proc/{pid}")
-    outcome, text = await call(ctx, "shell_output", job=job)
-    assert (outcome, "there is none" in text, "sleeps" in text) == ("error", True, True)
+    assert (await call(ctx, "shell_output", job=job))[1] == f"[{job} was stopped]"
+    outcome, text = await call(ctx, "shell_output", job="job-0")
+    assert (outcome, f"the jobs are: {job}" in text) == ("error", True)
 
 
 async def test_output_comes_once_and_waiting_ends_with_it(ctx: ToolContext) -> None:
@@ -69,6 +70,18 @@ async def test_a_flood_is_cut(ctx: ToolContext) -> None:
         _, text = await call(ctx, "shell_output", job=job, wait=0.2)
     else:
         raise AssertionError("it never ended")
+
+
+async def test_it_has_its_time(ctx: ToolContext) -> None:
+    _, text = await call(ctx, "shell_start", command="echo $$; sleep 100", seconds=1)
+    job, pid = text.split("[")[1].split()[0], int(text.split()[0])
+    _, text = await call(ctx, "shell_output", job=job, wait=30)
+    while "running" in text:
+        _, text = await call(ctx, "shell_output", job=job, wait=30)
+    assert text == f"[{job} was ended: its time was over]"
+    assert not os.path.exists(f"/proc/{pid}")
+    for seconds in (0, -1, 86_401):
+        assert (await call(ctx, "shell_start", command="true", seconds=seconds))[0] == "error"
 
 
 async def test_not_too_many_at_once(ctx: ToolContext) -> None:

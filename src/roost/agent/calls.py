@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from roost.agent import children, judging, memories, points, saving, tasks, travel
+from roost.agent import children, jobs, judging, memories, points, saving, tasks, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
 from roost.agent.planning import OwnPlans
@@ -181,8 +181,12 @@ def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
 
 def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
     """Whatever the outcome: an error may repeat what a stranger said."""
-    if session.state.tainted is None and (tool.taints or _touches(session, call, tool).hosts):
+    if session.state.tainted is None and _from_outside(session, call, tool):
         session.note(ev.SessionTainted(at=time.time(), by=tool.name))
+
+
+def _from_outside(session: LiveSession, call: Call, tool: Tool) -> bool:
+    return tool.taints or bool(_touches(session, call, tool).hosts)
 
 
 def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
@@ -327,6 +331,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
             memory.settle(ok=outcome == "ok")
         end = ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds)
         session.note(end, deliver=told)
+        if outcome == "ok":
+            jobs.after_call(session, call.call.id, lambda: tool.name if _from_outside(session, call, tool) else None)
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()
 

@@ -9,7 +9,19 @@ from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.scheduling import folding as scheduling
-from roost.agent.state import PERSON, POINTS, Call, CallStatus, Entry, OpenStep, State, Turn, stand_in, unheard
+from roost.agent.state import (
+    PERSON,
+    POINTS,
+    Call,
+    CallStatus,
+    Entry,
+    OpenJob,
+    OpenStep,
+    State,
+    Turn,
+    stand_in,
+    unheard,
+)
 from roost.llm.tokens import estimate
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, ToolOutcome, Usage, UserMessage
@@ -94,6 +106,10 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             compacting.doubt(state.open_step, event)
         case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():
             family.take_child(state, event)
+        case ev.JobStarted():
+            state.jobs[event.job] = OpenJob(event.call, event.command, event.at, event.due, event.outside)
+        case ev.JobEnded():
+            state.jobs.pop(event.job, None)
         case ev.SessionMoved():
             state.spec = bytes(event.spec)
         case ev.SessionImported():

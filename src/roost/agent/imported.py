@@ -20,6 +20,7 @@ _OF_THERE = (
     "compacting",
     "consolidating",
     "children",
+    "jobs",
     "schedules",
     "firing",
     "limited",

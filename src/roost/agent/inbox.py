@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from roost.agent import children, ending
+from roost.agent import children, ending, jobs
 from roost.agent.scheduling import firing
 from roost.agent.session import LiveSession
 from roost.agent.state import State
@@ -116,6 +116,7 @@ def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev
         case "stop":
             _cancel(session)
             children.let_go(session, "stopped")
+            jobs.give_up(session, "the session was stopped")
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
             pass  # the event says it

@@ -8,6 +8,7 @@ from roost.agent import (
     children,
     consolidating,
     inbox,
+    jobs,
     judging,
     limits,
     memories,
@@ -32,6 +33,7 @@ async def drive(session: LiveSession) -> None:
     await children.look_after(session)
     while True:
         inbox.settle(session, await children.made(session))
+        await jobs.tend(session)
         firing.tend(session)
         await money.close(session)
         if session.state.undo is not None:
@@ -69,6 +71,7 @@ async def run_turn(session: LiveSession) -> None:
         await memories.recall_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             inbox.settle(session)
+            await jobs.tend(session)
             if not await travel.between_steps(session) or not opening.allowed(session):
                 return
             if session.state.calls:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 
+from roost.agent import jobs
 from roost.agent.points import note_saved, touched
 from roost.agent.session import LiveSession
 from roost.errors import RoostError, TooLarge
@@ -20,6 +21,7 @@ from roost.workspace.writes import recover
 log = logging.getLogger("roost.files")
 _REST_SECONDS = 5.0
 _ASLEEP = "the session went to sleep: {}"
+_AWAY = "its daemon stopped, or the session moved"
 _NOT_SAVED = (
     "[the files of this workspace could not be saved just now; until a later call saves them they are on one machine"
     " alone]"
@@ -86,6 +88,10 @@ async def rest(session: LiveSession) -> None:
     """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier. What
     still runs is ended, and the log says so."""
     files = session.means.files
+    if session.state.jobs:
+        await jobs.end(session, _AWAY)
+        if files is not None:
+            files.dirty = True
     if ended := await session.means.jobs.close():
         session.note(ev.SandboxEnded(at=time.time(), reason=_ASLEEP.format("; ".join(ended)), background=len(ended)))
         if files is not None:

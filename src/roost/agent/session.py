@@ -65,6 +65,7 @@ class LiveSession:
         self.state = state
         self.inbox: list[InboxItem] = list(claim.inbox)
         self.woken = asyncio.Event()
+        means.jobs.over = self.woken.set
         self.seen: dict[str, str] = {}
         self._held = held
         self.about = _about(claim.info, spec)

@@ -166,6 +166,16 @@ class Child(msgspec.Struct):
     waits: bool = False
 
 
+class OpenJob(msgspec.Struct):
+    """A command in the background whose end is not in the log; as of `JobStarted`."""
+
+    call: str
+    command: str
+    began: float
+    due: float
+    outside: str | None = None
+
+
 class Kept(msgspec.Struct):
     """A checkpoint. `files` as of `CheckpointMade`; `turns` and `steps`: how far the session was. `of`: the session in
     whose home these files are kept, where that is one which this one was forked from."""
@@ -248,6 +258,7 @@ class State(msgspec.Struct):
     aside: Aside | None = None
     limited: bool = False
     """A turn by a schedule had a limit of money, or may have had."""
+    jobs: dict[str, OpenJob] = {}
 
     def holds(self, call: Call) -> bool:
         """Whether it waits for one of the children to end. With none there is nothing to wait for."""
@@ -256,7 +267,7 @@ class State(msgspec.Struct):
     @property
     def phase(self) -> ev.Phase:
         if self.turn is None:
-            return "working" if self.compact else "idle"
+            return "working" if self.compact or self.jobs else "idle"
         waiting = self.turn.gate is not None and self.turn.gate.status == "asking"
         for call in self.calls:
             if call.status in ("asking", "awaiting") or self.holds(call):

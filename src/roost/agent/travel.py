@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-from roost.agent import inbox, points
+from roost.agent import inbox, jobs, points
 from roost.agent.kept import ELSEWHERE, OWN_FOLDER, Files, files_at
 from roost.agent.saving import prepare
 from roost.agent.session import Interrupted, LiveSession
@@ -185,6 +185,8 @@ async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: 
 async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) -> None:
     state = session.state
     inbox.give_up(session, item.id)
+    jobs.give_up(session, "the session was rolled back")
+    await jobs.tend(session)
     if ended := await session.means.jobs.close():
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))

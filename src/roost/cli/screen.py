@@ -137,6 +137,11 @@ class Screen:
                 self.note(f"  {event.tool} waits for an answer: roost approve {event.session} {event.call}")
             case ev.ChildEnded():
                 self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
+            case ev.JobStarted():
+                self.note(f"  {event.job} runs in the background: {one_line(event.command, _WIDTH)}")
+            case ev.JobEnded():
+                code = "" if event.code is None else f" {event.code}"
+                self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))
             case ev.MemoryConsolidated() if event.facts:
                 self.note(f"  kept {_facts(range(event.facts))} of the last turns")
             case ev.ScheduleFired() if not event.run:

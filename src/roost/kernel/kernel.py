@@ -534,9 +534,10 @@ class Kernel:
                 return
 
     async def _linger(self, live: LiveSession) -> bool:
-        """Wait a moment for more to do. False when it is time to sleep."""
+        """Wait a moment for more to do, or as long as commands run in the background. False when it is time to
+        sleep."""
         try:
-            async with asyncio.timeout(self.config.linger):
+            async with asyncio.timeout(None if live.means.jobs.running else self.config.linger):
                 return await live.woken.wait()
         except TimeoutError:
             return False

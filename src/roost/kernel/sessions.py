@@ -63,8 +63,17 @@ class WaitingCall(PendingApproval, frozen=True):
     agent: str
 
 
+class RunningJob(msgspec.Struct, frozen=True):
+    """A command in the background. It is ended at `due`."""
+
+    job: str
+    command: str
+    began: float
+    due: float
+
+
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """A session as its log says it is. `usage.cost` is in nano-dollars."""
+    """A session as its log says it is. `usage.cost` is in nano-dollars. `turn`: the number of the open one."""
 
     info: SessionInfo
     reason: str | None
@@ -75,6 +84,8 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     approvals: tuple[PendingApproval, ...]
     timers: Mapping[str, float]
     pins: Mapping[str, str]
+    turn: int | None = None
+    jobs: tuple[RunningJob, ...] = ()
 
 
 class Sessions(Travels):
@@ -294,6 +305,8 @@ class Sessions(Travels):
             ),
             timers=dict(state.timers),
             pins=dict(state.pins),
+            turn=None if state.turn is None else state.turn.number,
+            jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.jobs.items()),
         )
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:

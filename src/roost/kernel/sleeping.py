@@ -43,10 +43,14 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
             case _:
                 return None
 
-    def on(self, terminal: GuestTerminal) -> Kept:
+    def goes_on(self, live: LiveSession, terminal: GuestTerminal) -> bool:
+        """Whether the session still knows of it."""
+        jobs, opened = live.means.jobs, live.state.jobs.get(self.key)
         if self.nonce is not None:
-            return Interpreter(terminal, self.nonce, calls=self.calls)
-        return Job(self.name, terminal)
+            jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
+        elif opened is not None:
+            jobs.take_up(self.key, self.name, terminal, opened.due)
+        return self.key in jobs.kept
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -97,8 +101,9 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
         return None
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
     for each in about.kept:
-        if (terminal := terminals.pop(each.number, None)) is not None:
-            live.means.jobs.kept[each.key] = each.on(terminal)
+        terminal = terminals.get(each.number)
+        if terminal is not None and each.goes_on(live, terminal):
+            del terminals[each.number]
     for terminal in terminals.values():  # nobody knows of them any more
         await terminal.close()
     return guest

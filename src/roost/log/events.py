@@ -37,6 +37,8 @@ CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "ris
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
 """How a task ended: as its turn did, or because its time was up, or its session stopped, failed or was deleted."""
+JobOutcome: TypeAlias = Literal["exited", "stopped", "timeout", "lost"]
+"""How a command in the background ended: by itself, ended by somebody, because its time was up, or nobody knows how."""
 
 
 StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor"]
@@ -535,6 +537,28 @@ class ChildEnded(_Event, frozen=True, tag="child.ended"):
     usage: Usage = Usage()
 
 
+class JobStarted(_Event, frozen=True, tag="job.started"):
+    """A `command` runs in the background from `at` on, begun by the tool call `call`; in the commit of its outcome. It
+    is ended at `due`. `outside`: by what its output is from outside."""
+
+    job: str
+    call: str
+    command: str
+    due: float
+    outside: str | None = None
+
+
+class JobEnded(_Event, frozen=True, tag="job.ended"):
+    """It does not run any more. `code`: its exit code, or the signal, negative. `told`: a tool call has told the agent,
+    in this commit. Else a message is put into the session's own inbox in it, unless a person has ended the job."""
+
+    job: str
+    outcome: JobOutcome
+    code: int | None = None
+    reason: str | None = None
+    told: bool = False
+
+
 class SessionMoved(_Event, frozen=True, tag="session.moved"):
     """From the next turn on the session is of this `version` of its agent; `spec` is the definition that it pins."""
 
@@ -641,6 +665,8 @@ Event: TypeAlias = (
     | ChildHeld
     | ChildWaits
     | ChildEnded
+    | JobStarted
+    | JobEnded
     | SessionMoved
     | SessionImported
     | ScheduleSet

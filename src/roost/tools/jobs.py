@@ -1,20 +1,24 @@
-"""What a session keeps running between its calls: commands in the background, an interpreter. Its sleep ends them."""
+"""What a session keeps running between its calls: commands in the background, and an interpreter."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, assert_never, runtime_checkable
 
 from roost.errors import SandboxError
+from roost.log.events import JobOutcome
 from roost.sandbox.backend import Terminal
 from roost.sandbox.output import HeadTail
 from roost.tools.base import ToolError
 
 MOST = 8
-"""Jobs of a session at once."""
+"""Jobs of a session at once, and of those that have ended that can still be asked."""
+SECONDS = 3600
+LONGEST = 86_400
 _UNREAD = 32 * 1024
 _MORE = 0.05
 """Seconds in which what comes with the first new output is waited for."""
@@ -39,21 +43,79 @@ class Kept(Protocol):
     async def close(self) -> None: ...
 
 
+class Ending(NamedTuple):
+    """As of `roost.log.events.JobEnded`."""
+
+    outcome: JobOutcome
+    code: int | None = None
+    reason: str | None = None
+
+    def said(self, after: str = "") -> str:
+        """For the agent. `after`: how long it ran."""
+        why = f": {self.reason}" if self.reason else ""
+        match self.outcome:
+            case "exited":
+                code = self.code or 0
+                return f"has ended: {f'exit code {code}' if code >= 0 else f'killed by signal {-code}'}{after}"
+            case "timeout":
+                return f"was ended{after}: its time was over"
+            case "stopped":
+                return f"was stopped{after}{why}"
+            case "lost":
+                return f"has ended{after}{why}"
+            case _:
+                assert_never(self.outcome)
+
+
 class Job:
     """A command in the background. Its output is read all the time, and what nobody asked for yet is kept, but of much
-    only head and tail."""
+    only head and tail. At wall time `due` it is ended. `call` has begun it, and the log knows of it once it is `known`;
+    the calls `told` have said that it has ended. `over`: called when it has."""
 
-    def __init__(self, name: str, terminal: Terminal) -> None:
+    def __init__(
+        self,
+        name: str,
+        terminal: Terminal,
+        *,
+        due: float,
+        over: Callable[[], None],
+        call: str = "",
+        known: bool = False,
+    ) -> None:
         self.name = name
-        self.code: int | None = None
         self.terminal = terminal
+        self.due = due
+        self.call = call
+        self.known = known
+        self.began = self.ended = time.time()
+        self.told: set[str] = set()
+        self.cut: JobOutcome | None = None
+        self._code: int | None = None
+        self._lost: str | None = None
         self._unread = HeadTail(_UNREAD)
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read(terminal.read()))
+        self._closing: asyncio.Task[None] | None = None
+        left = max(0.0, due - self.began)
+        self._limit = asyncio.get_running_loop().call_later(left, self._out_of_time)
+        self._reading.add_done_callback(lambda _: self._limit.cancel())
+        self._reading.add_done_callback(lambda _: over())
 
     @property
     def running(self) -> bool:
         return not self._reading.done()
+
+    @property
+    def ending(self) -> Ending:
+        """Of one that does not run."""
+        if self.cut is not None:
+            return Ending(self.cut, self._code)
+        return Ending("exited", self._code) if self._code is not None else Ending("lost", reason=self._lost)
+
+    @property
+    def unread(self) -> str:
+        """What came since the last time."""
+        return self._unread.text()
 
     async def output(self, wait: float) -> str:
         """What came since the last time; with nothing new, after at most `wait` seconds."""
@@ -65,45 +127,80 @@ class Job:
         self._news.clear()
         return unread.text()
 
+    async def stop(self) -> None:
+        """End it and say so, unless it has ended."""
+        if self.running and self.cut is None:
+            self.cut = "stopped"
+        await self.close()
+
     async def close(self) -> None:
         await self.terminal.close()
         await asyncio.wait([self._reading])
+
+    def _out_of_time(self) -> None:
+        if self.running and self.cut is None:
+            self.cut = "timeout"
+            self._closing = asyncio.create_task(self._hang_up())
+
+    async def _hang_up(self) -> None:
+        with contextlib.suppress(SandboxError):  # its reader says so
+            await self.terminal.close()
 
     async def _read(self, pieces: AsyncIterator[bytes]) -> None:
         try:
             async for piece in pieces:
                 self._unread.add(piece)
                 self._news.set()
-            self.code = await self.terminal.wait()
+            self._code = await self.terminal.wait()
         except SandboxError as error:  # it ended with its sandbox
-            self._unread.add(f"\n[{error}]\n".encode())
+            self._lost = f"with its sandbox: {error}"
         finally:
+            self.ended = time.time()
             self._news.set()
 
 
 class Jobs:
-    """Of one session while it is awake."""
+    """Of one session while it is awake. `over` is called when a job has ended."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Kept] = {}
+        self.over: Callable[[], None] = lambda: None
 
-    async def start(self, sandbox: object, argv: Sequence[str], *, cwd: str, name: str) -> str:
+    async def start(
+        self, sandbox: object, argv: Sequence[str], *, cwd: str, name: str, call: str, seconds: float
+    ) -> str:
         """The id of a new job. Raises `ToolError`, `SandboxError`."""
-        running = [key for key, one in self.kept.items() if isinstance(one, Job) and one.running]
+        running = [key for key, one in self.all().items() if one.running]
         if len(running) >= MOST:
             raise ToolError(f"{MOST} jobs are running, which is the most; stop one first: {', '.join(running)}")
         terminal = await spawner(sandbox).spawn(argv, cwd=cwd)
-        key = f"job-{secrets.token_hex(3)}"
-        self.kept[key] = Job(name, terminal)
+        key = f"job-{secrets.token_hex(4)}"
+        self.kept[key] = Job(name, terminal, due=time.time() + seconds, over=self._over, call=call)
         return key
 
+    def take_up(self, key: str, name: str, terminal: Terminal, due: float) -> None:
+        """One that the log knows of and that was asleep."""
+        self.kept[key] = Job(name, terminal, due=due, over=self._over, known=True)
+
+    def all(self) -> dict[str, Job]:
+        return {key: one for key, one in self.kept.items() if isinstance(one, Job)}
+
+    @property
+    def running(self) -> bool:
+        return any(one.running for one in self.all().values())
+
     def job(self, key: str) -> Job:
-        found = self.kept.get(key)
-        if isinstance(found, Job):
-            return found
-        known = [name for name, one in self.kept.items() if isinstance(one, Job)]
-        there = f"the jobs are: {', '.join(known)}" if known else "there is none"
-        raise ToolError(f"there is no job {key!r}; {there}. Jobs end when the session has nothing to do and sleeps")
+        jobs = self.all()
+        if key in jobs:
+            return jobs[key]
+        there = f"the jobs are: {', '.join(jobs)}" if jobs else "there is none"
+        raise ToolError(f"there is no job {key!r}; {there}. One of earlier has ended")
+
+    def forget(self) -> None:
+        """Those that have ended, but for the newest."""
+        over = [key for key, one in self.all().items() if not one.running]
+        for key in over[:-MOST]:
+            del self.kept[key]
 
     async def close(self) -> list[str]:
         """End everything. Returns the names of what was running."""
@@ -111,6 +208,9 @@ class Jobs:
         running = [one.name for one in kept if one.running]
         await asyncio.gather(*(one.close() for one in kept), return_exceptions=True)
         return running
+
+    def _over(self) -> None:
+        self.over()
 
 
 def spawner(sandbox: object) -> Spawner:

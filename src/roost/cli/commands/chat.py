@@ -100,7 +100,7 @@ class _Chat:
         where = info.workspace or "its private folder"
         note(f"{info.agent} in {where}, session {short(info.id)}. /help for commands, Ctrl-D to leave")
         self._node.work_on(self.session)
-        if info.phase != "idle" or info.pending:
+        if info.pending or (info.phase != "idle" and self._node.inspect(self.session).turn is not None):
             self._follow("any")
 
     def once(self) -> bool:

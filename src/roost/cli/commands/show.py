@@ -60,6 +60,9 @@ def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
         say(f"{styled(name.ljust(10), 'dim')} {clean(value)}")
     for timer, due in view.timers.items():
         say(f"{styled('timer'.ljust(10), 'dim')} {timer} in {max(0, due - time.time()):.0f} s")
+    for job in view.jobs:
+        runs = f"{job.job} {one_line(job.command, 80)}, since {ago(job.began)}"
+        say(f"{styled('runs'.ljust(10), 'dim')} {clean(runs)}")
     for waiting in waits:
         call = f"{waiting.tool} {one_line(arguments_line(waiting.arguments), 80)}"
         say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {short(waiting.session)} {waiting.call}")
