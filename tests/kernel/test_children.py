@@ -17,6 +17,7 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
+from roost.log.journal import NewSession
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.sandbox.choose import Isolation
@@ -403,6 +404,27 @@ async def test_agents_write_to_each_other(tmp_path: Path) -> None:
         assert said(await events(other, runtime)) == ["mind the gap"]
 
 
+async def test_an_agent_is_found_behind_newer_sessions_that_are_not_meant(tmp_path: Path) -> None:
+    """Those of other users, also for who has none, and those that take no messages."""
+
+    def say(request: Request) -> Answer | str:
+        if isinstance(request.messages[-1], ToolMessage):
+            return "done"
+        return Answer(calls=(Call("message_agent", {"to": "helper", "text": "hello"}),))
+
+    parent = Agent("boss", model=ScriptedModel(say), tools=["message_agent"], permissions="all", children=ALL)
+    async with running(tmp_path, parent, echo()) as runtime:
+        for labels in ({}, {"user": "ann"}):
+            meant = await runtime.session("helper", labels=labels)
+            store = runtime.kernel.journal
+            for one in range(230):
+                new = NewSession(id=f"{meant.id}-{one}", agent="helper", version="1", labels={"user": f"u{one}"})
+                await store.create(new, [])
+            session = await runtime.session("boss", labels=labels)
+            assert await session.ask("go") == "done"
+            assert (await until(meant, ev.InputReceived)).source == f"agent:boss:{session.id}"
+
+
 @pytest.mark.parametrize("to", ["nobody", "parent", "stranger", "self"])
 async def test_whom_an_agent_may_not_write_to(tmp_path: Path, to: str) -> None:
     sent: list[str] = [to]
@@ -432,11 +454,11 @@ class Fixed(set[str]):
 
 
 async def test_a_child_on_another_node(tmp_path: Path) -> None:
-    """The parent's node knows the agent and cannot run it."""
+    """The parent's node knows the agent and runs the parent alone, and has said so from its start."""
     parent = boss(Answer(calls=(task("helper", "far away"),)), "done")
-    async with running(tmp_path, parent, echo()) as runtime:
-        session = await runtime.session("boss")
-        runtime.kernel.config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed({session.id}))
+    config = KernelConfig(linger=0.05, scan=0.2, lease=3.0, only=Fixed({"ses_parent"}))
+    async with running(tmp_path, parent, echo(), config=config) as runtime:
+        session = await runtime.session("boss", id="ses_parent")
         item = await session.send("go")
         child = await child_of(runtime, session)
         await asyncio.sleep(0.3)
