@@ -26,6 +26,7 @@ from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
+from .nodes import node
 from .support import FAST, asleep, events, place
 from .test_travel import Stage, heard, sound
 from .undoing import sh
@@ -288,3 +289,16 @@ class Dying(KillingJournal):
         head = await super().append(append)
         self.dead = self.dead or any(body.startswith(self._mark) for body in append.bodies)
         return head
+
+
+async def test_asked_at_another_home(tmp_path: Path) -> None:
+    """Where no node of the home that has the files can be asked: nothing is made."""
+    async with node(tmp_path, "one", clerk(), config=FAST) as one, node(tmp_path, "two", clerk(), config=FAST) as two:
+        await (await one.session("clerk", id="s")).ask("sh echo 1 > a")
+        await one.sessions.checkpoint("s", "good")
+        with pytest.raises(Conflict) as refused:
+            await two.sessions.fork("s", "good", id="f")
+        assert refused.value.code == "files_elsewhere"
+        with pytest.raises(NotFound):
+            await two.sessions.get("f")
+        assert (await one.sessions.fork("s", "good", id="f")).id == "f"

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from tests.kernel.filing import obey
+from tests.kernel.undoing import sh
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
@@ -602,3 +604,24 @@ async def test_a_database_that_is_renamed_under_a_node_may_come_back(serve, data
     await admin.close()
     seen = await asyncio.to_thread(served.say, session, "after")
     assert seen[-1].data["outcome"] == "answered"
+
+
+def test_a_fork_is_made_where_the_files_are(serve, tmp_path: Path, store: str) -> None:
+    """A node of another home has a node of that home keep them for the fork, before there is one."""
+    agents = [Agent("clerk", model=ScriptedModel(obey), tools=[sh], permissions="all")]
+    a, b = (serve(agents=agents, home=tmp_path / name, store=store) for name in "ab")
+    session = a.request("POST", "/sessions", {"agent": "clerk"}).json["id"]
+
+    def ask(session: str, text: str) -> str:
+        said = b.request("POST", f"/sessions/{session}/messages", {"text": text}, Accept="text/event-stream")
+        return said.body.decode()
+
+    ask(session, "sh echo kept > a")
+    assert a.request("POST", f"/sessions/{session}/checkpoints", {"label": "good"}).status == 201
+    fork = b.request("POST", f"/sessions/{session}/fork", {"at": "good"})
+    assert fork.status == 201
+    assert b.request("DELETE", f"/sessions/{session}").status == 204
+    assert "kept" in ask(fork.json["id"], "sh cat a")
+    assert not list((tmp_path / "b/workspaces").glob("ses*"))
+    for path in (f"/internal/sessions/{session}/lend/1-{'0' * 64}/f", f"/internal/sessions/{session}/evict"):
+        assert b.request("POST", path).status == 401  # a person's token opens nothing of it

@@ -57,6 +57,27 @@ def test_garbage_is_removed_and_what_is_needed_stays(machines: Machines) -> None
         there.snapshots.sweep({kept[3][0]: "the fourth"}, Event())
 
 
+def test_what_is_new_is_whole(machines: Machines) -> None:
+    """A session may be forked from where nothing is named any more: what a sweep leaves for now, it leaves whole."""
+    clock = Clock()
+    here, there = machines("here", clock=clock), machines("there", clock=clock)
+    here.write("old", os.urandom(5000))
+    here.save()
+    clock.now += 5 * DAY
+    here.write("new", os.urandom(5000))
+    passed, files = here.save().snapshot, tree(here.folder)
+    here.write("old", os.urandom(5000))
+    named = here.save().snapshot
+    assert named is not None
+    there.snapshots.sweep({named: "a session"}, Event())
+    there.restore(passed)
+    assert tree(there.folder) == files
+    clock.now += 5 * DAY
+    assert there.snapshots.sweep({named: "a session"}, Event()).objects > 0
+    with pytest.raises(SnapshotDamaged):
+        machines("fresh").restore(passed)
+
+
 def test_a_sweep_never_takes_what_is_being_saved(here: Machine, tmp_path: Path, store_folder: str) -> None:
     """The saver's snapshot is not in `keep`: it was not committed when that was put together. Nor does it help that the
     same bytes are garbage of long ago."""
