@@ -7,8 +7,12 @@ import time
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from roost.agent.definition import Agent, Children
+from roost.errors import Invalid
+from roost.kernel.config import KernelConfig
+from roost.kernel.keeper import cleanup_pause
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
@@ -136,6 +140,31 @@ async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Pa
         async with asyncio.timeout(10):
             while await ids(runtime):
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["approval:call_1", "child:ses_1", "job:1", "memory:consolidation", "schedule:daily"])
+async def test_timers_of_roost_s_own_are_not_for_others(tmp_path: Path, name: str) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(Invalid, match="name yours otherwise"):
+            await runtime.sessions.set_timer(session.id, name, time.time() + 60, "x")
+        with pytest.raises(Invalid, match="name yours otherwise"):
+            await runtime.sessions.clear_timer(session.id, name)
+        assert await runtime.kernel.journal.pending(session.id) == []
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("config", "seconds"),
+    [
+        (KernelConfig(), 60),
+        (KernelConfig(cleanup_every=3600), 3600),
+        (KernelConfig(cleanup_every=3600, session_timeout=900, retention=86_400), 900),
+        (KernelConfig(cleanup_every=3600, retention=120), 120),
+    ],
+)
+def test_how_long_it_is_between_two_looks(config: KernelConfig, seconds: float) -> None:
+    assert cleanup_pause(config) == seconds
 
 
 async def ids(runtime: Runtime) -> set[str]:

@@ -283,8 +283,8 @@ async def test_another_node_takes_over_the_duties_of_one_that_leaves(tmp_path: P
     async with unreliable(tmp_path, "two", crew, config=quick) as (two, second):
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(node(tmp_path, "one", crew, config=quick))
-            session = await two.session("a")
-            await two.sessions.set_timer(session.id, "t", time.time() + 3600, "much later")
+            session, waits = await two.session("a"), await two.session("a")
+            await two.sessions.set_timer(waits.id, "t", time.time() + 3600, "much later")
             await session.ask("hi")
         fired = second.fired
         await until(session, ev.ControlApplied, timeout=5)

@@ -62,7 +62,7 @@ class Keeper:
             asyncio.create_task(self._beats()),
             asyncio.create_task(self._every("cannot fire timers", self._fire)),
             asyncio.create_task(self._every("cannot look at what others wrote", self._look)),
-            asyncio.create_task(self._every("cannot clean up", self._clean, lambda: _cleanup_pause(kernel.config))),
+            asyncio.create_task(self._every("cannot clean up", self._clean, lambda: cleanup_pause(kernel.config))),
             asyncio.create_task(self._tidy()),
         ]
 
@@ -178,7 +178,7 @@ class Keeper:
 
     async def _clean(self) -> None:
         config = self._kernel.config
-        if time.monotonic() - self._cleaned_at < _cleanup_pause(config) or not await self._has("cleanup"):
+        if time.monotonic() - self._cleaned_at < cleanup_pause(config) or not await self._has("cleanup"):
             return
         self._cleaned_at = time.monotonic()
         if (config.session_timeout, config.retention) != (None, None):
@@ -253,6 +253,6 @@ def _rests(info: SessionInfo) -> bool:
     return info.state in ("running", "paused", "created") and info.phase == "idle" and not info.pending
 
 
-def _cleanup_pause(config: KernelConfig) -> float:
+def cleanup_pause(config: KernelConfig) -> float:
     """Often enough for the shortest of the times that it watches."""
     return min(s for s in (config.cleanup_every, config.session_timeout, config.retention) if s is not None)

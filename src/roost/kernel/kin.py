@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from roost.kernel.sessions import Sessions
 
 _PAGE = 200
-_NEWEST = 100
-"""Sessions of an agent among which one is looked for."""
+_PAGES = 50
+"""Of the sessions of an agent and a user, among which one that takes messages is looked for."""
 
 
 def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
@@ -121,9 +121,17 @@ class AgentKin:
                 await journal.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
 
     async def _newest(self, agent: str, user: str | None) -> SessionInfo | None:
-        found = await self._kin.journal.find(SessionQuery(agent=agent, limit=_NEWEST))
-        own = (info for info in found if info.labels.get("user") == user and info.state not in ("stopped", "error"))
-        return next(own, None)
+        label, before = None if user is None else ("user", user), None
+        for _ in range(_PAGES):
+            query = SessionQuery(agent=agent, label=label, before=before, limit=_PAGE)
+            found = await self._kin.journal.find(query)
+            for info in found:
+                if info.labels.get("user") == user and info.state not in ("stopped", "error"):
+                    return info
+            if len(found) < _PAGE:
+                break
+            before = found[-1].id
+        return None
 
 
 async def children_of(journal: Journal, session: str) -> list[SessionInfo]:

@@ -43,6 +43,8 @@ from roost.tools.pins import MOST, fits
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
+_OWN_TIMERS = ("approval:", "child:", "job:", "memory:")
+"""What the names of timers begin with that tasks, calls that wait, jobs and the memory set."""
 _PLACES = ("home:", "folder:")
 """Of what a session needs, where its files are: these do not change."""
 
@@ -376,6 +378,8 @@ def _changed(agent: Agent, spec: AgentSpec) -> Agent:
 def _check_timer(timer: str) -> None:
     if timer.startswith(timer_of("")):
         raise Invalid(f"the timer {timer!r} is a schedule's; change it with `roost schedule`, or name yours otherwise")
+    if timer.startswith(_OWN_TIMERS):
+        raise Invalid(f"timers whose name begins with {', '.join(_OWN_TIMERS)} are Roost's own: name yours otherwise")
 
 
 def _is_folder(path: str) -> bool:
