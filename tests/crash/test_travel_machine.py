@@ -1,196 +1,202 @@
-"""Random orders of talk, pauses, checkpoints, forks, rollbacks, compactions and crashes, beside a model in memory."""
+"""Random orders of talk, steering, pauses, checkpoints, forks, rollbacks and compactions, each with a crash at one of
+its commits now and then, beside a model in memory."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
-import shutil
-import tempfile
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any, TypeVar
+from collections import Counter
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from roost.agent.definition import Agent
-from roost.agent.rewinding import Folding, gone_back_to
-from roost.agent.state import State, encode_state
-from roost.kernel.check import check
-from roost.kernel.load import load_state
-from roost.kernel.runtime import Runtime
-from roost.log.content import Text, UserMessage
-from roost.log.store import open_store
-from roost.testing.crash.killing import KillingJournal
-from roost.testing.scripted import ScriptedModel
-from tests.kernel.filing import look, obey
-from tests.kernel.support import FAST
-from tests.kernel.undoing import sh
+from roost.log import events as ev
+from roost.testing.postgres import PostgresServer
+from tests.crash.travels import Ground, Model, Strike
 
-T = TypeVar("T")
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """A crash leaves behind what a runtime would have closed."""
 _LABELS = st.sampled_from(["x", "y"])
 _WHICH = st.integers(0, 2)
+_STRIKES = st.none() | st.tuples(st.integers(1, 7), st.sampled_from(["before", "after"]))
 _MOST = 3
+_CHECKS: list[HealthCheck] = list(HealthCheck)  # type: ignore[reportAssignmentType]
+_PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+"""A crash comes at another moment each time: what fails is not made smaller."""
+_PAD = " # " + "and so on " * 60
+"""So that there is something to make a summary of."""
 
 
-class _Now:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.files: dict[str, str] = {}
-        self.compacted = False
-
-
-class _Model:
-    def __init__(self, now: _Now | None = None) -> None:
-        self.now = now or _Now()
-        self.kept: dict[str, _Now] = {}
-        self.before: _Now | None = None
-        self.paused = False
-
-    def go(self, then: _Now) -> None:
-        self.now, self.before = copy.deepcopy(then), self.now
-
-
-class Travels(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.home = Path(tempfile.mkdtemp(prefix="roost-travel-"))
-        self.models: dict[str, _Model] = {}
-        self.count = 0
-        self.do(self.start())
-        self.do(self.runtime.session("clerk", id="s0"))
-        self.models["s0"] = _Model()
-
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(asyncio.wait_for(work, 30))
-
-    async def start(self) -> None:
-        agent = Agent("clerk", model=ScriptedModel(obey), tools=[sh, look], permissions="all")
-        self.store = KillingJournal(await open_store(self.home / "roost.db"))
-        self.runtime = Runtime(self.home, agents=[agent], config=FAST, store=self.store)
-        await self.runtime.start()
-
-    def one(self, which: int) -> tuple[str, _Model]:
-        name = f"s{which % len(self.models)}"
-        return name, self.models[name]
-
-    @rule(which=_WHICH, mode=st.sampled_from(["follow_up", "steer"]), name=st.sampled_from("ab"))
-    def talk(self, which: int, mode: Any, name: str) -> None:
+class Travels(Ground):
+    @rule(which=_WHICH, mode=st.sampled_from(["follow_up", "steer"]), name=st.sampled_from("ab"), strike=_STRIKES)
+    def talk(self, which: int, mode: Any, name: str, strike: Strike) -> None:
         session, model = self.one(which)
         if model.paused:
             return
-        self.count += 1
-        said = f"sh echo {self.count} > {name}"
+        said, content = self.next(name)
 
-        async def ask() -> None:
+        async def work() -> None:
             head = (await self.runtime.sessions.get(session)).head
             accepted = await self.runtime.sessions.send(session, said, mode=mode)
             await self.runtime.open(session).answer(accepted.id, after=head)
 
-        self.do(ask())
-        model.now.said.append(said)
-        model.now.files[name] = f"{self.count}\n"
-        self.compare(session)
+        self.act(session, work, _heard, lambda one: one.hear(said, name, content), strike=strike)
 
-    @rule(which=_WHICH)
-    def pause_or_resume(self, which: int) -> None:
+    @rule(which=_WHICH, name=st.sampled_from("ab"), strike=_STRIKES)
+    def steer(self, which: int, name: str, strike: Strike) -> None:
+        """While a call of the turn is running."""
         session, model = self.one(which)
-        self.do(self.runtime.sessions.control(session, "resume" if model.paused else "pause"))
-        if self.do(self.runtime.sessions.get(session)).state in ("paused", "running"):
-            model.paused = not model.paused
+        if model.paused:
+            return
+        said, content = self.next(name)
+        first = f"hold {self.count}"
 
-    @rule(which=_WHICH)
-    def compact(self, which: int) -> None:
+        async def work() -> None:
+            self.held.clear()
+            self.gate.clear()
+            head = (await self.runtime.sessions.get(session)).head
+            await self.runtime.sessions.send(session, first)
+            await self.held.wait()
+            accepted = await self.runtime.sessions.send(session, said, mode="steer")
+            self.gate.set()
+            await self.runtime.open(session).answer(accepted.id, after=head)
+
+        def steered(one: Model) -> None:
+            one.hear(said, name, content)
+
+        self.act(session, work, _heard, lambda one: one.hear(first), steered, strike=strike)
+
+    @rule(which=_WHICH, strike=_STRIKES)
+    def pause_or_resume(self, which: int, strike: Strike) -> None:
         session, model = self.one(which)
-        self.do(self.runtime.sessions.control(session, "compact"))
-        model.now.compacted = True
-        self.compare(session)
+        action = "resume" if model.paused else "pause"
+        if self.do(self.runtime.sessions.get(session)).state == "created":
+            return
 
-    @rule(which=_WHICH, label=_LABELS)
-    def keep(self, which: int, label: str) -> None:
-        session, model = self.one(which)
-        made = self.do(self.runtime.sessions.checkpoint(session, label))
-        assert made.seq is not None
-        model.kept[label] = copy.deepcopy(model.now)
+        def applied(event: ev.Event) -> bool:
+            return isinstance(event, ev.ControlApplied) and event.action == action
 
-    @rule(which=_WHICH, label=_LABELS)
-    def back(self, which: int, label: str) -> None:
+        self.act(
+            session, lambda: self.runtime.sessions.control(session, action), applied, Model.turn_over, strike=strike
+        )
+
+    @rule(which=_WHICH, strike=_STRIKES)
+    def compact(self, which: int, strike: Strike) -> None:
+        session, _ = self.one(which)
+
+        order = lambda: self.runtime.sessions.control(session, "compact")  # noqa: E731
+        self.act(session, order, _compacted, Model.compact, strike=strike, sure=False)
+        self.happened["by a model"] += self.count_of(session, _by_model)
+
+    @rule(which=_WHICH, label=_LABELS, strike=_STRIKES)
+    def keep(self, which: int, label: str, strike: Strike) -> None:
+        session, _ = self.one(which)
+
+        def made(event: ev.Event) -> bool:
+            return isinstance(event, ev.CheckpointMade) and event.label == label and event.cause == "manual"
+
+        self.act(
+            session,
+            lambda: self.runtime.sessions.checkpoint(session, label),
+            made,
+            lambda one: one.keep(label),
+            strike=strike,
+        )
+
+    @rule(which=_WHICH, label=_LABELS, strike=_STRIKES)
+    def back(self, which: int, label: str, strike: Strike) -> None:
         session, model = self.one(which)
         if label in model.kept:
-            done = self.do(self.runtime.sessions.rollback(session, label))
-            assert done.files
-            model.go(model.kept[label])
-            self.compare(session)
 
-    @rule(which=_WHICH)
-    def undo(self, which: int) -> None:
+            async def work() -> None:
+                assert (await self.runtime.sessions.rollback(session, label)).files
+
+            self.act(session, work, _rolled, lambda one: one.go(one.kept[label]), strike=strike)
+
+    @rule(which=_WHICH, strike=_STRIKES)
+    def undo(self, which: int, strike: Strike) -> None:
         session, model = self.one(which)
-        if model.before is not None:
-            assert self.do(self.runtime.sessions.rollback(session, undo=True)).files
-            model.go(model.before)
-            self.compare(session)
+        if (before := model.before) is not None:
+
+            async def work() -> None:
+                assert (await self.runtime.sessions.rollback(session, undo=True)).files
+
+            self.act(session, work, _rolled, lambda one: one.go(before), strike=strike)
 
     @precondition(lambda self: len(self.models) < _MOST)
-    @rule(which=_WHICH, label=_LABELS, newest=st.booleans())
-    def fork(self, which: int, label: str, newest: bool) -> None:
+    @rule(which=_WHICH, label=_LABELS, newest=st.booleans(), strike=_STRIKES)
+    def fork(self, which: int, label: str, newest: bool, strike: Strike) -> None:
         session, model = self.one(which)
-        if newest or label in model.kept:
-            name = f"s{len(self.models)}"
-            self.do(self.runtime.sessions.fork(session, None if newest else label, id=name))
-            self.models[name] = _Model(copy.deepcopy(model.now if newest else model.kept[label]))
+        if not newest and label not in model.kept:
+            return
+        name = f"s{len(self.models)}"
+
+        async def work() -> None:
+            await self.runtime.sessions.fork(session, None if newest else label, id=name, key=name)
+
+        struck = self.try_it(work, strike)
+        if struck and self.do(self.there(name)):
+            self.happened["forked twice"] += 1
+            self.do(work())
+        if not struck or self.do(self.there(name)):
+            self.models[name] = Model(copy.deepcopy(model.now if newest else model.kept[label]))
             self.compare(name)
-            self.compare(session)
+        self.compare(session)
 
     @rule()
     def crash(self) -> None:
-        self.store.dead = True
-        with contextlib.suppress(Exception):
-            self.do(self.runtime.stop(grace=0.3))
-        self.do(self.store._inner.close())  # type: ignore[reportPrivateUsage]
-        self.do(self.start())
+        self.crash_now()
 
-    def compare(self, session: str) -> None:
-        now = self.models[session].now
-        said = [
-            part.text
-            for message in self.do(self.runtime.sessions.transcript(session))
-            if isinstance(message, UserMessage)
-            for part in message.parts
-            if isinstance(part, Text) and part.text.startswith("sh ")
-        ]
-        assert said == now.said if not now.compacted else set(said) <= set(now.said)
-        folder = self.home / "workspaces" / session
-        files = {path.name: path.read_text() for path in folder.iterdir()} if folder.is_dir() else {}
-        assert files == now.files
-
-    def teardown(self) -> None:
-        try:
-            for session in self.models:
-                self.compare(session)
-                self.do(self.folds(session))
-            self.do(self.runtime.stop(grace=0.2))
-            assert self.do(check(self.home / "roost.db")).faults == []
-        finally:
-            self.runner.close()
-            shutil.rmtree(self.home, ignore_errors=True)
-
-    async def folds(self, session: str) -> None:
-        found = [record.event for record in await self.store.read(session, limit=100_000)]
-        folding = Folding(State(), gone_back_to(found))
-        for event in found:
-            folding.add(event)
-        state = await load_state(self.store, session)
-        if state.seq == folding.state.seq:
-            assert encode_state(state) == encode_state(folding.state)
+    def next(self, name: str) -> tuple[str, str]:
+        """What to say, and what is in the file then."""
+        self.count += 1
+        return f"sh echo {self.count} > {name}{_PAD}", f"{self.count}\n"
 
 
-TestTravels = Travels.TestCase
-TestTravels.settings = settings(
-    max_examples=4, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def _heard(event: ev.Event) -> bool:
+    return isinstance(event, ev.InputReceived)
+
+
+def _compacted(event: ev.Event) -> bool:
+    return isinstance(event, ev.ContextCompacted)
+
+
+def _by_model(event: ev.Event) -> bool:
+    return isinstance(event, ev.ContextCompacted) and event.by == "model"
+
+
+def _rolled(event: ev.Event) -> bool:
+    return isinstance(event, ev.SessionRolledBack)
+
+
+def _travel(examples: int, postgres: PostgresServer | None = None, **more: Any) -> None:
+    Travels.happened = Counter()
+    profile = settings(
+        max_examples=examples, deadline=None, suppress_health_check=_CHECKS, database=None, phases=_PHASES, **more
+    )
+    run_state_machine_as_test(lambda: Travels(postgres), settings=profile)  # type: ignore[no-untyped-call]
+    assert Travels.happened["struck"] > 0
+
+
+def test_travels() -> None:
+    """The same ones in every run."""
+    _travel(5, derandomize=True, stateful_step_count=20)
+    assert Travels.happened["by a model"] > 0
+
+
+def test_travels_on_postgres(postgres: PostgresServer) -> None:
+    _travel(2, postgres, derandomize=True, stateful_step_count=20)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_many_travels() -> None:
+    _travel(100, stateful_step_count=40)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_many_travels_on_postgres(postgres: PostgresServer) -> None:
+    _travel(30, postgres, stateful_step_count=40)

@@ -66,6 +66,15 @@ class Recorder:
         await self._http.set_schedule(session, name, due, text, key)
         self._history.acknowledged(order, None)
 
+    async def checkpoint(self, session: str, label: str, key: str) -> None:
+        await self._http.checkpoint(session, label, key)
+
+    async def rollback(self, session: str, label: str, key: str) -> None:
+        await self._http.rollback(session, label, key)
+
+    async def fork(self, session: str, label: str, id: str, key: str) -> None:
+        await self._http.fork(session, label, id, key)
+
     async def log(self, session: str) -> Sequence[ev.Event]:
         known = self._logs.setdefault(session, [])
         after = len(known)

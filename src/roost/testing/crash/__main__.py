@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from roost.testing.crash.actions import ACTIONS
 from roost.testing.crash.every import kill_at_every_commit
 from roost.testing.crash.report import Report
 from roost.testing.crash.storm import storm
@@ -45,10 +46,9 @@ def main() -> int:
 async def _run(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> list[Report]:
     reports: list[Report] = []
     if not options.skip_every:
-        (folder / "every").mkdir()
-        reports.append(await kill_at_every_commit(folder / "every", say=say))
-        (folder / "firing").mkdir()
-        reports.append(await kill_at_every_commit(folder / "firing", scheduled=True, say=say))
+        for action in ACTIONS:
+            (folder / action).mkdir()
+            reports.append(await kill_at_every_commit(folder / action, action, say=say))
     if options.kills:
         (folder / "storm").mkdir()
         reports.append(

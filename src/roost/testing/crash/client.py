@@ -69,6 +69,15 @@ class HttpDaemon:
         body = {"at": due, "text": text}
         await self.order("PUT", f"/sessions/{session}/schedules/{name}", body, key=key)
 
+    async def checkpoint(self, session: str, label: str, key: str) -> None:
+        await self.order("POST", f"/sessions/{session}/checkpoints", {"label": label}, key=key)
+
+    async def rollback(self, session: str, label: str, key: str) -> None:
+        await self.order("POST", f"/sessions/{session}/rollback", {"to": label}, key=key)
+
+    async def fork(self, session: str, label: str, id: str, key: str) -> None:
+        await self.order("POST", f"/sessions/{session}/fork", {"at": label, "id": id}, key=key)
+
     async def log(self, session: str) -> Sequence[ev.Event]:
         known = self._logs.setdefault(session, [])
         page = await self.order("GET", f"/sessions/{session}/events?after={len(known)}")

@@ -17,15 +17,18 @@ from roost.testing.crash.killing import When
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`at`, `when`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal commit.
+    """`at`, `when`, `only`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal
+    commit. `action` is that whose agents there are, by its name.
     `tools`: least and most seconds that a tool takes. `clock` is a file with seconds to add to the wall clock.
-    `store` and `snapshots`: as of `roost up`; with a store nothing is killed from inside."""
+    `store` and `snapshots`: as of `roost up`."""
 
     home: Path
     model: str
     witness: Path
     at: int | None = None
     when: When = "after"
+    only: str = ""
+    action: str = "turn"
     session: str | None = None
     trace: Path | None = None
     tools: tuple[float, float] = (0.0, 0.02)
@@ -55,27 +58,31 @@ def main(argument: str) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from roost.log.sqlite import SqliteJournal
+    from roost.log.store import open_store
     from roost.server.daemon import Options, serve
+    from roost.testing.crash.actions import ACTIONS
     from roost.testing.crash.killing import KillingJournal
     from roost.testing.crash.plans import agents
+
+    team = ACTIONS[settings.action].team(settings.model, settings.witness)
 
     def trace(name: str) -> None:
         if settings.trace is not None:
             settings.trace.write_text(name)
 
     journal = None
-    if settings.store is None:
+    if settings.store is None or settings.at is not None:
         journal = KillingJournal(
-            await SqliteJournal.open(settings.home / "roost.db"),
+            await open_store(settings.store or settings.home / "roost.db"),
             at=settings.at,
             when=settings.when,
             session=settings.session,
+            only=settings.only,
             on_strike=trace,
         )
     await serve(
         Options(home=settings.home, port=0, grace=1.0, store=settings.store, snapshots=settings.snapshots),
-        agents=agents(settings.model, settings.witness, delay=settings.tools),
+        agents=agents(settings.model, settings.witness, delay=settings.tools) if settings.action == "turn" else team,
         config=KernelConfig(linger=settings.linger, lease=settings.lease, scan=0.5),
         store=journal,
     )

@@ -36,6 +36,12 @@ class Daemon(Protocol):
 
     async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None: ...
 
+    async def checkpoint(self, session: str, label: str, key: str) -> None: ...
+
+    async def rollback(self, session: str, label: str, key: str) -> None: ...
+
+    async def fork(self, session: str, label: str, id: str, key: str) -> None: ...
+
     async def log(self, session: str) -> Sequence[ev.Event]: ...
 
 
@@ -72,6 +78,20 @@ class Hands:
         await self._daemon.set_schedule(self.session, name, time.time() + seconds, text, self._key())
         self.timers.append(timer_of(name))
 
+    async def checkpoint(self, label: str) -> None:
+        await self._daemon.checkpoint(self.session, label, self._key())
+        await self.seen(ev.CheckpointMade, label=label)
+
+    async def rollback(self, label: str) -> None:
+        """To a checkpoint, which has files. Until it and they are there."""
+        await self._daemon.rollback(self.session, label, self._key())
+        await self.until(_is_back, f"the rollback to {label!r}")
+
+    async def fork(self, label: str, id: str) -> Hands:
+        """The user of the new session, which begins at a checkpoint."""
+        await self._daemon.fork(self.session, label, id, self._key())
+        return Hands(self._daemon, id, agent=self._agent, poll=self._poll)
+
     def decide(self, decisions: Callable[[str], ev.Decision]) -> None:
         """How to answer a call's question, by the tool's name. Else everything is approved."""
         self._decisions = decisions
@@ -107,6 +127,11 @@ class Hands:
 
     def _key(self) -> str:
         return f"{self.session}/{next(self._keys)}"
+
+
+def _is_back(log: Sequence[ev.Event]) -> bool:
+    kinds = [type(event) for event in log]
+    return ev.SessionRolledBack in kinds and ev.WorkspaceRestored in kinds[kinds.index(ev.SessionRolledBack) :]
 
 
 def asking(log: Sequence[ev.Event]) -> dict[str, str]:

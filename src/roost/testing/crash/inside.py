@@ -19,10 +19,13 @@ from roost.log import events as ev
 from roost.log.inputs import ScheduleInput
 from roost.log.schedules import ScheduleSpec
 from roost.log.store import open_store
+from roost.testing.crash.actions import Action, Strike
 from roost.testing.crash.check import check
 from roost.testing.crash.hands import PATIENCE, Hands
 from roost.testing.crash.killing import KillingJournal, When
+from roost.testing.crash.plans import AGENT
 from roost.testing.crash.witness import effects
+from roost.testing.provider import ProviderServer
 
 T = TypeVar("T")
 CONFIG = KernelConfig(linger=0.02, scan=0.2, lease=5.0)
@@ -34,7 +37,14 @@ class InsideDaemon:
     `store`. `struck` names the commit at which one died."""
 
     def __init__(
-        self, home: Path, agents: Sequence[Agent], *, at: int | None, when: When, store: str | None = None
+        self,
+        home: Path,
+        agents: Sequence[Agent],
+        *,
+        at: int | None,
+        when: When,
+        only: str = "",
+        store: str | None = None,
     ) -> None:
         self.struck: str | None = None
         self.names: list[str] = []
@@ -43,6 +53,7 @@ class InsideDaemon:
         self._agents = agents
         self._at = at
         self._when: When = when
+        self._only = only
         self._runtime: Runtime | None = None
         self._opening = asyncio.Lock()
 
@@ -65,6 +76,15 @@ class InsideDaemon:
     async def set_schedule(self, session: str, name: str, due: float, text: str, key: str) -> None:
         item = ScheduleInput(name, "set", ScheduleSpec(text=text, at=due))
         await self._try(lambda sessions: sessions.put(session, item, key=key))
+
+    async def checkpoint(self, session: str, label: str, key: str) -> None:
+        await self._try(lambda sessions: sessions.checkpoint(session, label, key=key, wait=0.0))
+
+    async def rollback(self, session: str, label: str, key: str) -> None:
+        await self._try(lambda sessions: sessions.rollback(session, label, key=key, wait=0.0))
+
+    async def fork(self, session: str, label: str, id: str, key: str) -> None:
+        await self._try(lambda sessions: sessions.fork(session, label, id=id, key=key))
 
     async def log(self, session: str) -> Sequence[ev.Event]:
         return [record.event for record in await self._try(lambda sessions: sessions.history(session))]
@@ -105,7 +125,9 @@ class InsideDaemon:
     async def _start(self) -> None:
         inner = await open_store(self._store, durability="relaxed")
         at = self._at if self.struck is None else None
-        self._journal = KillingJournal(inner, at=at, when=self._when, how="fail", on_strike=self._on_strike)
+        self._journal = KillingJournal(
+            inner, at=at, when=self._when, only=self._only, how="fail", on_strike=self._on_strike
+        )
         self._journal.names = self.names
         self._runtime = Runtime(self._home, agents=self._agents, store=self._journal, config=CONFIG)
         try:
@@ -131,12 +153,13 @@ async def crash_inside(
     at: int | None,
     when: When,
     witness: Path,
+    only: str = "",
     store: str | None = None,
 ) -> InsideDaemon:
-    """Play the scenario with one crash at commit `at` (None: without any), let everything end, and check. Raises
-    `AssertionError`. `struck` of what is returned is None when there were fewer commits than that. `store`: the address
-    of an empty one, in place of the home's own."""
-    daemon = InsideDaemon(home, agents, at=at, when=when, store=store)
+    """Play the scenario with one crash at commit `at` (None: without any) of those that `only` lets count, let
+    everything end, and check. Raises `AssertionError`. `struck` of what is returned is None when there were fewer
+    commits than that. `store`: the address of an empty one, in place of the home's own."""
+    daemon = InsideDaemon(home, agents, at=at, when=when, only=only, store=store)
     hands = Hands(daemon, "s", agent=agent)
     try:
         await hands.create()
@@ -159,3 +182,23 @@ async def _at_rest(daemon: InsideDaemon, hands: Hands) -> KillingJournal:
         journal.strike(None)
         if not journal.dead:
             return journal
+
+
+async def strike(home: Path, action: Action, blow: Strike, *, store: str | None = None) -> str | None:
+    """Play an action with one crash, let it end, and look. The commit at which it died, None when there was none such.
+    Raises `AssertionError`."""
+    with ProviderServer(action.script) as provider:
+        model, witness = f"{provider.url}#scripted", home / "witness.jsonl"
+        action.prepare(home, model)
+        daemon = await crash_inside(
+            home, action.team(model, witness), action.play, agent=AGENT, witness=witness, store=store, **blow._asdict()
+        )
+        found = [f"the provider refused a request: {reason}" for reason in provider.stats.reasons]
+    journal = await open_store(store or home / "roost.db")
+    try:
+        found += await action.sight(journal, home, "s")
+    finally:
+        await journal.close()
+    if found:
+        raise AssertionError(f"struck {daemon.struck}:\n  " + "\n  ".join(found))
+    return daemon.struck

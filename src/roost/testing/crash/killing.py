@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, NoReturn, TypeAlias, TypeVar
 
 import msgspec
@@ -46,16 +46,18 @@ _tag: msgspec.json.Decoder[_Tag] = msgspec.json.Decoder(_Tag)
 
 
 class KillingJournal:
-    """Wraps any store. Counts the commits (of one session, if named) and strikes right before or right after commit
-    number `at` reaches the disk; `at` None only counts.
+    """Wraps any store. Counts the commits and strikes right before or right after commit number `at` reaches the disk;
+    `at` None only counts. With `session` only those of that session count, and of what comes from it: its children, its
+    forks, what their calls reserve and settle. With `only` those count that have it in their name: a kind of event, or
+    one of the methods here.
 
     `how`: `kill` sends SIGKILL to this process; `fail` makes every method from then on raise `StoreFailed` with the
     code `store_closed`, as if the process were gone: the runtime around it is to be abandoned. `on_strike` is called
     with the name of the commit just before.
 
-    A `restore` counts as its last commit. Beats are not counted, nor are a `claim` or `fire` that find nothing. One
-    that finds something cannot be known before it has committed, so `before` strikes at the next commit instead: for
-    the disk that is the same instant.
+    A `restore` counts as one commit and each of its pages as another, for which `after` is `before`. Beats are not
+    counted, nor are a `claim` or `fire` that find nothing. One that finds something cannot be known before it has
+    committed, so `before` strikes at the next commit instead: for the disk that is the same instant.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class KillingJournal:
         at: int | None = None,
         when: When = "after",
         session: str | None = None,
+        only: str = "",
         how: How = "kill",
         on_strike: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -74,7 +77,8 @@ class KillingJournal:
         self._inner = inner
         self._at: int | None = at
         self._when: When = when
-        self._session = session
+        self._sessions = {session} - {None}
+        self._only = only
         self._how: How = how
         self._on_strike = on_strike
 
@@ -83,6 +87,8 @@ class KillingJournal:
         self._at, self._when = None if at is None else self.count + at, when
 
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
+        if session.parent in self._sessions:
+            self._sessions.add(session.id)
         return await self._commit(session.id, "create", lambda: self._inner.create(session, events, key=key))
 
     async def fork(
@@ -100,6 +106,8 @@ class KillingJournal:
         def fork() -> Awaitable[SessionInfo]:
             return self._inner.fork(source, at, session, snapshot, events, key=key, state=state, phase=phase)
 
+        if source in self._sessions:
+            self._sessions.add(session.id)
         return await self._commit(session.id, "fork", fork)
 
     async def append(self, append: Append) -> int:
@@ -120,7 +128,7 @@ class KillingJournal:
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         claims = await self._alive(lambda: self._inner.claim(node, session=session, limit=limit))
-        if any(self._session in (None, claim.info.id) for claim in claims):
+        if any(self._counts(claim.info.id, "claim") for claim in claims):
             self._found("claim")
         return claims
 
@@ -131,7 +139,7 @@ class KillingJournal:
             due = await self._alive(lambda: self._inner.fire(now, limit=limit))
         finally:
             stop()
-        if any(self._session in (None, session) for session in fired):
+        if any(self._counts(session, "fire") for session in fired):
             self._found("fire")
         return due
 
@@ -193,10 +201,11 @@ class KillingJournal:
         await self._commit(None, "drop", lambda: self._inner.drop(name, node))
 
     async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
-        return await self._commit(None, "reserve", lambda: self._inner.reserve(id, charges))
+        whose = self._whose(charge.budget for charge in charges)
+        return await self._commit(whose, "reserve", lambda: self._inner.reserve(id, charges))
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
-        await self._commit(None, "settle", lambda: self._inner.settle(id, amounts))
+        await self._commit(self._whose(amounts), "settle", lambda: self._inner.settle(id, amounts))
 
     async def balance(self, budget: str) -> Balance:
         return await self._alive(lambda: self._inner.balance(budget))
@@ -244,7 +253,14 @@ class KillingJournal:
         return await self._alive(lambda: self._inner.dump(session))
 
     async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-        await self._commit(dump.info.id, "restore", lambda: self._inner.restore(dump, events))
+        pages = self._pages(dump.info.id, events)
+        await self._commit(dump.info.id, "restore", lambda: self._inner.restore(dump, pages))
+
+    async def _pages(self, session: str, pages: AsyncIterator[list[Record]]) -> AsyncIterator[list[Record]]:
+        async for page in pages:
+            if self._counts(session, "restore page"):
+                self._found("restore page", now=True)
+            yield page
 
     async def dump_shared(self) -> SharedDump:
         return await self._alive(lambda: self._inner.dump_shared())
@@ -257,7 +273,7 @@ class KillingJournal:
 
     async def _commit(self, session: str | None, name: str, work: Callable[[], Awaitable[T]]) -> T:
         self._refuse_if_dead()
-        if self._session is not None and session != self._session:
+        if not self._counts(session, name):
             return await self._alive(work)
         self.count += 1
         self.names.append(name)
@@ -269,13 +285,21 @@ class KillingJournal:
             self._strike(f"after {name}")
         return result
 
-    def _found(self, name: str) -> None:
-        """A claim or a firing that did something has committed."""
+    def _counts(self, session: str | None, name: str) -> bool:
+        return self._only in name and (not self._sessions or session in self._sessions)
+
+    def _whose(self, budgets: Iterable[str]) -> str | None:
+        """The session that spends, one of those that count where one does."""
+        found = {name for kind, _, name in (budget.partition(":") for budget in budgets) if kind in ("session", "tree")}
+        return next(iter(found & self._sessions), None)
+
+    def _found(self, name: str, *, now: bool = False) -> None:
+        """What did something has committed; with `now` what comes next has not."""
         self.count += 1
         self.names.append(name)
         if self._at is not None and self.count == self._at:
-            if self._when == "after":
-                self._strike(f"after {name}")
+            if now or self._when == "after":
+                self._strike(f"{self._when} {name}")
             self._at += 1
 
     async def _alive(self, work: Callable[[], Awaitable[T]]) -> T:

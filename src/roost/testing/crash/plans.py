@@ -41,7 +41,7 @@ PLANS: dict[str, tuple[tuple[Call, ...], ...]] = {
 
 AGENT, CAREFUL = "crash", "careful"
 _numbers = itertools.count(1)
-_BARE = Isolation(prefers=0)
+BARE = Isolation(prefers=0)
 """Commands that outlive a killed daemon are there to be found only without a wall that falls with it."""
 
 
@@ -63,6 +63,6 @@ def agents(model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02
     """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds."""
     tools = [*witness_tools(witness, delay=delay), "shell"]
     return [
-        Agent(AGENT, model=model, tools=tools, permissions="all", isolation=_BARE),
-        Agent(CAREFUL, model=model, tools=tools, permissions="ask", isolation=_BARE),
+        Agent(AGENT, model=model, tools=tools, permissions="all", isolation=BARE),
+        Agent(CAREFUL, model=model, tools=tools, permissions="ask", isolation=BARE),
     ]

@@ -10,6 +10,9 @@ import msgspec
 from roost.log import events as ev
 from roost.testing.provider import Stats
 
+_INTENTS = (ev.ModelStarted, ev.CompactionStarted, ev.ConsolidationStarted)
+"""Each announces one model call."""
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Seconds. All zero when nothing was measured."""
@@ -61,7 +64,7 @@ class Report(msgspec.Struct):
         self.sessions += 1
         self.inputs += inputs
         self.events += len(log)
-        self.model_intents += sum(isinstance(event, ev.ModelStarted) for event in log)
+        self.model_intents += sum(isinstance(event, _INTENTS) for event in log)
         self.stream_breaks += stream_breaks
 
     def end(self, provider: Stats, effects: int, starts: Sequence[float], resumed: Sequence[float]) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
 from roost.log import events as ev
 from roost.testing.crash.hands import Hands
 from roost.testing.crash.plans import PLANS, message
+from roost.testing.crash.sights import forked
+
+_A_WHILE = 3.0
+"""Seconds that a consolidation is given before another turn is begun."""
+_LONG = "a word and another one " * 150
 
 
 async def two_tools(user: Hands) -> None:
@@ -70,6 +76,59 @@ async def timer(user: Hands) -> None:
 async def schedule(user: Hands) -> None:
     await user.set_schedule("soon", 0.05, message("say"))
     await user.send(message("two"))
+
+
+async def travel(user: Hands) -> None:
+    """A checkpoint, more work, back again, and a second session from there, which looks around."""
+    await user.send(message("one"))
+    await user.settle()
+    await user.checkpoint("good")
+    await user.send(message("more"))
+    await user.settle()
+    await user.rollback("good")
+    fork = await user.fork("good", forked(user.session))
+    await fork.send(message("show"))
+    await fork.settle()
+
+
+async def compaction(user: Hands) -> None:
+    """The first is the second turn's own, the other one a person's."""
+    for _ in range(2):
+        await user.send(f"{_LONG} {message('say')}")
+        await user.settle()
+    await user.control("compact")
+    await user.until(lambda log: _count(log, ev.ContextCompacted) == 2, "the second compaction")
+
+
+async def consolidation(user: Hands) -> None:
+    """One that was cut off is made again, at the latest after a next turn."""
+    for _ in range(4):
+        await user.send(message("say"))
+        await user.settle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_A_WHILE):
+                await user.until(_consolidated, "the consolidation")
+                return
+    await user.until(_consolidated, "the consolidation")
+
+
+def _consolidated(log: Sequence[ev.Event]) -> bool:
+    return any(isinstance(event, ev.MemoryConsolidated) and event.error is None for event in log)
+
+
+async def children(user: Hands) -> None:
+    """Three tasks that a turn waits for, and one in the background."""
+    await user.send(message("tasks"))
+    await user.until(lambda log: _count(log, ev.ChildEnded) == 4, "the end of four tasks")
+    await user.until(lambda log: _count(log, ev.TurnCompleted) == 2, "what was told")
+
+
+async def firing(user: Hands) -> None:
+    await user.set_schedule("soon", 0.05, message("two"))
+
+
+def _count(log: Sequence[ev.Event], kind: type[ev.Event]) -> int:
+    return sum(isinstance(event, kind) for event in log)
 
 
 async def at_random(hands: Hands, chance: random.Random, plans: Sequence[str] = tuple(PLANS)) -> None:

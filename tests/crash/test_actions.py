@@ -1,0 +1,126 @@
+"""A crash at any commit of time travel, a compaction, a consolidation, work for children and a firing, on both stores:
+the runtime is cut off inside this process, or a real daemon is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from roost.testing.crash.actions import ACTIONS, Strike
+from roost.testing.crash.every import EVERY, kill_at_every_commit
+from roost.testing.crash.inside import strike
+from roost.testing.crash.killing import When
+from roost.testing.postgres import PostgresServer
+
+Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
+"""Lends the address of an empty store, or None: the home's own."""
+_AT_ONCE = 4
+_NEW = [action for action in ACTIONS if action != "turn"]
+_SOME = {
+    "travel": [
+        Strike(1, "after", "checkpoint.made"),
+        Strike(1, "after", "session.rolled_back"),
+        Strike(1, "before", "workspace.restored"),
+        Strike(1, "after", "fork"),
+    ],
+    "compaction": [Strike(1, "after", "compaction.started"), Strike(1, "before", "context.compacted")],
+    "consolidation": [Strike(1, "after", "consolidation.started"), Strike(1, "before", "memory.consolidated")],
+    "children": [
+        Strike(2, "after", "create"),
+        Strike(1, "after", "child.started"),
+        Strike(1, "before", "turn.completed"),
+        Strike(1, "after", "turn.completed"),
+        Strike(1, "after", "child.ended"),
+    ],
+    "firing": [Strike(1, "after", "fire"), Strike(1, "after", "schedule.fired")],
+}
+"""The kills that every run has room for: a process each."""
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def lend(request: pytest.FixtureRequest) -> Lend:
+    if request.param == "sqlite":
+        return contextlib.nullcontext
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return postgres.borrowed
+
+
+@pytest.mark.parametrize("action", _NEW)
+async def test_struck_where_it_matters(tmp_path: Path, action: str, lend: Lend) -> None:
+    blows = ACTIONS[action].strikes
+    struck = await _strike(tmp_path, action, blows, lend)
+    assert None not in struck, dict(zip(blows, struck, strict=True))
+
+
+@pytest.mark.parametrize("action", _NEW)
+async def test_struck_here_and_there(tmp_path: Path, action: str) -> None:
+    """What is on the disk before a commit is what was there after the one before it."""
+    assert await _exhaust(tmp_path, action, "after", contextlib.nullcontext, every=4) > 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("action", _NEW)
+async def test_struck_everywhere(tmp_path: Path, action: str, when: When, lend: Lend) -> None:
+    assert await _exhaust(tmp_path, action, when, lend) > 8
+
+
+@pytest.mark.parametrize("action", _NEW)
+async def test_killed_where_it_matters(tmp_path: Path, action: str) -> None:
+    await _kill(tmp_path, action, _SOME[action], contextlib.nullcontext)
+
+
+@pytest.mark.parametrize("action", ["travel", "children"])
+async def test_killed_where_it_matters_on_postgres(tmp_path: Path, postgres: PostgresServer, action: str) -> None:
+    await _kill(tmp_path, action, _SOME[action], postgres.borrowed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("action", _NEW)
+async def test_killed_everywhere(tmp_path: Path, action: str, lend: Lend) -> None:
+    await _kill(tmp_path / "some", action, ACTIONS[action].strikes, lend)
+    await _kill(tmp_path / "every", action, EVERY, lend)
+
+
+async def _kill(folder: Path, action: str, blows: Sequence[Strike], lend: Lend) -> None:
+    folder.mkdir(exist_ok=True)
+    async with lend() as store:
+        report = await kill_at_every_commit(folder, action, strikes=blows, store=store)
+    assert not report.problems, "\n".join(report.problems)
+    assert report.recovered == report.kills >= (len(blows) if blows is not EVERY else 8)
+    assert report.violations == 0
+
+
+async def _exhaust(folder: Path, action: str, when: When, lend: Lend, *, every: int = 1) -> int:
+    """How many commits were struck: each `every`-th one."""
+    struck = 0
+    for start in itertools.count(every, every * _AT_ONCE):
+        blows = [Strike(start + every * number, when) for number in range(_AT_ONCE)]
+        found = await _strike(folder / str(start), action, blows, lend)
+        struck += len(found) - found.count(None)
+        if None in found:
+            break
+    return struck
+
+
+async def _strike(folder: Path, action: str, blows: Sequence[Strike], lend: Lend) -> list[str | None]:
+    some = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(place: int, blow: Strike) -> str | None:
+        home = folder / str(place)
+        async with some, lend() as store:
+            struck = await strike(home, ACTIONS[action], blow, store=store)
+        await asyncio.to_thread(shutil.rmtree, home)
+        return struck
+
+    return list(await asyncio.gather(*(one(*each) for each in enumerate(blows))))
