@@ -111,7 +111,9 @@ async def test_one_that_allocates(level: int, tmp_path: Path) -> None:
         assert (await work.run(*python(program, "big"))).killed_by == "workspace_bytes"
         quick = await work.run(*python(ALLOCATE.format(size=90 * MB), "more"))
         assert "workspace_bytes" in (*quick.limits, quick.killed_by) or quick.exit_code
-        assert not (tmp_path / "more").exists() or (tmp_path / "more").stat().st_size < MB
+        third = await work.run(*python(ALLOCATE.format(size=90 * MB), "third"))
+        assert third.exit_code != 0
+        assert (tmp_path / "third").stat().st_size < MB
 
 
 @levels

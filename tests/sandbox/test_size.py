@@ -80,8 +80,8 @@ for n in range(300):
 print(*Measure(most=10**6).of(Path(sys.argv[1])), len(os.listdir("/proc/self/fd")))
 """
     run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, check=True, text=True)
-    taken, files, whole, descriptors = run.stdout.split()
-    assert (files, whole) == ("900", "True")
+    taken, files, whole, torn, descriptors = run.stdout.split()
+    assert (files, whole, torn) == ("900", "True", "False")
     assert int(taken) >= 300 * 8192
     assert int(descriptors) < 10
     subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
@@ -136,6 +136,35 @@ def test_a_storm_of_renames(tmp_path: Path) -> None:
     assert max(one.files for one in found) < 90
     assert max(one.bytes for one in found) > 12 * MB
     assert len(os.listdir("/proc/self/fd")) < 200
+
+
+def test_a_folder_that_is_moved_while_we_are_deep_in_it(tmp_path: Path) -> None:
+    """At whichever name: what is not found any more is known to be missed."""
+    middle = tmp_path.joinpath(*(["m"] * 12))
+    moved = middle / "z" / "moved"
+    moved.joinpath(*(["d"] * 30)).mkdir(parents=True)
+    for n in range(20):
+        (middle / f"s{n}").mkdir()
+        (middle / f"s{n}" / "big").write_bytes(bytes(MB // 2))
+    names = size(tmp_path)
+    assert names is not None
+    torn = 0
+    for place in range(names.files):
+        left = [place]
+
+        def stop(left: list[int] = left) -> bool:
+            left[0] -= 1
+            if left[0] == 0:
+                moved.rename(tmp_path / "away")
+            return False
+
+        one = size(tmp_path, stop=stop)
+        assert one is not None
+        assert one.torn or one.bytes >= 10 * MB
+        torn += one.torn
+        if (tmp_path / "away").exists():
+            (tmp_path / "away").rename(moved)
+    assert torn
 
 
 def test_what_grows_while_it_is_measured(tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ class Room:
         with self._lock:
             self._next = now + max(EVERY, _REST * took)
             self._calm = now + max(_CALM[0], _CALM[1] * took)
+            if size is not None and size.torn:
+                size = self._at_most(size, lost)
             if size is not None:
                 self._lost = (self._lost[0] - lost[0], self._lost[1] - lost[1])
                 before = Size(size.bytes - lost[0], size.files - lost[1], size.whole)
@@ -188,6 +190,11 @@ class Room:
                     self._over = size  # it was so before anything ran
                 self._known = size
         return size
+
+    def _at_most(self, size: Size, lost: tuple[int, int]) -> Size:
+        """Who moves folders about so that they are not found is taken to have written whatever was written."""
+        known = self._known or Size(0, 0)
+        return Size(max(size.bytes, known.bytes + lost[0]), max(size.files, known.files + lost[1]))
 
     def _passed(self, size: Size | None = None) -> str | None:
         size = size or self._known

@@ -20,11 +20,13 @@ _TOP, _NEAR = 8, 16
 
 class Size(NamedTuple):
     """`bytes` are those allocated: a sparse file has few, a file with several names has them once. `files` are names,
-    of folders and whatever else too. Not `whole`: there are more than were to be counted."""
+    of folders and whatever else too. Not `whole`: there are more than were to be counted. `torn`: folders were moved
+    while we were in them, so that others were not found."""
 
     bytes: int
     files: int
     whole: bool = True
+    torn: bool = False
 
 
 class _Open:
@@ -46,6 +48,7 @@ class Measure:
     def __init__(self, *, most: int, stop: Callable[[], bool] = lambda: False) -> None:
         self._most, self._stop = most, stop
         self._bytes = self._files = 0
+        self._torn = False
         self._seen: set[tuple[int, int]] = set()
         self._way: list[_Open] = []
 
@@ -63,11 +66,12 @@ class Measure:
         finally:
             for folder in self._way:
                 _close(folder)
-        return Size(self._bytes, self._files)
+        return Size(self._bytes, self._files, torn=self._torn)
 
     def _step(self) -> None:
         here = self._way[-1]
-        if here.fd < 0:  # it was moved away while we were below: what it holds is found the next time
+        if here.fd < 0:  # it was moved away while we were below
+            self._torn |= bool(here.below)
             self._way.pop()
         elif here.below:
             try:
