@@ -173,6 +173,27 @@ async def test_what_comes_due_while_nobody_runs_is_asked_at_the_next_start(tmp_p
         assert (done.upto, done.facts) == (1, 2)
 
 
+async def test_a_turn_in_which_it_comes_due_starts_the_time_anew(tmp_path: Path) -> None:
+    def answer(request: Request) -> Answer | str:
+        last = request.messages[-1]
+        assert isinstance(last, UserMessage)
+        said = "".join(part.text for part in last.parts if isinstance(part, Text))
+        return "[]" if said.startswith("[This is") else Answer(text="yes", delay=1.0 if said == "slowly" else 0.0)
+
+    agent = Agent("a", model=ScriptedModel(answer), memory=Memory(consolidate=Consolidate(turns=20, idle=0.4)))
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hello")
+        await session.ask("slowly")
+        (done,) = await consolidated(session, runtime)
+        await asleep(runtime, session)
+        log = await events(session, runtime)
+        ended = max(event.at for event in log if isinstance(event, ev.TurnCompleted))
+        (began,) = of(ev.ConsolidationStarted, log)
+        assert (done.upto, began.at >= ended + 0.4) == (2, True)
+        assert (await runtime.sessions.get(session.id)).pending == 0
+
+
 async def test_heartbeats_leave_a_session_alone(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(turns=1000, idle=1.5)) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
