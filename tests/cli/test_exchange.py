@@ -27,6 +27,12 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     other = roost("import", "-", "--again", "--title", "again", "--json", stdin=file.read_text()).ok().json
     assert other["session"]["id"] != first.out.strip()
     assert other["session"]["title"] == "again"
+    theirs = json.loads(file.read_text().splitlines()[0])
+    theirs["labels"] = {"user": "ann"}
+    (roost.work / "theirs.jsonl").write_text("\n".join([json.dumps(theirs), *file.read_text().splitlines()[1:], ""]))
+    assert "whose memory it has" in roost("import", "theirs.jsonl").ok().err
+    named = roost("import", "theirs.jsonl", "--again", "--user", "bob", "--json").ok().json
+    assert (named["session"]["labels"], named["report"]["left_out"]) == ({"user": "bob"}, {})
     roost("import", "talk.jsonl", "--as", "mine", "--agent", "assistant").ok()
     assert "You said: more" in roost("send", "mine", "more", "--wait").out + roost("show", "mine").out
     taken = roost("import", "talk.jsonl", "--as", first.out.strip())

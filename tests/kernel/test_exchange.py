@@ -75,6 +75,25 @@ async def test_what_goes_out_comes_in_and_goes_on(tmp_path: Path) -> None:
         assert checked.faults == []
 
 
+async def test_whose_it_is_is_not_for_the_file_to_say(tmp_path: Path) -> None:
+    """Nor for a label further down in it: memory and other agents go by the label."""
+    file = tmp_path / "talk.jsonl"
+    async with running(tmp_path / "one", agent(["one"])) as runtime:
+        session = await runtime.session("a", labels={"user": "ann", "k": "v"})
+        assert await session.ask("first") == "one"
+        await runtime.export_session(session.id, file)
+    async with running(tmp_path / "two", agent(["two"])) as runtime:
+        brought = await runtime.import_session(file, agent="a", key="x")
+        assert (brought.session.labels, brought.report.left_out) == ({"k": "v"}, {"label user": 1})
+        created = (await runtime.sessions.history(brought.session.id))[0].event
+        assert isinstance(created, ev.SessionCreated)
+        assert created.labels == {"k": "v"}
+        named = await runtime.import_session(file, agent="a", user="bob")
+        assert (named.session.labels, named.report.left_out) == ({"k": "v", "user": "bob"}, {})
+        with pytest.raises(Conflict, match="the user None and not 'bob'"):
+            await runtime.import_session(file, agent="a", user="bob", key="x")
+
+
 async def test_a_file_brings_its_own_definition(tmp_path: Path) -> None:
     file = tmp_path / "talk.jsonl"
     async with running(tmp_path / "one", Agent("clerk", instructions="Be a clerk.", tools=["read_file"])) as runtime:

@@ -129,6 +129,7 @@ class Node(Protocol):
         agent: str | None = None,
         title: str | None = None,
         workspace: str | None = None,
+        user: str | None = None,
         key: str | None = None,
     ) -> Brought:
         """As `roost.kernel.exchange.bringing.bring`."""

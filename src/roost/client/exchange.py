@@ -58,11 +58,12 @@ def import_session(
     agent: str | None = None,
     title: str | None = None,
     workspace: str | None = None,
+    user: str | None = None,
     key: str | None = None,
 ) -> Brought:
     """Raises `ApiError`, `Unreachable`; with a `key` it may be called again then."""
     endpoint = locate()
-    query = {"format": format, "id": id, "agent": agent, "title": title, "workspace": workspace}
+    query = {"format": format, "id": id, "agent": agent, "title": title, "workspace": workspace, "user": user}
     headers = headers_of(endpoint, Content_Type="application/x-ndjson", Idempotency_Key=key)
     connection = connect(endpoint, _PATIENCE)
     try:

@@ -39,13 +39,15 @@ class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
     """`format` None: by what is in the file. `id` of the new session. `agent`: that of the file, and for a foreign log
-    `assistant`, unless one is named. `workspace`: an existing folder that it works in."""
+    `assistant`, unless one is named. `workspace`: an existing folder that it works in. `user`: its
+    label of that name; that of the file is left out."""
 
     format: Source | None = None
     id: _Name | None = None
     agent: _Name | None = None
     title: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     workspace: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    user: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
 async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
@@ -155,6 +157,7 @@ class _Import:
             agent=query.agent,
             title=query.title,
             workspace=query.workspace,
+            user=query.user,
             key=self._key,
         )
 

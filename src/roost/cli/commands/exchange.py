@@ -105,6 +105,7 @@ def _whole(output: Path, write: Callable[[IO[bytes]], T]) -> T:
 @click.option(
     "--workspace", "-w", metavar="DIR", help="A folder of yours that it works in. Default: a new, private one."
 )
+@click.option("--user", metavar="NAME", help="Whose memory it has. Default: nobody's, whatever the file says.")
 @click.option("--again", is_flag=True, help="A new session, though this file was imported before.")
 @as_json
 def import_(
@@ -115,6 +116,7 @@ def import_(
     format: Source | None,
     title: str | None,
     workspace: str | None,
+    user: str | None,
     again: bool,
     as_json: bool,
 ) -> int:  # fmt: skip
@@ -130,7 +132,7 @@ def import_(
             key = new_id("key") if again else f"{_digest(path)}:{id or ''}"
             place = None if workspace is None else folder(workspace)
             brought = node.import_session(
-                path, format=format, id=id, agent=agent, title=title, workspace=place, key=key
+                path, format=format, id=id, agent=agent, title=title, workspace=place, user=user, key=key
             )
     finally:
         node.close()
@@ -143,6 +145,8 @@ def import_(
         return 0
     report = brought.report
     note(f"{report.events} events of {report.format}, agent {clean(brought.session.agent)}")
+    if report.left_out.pop("label user", 0):
+        note("whose memory it has is not for a file to say: name a --user", "yellow")
     _account(report, "in")
     return 0
 

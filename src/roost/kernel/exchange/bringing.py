@@ -30,6 +30,9 @@ from roost.log.journal import CheckpointRow, NewSession, Record, SessionInfo, Sn
 from roost.log.portable import SessionDump
 
 DEFAULT_AGENT = "assistant"
+_USER = "user"
+"""The label by which facts of the memory and messages of other agents belong to somebody: not for a file to say."""
+_LEFT = f"label {_USER}"
 _PATIENCE = 100
 """Tenths of a second."""
 _PAGE = 500
@@ -53,27 +56,29 @@ async def bring(
     agent: str | None = None,
     title: str | None = None,
     workspace: str | None = None,
+    user: str | None = None,
     key: str | None = None,
 ) -> Brought:
     """Make a session of a file. `agent` is one that this node knows; without it, a file of Roost's brings its own
     definition along, and a foreign log gets the agent `assistant`. `workspace` is an existing folder of yours that it
-    works in; without it, it begins with no files. With a `key` seen before, the session that it made
-    then, if it is what is asked for now.
+    works in; without it, it begins with no files. `user` is its label of that name, by which it has memory and
+    colleagues; that of the file counts for nothing. With a `key` seen before, the session that it made then, if it is
+    what is asked for now.
 
     Raises `Invalid` with the number of a line that is wrong, `TooLarge`, `Conflict` when the id is taken or the key
-    was another file's or made a session of another agent, title or workspace, `IsolationUnavailable`. Then there is
-    nothing of it."""
+    was another file's or made a session of another agent, title, workspace or user, `IsolationUnavailable`. Then there
+    is nothing of it."""
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
         raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
-    asked = _Asked(agent, title or None, workspace)
+    asked = _Asked(agent, title or None, workspace, user or None)
     if (known := await _known(kernel, session, create_key, asked)) is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="roost-import-") as folder:
-        work = _Work(kernel, path, Path(folder), format, workspace)
+        work = _Work(kernel, path, Path(folder), format, workspace, user)
         await work.read(agent, title)
         try:
             return await work.store(session, create_key)
@@ -89,21 +94,32 @@ class _Asked(NamedTuple):
     agent: str | None
     title: str | None
     workspace: str | None
+    user: str | None
 
     def unmet(self, info: SessionInfo) -> str:
-        pairs = ((name, getattr(info, name), value) for name, value in zip(self._fields, self, strict=True))
+        present = (info.agent, info.title, info.workspace, info.labels.get(_USER))
+        pairs = zip(self._fields, present, self, strict=True)
         return ", ".join(
             f"the {name} {has!r} and not {value!r}" for name, has, value in pairs if value is not None and has != value
         )
 
 
 class _Work:
-    def __init__(self, kernel: Kernel, path: Path, folder: Path, format: Source | None, workspace: str | None) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        path: Path,
+        folder: Path,
+        format: Source | None,
+        workspace: str | None,
+        user: str | None,
+    ) -> None:
         self._kernel = kernel
         self._path = path
         self._folder = folder
         self._format: Source | None = format
         self._workspace = workspace
+        self._user = user
         self._report = Report()
         self._last: list[bytes] = []
 
@@ -121,6 +137,11 @@ class _Work:
         self._header = await asyncio.to_thread(own.header_of, self._path)
         self._marks = await asyncio.to_thread(own.marks_of, self._path)
         self._title = title or self._header.title
+        self._labels = {name: value for name, value in self._header.labels.items() if name != _USER}
+        if self._user:
+            self._labels[_USER] = self._user
+        elif _USER in self._header.labels:
+            self._report.leave_out(_LEFT)
         self._spec = msgspec.Raw(encode_spec(self._agent.spec))
         self._folded = await asyncio.to_thread(Folded, self._path, self._marks, self._ours)
         for event in closing(self._folded.state, self._header.id, format):
@@ -152,7 +173,7 @@ class _Work:
             agent=spec.name,
             version=spec.version,
             title=self._title,
-            labels=self._header.labels,
+            labels=self._labels,
             workspace=self._workspace,
             needs=needs(self._agent, self._workspace, kernel.place, kernel.offered),
         )
@@ -221,7 +242,7 @@ class _Work:
                     spec=self._spec,
                     workspace=self._workspace,
                     title=self._title,
-                    labels=self._header.labels,
+                    labels=self._labels,
                     tainted=IMPORT,
                 )
             case ev.SessionMoved():
