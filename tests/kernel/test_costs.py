@@ -16,7 +16,16 @@ from roost.llm.config import BudgetEntry
 from roost.llm.ledger import Ledger
 from roost.llm.profile import Price
 from roost.log.content import ErrorData, Text, Usage
-from roost.log.events import Event, ModelCompleted, ModelFailed, ModelLost, ModelStarted, PolicyDecided, encode_event
+from roost.log.events import (
+    Event,
+    MemoryConsolidated,
+    ModelCompleted,
+    ModelFailed,
+    ModelLost,
+    ModelStarted,
+    PolicyDecided,
+    encode_event,
+)
 from roost.log.journal import Record, SessionInfo
 from roost.log.portable import SessionDump
 from roost.log.shared import Balance
@@ -122,6 +131,15 @@ async def test_what_the_policy_asked_a_model_is_among_them(store: Store) -> None
     found = await rows(store, "model", "2026-11")
     assert {name: (row.calls, row.cost) for name, row in found.items()} == {"acme/big": (1, 200), "classifier": (1, 30)}
     assert (await rows(store, "session", "2026-11"))["s1"].cost == 230
+
+
+async def test_what_consolidation_has_cost_is_among_them(store: Store) -> None:
+    made = MemoryConsolidated(at=at(5), upto=2, facts=1, model="acme/small", usage=Usage(10, 2, cost=30))
+    unasked = MemoryConsolidated(at=at(6), upto=4, error="it was cut off too often")
+    await write(store, "s1", "a", [*step(at(4), "acme/big", Usage(10, 1, cost=200)), made, unasked])
+    found = await rows(store, "model", "2026-11")
+    assert {name: (row.calls, row.cost) for name, row in found.items()} == {"acme/big": (1, 200), "acme/small": (1, 30)}
+    await store.close()
 
 
 async def test_the_sum_and_the_shares_are_the_ledgers(store: Store) -> None:

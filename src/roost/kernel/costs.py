@@ -20,6 +20,7 @@ from roost.log.content import Usage
 from roost.log.events import (
     CompactionStarted,
     ContextCompacted,
+    MemoryConsolidated,
     ModelCompleted,
     ModelFailed,
     ModelLost,
@@ -44,6 +45,7 @@ _KINDS = (
     b'{"type":"session.imported"',
     b'{"type":"compaction.',
     b'{"type":"context.compacted"',
+    b'{"type":"memory.consolidated"',
 )
 
 log = logging.getLogger("roost.costs")
@@ -121,7 +123,7 @@ async def costs(
     return msgspec.structs.replace(found, rows=ordered)
 
 
-_Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted
+_Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted | MemoryConsolidated
 _Call: TypeAlias = _Spent | SessionForked | SessionImported
 
 
@@ -158,6 +160,8 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
                 summarizer = event.model
             elif isinstance(event, ContextCompacted) and event.usage is not None and event.at >= span[0]:
                 yield event, summarizer
+            elif isinstance(event, MemoryConsolidated) and event.usage != Usage() and event.at >= span[0]:
+                yield event, event.model or _UNKNOWN
             elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
                 yield event, event.by
 

@@ -21,6 +21,7 @@ from roost.log.dispatch import Backlog, Dispatcher
 from roost.log.events import (
     ContextCompacted,
     Event,
+    MemoryConsolidated,
     ModelCompleted,
     ModelFailed,
     ModelLost,
@@ -264,6 +265,7 @@ _COUNTED: dict[bytes, Callable[[Meters, str, bytes], None]] = {
     _key(ModelFailed): _model_failed,
     _key(ModelLost): _model_lost,
     _key(ContextCompacted): _model_lost,
+    _key(MemoryConsolidated): _model_lost,
     _key(ToolCompleted): _tool_completed,
     _key(TurnCompleted): _turn_completed,
 }
