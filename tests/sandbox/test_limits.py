@@ -240,3 +240,21 @@ async def test_the_pool_gives_what_was_started_for_a_session_and_closes_the_rest
     taking.cancel()
     await pool.close()
     assert [each.closed for each in made[:2]] == [False, True]
+
+
+async def test_the_pool_ends_what_is_given_up_though_who_waits_for_it_is_gone() -> None:
+    warm, began = Warm(), asyncio.Event()
+
+    async def start() -> Guest:
+        began.set()
+        await asyncio.sleep(0.05)
+        return warm  # type: ignore[return-value]
+
+    pool = Pool()
+    pool.warm("a", start)
+    await began.wait()
+    dropping = asyncio.create_task(pool.drop("a"))
+    await asyncio.sleep(0)
+    dropping.cancel()
+    await pool.close()
+    assert warm.closed

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -117,14 +118,19 @@ class Sandboxes:
         """It is not this node's any more: what its sleep has not ended ends now."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox) and sandbox in self._open:
-            task = asyncio.create_task(sandbox.close(), name=f"sandbox of {live.id}")
-            self._going.add(task)
-            task.add_done_callback(self._going.discard)
+            self.going(sandbox.end())
+
+    def going(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """What ends a sandbox, to its end, whoever waits for it."""
+        task = asyncio.create_task(ending)
+        self._going.add(task)
+        task.add_done_callback(self._going.discard)
+        return task
 
     async def close(self) -> None:
-        await asyncio.gather(*self._going)
         for sandbox in list(self._open):
             await sandbox.close()
+        await asyncio.gather(*self._going)
         await self.pool.close()
         await self.process.close()
 
@@ -234,6 +240,10 @@ class SessionSandbox:
             self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
 
     async def close(self) -> None:
+        """Cancelled, it goes on, until its owner is closed."""
+        await asyncio.shield(self._owner.going(self.end()))
+
+    async def end(self) -> None:
         guest, self._guest = self._guest, None
         self._owner.forget(self)
         await self._watched.close()
@@ -254,11 +264,11 @@ class SessionSandbox:
                     self._explain(self._choice, guest.capabilities)
                     return guest
                 self._guest, running = None, guest.background
-                await guest.close()
+                await asyncio.shield(self._owner.going(guest.close()))
                 self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
             guest = await self._owner.pool.take(self._session, self._start)
             if self._useless(guest) is not None:
-                await guest.close()
+                await asyncio.shield(self._owner.going(guest.close()))
                 guest = await self._start()
             self._guest = guest
             self._explain(self._choice, guest.capabilities)

@@ -24,6 +24,7 @@ class Pool:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._warm: dict[str, asyncio.Task[Guest]] = {}
+        self._going: set[asyncio.Task[None]] = set()
 
     def warm(self, session: str, start: Start) -> None:
         """Begin to start its sandbox, if there is room."""
@@ -45,16 +46,24 @@ class Pool:
             raise
 
     async def drop(self, session: str) -> None:
-        """It is not needed any more."""
+        """It is not needed any more. Whoever is cancelled leaves its end to `close`."""
         task = self._warm.pop(session, None)
         if task is not None:
-            with contextlib.suppress(SandboxError):
-                await (await asyncio.shield(task)).close()
+            going = asyncio.ensure_future(_ended(task))
+            self._going.add(going)
+            going.add_done_callback(self._going.discard)
+            await asyncio.shield(going)
 
     async def close(self) -> None:
         for session in list(self._warm):
             await self.drop(session)
+        await asyncio.gather(*self._going)
 
 
 async def _started(start: Start) -> Guest:
     return await start()
+
+
+async def _ended(task: asyncio.Task[Guest]) -> None:
+    with contextlib.suppress(SandboxError):
+        await (await task).close()
