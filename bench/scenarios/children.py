@@ -32,7 +32,7 @@ def run(settings: Settings) -> Section:
             module = "bench.workers.peer_langgraph_children"
             contestants.append(Contestant(f"{count:,}: {PEER}", module, peer="langgraph", children=count))
     with contest(contestants) as (ready, absent):
-        played = rounds(ready, settings.pick(5, 1))
+        played = rounds(ready, settings.pick(3, 1))
     section.notes += [f"{name}: {why}" for name, why in absent.items()]
     table = Table(["children", "seconds to the parent's answer", "CPU ms a child", "against Roost's", "commits"])
     for name, answers in played.items():

@@ -28,6 +28,8 @@ def after_call(session: LiveSession, call: str, outside: Callable[[], str | None
     """In the commit of the outcome of a call that went well: the job that it has begun, and the ends that it has told
     of. Their messages, where they are not delivered yet, never are. `outside`: by what its output is from outside."""
     state = session.state
+    if not session.means.jobs.kept:
+        return
     for key, job in session.means.jobs.all().items():
         if job.call == call and not job.known:
             job.known = True
@@ -45,6 +47,8 @@ def after_call(session: LiveSession, call: str, outside: Callable[[], str | None
 async def tend(session: LiveSession) -> None:
     """Make the log and what runs agree. While the session has failed it could not be told anything."""
     jobs, state = session.means.jobs, session.state
+    if not (jobs.kept or state.jobs):
+        return
     if state.state != "error":
         for key in list(state.jobs):
             job = jobs.all().get(key)

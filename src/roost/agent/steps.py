@@ -203,7 +203,10 @@ def _unheard(*_: object) -> None:
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
     """Some providers count their call ids anew in every answer; strict ones refuse an id that was there before."""
-    known = session.call_ids
+    known, calls = session.call_ids, [part.id for part in parts if isinstance(part, ToolCall)]
+    if known.isdisjoint(calls):
+        known.update(calls)
+        return parts
     unique = tuple(
         ToolCall(f"{part.id}-{step}", part.name, part.arguments)
         if isinstance(part, ToolCall) and part.id in known

@@ -26,7 +26,9 @@ log = logging.getLogger("roost.files")
 
 def waits(session: LiveSession) -> bool:
     """Whether an input is there for `settle`."""
-    return any(isinstance(item.input, CheckpointInput | RollbackInput) for item in session.inbox)
+    return bool(session.inbox) and any(
+        isinstance(item.input, CheckpointInput | RollbackInput) for item in session.inbox
+    )
 
 
 async def settle(session: LiveSession) -> None:
