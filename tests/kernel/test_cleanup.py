@@ -77,6 +77,17 @@ async def test_who_has_set_a_timer_is_in_use(tmp_path: Path) -> None:
         await becomes(runtime, session, "stopped")
 
 
+async def test_who_has_a_command_in_the_background_is_in_use(tmp_path: Path) -> None:
+    """Also for an order that comes at once."""
+    clerk = agent([calling("shell_start", command="sleep 1.5"), "on"], ["shell_start"])
+    async with running(tmp_path, clerk, config=QUICK) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "on"
+        await runtime.sessions.put(session.id, ControlInput("stop", "unused"))
+        assert (await until(session, ev.JobEnded)).outcome == "exited"
+        await becomes(runtime, session, "stopped")
+
+
 async def test_an_order_to_stop_that_comes_late_means_nothing(tmp_path: Path) -> None:
     """Between the look at the session and the order somebody may have begun to use it."""
     traces = Traces()

@@ -99,6 +99,20 @@ async def test_a_task_whose_time_is_up_is_given_up_with_all_that_it_has_begun(tm
         assert [event.outcome for event in middle_log if isinstance(event, ev.TurnCompleted)] == ["cancelled"]
 
 
+async def test_a_task_that_is_given_up_ends_its_commands_in_the_background(tmp_path: Path) -> None:
+    steps = [calling("shell_start", command="sleep 60"), Answer(text="started", delay=30.0)]
+    middle = Agent(
+        "middle", model=ScriptedModel(by_step(steps)), tools=["shell_start"], permissions="all", callable_by=("*",)
+    )  # fmt: skip
+    async with running(tmp_path, giving("top", "middle", deadline=2.5), middle) as runtime:
+        session = await runtime.session("top")
+        assert await session.ask("go") == "middle has it"
+        await becomes(runtime, session, "middle", ("running", "idle"))
+        log = await log_of(runtime, session, "middle")
+    assert [event.outcome for event in log if isinstance(event, ev.JobEnded)] == ["stopped"]
+    assert [event.outcome for event in log if isinstance(event, ev.TurnCompleted)] == ["cancelled"]
+
+
 async def test_a_person_s_cancel_leaves_tasks_in_the_background_alone(tmp_path: Path) -> None:
     traces = Traces()
     top, middle = giving("top", "middle"), giving("middle", "leaf", background=True, after=30.0)

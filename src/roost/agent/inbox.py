@@ -113,6 +113,7 @@ def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev
             _cancel(session)
             if order.scope == "task":
                 children.let_go(session, "cancelled")
+                jobs.give_up(session, "its task was given up")
         case "stop":
             _cancel(session)
             children.let_go(session, "stopped")
