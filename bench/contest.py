@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
@@ -121,8 +122,9 @@ def rounds(ready: Sequence[Contestant], count: int, **order: Any) -> Played:
         for one in ready:
             if played[one.name] and "error" in played[one.name][-1]:
                 continue
+            began = time.monotonic()
             answer = one.play(**order)
             played[one.name].append(answer)
-            what = answer.get("error") or f"{answer.get('wall', 0.0):.2f} s"
+            what = answer.get("error") or f"{answer.get('wall', time.monotonic() - began):.2f} s"
             print(f"  round {number + 1}/{count}  {one.name}: {what}", flush=True)
     return played

@@ -77,6 +77,7 @@ def _order(path: Path, people: int, projects: int, asked: int, *, embed: bool) -
         "vectors": str(path),
     }
     if embed:
+        print(f"  embedding {len(texts):,} texts", flush=True)
         rows, order["query_ms"] = asyncio.run(_embedded(texts, order["questions"][:100]))
     else:
         rows = _drawn(len(texts))
