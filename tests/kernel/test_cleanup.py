@@ -85,7 +85,6 @@ async def test_who_has_a_command_in_the_background_is_in_use(tmp_path: Path) -> 
         assert await session.ask("go") == "on"
         await runtime.sessions.put(session.id, ControlInput("stop", "unused"))
         assert (await until(session, ev.JobEnded)).outcome == "exited"
-        await becomes(runtime, session, "stopped")
 
 
 async def test_an_order_to_stop_that_comes_late_means_nothing(tmp_path: Path) -> None:
