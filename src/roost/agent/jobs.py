@@ -83,11 +83,11 @@ def _tell(session: LiveSession, key: str, ending: Ending, job: Job | None) -> No
     command = " ".join(opened.command.split())
     command = command if len(command) <= _COMMAND else command[: _COMMAND - 1] + "…"
     after = "" if job is None else f" after {max(0.0, job.ended - opened.began):.0f} s"
-    parts = [Text(session.scrubbed(f'[{key} "{command}" {ending.said(after)}]'))]
+    said = session.scrubbed(f'[{key} "{command}" {ending.said(after)}]')
     if job is not None and (output := session.scrubbed(job.unread).strip("\n")):
         cut = f"[... {len(output) - _TAIL} characters cut ...]\n" if len(output) > _TAIL else ""
-        parts.append(Text(cut + output[-_TAIL:]))
-    message = MessageInput(tuple(parts), source=_source(key), tainted=opened.outside)
+        said = f"{said}\n{cut}{output[-_TAIL:]}"
+    message = MessageInput((Text(said),), source=_source(key), tainted=opened.outside)
     _note(session, key, ending, deliver=[Delivery(session.id, message, f"job:{key}:end")])
 
 

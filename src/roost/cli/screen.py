@@ -137,9 +137,7 @@ class Screen:
                 self.note(f"  {event.tool} waits for an answer: roost approve {event.session} {event.call}")
             case ev.ChildEnded():
                 self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
-            case ev.JobStarted():
-                self.note(f"  {event.job} runs in the background: {one_line(event.command, _WIDTH)}")
-            case ev.JobEnded():
+            case ev.JobEnded() if not event.told:
                 code = "" if event.code is None else f" {event.code}"
                 self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))
             case ev.MemoryConsolidated() if event.facts:
@@ -157,6 +155,8 @@ class Screen:
                 | ev.TurnStarted()
                 | ev.ModelLost()
                 | ev.ChildHeld()
+                | ev.JobStarted()
+                | ev.JobEnded()
                 | ev.CompactionStarted()
                 | ev.ContextCompacted()
                 | ev.ContextPinned()

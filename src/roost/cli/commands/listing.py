@@ -10,7 +10,8 @@ from roost.cli.app import App
 from roost.cli.ids import short
 from roost.cli.node import Node
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, note, say, say_json, table
+from roost.cli.out import ago, note, one_line, say, say_json, table
+from roost.errors import NotFound
 from roost.log.events import SessionState
 from roost.log.journal import SessionInfo
 
@@ -35,8 +36,9 @@ def ps(
 ) -> int:
     """List sessions, the newest first.
 
-    STATE says what a session does: idle (sleeps until spoken to), working, waiting (for a person's answer, or for what
-    it has made), or created, paused, stopped, error. QUEUE counts messages that it has not begun with.
+    STATE says what a session does: idle (sleeps until spoken to), working (also while a command of its runs in the
+    background), waiting (for a person's answer, or for what it has made), or created, paused, stopped, error. QUEUE
+    counts messages that it has not begun with. --tree shows such commands, too.
     """
     node = app.node()
     try:
@@ -47,6 +49,7 @@ def ps(
             if len(found) > limit:
                 break
         rows = [(info, 0) for info in found[:limit]] if not tree else _grown(node, found[:limit])
+        jobs = {info.id: _jobs(node, info, depth) for info, depth in rows if tree and not as_json}
     finally:
         node.close()
     if as_json:
@@ -55,7 +58,8 @@ def ps(
     if not found:
         note('no sessions. Start one with `roost run "…"` or `roost chat`')
         return 0
-    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), [_row(info, depth) for info, depth in rows])
+    shown = [row for info, depth in rows for row in (_row(info, depth), *jobs.get(info.id, ()))]
+    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), shown)
     if len(found) > limit:
         note(f"only the newest {limit}; more with --limit")
     if not node.daemon and any(info.phase == "working" or info.pending for info in found[:limit]):
@@ -101,6 +105,18 @@ def _row(info: SessionInfo, depth: int) -> tuple[str, ...]:
         str(info.pending or "-"),
         place,
     )
+
+
+def _jobs(node: Node, info: SessionInfo, depth: int) -> list[tuple[str, ...]]:
+    """Its commands in the background."""
+    if info.phase == "idle":
+        return []
+    try:
+        jobs = node.inspect(info.id).jobs
+    except NotFound:  # deleted under way
+        return []
+    place = "  " * depth + "  "
+    return [(place + job.job, "", "runs", ago(job.began), "", one_line(job.command, 60)) for job in jobs]
 
 
 @command("version")

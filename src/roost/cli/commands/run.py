@@ -15,7 +15,7 @@ from roost.cli.message import message_of, with_files
 from roost.cli.node import Node
 from roost.cli.notices import ending
 from roost.cli.options import agent_places, as_json, attached, command
-from roost.cli.out import clean, note, say_json
+from roost.cli.out import clean, note, one_line, say_json
 from roost.cli.screen import Screen, usage_line
 from roost.client.client import Content
 
@@ -76,6 +76,7 @@ def _task(node: Node, session: str, said: Content, approver: Approver, *, quiet:
             say_json(_report(session, turn))
         elif not quiet:
             note(_closing(node, session, turn))
+            _running(node, session, turn)
         elif turn.outcome != "answered" and turn.reason:
             note(f"error: {clean(ending(turn.outcome, turn.reason))}", "red")
         return _code(turn)
@@ -126,6 +127,15 @@ def _closing(node: Node, session: str, turn: Turn) -> str:
             return f"session {name} is paused: roost resume {name}"
         case _:
             return f"session {name}: {turn.outcome}; go on with: roost run --session {name} …"
+
+
+def _running(node: Node, session: str, turn: Turn) -> None:
+    """What runs on when the turn is over, and with whom it ends."""
+    if turn.outcome == "gone":
+        return
+    for job in node.inspect(session).jobs:
+        where = "runs on in the daemon" if node.daemon else "ends with this command; under a daemon it would run on"
+        note(f"{job.job} {where}: {clean(one_line(job.command, 80))}")
 
 
 def _code(turn: Turn) -> int:
