@@ -26,19 +26,16 @@ _AT_ONCE = 4
 _NEW = [action for action in ACTIONS if action != "turn"]
 _SOME = {
     "travel": [
-        Strike(1, "after", "checkpoint.made"),
         Strike(1, "after", "session.rolled_back"),
-        Strike(1, "before", "workspace.restored"),
         Strike(1, "after", "fork"),
+        Strike(1, "before", "workspace.restored"),
     ],
     "compaction": [Strike(1, "after", "compaction.started"), Strike(1, "before", "context.compacted")],
     "consolidation": [Strike(1, "after", "consolidation.started"), Strike(1, "before", "memory.consolidated")],
     "children": [
-        Strike(2, "after", "create"),
         Strike(1, "after", "child.started"),
         Strike(1, "before", "turn.completed"),
-        Strike(1, "after", "turn.completed"),
-        Strike(1, "after", "child.ended"),
+        Strike(2, "after", "create"),
     ],
     "firing": [Strike(1, "after", "fire"), Strike(1, "after", "schedule.fired")],
 }
@@ -56,6 +53,8 @@ def lend(request: pytest.FixtureRequest) -> Lend:
 @pytest.mark.parametrize("action", _NEW)
 async def test_struck_where_it_matters(tmp_path: Path, action: str, lend: Lend) -> None:
     blows = ACTIONS[action].strikes
+    if lend is not contextlib.nullcontext:
+        blows = blows[1::2]  # after each: a server has more to do for as much
     struck = await _strike(tmp_path, action, blows, lend)
     assert None not in struck, dict(zip(blows, struck, strict=True))
 
@@ -81,7 +80,7 @@ async def test_killed_where_it_matters(tmp_path: Path, action: str) -> None:
 
 @pytest.mark.parametrize("action", ["travel", "children"])
 async def test_killed_where_it_matters_on_postgres(tmp_path: Path, postgres: PostgresServer, action: str) -> None:
-    await _kill(tmp_path, action, _SOME[action], postgres.borrowed)
+    await _kill(tmp_path, action, _SOME[action][:2], postgres.borrowed)
 
 
 @pytest.mark.soak

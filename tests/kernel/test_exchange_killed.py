@@ -23,6 +23,7 @@ _EVENTS = 1600
 """More than three pages of them."""
 _STRIKES: list[tuple[int, When]] = [(1, "before"), (2, "before"), (3, "before"), (5, "before"), (1, "after")]
 """The first commit of an import is all of it, the next ones are its pages."""
+_KILLS = _STRIKES[-2:]
 
 
 @pytest.fixture
@@ -53,14 +54,14 @@ async def test_cut_off_at_every_commit(tmp_path: Path, file: Path) -> None:
 
 
 async def test_killed_at_every_commit(tmp_path: Path, file: Path) -> None:
-    for at, when in _STRIKES[1::2] + _STRIKES[-1:]:
+    for at, when in _KILLS:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.kernel.test_exchange_killed", str(tmp_path),
             place.url or str(tmp_path / "roost.db"), str(file), str(at), when,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])},
         )  # fmt: skip
         assert await process.wait() == -signal.SIGKILL, (at, when)
-    await _complete(tmp_path, file, _STRIKES[1::2] + _STRIKES[-1:])
+    await _complete(tmp_path, file, _KILLS)
 
 
 async def _complete(home: Path, file: Path, strikes: list[tuple[int, When]] = _STRIKES) -> None:
