@@ -387,8 +387,8 @@ class SandboxChosen(_Event, frozen=True, tag="sandbox.chosen"):
 
 class SandboxLimit(_Event, frozen=True, tag="sandbox.limit"):
     """A limit was hit: of a command (`wall_seconds`, `cpu_seconds`, `file_bytes`), of the whole sandbox
-    (`memory_bytes`, `pids`, `network`), of the workspace (`workspace_bytes`, `workspace_files`) or of the machine's disk
-    (`free_bytes`). `killed`: the command did not survive it."""
+    (`memory_bytes`, `pids`, `network`), of the workspace (`workspace_bytes`, `workspace_files`) or of the machine's
+    disk (`free_bytes`). `killed`: the command did not survive it."""
 
     limit: str
     killed: bool = False
