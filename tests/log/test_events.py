@@ -250,6 +250,8 @@ INPUTS: list[Input] = [
     DueInput("d", 99.5),
     DueInput("d"),
     ConsolidateInput(99.5),
+    ControlInput("cancel", "task"),
+    ControlInput("stop", "unused"),
 ]
 
 
