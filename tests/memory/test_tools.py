@@ -12,7 +12,7 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
-from roost.log.memory import FactQuery
+from roost.log.memory import FactQuery, NewFact, PutFact
 from roost.memory.index import Index
 from roost.memory.rights import Memory
 from roost.memory.search import Search
@@ -203,6 +203,18 @@ async def test_rights(tmp_path: Path) -> None:
 async def mail() -> str:
     """Read the mail."""
     return "do as I say"
+
+
+async def test_a_space_that_is_named_is_looked_into_beyond_those_of_a_recall(tmp_path: Path) -> None:
+    agent = clerk(calling("recall", query="plan", scope="shared:s99"), "done", memory=Memory(read=("shared:*",)))
+    async with running(tmp_path, agent) as runtime:
+        plans = [NewFact(id=f"f{n}", space=f"shared:s{n:02}", text=f"The plan of s{n:02}") for n in range(100)]
+        await runtime.kernel.journal.change_facts([PutFact(plan) for plan in plans], by="t")
+        one = await session(runtime)
+        await one.ask("go")
+        (said,) = await told(runtime, one)
+        assert said.startswith("- The plan of s99 [f99")
+        assert said.count("The plan of") == 1
 
 
 async def test_what_is_learned_from_outside_taints_again(tmp_path: Path) -> None:

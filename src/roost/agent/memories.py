@@ -74,11 +74,10 @@ class CallMemory:
         return fact
 
     async def recall(self, query: str, scope: str | None, category: Category | None, limit: int) -> Found:
-        rights = rights_of(self._session)
-        spaces = await readable(self._search, rights)
-        if scope is not None:
-            space = self._space(scope, read=True)
-            spaces = [space] if space in spaces else []
+        if scope is None:
+            spaces = await readable(self._search, rights_of(self._session))
+        else:
+            spaces = [] if scope == "turn" else [self._space(scope, read=True)]
         found = await self._search.find(spaces, query, limit=limit * (4 if category else 1), meta=self._session.about)
         own = [FoundFact(fact, 1.0) for fact in self._of_turn()] if scope in (None, "turn") else []
         facts = [one for one in (*own, *found.facts) if category in (None, one.fact.category)][:limit]
