@@ -77,7 +77,7 @@ class Dispatcher(Protocol):
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         """Take sessions that have work and no living owner; each gets a new epoch. Work: a pending input that the state
-        admits, or a turn left unfinished.
+        admits, or a turn or a command in the background left unfinished.
 
         Only sessions that the node's newest card suits: all that they need is offered, their format can be read, and
         the card is not `draining`. Those whose files are at another home are left to a living node of that home with

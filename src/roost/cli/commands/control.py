@@ -50,15 +50,16 @@ def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_j
         if action == "compact" and not as_json and not info.pending:
             say(f"{short(session)} about {node.inspect(session).context_tokens} tokens of messages")
         elif not as_json:
-            say(f"{short(session)} {_now(info, action, daemon=node.daemon)}")
+            busy = action == "cancel" and info.phase != "idle" and node.inspect(session).turn is not None
+            say(f"{short(session)} {_now(info, action, daemon=node.daemon, busy=busy)}")
         return info
 
     return _each(app, sessions, one, as_json=as_json)
 
 
-def _now(info: SessionInfo, action: ControlAction, *, daemon: bool) -> str:
+def _now(info: SessionInfo, action: ControlAction, *, daemon: bool, busy: bool) -> str:
     if action == "cancel" and info.state == "running":
-        return "cancelled" if info.phase == "idle" else f"cancelled what it did; now {info.phase} on what was queued"
+        return f"cancelled what it did; now {info.phase} on what was queued" if busy else "cancelled"
     if action == "trust" and not info.pending:
         return "trusted"
     if info.state == _AIMS.get(action):
