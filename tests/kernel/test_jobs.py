@@ -233,6 +233,24 @@ async def test_stopping_the_node_ends_them_and_the_next_one_tells(tmp_path: Path
     assert "sandbox.ended" not in kinds(log)
 
 
+async def test_a_session_that_must_go_and_a_sandbox_that_ends(tmp_path: Path) -> None:
+    async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
+        session = await runtime.session("a")
+        await session.ask("go")
+        beat = runtime.kernel.workshop.private(session.id) / "beat"
+        assert await beats(beat)
+        await runtime.kernel.evict(session.id)
+        assert not await beats(beat)
+        await over(runtime, session, 2)
+        await session.ask("again")
+        sandbox = runtime.kernel.live[session.id].means.sandbox
+        if sandbox.level:  # else it is that of all sessions
+            await sandbox.close()
+            log = await over(runtime, session, 4)
+            assert ends(log) == [("stopped", False), ("lost", False)]
+            assert len(messages(log)) == 2
+
+
 async def test_a_fork_and_a_copy_have_none_of_them(tmp_path: Path) -> None:
     async with running(tmp_path, hearing([start(_BEAT.format("beat")), "ok"])) as runtime:
         session = await runtime.session("a")
