@@ -148,6 +148,28 @@ async def test_time_limit_cuts_a_tool(tmp_path: Path) -> None:
         assert set(outcomes(await events(session, runtime)).values()) == {"cancelled"}
 
 
+async def test_time_of_a_session(tmp_path: Path) -> None:
+    """What its turns have worked counts, also those that were cut, and over a restart; not what was waited for."""
+    traces = Traces()
+    limited = agent([calling("never"), "end"], traces.tools(), limits=Limits(seconds=0.3, session_seconds=0.5))
+    async with running(tmp_path, limited) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(TurnFailed, match="limit: seconds"):
+            await session.ask("hi")
+        await asyncio.sleep(0.3)
+    async with running(tmp_path, limited) as runtime:
+        session = runtime.open(session.id)
+        for _ in range(2):
+            with pytest.raises(TurnFailed, match="session_seconds"):
+                await session.ask("hi")
+        spent = [event.seconds for event in await events(session, runtime) if isinstance(event, ev.TurnCompleted)]
+        assert 0.3 <= spent[0] < 0.5
+        assert 0.45 < sum(spent) < 2
+        fork = runtime.open((await runtime.sessions.fork(session.id)).id)
+        with pytest.raises(TurnFailed, match="limit: seconds"):
+            await fork.ask("hi")
+
+
 async def test_a_failing_model_is_tried_again(tmp_path: Path) -> None:
     failed = Answer(error=ErrorData("overloaded", "busy", retryable=True))
     model = ScriptedModel([failed, failed, "at last"])

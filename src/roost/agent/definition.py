@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     """Bounds of a turn, and with `session_` of the whole session. None is no bound.
 
     `steps` counts model calls. `tokens` counts input and output. `money` is in US dollars; a model whose price is
-    unknown cannot run under it. `seconds` is wall time.
+    unknown cannot run under it. `seconds` is wall time in which it works.
     """
 
     steps: int | None = 50
@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     session_steps: int | None = None
     session_tokens: int | None = None
     session_money: float | None = None
+    session_seconds: float | None = None
 
 
 class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):

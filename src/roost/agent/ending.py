@@ -21,7 +21,13 @@ def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None =
         told = children.report(session, outcome, reason)
         session.note(
             ev.TurnCompleted(
-                at=time.time(), turn=turn.number, outcome=outcome, reason=reason, steps=turn.steps, usage=turn.usage
+                at=time.time(),
+                turn=turn.number,
+                outcome=outcome,
+                reason=reason,
+                steps=turn.steps,
+                usage=turn.usage,
+                seconds=round(session.used(), 3),
             ),
             deliver=told,
         )

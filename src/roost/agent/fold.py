@@ -68,6 +68,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.TurnCompleted():
             _settle(state)
             scheduling.end(state, event)
+            state.seconds += event.seconds
             _close(state)
         case ev.SessionRolledBack() | ev.SessionForked():
             _close(state)

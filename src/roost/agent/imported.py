@@ -10,6 +10,7 @@ _OF_THERE = (
     "calls",
     "timers",
     "usage",
+    "seconds",
     "saved",
     "unsaved",
     "points",

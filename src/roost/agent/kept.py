@@ -51,13 +51,13 @@ def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDroppe
 
 
 def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
-    state.firing = None
+    state.firing, state.clear = None, False
     if isinstance(event, ev.SessionRolledBack):
         state.rolled, state.rolled_by = state.seq, event.input
         if event.files is not None:
             state.undo, state.source = event.files, None
         return
-    state.state, state.reason, state.usage = "created", None, Usage(cost=0)
+    state.state, state.reason, state.usage, state.seconds = "created", None, Usage(cost=0), 0.0
     state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
     state.timers, state.rolled, state.rolled_by = {}, 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}

@@ -19,6 +19,8 @@ def reached(session: LiveSession) -> str | None:
         return "steps"
     if limits.session_steps is not None and state.steps - begun >= limits.session_steps:
         return "session_steps"
+    if limits.session_seconds is not None and state.seconds + session.used() >= limits.session_seconds:
+        return "session_seconds"
     if _tokens(turn.usage, limits.tokens):
         return "tokens"
     if _tokens(state.usage, limits.session_tokens):
@@ -35,3 +37,9 @@ def _tokens(usage: Usage, limit: int | None) -> bool:
 def _spent(usage: Usage, limit: float | None) -> bool:
     """What is free may run under a limit of nothing."""
     return limit is not None and bool(usage.cost) and usage.cost >= nano(limit)
+
+
+def of_time(session: LiveSession) -> str:
+    """The name of the limit that ends a turn whose time is up."""
+    limit = session.spec.limits.session_seconds
+    return "seconds" if limit is None or session.state.seconds + session.used() < limit else "session_seconds"

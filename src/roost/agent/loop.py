@@ -90,7 +90,7 @@ async def run_turn(session: LiveSession) -> None:
         if interrupted.cause == "deadline":
             fail_step(session, "deadline", "the turn's time is up")
             close_calls(session, "cancelled", "the turn's time is up")
-            end_turn(session, "limit", "seconds")
+            end_turn(session, "limit", limits.of_time(session))
     finally:
         if session.early is not None:
             await session.early.close()

@@ -95,7 +95,10 @@ class LiveSession:
             for part in entry.message.parts
             if isinstance(part, ToolCall)
         }
-        self._used = self._since = 0.0
+        self._used = 0.0
+        self._since: float | None = None
+        self._timed = 0
+        """The turn that these are of."""
         self.apart = False
         """What goes on is no part of a turn: it has its own time, and no rollback cuts it."""
 
@@ -310,20 +313,33 @@ class LiveSession:
         return self.spec.limits if firing is None else tightened(self.spec.limits, firing.limits)
 
     def seconds_left(self) -> float | None:
-        """Of the turn's time. Neither waiting, nor being paused, nor the daemon's absence counts."""
-        limit = self.limits.seconds
-        return None if limit is None else max(0.0, limit - self._used - (time.monotonic() - self._since))
+        """Of the turn's time, or the session's if that is less. Neither waiting, nor being paused, nor the daemon's
+        absence counts."""
+        limit, all = self.limits.seconds, self.spec.limits.session_seconds
+        if all is not None:
+            all = max(0.0, all - self.state.seconds)
+            limit = all if limit is None else min(limit, all)
+        return None if limit is None else max(0.0, limit - self.used())
+
+    def used(self) -> float:
+        """Seconds that the open turn has worked."""
+        turn = self.state.turn
+        if turn is None or turn.number != self._timed:
+            return 0.0 if turn is None else turn.seconds
+        return self._used + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def start_clock(self) -> None:
         """The turn begins or goes on; what it used before is the sum of its steps in the log. One timer serves all its
         steps, until `stop_clock`."""
-        self._used = self.state.turn.seconds if self.state.turn else 0.0
+        turn = self.state.turn
+        self._used, self._timed = (0.0, 0) if turn is None else (turn.seconds, turn.number)
         self._since = time.monotonic()
         left = self.seconds_left()
         if left is not None:
             self._deadline = asyncio.get_running_loop().call_later(left, self._interrupt)
 
     def stop_clock(self) -> None:
+        self._used, self._since = self.used(), None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

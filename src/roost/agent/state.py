@@ -210,6 +210,8 @@ class State(msgspec.Struct):
     turns: int = 0
     steps: int = 0
     usage: Usage = Usage(cost=0)
+    seconds: float = 0.0
+    """For which its turns have worked."""
     tainted: str | None = None
     """The tool by which it has seen what comes from outside."""
     timers: dict[str, float] = {}

@@ -11,7 +11,7 @@ from roost.log import events as ev
 _WIDTH = 300
 _LONG_WAIT = 2.0
 """Seconds: a shorter wait for a limit is nobody's business."""
-_LIMITS = ("steps", "tokens", "money", "seconds", "session_steps", "session_tokens", "session_money")
+_LIMITS = ("steps", "tokens", "money", "seconds", "session_steps", "session_tokens", "session_money", "session_seconds")
 _BUDGETS = ("month:", "user:", "agent:", "model:")
 
 

@@ -336,13 +336,15 @@ class ContextPinned(_Event, frozen=True, tag="context.pinned"):
 
 
 class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
-    """`reason` names the limit or the error when the outcome is not an answer."""
+    """`reason` names the limit or the error when the outcome is not an answer. `seconds`: for which it worked, without
+    what it waited for people."""
 
     turn: int
     outcome: TurnOutcome
     reason: str | None = None
     steps: int = 0
     usage: Usage = Usage()
+    seconds: float = 0.0
 
 
 class WorkspaceSaved(_Event, frozen=True, tag="workspace.saved"):
