@@ -137,6 +137,29 @@ async def test_what_is_required_and_there_is_given(tmp_path: Path) -> None:
         assert chosen(log) == [(1, "bwrap", False)]
 
 
+async def test_a_node_that_starts_finds_what_is_waited_for(tmp_path: Path) -> None:
+    """Nobody asks it for a new session, which would have it look."""
+    begun = asyncio.Event()
+
+    @tool(replay="safe")
+    async def linger(ctx: ToolContext) -> str:
+        """Wait for the node's end, once."""
+        if begun.is_set():
+            return "done"
+        begun.set()
+        await asyncio.sleep(60)
+        return "never"
+
+    model = ScriptedModel(by_step([Answer(calls=(Call("linger", {}),)), "done"]))
+    agent = Agent("a", model=model, tools=[linger], permissions="all", isolation=Isolation(required=1))
+    async with running(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        item = await session.send("go")
+        await begun.wait()
+    async with running(tmp_path, agent) as runtime:
+        assert await runtime.open(session.id).answer(item.id) == "done"
+
+
 async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
     runtime = Runtime(tmp_path, agents=[hand("echo here")], config=FAST, backends=[])
     async with runtime:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from roost.agent.inbox import unused
 from roost.errors import Conflict, NotFound, StoreCorrupt, StoreFailed, StoreUnreachable, UnknownEvent
+from roost.kernel.levels import look_for_levels
 from roost.kernel.load import load_state
 from roost.log.events import TimerSet
 from roost.log.inputs import ControlInput
@@ -62,6 +63,9 @@ class Keeper:
             asyncio.create_task(self._beats()),
             asyncio.create_task(self._every("cannot fire timers", self._fire)),
             asyncio.create_task(self._every("cannot look at what others wrote", self._look)),
+            asyncio.create_task(
+                self._every("cannot look for isolation levels", self._levels, lambda: kernel.config.lease)
+            ),
             asyncio.create_task(self._every("cannot clean up", self._clean, lambda: cleanup_pause(kernel.config))),
             asyncio.create_task(self._tidy()),
         ]
@@ -236,6 +240,9 @@ class Keeper:
             return unused(await load_state(self._kernel.journal, info.id))
         except (UnknownEvent, StoreCorrupt):  # a newer node looks after it, or nobody
             return False
+
+    async def _levels(self) -> None:
+        await look_for_levels(self._kernel)
 
     async def _tidy(self) -> None:
         removal = self._kernel.removal

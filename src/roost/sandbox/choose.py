@@ -86,6 +86,11 @@ class Chooser:
         done = [probe.result() for probe in self._probes.values() if probe.done() and not probe.cancelled()]
         return max((probe.level for probe in done if probe.able), default=0)
 
+    @property
+    def probed(self) -> bool:
+        """Whether all is known of this machine."""
+        return all(each.name in self._probes and self._probes[each.name].done() for each in self.backends)
+
     async def choose(self, isolation: Isolation) -> Choice:
         """The least level that is as much as wanted, else the highest below. Raises `IsolationUnavailable`."""
         refused: list[Probe] = []
