@@ -153,6 +153,19 @@ async def test_the_outbox_is_read_from_where_it_was_left(tmp_path: Path) -> None
         assert next(event.source for event in seen if isinstance(event, ev.InputReceived)) == "schedule:beat"
 
 
+async def test_a_fork_where_a_turn_apart_would_begin_goes_on_with_the_conversation(tmp_path: Path) -> None:
+    clock, clerk = Clock(), Speaker("noted")
+    async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
+        session = await runtime.session("a")
+        await session.ask("my name is Bob")
+        await runtime.schedules.set(session.id, "beat", hourly("the report", fresh=True))
+        await beat(runtime, session, clock)
+        place = next(n for n, one in enumerate(await events(session, runtime), 1) if isinstance(one, ev.ContextCleared))
+        fork = runtime.open((await runtime.sessions.fork(session.id, place)).id)
+        await fork.ask("what is my name?")
+        assert [text.split("\n")[-1] for text in clerk.heard()] == ["my name is Bob", "what is my name?"]
+
+
 async def test_a_copy_says_nothing_again_of_what_its_source_said(tmp_path: Path) -> None:
     clock, clerk = Clock(), Speaker()
     async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
