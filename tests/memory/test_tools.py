@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent
+from roost.kernel.check import check
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
@@ -19,8 +20,9 @@ from roost.memory.search import Search
 from roost.policy.gate import Permissions
 from roost.policy.vault import Vault
 from roost.testing.scripted import Answer, ScriptedModel, by_step
+from roost.tools.base import ToolContext
 from roost.tools.function import tool
-from tests.kernel.support import calling, events, running
+from tests.kernel.support import calling, events, place, running
 from tests.memory.concepts import Concepts
 
 TOOLS = ("remember", "recall", "update_memory", "forget")
@@ -240,6 +242,35 @@ async def test_secrets_are_masked(tmp_path: Path) -> None:
         await one.ask("go")
         (fact,) = await runtime.kernel.journal.facts(FactQuery(spaces=("user:ann",)))
         assert fact.text == "The password is [secret:DB]"
+
+
+async def test_what_others_did_meanwhile_keeps_no_session_from_going_on(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk("x")) as runtime:
+        boat = (await runtime.memories.add("user:ann", "The boat is red")).fact.id
+
+        @tool(safety="safe_write", inside=True)
+        async def slowly(context: ToolContext) -> str:
+            """Change two facts, slowly."""
+            assert context.memory is not None
+            one = await context.memory.update(boat, "The boat is blue", None)
+            two = await context.memory.remember("There is a cat", None, "fact", None, 1.0)
+            await runtime.memories.update(boat, "The boat is green")
+            await runtime.memories.add("user:ann", "There is a cat")
+            return f"{one.fact.id} {two.fact.id}"
+
+        runtime.agents.add(clerk(calling("slowly"), "done", tools=[slowly]))
+        one = await session(runtime)
+        assert await one.ask("go") == "done"
+        assert await texts(runtime) == ["The boat is green", "There is a cat"]
+        for id in (await told(runtime, one))[0].split():
+            fact = await runtime.memories.get(id)
+            assert fact.ended is not None
+            assert (fact.source or "").startswith(one.id)
+        (changed, _) = [event for event in await events(one, runtime) if isinstance(event, ev.MemoryChanged)]
+        assert changed.facts[0].text == "The boat is blue"
+        assert (await check(place.url or tmp_path / "roost.db")).faults == []
+        assert await runtime.memories.undo(one.id, 0) == 0
+        assert await texts(runtime) == ["The boat is green", "There is a cat"]
 
 
 async def test_facts_of_the_turn_end_with_it(tmp_path: Path) -> None:

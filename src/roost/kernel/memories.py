@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from roost.kernel.cores import Cores
 from roost.llm.accounts import Models
 from roost.llm.embed.base import Embedder
 from roost.llm.embed.embedders import Embedders
+from roost.log.fact_rows import LATE
 from roost.log.memory import Category, EndFact, Fact, FactChange, FactQuery, MemoryRevert, NewFact, PutFact, Space
 from roost.log.store import Store
 from roost.memory.index import Index
@@ -87,9 +89,12 @@ class Memories:
             key=None if key is None else check_key(self.vault.scrub(key)),
             confidence=confidence,
         )
-        learned = await learn(self.search, fact)
-        if learned.op != "known":
-            await self._store.change_facts([PutFact(learned.fact)], by=by)
+        while (learned := await learn(self.search, fact)).op != "known":
+            try:
+                kept = await self._put(learned.fact, by)
+            except Conflict:  # another was quicker: what has its place is what this one is to be compared with
+                continue
+            return learned if kept.id == fact.id else Learned("known", fact, (kept,))
         return learned
 
     async def get(self, id: str) -> Fact:
@@ -135,7 +140,8 @@ class Memories:
         confidence: float | None = None,
         by: str = PERSON,
     ) -> Fact:
-        """Put another in the place of a fact. Raises `NotFound`, `Invalid`, and `Conflict` when it is gone."""
+        """Put another in the place of a fact. Returns what says so now, which may have been there. Raises `NotFound`,
+        `Invalid`, and `Conflict` when it is gone."""
         former = await self._current(id)
         fact = NewFact(
             id=new_id("fct"),
@@ -145,8 +151,7 @@ class Memories:
             key=former.key,
             confidence=former.confidence if confidence is None else confidence,
         )
-        await self._store.change_facts([PutFact(supersede(fact, [former]).fact)], by=by)
-        return await self._store.fact(fact.id)
+        return await self._put(supersede(fact, [former]).fact, by)
 
     async def remove(self, id: str, *, by: str = PERSON) -> Fact:
         """It stays readable as one that is gone. Raises `NotFound`."""
@@ -183,18 +188,26 @@ class Memories:
         return await self.list(spaces, proposed=True, limit=limit)
 
     async def accept(self, id: str, *, text: str | None = None, by: str = PERSON) -> Fact:
-        """A proposed fact counts from now on, with another `text` if one is given; what it supersedes ends."""
-        proposed = await self._proposed(id)
-        fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
-        ends = tuple(dict.fromkeys((proposed.id, *proposed.supersedes)))
-        given = proposed.text if text is None else check_text(self.vault.scrub(text))
-        fact = msgspec.structs.replace(fact, id=new_id("fct"), text=given, supersedes=ends, proposed=False)
-        await self._store.change_facts([PutFact(fact)], by=by)
-        return await self._store.fact(fact.id)
+        """A proposed fact counts from now on, with another `text` if one is given; what it supersedes ends. Returns
+        what says so now, which may have been there. Raises `NotFound`, `Invalid`, `TooLarge`, and `Conflict` when it
+        was answered already, or a newer proposal has its place."""
+        given = None if text is None else check_text(self.vault.scrub(text))
+        while True:
+            proposed = await self._proposed(id)
+            former = FactQuery(spaces=(proposed.space,), ids=proposed.supersedes, limit=LIMIT)
+            ends = (id, *(fact.id for fact in await self._store.facts(former)))
+            fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
+            fact = msgspec.structs.replace(
+                fact, id=new_id("fct"), text=given or proposed.text, supersedes=ends, proposed=False
+            )
+            with contextlib.suppress(Conflict):  # something of it ended meanwhile: if not the proposal, then without it
+                return await self._put(fact, by)
 
     async def reject(self, id: str, *, by: str = PERSON) -> Fact:
+        """Raises `NotFound`, and `Conflict` as `accept` does."""
         await self._proposed(id)
-        await self._store.change_facts([EndFact(id)], by=by)
+        if not await self._store.change_facts([EndFact(id)], by=by):
+            raise _answered(id)
         return await self._store.fact(id)
 
     async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
@@ -213,6 +226,17 @@ class Memories:
         if self.search.index is not None:
             await self.search.index.settled()
 
+    async def _put(self, fact: NewFact, by: str) -> Fact:
+        """Returns what says so now. Raises `Conflict` when something has ended meanwhile, as all that says so."""
+        await self._store.change_facts([PutFact(fact)], by=by)
+        try:
+            return await self._store.fact(fact.id)
+        except NotFound:
+            query = FactQuery(spaces=(fact.space,), category=fact.category, key=fact.key, text=fact.text, limit=1)
+            for told in await self._store.facts(query):
+                return told
+            raise Conflict(LATE, code="fact_ended") from None
+
     async def _current(self, id: str) -> Fact:
         fact = await self._store.fact(id)
         if fact.ended is not None:
@@ -224,5 +248,9 @@ class Memories:
         if not fact.proposed:
             raise NotFound(f"{id!r} is no proposal")
         if fact.ended is not None:
-            raise Conflict(f"the proposal {id!r} was answered already", code="fact_ended")
+            raise _answered(id)
         return fact
+
+
+def _answered(id: str) -> Conflict:
+    return Conflict(f"the proposal {id!r} was answered already, or a newer one has its place", code="fact_ended")

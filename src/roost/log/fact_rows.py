@@ -18,6 +18,8 @@ COMMON = 2000
 RESTORING = "restoring:"
 """Begins the name of a space that is not whole yet."""
 
+LATE = "a fact whose place it was to take is gone: look at what is there now"
+
 
 class Origin(NamedTuple):
     """Who changes facts, and when. `session` and `seq`: the log that tells of it, if one does."""

@@ -60,8 +60,13 @@ class RecalledFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class PutFact(msgspec.Struct, frozen=True, tag="put"):
-    """A fact comes. Unless it is only proposed, what it supersedes ends, and so does the one with its key. One with
-    this id that is there already stays as it is."""
+    """A fact comes. What it supersedes ends, and so does the one with its key, and what proposed the same; where it is
+    only proposed, just the proposals among them. One with this id that is there already stays as it is.
+
+    Where the space says the same already, with this category and, if it has one, this key (a proposal says so to a
+    proposal alone), the fact does not come. Nor does it where a proposal that it supersedes was answered, or a fact
+    that it supersedes and that has not its key is gone. Then `change_facts` refuses all of it, while in a session's
+    append, whose events tell of the fact, it comes and goes at once."""
 
     fact: NewFact
 
@@ -99,6 +104,7 @@ class FactQuery(msgspec.Struct, frozen=True, kw_only=True):
     spaces: tuple[str, ...]
     category: Category | None = None
     key: str | None = None
+    text: str | None = None
     at: int | None = None
     proposed: bool | None = False
     ended: bool = False
@@ -122,7 +128,8 @@ class Hit(NamedTuple):
 
 class Facts(Protocol):
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
-        """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`."""
+        """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`, and
+        `Conflict` with code `fact_ended` when something superseded is gone (`PutFact`)."""
         ...
 
     async def fact(self, id: str) -> Fact:

@@ -9,53 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from roost.errors import Fenced, NotFound
 from roost.log.fact_rows import COMMON, StoredFact
-from roost.log.journal import Append, Claim
+from roost.log.journal import Claim
 from roost.log.memory import (
     EndFact,
     Fact,
-    FactChange,
     FactQuery,
-    FactWrite,
     MemoryRevert,
     NewFact,
     PutFact,
     Space,
 )
 from roost.log.store import Store
-from roost.testing.stores import Opens, bodies, new, own
-
-HERE = "agent:clerk"
-
-
-def put(id: str, text: str = "", *, space: str = HERE, **more: Any) -> PutFact:
-    return PutFact(NewFact(id=id, space=space, text=text or f"text of {id}", **more))
-
-
-async def texts(store: Store, *spaces: str, at: int | None = None, proposed: bool = False) -> list[str]:
-    found = await store.facts(FactQuery(spaces=spaces or (HERE,), at=at, proposed=proposed))
-    return [fact.text for fact in reversed(found)]
-
-
-async def ids(store: Store, query: str, *spaces: str) -> list[str]:
-    return [hit.fact.id for hit in await store.search_facts(spaces or (HERE,), query)]
-
-
-async def append(store: Store, claim: Claim, head: int, *changes: FactChange) -> int:
-    """One event for each change."""
-    write = Append(
-        session=claim.info.id,
-        epoch=claim.epoch,
-        expected=head,
-        bodies=bodies(*(f"e{place}" for place in range(max(1, len(changes))))),
-        facts=[FactWrite(place, change) for place, change in enumerate(changes, 1)],
-    )
-    return await store.append(write)
+from roost.testing.fact_steps import HERE, append, ids, put, texts
+from roost.testing.facts_once import FactsOnce
+from roost.testing.stores import Opens, new, own
 
 
 class _Changes(Opens):
@@ -323,5 +295,5 @@ async def _broken(rows: list[StoredFact]) -> AsyncIterator[list[StoredFact]]:
     raise RuntimeError("cut off")
 
 
-class FactsConformance(_Changes, _Sessions, _Search, _Moving):
+class FactsConformance(_Changes, FactsOnce, _Sessions, _Search, _Moving):
     """All of it."""

@@ -39,6 +39,8 @@ CREATE INDEX facts_id ON facts (id, f);
 CREATE INDEX facts_space ON facts (n, f);
 CREATE INDEX facts_version ON facts (n, version);
 CREATE INDEX facts_changed ON facts (n, changed);
+CREATE INDEX facts_proposed ON facts (n, key) WHERE ended_version IS NULL AND proposed;
+CREATE INDEX facts_text ON facts (n, "left"(text, 64));
 CREATE INDEX facts_made ON facts (session, seq) WHERE session IS NOT NULL;
 CREATE INDEX facts_ended ON facts (ended_session, ended_seq) WHERE ended_session IS NOT NULL;
 CREATE TABLE fact_words (
@@ -95,20 +97,51 @@ CREATE FUNCTION put_fact_1(
 ) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     a_n bigint := space_1(a_space);
+    late boolean;
+    told boolean;
     gone int := 0;
+    at bigint;
 BEGIN
     IF EXISTS (SELECT FROM facts WHERE id = a_id) THEN
         RETURN 0;
     END IF;
-    IF NOT a_proposed THEN
+    late := NOT a_proposed AND EXISTS (
+        SELECT FROM facts x WHERE x.id = ANY (a_supersedes)
+            AND (x.proposed OR a_key IS NULL OR x.key IS DISTINCT FROM a_key)
+            AND NOT EXISTS (SELECT FROM facts y WHERE y.id = x.id AND y.ended_version IS NULL));
+    IF late AND a_session IS NULL THEN
+        RETURN -1;
+    END IF;
+    told := EXISTS (
+        SELECT FROM facts WHERE n = a_n AND "left"(text, 64) = "left"(a_text, 64) AND ended_version IS NULL
+            AND text = a_text AND category = a_category AND (a_key IS NULL OR key = a_key)
+            AND (a_proposed OR NOT proposed) AND id <> ALL (a_supersedes));
+    IF NOT late THEN
         gone := end_facts_1(ARRAY(
-            SELECT f FROM facts WHERE id = ANY (a_supersedes) AND ended_version IS NULL
-            UNION SELECT f FROM facts WHERE n = a_n AND key = a_key AND ended_version IS NULL AND NOT proposed
+            SELECT f FROM facts
+            WHERE id = ANY (a_supersedes) AND ended_version IS NULL AND (proposed OR NOT a_proposed)
+            UNION SELECT f FROM facts
+            WHERE n = a_n AND key = a_key AND ended_version IS NULL AND NOT proposed AND NOT (a_proposed OR told)
+            UNION SELECT f FROM facts
+            WHERE n = a_n AND key = a_key AND ended_version IS NULL AND proposed AND a_proposed AND NOT told
+            UNION SELECT f FROM facts
+            WHERE n = a_n AND "left"(text, 64) = "left"(a_text, 64) AND ended_version IS NULL AND text = a_text
+                AND category = a_category AND key IS NOT DISTINCT FROM a_key AND proposed AND NOT a_proposed
         ), a_session, a_seq);
     END IF;
-    PERFORM add_fact_1(
-        a_n, a_id, a_key, a_category, a_text, a_words, a_about, a_proposed, clock_1(), a_session, a_seq);
-    RETURN gone + 1;
+    IF NOT (late OR told) THEN
+        PERFORM add_fact_1(
+            a_n, a_id, a_key, a_category, a_text, a_words, a_about, a_proposed, clock_1(), a_session, a_seq);
+        RETURN gone + 1;
+    END IF;
+    IF a_session IS NOT NULL THEN
+        at := bump_1(a_n, 0);
+        INSERT INTO facts (n, id, key, category, text, words, about, proposed, created, ended, version, ended_version,
+            changed, session, seq, ended_session, ended_seq)
+        VALUES (a_n, a_id, a_key, a_category, a_text, a_words, a_about, a_proposed, clock_1(), clock_1(), at,
+            bump_1(a_n, 0), at + 1, a_session, a_seq, a_session, a_seq);
+    END IF;
+    RETURN gone;
 END $$;
 CREATE FUNCTION revert_facts_1(
     a_of text, a_since bigint, a_until bigint, a_session text, a_seq bigint

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from roost.errors import NotFound
+from roost.errors import Conflict, NotFound
 from roost.log.fact_rows import (
     CANDIDATES,
     COLUMNS,
     COMMON,
     FACT_COLUMNS,
+    LATE,
     RESTORING,
     Origin,
     StoredFact,
@@ -85,6 +86,8 @@ async def find(pool: Pool, query: FactQuery) -> list[Fact]:
             condition(f"x.{column} = ?", value)
     if query.ids is not None:
         condition("x.id = ANY (?::text[])", list(query.ids))
+    if query.text is not None:
+        condition('"left"(x.text, 64) = "left"(?, 64) AND x.text = ?', query.text)
     if query.at is not None:
         condition("x.version <= ? AND (x.ended_version IS NULL OR x.ended_version > ?)", query.at)
     elif not query.ended:
@@ -171,7 +174,10 @@ async def _apply(link: Link, change: FactChange, origin: Origin) -> int:
         case PutFact(fact=new):
             values = (new.space, new.id, new.key, new.category, new.text, words_of(new.text, new.key))
             about = about_of(new, origin)
-            return await link.fetchval(_PUT, *values, about, new.proposed, list(new.supersedes), session, seq)
+            done = await link.fetchval(_PUT, *values, about, new.proposed, list(new.supersedes), session, seq)
+            if done < 0:
+                raise Conflict(LATE, code="fact_ended")
+            return done
         case EndFact(id=id):
             return await link.fetchval(_END, id, session, seq)
         case MemoryRevert():

@@ -37,6 +37,8 @@ CREATE INDEX facts_id ON facts (id, f);
 CREATE INDEX facts_space ON facts (n, f);
 CREATE INDEX facts_version ON facts (n, version);
 CREATE INDEX facts_changed ON facts (n, changed);
+CREATE INDEX facts_proposed ON facts (n, key) WHERE ended_version IS NULL AND proposed = 1;
+CREATE INDEX facts_text ON facts (n, substr(text, 1, 64)) WHERE ended_version IS NULL;
 CREATE INDEX facts_made ON facts (session, seq) WHERE session IS NOT NULL;
 CREATE INDEX facts_ended ON facts (ended_session, ended_seq) WHERE ended_session IS NOT NULL;
 CREATE VIRTUAL TABLE fact_words USING fts5(place, words, content='facts', content_rowid='f', tokenize='ascii');

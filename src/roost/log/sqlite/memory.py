@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
-from roost.errors import NotFound
+from roost.errors import Conflict, NotFound, RoostError
 from roost.log.fact_rows import (
     CANDIDATES,
     COLUMNS,
     COMMON,
     FACT_COLUMNS,
+    LATE,
     RESTORING,
     Origin,
     StoredFact,
@@ -53,8 +54,18 @@ def apply_facts(connection: sqlite3.Connection, session: str, before: int, write
 
 
 def change(connection: sqlite3.Connection, changes: Sequence[FactChange], by: str) -> int:
-    now = time.time()
-    return sum(_apply(connection, one, Origin(by, now)) for one in changes)
+    origin = Origin(by, time.time())
+    if len(changes) == 1:
+        return _apply(connection, changes[0], origin)
+    connection.execute("SAVEPOINT many")
+    try:
+        done = sum(_apply(connection, one, origin) for one in changes)
+    except RoostError:
+        connection.execute("ROLLBACK TO many")
+        connection.execute("RELEASE many")
+        raise
+    connection.execute("RELEASE many")
+    return done
 
 
 def forget_session(connection: sqlite3.Connection, session: str) -> None:
@@ -92,6 +103,8 @@ def find(connection: sqlite3.Connection, query: FactQuery) -> list[Fact]:
         condition(f"facts.id IN ({_marks(query.ids)})", *query.ids)
     if query.proposed is not None:
         condition("proposed = ?", int(query.proposed))
+    if query.text is not None:
+        condition("substr(facts.text, 1, 64) = substr(?, 1, 64) AND +facts.text = ?", query.text, query.text)
     if query.at is not None:
         condition("facts.version <= ? AND (ended_version IS NULL OR ended_version > ?)", query.at, query.at)
     elif not query.ended:
@@ -242,19 +255,54 @@ def _apply(connection: sqlite3.Connection, change: FactChange, origin: Origin) -
 def _put(connection: sqlite3.Connection, fact: NewFact, origin: Origin) -> int:
     if connection.execute("SELECT 1 FROM facts WHERE id = ? LIMIT 1", (fact.id,)).fetchone():
         return 0
-    gone = 0
+    late = not fact.proposed and any(_is_late(connection, former, fact.key) for former in fact.supersedes)
+    if late and origin.session is None:
+        raise Conflict(LATE, code="fact_ended")
     connection.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (fact.space,))
     (n,) = connection.execute("SELECT n FROM spaces WHERE name = ?", (fact.space,)).fetchone()
-    if not fact.proposed:
-        for former in fact.supersedes:
-            gone += _end_where(connection, "id = ?", (former,), origin)
-        if fact.key is not None:
-            gone += _end_where(connection, "n = ? AND key = ? AND proposed = 0", (n, fact.key), origin)
-    version = _bump(connection, n, 0 if fact.proposed else 1)
+    told = _is_told(connection, n, fact)
+    gone = 0 if late else _give_way(connection, n, fact, origin, told=told)
     about, at = about_of(fact, origin), origin.at
-    made = (fact.id, fact.key, fact.category, fact.text, about, fact.proposed, at, None, version, None, version)
-    insert(connection, n, StoredFact(*made, origin.session, origin.seq, None, None))
-    return gone + 1
+    made = (fact.id, fact.key, fact.category, fact.text, about, fact.proposed, at)
+    by = (origin.session, origin.seq)
+    if not (late or told):
+        version = _bump(connection, n, 0 if fact.proposed else 1)
+        insert(connection, n, StoredFact(*made, None, version, None, version, *by, None, None))
+        return gone + 1
+    if origin.session is not None:
+        version, ended = _bump(connection, n, 0), _bump(connection, n, 0)
+        insert(connection, n, StoredFact(*made, at, version, ended, ended, *by, *by))
+    return gone
+
+
+def _is_late(connection: sqlite3.Connection, former: str, key: str | None) -> bool:
+    """It is gone, and no key says what has its place."""
+    sql = "SELECT ended_version, proposed, key FROM facts WHERE id = ? ORDER BY ended_version IS NOT NULL LIMIT 1"
+    row = connection.execute(sql, (former,)).fetchone()
+    return row is not None and row[0] is not None and bool(row[1] or key is None or row[2] != key)
+
+
+_SAYING = f"n = ? AND substr(text, 1, 64) = substr(?, 1, 64) AND +text = ? AND category = ? AND {_CURRENT}"
+"""Without the plus SQLite puts the one value in place of the other, and finds no use for the index."""
+
+
+def _is_told(connection: sqlite3.Connection, n: int, fact: NewFact) -> bool:
+    where = f"{_SAYING} AND (? IS NULL OR key = ?) AND proposed <= ? AND id NOT IN ({_marks(fact.supersedes)})"
+    values = (n, fact.text, fact.text, fact.category, fact.key, fact.key, fact.proposed, *fact.supersedes)
+    return connection.execute(f"SELECT 1 FROM facts WHERE {where} LIMIT 1", values).fetchone() is not None
+
+
+def _give_way(connection: sqlite3.Connection, n: int, fact: NewFact, origin: Origin, *, told: bool) -> int:
+    """What ends because of it, were it only that something else says the same."""
+    gone = 0
+    for former in fact.supersedes:
+        gone += _end_where(connection, "id = ? AND proposed >= ?", (former, fact.proposed), origin)
+    if fact.key is not None and not told:
+        gone += _end_where(connection, f"n = ? AND key = ? AND proposed = {fact.proposed:d}", (n, fact.key), origin)
+    if not fact.proposed:
+        same = (n, fact.text, fact.text, fact.category, fact.key)
+        gone += _end_where(connection, f"{_SAYING} AND key IS ? AND proposed = 1", same, origin)
+    return gone
 
 
 def insert(connection: sqlite3.Connection, n: int, row: StoredFact) -> None:
