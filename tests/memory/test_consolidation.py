@@ -13,6 +13,7 @@ import pytest
 
 from roost.agent.consolidating import read_answer
 from roost.agent.definition import Agent
+from roost.errors import Conflict
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
@@ -108,6 +109,31 @@ async def test_with_review_a_person_decides(tmp_path: Path) -> None:
         await runtime.memories.reject(waiting["The office is in Oslo"])
         assert await runtime.memories.review() == []
         assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks oolong"]
+
+
+async def test_what_waits_for_an_answer_is_not_proposed_again(tmp_path: Path) -> None:
+    dog, colour = {"text": "Ann drinks oolong tea"}, {"text": "Her colour is green", "key": "colour"}
+    newer = {"text": "Ann drinks oolong brew"}, {"text": "Her colour is blue", "key": "colour"}
+    said = [json.dumps([dog, colour]), json.dumps([colour, dog]), json.dumps(newer), json.dumps([*newer, dog])]
+    async with running(tmp_path, clerk(said, turns=1, review=True)) as runtime:
+        with_meanings(runtime, Concepts())
+        old = (await runtime.memories.add("user:ann", "Ann drinks oolong drink")).fact
+        session = await runtime.session("a", labels={"user": "ann"})
+        waiting: list[set[str]] = []
+        for turn in range(1, 5):
+            await session.ask("go on")
+            done = await consolidated(session, runtime, turn)
+            waiting.append({fact.id for fact in await runtime.memories.review()})
+            assert len(waiting[-1]) == 2, done
+        assert waiting[0] == waiting[1], "they are known"
+        assert waiting[1].isdisjoint(waiting[2]), "they give way to newer ones"
+        texts = {fact.text: fact.id for fact in await runtime.memories.review()}
+        assert sorted(texts) == ["Ann drinks oolong tea", "Her colour is blue"]
+        await runtime.memories.accept(texts["Ann drinks oolong tea"])
+        assert (await runtime.memories.get(old.id)).ended is not None
+        (first, *_) = waiting[0]
+        with pytest.raises(Conflict, match="newer"):
+            await runtime.memories.accept(first)
 
 
 async def test_a_useless_answer_changes_nothing_and_is_told(tmp_path: Path) -> None:

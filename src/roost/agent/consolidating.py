@@ -193,12 +193,13 @@ async def _changes(session: LiveSession, search: Search, settings: Consolidate, 
             category=one.category,
             key=key,
             tainted=session.state.tainted is not None,
+            proposed=settings.review,
         )
         learned = await learn(search, fact, beside=[before for _, before in changes])
         if learned.op == "known":
             continue
-        fact = msgspec.structs.replace(learned.fact, proposed=settings.review)
         op = "propose" if settings.review else learned.op
-        ended = () if settings.review else fact.supersedes
-        changes.append((ev.MemoryChanged(at=time.time(), op=op, facts=(fact,), ended=ended), fact))
+        ended = tuple(one.id for one in learned.former if one.proposed or not settings.review)
+        event = ev.MemoryChanged(at=time.time(), op=op, facts=(learned.fact,), ended=ended)
+        changes.append((event, learned.fact))
     return changes

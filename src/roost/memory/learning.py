@@ -17,6 +17,10 @@ SAME = 0.92
 """The likeness from which on two texts of a category say something of the same matter, so that the newer one counts.
 With all-MiniLM-L6-v2 sentences that differ in one value lie above it, those about different things far below."""
 KEY_CHARACTERS = 200
+_WAITING = 1000
+"""Of a space's proposals, those that a new one is compared with; word by word alone beyond `_COMPARED`."""
+_COMPARED = 50
+"""Facts that are not in the index, the newest, whose likeness is worked out."""
 
 Op: TypeAlias = Literal["add", "update", "merge", "known"]
 
@@ -52,9 +56,13 @@ def check_key(key: str | None) -> str | None:
 
 async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
     """Where the fact goes. One with the same key or, without a key, of the same category and nearly the same meaning is
-    superseded. `beside`: facts of the same space that are to be kept with it, before it. Raises `StoreFailed`."""
+    superseded. What is only proposed is compared with the proposals that wait, too. `beside`: facts of the same space
+    that are to be kept with it, before it. Raises `StoreFailed`."""
     gone = {id for one in beside for id in one.supersedes}
-    fresh = [as_fact(one) for one in beside if one.id not in gone]
+    fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
+    if fact.proposed:
+        query = FactQuery(spaces=(fact.space,), key=fact.key, proposed=True, limit=_WAITING)
+        fresh += [one for one in await search.facts.facts(query) if one.id not in gone]
     if fact.key is not None:
         known = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
         found = [one for one in fresh if one.key == fact.key] or known
@@ -74,7 +82,8 @@ def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
 
 async def _alike(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[Fact]:
     fresh = [one for one in fresh if one.category == fact.category]
-    likeness = await search.likeness(fact.text, [one.text for one in fresh])
+    likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]])
+    likeness += [0.0] * (len(fresh) - len(likeness))
     found = (await search.find([fact.space], fact.text, limit=5)).facts
     every = [*zip(fresh, likeness, strict=True), *((one.fact, one.likeness or 0.0) for one in found)]
     same = [(one, like) for one, like in every if one.category == fact.category]
