@@ -36,10 +36,10 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
 
 async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
     """What was said after a position of the log: 0, or the `next` of an earlier look. Not what answers a person who
-    spoke in that turn, nor a heartbeat's that had nothing to say, nor what was said in the session that this is a copy
-    of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises `NotFound`."""
+    spoke in that turn, nor a heartbeat's that had nothing to say, nor, from 0, what was said in the session that this
+    is a copy of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises `NotFound`."""
     found: list[Proactive] = []
-    after = max(after, await sessions.base(session))
+    after = after or await sessions.base(session)
     source, asked, text, behind, seen = None, False, "", after, after
     while len(found) < limit and (seen < after + _MOST or source is not None or asked):
         page = await sessions.history(session, after=seen, limit=_PAGE)
