@@ -37,7 +37,8 @@ class Outbox(msgspec.Struct, frozen=True, kw_only=True):
 async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
     """What was said after a position of the log: 0, or the `next` of an earlier look. Not what answers a person who
     spoke in that turn, nor a heartbeat's that had nothing to say, nor, from 0, what was said in the session that this
-    is a copy of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises `NotFound`."""
+    is a copy of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises
+    `NotFound`."""
     found: list[Proactive] = []
     after = after or await sessions.base(session)
     source, asked, text, behind, seen = None, False, "", after, after
