@@ -17,7 +17,7 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
-from roost.log.journal import NewSession
+from roost.log.journal import NewSession, SessionQuery
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.sandbox.choose import Isolation
@@ -385,6 +385,39 @@ async def test_what_is_said_to_a_parent_that_waits_is_heard_after(tmp_path: Path
         assert kinds(log).count("turn.started") == 1
         assert said(log) == ["go", "hurry"]
         assert kinds(log).index("child.ended") < len(kinds(log)) - 1 - kinds(log)[::-1].index("input.received")
+
+
+async def test_what_the_user_says_goes_before_tasks_that_have_not_begun(tmp_path: Path) -> None:
+    gate, started = asyncio.Event(), asyncio.Event()
+
+    @tool(replay="safe", safety="safe_write")
+    async def slow() -> str:
+        """Slow."""
+        started.set()
+        await gate.wait()
+        return "slow"
+
+    calls = (Call("slow"), Call("list_agents"), task("helper"), task("helper", background=True))
+
+    def say(request: Request) -> Answer | str:
+        return "as you say" if any(isinstance(one, ToolMessage) for one in request.messages) else Answer(calls=calls)
+
+    lead = Agent("boss", model=ScriptedModel(say), tools=["task", "list_agents", slow], permissions="all", children=ALL)
+    async with running(tmp_path, lead, echo()) as runtime:
+        session = await runtime.session("boss")
+        item = await session.send("go")
+        await started.wait()
+        await session.send("give nobody any task", mode="steer")
+        while not runtime.kernel.live[session.id].inbox:
+            await asyncio.sleep(0.01)
+        gate.set()
+        assert await session.answer(item.id) == "as you say"
+        log = await events(session, runtime)
+        assert await runtime.sessions.find(SessionQuery(parent=session.id)) == []
+    assert "child.started" not in kinds(log)
+    done = [event for event in log if isinstance(event, ev.ToolCompleted)]
+    assert [event.outcome for event in done][2:] == ["skipped"] * 2
+    assert said(log) == ["go", "give nobody any task"]
 
 
 async def test_agents_write_to_each_other(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ async def _give(session: LiveSession, group: Sequence[_Admitted]) -> None:
     given = [
         tasks.Given(one.call, one.why, context_of(session, one.call, one.tool, _key(session, one.call), None))
         for one in group
+        if not _overtaken(session, one.call)
     ]
     await tasks.begin(session, given)
 
@@ -80,10 +81,16 @@ async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
 
 async def _one_by_one(session: LiveSession, group: Sequence[_Admitted]) -> None:
     for each in group:
-        if session.cause(steer=True) == "steer":
-            end_call(session, each.call.call.id, "skipped", not_run(each.call, "the user said something new first"))
-        else:
+        if not _overtaken(session, each.call):
             await _batch(session, [each])
+
+
+def _overtaken(session: LiveSession, call: Call) -> bool:
+    """Whether the user has said something new before it could begin: then it is skipped."""
+    if session.cause(steer=True) != "steer":
+        return False
+    end_call(session, call.call.id, "skipped", not_run(call, "the user said something new first"))
+    return True
 
 
 _KINDS = {"task": _give, "reads": _read, "other": _one_by_one}
