@@ -15,9 +15,13 @@ from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
+from roost.policy.hooks import Answer as HookAnswer
+from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.tools.base import Tool, ToolContext
+from roost.tools.function import tool
 
 from .policies import under
 from .support import FAST, asleep, calling, events, kinds, of_limits, running
@@ -31,7 +35,7 @@ def start(command: str, **more: object) -> Answer:
     return calling("shell_start", command=command, **more)
 
 
-def hearing(steps: Sequence[Step], **options: object) -> Agent:
+def hearing(steps: Sequence[Step], name: str = "a", tools: Sequence[Tool] = (), **options: object) -> Agent:
     """One that goes through the steps in each turn, and says `heard` when it is told of a job. A step may be a function
     of the last job's id."""
 
@@ -45,7 +49,7 @@ def hearing(steps: Sequence[Step], **options: object) -> Agent:
         return step(re.findall(r"\[(job-\w+) ", "".join(map(said_of, request.messages)))[-1])
 
     model = ScriptedModel(answer)
-    return Agent("a", model=model, tools=_TOOLS, permissions="all", **options)  # type: ignore[arg-type]
+    return Agent(name, model=model, tools=(*_TOOLS, *tools), permissions="all", **options)  # type: ignore[arg-type]
 
 
 def said_of(message: object) -> str:
@@ -282,6 +286,59 @@ async def test_what_it_said_is_masked_and_from_outside(tmp_path: Path, monkeypat
     [told] = messages(log)
     assert told.endswith("[secret:SERVICE]")
     assert [event.by for event in log if isinstance(event, ev.SessionTainted)] == ["shell_start"] * 2
+
+
+async def test_who_reads_what_came_from_outside_is_tainted_by_it(tmp_path: Path) -> None:
+    """Again, when a person has said that they trust what came before: while it runs, when it is stopped, when its end
+    is in the log already, and when the call goes wrong in the end."""
+    begin = start("curl -s http://127.0.0.1:9/x; until [ -e go ]; do sleep 0.02; done; echo out; sleep 100")
+    ended = start("sleep 0.6; curl -s http://127.0.0.1:9/x; echo out; touch over")
+    output: Step = lambda job: calling("shell_output", job=job)  # noqa: E731
+    stop: Step = lambda job: calling("shell_stop", job=job)  # noqa: E731
+
+    @tool(replay="safe", safety="safe_write")
+    async def hold(ctx: ToolContext) -> str:
+        """Wait for a person."""
+        (ctx.workspace.root / "held").touch()
+        await begins(ctx.workspace.root / "go")
+        await asyncio.sleep(0.2)
+        return "held"
+
+    async def deny(moment: Moment) -> HookAnswer:
+        said = moment.tool == "shell_output"
+        return HookAnswer(decision="deny" if said else "passthrough", reason="I say so" if said else "")
+
+    hook = PythonHook(deny, on=("post_tool",), name="deny")
+    agents = [
+        hearing([begin, calling("hold"), output, "ok"], "runs", tools=[hold]),
+        hearing([begin, calling("hold"), stop, "ok"], "stopped", tools=[hold]),
+        hearing([ended, calling("hold"), output, "ok"], "ended", tools=[hold]),
+        hearing([begin, calling("hold"), output, "ok"], "withheld", tools=[hold], hooks=[hook]),
+    ]
+
+    async def read(runtime: Runtime, name: str) -> None:
+        session = await runtime.session(name)
+        item = await session.send("go")
+        folder = runtime.kernel.workshop.private(session.id)
+        await begins(folder / "held")
+        if name == "ended":
+            await begins(folder / "over")
+        await runtime.sessions.control(session.id, "trust", wait=0.0)
+        (folder / "go").touch()
+        assert await session.answer(item.id) == "ok"
+        log = await events(session, runtime)
+        assert (name, [event.by for event in log if isinstance(event, ev.SessionTainted)]) == (
+            name,
+            ["shell_start"] * 2,
+        )
+        said = kinds(log)
+        again = len(said) - 1 - said[::-1].index("session.tainted")
+        assert said.index("control.applied") < again
+        assert (name, "job.ended" in said[:again]) == (name, name == "ended")
+        assert (name, messages(log)) == (name, [])
+
+    async with running(tmp_path, *agents) as runtime:
+        await asyncio.gather(*(read(runtime, one.spec.name) for one in agents))
 
 
 async def test_the_interpreter_is_no_job(tmp_path: Path) -> None:

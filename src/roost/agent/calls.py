@@ -338,8 +338,8 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
             memory.settle(ok=outcome == "ok")
         end = ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds)
         session.note(end, deliver=told)
-        if outcome == "ok":
-            jobs.after_call(session, call.call.id, lambda: tool.name if _from_outside(session, call, tool) else None)
+        by = lambda: tool.name if _from_outside(session, call, tool) else None  # noqa: E731
+        jobs.after_call(session, call.call.id, outcome, by)
     if any(other.status == "running" for other in session.state.calls):
         await session.flush_shielded()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from roost.agent.session import LiveSession
 from roost.log import events as ev
-from roost.log.content import Text
+from roost.log.content import Text, ToolOutcome
 from roost.log.inputs import MessageInput
 from roost.log.journal import Delivery
 from roost.tools.jobs import Ending, Job
@@ -24,24 +24,30 @@ _COMMAND = 80
 _GONE = Ending("lost", reason="the daemon ended, or lost the session, while it ran")
 
 
-def after_call(session: LiveSession, call: str, outside: Callable[[], str | None]) -> None:
-    """In the commit of the outcome of a call that went well: the job that it has begun, and the ends that it has told
-    of. Their messages, where they are not delivered yet, never are. `outside`: by what its output is from outside."""
-    state = session.state
-    if not session.means.jobs.kept:
-        return
+def after_call(session: LiveSession, call: str, outcome: ToolOutcome, outside: Callable[[], str | None]) -> None:
+    """In the commit of a call's outcome: that what it has read of a job is from outside, whatever the outcome, since an
+    error may repeat it. Of one that went well the job that it has begun, and the ends that it has told of; their
+    messages, where they are not delivered yet, never are. `outside`: by what the output of its job is from outside."""
     for key, job in session.means.jobs.all().items():
-        if job.call == call and not job.known:
-            job.known = True
-            event = ev.JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=outside())
-            session.note(event)
-        if call not in job.told:
-            continue
-        if key in state.jobs:
-            _note(session, key, job.ending, told=True)
-        for item in list(session.inbox):
-            if isinstance(item.input, MessageInput) and item.input.source == _source(key):
-                session.drop(item)
+        if call in job.asked and job.outside is not None and session.state.tainted is None:
+            session.note(ev.SessionTainted(at=time.time(), by=job.outside))
+        job.asked.discard(call)
+        if outcome == "ok":
+            _begun_or_told(session, key, job, call, outside)
+
+
+def _begun_or_told(session: LiveSession, key: str, job: Job, call: str, outside: Callable[[], str | None]) -> None:
+    if job.call == call and not job.known:
+        job.known, job.outside = True, outside()
+        began = ev.JobStarted(at=job.began, job=key, call=call, command=job.name, due=job.due, outside=job.outside)
+        session.note(began)
+    if call not in job.told:
+        return
+    if key in session.state.jobs:
+        _note(session, key, job.ending, told=True)
+    for item in list(session.inbox):
+        if isinstance(item.input, MessageInput) and item.input.source == _source(key):
+            session.drop(item)
 
 
 async def tend(session: LiveSession) -> None:

@@ -49,7 +49,7 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.nonce is not None:
             jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
         elif opened is not None:
-            jobs.take_up(self.key, self.name, terminal, opened.due)
+            jobs.take_up(self.key, self.name, terminal, opened.due, opened.outside)
         return self.key in jobs.kept
 
 

@@ -70,7 +70,8 @@ class Ending(NamedTuple):
 class Job:
     """A command in the background. Its output is read all the time, and what nobody asked for yet is kept, but of much
     only head and tail. At wall time `due` it is ended. `call` has begun it, and the log knows of it once it is `known`;
-    the calls `told` have said that it has ended. `over`: called when it has."""
+    the calls `told` have said that it has ended, those that were `asked` have what it said. `outside`: by what that is
+    from outside. `over`: called when it has ended."""
 
     def __init__(
         self,
@@ -81,14 +82,17 @@ class Job:
         over: Callable[[], None],
         call: str = "",
         known: bool = False,
+        outside: str | None = None,
     ) -> None:
         self.name = name
         self.terminal = terminal
         self.due = due
         self.call = call
         self.known = known
+        self.outside = outside
         self.began = self.ended = time.time()
         self.told: set[str] = set()
+        self.asked: set[str] = set()
         self.cut: JobOutcome | None = None
         self._code: int | None = None
         self._lost: str | None = None
@@ -178,9 +182,9 @@ class Jobs:
         self.kept[key] = Job(name, terminal, due=time.time() + seconds, over=self._over, call=call)
         return key
 
-    def take_up(self, key: str, name: str, terminal: Terminal, due: float) -> None:
+    def take_up(self, key: str, name: str, terminal: Terminal, due: float, outside: str | None) -> None:
         """One that the log knows of and that was asleep."""
-        self.kept[key] = Job(name, terminal, due=due, over=self._over, known=True)
+        self.kept[key] = Job(name, terminal, due=due, over=self._over, known=True, outside=outside)
 
     def all(self) -> dict[str, Job]:
         return {key: one for key, one in self.kept.items() if isinstance(one, Job)}

@@ -54,6 +54,7 @@ async def shell_stop(job: Annotated[str, "the id that shell_start returned"], ct
 
 async def _report(ctx: ToolContext, key: str, job: Job, wait: float) -> str:
     text = await job.output(wait)
+    job.asked.add(ctx.call)
     if not job.running:
         job.told.add(ctx.call)
     state = "is running" if job.running else job.ending.said()
