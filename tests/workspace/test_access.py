@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.errors import Invalid, NotFound, TooLarge
-from roost.workspace.access import FileRefused, digest_of, is_binary, read_file, write_file
+from roost.workspace.access import FileRefused, WorkspaceFull, digest_of, is_binary, read_file, write_file
 from roost.workspace.files import PathOutside, Workspace
 from roost.workspace.pattern import BadPattern, matcher
 from roost.workspace.walk import Walk, printable
+from roost.workspace.writes import Change, change
 
 
 @pytest.fixture
@@ -347,3 +348,24 @@ def test_every_path_matches_itself_and_the_wide_patterns(names: list[str]) -> No
         assert matcher("**/" + names[-1])(path)
         assert matcher("/".join("*" * len(names)))(path)
         assert matcher(names[0] + "/**")(path)
+
+
+def test_folders_count_and_none_is_left_where_there_is_no_room(workspace: Workspace, tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def full(size: int, files: int) -> str | None:
+        asked.append((size, files))
+        return "full" if files > 3 else None
+
+    workspace.room = full
+    with pytest.raises(WorkspaceFull):
+        write_file(workspace, workspace.resolve("a/b/c/file"), b"123", expected=None, create_folders=True)
+    two = [Change(workspace.resolve(path), b"1", expected=None) for path in ("a/b/one", "a/b/two")]
+    with pytest.raises(WorkspaceFull):
+        change(workspace, two, tmp_path / "notes")
+    assert os.listdir(workspace.root) == []
+    digest = write_file(workspace, workspace.resolve("a/b/file"), b"123", expected=None, create_folders=True)
+    write_file(workspace, workspace.resolve("a/b/file"), b"12345", expected=digest, create_folders=True)
+    write_file(workspace, workspace.resolve("a/c/file"), b"1", expected=None, create_folders=True)
+    write_file(workspace, workspace.resolve("top"), b"1", expected=None, create_folders=True)
+    assert asked == [(3, 4), (2, 4), (3, 3), (2, 0), (1, 2), (1, 1)]

@@ -52,7 +52,7 @@ class Floor(NamedTuple):
 
     def keep(self, free: Free) -> None:
         """Have the reserve, if there is plenty. Blocks; two at once are fine."""
-        if self.reserve is None or self.room(free) < 16 * _RESERVE or self.reserve.exists():
+        if self.reserve is None or self.room(free) < 16 * _RESERVE or _size(self.reserve) >= _RESERVE:
             return
         if not hasattr(os, "posix_fallocate"):  # macOS
             return
@@ -68,3 +68,11 @@ class Floor(NamedTuple):
         if self.reserve is not None and free.bytes < min(_RESERVE, free.total // 64):
             with contextlib.suppress(OSError):
                 self.reserve.unlink()
+
+
+def _size(file: Path) -> int:
+    """It has its whole size only when all of it was allocated: who dies before leaves less."""
+    try:
+        return file.lstat().st_size
+    except OSError:
+        return 0

@@ -8,6 +8,7 @@ links, so a path that became a link after it was resolved is refused. They block
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -146,14 +147,16 @@ def write_file(
 ) -> str:
     """Replace the file atomically and durably, and return its new digest. Readers see the old bytes or the new, even
     after a crash. `expected` is the digest of what is replaced, None when nothing may be there; `FileRefused` when it
-    is otherwise. The permission bits are kept; a hard link elsewhere keeps the old bytes."""
+    is otherwise. The permission bits are kept; a hard link elsewhere keeps the old bytes. `WorkspaceFull` when there is
+    no room, with no folder made."""
     name = workspace.relative(real)
     not_the_root(workspace, real)
     if len(data) > WRITE_CAP:
         raise TooLarge(f"{len(data)} bytes are too many for {name!r}; the limit is {WRITE_CAP}")
+    folders = missing(workspace, real.parent) if create_folders else ()
+    admit(workspace, len(data) - size_of(real), len(folders) + (expected is None))
     with explained(name), open_folder(workspace, real.parent, create=create_folders) as folder:
         mode = checked(folder, real.name, name, expected)
-        admit(workspace, len(data) - size_at(folder, real.name), 0 if expected is not None else 1)
         temporary = f".roost-{secrets.token_hex(8)}.tmp"
         try:
             write_new(folder, temporary, data, mode)
@@ -172,9 +175,16 @@ def admit(workspace: Workspace, size: int, files: int) -> None:
         raise WorkspaceFull(why)
 
 
-def size_at(folder: int, entry: str) -> int:
+def missing(workspace: Workspace, real: Path) -> list[Path]:
+    """The folders that are to be made for `real` to be there, itself first."""
+    way = [real.parents[n] for n in range(len(real.relative_to(workspace.root).parts) - 1)]
+    return list(itertools.takewhile(lambda folder: not os.path.lexists(folder), [real, *way]))
+
+
+def size_of(real: Path) -> int:
+    """0 for what is not there. A hint: nothing that happens to the path meanwhile leads further than to a number."""
     try:
-        return os.stat(entry, dir_fd=folder, follow_symlinks=False).st_size
+        return os.lstat(real).st_size
     except OSError:
         return 0
 

@@ -25,10 +25,12 @@ from roost.workspace.access import (
     checked,
     digest_of,
     explained,
+    missing,
     not_the_root,
     open_folder,
     read_file,
     remove_entry,
+    size_of,
     write_new,
 )
 from roost.workspace.files import Workspace
@@ -165,12 +167,13 @@ def _entries(workspace: Workspace, changes: Sequence[Change]) -> list[_Entry]:
 
 def _admit(workspace: Workspace, changes: Sequence[Change]) -> None:
     size = files = 0
+    folders: set[Path] = set()
     for one in changes:
-        with contextlib.suppress(OSError):
-            size -= os.lstat(one.path).st_size
-        size += len(one.data or b"")
+        size += len(one.data or b"") - size_of(one.path)
         files += (one.expected is None) - (one.data is None)
-    admit(workspace, size, files)
+        if one.data is not None:
+            folders.update(missing(workspace, one.path.parent))
+    admit(workspace, size, files + len(folders))
 
 
 def _check(workspace: Workspace, changes: Sequence[Change]) -> None:
