@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .conftest import Machine
 
 
@@ -52,9 +54,24 @@ def test_agents_that_came_with_a_folder_have_no_part_in_what_others_remember(roo
         assert "what others remember" in refused.err
 
 
+@pytest.mark.parametrize("daemon", [False, True])
+def test_what_a_session_did_is_undone_by_any_name_of_it(roost: Machine, daemon: bool) -> None:
+    """Its facts are of no account here: a session that is found is answered, whatever it is called."""
+    roost("run", "hello", "-q").ok()
+    if daemon:
+        roost("up", "-d").ok()
+    whole = roost("ps", "--all", "--json").ok().json[0]["id"]
+    for name in (whole, whole[-8:], "@last"):
+        assert "0 facts" in roost("memory", "undo", name, "--since", "0").ok().err
+
+
 def test_wrong_words_are_told(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
     wrong = roost("memory", "add", "nonsense", "x")
     assert (wrong.code, "no space" in wrong.err) == (1, True)
+    wrong = roost("memory", "undo", "nope", "--since", "0")
+    assert (wrong.code, "no session 'nope'" in wrong.err) == (1, True)
+    wrong = roost("memory", "undo", "@last", "--since", "0")
+    assert (wrong.code, "no sessions yet" in wrong.err) == (1, True)
     wrong = roost("memory", "show", "fct_1")
     assert (wrong.code, "no fact" in wrong.err) == (1, True)

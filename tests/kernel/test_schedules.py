@@ -109,6 +109,7 @@ async def test_nothing_fires_once_a_pause_has_taken_effect(tmp_path: Path) -> No
         await fire(runtime, clock)
         waiting = [item.input for item in await runtime.kernel.journal.pending(session.id)]
         assert sorted(item.name for item in waiting if isinstance(item, DueInput)) == ["gone", "kept", "paused"]
+        assert [view.name for view in (await runtime.schedules.list())[0]] == ["gone", "kept", "paused"]
         assert await runtime.schedules.pause(session.id, "paused", wait=0.05) is None  # the tool still runs
         assert await runtime.schedules.delete(session.id, "gone", wait=0.05) is False
         traces.gate.set()

@@ -13,7 +13,7 @@ import pytest
 
 from roost.agent.consolidating import read_answer
 from roost.agent.definition import Agent
-from roost.errors import Conflict
+from roost.errors import Conflict, NotFound
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.llm.ir import Request
 from roost.log import events as ev
@@ -97,6 +97,17 @@ async def test_it_is_undone_by_its_events(tmp_path: Path) -> None:
         assert await runtime.memories.undo(session.id, first) == 3
         assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks mate"]
 
+        assert await runtime.memories.undo(session.id, first) == 0
+
+
+async def test_what_a_deleted_session_did_is_undone_by_its_whole_id(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk()) as runtime:
+        session = await two_turns(runtime)
+        await session.delete()
+        assert await runtime.memories.undo(session.id, 0) == 2
+        assert await runtime.memories.list(["user:ann"]) == []
+        with pytest.raises(NotFound, match="no session"):
+            await runtime.memories.undo(session.id[-8:], 0)
 
 async def test_with_review_a_person_decides(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(review=True)) as runtime:

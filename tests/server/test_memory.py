@@ -41,6 +41,7 @@ def test_what_cannot_be(shared):
         ("POST", "/memory/facts", {"space": "user:x", "text": "   "}, 422, "empty_fact"),
         ("POST", "/memory/facts/fct_none/accept", {}, 404, "not_found"),
         ("POST", "/memory/undo", {"session": "s", "since": 5, "until": 2}, 422, "invalid"),
+        ("POST", "/memory/undo", {"session": "ses_none", "since": 0}, 404, "not_found"),
     ):
         answer = shared.request(method, path, body)
         assert (answer.status, answer.code) == (status, code), path

@@ -212,11 +212,14 @@ class Memories:
 
     async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
         """What a session's log did to the memory after event `since`, up to and with `until`, is undone. Returns how
-        many facts came or went. Raises `Invalid`."""
+        many facts came or went; a session that is deleted counts as long as there is something. Raises `Invalid`, and
+        `NotFound` when there is neither."""
         if since < 0 or (until is not None and until <= since):
             raise Invalid("undo takes the events after `since`, up to `until`")
         change: FactChange = MemoryRevert(since, until, session)
-        return await self._store.change_facts([change], by=by)
+        if (changed := await self._store.change_facts([change], by=by)) == 0:
+            await self._store.get(session)
+        return changed
 
     async def settled(self) -> None:
         """Wait until no fact that was asked about lacks its vector."""

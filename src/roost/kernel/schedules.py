@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from roost.agent.scheduling.firing import MOST, timer_of
+from roost.agent.scheduling.firing import FIRED, MOST, timer_of
 from roost.agent.scheduling.times import check, check_name, local_time, occurrences
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
@@ -106,7 +106,7 @@ class Schedules:
     async def list(self, *, after: str = "", limit: int = 200) -> tuple[list[ScheduleView], str | None]:
         """Of all sessions, by session: those of the first `limit` sessions that have any, after the one named. Also the
         `after` of the next page; None: there is none."""
-        names = await self._journal.with_timers(timer_of(""), after=after, limit=limit)
+        names = await self._journal.with_timers(timer_of(""), fired=FIRED, after=after, limit=limit)
         found: list[ScheduleView] = []
         for start in range(0, len(names), _READS_AT_ONCE):
             for views in await asyncio.gather(*map(self._known, names[start : start + _READS_AT_ONCE])):

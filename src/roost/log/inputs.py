@@ -172,6 +172,11 @@ def encode_input(item: Input) -> bytes:
     return _encoder.encode(item)
 
 
+def beginning_of(type: str) -> bytes:
+    """What every encoded input of this type begins with, and no other."""
+    return b'{"type":%b' % _encoder.encode(type)
+
+
 def decode_input(body: bytes) -> Input:
     return _decoder.decode(body)
 

@@ -278,8 +278,11 @@ class Journal(Protocol):
         """Its own, newest first. Raises `NotFound`."""
         ...
 
-    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-        """The sessions that have a timer whose id begins so, by id; those that come after `after`."""
+    async def with_timers(
+        self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
+    ) -> list[str]:
+        """The sessions that have a timer whose id begins so, by id; those that come after `after`. Also those whose
+        inbox holds an input of the type `fired`, which is what such a timer leaves there when it is due."""
         ...
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:

@@ -17,7 +17,7 @@ import pytest
 from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
-from roost.log.inputs import ControlInput, TimerInput
+from roost.log.inputs import ControlInput, DueInput, TimerInput
 from roost.log.journal import Append, Moved, NewSession, SessionQuery, Snapshot, TimerSpec
 from roost.log.store import Store
 from roost.testing.readers import ReaderConformance
@@ -494,3 +494,23 @@ class JournalConformance(ReaderConformance):
             assert await journal.with_timers("m%") == []
             await journal.delete("a")
             assert await journal.with_timers("") == ["B", "c"]
+
+    async def test_sessions_whose_timer_came_due_are_found_until_its_input_is_taken(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as journal:
+            for name in "abcd":
+                await new(journal, name)
+            for name, due, what in (("a", 10.0, DueInput("t", 10.0)), ("b", 1e12, DueInput("t", 1e12))):
+                claim = await own(journal, name)
+                timers = [TimerSpec("mine:t", due, what)]
+                await journal.append(Append(session=name, epoch=claim.epoch, expected=1, timers=timers, release=True))
+            await journal.accept("c", DueInput("t"))
+            await journal.accept("c", DueInput("t"))
+            await journal.accept("d", TimerInput('t{"type":"schedule.due"', ()))
+            await journal.fire(15.0)
+            assert await journal.with_timers("mine:") == ["b"]
+            assert await journal.with_timers("mine:", fired="schedule.due") == ["a", "b", "c"]
+            assert await journal.with_timers("mine:", fired="schedule.due", after="a", limit=1) == ["b"]
+            claim = await own(journal, "a")
+            (item,) = claim.inbox
+            await journal.append(Append(session="a", epoch=claim.epoch, expected=1, consume=[item.id], release=True))
+            assert await journal.with_timers("mine:", fired="schedule.due") == ["b", "c"]

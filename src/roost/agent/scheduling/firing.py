@@ -23,6 +23,8 @@ from roost.log.schedules import ScheduleSpec
 
 NEVER = 253_370_764_800.0
 """The year 9999. A paused schedule keeps its timer, by which all schedules are found; what it would fire is dropped."""
+FIRED = "schedule.due"
+"""The type of the input that a schedule's timer leaves in the inbox, by which they are found until it is taken."""
 MOST = 64
 """Schedules of one session."""
 _HEARTBEAT = f"[Nobody waits for this answer. If there is nothing to do or to say, answer {NOTHING} and nothing else.]"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
+from roost.cli.ids import session_id
 from roost.cli.options import as_json, command
 from roost.cli.out import ago, note, say, say_json, styled, table
+from roost.errors import NotFound
 
 if TYPE_CHECKING:
     from roost.cli.memory import NodeMemory
@@ -216,9 +218,15 @@ def review(
 @click.option("--since", type=click.IntRange(0), required=True, metavar="SEQ", help="What came after this event.")
 @click.option("--until", type=click.IntRange(1), metavar="SEQ", help="Up to and with this one. [default: all]")
 def undo(app: App, session: str, since: int, until: int | None) -> int:
-    """Undo what a session did to the memory."""
-    with _memory(app) as known:
-        changed = known.undo(session, since, until)
+    """Undo what a session did to the memory. One that was deleted is named by its whole id."""
+    with contextlib.closing(app.node()) as node:
+        try:
+            found = session_id(node, session)
+        except NotFound:
+            if session == "@last":
+                raise
+            found = session
+        changed = node.memory.undo(found, since, until)
     note(f"{changed} {'fact' if changed == 1 else 'facts'} came or went")
     return 0
 

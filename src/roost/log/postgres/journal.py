@@ -149,8 +149,10 @@ class PostgresJournal:
     async def checkpoints(self, session: str) -> list[Checkpoint]:
         return await forks.checkpoints(self._pool, session)
 
-    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-        return await reads.with_timers(self._pool, prefix, after, limit)
+    async def with_timers(
+        self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
+    ) -> list[str]:
+        return await reads.with_timers(self._pool, prefix, fired, after, limit)
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
         s = await inputs.delete(self._pool, session, epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roost.errors import NotFound, StoreFailed
+from roost.log.inputs import beginning_of
 from roost.log.journal import READ_BYTES, InboxItem, Record, SessionInfo, SessionQuery
 from roost.log.postgres import rows
 from roost.log.postgres.pool import Pool
@@ -16,8 +17,11 @@ SELECT i.id, i.accepted_at, i.body FROM sessions x LEFT JOIN inbox i ON i.s = x.
 WHERE x.id = $1 ORDER BY i.id"""
 
 _WITH_TIMERS = """
-SELECT DISTINCT n.id COLLATE "C" AS session FROM timers t JOIN sessions n ON n.s = t.s
-WHERE starts_with(t.id, $1) AND n.id COLLATE "C" > $2 ORDER BY session LIMIT $3"""
+SELECT n.id COLLATE "C" AS session FROM (
+    SELECT s FROM timers WHERE starts_with(id, $1)
+    UNION SELECT s FROM inbox WHERE NOT taken AND substring(body FROM 1 FOR length($2::bytea)) = $2
+) t JOIN sessions n ON n.s = t.s
+WHERE n.id COLLATE "C" > $3 ORDER BY session LIMIT $4"""
 
 
 async def get(pool: Pool, session: str) -> SessionInfo:
@@ -55,8 +59,9 @@ async def pending(pool: Pool, session: str) -> list[InboxItem]:
     return rows.inbox(*zip(*found, strict=True))
 
 
-async def with_timers(pool: Pool, prefix: str, after: str, limit: int) -> list[str]:
-    found: list[Any] = await pool.run(lambda link: link.fetch(_WITH_TIMERS, prefix, after, limit))
+async def with_timers(pool: Pool, prefix: str, fired: str | None, after: str, limit: int) -> list[str]:
+    body = None if fired is None else beginning_of(fired)
+    found: list[Any] = await pool.run(lambda link: link.fetch(_WITH_TIMERS, prefix, body, after, limit))
     return [session for (session,) in found]
 
 

@@ -111,8 +111,10 @@ class SqliteJournal:
     async def checkpoints(self, session: str) -> list[Checkpoint]:
         return await self._file.read(lambda c: rows.checkpoints(c, rows.number(c, session)))
 
-    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-        return await self._file.read(lambda c: rows.with_timers(c, prefix, after, limit))
+    async def with_timers(
+        self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
+    ) -> list[str]:
+        return await self._file.read(lambda c: rows.with_timers(c, prefix, fired, after, limit))
 
     async def get(self, session: str) -> SessionInfo:
         return await self._file.read(lambda c: rows.one(c, "id", session))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from roost.errors import NotFound
-from roost.log.inputs import decode_input
+from roost.log.inputs import beginning_of, decode_input
 from roost.log.journal import (
     READ_BYTES,
     Checkpoint,
@@ -137,11 +137,16 @@ def checkpoints(connection: sqlite3.Connection, s: int) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in found]
 
 
-def with_timers(connection: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[str]:
+def with_timers(connection: sqlite3.Connection, prefix: str, fired: str | None, after: str, limit: int) -> list[str]:
+    among = "SELECT DISTINCT s FROM timers WHERE substr(id, 1, ?) = ?"
+    values: list[str | int | bytes] = [len(prefix), prefix]
+    if fired is not None:
+        body = beginning_of(fired)
+        among += " UNION SELECT s FROM inbox WHERE taken = 0 AND substr(body, 1, ?) = ?"
+        values += [len(body), body]
     found = connection.execute(
-        "SELECT DISTINCT n.id FROM timers t JOIN sessions n ON n.s = t.s"
-        " WHERE substr(t.id, 1, ?) = ? AND n.id > ? ORDER BY n.id LIMIT ?",
-        (len(prefix), prefix, after, limit),
+        f"SELECT n.id FROM ({among}) t JOIN sessions n ON n.s = t.s WHERE n.id > ? ORDER BY n.id LIMIT ?",
+        (*values, after, limit),
     )
     return [session for (session,) in found]
 

@@ -164,8 +164,10 @@ class KillingJournal:
     async def checkpoints(self, session: str) -> list[Checkpoint]:
         return await self._alive(lambda: self._inner.checkpoints(session))
 
-    async def with_timers(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
-        return await self._alive(lambda: self._inner.with_timers(prefix, after=after, limit=limit))
+    async def with_timers(
+        self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
+    ) -> list[str]:
+        return await self._alive(lambda: self._inner.with_timers(prefix, fired=fired, after=after, limit=limit))
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
         return self._inner.tail(session, after=after)
