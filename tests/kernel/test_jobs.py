@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,11 @@ from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
+from roost.sandbox.backend import Terminal
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
+from roost.tools.jobs import jobs_of
 
 from .policies import under
 from .support import FAST, asleep, calling, events, kinds, of_limits, running
@@ -253,6 +255,60 @@ async def test_a_session_that_must_go_and_a_sandbox_that_ends(tmp_path: Path) ->
             log = await over(runtime, session, 4)
             assert ends(log) == [("stopped", False), ("lost", False)]
             assert len(messages(log)) == 2
+
+
+class Hung:
+    """A sandbox that does not answer any more, and the terminal of a command in it."""
+
+    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
+        return self
+
+    async def read(self) -> AsyncGenerator[bytes, None]:
+        yield b"begun"
+        await asyncio.Event().wait()
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def resize(self, columns: int, rows: int) -> None: ...
+
+    async def wait(self) -> int:
+        return await asyncio.Event().wait()
+
+    async def close(self) -> None: ...
+
+
+async def test_a_sandbox_that_does_not_answer_holds_nothing_up(tmp_path: Path) -> None:
+    """Neither a time that is over, nor a person's stop, nor the agent's, nor a session that must go."""
+
+    @tool(safety="safe_write", replay="safe")
+    async def hang(ctx: ToolContext, seconds: float = 100) -> str:
+        """Begin what hangs."""
+        jobs = jobs_of(ctx.jobs)
+        return f"[{await jobs.start(Hung(), ['x'], cwd='/', name='x', call=ctx.call, seconds=seconds)} hangs]"
+
+    stop: Step = lambda job: calling("shell_stop", job=job)  # noqa: E731
+    late = hearing([calling("hang", seconds=0.1), "ok"], "late", [hang])
+    others = [
+        hearing([calling("hang"), *more, "ok"], name, [hang])
+        for name, more in {"person": [], "agent": [stop], "gone": []}.items()
+    ]
+    async with running(tmp_path, late, *others) as runtime:
+        sessions = {name: await runtime.session(name) for name in ("late", "person", "agent", "gone")}
+        asked = [asyncio.create_task(session.ask("go")) for session in sessions.values()]
+        await asyncio.gather(asked[0], asked[1], asked[3])
+        await asyncio.gather(sessions["person"].control("stop"), runtime.kernel.evict(sessions["gone"].id), *asked)
+        for session in sessions.values():
+            await asleep(runtime, session, seconds=20)
+        logs = {name: await events(session, runtime) for name, session in sessions.items()}
+    outcomes = {name: ends(log) for name, log in logs.items()}
+    assert outcomes == {
+        "late": [("lost", False)],
+        "person": [("stopped", False)],
+        "agent": [("lost", True)],
+        "gone": [("lost", False)],
+    }
+    assert "did not answer" in results(logs["agent"])[-1]
+    assert ["did not answer" in one for one in messages(logs["late"])] == [True]
 
 
 async def test_a_fork_and_a_copy_have_none_of_them(tmp_path: Path) -> None:

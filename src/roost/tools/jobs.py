@@ -20,6 +20,8 @@ MOST = 8
 SECONDS = 3600
 LONGEST = 86_400
 _UNREAD = 32 * 1024
+_CLOSING = 7.0
+"""Seconds; a terminal in a guest gives up after 5."""
 _MORE = 0.05
 """Seconds in which what comes with the first new output is waited for."""
 
@@ -138,17 +140,21 @@ class Job:
         await self.close()
 
     async def close(self) -> None:
-        await self.terminal.close()
-        await asyncio.wait([self._reading])
+        """End it. What has not ended after `_CLOSING` seconds is lost, and nobody listens to it any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING):
+                with contextlib.suppress(SandboxError):  # its reader says so
+                    await self.terminal.close()
+                await asyncio.wait([self._reading])
+        if self.running:
+            self.cut, self._lost = None, "its sandbox did not answer when it was to end"
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
     def _out_of_time(self) -> None:
         if self.running and self.cut is None:
             self.cut = "timeout"
-            self._closing = asyncio.create_task(self._hang_up())
-
-    async def _hang_up(self) -> None:
-        with contextlib.suppress(SandboxError):  # its reader says so
-            await self.terminal.close()
+            self._closing = asyncio.create_task(self.close())
 
     async def _read(self, pieces: AsyncIterator[bytes]) -> None:
         try:
