@@ -25,7 +25,10 @@ def test_there_and_back(roost: Machine, daemon: bool) -> None:
     back = roost("rollback", session, "--to", "good", "--json").ok().json
     assert back["to"] == made["seq"]
     assert "hello again" not in roost("show", session).ok().out
-    assert "is again as it was" in roost("rollback", session, "--undo").ok().out
+    undone = roost("rollback", session, "--undo").ok()
+    assert "is again as it was" in undone.out
+    assert f"`roost rollback {session[-8:]} --undo`" in undone.err
+    assert "no checkpoint" in roost("rollback", session, "--to", "١").err
     if daemon:
         assert "hello again" in roost("show", session).ok().out
     fork = roost("fork", session, "--at", str(made["seq"]), "--title", "other", "--json").ok().json

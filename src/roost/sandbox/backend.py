@@ -35,6 +35,12 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     workspace_bytes: int | msgspec.UnsetType | None = msgspec.UNSET
     workspace_files: int | msgspec.UnsetType | None = msgspec.UNSET
 
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value: float | msgspec.UnsetType | None = getattr(self, name)
+            if value is not None and value is not msgspec.UNSET and not least <= value <= most:
+                raise ValueError(f"{name} is {value}: give {least:g} to {most:g}, or leave it out")
+
     def workspace(self, *, private: bool) -> tuple[int | None, int | None]:
         """Bytes and files that it may have."""
         given = (self.workspace_bytes, self.workspace_files)
@@ -45,6 +51,16 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 PRIVATE = (10 * 1024**3, 1_000_000)
 """Bytes and files of a workspace that is the session's own."""
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "memory_bytes": (1000, 10**18),
+    "cpus": (0.01, 10_000),
+    "pids": (1, 4_194_304),
+    "disk_bytes": (1, 10**18),
+    "workspace_bytes": (1, 10**18),
+    "workspace_files": (1, 10**15),
+}
+"""What a kernel takes: a hundredth of a processor is its smallest share (`cpu.max`), and 2^22 the most `pid_max`."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

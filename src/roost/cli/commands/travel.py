@@ -30,7 +30,7 @@ def _session(app: App, text: str | None) -> Generator[tuple[Node, str]]:
 
 
 def target(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
+    return int(text) if text is not None and text.isascii() and text.isdecimal() else text
 
 
 def say_files(done: Travelled) -> None:
@@ -105,7 +105,7 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
             what = f"{done.label} (event {done.to})" if done.label else f"event {done.to}"
             say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
             say_files(done)
-            note("`roost rollback --undo` takes it back")
+            note(f"`roost rollback {short(found)} --undo` takes it back")
     return 0
 
 

@@ -1,0 +1,6 @@
+"""`python -m roost`."""
+
+from roost.cli import main
+
+if __name__ == "__main__":
+    main()
