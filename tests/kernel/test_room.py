@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
+from roost.kernel.sandboxes import Sandboxes
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.policy.loading import Policy
-from roost.sandbox.backend import Bounds
+from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.choose import Isolation, Settings
 from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.process import ProcessSandbox
 from roost.testing.scripted import Answer, ScriptedModel, by_step
+from roost.workspace.files import Workspace
 
 from .support import FAST, calling, events, running
 
@@ -94,8 +98,8 @@ async def test_files_can_be_made_smaller_and_removed(tmp_path: Path) -> None:
 
 async def test_a_job_in_the_background_is_ended(tmp_path: Path) -> None:
     script: list[Answer | str] = [
-        calling("shell_start", command=FILL),
-        calling("shell", command="while [ $(stat -c %s big || echo 0) -lt 50000000 ]; do sleep 0.05; done; sleep 20"),
+        calling("shell_start", command=f"until [ -e go ]; do sleep 0.02; done; {FILL}"),
+        calling("shell", command="touch go; sleep 50"),
         calling(
             "shell", command="sleep 1; size=$(stat -c %s big); sleep 0.5; [ $(stat -c %s big) = $size ] && echo on"
         ),
@@ -133,3 +137,22 @@ async def test_the_policy_says_what_is_left_of_the_disk(tmp_path: Path) -> None:
         assert await session.ask("go") == "done"
         log = await events(session, runtime)
     assert (told(log)[0][0] == "error") is (disk.f_bavail * 16 < disk.f_blocks)
+
+
+async def test_who_has_the_same_workspace_has_the_same_room(tmp_path: Path) -> None:
+    """File tools of several sessions do not fill it several times."""
+    async with AsyncExitStack() as closing:
+        sandboxes = Sandboxes(ProcessSandbox(marker="test-same"), [], marker="test-same")
+        closing.push_async_callback(sandboxes.close)
+        (folder := tmp_path / "shared").mkdir()
+        spec = SandboxSpec(session="s", workspace=folder, marker="")
+        isolation = Isolation(bounds=Bounds(workspace_bytes=20 * MB))
+        several = [Workspace(folder, private=n == 0) for n in range(4)]
+        for n, files in enumerate(several):
+            sandboxes.of(f"s{n}", isolation, lambda: spec, tmp_path / f"n{n}", files, private=True)
+        written = 0
+        for n in range(40):
+            if several[n % 4].room(MB, 1) is None:
+                (folder / f"f{n}").write_bytes(bytes(MB))
+                written += 1
+        assert 18 <= written <= 20

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.floor import Floor, Free, free_of
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.room import SMALL, Room
+from roost.sandbox.size import Measure
 from roost.sandbox.watched import Watched
 from roost.testing.backends import made
 
@@ -165,6 +168,7 @@ async def test_one_that_was_over_before(tmp_path: Path) -> None:
     async with working(0, tmp_path, 20 * MB) as work:
         fine = await work.shell("sleep 0.6; head -c 500000 /dev/zero > new; rm new; sleep 0.5; echo fine")
         assert (fine.stdout, fine.killed_by) == ("fine\n", None)
+        assert work.room.admit(2 * MB) == "workspace_bytes"
         assert work.room.admit(1) == "workspace_bytes"
         assert (await work.shell("while :; do head -c 60000 /dev/zero >> more$((n += 1)); done")).killed_by
 
@@ -249,11 +253,81 @@ async def test_a_short_command_pays_for_no_walk(tmp_path: Path) -> None:
         room.begin(alone=True)
         assert room.look(lambda: False) is None
         room.finish()
+        assert Room(lambda: tmp_path, PRIVATE).admit(100, 2) is None
     quick = time.thread_time() - began
     began = time.thread_time()
     for _ in range(5):
-        Room(lambda: tmp_path, (10**15, None)).admit(1)
+        Measure(most=10**6).of(tmp_path)
     assert quick / 20 < (time.thread_time() - began) / 5
+
+
+async def test_who_is_over_pays_for_few_walks(tmp_path: Path) -> None:
+    """Whatever it does; and when it has made room, that is soon known."""
+    for n in range(80):
+        (tmp_path / f"d{n}").mkdir()
+        for m in range(100):
+            (tmp_path / f"d{n}" / f"f{m}").touch()
+    room = Room(lambda: tmp_path, (None, 4000))
+    assert room.admit(0, 300) == "workspace_files"
+    began = time.thread_time()
+    Measure(most=10**6).of(tmp_path)
+    walk, began = time.thread_time() - began, time.thread_time()
+    for _ in range(12):
+        room.begin(alone=True)
+        (tmp_path / "note").write_text("x")
+        assert room.finish() in (None, "workspace_files")
+        assert room.admit(0, 1) == "workspace_files"
+    assert time.thread_time() - began < 6 * walk
+    for n in range(50):
+        shutil.rmtree(tmp_path / f"d{n}")
+    async with asyncio.timeout(20):
+        while room.admit(0, 1) is not None:
+            await asyncio.sleep(0.02)
+
+
+def test_two_who_want_to_measure_at_once(tmp_path: Path) -> None:
+    """What was lost is not taken out twice; else what is written next would go unnoticed."""
+    (folder := tmp_path / "work").mkdir()
+    room = Room(lambda: folder, (40 * MB, None))
+    room.begin(alone=True)
+    (folder / "first").write_bytes(bytes(4 * MB))
+    assert room.finish() is None
+    (tmp_path / "elsewhere").write_bytes(bytes(100 * MB))
+    inside, on = threading.Event(), threading.Event()
+
+    def stop() -> bool:
+        inside.set()
+        return not on.wait(20)
+
+    with ThreadPoolExecutor(2) as threads:
+        look = threads.submit(room.look, stop)
+        assert inside.wait(20)
+        finish = threads.submit(room.finish)
+        time.sleep(0.1)
+        on.set()
+        assert (look.result(), finish.result()) == (None, None)
+    (folder / "second").write_bytes(bytes(60 * MB))
+    until = time.monotonic() + 8
+    while (said := room.look(lambda: False)) is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert said == "workspace_bytes"
+
+
+async def test_a_command_that_is_over_before_it_can_be_ended(tmp_path: Path) -> None:
+    """What the looks have found is told with its result."""
+
+    class Quick(ProcessSandbox):
+        async def exec(self, *arguments: object, stop: asyncio.Future[str] | None = None, **rest: object) -> ExecResult:
+            (tmp_path / "big").write_bytes(bytes(30 * MB))
+            assert stop is not None
+            await stop
+            (tmp_path / "big").unlink()
+            return ExecResult(exit_code=0, stdout="", stderr="", seconds=0)
+
+    async with asyncio.timeout(20):
+        watched = Watched(Room(lambda: tmp_path, (20 * MB, None)), lambda limit: None)
+        result = await watched.exec(Quick(marker="test-quick"), ["x"], cwd=str(tmp_path))
+    assert (result.killed_by, result.limits) == (None, ("workspace_bytes",))
 
 
 @pytest.fixture

@@ -51,7 +51,9 @@ class Sandboxes:
         self.marker = marker
         self._floor = floor
         self.pool = Pool()
-        self._open: set[SessionSandbox] = set()
+        self._open: dict[SessionSandbox, tuple[Path, Room]] = {}
+        self._rooms: dict[Path, list[Room]] = {}
+        """By workspace: a child has its parent's, and what one writes there counts for all."""
         self._going: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
 
@@ -75,8 +77,10 @@ class Sandboxes:
         user's."""
         room = Room(lambda: files.place, isolation.bounds.workspace(private=private), self._floor)
         made = SessionSandbox(self, session, isolation, place, notes, room)
-        files.room = _asked_of(room)
-        self._open.add(made)
+        same = self._rooms.setdefault(files.place, [])
+        same.append(room)
+        files.room = _asked_of(room, same)
+        self._open[made] = files.place, room
         return made
 
     async def choose(self, isolation: Isolation) -> Choice:
@@ -135,7 +139,12 @@ class Sandboxes:
         await self.process.close()
 
     def forget(self, sandbox: SessionSandbox) -> None:
-        self._open.discard(sandbox)
+        if (had := self._open.pop(sandbox, None)) is None:
+            return
+        rooms = self._rooms[had[0]]
+        rooms.remove(had[1])
+        if not rooms:
+            del self._rooms[had[0]]
 
 
 class SessionSandbox:
@@ -309,12 +318,17 @@ class SessionSandbox:
         return msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
 
 
-def _asked_of(room: Room) -> Callable[[int, int], str | None]:
-    """What a file tool asks before it writes: why not."""
+def _asked_of(room: Room, same: list[Room]) -> Callable[[int, int], str | None]:
+    """What a file tool asks before it writes: why not. `same` are the rooms of all who have this workspace."""
 
     def asked(size: int, files: int) -> str | None:
         limit = room.admit(size, files)
-        return None if limit is None else full(limit, room.bounds, writes=True)
+        if limit is not None:
+            return full(limit, room.bounds, writes=True)
+        for other in tuple(same):
+            if other is not room:
+                other.lose(size, files)
+        return None
 
     return asked
 

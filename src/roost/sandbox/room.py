@@ -2,8 +2,9 @@
 
 A look costs one statvfs: as long as the file system has lost less than what the workspace may still grow by, the
 workspace is within its bound, whoever it was that wrote. Only then is the tree measured, at most for a twentieth of the
-time. So a command that is short or writes little pays for no walk. What the file system does not tell of at once (some
-count late, or no files) is found by a measure now and then.
+time, whoever asks, or for a fifth where the disk says that room was made. So a command that is short or writes little
+pays for no walk. What the file system does not tell of at once (some count late, or no files) is found by a measure now
+and then.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ SMALL = 64 * 1024
 """Bytes of a file that a command may write where there is no room: what removes files may note something."""
 _RATE = 2 * 10**9
 """Bytes a second that are written by who is in a hurry."""
-_REST, _CALM = 20, (10.0, 200)
-"""After a measure: times as long as it took without one; without a sign, seconds and times."""
+_REST, _HOPEFUL, _CALM = 20, 4, (10.0, 200)
+"""After a measure, times as long as it took without one: usually; when as much was freed as it is too large by; without
+a sign, with as many seconds at least."""
+_SAVED = 2.0
+"""Seconds of rest that are had in advance by who had more: small workspaces are measured whenever there is a sign."""
 _UNKNOWN = 16
 """Before the first measure: the part of the bound that may be written until it is made."""
 _SLACK = (1024**2, 64)
@@ -44,16 +48,19 @@ class Room:
     ) -> None:
         self._folder, self._floor = folder, floor
         self.bounds = self._bytes, self._files = bounds
-        self._lock = threading.Lock()
+        self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._known: Size | None = None
         self._over: Size | None = None
         """The least that it was since it is too large."""
         self._free: Free | None = None
         self._lost = (0, 0)
-        """By the file system since the last measure began, while commands ran."""
+        """By the file system since the last measure began, while commands ran. Before the first one, what file tools
+        have written too; and always what those of others have."""
         self._home: tuple[Free | None, Free | None] = (None, None)
         """When the first of the running commands began, and now."""
-        self._next = self._calm = 0.0
+        self._next = self._calm = self._took = 0.0
+        self._then: Free | None = None
+        """When the last measure began."""
 
     @property
     def interval(self) -> float:
@@ -69,7 +76,7 @@ class Room:
         self._read(afresh=alone)
         self._calm = self._calm or time.monotonic() + _CALM[0]
         if self._over is not None:
-            self._judge(self._measure())
+            self._try()
         most = None
         if self._floor is not None and (home := self._home[1]) is not None:
             room = self._floor.room(home)
@@ -82,15 +89,9 @@ class Room:
         self._read()
         if self._is_low():
             return "free_bytes"
-        now = time.monotonic()
-        if not self._bounded or now < self._next or not (self._is_due() or now >= self._calm):
+        if not self._bounded or not (self._is_due() or time.monotonic() >= self._calm):
             return None
-        if not _walks.acquire(blocking=False):
-            return None
-        try:
-            return self._judge(self._measure(stop))
-        finally:
-            _walks.release()
+        return self._try(stop)
 
     def finish(self) -> str | None:
         """After a command: what it has left too full."""
@@ -100,9 +101,14 @@ class Room:
         if self._is_low():
             return "free_bytes"
         if self._bounded and self._is_due():
-            self._judge(self._measure())
+            self._try()
             return self._passed()
         return None
+
+    def lose(self, size: int, files: int) -> None:
+        """A file tool of somebody else who has the same workspace writes so much."""
+        with self._lock:
+            self._lost = (self._lost[0] + max(0, size), self._lost[1] + max(0, files))
 
     def admit(self, size: int, files: int = 0) -> str | None:
         """Before a file tool makes it larger by so much: the limit that forbids it."""
@@ -114,11 +120,13 @@ class Room:
                 return "free_bytes"
         if not self._bounded:
             return None
-        left = self._left(size, files)
-        if self._known is None or self._over is not None or min(left) < 0:
-            self._judge(self._measure())
+        self._calm = self._calm or time.monotonic() + _CALM[0]
+        late = self._known is None and time.monotonic() >= self._calm
+        if late or self._over is not None or min(self._left(size, files)) < 0:
+            self._try()
         with self._lock:
-            if self._known is None:  # it cannot be measured
+            if self._known is None:  # there was no need, or it cannot be measured
+                self._lost = (self._lost[0] + max(0, size), self._lost[1] + max(0, files))
                 return None
             after = Size(self._known.bytes + size, self._known.files + files, self._known.whole)
             if size > 0 and self._bytes is not None and after.bytes > self._bytes:
@@ -167,10 +175,35 @@ class Room:
     def _is_due(self) -> bool:
         return any(self._lost) and min(self._left()) <= 0
 
-    def _measure(self, stop: Callable[[], bool] = lambda: False) -> Size | None:
+    def _try(self, stop: Callable[[], bool] = lambda: False) -> str | None:
+        """Measure and judge, if it may be done now. Who comes meanwhile waits: what was lost is counted once."""
+        with self._measuring:
+            wait = self._next - time.monotonic()
+            if wait > (_REST - _HOPEFUL) * self._took or (wait > 0 and not self._is_freed()):
+                return None
+            if not _walks.acquire(blocking=False):
+                return None
+            try:
+                return self._judge(self._measure(stop))
+            finally:
+                _walks.release()
+
+    def _is_freed(self) -> bool:
+        """Since the last measure, by whomever, as much as it is too large by."""
+        known, then, now = self._known, self._then, free_of(self._folder())
+        if self._over is None or known is None or then is None or now is None:
+            return False
+        if self._bytes is not None and known.bytes - (now.bytes - then.bytes) > self._bytes:
+            return False
+        most = _MOST if self._files is None else self._files
+        files = 0 if now.files is None or then.files is None else now.files - then.files
+        return known.files - files <= most or (now.files is None and now.bytes > then.bytes)
+
+    def _measure(self, stop: Callable[[], bool]) -> Size | None:
         """None when it was stopped or cannot be done."""
         with self._lock:
             lost = self._lost
+        self._then = free_of(self._folder())
         began = time.thread_time()
         most = _MOST if self._files is None else 2 * self._files
         try:
@@ -179,7 +212,7 @@ class Room:
             size = None
         took, now = time.thread_time() - began, time.monotonic()
         with self._lock:
-            self._next = now + max(EVERY, _REST * took)
+            self._took, self._next = took, max(self._next, now - _SAVED) + _REST * took
             self._calm = now + max(_CALM[0], _CALM[1] * took)
             if size is not None and size.torn:
                 size = self._at_most(size, lost)

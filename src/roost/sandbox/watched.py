@@ -45,6 +45,8 @@ class Watched:
         with self._running(lambda why: None if stop.done() else stop.set_result(why)):
             result = await sandbox.exec(argv, cwd=cwd, env=env, stdin=stdin, quota=quota, stop=stop)
             said = await asyncio.to_thread(self.room.finish)
+        if said is None and stop.done():  # it was to be ended, and was quicker
+            said = stop.result()
         if said is None or said in (*result.limits, result.killed_by):
             return result
         return msgspec.structs.replace(result, limits=(*result.limits, said))
