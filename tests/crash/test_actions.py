@@ -14,7 +14,9 @@ from typing import TypeAlias
 
 import pytest
 
-from roost.testing.crash.actions import ACTIONS, Strike
+from roost.log import events as ev
+from roost.log.store import Store
+from roost.testing.crash.actions import ACTIONS, Action, Strike
 from roost.testing.crash.every import EVERY, kill_at_every_commit
 from roost.testing.crash.inside import strike
 from roost.testing.crash.killing import When
@@ -55,8 +57,11 @@ async def test_struck_where_it_matters(tmp_path: Path, action: str, lend: Lend) 
     blows = ACTIONS[action].strikes
     if lend is not contextlib.nullcontext:
         blows = blows[1::2]  # after each: a server has more to do for as much
-    struck = await _strike(tmp_path, action, blows, lend)
+    logs: list[list[ev.Event]] = []
+    struck = await _strike(tmp_path, _seen(ACTIONS[action], logs), blows, lend)
     assert None not in struck, dict(zip(blows, struck, strict=True))
+    if action == "compaction":  # else what its sight says of the money says nothing of calls that were cut off
+        assert sum(any(isinstance(event, ev.ModelLost) for event in log) for log in logs) >= 2
 
 
 @pytest.mark.parametrize("action", _NEW)
@@ -105,20 +110,30 @@ async def _exhaust(folder: Path, action: str, when: When, lend: Lend, *, every: 
     struck = 0
     for start in itertools.count(every, every * _AT_ONCE):
         blows = [Strike(start + every * number, when) for number in range(_AT_ONCE)]
-        found = await _strike(folder / str(start), action, blows, lend)
+        found = await _strike(folder / str(start), ACTIONS[action], blows, lend)
         struck += len(found) - found.count(None)
         if None in found:
             break
     return struck
 
 
-async def _strike(folder: Path, action: str, blows: Sequence[Strike], lend: Lend) -> list[str | None]:
+def _seen(action: Action, logs: list[list[ev.Event]]) -> Action:
+    """The same, that keeps the log of each session that was struck."""
+
+    async def sight(store: Store, home: Path, session: str) -> list[str]:
+        logs.append([record.event for record in await store.read(session, limit=100_000)])
+        return await action.sight(store, home, session)
+
+    return action._replace(sight=sight)
+
+
+async def _strike(folder: Path, action: Action, blows: Sequence[Strike], lend: Lend) -> list[str | None]:
     some = asyncio.Semaphore(_AT_ONCE)
 
     async def one(place: int, blow: Strike) -> str | None:
         home = folder / str(place)
         async with some, lend() as store:
-            struck = await strike(home, ACTIONS[action], blow, store=store)
+            struck = await strike(home, action, blow, store=store)
         await asyncio.to_thread(shutil.rmtree, home)
         return struck
 
