@@ -101,7 +101,7 @@ async def test_a_job_in_the_background_is_ended(tmp_path: Path) -> None:
         calling("shell_start", command=f"until [ -e go ]; do sleep 0.02; done; {FILL}"),
         calling("shell", command="touch go; sleep 50"),
         calling(
-            "shell", command="sleep 1; size=$(stat -c %s big); sleep 0.5; [ $(stat -c %s big) = $size ] && echo on"
+            "shell", command="sleep 0.4; size=$(stat -c %s big); sleep 0.4; [ $(stat -c %s big) = $size ] && echo on"
         ),
         "done",
     ]

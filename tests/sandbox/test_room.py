@@ -33,6 +33,8 @@ LONG = Quota(wall_seconds=60, file_bytes=None, cpu_seconds=None)
 ALLOCATE = "import os, sys\nfd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)\nos.posix_fallocate(fd, 0, {size})\n"
 """What takes no time at all, where the file system can do it."""
 levels = pytest.mark.parametrize("level", [0, 1])
+mostly = pytest.mark.parametrize("level", [0, pytest.param(1, marks=pytest.mark.soak)])
+"""Where the wall has little to do with it."""
 
 
 _SHM = Path("/dev/shm")
@@ -133,7 +135,7 @@ async def test_what_takes_no_room(tmp_path: Path) -> None:
     (work_folder := tmp_path / "work").mkdir()
     async with working(0, work_folder, 20 * MB) as work:
         script = "head -c 12000000 /dev/zero > a; truncate -s 100G sparse; ln -s ../other out; ln -s . round;"
-        script += " for n in 1 2 3 4 5 6 7 8; do ln a again$n; done; sleep 1; echo fine"
+        script += " for n in 1 2 3 4 5 6 7 8; do ln a again$n; done; sleep 0.6; echo fine"
         result = await work.shell(script)
         assert (result.stdout, result.killed_by, result.limits) == ("fine\n", None, ())
         assert work.room.admit(1) is None
@@ -146,7 +148,7 @@ async def test_whoever_writes_elsewhere_ends_nobody(tmp_path: Path) -> None:
         assert (result.stdout, result.killed_by, result.limits) == ("fine\n", None, ())
 
 
-@levels
+@mostly
 async def test_one_that_is_over_is_told_and_room_can_be_made(level: int, tmp_path: Path) -> None:
     async with working(level, tmp_path, 40 * MB) as work:
         told = await work.shell("head -c 30000000 /dev/zero > a; cp a b")
@@ -156,7 +158,7 @@ async def test_one_that_is_over_is_told_and_room_can_be_made(level: int, tmp_pat
         assert not (tmp_path / "more").exists() or (tmp_path / "more").stat().st_size <= SMALL
         assert work.room.admit(1) == "workspace_bytes"
         assert work.room.admit(-1) is None
-        slow = await work.shell("sleep 0.8; rm a; sleep 0.4; echo gone")
+        slow = await work.shell("sleep 0.6; rm a; sleep 0.3; echo gone")
         assert (slow.stdout, slow.killed_by) == ("gone\n", None)
         again = await work.shell("head -c 5000000 /dev/zero > c; echo fine")
         assert (again.stdout, again.killed_by, again.limits) == ("fine\n", None, ())
@@ -166,7 +168,7 @@ async def test_one_that_is_over_is_told_and_room_can_be_made(level: int, tmp_pat
 async def test_one_that_was_over_before(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(bytes(100 * MB))
     async with working(0, tmp_path, 20 * MB) as work:
-        fine = await work.shell("sleep 0.6; head -c 500000 /dev/zero > new; rm new; sleep 0.5; echo fine")
+        fine = await work.shell("sleep 0.4; head -c 500000 /dev/zero > new; rm new; sleep 0.4; echo fine")
         assert (fine.stdout, fine.killed_by) == ("fine\n", None)
         assert work.room.admit(2 * MB) == "workspace_bytes"
         assert work.room.admit(1) == "workspace_bytes"
@@ -198,7 +200,7 @@ async def test_file_tools_are_asked(tmp_path: Path) -> None:
     assert Room(lambda: tmp_path, (None, None)).admit(10**15, 10**9) is None
 
 
-@levels
+@mostly
 async def test_a_program_in_the_background(level: int, tmp_path: Path) -> None:
     async with working(level, tmp_path, 30 * MB) as work:
         quiet = await work.watched.spawn(work.box, ["sleep", "60"], cwd=str(tmp_path))
@@ -345,7 +347,7 @@ def small_disk() -> Generator[Path]:
         folder.rmdir()
 
 
-@levels
+@mostly
 async def test_a_disk_that_is_nearly_full(level: int, small_disk: Path) -> None:
     """Whoever it is that writes: what the log needs is left. Here a sixteenth of the disk, 4 MB."""
     (home := small_disk / "home").mkdir()
