@@ -8,6 +8,7 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def new_id(prefix: str) -> str:
@@ -23,3 +24,8 @@ def new_id(prefix: str) -> str:
 def is_id(text: str) -> bool:
     """Whether `text` may name a session, an agent or a key: 1 to 128 of letters, digits and `._:-`."""
     return _VALID.fullmatch(text) is not None
+
+
+def is_storable(text: str) -> bool:
+    """Whether every store can keep it in a column of text: PostgreSQL has no NUL there, UTF-8 no lone surrogates."""
+    return _UNSTORABLE.search(text) is None

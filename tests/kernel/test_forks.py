@@ -217,6 +217,28 @@ async def test_forks_of_forks(stage: Stage) -> None:
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
 
 
+async def test_what_a_fork_between_has_borrowed_is_there(stage: Stage) -> None:
+    """A checkpoint names the session whose home has its files; a fork that went back to it has them since."""
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        for label in ("one", "two"):
+            await session.ask(f"sh echo {label} > a")
+            await sessions.checkpoint("s", label)
+        await sessions.fork("s", "two", id="f")
+        assert (await sessions.rollback("f", "one")).files
+        for name, of in (("g", "f"), ("h", "g")):
+            await runtime.open(of).ask(f"sh echo {of} > a")
+            await sessions.fork(of, id=name)
+        for gone in ("s", "g"):
+            await sessions.delete(gone)
+        await runtime.kernel.journal.purge()
+        await swept(runtime, stage)
+        back = await sessions.rollback("h", "one")
+        assert (back.files, back.why_no_files, stage.files("h")) == (True, None, {"a": "one\n"})
+        await sound(runtime, "h")
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
 @pytest.mark.parametrize("action", ["pause", "stop"])
 async def test_resumed_from_a_checkpoint(stage: Stage, action: ev.ControlAction) -> None:
     async with stage.up() as runtime:

@@ -183,7 +183,7 @@ async def _heard(runtime: Runtime, session: SessionHandle) -> None:
 
 async def test_what_no_session_will_take_up_is_settled_by_the_node_that_cleans_up(tmp_path: Path) -> None:
     """A settlement that failed, and a deletion that a crash cut off before its last line."""
-    config = msgspec.structs.replace(FAST, cleanup_every=0.1)
+    config = msgspec.structs.replace(FAST, cleanup_every=86_400, recover_every=0.1)
     async with running(tmp_path, clerk(["one", "two"]), config=config) as runtime:
         session = await runtime.session("a")
         assert await session.ask("hi") == "one"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from roost.agent.consolidating import read_answer
@@ -21,7 +22,7 @@ from roost.log.content import Text, UserMessage
 from roost.log.schedules import ScheduleSpec
 from roost.memory.rights import Consolidate, Memory
 from roost.testing.scripted import Answer, ScriptedModel
-from tests.kernel.support import asleep, calling, events, running
+from tests.kernel.support import FAST, asleep, calling, events, running
 from tests.memory.concepts import Concepts
 from tests.memory.test_tools import clerk as rememberer
 from tests.memory.test_tools import with_meanings
@@ -96,7 +97,6 @@ async def test_it_is_undone_by_its_events(tmp_path: Path) -> None:
         first = next(place for place, event in enumerate(log) if isinstance(event, ev.ConsolidationStarted))
         assert await runtime.memories.undo(session.id, first) == 3
         assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks mate"]
-
         assert await runtime.memories.undo(session.id, first) == 0
 
 
@@ -108,6 +108,7 @@ async def test_what_a_deleted_session_did_is_undone_by_its_whole_id(tmp_path: Pa
         assert await runtime.memories.list(["user:ann"]) == []
         with pytest.raises(NotFound, match="no session"):
             await runtime.memories.undo(session.id[-8:], 0)
+
 
 async def test_with_review_a_person_decides(tmp_path: Path) -> None:
     async with running(tmp_path, clerk(review=True)) as runtime:
@@ -313,6 +314,33 @@ async def test_a_pause_puts_it_off_and_a_cancel_ends_it(tmp_path: Path, order: e
         await runtime.sessions.control(session.id, "resume")
         _, done = await consolidated(session, runtime, 2)
         assert (done.upto, done.facts) == (2, 2)
+
+
+async def test_what_comes_due_in_a_paused_session_waits_for_its_resume_and_in_no_inbox(tmp_path: Path) -> None:
+    async with running(tmp_path, clerk(turns=100, idle=0.4)) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await runtime.sessions.control(session.id, "pause")
+        await session.bus.wait_for(ev.TimerCleared, after=0, timeout=10)
+        await asleep(runtime, session)
+        assert (await runtime.sessions.get(session.id)).pending == 0
+        assert of(ev.ConsolidationStarted, await events(session, runtime)) == []
+        await runtime.sessions.control(session.id, "resume")
+        (done,) = await consolidated(session, runtime)
+        assert (done.upto, done.facts, done.error) == (1, 2, None)
+        assert not (await runtime.sessions.state(session.id))[1].timers
+
+
+async def test_a_paused_session_that_would_ask_is_stopped_in_time(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(FAST, session_timeout=0.8, cleanup_every=0.1)
+    async with running(tmp_path, clerk(turns=100, idle=0.2), config=config) as runtime:
+        session = await runtime.session("a", labels={"user": "ann"})
+        await session.ask("I drink oolong")
+        await runtime.sessions.control(session.id, "pause")
+        async with asyncio.timeout(10):
+            while (info := await runtime.sessions.get(session.id)).state != "stopped":
+                await asyncio.sleep(0.05)
+        assert info.pending == 0
 
 
 async def test_facts_of_one_answer_see_each_other(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ async def at_rest(session: LiveSession) -> None:
     if settings is None or search is None or not fresh or (fired is None and not idling.is_time(session, settings)):
         if fired is not None:
             idling.disarm(session, fired)
+        elif search is not None and fresh and idling.TIMER not in state.timers:
+            idling.tend(session)  # it came due while nothing could be asked
         return
     request, model = _request(session), session.means.model
     taken = None if fired is None else fired.id

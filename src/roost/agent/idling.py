@@ -56,6 +56,18 @@ def came(session: LiveSession) -> InboxItem | None:
     return found
 
 
+def put_off(session: LiveSession, item: InboxItem, due: float) -> None:
+    """It came due. Where nothing can be asked, in a session that is paused or in a turn that waits, it is not set any
+    more, so that nothing waits in such a session; `consolidating.at_rest` sets it again."""
+    state = session.state
+    if state.state in ("created", "running") and state.phase != "waiting":
+        return
+    if state.timers.get(TIMER) == due:
+        disarm(session, item)
+    else:
+        session.drop(item)
+
+
 def arm(session: LiveSession, seconds: float) -> None:
     due = session.means.now() + seconds
     session.note(ev.TimerSet(at=time.time(), timer=TIMER, due=due))

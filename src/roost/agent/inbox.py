@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from roost.agent import children, ending, jobs
+from roost.agent import children, ending, idling, jobs
 from roost.agent.scheduling import firing
 from roost.agent.session import LiveSession
 from roost.agent.state import State
@@ -74,7 +74,9 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
             _move(session, item, item.input)
         case ScheduleInput():
             firing.order(session, item, item.input)
-        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput() | ConsolidateInput():
+        case ConsolidateInput(due=due):
+            idling.put_off(session, item, due)
+        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput():
             pass
         case _:
             assert_never(item.input)

@@ -18,7 +18,7 @@ from roost.llm.ir import Model, ToolSpec
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
 from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
-from roost.log.journal import Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.journal import Append, Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
 from roost.log.memory import FactChange
 from roost.scope import Scope
 from roost.tools.base import Toolbox
@@ -132,6 +132,11 @@ class LiveSession:
     def head(self) -> int:
         """Of the committed log."""
         return self._log.head
+
+    @property
+    def refused(self) -> Append | None:
+        """What the store did not take of it, after which nothing more is written."""
+        return self._log.refused
 
     @property
     def stopping(self) -> bool:

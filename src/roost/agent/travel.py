@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import AsyncIterator, Sequence
 
 from roost.agent import inbox, jobs, points
 from roost.agent.kept import ELSEWHERE, OWN_FOLDER, Files, files_at
@@ -212,7 +213,24 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
 async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
     """A snapshot of a checkpoint from before a fork may still be only where it was made."""
     named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
-    for one in named:
-        if one.of is None or await means.borrow(files.files or "", one.of):
+    if not named or any(one.of is None for one in named):
+        return files
+    tried = set[str]()
+    async for holder in _holders(session, [one.of for one in named if one.of is not None]):
+        if holder not in tried and await means.borrow(files.files or "", holder):
             return files
-    return Files(why_not=ELSEWHERE) if named else files
+        tried.add(holder)
+    return Files(why_not=ELSEWHERE)
+
+
+async def _holders(session: LiveSession, first: Sequence[str]) -> AsyncIterator[str]:
+    """Sessions that may have a snapshot: those that the checkpoints name, then what this one was forked from, what
+    that was forked from, and so on: any of them may have borrowed it before. Their logs begin this one's."""
+    for name in first:
+        yield name
+    base, read, past = session.state.base, session.means.read, session.means.past
+    while base > 1 and read is not None and past is not None:
+        for record in await read(session.id, after=base - 1, limit=1):
+            if isinstance(record.event, ev.SessionForked):
+                yield record.event.source
+        base = (await past(base - 1)).base

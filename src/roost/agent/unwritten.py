@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
-from roost.errors import Fenced, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
+from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
 from roost.log.journal import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
 from roost.log.memory import FactChange, FactWrite
@@ -51,7 +51,9 @@ class Unwritten:
         self._lock = asyncio.Lock()
         self._soon: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._broken: RoostError | None = None
+        self._broken: Exception | None = None
+        self.refused: Append | None = None
+        """The last one that the store did not take."""
         self._tail_events = len(claim.tail)
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
@@ -104,8 +106,8 @@ class Unwritten:
             write = self._write(release=release)
             try:
                 self.head = await self._append(write)
-            except RoostError as error:
-                self._broken = error
+            except Exception as error:  # whatever it was: what comes after it would stand in the log without it
+                self._broken, self.refused = error, write
                 raise
 
     async def flush_shielded(self) -> None:

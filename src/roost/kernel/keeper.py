@@ -54,7 +54,7 @@ class Keeper:
         self._dues: list[float] = []
         self._duties: dict[str, tuple[bool, float]] = {}
         self._cleaned: str | None = None
-        self._cleaned_at = time.monotonic()
+        self._cleaned_at = self._recovered_at = time.monotonic()
         self._timed: frozenset[str] = frozenset()
 
     def start(self) -> list[asyncio.Task[None]]:
@@ -67,6 +67,9 @@ class Keeper:
                 self._every("cannot look for isolation levels", self._levels, lambda: kernel.config.lease)
             ),
             asyncio.create_task(self._every("cannot clean up", self._clean, lambda: cleanup_pause(kernel.config))),
+            asyncio.create_task(
+                self._every("cannot finish what was cut off", self._recover, lambda: kernel.config.recover_every)
+            ),
             asyncio.create_task(self._tidy()),
         ]
 
@@ -107,14 +110,17 @@ class Keeper:
     async def _every(
         self, what: str, work: Callable[[], Awaitable[None]], seconds: Callable[[], float] = lambda: 0.0
     ) -> None:
+        failed = False
         while True:
-            await asyncio.sleep(min(seconds(), _LONGEST_SLEEP))  # it may be told to come sooner
+            pause = min(seconds(), _LONGEST_SLEEP)  # it may be told to come sooner
+            await asyncio.sleep(_AFTER_FAILURE if failed else pause)
             try:
                 await work()
                 self._kernel.trouble.worked(what)
+                failed = False
             except Exception as error:  # one session's damage or one full disk must not stop the clock of all others
                 self._kernel.trouble.failed(what, error)
-                await asyncio.sleep(_AFTER_FAILURE)
+                failed = True
 
     async def _beats(self) -> None:
         lease, kernel = self._kernel.config.lease, self._kernel
@@ -184,13 +190,19 @@ class Keeper:
         config = self._kernel.config
         if time.monotonic() - self._cleaned_at < cleanup_pause(config) or not await self._has("cleanup"):
             return
-        self._cleaned_at = time.monotonic()
         if (config.session_timeout, config.retention) != (None, None):
             await self._walk()
+        self._cleaned_at = time.monotonic()
+
+    async def _recover(self) -> None:
+        """Deletions and settlements of which a crash has left a part, whatever the pause between clean-ups is."""
+        if time.monotonic() - self._recovered_at < self._kernel.config.recover_every or not await self._has("cleanup"):
+            return
         await self._kernel.journal.purge()
         ledger = self._kernel.cores.ledger
         await ledger.recover_dead(self._living)
         await ledger.recover_left(self._over)
+        self._recovered_at = time.monotonic()
 
     async def _living(self) -> list[str]:
         return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]

@@ -34,7 +34,8 @@ from roost.kernel.trouble import Trouble
 from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
-from roost.log.journal import Append, Change, Claim, InboxItem, Record, SessionQuery
+from roost.log.inputs import admits, urgency
+from roost.log.journal import Append, Change, Claim, Delivery, InboxItem, Record, SessionQuery
 from roost.log.store import Store
 from roost.version import version
 
@@ -491,6 +492,9 @@ class Kernel:
             if not isinstance(error, StoreUnreachable):  # that is said once, and not for every session
                 log.error("session %s: the store failed: %s", session, error)
             self.park(session)
+        except Exception:  # a defect: what nobody drives must not stay this node's until it ends
+            log.exception("session %s: cannot be let go of", session)
+            self.park(session)
         finally:
             if session in self._won_back:
                 self._work.set()
@@ -543,22 +547,44 @@ class Kernel:
             return False
 
     async def _fail(self, live: LiveSession, reason: str) -> None:
+        reason = _short(reason)
         told = report(live, "error", reason)
-        live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=told)
-        await live.flush(release=True)
+        try:
+            live.note(ev.StateChanged(at=time.time(), state="error", reason=reason), deliver=told)
+            await live.flush(release=True)
+        except (Fenced, SequenceConflict, NotFound, StoreFailed):
+            raise
+        except Exception as error:  # what it noted before is what the store refuses, and would again each time
+            log.error("session %s: the store refuses what it is to write: %s", live.id, error)
+            await self._write_error(live.id, live.epoch, live.head, reason, told, await self._refused(live))
+
+    async def _refused(self, live: LiveSession) -> list[int]:
+        """Inputs that go with an append that was refused: they would wake the session again at once, for the same."""
+        consumed = () if live.refused is None else live.refused.consume
+        least = admits("error", "idle")
+        waiting = await self.journal.pending(live.id) if consumed else ()
+        return [item.id for item in waiting if item.id in consumed and urgency(item.input) >= least]
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
         """A log that cannot be read is not tried for ever: the session says so, and a person may start it again."""
-        broken = ev.StateChanged(at=time.time(), state="error", reason=str(problem)[:1000])
+        reason = _short(str(problem))
+        told = end_of(claim.info, "error", reason)
+        await self._write_error(claim.info.id, claim.epoch, claim.info.head, reason, told)
+
+    async def _write_error(
+        self, session: str, epoch: int, head: int, reason: str, told: Sequence[Delivery], consume: Sequence[int] = ()
+    ) -> None:
+        broken = ev.StateChanged(at=time.time(), state="error", reason=reason)
         await self.journal.append(
             Append(
-                session=claim.info.id,
-                epoch=claim.epoch,
-                expected=claim.info.head,
+                session=session,
+                epoch=epoch,
+                expected=head,
                 bodies=[ev.encode_event(broken)],
+                consume=consume,
                 state="error",
                 phase="idle",
-                deliver=end_of(claim.info, "error", str(problem)[:1000]),
+                deliver=told,
                 release=True,
             )
         )
@@ -567,6 +593,11 @@ class Kernel:
         tasks = list(self._tasks.values())
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
+
+
+def _short(reason: str) -> str:
+    """As an event and an input can hold it."""
+    return reason[:1000].encode("utf-8", "replace").decode()
 
 
 def _helps(one: NodeInfo, node: str) -> bool:

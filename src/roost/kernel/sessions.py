@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
-from roost.agent.scheduling.firing import timer_of
 from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
@@ -20,6 +19,7 @@ from roost.kernel.kin import below
 from roost.kernel.load import load_state
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
+from roost.kernel.timers import check_timer
 from roost.kernel.travel import Travels
 from roost.llm.arguments import misfit
 from roost.log import events as ev
@@ -43,8 +43,6 @@ from roost.tools.pins import MOST, fits
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
-_OWN_TIMERS = ("approval:", "child:", "job:", "memory:")
-"""What the names of timers begin with that tasks, calls that wait, jobs and the memory set."""
 _PLACES = ("home:", "folder:")
 """Of what a session needs, where its files are: these do not change."""
 
@@ -265,11 +263,11 @@ class Sessions(Travels):
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
         """At wall time `due` (seconds since 1970) say `text` to the agent, once, whatever crashes in between."""
-        _check_timer(timer)
+        check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, due, (Text(text),)), key)
 
     async def clear_timer(self, session: str, timer: str) -> Accepted:
-        _check_timer(timer)
+        check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, None), None)
 
     async def pin(self, session: str, key: str, text: str | None, *, by: str = "a person") -> Accepted:
@@ -373,13 +371,6 @@ def _changed(agent: Agent, spec: AgentSpec) -> Agent:
     changed = Agent.of(spec)
     changed.own_tools = agent.own_tools
     return changed
-
-
-def _check_timer(timer: str) -> None:
-    if timer.startswith(timer_of("")):
-        raise Invalid(f"the timer {timer!r} is a schedule's; change it with `roost schedule`, or name yours otherwise")
-    if timer.startswith(_OWN_TIMERS):
-        raise Invalid(f"timers whose name begins with {', '.join(_OWN_TIMERS)} are Roost's own: name yours otherwise")
 
 
 def _is_folder(path: str) -> bool:

@@ -14,7 +14,7 @@ from roost.agent.fold import apply
 from roost.agent.kept import OWN_FOLDER, Files, files_at
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
-from roost.ids import is_id, new_id
+from roost.ids import is_id, is_storable, new_id
 from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
@@ -51,6 +51,8 @@ class Travels(ABC):
         `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
         if label is not None and (not label.strip() or len(label) > LABEL or label.isdecimal()):
             raise Invalid(f"a checkpoint's label has 1 to {LABEL} characters and is not a number", code="bad_label")
+        if label is not None and not is_storable(label):
+            raise Invalid(f"{label!r} cannot be a label: it has a NUL or half a character in it", code="bad_label")
         if sum(one.cause == "manual" for one in await self._kept(session)) >= MOST:
             raise TooLarge(
                 f"session {session!r} has {MOST} checkpoints, which is the most: drop some", code="too_many_checkpoints"

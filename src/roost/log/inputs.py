@@ -189,13 +189,13 @@ def input_digest(item: Input) -> bytes:
 def urgency(item: Input) -> int:
     """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
     match item:
-        case MessageInput() | TimerInput() | DueInput() | MoveInput() | ConsolidateInput():
+        case MessageInput() | TimerInput() | DueInput() | MoveInput():
             return 0
         case ApprovalInput() | ChildInput():
             return 1
         case ChildWaitsInput() | ControlInput() | SetTimerInput() | EmitInput() | PinInput() | ScheduleInput():
             return 2
-        case CheckpointInput() | DropCheckpointInput() | RollbackInput():
+        case CheckpointInput() | DropCheckpointInput() | RollbackInput() | ConsolidateInput():
             return 2
         case _:
             assert_never(item)

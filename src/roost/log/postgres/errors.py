@@ -82,7 +82,7 @@ def failure(error: Exception) -> RoostError:
         return StoreCorrupt(f"the database is damaged ({_short(error)}): restore a backup")
     if isinstance(error, (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)):
         return Invalid(f"the database cannot store that: {_short(error)}. Text must not hold NUL characters")
-    if isinstance(error, (asyncpg.DataError, ValueError)):
+    if isinstance(error, (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError)):
         return Invalid(f"the database cannot store that: {_short(error)}")
     return StoreFailed(f"the database failed: {_short(error)}")
 
