@@ -343,6 +343,14 @@ async def test_a_paused_session_that_would_ask_is_stopped_in_time(tmp_path: Path
         assert info.pending == 0
 
 
+async def test_a_fact_whose_key_no_store_can_keep_is_left_out(tmp_path: Path) -> None:
+    said = json.dumps([{"text": "odd", "key": "nul\0"}, {"text": "Ann drinks oolong"}])
+    async with running(tmp_path, clerk(said)) as runtime:
+        session = await two_turns(runtime)
+        assert [fact.text for fact in await runtime.memories.list(["user:ann"])] == ["Ann drinks oolong"]
+        assert await session.ask("and now?") == "yes"
+
+
 async def test_facts_of_one_answer_see_each_other(tmp_path: Path) -> None:
     said = [
         {"text": "Ann drinks oolong tea"},

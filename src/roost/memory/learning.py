@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import Invalid, TooLarge
+from roost.ids import is_storable
 from roost.log.memory import FACT_BYTES, Category, Fact, FactQuery, NewFact
 from roost.log.words import words
 from roost.memory.search import Search
@@ -49,8 +50,8 @@ def check_text(text: str) -> str:
 
 
 def check_key(key: str | None) -> str | None:
-    if key is not None and not 1 <= len(key) <= KEY_CHARACTERS:
-        raise Invalid(f"a key has 1 to {KEY_CHARACTERS} characters", code="bad_key")
+    if key is not None and not (1 <= len(key) <= KEY_CHARACTERS and is_storable(key)):
+        raise Invalid(f"a key has 1 to {KEY_CHARACTERS} characters, none of them NUL", code="bad_key")
     return key
 
 
