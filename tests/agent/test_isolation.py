@@ -49,7 +49,8 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
         load_agent_file(tmp_path / "a.toml")
 
 
-@pytest.mark.parametrize("bound", ["workspace_bytes = -1", "workspace_bytes = 0", "workspace_bytes = 1e23", "memory_bytes = 99999999999999999999999",
+@pytest.mark.parametrize("bound", ["workspace_bytes = -1", "workspace_bytes = 0", "workspace_bytes = 1e23",
+                                   "memory_bytes = 99999999999999999999999",
                                    "workspace_files = 0", "memory_bytes = -5", "memory_bytes = 0", "cpus = -1",
                                    "cpus = 0", "cpus = nan", "cpus = inf", "pids = 0", "disk_bytes = 0"])  # fmt: skip
 def test_bounds_that_no_kernel_takes(tmp_path: Path, bound: str) -> None:

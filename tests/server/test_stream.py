@@ -201,9 +201,9 @@ async def _tasks() -> int:
 
 def test_events_carry_the_bytes_of_the_log(serve):
     served = serve()
-    session = served.session(title='quote " and \n line', labels={"ü": "☃"})
+    session = served.session(title='quote " and \\ line', labels={"ü": "☃"})
     with served.events(session) as stream:
         event = next(iter(stream))
     (entry,) = served.history(session)
     assert event.data == entry["event"]
-    assert json.loads(json.dumps(event.data))["title"] == 'quote " and \n line'
+    assert json.loads(json.dumps(event.data))["title"] == 'quote " and \\ line'

@@ -59,14 +59,20 @@ def say_json(value: Any, *, lines: bool = False) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as needed; the last one is cut at the terminal's edge."""
+    """Columns as wide as needed, each row one line; the last column is cut at the terminal's edge."""
+    rows = [[_indented(cell) for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
     space = _columns() - sum(widths[:-1]) - 2 * (len(head) - 1)
     for number, row in enumerate([head, *rows]):
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        last = one_line(row[-1], max(10, space)) if sys.stdout.isatty() else clean(row[-1])
+        last = one_line(row[-1], max(10, space)) if sys.stdout.isatty() else row[-1]
         line = "  ".join([*cells, last]).rstrip()
         say(styled(line, "bold") if number == 0 else line)
+
+
+def _indented(cell: str) -> str:
+    """One line of it, below what it begins with."""
+    return cell[: len(cell) - len(cell.lstrip(" "))] + " ".join(clean(cell).split())
 
 
 def _columns() -> int:

@@ -12,6 +12,7 @@ from roost.agent.definition import AgentSpec
 from roost.agent.means import ChildOrder
 from roost.errors import Busy, Invalid, NotFound
 from roost.ids import is_id
+from roost.kernel.naming import fold
 from roost.log.events import ChildOutcome
 from roost.log.inputs import ChildInput
 from roost.log.journal import Journal, SessionInfo, SessionQuery
@@ -77,7 +78,7 @@ class AgentKin:
         info = await self._kin.sessions.create(
             order.agent,
             workspace=order.workspace,
-            title=order.title or None,
+            title=fold(order.title) or None,
             labels={} if order.user is None else {"user": order.user},
             key=order.key,
             family=order.family,

@@ -17,6 +17,7 @@ from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.kin import below
 from roost.kernel.load import load_state
+from roost.kernel.naming import check_labels, check_title
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
 from roost.kernel.timers import check_timer
@@ -123,6 +124,8 @@ class Sessions(Travels):
         spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
+        check_title(title)
+        check_labels(labels or {})
         if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
             raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
         await self._kernel.sandboxes.demand(spec.isolation, self._kernel.offered)

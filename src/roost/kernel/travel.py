@@ -14,11 +14,12 @@ from roost.agent.fold import apply
 from roost.agent.kept import OWN_FOLDER, Files, files_at
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
-from roost.ids import is_id, is_storable, new_id
+from roost.ids import is_id, new_id
 from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
-from roost.kernel.travelled import LABEL, CheckpointInfo, Target, Travelled
+from roost.kernel.naming import check_label, check_labels, check_title
+from roost.kernel.travelled import CheckpointInfo, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
@@ -49,10 +50,8 @@ class Travels(ABC):
         """Keep what the session is, to go back to or to fork from: conversation, memory, private files. It is made as
         soon as no call is running; after `wait` seconds this returns with it still to be made. Raises `Invalid`,
         `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
-        if label is not None and (not label.strip() or len(label) > LABEL or label.isdecimal()):
-            raise Invalid(f"a checkpoint's label has 1 to {LABEL} characters and is not a number", code="bad_label")
-        if label is not None and not is_storable(label):
-            raise Invalid(f"{label!r} cannot be a label: it has a NUL or half a character in it", code="bad_label")
+        if label is not None:
+            check_label(label)
         if sum(one.cause == "manual" for one in await self._kept(session)) >= MOST:
             raise TooLarge(
                 f"session {session!r} has {MOST} checkpoints, which is the most: drop some", code="too_many_checkpoints"
@@ -131,6 +130,8 @@ class Travels(ABC):
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         info, now = await self._now(session)
+        check_title(title)
+        check_labels(labels or {})
         where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
         position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
         if at is None:

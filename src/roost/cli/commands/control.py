@@ -12,7 +12,7 @@ from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.ids import session_id, short
 from roost.cli.node import Node
 from roost.cli.options import as_json, command, sessions_argument
-from roost.cli.out import note, say, say_json
+from roost.cli.out import clean, note, say, say_json
 from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
@@ -107,7 +107,8 @@ def resume(app: App, sessions: tuple[str, ...], start: str | None, as_json: bool
         if done.seq is None:
             say(f"{short(session)} {LATER}")
         else:
-            say(f"{short(session)} {node.inspect(session).info.state}, again as it was at {done.label or done.to}")
+            now, then = node.inspect(session).info.state, clean(done.label or str(done.to))
+            say(f"{short(session)} {now}, again as it was at {then}")
             say_files(done)
         return done
 

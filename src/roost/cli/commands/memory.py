@@ -11,7 +11,7 @@ import click
 from roost.cli.app import App
 from roost.cli.ids import session_id
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, note, say, say_json, styled, table
+from roost.cli.out import ago, clean, note, say, say_json, table
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ def show(app: App, fact: str, as_json: bool) -> int:
     if as_json:
         say_json(found)
         return 0
-    say(found.text)
+    say(clean(found.text))
     rows = [
         ("id", found.id), ("space", found.space), ("category", found.category), ("key", found.key or "-"),
         ("from", found.source or found.by), ("confidence", f"{found.confidence:g}"), ("came", ago(found.created)),
         ("went", ago(found.ended) if found.ended else "-"), ("supersedes", ", ".join(found.supersedes) or "-"),
     ]  # fmt: skip
     for name, value in rows:
-        say(f"  {name:<12}{value}")
+        say(f"  {name:<12}{clean(value)}")
     if found.tainted:
         note("learned while strangers' words were in the conversation", "yellow")
     return 0
@@ -134,7 +134,7 @@ def add(app: App, space: str, text: str, category: Category | None, key: str | N
         return 0
     say(learned.fact.id)
     for former in learned.former:
-        note(f"in place of: {former.text}")
+        note(f"in place of: {clean(former.text)}")
     return 0
 
 
@@ -156,7 +156,7 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
     """Take facts out of the memory. They stay readable as facts that are gone."""
     with _memory(app) as known:
         for fact in facts:
-            note(f"removed: {known.remove(fact).text}")
+            note(f"removed: {clean(known.remove(fact).text)}")
     return 0
 
 
@@ -209,7 +209,7 @@ def review(
             raise click.UsageError("say which: a FACT, or all")
         for id in [one.id for one in waiting] if fact == "all" else [fact]:
             done = known.reject(id) if answer == "reject" else known.accept(id, text=text)
-            say_json(done, lines=True) if as_json else note(f"{answer or 'accept'}: {done.text}")
+            say_json(done, lines=True) if as_json else note(f"{answer or 'accept'}: {clean(done.text)}")
     return 0
 
 
@@ -251,7 +251,7 @@ def _rows(facts: list[Fact]) -> None:
 
 
 def _text(fact: Fact) -> str:
-    return fact.text if fact.ended is None else styled(f"(gone) {fact.text}", "dim")
+    return fact.text if fact.ended is None else f"(gone) {fact.text}"
 
 
 for one in (list_, spaces, show, add, update, remove, search, review, undo, export):

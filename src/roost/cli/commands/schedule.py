@@ -15,7 +15,7 @@ from roost.cli.begin import Wanted, begin
 from roost.cli.ids import session_id, short
 from roost.cli.message import message_of
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import note, one_line, say, say_json, styled, table
+from roost.cli.out import clean, note, one_line, say, say_json, styled, table
 from roost.cli.times import local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
 from roost.log.schedules import ScheduleSpec, TurnLimits
@@ -140,9 +140,9 @@ def show(app: App, name: str, session: str | None, as_json: bool) -> int:
     if spec.heartbeat:
         rows["heartbeat"] = f"nothing to do {found.idle} times in a row; it rests after {spec.idle_after}"
     for label, value in rows.items():
-        say(f"{styled(label.ljust(10), 'dim')} {value}")
+        say(f"{styled(label.ljust(10), 'dim')} {clean(value)}")
     _coming(found)
-    say(spec.text)
+    say(clean(spec.text))
     return 0
 
 

@@ -12,7 +12,7 @@ from roost.cli.app import App
 from roost.cli.ids import session_id, short
 from roost.cli.node import Node
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.out import ago, note, say, say_json, table
+from roost.cli.out import ago, clean, note, say, say_json, table
 
 if TYPE_CHECKING:
     from roost.kernel.travelled import Travelled
@@ -57,7 +57,8 @@ def checkpoint(app: App, session: str | None, label: str | None, drop: bool, as_
         elif done.seq is None:
             say(f"{short(found)} {LATER}")
         else:
-            say(f"{short(found)} checkpoint {label or done.seq} " + ("dropped" if drop else f"at {done.seq}"))
+            said = "dropped" if drop else f"at {done.seq}" if label else "made"
+            say(f"{short(found)} checkpoint {clean(label or str(done.seq))} {said}")
             say_files(done)
     return 0
 
@@ -102,7 +103,7 @@ def rollback(app: App, session: str | None, to: str | None, undo: bool, as_json:
         elif done.seq is None:
             say(f"{short(found)} {LATER}")
         else:
-            what = f"{done.label} (event {done.to})" if done.label else f"event {done.to}"
+            what = f"{clean(done.label)} (event {done.to})" if done.label else f"event {done.to}"
             say(f"{short(found)} is again as it was at {what}" + (", with its files" if done.files else ""))
             say_files(done)
             note(f"`roost rollback {short(found)} --undo` takes it back")

@@ -23,6 +23,7 @@ from roost.kernel.exchange.closing import IMPORT, Folded, closing
 from roost.kernel.exchange.converting import convert, format_of
 from roost.kernel.exchange.items import Report, Source
 from roost.kernel.kernel import Kernel
+from roost.kernel.naming import check_labels, check_title, fold
 from roost.kernel.placement import needs
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
@@ -72,6 +73,7 @@ async def bring(
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
         raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
+    check_title(title)
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
     asked = _Asked(agent, title or None, workspace, user or None)
@@ -136,12 +138,13 @@ class _Work:
             self._agent = await asyncio.to_thread(self._named, sessions, name)
         self._header = await asyncio.to_thread(own.header_of, self._path)
         self._marks = await asyncio.to_thread(own.marks_of, self._path)
-        self._title = title or self._header.title
+        self._title = title or fold(self._header.title or "") or None
         self._labels = {name: value for name, value in self._header.labels.items() if name != _USER}
         if self._user:
             self._labels[_USER] = self._user
         elif _USER in self._header.labels:
             self._report.leave_out(_LEFT)
+        check_labels(self._labels)
         self._spec = msgspec.Raw(encode_spec(self._agent.spec))
         self._folded = await asyncio.to_thread(Folded, self._path, self._marks, self._ours)
         for event in closing(self._folded.state, self._header.id, format):
