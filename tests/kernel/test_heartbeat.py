@@ -182,7 +182,7 @@ async def test_a_copy_says_nothing_again_of_what_its_source_said(tmp_path: Path)
             await runtime.schedules.set(copy, "own", hourly())
             clerk.says = "own news"
             await beat(runtime, runtime.open(copy), clock, "own")
-            assert [one.text for one in (await outbox(runtime.sessions, copy)).messages] == ["own news"]
+            assert {one.text for one in (await outbox(runtime.sessions, copy)).messages} == {"own news"}
 
 
 async def test_what_a_task_in_the_background_leads_to_is_brought(tmp_path: Path) -> None:
