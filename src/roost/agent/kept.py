@@ -16,6 +16,8 @@ ELSEWHERE = "the snapshot of the files was kept with the session that this one w
 NOT_KEPT = "no snapshot of the files is kept from that position, nor from before it"
 OLDER = "no snapshot of the files was made at that position: they are those of the newest one before it"
 
+FAILED = "the files could not be kept with that checkpoint (its event says why): they are those of the newest before it"
+
 
 class Files(NamedTuple):
     """What a checkpoint, a rollback or a fork says of the private files."""
@@ -34,10 +36,12 @@ def files_at(now: State, then: State, to: int, where: Literal["home", "store"]) 
         return Files("", where)
     if where == "store":
         return Files(then.saved or "", where, OLDER if then.unsaved is not None else None)
+    failed = any(one.seq == to and one.files is None for one in now.checkpoints)
+    why = FAILED if failed else OLDER
     there = {*now.points, *(one.files for one in now.checkpoints if one.files_in == "home")}
     if then.points_in == "home" and then.points and then.points[-1] in there:
-        return Files(then.points[-1], where, OLDER)
-    return Files(kept[-1].files, where, OLDER) if kept else Files(why_not=NOT_KEPT)
+        return Files(then.points[-1], where, why)
+    return Files(kept[-1].files, where, why) if kept else Files(why_not=NOT_KEPT)
 
 
 def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDropped) -> None:

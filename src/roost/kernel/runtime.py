@@ -47,12 +47,13 @@ from roost.policy.vault import Vault
 from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
 from roost.sandbox.egress import Blocked, Egress
-from roost.sandbox.floor import Floor
+from roost.sandbox.floor import RESERVE, Floor, free_of
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.recall import PROBES, Recall
 from roost.workspace.carry import Carrier
 from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
+from roost.workspace.space import Space
 from roost.workspace.store import ObjectSnapshots
 
 _MODEL_COMPLETED = b'{"type":"model.completed"'
@@ -123,13 +124,19 @@ class Runtime:
         """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
         cannot be used, `ConfigError` when it is a copy of one that is in use on the same store."""
         given = self._store if self._store is not None else self.home / "roost.db"
-        store = await open_store(given, durability=self._durability) if isinstance(given, str | Path) else given
+        store = await self._open(given) if isinstance(given, str | Path) else given
         try:
             await self._start(store, new_id("node"))
         except BaseException:
             await store.close()
             self._nodes.close()
             raise
+
+    async def _open(self, given: str | Path) -> Store:
+        floor = Floor(self.home, 0, self.home / RESERVE)
+        if (free := await asyncio.to_thread(free_of, self.home)) is not None:
+            await asyncio.to_thread(floor.give, free)  # it takes some room to start
+        return await open_store(given, durability=self._durability, on_full=floor.spare)
 
     async def _start(self, store: Store, node: str) -> None:
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
@@ -140,7 +147,7 @@ class Runtime:
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
-        floor = Floor(self.home, policy.sandbox.free_bytes, self.home / "reserve")
+        floor = Floor(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
         self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor)
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
@@ -166,10 +173,12 @@ class Runtime:
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
-            self.kernel.workshop.carrier = Carrier(ObjectSnapshots(objects, owner=await store_name(store)))
+            kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
+            self.kernel.workshop.carrier = Carrier(kept_by)
         else:
             await refuse_without(store)
-            snapshots = await asyncio.to_thread(choose, self.home / "workspaces")
+            memory = self.home / "workspaces.memory"
+            snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
             self.kernel.workshop.home = Carrier(snapshots, home=True)
         self.kernel.place = await self._place(store)
         dead = await self._refuse_copy()

@@ -13,7 +13,7 @@ from roost.agent.definition import decode_spec
 from roost.agent.fold import apply
 from roost.agent.kept import OWN_FOLDER, Files, files_at
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
-from roost.errors import Conflict, Invalid, NotFound, TooLarge
+from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
@@ -23,6 +23,7 @@ from roost.kernel.travelled import CheckpointInfo, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
+from roost.workspace.objects import FULL
 
 MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
@@ -126,7 +127,7 @@ class Travels(ABC):
     ) -> SessionInfo:
         """A session that begins as this one was at a position, a checkpoint's label, or where its last turn ended; its
         log and its files share with this one's what they have in common. Either lives on without the other. Raises
-        `NotFound`, `Invalid` (`no_position`), `Conflict`."""
+        `NotFound`, `Invalid` (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         info, now = await self._now(session)
@@ -184,7 +185,7 @@ class Travels(ABC):
         if now.turn is not None:
             return await self._before_turn(info)
         last = now.checkpoints[-1] if now.checkpoints else None
-        if not fresh or (last is not None and last.seq == now.seq):
+        if not fresh or (last is not None and last.seq == now.seq and last.files is not None):
             return info.head
         made = await self._checkpoint(info.id, CheckpointInput(cause="fork"), None, wait)
         if made.seq is None:
@@ -192,6 +193,13 @@ class Travels(ABC):
                 f"session {info.id!r} could not keep its files within {wait:g} seconds: try again, or fork from a"
                 " position (`at`)",
                 code="session_busy",
+            )
+        if not made.files:
+            why = made.why_no_files or "nobody keeps them"
+            raise StoreFailed(
+                f"nothing was made: the files of session {info.id!r} cannot be kept: {why}. Fork from a position (`at`)"
+                " to begin with older ones",
+                code="disk_full" if why.startswith(FULL) else "files_not_kept",
             )
         return made.seq
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
@@ -21,9 +22,12 @@ class Store(Journal, Dispatcher, Shared, Facts, Portable, Protocol):
     """One database. `SqliteJournal` and `PostgresJournal` are the implementations."""
 
 
-async def open_store(where: str | Path, *, durability: Durability = "full") -> Store:
+async def open_store(
+    where: str | Path, *, durability: Durability = "full", on_full: Callable[[], bool] = lambda: False
+) -> Store:
     """`where`: a path or `sqlite:///path` for a SQLite file, `postgresql://…` for a PostgreSQL database. Brings the
-    tables up to date. Raises `StoreFailed`, and `ConfigError` for any other address."""
+    tables up to date. `on_full` is called, in a thread, when the disk of a file is full: whether it made some
+    room there, so that what failed is tried again. Raises `StoreFailed`, and `ConfigError` for any other address."""
     if is_postgres(where):
         try:
             from roost.log.postgres import PostgresJournal
@@ -35,7 +39,7 @@ async def open_store(where: str | Path, *, durability: Durability = "full") -> S
     path = sqlite_path(where)
     from roost.log.sqlite import SqliteJournal
 
-    return await SqliteJournal.open(path, durability=durability)
+    return await SqliteJournal.open(path, durability=durability, on_full=on_full)
 
 
 def sqlite_path(where: str | Path) -> Path:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _FILES = (1000, 64 * 1024)
 """Files that must be left, but at most one for so many bytes of the disk."""
+RESERVE = "reserve"
+"""The file's name in a home."""
 _RESERVE = 4 * 1024**2
 
 
@@ -68,6 +70,16 @@ class Floor(NamedTuple):
         if self.reserve is not None and free.bytes < min(_RESERVE, free.total // 64):
             with contextlib.suppress(OSError):
                 self.reserve.unlink()
+
+    def spare(self) -> bool:
+        """Give it up, because the log itself has no room. Returns whether it was there. Blocks."""
+        try:
+            if self.reserve is not None:
+                self.reserve.unlink()
+                return True
+        except OSError:
+            pass
+        return False
 
 
 def _size(file: Path) -> int:

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.objects import ObjectsFailed
+from roost.workspace.objects import ObjectsFailed, full, is_full
 from roost.workspace.remembered import Owner, boot, read_owner, write_owner
 from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
 
@@ -207,6 +207,8 @@ class Carried:
         try:
             return task.result()
         except OSError as error:
+            if is_full(error):
+                raise full("the session's files cannot be kept or put back here") from error
             raise ObjectsFailed(f"the session's files cannot be read or written here: {error}") from error
         except (Stopped, asyncio.CancelledError) as error:
             raise ObjectsFailed("the node saves no more files: it stops") from error

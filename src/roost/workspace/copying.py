@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import os
 
-_AT_ONCE = 1 << 30
+from roost.workspace.space import AT_ONCE, Space
+
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
 """`copy_file_range(2)`: other file systems than it knows, or a kernel's filter that forbids it."""
 _CHUNK = 1 << 20
+_ANY = Space()
 
 
-def copy(source: int, target: int, size: int) -> bool:
+def copy(source: int, target: int, size: int, space: Space = _ANY) -> bool:
     """`size` bytes from the beginning of one descriptor's file into another's, which is empty. False when there were
-    not so many. Raises `OSError`."""
+    not so many. Raises `OSError`, and `ObjectsFailed` when `space` ends."""
     offset = 0
     if hasattr(os, "copy_file_range"):
         try:
             while offset < size:
-                done = os.copy_file_range(source, target, min(size - offset, _AT_ONCE), offset, offset)
+                some = min(size - offset, AT_ONCE)
+                with space.taking(some):
+                    done = os.copy_file_range(source, target, some, offset, offset)
                 if not done:
                     return False
                 offset += done
@@ -30,7 +34,8 @@ def copy(source: int, target: int, size: int) -> bool:
         if not data:
             return False
         view = memoryview(data)
-        while view:
-            written = os.pwrite(target, view, offset)
-            view, offset = view[written:], offset + written
+        with space.taking(len(data)):
+            while view:
+                written = os.pwrite(target, view, offset)
+                view, offset = view[written:], offset + written
     return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
-from roost.errors import TooLarge
+from roost.errors import StoreFailed, TooLarge
 from roost.workspace.copying import copy
 from roost.workspace.loading import cut, load
 from roost.workspace.manifest import Item, Piece
@@ -18,6 +18,7 @@ from roost.workspace.reading import Reader
 from roost.workspace.remembered import Remembered, glance, read_index, remember
 from roost.workspace.scan import Signature, Tree, scan
 from roost.workspace.snapshots import Place, Restored
+from roost.workspace.space import Space
 from roost.workspace.swapping import aside, remove_tree, swap, swap_inside
 
 _SETTLE = 0.03
@@ -49,12 +50,14 @@ class Restore:
         *,
         in_place: bool = False,
         near: Place | None = None,
+        space: Space | None = None,
     ) -> None:
         self._traffic = traffic
         self._place = place
         self._stop = stop
         self._cap = files
         self._near = near
+        self._space = space or Space()
         self._replace = swap_inside if in_place else swap
         self._new, self._old = aside(place.folder)
 
@@ -73,7 +76,11 @@ class Restore:
             kept = files
         else:
             remove_tree(self._new)
-            kept = self._build(items, same, beside)
+            try:
+                kept = self._build(items, same, beside)
+            except (OSError, StoreFailed):  # mostly for want of room
+                remove_tree(self._new)
+                raise
             self._replace(self._new, self._place.folder, self._old)
             time.sleep(_SETTLE)
             signatures = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
@@ -118,10 +125,13 @@ class Restore:
         there = [(item, same[item.path]) for item in missing if item.path in same]
         done: set[bytes] = set()
 
+        def take(reader: Reader, item: Item, signature: Signature) -> bool:
+            return _copy(reader, item, signature, self._at(item), self._space)
+
         def work(some: list[tuple[Item, Signature]]) -> int:
             reader = Reader(near)
             try:
-                done.update([item.path for item, signature in some if _copy(reader, item, signature, self._at(item))])
+                done.update([item.path for item, signature in some if take(reader, item, signature)])
             finally:
                 reader.close()
             return 0
@@ -156,9 +166,10 @@ class Restore:
             fd = os.open(os.fsencode(self._new) + b"/" + path, _WRITE)
             try:
                 view = memoryview(data)
-                while view:
-                    written = os.pwrite(fd, view, offset)
-                    view, offset = view[written:], offset + written
+                with self._space.taking(len(data)):
+                    while view:
+                        written = os.pwrite(fd, view, offset)
+                        view, offset = view[written:], offset + written
             finally:
                 os.close(fd)
         return len(blob)
@@ -210,7 +221,7 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
     return False
 
 
-def _copy(reader: Reader, item: Item, signature: Signature, path: bytes) -> bool:
+def _copy(reader: Reader, item: Item, signature: Signature, path: bytes, space: Space) -> bool:
     """False when it is not what it was any more; nothing is made then."""
     try:
         source = os.open(item.path.rpartition(b"/")[2], _READ, dir_fd=reader.folder(item.path))
@@ -221,7 +232,7 @@ def _copy(reader: Reader, item: Item, signature: Signature, path: bytes) -> bool
             return False
         target = os.open(path, _CREATE, 0o600)
         try:
-            if copy(source, target, item.size) and _is(os.fstat(source), signature):
+            if copy(source, target, item.size, space) and _is(os.fstat(source), signature):
                 os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
                 os.fchmod(target, item.mode)
                 return True

@@ -17,13 +17,15 @@ from roost.workspace.pieces import Jobs, Threads, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save
 from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Stopped, Swept
+from roost.workspace.space import Space
 
 _DAY = 86_400.0
 
 
 class ObjectSnapshots:
     """Implements `SharedSnapshots`. `owner` names the database whose sessions' files these are, so that no other sweeps
-    them away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day."""
+    them away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day. `space`: what is to be left
+    free where the workspaces are."""
 
     def __init__(
         self,
@@ -32,11 +34,13 @@ class ObjectSnapshots:
         owner: str | None = None,
         caps: Caps | None = None,
         clock: Callable[[], float] = time.time,
+        space: Space | None = None,
     ) -> None:
         self._objects = Owned(objects, owner)
         self._traffic = Traffic(self._objects, Threads())
         self._caps = caps or Caps()
         self._clock = clock
+        self._space = space
 
     def prepare(self, place: Place) -> None:
         return None
@@ -45,13 +49,14 @@ class ObjectSnapshots:
         return Save(self._traffic, place, self._today, stop, self._caps).run(base)
 
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
-        return Restore(self._traffic, place, stop, self._caps.files, in_place=in_place).run(snapshot)
+        cap, space = self._caps.files, self._space
+        return Restore(self._traffic, place, stop, cap, in_place=in_place, space=space).run(snapshot)
 
     def lend(self, place: Place, snapshot: str, to: Place) -> None:
         return None
 
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
-        return Restore(self._traffic, to, stop, self._caps.files, near=place).run(snapshot)
+        return Restore(self._traffic, to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
         return 0

@@ -7,17 +7,23 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from roost.cli.app import App
 from roost.cli.ids import session_id, short
 from roost.cli.node import Node
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import ago, clean, note, say, say_json, table
+from roost.log.events import SessionForked
 
 if TYPE_CHECKING:
     from roost.kernel.travelled import Travelled
+    from roost.log.journal import SessionInfo
 
 LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
+
+_BEGINNING = 20
+"""Events, more than a fork has when it was just made: what it began with is the first of its own."""
 
 
 @contextlib.contextmanager
@@ -122,9 +128,17 @@ def fork(app: App, session: str | None, at: str | None, title: str | None, as_js
     """
     with _session(app, session) as (node, found):
         made = node.travel.fork(found, target(at), title=title)
+        if why := _why_no_files(node, made):
+            note(f"files: {why}", "yellow")
         if as_json:
-            say_json(made)
+            say_json({**msgspec.to_builtins(made), "why_no_files": why})
         else:
             say(made.id)
             note(f"`roost send {short(made.id)} …` goes on with it")
     return 0
+
+
+def _why_no_files(node: Node, fork: SessionInfo) -> str | None:
+    """As its log says it: little follows what it began with."""
+    found = [record.event for record in node.events(fork.id, after=max(0, fork.head - _BEGINNING))]
+    return next((event.why_no_files for event in reversed(found) if isinstance(event, SessionForked)), None)

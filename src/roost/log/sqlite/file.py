@@ -24,12 +24,12 @@ _POLL_SECONDS = 0.2
 
 class File:
     """Writes go through `write`, in order; reads through `read`, on connections of their own that see what is
-    committed. `watchers` hear of every commit, those of other processes within 0.2 s."""
+    committed. `watchers` hear of every commit, those of other processes within 0.2 s. `on_full` as of `open_store`."""
 
-    def __init__(self, path: Path, durability: Durability) -> None:
+    def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
         self.watchers = Watchers()
         self._path = path
-        self._writer = Writer(path, durability, self.watchers.publish)
+        self._writer = Writer(path, durability, self.watchers.publish, on_full)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []

@@ -45,15 +45,17 @@ class SqliteJournal:
     Several processes may open the same file; changes of another process are noticed within 0.2 s.
     """
 
-    def __init__(self, path: Path, durability: Durability) -> None:
-        self._file = File(path, durability)
+    def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
+        self._file = File(path, durability, on_full)
         self._nodes = Locks(path.with_name(path.name + ".nodes"))
         self._unreadable: set[tuple[int, str, float]] = set()
 
     @classmethod
-    async def open(cls, path: str | Path, *, durability: Durability = "full") -> SqliteJournal:
-        """Open or create the file. Raises `StoreFailed` when that cannot be done."""
-        journal = cls(Path(path), durability)
+    async def open(
+        cls, path: str | Path, *, durability: Durability = "full", on_full: Callable[[], bool] = lambda: False
+    ) -> SqliteJournal:
+        """Open or create the file. `on_full` as of `open_store`. Raises `StoreFailed` when that cannot be done."""
+        journal = cls(Path(path), durability, on_full)
         try:
             await journal._file.open()
         except BaseException:

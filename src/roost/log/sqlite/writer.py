@@ -37,12 +37,19 @@ class _Done(NamedTuple):
 
 class Writer:
     """Operations are applied in the order of `submit`. `on_commit` runs on the loop, before the callers go on, with the
-    changes of one committed group."""
+    changes of one committed group. `on_full` runs in the thread when the disk is full: whether it made room."""
 
-    def __init__(self, path: Path, durability: Durability, on_commit: Callable[[list[Change]], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability,
+        on_commit: Callable[[list[Change]], None],
+        on_full: Callable[[], bool],
+    ) -> None:
         self._path = path
         self._durability: Durability = durability
         self._on_commit = on_commit
+        self._on_full = on_full
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._gathered: list[_Job] = []
@@ -118,8 +125,11 @@ class Writer:
         except Exception as error:
             _rollback(connection)
             self._numbers.clear()  # numbers that the rollback took back may be given again
-            if len(jobs) > 1 and not _is_busy(error):  # one of them may be at fault: let each stand for itself
-                for job in jobs:
+            if _is(error, sqlite3.SQLITE_FULL) and self._on_full():
+                self._group(connection, jobs)
+                return
+            if len(jobs) > 1 and not _is(error, sqlite3.SQLITE_BUSY):
+                for job in jobs:  # one of them may be at fault: let each stand for itself
                     self._group(connection, [job])
                 return
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
@@ -156,9 +166,9 @@ def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], group: Group
     return done
 
 
-def _is_busy(error: Exception) -> bool:
-    """Another program has held the file for as long as SQLite waits: that is nobody's fault here, and lasts."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+def _is(error: Exception, code: int) -> bool:
+    """BUSY: another program has held the file for as long as SQLite waits. That is nobody's fault here, and lasts."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == code
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

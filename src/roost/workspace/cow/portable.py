@@ -2,73 +2,104 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from threading import Event
 
+from roost.errors import RoostError, StoreFailed
 from roost.workspace.loading import load_root
 from roost.workspace.manifest import SnapshotDamaged, snapshot_key, today
-from roost.workspace.objects import ObjectMissing
+from roost.workspace.objects import ObjectInfo, ObjectMissing
 from roost.workspace.objects.folder import UNFINISHED, FolderObjects
 from roost.workspace.pieces import Threads, Traffic
 from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save
-from roost.workspace.snapshots import Place, Restored, Saved
+from roost.workspace.snapshots import Place, Restored, Saved, Stopped
+from roost.workspace.space import Space
 from roost.workspace.store import needed_by
 
 _SLACK = 2
 """Snapshots are removed when there are so many times as many as are to be kept: each look costs one read for each."""
 _FEW = 8
+_SAVING = ".saving"
+"""A folder beside the memories: whoever starts sees at once which places a crash left a half in."""
 
 
 class PortableSnapshots:
     """Implements `Snapshots`: the format of the store that nodes share, with an object store for each session beside
     what the machine remembers of its folder. So it goes when the session goes, and has one writer, the session's
-    owner."""
+    owner. `space`: what is to be left free on the disk."""
 
-    def __init__(self, *, caps: Caps | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, caps: Caps | None = None, clock: Callable[[], float] = time.time, space: Space | None = None
+    ) -> None:
         self._caps = caps or Caps()
         self._clock = clock
+        self._space = space or Space()
         self._threads = Threads()
 
     def prepare(self, place: Place) -> None:
         return None
 
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
-        traffic = self._traffic(place)
-        return Save(traffic, place, lambda: today(self._clock()), stop, self._caps).run(base)
+        traffic, half = self._traffic(place), _half(place.memory)
+        left = half.exists()
+        try:
+            with _held(_store(place.memory)):
+                half.parent.mkdir(mode=0o700, exist_ok=True)
+                half.touch(0o600)
+                saved = Save(traffic, place, lambda: today(self._clock()), stop, self._caps).run(base)
+        except (OSError, StoreFailed):  # mostly for want of room
+            self._tidy(place.memory, stop)
+            raise
+        if left:
+            self._tidy(place.memory, stop)
+        else:
+            half.unlink(missing_ok=True)
+        return saved
+
+    def recover(self, memory: Path) -> None:
+        """Remove what saves that were cut off have left, of all places whose memories are in this folder. Blocks."""
+        halves = memory / _SAVING
+        for name in os.listdir(halves) if halves.is_dir() else ():
+            self._tidy(memory / name, Event())
 
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
-        return Restore(self._traffic(place), place, stop, self._caps.files, in_place=in_place).run(snapshot)
+        traffic, cap = self._traffic(place), self._caps.files
+        return Restore(traffic, place, stop, cap, in_place=in_place, space=self._space).run(snapshot)
 
     def lend(self, place: Place, snapshot: str, to: Place) -> None:
-        if (_store(to) / snapshot_key(snapshot)).exists():  # then it has all that belongs to it
+        if (_store(to.memory) / snapshot_key(snapshot)).exists():  # then it has all that belongs to it
             return
-        if not _store(place).is_dir():  # looking would make it
+        if not _store(place.memory).is_dir():  # looking would make it
             raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
-        here = self._objects(place)
+        here, there = self._objects(place.memory), self._objects(to.memory)
         root, _ = load_root(self._traffic(place), snapshot)
         try:
-            here.share([held.blob.key for held in root.blobs], self._objects(to))
-            here.share([snapshot_key(snapshot)], self._objects(to))
+            with _held(_store(to.memory)):
+                here.share([held.blob.key for held in root.blobs], there)
+                here.share([snapshot_key(snapshot)], there)
         except ObjectMissing as error:
             raise SnapshotDamaged(f"a part of a snapshot is gone: {error}") from error
 
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         if snapshot is not None:
             self.lend(place, snapshot, to)
-        return Restore(self._traffic(to), to, stop, self._caps.files, near=place).run(snapshot)
+        return Restore(self._traffic(to), to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
-        objects = self._objects(place)
+        objects = self._objects(place.memory)
         there = {found.key for found in objects.list("snapshots/")}
         if len(there) <= max(_FEW, _SLACK * len(keep)):
             return 0
         kept = [name for name in keep if _key(name) in there]
         needed = needed_by(self._traffic(place), kept, stop, {})
-        doomed = {found.key for prefix in ("blobs/", UNFINISHED) for found in objects.list(prefix)} - needed
+        doomed = {found.key for found in _parts(objects)} - needed
         objects.delete(there - needed)  # first, so that none is left without its parts
         objects.delete(doomed)
         return len(there - needed)
@@ -76,15 +107,48 @@ class PortableSnapshots:
     def close(self) -> None:
         self._threads.close()
 
-    def _objects(self, place: Place) -> FolderObjects:
-        return FolderObjects.make(_store(place))
+    def _tidy(self, memory: Path, stop: Event) -> None:
+        """Remove what no snapshot needs; not while somebody saves or lends here, who may be about to need it. A failure
+        leaves it for the next time."""
+        store = _store(memory)
+        with suppress(OSError, RoostError, Stopped):
+            if store.is_dir():
+                with _held(store, alone=True):
+                    objects = self._objects(memory)
+                    there = ["-".join(found.key.split("/")[1:]) for found in objects.list("snapshots/")]
+                    needed = needed_by(Traffic(objects, self._threads), there, stop, {})
+                    objects.delete({found.key for found in _parts(objects)} - needed)
+            _half(memory).unlink(missing_ok=True)
+
+    def _objects(self, memory: Path) -> FolderObjects:
+        return FolderObjects.make(_store(memory), self._space)
 
     def _traffic(self, place: Place) -> Traffic:
-        return Traffic(self._objects(place), self._threads)
+        return Traffic(self._objects(place.memory), self._threads)
 
 
-def _store(place: Place) -> Path:
-    return place.memory / "snapshots"
+def _store(memory: Path) -> Path:
+    return memory / "snapshots"
+
+
+def _half(memory: Path) -> Path:
+    """A file that is there while a save is not whole."""
+    return memory.parent / _SAVING / memory.name
+
+
+def _parts(objects: FolderObjects) -> Iterator[ObjectInfo]:
+    return chain(objects.list("blobs/"), objects.list(UNFINISHED))
+
+
+@contextmanager
+def _held(store: Path, *, alone: bool = False) -> Generator[None]:
+    """Others may hold it too; `alone`: nobody else, or it raises `BlockingIOError`. Raises `OSError`."""
+    fd = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _key(snapshot: str) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from roost.sandbox.floor import Floor
 from roost.workspace.cow import btrfs
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
 from roost.workspace.snapshots import Snapshots
+from roost.workspace.space import Space
 
 _Attempt: TypeAlias = Callable[[Path, str], None]
 _FICLONE = 1 << 30 | 4 << 16 | 0x94 << 8 | 9
@@ -31,9 +33,15 @@ class Means(NamedTuple):
         return "btrfs subvolumes" if self.subvolumes is None else "portable"
 
 
-def choose(workspaces: Path) -> Snapshots:
-    """For the sessions whose folders are in this one, which need not exist. Blocks."""
-    return SubvolumeSnapshots() if _tried(workspaces, _subvolumes) is None else PortableSnapshots()
+def choose(workspaces: Path, *, memory: Path | None = None, floor: Floor | None = None) -> Snapshots:
+    """For the sessions whose folders are in this one, which need not exist. What was cut off in `memory`, the folder
+    of what the machine remembers of them, is removed. `floor`: what is left free. Blocks."""
+    if _tried(workspaces, _subvolumes) is None:
+        return SubvolumeSnapshots()
+    made = PortableSnapshots(space=Space(floor))
+    if memory is not None:
+        made.recover(memory)
+    return made
 
 
 def probe(workspaces: Path) -> Means:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -12,6 +13,18 @@ class ObjectsFailed(StoreFailed):
     """The object store does not answer, or refuses. It is safe to repeat what was asked."""
 
     code, status = "objects_failed", 503
+
+
+FULL = "the disk is full"
+
+
+def full(why: str) -> ObjectsFailed:
+    """Its message begins with `FULL`, also where only that is left of it, in a log."""
+    return ObjectsFailed(f"{FULL}: {why}; free some space, then try again", code="disk_full", status=507)
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class ObjectMissing(NotFound):

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from roost.errors import ConfigError
-from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed
+from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed, full, is_full
+from roost.workspace.space import Space
 
 UNFINISHED = "tmp/"
 """Keys of what a crash cut off while it was written. Nobody reads them; `sweep` removes old ones."""
@@ -22,8 +23,11 @@ _MARK = "roost-snapshots"
 
 
 class FolderObjects:
-    def __init__(self, root: Path) -> None:
+    """`space`: what is to be left free where the folder is."""
+
+    def __init__(self, root: Path, space: Space | None = None) -> None:
         self._root = root
+        self._space = space or Space()
 
     @classmethod
     def open(cls, path: str) -> FolderObjects:
@@ -39,13 +43,13 @@ class FolderObjects:
         return cls(root)
 
     @classmethod
-    def make(cls, root: Path) -> FolderObjects:
+    def make(cls, root: Path, space: Space | None = None) -> FolderObjects:
         """In a folder of this machine, which is made if need be. Raises `ObjectsFailed`."""
         with _explained(str(root)):
             if not (root / _MARK).exists():
                 _folder(root)
                 (root / _MARK).touch(0o600)
-        return cls(root)
+        return cls(root, space)
 
     def share(self, keys: Iterable[str], other: FolderObjects) -> None:
         """The other has these too from now on, without copying them: what is written is never changed, only removed.
@@ -76,7 +80,8 @@ class FolderObjects:
                 return
             _folder(fresh.parent)
             try:
-                _write(fresh, data)
+                with self._space.taking(len(data)):
+                    _write(fresh, data)
                 _folder(place.parent)
                 os.rename(fresh, place)
             except BaseException:
@@ -161,4 +166,6 @@ def _explained(key: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        if is_full(error):
+            raise full(f"{key!r} could not be written to the snapshot store's folder") from error
         raise ObjectsFailed(f"the snapshot store's folder failed at {key!r}: {error.strerror or error}") from error
