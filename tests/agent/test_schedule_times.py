@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from roost.agent.scheduling.times import check, delay, following, judge, occurrences
 from roost.errors import Invalid
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedules import ScheduleSpec, TurnLimits
 
 YEAR = 2027
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kolkata", "UTC"]
@@ -190,6 +190,9 @@ def test_years_of_absence_are_judged_in_a_moment() -> None:
         ({"every": 60.0, "text": "  "}, "empty_message", "say what"),
         ({"every": 60.0, "jitter": -1.0}, "bad_schedule", "jitter"),
         ({"every": 60.0, "catch_up": 0}, "bad_schedule", "catch_up"),
+        ({"every": 60.0, "limits": TurnLimits(steps=0)}, "bad_schedule", "limits.steps"),
+        ({"every": 60.0, "limits": TurnLimits(money=-1.0)}, "bad_schedule", "limits.money"),
+        ({"every": 60.0, "limits": TurnLimits(seconds=float("nan"))}, "bad_schedule", "limits.seconds"),
     ],
 )
 def test_what_cannot_be_a_schedule_says_what_would_be(fields: dict[str, object], code: str, fix: str) -> None:

@@ -69,6 +69,10 @@ def test_wrong_words_are_told(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
     wrong = roost("memory", "add", "nonsense", "x")
     assert (wrong.code, "no space" in wrong.err) == (1, True)
+    wrong = roost("memory", "search", "x" * 100_000)
+    assert (wrong.code, "too long for a query" in wrong.err) == (2, True)
+    assert roost("memory", "add", "user:ann", "-", stdin="Ann drinks tea\n").ok().out.startswith("fct_")
+    assert [one["text"] for one in roost("memory", "list", "--json").ok().json] == ["Ann drinks tea"]
     wrong = roost("memory", "undo", "nope", "--since", "0")
     assert (wrong.code, "no session 'nope'" in wrong.err) == (1, True)
     wrong = roost("memory", "undo", "@last", "--since", "0")

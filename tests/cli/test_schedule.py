@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from roost.cli.times import moment_of, seconds_of, shown
+from roost.cli.times import duration, moment_of, seconds_of, shown
 from roost.errors import Invalid
 
 from .conftest import Machine
@@ -55,6 +55,10 @@ def test_without_a_daemon_and_what_is_wrong(roost: Machine) -> None:
     }.items():
         wrong = roost("schedule", "create", "x", "text", "--session", session, *options)
         assert (wrong.code, said in wrong.err) == (1, True), wrong.err
+    assert "every 30m" in roost("schedule", "show", "beat").ok().out
+    for options in (), ("--every", "1h", "--in", "5m"):
+        wrong = roost("schedule", "create", "x", "text", *options)
+        assert (wrong.code, "--cron, --every, --at and --in" in wrong.err) == (2, True)
     before = len(roost("ps", "--all", "--json").ok().json)
     for name, text, said in (
         ("a b/c", "x", "cannot name"),
@@ -73,7 +77,7 @@ def test_without_a_daemon_and_what_is_wrong(roost: Machine) -> None:
     assert "rest" in roost("schedule", "show", "beat", "--session", session).ok().out
     roost("schedule", "create", "odd", "caf\udce9", "--every", "1h").ok()
     odd = roost("checkpoint", session, "caf\udce9")
-    assert (odd.code, "not UTF-8" in odd.err) == (1, True), odd.err
+    assert (odd.code, "UTF-8" in odd.err) == (1, True), odd.err
 
 
 def test_times_as_people_write_them() -> None:
@@ -83,3 +87,10 @@ def test_times_as_people_write_them() -> None:
     for wrong in (seconds_of, lambda text: moment_of(text, "UTC")):
         with pytest.raises(Invalid):
             wrong("-5m")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(1, "1s"), (90, "1m30s"), (3600, "1h"), (200000, "2d7h33m20s"), (1.5, "1.5s")]
+)
+def test_durations_are_said_as_they_are_read(seconds: float, said: str) -> None:
+    assert (duration(seconds), seconds_of(said)) == (said, seconds)

@@ -23,7 +23,7 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     roost("run", "which files?", "-q").ok()
     roost("run", "hello", "-q").ok()
     rows = roost("ps").ok().out.splitlines()
-    assert rows[0].split() == ["SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"]
+    assert rows[0].split() == ["SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "ABOUT"]
     assert len(rows) == 3
     assert rows[1].split()[1:3] == ["assistant", "idle"]
     assert rows[1].endswith(str(roost.work))

@@ -116,7 +116,7 @@ def check_found(found: AgentFile) -> None:
         what = "changes what its commands are kept from"
     if what:
         shown = _shown(found.path)
-        raise ConfigError(f"{shown} {what}, or say that you mean it with --agents {shown}")
+        raise ConfigError(f"{shown} came with its folder and {what}. If you mean it, say so with --agents {shown}")
 
 
 def servers_of(spec: AgentSpec) -> set[str]:

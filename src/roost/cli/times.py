@@ -34,6 +34,17 @@ def seconds_of(text: str) -> float:
     return sum(float(count) * _UNITS[unit] for count, _, unit in re.findall(r"(\d+(\.\d+)?)([smhdw])", text.lower()))
 
 
+def duration(seconds: float) -> str:
+    """As `seconds_of` reads it, as in `1h30m`."""
+    if seconds < 1 or seconds != int(seconds):
+        return f"{seconds:g}s"
+    said, rest = "", int(seconds)
+    for unit in "dhms":
+        count, rest = divmod(rest, _UNITS[unit])
+        said += f"{count}{unit}" if count else ""
+    return said
+
+
 def moment_of(text: str, zone: str) -> float:
     """`2026-12-24 18:00` as the clocks of the zone show it, or with an offset of its own. Raises `Invalid`."""
     try:

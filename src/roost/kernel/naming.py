@@ -61,4 +61,4 @@ def _is_seen(text: str) -> bool:
     return any(unicodedata.category(character) not in _UNSEEN for character in text)
 
 
-_ONE_LINE = "in one line that can be seen: no control characters"
+_ONE_LINE = "in one line of UTF-8 that can be seen: no control characters"

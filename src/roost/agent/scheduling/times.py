@@ -167,6 +167,11 @@ def check(spec: ScheduleSpec, now: float) -> None:
         _check_cron(spec, now)
     bounds = {"jitter": (spec.jitter, 0, _DAY), "grace": (spec.grace, 0, 7 * _DAY),
               "catch_up": (spec.catch_up, 1, 100), "idle_after": (spec.idle_after, 1, 10_000)}  # fmt: skip
+    if spec.limits is not None:
+        given = spec.limits
+        limits = {"steps": (given.steps, 1, 1e9), "tokens": (given.tokens, 1, 1e12), "money": (given.money, 0, 1e9),
+                  "seconds": (given.seconds, 0.001, 366 * _DAY)}  # fmt: skip
+        bounds |= {f"limits.{name}": (value, *ends) for name, (value, *ends) in limits.items() if value is not None}
     for name, (value, least, most) in bounds.items():
         if not least <= value <= most:
             raise Invalid(f"`{name}` is {value}: give {least} to {most:g}", code="bad_schedule")

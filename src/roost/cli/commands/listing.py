@@ -59,7 +59,7 @@ def ps(
         note('no sessions. Start one with `roost run "…"` or `roost chat`')
         return 0
     shown = [row for info, depth in rows for row in (_row(info, depth), *jobs.get(info.id, ()))]
-    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "WORKSPACE"), shown)
+    table(("SESSION", "AGENT", "STATE", "ACTIVE", "QUEUE", "ABOUT"), shown)
     if len(found) > limit:
         note(f"only the newest {limit}; more with --limit")
     if not node.daemon and any(info.phase == "working" or info.pending for info in found[:limit]):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from roost.cli.app import App
 from roost.cli.ids import session_id
+from roost.cli.message import message_of
 from roost.cli.options import as_json, command
 from roost.cli.out import ago, clean, note, say, say_json, table
 from roost.errors import NotFound
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from roost.log.memory import Category, Fact
 
 _CATEGORIES = ("identity", "preference", "fact", "project", "user_profile")
+_QUERY = 4096
+"""Bytes, percent-encoded: the line of a request has 8190."""
 _spaces = click.option(
     "--space",
     "spaces",
@@ -123,7 +127,8 @@ def show(app: App, fact: str, as_json: bool) -> int:
 @click.option("--key", metavar="NAME", help="A name for what has one value at a time.")
 @as_json
 def add(app: App, space: str, text: str, category: Category | None, key: str | None, as_json: bool) -> int:
-    """Keep a fact in SPACE, as in user:ann."""
+    """Keep a fact in SPACE, as in user:ann (- reads TEXT from standard input)."""
+    text = message_of(text)
     with _memory(app) as known:
         learned = known.add(space, text, category=category or "fact", key=key)
     if as_json:
@@ -167,6 +172,8 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
 @as_json
 def search(app: App, query: str, spaces: tuple[str, ...], limit: int, as_json: bool) -> int:
     """Find facts by words and by meaning, the best first."""
+    if len(quote(query, errors="replace")) > _QUERY:
+        raise click.UsageError("that is too long for a query: search for its most telling words")
     with _memory(app) as known:
         found = known.retrieve(query, spaces or ("*",), limit=limit)
     if as_json:

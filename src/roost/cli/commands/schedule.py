@@ -16,7 +16,7 @@ from roost.cli.ids import session_id, short
 from roost.cli.message import message_of
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import clean, note, one_line, say, say_json, styled, table
-from roost.cli.times import local_zone, moment_of, seconds_of, shown
+from roost.cli.times import duration, local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
 from roost.log.schedules import ScheduleSpec, TurnLimits
 
@@ -197,11 +197,11 @@ def delete(app: App, name: str, session: str | None) -> int:
 
 
 def _spec(text: str, given: dict[str, Any]) -> ScheduleSpec:
+    if sum(given[way] is not None for way in ("cron", "every", "at", "later")) != 1:
+        raise click.UsageError("say when, with one of --cron, --every, --at and --in")
     zone = given["zone"] or local_zone()
     once = None if given["at"] is None else moment_of(given["at"], zone)
     if given["later"] is not None:
-        if once is not None:
-            raise Invalid("give --at or --in")
         once = time.time() + seconds_of(given["later"])
     limits = TurnLimits(steps=given["steps"], money=given["money"])
     return ScheduleSpec(
@@ -276,7 +276,7 @@ def _state(found: ScheduleView) -> str:
 def _when(spec: ScheduleSpec) -> str:
     if spec.cron is not None:
         return f"{spec.cron} in {spec.zone}"
-    return f"every {spec.every:g} s" if spec.every is not None else "once"
+    return f"every {duration(spec.every)}" if spec.every is not None else "once"
 
 
 for one in (create, list_, show, pause, resume, run, delete):
