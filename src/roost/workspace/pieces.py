@@ -68,12 +68,10 @@ class Jobs:
         """Raises `Stopped`, or what a job failed with."""
         if self._stop.is_set():
             raise Stopped
-        jobs, self._jobs = self._jobs, []
-        for job in jobs:
-            if job.done():
-                self.bytes += job.result()
-            else:
-                self._jobs.append(job)
+        done = {job for job in self._jobs if job.done()}
+        self._jobs = [job for job in self._jobs if job not in done]  # before one raises: leaving waits for them
+        for job in done:
+            self.bytes += job.result()
 
     def __enter__(self) -> Jobs:
         return self
