@@ -37,8 +37,9 @@ def test_up_and_down(roost: Machine) -> None:
 
 def test_of_several_at_once_one_starts_and_all_are_content(roost: Machine) -> None:
     starts = [roost.start("up", "-d", "--json") for _ in range(3)]
-    found = [json.loads(process.communicate(timeout=60)[0]) for process in starts]
-    assert [process.returncode for process in starts] == [0, 0, 0]
+    said = [process.communicate(timeout=60) for process in starts]
+    assert [process.returncode for process in starts] == [0, 0, 0], said
+    found = [json.loads(out) for out, _ in said]
     assert sorted(one["started"] for one in found) == [False, False, True]
     assert len({one["pid"] for one in found}) == 1
 

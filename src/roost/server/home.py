@@ -14,6 +14,9 @@ import msgspec
 from roost.errors import ConfigError, StoreFailed
 from roost.version import version
 
+RUNNING = "is running already"
+"""How a start tells whoever began it that another one came first."""
+
 
 class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
     """`daemon.json`. `started_at` is in seconds since 1970."""
@@ -43,7 +46,7 @@ class Home:
             found = self.daemon()
             where = f" at {found.url}, process {found.pid}" if found else ""
             raise ConfigError(
-                f"a daemon of {str(self.path)!r} is running already{where}: use it, stop it, or set ROOST_HOME",
+                f"a daemon of {str(self.path)!r} {RUNNING}{where}: use it, stop it, or set ROOST_HOME",
                 code="already_running",
             ) from error
         self._lock = lock

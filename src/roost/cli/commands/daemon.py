@@ -155,6 +155,8 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
     """A process of its own session, with its log in the home."""
     import subprocess
 
+    from roost.server.home import RUNNING
+
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = app.home / "daemon.log"
     environment = os.environ | {"ROOST_HOME": str(app.home)}
@@ -182,7 +184,9 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
         if process.poll() is not None:
             if (other := app.daemon()) is not None:
                 return _already(other, as_json=as_json)
-            raise RoostError(f"the daemon did not start: {_last_words(path, begin)}", code="not_started")
+            why = _last_words(path, begin)
+            if RUNNING not in why:  # else it is about to say where it is
+                raise RoostError(f"the daemon did not start: {why}", code="not_started")
         time.sleep(0.05)
     raise RoostError(f"the daemon is not ready after {_START_SECONDS:.0f} s; see {path}", code="not_started")
 
