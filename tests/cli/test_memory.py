@@ -34,7 +34,8 @@ def test_facts_from_the_command_line(roost: Machine) -> None:
     assert found["how"] == "words"
     assert "roost pull minilm" in found["why"]
     updated = roost("memory", "update", second, "Ann drinks water").ok().out.strip()
-    roost("memory", "remove", updated).ok()
+    assert "removed: " in roost("memory", "remove", updated).ok().err
+    assert "gone already: " in roost("memory", "remove", updated).ok().err
     assert roost("memory", "list", "--space", "user:ann", "--json").ok().json == []
     gone = roost("memory", "list", "--space", "user:ann", "--ended", "--json").ok().json
     assert [fact["text"] for fact in gone] == ["Ann drinks water", "Ann drinks oolong", "Ann drinks mate"]

@@ -84,6 +84,7 @@ def test_the_life_of_a_session(roost: Machine) -> None:
     assert refused.code == 1
     assert f"roost resume {session}" in refused.err
     assert "stopped" in roost("stop", session).ok().out
+    assert f"`roost start {session[-8:]}`" in roost("resume", session).ok().out
     assert roost("ps", "--json").json == []
     assert roost("ps", "--all", "--json").json[0]["state"] == "stopped"
     assert "start it again" in roost("send", session, "hi").err

@@ -64,6 +64,8 @@ def _now(info: SessionInfo, action: ControlAction, *, daemon: bool, busy: bool) 
         return "trusted"
     if info.state == _AIMS.get(action):
         return info.state
+    if action == "resume" and info.state == "stopped":
+        return f"stopped; `roost start {short(info.id)}` starts it again"
     if info.pending:
         when = "as soon as the step allows" if daemon else "when a daemon runs (`roost up`)"
         return f"{info.state}; {action} accepted, takes effect {when}"

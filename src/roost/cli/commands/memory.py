@@ -161,7 +161,8 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
     """Take facts out of the memory. They stay readable as facts that are gone."""
     with _memory(app) as known:
         for fact in facts:
-            note(f"removed: {clean(known.remove(fact).text)}")
+            gone = known.get(fact).ended is not None
+            note(f"{'gone already' if gone else 'removed'}: {clean(known.remove(fact).text)}")
     return 0
 
 
