@@ -73,6 +73,11 @@ class Jobs:
         for job in done:
             self.bytes += job.result()
 
+    def settle(self) -> None:
+        """Wait for all that is under way. Raises as `check`."""
+        wait(self._jobs)
+        self.check()
+
     def __enter__(self) -> Jobs:
         return self
 

@@ -86,6 +86,7 @@ class Save:
             packer.close_blob()
             items = [_placed(draft, packer.where) for draft in drafts]
             snapshot, data = pack_root(_new_root(items, packer, root), self._today())
+            jobs.settle()  # a snapshot that is there has all its parts
             packer.send(snapshot_key(snapshot), data)
         return self._said(remembered, Remembered(snapshot, data, _signed(items, drafts)), jobs.bytes)
 
