@@ -130,9 +130,9 @@ class Travels(ABC):
         `NotFound`, `Invalid` (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        info, now = await self._now(session)
         check_title(title)
         check_labels(labels or {})
+        info, now = await self._now(session)
         where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
         position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
         if at is None:
