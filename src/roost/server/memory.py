@@ -279,5 +279,6 @@ ENDPOINTS = [
         body=UndoBody,
         query=Nothing,
         answers={200: Undone},
+        errors=(404,),
     ),
 ]
