@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.journal import SessionQuery
 from roost.testing.scripted import ScriptedModel
+from tests.disks import disk_of
 
 from .filing import look, obey
 from .nodes import node
@@ -33,16 +32,8 @@ FULL = "head -c {}000000 /dev/urandom > big"
 @pytest.fixture
 def small(store: None) -> Iterator[Path]:
     """100 MiB of their own."""
-    folder = Path(tempfile.mkdtemp(prefix="roost-full-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "none", str(folder)]
-    try:
-        done = subprocess.run(mount, check=False, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            pytest.skip(f"this user may mount nothing: {done.stderr.strip()}")
+    with disk_of("size=100m") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False, stderr=subprocess.DEVNULL)
-        folder.rmdir()
 
 
 @asynccontextmanager

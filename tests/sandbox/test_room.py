@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.disks import disk_of
 
 from roost.sandbox.backend import PRIVATE, Bounds, Guest
 from roost.sandbox.base import ExecResult, Quota
@@ -335,16 +335,8 @@ async def test_a_command_that_is_over_before_it_can_be_ended(tmp_path: Path) -> 
 @pytest.fixture
 def small_disk() -> Generator[Path]:
     """64 MB of their own."""
-    folder = Path(tempfile.mkdtemp(prefix="roost-room-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=20000", "none", str(folder)]
-    try:
-        done = subprocess.run(mount, check=False, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            pytest.skip(f"this user may mount nothing: {done.stderr.strip()}")
+    with disk_of("size=64m,nr_inodes=20000") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False, stderr=subprocess.DEVNULL)
-        folder.rmdir()
 
 
 @mostly
