@@ -10,7 +10,7 @@ import msgspec
 
 from roost.errors import Invalid, TooLarge
 from roost.ids import is_storable
-from roost.log.memory import FACT_BYTES, Category, Fact, FactQuery, NewFact
+from roost.log.memory import FACT_BYTES, Fact, FactQuery, NewFact
 from roost.log.words import words
 from roost.memory.search import Search
 
@@ -99,11 +99,3 @@ def as_fact(fact: NewFact, at: float = 0.0) -> Fact:
 
 def _same(one: str, other: str) -> bool:
     return one == other or (words(one) == words(other) != [])
-
-
-def from_category(text: str) -> Category:
-    """Raises `Invalid`."""
-    try:
-        return msgspec.convert(text, Category)
-    except msgspec.ValidationError:
-        raise Invalid(f"{text!r} is no category: use identity, preference, fact, project or user_profile") from None
