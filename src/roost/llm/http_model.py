@@ -87,6 +87,7 @@ class HttpModel:
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
+        ends: list[ModelEvent]
         turned_away: Usage | None = FREE
         tries, sent = FOLLOW_TRIES, False
         try:
@@ -101,8 +102,7 @@ class HttpModel:
                     ) as response:
                         if limits := about_limits(response.headers):
                             yield Notice(HEARD, limits)
-                        if not 200 <= response.status < 300:
-                            raise _Refused(await self._refused(response, turned_away))
+                        await self._look(response, turned_away)
                         frames = _Frames(response, answer, self._name)
                         while (events := await frames.read()) is not None:
                             for event in events:
@@ -116,34 +116,42 @@ class HttpModel:
                 turned_away = None
                 await asyncio.sleep(follow.after)
                 call = follow.behind(first)
-            yield self._hide(answer.end())
+            ends = self._ended(answer)
         except _Refused as error:
-            yield self._hide(error.failed)
+            ends = [self._hide(error.failed)]
         except HttpFailed as error:
-            yield self._broken(error, answer, turned_away if error.unsent else None)
+            ends = self._broken(error, answer, turned_away if error.unsent else None)
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: unexpected failure", self._name)
             said = str(error) if isinstance(error, RoostError) else type(error).__name__
-            yield self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent))
+            ends = [self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent))]
+        for event in ends:
+            yield event
 
     def _headers(self, call: HttpCall) -> dict[str, str]:
         kind = {} if call.body is None else {"Content-Type": "application/json"}
         return {**kind, **call.headers, **self._endpoint.headers}
 
-    async def _refused(self, response: HttpResponse, usage: Usage | None) -> Failed:
+    async def _look(self, response: HttpResponse, usage: Usage | None) -> None:
+        """Raises `_Refused` for an answer that is none."""
+        if 200 <= response.status < 300:
+            return
         try:
             body = await response.read_all(MAX_ERROR_BODY)
         except HttpFailed:
             body = b""
         error = self._wire.refused(response.status, response.headers, body, where=self._name)
-        return Failed(error, usage)
+        raise _Refused(Failed(error, usage))
 
-    def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> ModelEvent:
+    def _ended(self, answer: Answer) -> list[ModelEvent]:
+        return [*answer.rest(), self._hide(answer.end())]
+
+    def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> list[ModelEvent]:
         if answer is not None and answer.finished:
             # The whole answer came; only the count of its tokens was lost.
-            return self._hide(answer.end())
+            return self._ended(answer)
         told = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
-        return self._hide(Failed(told, usage))
+        return [self._hide(Failed(told, usage))]
 
     def _hide(self, event: Completed | Failed) -> Completed | Failed:
         if isinstance(event, Completed):

@@ -77,7 +77,8 @@ class Answer(Protocol):
 
     `error` is set by what cannot be read or says an error, by the answer itself or by its feeder: nothing after it
     counts. `finished`: the answer is whole, whatever becomes of the rest, and it is not before. `over`: nothing more is
-    wanted. `follow`, looked at when a body has ended, is the call that brings the rest. `end` is called once, last.
+    wanted. `follow`, looked at when a body has ended, is the call that brings the rest. `rest`, once no more frames
+    come, gives the deltas that were held back. `end` is called once, last.
     """
 
     error: ErrorData | None
@@ -94,6 +95,8 @@ class Answer(Protocol):
     def feed(self, frame: SSEEvent) -> list[ModelEvent]: ...
 
     def whole(self, body: bytes) -> list[ModelEvent]: ...
+
+    def rest(self) -> list[ModelEvent]: ...
 
     def end(self) -> Completed | Failed: ...
 

@@ -183,8 +183,9 @@ class Assembly:
             self.open_media(head[5:-7]).pieces.append(data)
 
     def say(self, part: OpenText, piece: str, events: list[ModelEvent]) -> None:
+        self._spoken = part
         if self._prompt.stop:
-            self._spoken, piece = part, self._stops.take(piece)
+            piece = self._stops.take(piece)
         if piece := part.pieces.add(piece):
             events.append(TextDelta(piece))
 
@@ -213,6 +214,14 @@ class Assembly:
                 "malformed", f"{self.where} sent a frame that cannot be read: {error}: {shown}", True
             )
 
+    def rest(self) -> list[ModelEvent]:
+        """What was held back, because more might have come: the beginning of a stop word, half a character."""
+        if self._spoken is None or not self.finished:
+            return []
+        pieces = self._spoken.pieces
+        piece = pieces.add(self._stops.rest()) + pieces.rest()
+        return [TextDelta(piece)] if piece else []
+
     def end(self) -> Completed | Failed:
         """The outcome, once no more frames come."""
         if self.error is not None:
@@ -221,8 +230,6 @@ class Assembly:
             return self._failed("malformed", "ended its stream without a finish reason: the answer is not whole", True)
         if self._stops.over and self.stop == "length":
             self.stop = "end"
-        elif self._spoken is not None:
-            self._spoken.pieces.add(self._stops.rest())
         cut = self.stop in ("length", "refusal")
         if not cut and any(not call.name for call in self.calls):
             return self._failed("malformed", "made a tool call without a name", True)

@@ -33,6 +33,12 @@ class Pieces:
         self._pieces.append(piece)
         return piece
 
+    def rest(self) -> str:
+        """What stands for the half of a character that waits for its other half, when nothing more comes."""
+        rest, self._high = "\ufffd" if self._high else "", ""
+        self._pieces.append(rest)
+        return rest
+
     def text(self) -> str:
         return "".join(self._pieces) + ("\ufffd" if self._high else "")
 

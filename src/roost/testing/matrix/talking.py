@@ -91,6 +91,20 @@ async def stop(ground: Ground) -> None:
             assert "three" not in said
             if place.scripted:
                 assert said.rstrip() == "one two"
+    if place.scripted:
+        await _nearly_stopped(ground)
+
+
+async def _nearly_stopped(ground: Ground) -> None:
+    """What ends like the beginning of a stop word is shown in the end, wherever the answer is cut."""
+    text = "one thr thre"
+    sizes = iter(range(1, len(text) + 1))
+    async with ground.place(lambda body: Reply(text=text, piece=next(sizes))) as place:
+        for number in range(len(text)):
+            events, end = await place.run(ask(stop=("three",), stream=number > 0))
+            assert isinstance(end, Completed), end
+            assert _shown(end) == [text]
+            assert "".join(event.text for event in events if isinstance(event, TextDelta)) == text
 
 
 @behaviour(live=True)
