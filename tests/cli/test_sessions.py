@@ -44,12 +44,22 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     assert "turn.completed" in tail
 
 
-def test_compact_says_what_is_left(roost: Machine) -> None:
-    roost("run", "first " + "and so on " * 300, "-q").ok()
+def test_compact_says_what_came_of_it(roost: Machine) -> None:
+    def tokens() -> int:
+        return roost("show", "--json").ok().json["context_tokens"]
+
+    roost("run", "first", "-q").ok()
     said = roost("compact", "@last").ok().out
-    after = roost("show", "--json").ok().json["context_tokens"]
-    assert f"about {after} tokens of messages" in said
-    assert "context.compacted" in roost("logs").ok().out
+    assert f"about {tokens()} tokens of messages: nothing to compact, all of them stay word for word" in said
+    for _ in range(2):
+        roost("run", "and so on " * 300, "-q", "-s", "@last").ok()
+    before = tokens()
+    said = roost("compact", "@last").ok().out
+    after = tokens()
+    assert f"from about {before} to {after} tokens of messages; 4 messages became a summary by the model" in said
+    (told,) = roost("compact", "@last", "--json").ok().json
+    came = told["compaction"]
+    assert (came["outcome"], came["before"], came["after"]) == ("nothing", after, after)
 
 
 @pytest.mark.parametrize("command", [["logs"], ["ps", "--json"], ["--help"]])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from roost.client.client import Client
+from roost.client.endpoint import Endpoint
+from roost.kernel.compacted import Compaction
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 
@@ -41,8 +44,15 @@ def test_what_the_model_sees_is_made_smaller_on_demand(serve, wait):
         served.say("one", f"hello {number} " + "and so on " * 200)
     before = served.get("/sessions/one")["context_tokens"]
     done = served.post("/sessions/one/compact")
-    assert done.status == 200
-    assert served.get("/sessions/one")["context_tokens"] < before
+    after = served.get("/sessions/one")["context_tokens"]
+    assert (done.status, done.json["id"], done.json["state"]) == (200, "one", "running")
+    came = done.json["compaction"]
+    assert (came["outcome"], came["before"], came["after"], came["by"]) == ("smaller", before, after, "model")
+    assert after < before
+    client = Client(lambda: Endpoint(served.url, served.token))
+    served.session(id="empty")
+    assert client.compact("empty").compaction == Compaction(outcome="nothing", before=0, after=0)
+    client.close()
     events = [one["event"] for one in served.get("/sessions/one/events")["events"]]
     (compacted,) = [event for event in events if event["type"] == "context.compacted"]
     assert compacted["after"] < compacted["before"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from roost.cli.memory import NodeMemory
     from roost.cli.schedules import NodeSchedules
     from roost.cli.travel import NodeTravel
+    from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.exchange.bringing import Brought
     from roost.kernel.exchange.items import Format, Report
@@ -130,6 +131,10 @@ class EmbeddedNode:
             return self._do(self._sessions.control(session, action, wait=0.5))
         self.work_on(session)
         return self._do(self._sessions.control(session, action))
+
+    def compact(self, session: str) -> Compacted:
+        self.work_on(session)
+        return self._do(self._sessions.compact(session))
 
     def order(self, session: str, action: ControlAction) -> None:
         asyncio.run_coroutine_threadsafe(self._sessions.control(session, action, wait=0), self._loop)

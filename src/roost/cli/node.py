@@ -13,6 +13,7 @@ from roost.cli.memory import NodeMemory
 from roost.cli.schedules import NodeSchedules
 from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
+from roost.kernel.compacted import Compacted
 from roost.kernel.costs import By, Costs
 from roost.kernel.exchange.bringing import Brought
 from roost.kernel.exchange.items import Format, Report, Source
@@ -87,6 +88,10 @@ class Node(Protocol):
     ) -> Sent: ...
 
     def control(self, session: str, action: ControlAction) -> SessionInfo: ...
+
+    def compact(self, session: str) -> Compacted:
+        """What came of it, or that it waits."""
+        ...
 
     def order(self, session: str, action: ControlAction) -> None:
         """As `control`, without waiting for the effect."""

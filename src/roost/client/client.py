@@ -22,6 +22,7 @@ from roost.log.journal import Record, SessionInfo
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
     from roost.client.stream import EventStream
+    from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.sessions import SessionView, WaitingCall
 
@@ -210,6 +211,12 @@ class Client:
     def control(self, session: str, action: ControlAction) -> SessionInfo:
         """The session after the order took effect, or with the order accepted and still to take effect."""
         return _decode(self._requests.call("POST", _path(session, action), key=new_id("key")), SessionInfo)
+
+    def compact(self, session: str) -> Compacted:
+        """What came of it; after 45 seconds that it waits."""
+        from roost.kernel.compacted import Compacted
+
+        return _decode(self._requests.call("POST", _path(session, "compact"), key=new_id("key")), Compacted)
 
     def approve(
         self,

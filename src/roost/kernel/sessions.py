@@ -15,6 +15,7 @@ from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.state import State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
+from roost.kernel.compacted import Compacted, until_compacted, waiting
 from roost.kernel.kin import below
 from roost.kernel.load import load_state
 from roost.kernel.naming import check_labels, check_title
@@ -46,6 +47,7 @@ TEXT_BYTES = 1024 * 1024
 """Of one message."""
 _PLACES = ("home:", "folder:")
 """Of what a session needs, where its files are: these do not change."""
+_APPLIED = b'{"type":"control.applied"'
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
@@ -174,17 +176,25 @@ class Sessions(Travels):
     async def control(
         self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
-        """Start, pause, resume, cancel, stop, trust or compact. Returns when it took effect, or after `wait` seconds
+        """Start, pause, resume, cancel, stop, trust or `compact`. Returns when it took effect, or after `wait` seconds
         (10, for a compaction 45) with the order accepted and still to take effect."""
-        if wait is None:
-            wait = 45.0 if action == "compact" else 10.0
+        if action == "compact":
+            return await self.compact(session, key=key, wait=45.0 if wait is None else wait)
         head = (await self._journal.get(session)).head
         accepted = await self._accept(session, ControlInput(action), key)
-        if not accepted.duplicate and wait > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._until_applied(session, accepted.id, head, compacted=action == "compact")
+        if not accepted.duplicate and (wait is None or wait > 0):
+            await self._until(session, _APPLIED, accepted, head, 10.0 if wait is None else wait)
         return await self._journal.get(session)
+
+    async def compact(self, session: str, *, key: str | None = None, wait: float = 45.0) -> Compacted:
+        """Make what the model sees smaller, and say what came of it, or after `wait` seconds that it waits."""
+        info, state = await self._state(session)
+        accepted = await self._accept(session, ControlInput("compact"), key)
+        after = state.base if accepted.duplicate else info.head
+        done = await until_compacted(self._journal, session, accepted.id, after, wait) if wait > 0 else None
+        info, state = await self._state(session)
+        came = done or waiting(state.tokens, turn=state.turn is not None)
+        return Compacted(**msgspec.structs.asdict(info), compaction=came)
 
     async def approve(
         self,
@@ -354,14 +364,6 @@ class Sessions(Travels):
         vault = self._kernel.workshop.vault
         kept = _masked(item, vault) if vault else item
         return await self._journal.accept(session, kept, key=key, sent=sent or item)
-
-    async def _until_applied(self, session: str, item: int, after: int, *, compacted: bool) -> None:
-        applied = False
-        async for record in self._journal.tail(session, after=after):
-            event = record.event
-            applied = applied or (isinstance(event, ev.ControlApplied) and event.input == item)
-            if applied and (not compacted or isinstance(event, ev.ContextCompacted)):
-                return
 
     async def _state(self, session: str) -> tuple[SessionInfo, State]:
         """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""

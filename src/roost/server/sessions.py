@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict
+from roost.kernel.compacted import Compacted
 from roost.kernel.sessions import SessionView
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo, SessionQuery
@@ -74,6 +75,11 @@ def _control(action: ControlAction) -> Callable[[Call[Nothing, Nothing]], Awaita
     return control
 
 
+async def compact(call: Call[Nothing, Nothing]) -> Reply:
+    done = await call.api.sessions.compact(call.session, key=call.key)
+    return json(202 if done.compaction.outcome == "waits" else 200, done)
+
+
 _CONTROLS: dict[ControlAction, str] = {
     "start": "Let a session take inputs, again if it was stopped or failed",
     "pause": "Stop after what is going on now, and keep it; inputs wait",
@@ -81,7 +87,6 @@ _CONTROLS: dict[ControlAction, str] = {
     "cancel": "End the running turn without an answer",
     "stop": "End the running turn and take no more inputs",
     "trust": "Take what the session has read from outside for harmless",
-    "compact": "Make what the model sees smaller: a summary takes the place of earlier messages",
 }
 
 ENDPOINTS = [
@@ -134,6 +139,17 @@ ENDPOINTS = [
         query=Nothing,
         answers={200: Transcript},
         errors=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/sessions/{session}/compact",
+        summary="Make what the model sees smaller: a summary takes the place of earlier messages. 202: it waits",
+        handler=compact,
+        body=Nothing,
+        query=Nothing,
+        answers={200: Compacted, 202: Compacted},
+        errors=(404, 409),
+        keyed=True,
     ),
     *(
         Endpoint(

@@ -35,6 +35,7 @@ _RECENT = 0.5
 _WORTH = 0.15
 """Of the room: a summary that frees less is not made, since the next one would be due at once."""
 
+_NO_GAIN = ErrorData("no_gain", "the summary made it no smaller")
 _PRUNED = ("Earlier messages are left out.", "Earlier messages are left out; read_history finds them.")
 
 
@@ -249,7 +250,9 @@ def _compacted(
             event = msgspec.structs.replace(event, after=after, **more)
             break
         if by == "model":
-            event = msgspec.structs.replace(event, error=ErrorData("no_gain", "the summary made it no smaller"))
+            event = msgspec.structs.replace(event, error=_NO_GAIN)
+    if cut.messages and not event.upto and event.error is None:
+        event = msgspec.structs.replace(event, error=_NO_GAIN)
     if event.upto or said is not None or state.compact:
         session.note(event)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import click
 
@@ -18,8 +18,11 @@ from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
 
 if TYPE_CHECKING:
+    from roost.agent.compacting.settings import By
+    from roost.kernel.compacted import Compacted, Compaction
     from roost.kernel.travelled import Travelled
 
+_BY: dict[By, str] = {"model": "the model", "plain": "rule"}
 _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}
 
 
@@ -47,9 +50,7 @@ def _each(app: App, sessions: tuple[str, ...], work: Callable[[Node, str], objec
 def _control(app: App, sessions: tuple[str, ...], action: ControlAction, *, as_json: bool) -> int:
     def one(node: Node, session: str) -> SessionInfo:
         info = node.control(session, action)
-        if action == "compact" and not as_json and not info.pending:
-            say(f"{short(session)} about {node.inspect(session).context_tokens} tokens of messages")
-        elif not as_json:
+        if not as_json:
             busy = action == "cancel" and info.phase != "idle" and node.inspect(session).turn is not None
             say(f"{short(session)} {_now(info, action, daemon=node.daemon, busy=busy)}")
         return info
@@ -138,13 +139,44 @@ trust = _command(
     Until then calls with an effect outside wait for a person, where no rule of yours allows them.""",
 )
 
-compact = _command(
-    "compact",
+
+@command("compact")
+@sessions_argument
+@as_json
+def compact(app: App, sessions: tuple[str, ...], as_json: bool) -> int:
     """Make what the model sees of sessions smaller.
 
     Earlier messages leave it, and a summary takes their place; the log keeps them. It happens by itself when the
-    model's window fills up.""",
-)
+    model's window fills up.
+    """
+
+    def one(node: Node, session: str) -> Compacted:
+        done = node.compact(session)
+        if not as_json:
+            say(f"{short(session)} {_came(done.compaction)}")
+        return done
+
+    return _each(app, sessions, one, as_json=as_json)
+
+
+def _came(done: Compaction) -> str:
+    there, why = f"about {done.before} tokens of messages", clean(done.why or "")
+    match done.outcome:
+        case "smaller":
+            by = f"; {done.messages} messages became a summary by {_BY[done.by or 'plain']}" if done.messages else ""
+            outputs = f"; {done.outputs} outputs of tools were left out" if done.outputs else ""
+            other = f" (not the model's: {why})" if why and done.messages else ""
+            return f"from about {done.before} to {done.after} tokens of messages{by}{other}{outputs}"
+        case "nothing":
+            return f"{there}: nothing to compact, all of them stay word for word"
+        case "no_gain":
+            return f"{there}: not compacted: {why}"
+        case "cut_off":
+            return f"{there}: not compacted: {why}; ask again"
+        case "waits":
+            return f"{there}: not compacted yet: {why}"
+        case _:
+            assert_never(done.outcome)
 
 
 @command("rm")
