@@ -77,7 +77,7 @@ class TestShortContract:
 async def shown(terminal: Terminal, what: bytes) -> bytes:
     """What it shows until `what` is in it."""
     seen = b""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         async for piece in terminal.read():
             seen += piece
             if what in seen:
@@ -182,3 +182,12 @@ async def test_limits_of_the_whole(backend: GvisorBackend, tmp_path: Path) -> No
         assert disk.exit_code != 0
     finally:
         await guest.close()
+
+
+async def test_a_command_costs_no_fork_of_the_agent(sandbox: LinkedGuest, tmp_path: Path) -> None:
+    costs: list[float] = []
+    for _ in range(7):
+        before = (await sandbox.usage()).cpu_seconds
+        await sandbox.exec(["true"], cwd=str(tmp_path))
+        costs.append((await sandbox.usage()).cpu_seconds - before)
+    assert min(costs) < 0.025

@@ -9,7 +9,8 @@ import msgspec
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one command. Bytes and seconds; None leaves the machine's own limit."""
+    """Limits of one command. Bytes and seconds; None leaves the machine's own limit, and where a sandbox of level 1 or
+    2 holds it, what stands here for memory, files and descriptors is its most."""
 
     wall_seconds: float = 60.0
     cpu_seconds: int | None = 60

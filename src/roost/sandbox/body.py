@@ -23,7 +23,7 @@ from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usag
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.guest.guest import Manner
-from roost.sandbox.guest.link import Link
+from roost.sandbox.guest.link import Limit, Link
 from roost.sandbox.launch import stand_back
 from roost.sandbox.marks import ENV_NAME, new_mark
 from roost.sandbox.watchdog import Watchdog
@@ -230,21 +230,21 @@ def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
 
 
 def manner(body: Body) -> Manner:
-    """What a command's environment says of the way out, and, where no group holds it, how many processes there may be:
-    since Linux 5.14 that is counted within a user namespace."""
-    spec, limits = body.spec, ()
-    names = ("http_proxy", "https_proxy") if spec.network.hosts else ()
+    """What a command's environment says of the way out."""
+    names = ("http_proxy", "https_proxy") if body.spec.network.hosts else ()
     proxy = {each: _PROXY for name in names for each in (name, name.upper())}
-    if body.group is None and spec.bounds.pids is not None and os.geteuid() != 0:
-        most = spec.bounds.pids + OWN_PROCESSES
-        limits = ((resource.RLIMIT_NPROC, most, most),)
-    return Manner(environment={**proxy, **spec.environment}, limits=limits)
+    return Manner(environment={**proxy, **body.spec.environment})
 
 
 def agent_argv(body: Body, link: int | str = 0) -> list[str]:
-    """`link`: the agent's descriptor, or the path of a socket that it calls."""
+    """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
+    processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace."""
     relay = {} if body.door is None else {"relay": f"{mounts.NET}/{body.door.name}"}
-    return mounts.agent_argv({"link": link, **relay})
+    limits: list[Limit] = []
+    if body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
+        most = body.spec.bounds.pids + OWN_PROCESSES
+        limits.append((resource.RLIMIT_NPROC, most, most))
+    return mounts.agent_argv({"link": link, **relay}, limits)
 
 
 def scratch_bytes(bounds: Bounds) -> int:

@@ -4,7 +4,8 @@ aloud."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -72,13 +73,17 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Chooser:
-    """Among `backends`, of one level the first that works here. Each is probed at most once, when it is first in
-    question, and not even then where `kept` knows the answer of an earlier process."""
+    """Among `backends`, of one level the first that works here. They are asked for when one is first in question. Each
+    is probed at most once, and not even then where `kept` knows the answer of an earlier process."""
 
-    def __init__(self, backends: Sequence[Backend], *, kept: Recall | None = None) -> None:
-        self.backends = tuple(backends)
+    def __init__(self, backends: Iterable[Backend], *, kept: Recall | None = None) -> None:
+        self._given = backends
         self._kept = kept
         self._probes: dict[str, asyncio.Future[Probe]] = {}
+
+    @cached_property
+    def backends(self) -> tuple[Backend, ...]:
+        return tuple(self._given)
 
     @property
     def level(self) -> int:
@@ -89,7 +94,8 @@ class Chooser:
     @property
     def probed(self) -> bool:
         """Whether all is known of this machine."""
-        return all(each.name in self._probes and self._probes[each.name].done() for each in self.backends)
+        done = {name for name, probe in self._probes.items() if probe.done()}
+        return bool(done) and done.issuperset(each.name for each in self.backends)
 
     async def choose(self, isolation: Isolation) -> Choice:
         """The least level that is as much as wanted, else the highest below. Raises `IsolationUnavailable`."""
@@ -132,9 +138,17 @@ class Chooser:
         return list(await asyncio.gather(*map(self.probe, self.backends)))
 
 
-def default_backends(egress: MakeEgress, settings: Settings | None = None) -> list[Backend]:
-    """Those that come with Roost, of each level the one to be tried first before the others. `egress` makes the way out
-    of those that may reach hosts. Raises `ConfigError`."""
+def default_backends(egress: MakeEgress, settings: Settings | None = None) -> Iterator[Backend]:
+    """Those that come with Roost, of each level the one to be tried first before the others; made, and imported, when
+    the first is taken. `egress` makes the way out of those that may reach hosts. Raises `ConfigError`."""
+    settings = settings or Settings()
+    for name in settings.backends or ():
+        if name not in BACKENDS:
+            raise ConfigError(f"sandbox.backends: there is no backend {name!r}; there are {', '.join(BACKENDS)}")
+    return _made(egress, settings)
+
+
+def _made(egress: MakeEgress, settings: Settings) -> Iterator[Backend]:
     from roost.sandbox.containers.bwrap import BwrapBackend
     from roost.sandbox.containers.docker import DockerBackend
     from roost.sandbox.containers.gvisor import GvisorBackend
@@ -143,22 +157,15 @@ def default_backends(egress: MakeEgress, settings: Settings | None = None) -> li
     from roost.sandbox.machines.qemu.backend import QemuBackend
 
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
-    settings = settings or Settings()
     kernel = Path(settings.kernel).expanduser()
     machines = (
         FirecrackerBackend(image=kernel, egress=egress),
         QemuBackend(emulate=settings.emulate, image=kernel, egress=egress),
     )
     made: list[Backend] = [*(each(egress=egress) for each in containers), *machines]
-    return made if settings.backends is None else list(_named(made, settings.backends))
-
-
-def _named(backends: Sequence[Backend], names: Sequence[str]) -> Iterator[Backend]:
-    known = {each.name: each for each in backends}
-    for name in dict.fromkeys(names):
-        if name not in known:
-            raise ConfigError(f"sandbox.backends: there is no backend {name!r}; there are {', '.join(known)}")
-        yield known[name]
+    known = {each.name: each for each in made}
+    names = known if settings.backends is None else settings.backends
+    yield from (known[name] for name in dict.fromkeys(names))
 
 
 def _told(refused: Sequence[Probe]) -> str:

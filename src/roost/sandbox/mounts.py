@@ -14,6 +14,9 @@ from roost import version
 from roost.errors import SandboxError
 from roost.sandbox import guest
 from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.base import Quota
+from roost.sandbox.guest.link import Limit
+from roost.sandbox.guest.running import limits_of
 
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
@@ -71,9 +74,10 @@ def agent() -> list[str]:
     return ["--ro-bind", str(_GUEST), AGENT]
 
 
-def agent_argv(config: Mapping[str, object]) -> list[str]:
-    """What starts the agent inside."""
-    return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", json.dumps(config)]
+def agent_argv(config: Mapping[str, object], limits: Sequence[Limit] = ()) -> list[str]:
+    """What starts the agent inside, under `limits` and those that a command has if nothing else is said."""
+    told = json.dumps({**config, "limits": [*limits_of(Quota(cpu_seconds=None)), *limits]})
+    return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", told]
 
 
 def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> list[str]:

@@ -1,9 +1,9 @@
 """The first process of a sandbox: runs commands for the outside, which it hears through one byte stream.
 
-It and its neighbours `spawning.py` and `relay.py` need only the standard library. It is run by `python -I -S agent.py
-CONFIG`, so that any guest with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device
-or of a socket),
-`relay` (a Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out).
+It and its neighbours need only the standard library. It is run by `python -I -S agent.py CONFIG`, so that any guest
+with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device or of a socket), `relay` (a
+Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out), `limits` (of itself
+and all that it starts: number, soft, hard).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
 (body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
@@ -31,13 +31,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from roost.sandbox.guest import relay, spawning
+    from roost.sandbox.guest import relay, spawning, strays
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import relay
     import spawning
+    import strays
 
 _HEAD = struct.Struct("!HI")
 _CHUNK = 65536
@@ -175,7 +176,7 @@ class Job:
                 [fd for fd in (out[0], err[0]) if fd >= 0],
             )
         try:
-            self.pid = spawning.start(spec, theirs, number, tty=bool(terminal))
+            self.pid = agent.starter.start(spec, theirs, number, tty=bool(terminal))
         except OSError:
             for fd in [*ours, self.input]:
                 if fd >= 0:
@@ -239,7 +240,10 @@ def opened(path: str) -> int:
 
 
 def keep_to_oneself() -> None:
-    """The link, and what a launcher left open beside it: no command gets them, or it could speak for the agent."""
+    """The link, and what a launcher left open beside it: no command gets them, or it could speak for the agent. The
+    first three are open from then on, so that nothing of a command's has their numbers before its time."""
+    while os.open("/dev/null", os.O_RDWR) < 3:
+        pass
     for name in os.listdir("/proc/self/fd"):
         try:
             os.set_inheritable(int(name), False)
@@ -248,9 +252,10 @@ def keep_to_oneself() -> None:
 
 
 class Agent:
-    def __init__(self, link: int | str, relay: str | None) -> None:
+    def __init__(self, link: int | str, relay: str | None, limits: Iterable[list[int]]) -> None:
         self.wire = Wire(link if isinstance(link, int) else opened(link))
         keep_to_oneself()
+        self.starter = spawning.Starter(limits)
         self.selector = selectors.DefaultSelector()
         self.jobs: dict[int, Job] = {}
         self.relay = relay
@@ -263,7 +268,6 @@ class Agent:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, _nothing)
-        spawning.dumpable(False)
         self.watch(ended, _READ, lambda _: os.read(ended, 4096))
         self.watch(self.wire.fd, _READ, self.heard)
         if self.relay:
@@ -321,8 +325,8 @@ class Agent:
             self.jobs[number] = Job(self, number, spec)
         except OSError as error:
             code = 127 if error.errno == errno.ENOENT else 126
-            said = error.strerror or str(error)
-            self.wire.send("fail", number, f"the command cannot be started: {said}".encode(), code=code)
+            said = f"the command cannot be started: {spawning.why(error)}"
+            self.wire.send("fail", number, said.encode("utf-8", "replace"), code=code)
 
     def kill(self, job: Job, number: int, *, everything: bool) -> None:
         if everything:
@@ -356,9 +360,9 @@ class Agent:
         alive = {job.pid: job.id for job in self.jobs.values() if not job.over}
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            if not (strays := spawning.find_strays(alive)):
+            if not (found := strays.find_strays(alive)):
                 return
-            for pid in strays if alive or os.getpid() != 1 else [-1, *strays]:  # -1: all of its own namespace
+            for pid in found if alive or os.getpid() != 1 else [-1, *found]:  # -1: all of its own namespace
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):
@@ -369,4 +373,4 @@ class Agent:
 
 if __name__ == "__main__":
     config = json.loads(sys.argv[1])
-    Agent(config["link"], config.get("relay")).run()
+    Agent(config["link"], config.get("relay"), config.get("limits", ())).run()

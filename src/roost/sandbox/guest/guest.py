@@ -12,7 +12,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities, Suspends, Usage
 from roost.sandbox.base import ExecResult, Quota
-from roost.sandbox.guest.link import Command, Limit, Link
+from roost.sandbox.guest.link import Command, Link
 from roost.sandbox.guest.running import Running, command, environment
 from roost.sandbox.guest.terminal import GuestTerminal, Kept
 
@@ -30,11 +30,10 @@ class Body(Protocol):
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How commands are run. `limits` hold for each process; `environment` is added to what each command gets."""
+    """How commands are run. `environment` is added to what each command gets."""
 
     quota: Quota = Quota()
     environment: Mapping[str, str] = {}
-    limits: tuple[Limit, ...] = ()
 
 
 class LinkedGuest:
@@ -139,7 +138,7 @@ class LinkedGuest:
         if not argv:
             raise SandboxError("exec needs at least the name of a program in `argv`")
         given = environment(cwd, self._manner.environment, env)
-        return command(argv, cwd, given, quota, self._manner.limits)
+        return command(argv, cwd, given, quota)
 
     def _keep(self, made: Command) -> GuestTerminal:
         try:

@@ -142,5 +142,5 @@ class Running:
         )
 
 
-def command(argv: Sequence[str], cwd: str, env: Mapping[str, str], quota: Quota, more: Sequence[Limit]) -> Command:
-    return Command(argv=list(argv), cwd=cwd, env=env, limits=[*limits_of(quota), *more])
+def command(argv: Sequence[str], cwd: str, env: Mapping[str, str], quota: Quota) -> Command:
+    return Command(argv=list(argv), cwd=cwd, env=env, limits=limits_of(quota))

@@ -1,22 +1,101 @@
-"""Processes inside a sandbox: how a command is started, and which processes are nobody's. Standard library only."""
+"""How a command is started inside a sandbox. Standard library only.
+
+A fork of the agent costs more than most commands do: under gVisor each page that it touches is a trap. So a command is
+started by `posix_spawn`, without one, and is born with the agent's own limits, its priority among the killed, and its
+number. Only its limit of processor time follows, at once, since the agent could not live under it. A terminal, and
+limits that are tighter than the agent's, take a fork.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
 import signal
 import struct
 import termios
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _LOCKS = 10
-_OF_THE_KERNEL = 0x200000
-"""PF_KTHREAD: a machine of its own has such threads."""
+_NOBODY = 2**62
+_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP)
+"""What the agent or its interpreter handles or ignores."""
+_TAKEN_FIRST = 500
+"""Memory that runs out is to be taken from commands, not from the agent."""
 
 
-def start(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> int:
-    """The process number of the new command. Raises `OSError`."""
+class Starter:
+    """`limits` (number, soft, hard) bind the agent itself, and so whatever it starts, from now on."""
+
+    def __init__(self, limits: Iterable[list[int]] = ()) -> None:
+        _bind(limits)
+        self._marks = _can_mark()
+        self._score, self._own_score = -1, 0
+        with suppress(OSError, ValueError):
+            self._score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+            self._own_score = int(os.pread(self._score, 16, 0))
+        _hide()
+
+    def start(self, spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> int:
+        """The process number of the new command. Raises `OSError`."""
+        with self._inherited(number):
+            if tty or any(_is_tight(kind, hard) for kind, _, hard in spec["limits"]):
+                return _fork(spec, fds, tty=tty)
+            pid = _spawn(spec, fds)
+        for kind, soft, hard in spec["limits"]:
+            if kind == resource.RLIMIT_CPU:
+                with suppress(ProcessLookupError):
+                    resource.prlimit(pid, kind, (soft, hard))
+        return pid
+
+    @contextmanager
+    def _inherited(self, number: int) -> Generator[None]:
+        """What a command has from its birth, for as long as that takes."""
+        self._be(number, max(self._own_score, _TAKEN_FIRST))
+        try:
+            yield
+        finally:
+            self._be(_NOBODY, self._own_score)
+
+    def _be(self, number: int, score: int) -> None:
+        if self._marks:
+            most = resource.getrlimit(_LOCKS)[1]
+            resource.setrlimit(_LOCKS, (number if most == resource.RLIM_INFINITY else min(number, most), most))
+        if self._score >= 0:
+            with suppress(OSError):
+                os.pwrite(self._score, str(score).encode(), 0)
+
+
+def _spawn(spec: dict[str, Any], fds: list[int]) -> int:
+    given = [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(fds)]
+    argv, env = spec["argv"], spec["env"]
+    _enter(spec["cwd"])
+    try:
+        return os.posix_spawn(_program(argv[0], env), argv, env, file_actions=given, setsid=True, setsigdef=_DEFAULTS)
+    except ValueError as error:
+        raise OSError(0, str(error)) from error
+    finally:
+        os.chdir("/")
+
+
+def _program(name: str, env: dict[str, str]) -> str:
+    """Where it is, from where the command begins. Raises `OSError`."""
+    if "/" in name:
+        return name
+    number = errno.ENOENT
+    for folder in env.get("PATH", os.defpath).split(":"):
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+        if os.path.exists(path):
+            number = errno.EACCES
+    raise OSError(number, os.strerror(number), name)
+
+
+def _fork(spec: dict[str, Any], fds: list[int], *, tty: bool) -> int:
     report, say = os.pipe()
     try:
         pid = os.fork()
@@ -26,13 +105,10 @@ def start(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> in
         raise
     if pid == 0:
         try:
-            become(spec, fds, number, tty=tty)
+            _become(spec, fds, tty=tty)
         except BaseException as error:  # the child must never go on as the agent
-            number, text = 0, str(error)
-            if isinstance(error, OSError):
-                number, text = error.errno or 0, error.strerror or text
-                text = f"{error.filename}: {text}" if error.filename else text
-            os.write(say, f"{number} {text}".encode("utf-8", "replace")[:4000])
+            number = (error.errno or 0) if isinstance(error, OSError) else 0
+            os.write(say, f"{number} {why(error)}".encode("utf-8", "replace")[:4000])
         finally:
             os._exit(126)
     os.close(say)
@@ -45,78 +121,69 @@ def start(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> in
     return pid
 
 
-def become(spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> None:
+def _become(spec: dict[str, Any], fds: list[int], *, tty: bool) -> None:
     """The child's way to its program."""
     os.setsid()
     if tty:
         fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
-    fds = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in fds]
     for place, fd in enumerate(fds):
         os.dup2(fd, place)
-    dumpable(True)
+    _bind(spec["limits"])
+    signal.set_wakeup_fd(-1)
+    for each in _DEFAULTS:
+        signal.signal(each, signal.SIG_DFL)
+    _enter(spec["cwd"])
+    os.execve(_program(spec["argv"][0], spec["env"]), spec["argv"], spec["env"])
+
+
+def _enter(folder: str) -> None:
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")  # memory that runs out is to be taken from commands, not from the agent
-    except OSError:
-        pass
-    for kind, soft, hard in [*spec["limits"], [_LOCKS, number, number]]:
+        os.chdir(folder)
+    except OSError as error:
+        raise OSError(0, f"{folder}: {error.strerror}") from error
+
+
+def _bind(limits: Iterable[list[int]]) -> None:
+    for kind, soft, hard in limits:
         most = resource.getrlimit(kind)[1]
         if most != resource.RLIM_INFINITY:
             soft, hard = min(soft, most), min(hard, most)
         try:
             resource.setrlimit(kind, (soft, hard))
-        except (OSError, ValueError):  # gVisor has not all; without a number kin is known by parent and session
-            if kind not in (_LOCKS, resource.RLIMIT_CORE):
+        except (OSError, ValueError):  # gVisor has not all
+            if kind != resource.RLIMIT_CORE:
                 raise
-    signal.set_wakeup_fd(-1)
-    for each in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_DFL)
+
+
+def _is_tight(kind: int, hard: int) -> bool:
+    """Whether the agent lives under less."""
+    most = resource.getrlimit(kind)[1]
+    return kind != resource.RLIMIT_CPU and (most == resource.RLIM_INFINITY or hard < most)
+
+
+def _can_mark() -> bool:
+    """gVisor cannot; there kin is known by parent and session."""
     try:
-        os.chdir(spec["cwd"])
-    except OSError as error:
-        raise OSError(0, f"{spec['cwd']}: {error.strerror}") from error
-    os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        resource.setrlimit(_LOCKS, resource.getrlimit(_LOCKS))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _hide() -> None:
+    """A process that is not dumpable cannot be looked into through /proc, not even by its own user. A program that it
+    starts is again."""
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+
+
+def why(error: BaseException) -> str:
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
+    return f"{error.filename}: {said}" if isinstance(error, OSError) and error.filename else said
 
 
 def resize(fd: int, size: list[int]) -> None:
     columns, rows = size
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-
-def dumpable(value: bool) -> None:
-    """A process that is not cannot be looked into through /proc, not even by its own user."""
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(4, int(value), 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        pass
-
-
-def find_strays(alive: dict[int, int]) -> set[int]:
-    """Living processes that belong to none of the commands: their first process numbers, and their own numbers."""
-    found: dict[int, tuple[int, int, bytes]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-                locks = _lock_number(name)
-            except OSError:
-                continue
-            if not (fields[0] in b"ZX" and int(fields[17]) <= 1) and not int(fields[6]) & _OF_THE_KERNEL:
-                found[int(name)] = (int(fields[1]), int(fields[3]), locks)
-    marks = {str(number).encode() for number in alive.values()}
-    kept = {pid for pid, (_, session, locks) in found.items() if pid in alive or session in alive or locks in marks}
-    while more := {pid for pid, (parent, _, _) in found.items() if parent in kept and pid not in kept}:
-        kept |= more
-    return found.keys() - kept
-
-
-def _lock_number(pid: str) -> bytes:
-    """Empty where the kernel shows no limits (gVisor)."""
-    try:
-        with open(f"/proc/{pid}/limits", "rb") as file:
-            return file.read().partition(b"Max file locks")[2].split()[1]
-    except (FileNotFoundError, IndexError):
-        return b""
