@@ -20,8 +20,7 @@ class Group:
 
     def add_events(self, s: int, head: int, bodies: Sequence[bytes]) -> None:
         """Events `head + 1` and on of a session. They are in the table after `store_events`."""
-        for seq, body in enumerate(bodies, head + 1):
-            self._events.append((s, seq, body))
+        self._events += [(s, seq, body) for seq, body in enumerate(bodies, head + 1)]
 
     def store_events(self) -> None:
         """One statement for all: at the end of the group, and before anything in it reads events."""

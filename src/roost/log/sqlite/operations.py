@@ -193,4 +193,4 @@ def _consume(connection: sqlite3.Connection, s: int, items: Sequence[int]) -> No
 
 def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
     """Bodies of the events `head + 1` and on."""
-    return [Record(head + place, body) for place, body in enumerate(bodies, 1)]
+    return [Record(seq, body) for seq, body in enumerate(bodies, head + 1)]

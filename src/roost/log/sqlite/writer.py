@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from roost.errors import RoostError, StoreFailed
 from roost.log.journal import Change
@@ -21,18 +21,8 @@ T = TypeVar("T")
 Operation: TypeAlias = "Callable[[sqlite3.Connection, Group], T]"
 """Runs inside the shared transaction. It checks before its first write: a `RoostError` must leave nothing behind."""
 
+_Job: TypeAlias = "tuple[Operation[Any], asyncio.Future[Any]]"
 _LARGEST_GROUP = 1024
-
-
-class _Job(NamedTuple):
-    run: Operation[Any]
-    future: asyncio.Future[Any]
-
-
-class _Done(NamedTuple):
-    future: asyncio.Future[Any]
-    result: Any
-    error: Exception | None
 
 
 class Writer:
@@ -53,7 +43,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._gathered: list[_Job] = []
-        self._closed = False
+        self._closed = self._over = False
         self._numbers: dict[str, int] = {}
         self._thread = threading.Thread(target=self._main, name="roost-journal", daemon=True)
 
@@ -71,7 +61,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
-        self._gathered.append(_Job(operation, future))
+        self._gathered.append((operation, future))
         return future
 
     def _hand_over(self) -> None:
@@ -103,67 +93,80 @@ class Writer:
             return
         self._loop.call_soon_threadsafe(self._opened.set_result, None)
         with contextlib.closing(connection):
-            while self._serve(connection):
-                pass
+            while not self._over:
+                jobs: list[_Job] = []
+                self._take(jobs)
+                if jobs:
+                    self._group(connection, jobs)
 
-    def _serve(self, connection: sqlite3.Connection) -> bool:
-        jobs: list[_Job] = []
+    def _take(self, jobs: list[_Job]) -> None:
+        """The next of what is handed over, and whatever waits behind it; None is the last."""
         more = self._queue.get()
         while more is not None:
             jobs += more
             if len(jobs) >= _LARGEST_GROUP or self._queue.empty():
-                break
+                return
             more = self._queue.get()  # the only consumer: what is not empty answers at once
-        if jobs:
-            self._group(connection, jobs)
-        return more is not None
+        self._over = True
 
-    def _group(self, connection: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    def _joined(self, jobs: list[_Job]) -> bool:
+        """Whether something came while the group was written: it shares the commit. So tasks that once went different
+        ways come together again, in place of taking turns with a commit each."""
+        if self._over or len(jobs) >= _LARGEST_GROUP or self._queue.empty():
+            return False
+        before = len(jobs)
+        self._take(jobs)
+        return len(jobs) > before
+
+    def _group(self, connection: sqlite3.Connection, jobs: list[_Job], *, alone: bool = False) -> None:
         group = Group(connection, self._numbers)
         try:
-            done = _transact(connection, jobs, group)
+            done = self._transact(connection, jobs, group, alone=alone)
         except Exception as error:
             _rollback(connection)
             self._numbers.clear()  # numbers that the rollback took back may be given again
             if _is(error, sqlite3.SQLITE_FULL) and self._on_full():
-                self._group(connection, jobs)
+                self._group(connection, jobs, alone=alone)
                 return
             if len(jobs) > 1 and not _is(error, sqlite3.SQLITE_BUSY):
                 for job in jobs:  # one of them may be at fault: let each stand for itself
-                    self._group(connection, [job])
+                    self._group(connection, [job], alone=True)
                 return
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
-            self._finish([_Done(job.future, None, problem) for job in jobs], [])
+            self._finish(jobs, [problem] * len(jobs), [])
             return
-        self._finish(done, group.changes)
+        self._finish(jobs, done, group.changes)
 
-    def _finish(self, done: list[_Done], changes: list[Change]) -> None:
+    def _transact(self, connection: sqlite3.Connection, jobs: list[_Job], group: Group, *, alone: bool) -> list[object]:
+        """What each has returned, or the `RoostError` that it has raised."""
+        done: list[object] = []
+        connection.execute("BEGIN IMMEDIATE")
+        while True:
+            for run, _ in jobs[len(done) :]:
+                try:
+                    done.append(run(connection, group))
+                except RoostError as error:
+                    done.append(error)
+            group.store_events()
+            if alone or not self._joined(jobs):
+                break
+        connection.execute("COMMIT")
+        return done
+
+    def _finish(self, jobs: list[_Job], done: list[object], changes: list[Change]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
-            self._loop.call_soon_threadsafe(self._settle, done, changes)
+            self._loop.call_soon_threadsafe(self._settle, jobs, done, changes)
 
-    def _settle(self, done: list[_Done], changes: list[Change]) -> None:
+    def _settle(self, jobs: list[_Job], done: list[object], changes: list[Change]) -> None:
         if changes:
             self._on_commit(changes)
-        for future, result, error in done:
+        for (_, future), result in zip(jobs, done, strict=True):
             if future.done():
                 continue
-            if error is None:
-                future.set_result(result)
+            if isinstance(result, Exception):
+                future.set_exception(result)
             else:
-                future.set_exception(error)
-
-
-def _transact(connection: sqlite3.Connection, jobs: Sequence[_Job], group: Group) -> list[_Done]:
-    done: list[_Done] = []
-    connection.execute("BEGIN IMMEDIATE")
-    for job in jobs:
-        try:
-            done.append(_Done(job.future, job.run(connection, group), None))
-        except RoostError as error:
-            done.append(_Done(job.future, None, error))
-    group.store_events()
-    connection.execute("COMMIT")
-    return done
+                future.set_result(result)
 
 
 def _is(error: Exception, code: int) -> bool:
