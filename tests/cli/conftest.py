@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +18,12 @@ from roost.testing.provider import ProviderServer
 from roost.testing.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
-ROOST = str(Path(sys.executable).with_name("roost"))
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\r")
+from .prefork import SCRIPT as ROOST
+from .prefork import Order
+from .processes import Prefork, Process, Terminal, run, start
+
+_AT_ITS_START = ("PYTHON", "LANG", "LC_")
+"""Beginnings of the names of variables that an interpreter reads once."""
 
 WORDS = " ".join(f"w{number}" for number in range(40))
 
@@ -112,70 +113,10 @@ class Result:
         return self
 
 
-class Terminal:
-    """A process with a terminal of its own."""
-
-    def __init__(self, argv: list[str], *, cwd: Path, env: dict[str, str]) -> None:
-        master, slave = os.openpty()
-        take = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", take, *argv],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self._master = master
-        self.raw = ""
-        self._seen = 0
-
-    @property
-    def text(self) -> str:
-        return _ANSI.sub("", self.raw)
-
-    def expect(self, wanted: str, timeout: float = 20.0) -> str:
-        """Wait for `wanted` in what came since the last `expect`; returns what came up to it."""
-        deadline = time.monotonic() + timeout
-        while wanted not in self.text[self._seen :]:
-            if not self._read(deadline - time.monotonic()):
-                raise AssertionError(f"no {wanted!r} in:\n{self.text[self._seen :]}\n(all:\n{self.text})")
-        begin = self._seen
-        self._seen = self.text.index(wanted, begin) + len(wanted)
-        return self.text[begin : self._seen]
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def wait(self, timeout: float = 20.0) -> int:
-        deadline = time.monotonic() + timeout
-        while self._read(max(0.0, deadline - time.monotonic())):
-            pass
-        return self.process.wait(max(0.1, deadline - time.monotonic()))
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._master)
-
-    def _read(self, timeout: float) -> bool:
-        if timeout <= 0 or not select.select([self._master], [], [], timeout)[0]:
-            return False
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:
-            return False
-        self.raw += data.decode("utf-8", "replace")
-        return bool(data)
-
-
 class Machine:
     """A home, a folder, and the command in it."""
 
-    def __init__(self, root: Path, base_url: str) -> None:
+    def __init__(self, root: Path, base_url: str, prefork: Prefork) -> None:
         self.home, self.work = root / "home", root / "work"
         self.work.mkdir(parents=True)
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
@@ -188,44 +129,59 @@ class Machine:
             "ROOST_OFFLINE": "1",
             "ROOST_CACHE": str(root / "cache"),
         }
+        self._prefork = prefork
         self._terminals: list[Terminal] = []
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[Process] = []
 
-    def __call__(self, *args: str, stdin: str = "", env: dict[str, str] | None = None, timeout: float = 60) -> Result:
-        done = subprocess.run(
-            [ROOST, *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.work,
-            env=self.env | (env or {}),
-            timeout=timeout,
-        )
+    def __call__(
+        self,
+        *args: str,
+        stdin: str = "",
+        env: dict[str, str] | None = None,
+        timeout: float = 100,
+        executable: bool = False,
+    ) -> Result:
+        """`executable`: the file itself, and not a copy of a process that has read it."""
+        if executable or any(name.startswith(_AT_ITS_START) for name in env or ()):
+            done = subprocess.run(
+                [ROOST, *args],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                cwd=self.work,
+                env=self.env | (env or {}),
+                timeout=timeout,
+            )
+        else:
+            done = run(self._prefork, self._order(args, env), stdin, timeout)
         assert "Traceback" not in done.stderr
         return Result(done)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [ROOST, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.work,
-            env=self.env,
-        )
+    def _order(self, args: tuple[str, ...], env: dict[str, str] | None = None) -> Order:
+        return Order(list(args), str(self.work), self.env | (env or {}))
+
+    def start(self, *args: str) -> Process:
+        process = start(self._prefork, self._order(args))
         self._processes.append(process)
         return process
 
+    def up(self, *args: str) -> str:
+        """A daemon of this home, for tests of what it serves: begun as any process here. Returns its URL."""
+        daemon = self.start("up", "--json", *args)
+        assert daemon.stdout is not None
+        said = daemon.stdout.readline()
+        assert said, daemon.communicate()[1]
+        return json.loads(said)["url"]
+
     def terminal(self, *args: str, env: dict[str, str] | None = None) -> Terminal:
-        terminal = Terminal([ROOST, *args], cwd=self.work, env=self.env | (env or {}))
+        terminal = Terminal(self._prefork, self._order(args, env))
         self._terminals.append(terminal)
         return terminal
 
     def newest(self) -> dict[str, Any]:
         return self("ps", "--all", "--json", "-n", "1").ok().json[0]
 
-    def until(self, phase: str, timeout: float = 15.0) -> dict[str, Any]:
+    def until(self, phase: str, timeout: float = 60.0) -> dict[str, Any]:
         """Wait until the newest session is in this phase (or state)."""
         deadline = time.monotonic() + timeout
         while True:
@@ -235,7 +191,7 @@ class Machine:
             assert time.monotonic() < deadline, info
             time.sleep(0.1)
 
-    def until_made(self, name: str, timeout: float = 15.0) -> None:
+    def until_made(self, name: str, timeout: float = 60.0) -> None:
         """Wait until this file is in the folder of the work."""
         deadline = time.monotonic() + timeout
         while not (self.work / name).exists():
@@ -249,8 +205,7 @@ class Machine:
         for terminal in self._terminals:
             terminal.close()
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
             process.communicate()
         with contextlib.suppress(OSError, ValueError):
             os.kill(self.daemon_pid(), signal.SIGKILL)
@@ -262,9 +217,16 @@ def provider() -> Iterator[ProviderServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def prefork() -> Iterator[Prefork]:
+    prefork = Prefork()
+    yield prefork
+    prefork.close()
+
+
 @pytest.fixture
-def roost(tmp_path: Path, provider: ProviderServer) -> Iterator[Machine]:
-    machine = Machine(tmp_path, provider.url)
+def roost(tmp_path: Path, provider: ProviderServer, prefork: Prefork) -> Iterator[Machine]:
+    machine = Machine(tmp_path, provider.url, prefork)
     try:
         yield machine
     finally:

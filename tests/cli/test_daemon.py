@@ -24,12 +24,12 @@ def daemon(roost: Machine) -> Machine:
 
 
 def test_up_and_down(roost: Machine) -> None:
-    started = roost("up", "-d", "--json").ok().json
+    started = roost("up", "-d", "--json", executable=True).ok().json
     assert started["started"] is True
     assert "already running" in roost("up").ok().out
     assert roost("up", "-d", "--json").json == {"url": started["url"], "pid": started["pid"], "started": False}
     assert f"ok   daemon   {started['url']}, version" in roost("doctor").out
-    assert roost("down").ok().out == "stopped\n"
+    assert roost("down", executable=True).ok().out == "stopped\n"
     assert not (roost.home / "daemon.json").exists()
     assert "not running" in roost("doctor").out
     assert roost("down", "--json").ok().json == {"stopped": False}

@@ -14,6 +14,7 @@ from roost.testing.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
 from .conftest import Machine
+from .processes import Prefork
 
 _COMMAND = "until [ -e go ]; do sleep 0.1; done; echo out; exit 3"
 _SCRIPT = Script(
@@ -27,9 +28,9 @@ _SCRIPT = Script(
 
 
 @pytest.fixture
-def roost(tmp_path: Path) -> Iterator[Machine]:
+def roost(tmp_path: Path, prefork: Prefork) -> Iterator[Machine]:
     with ProviderServer(_SCRIPT) as provider:
-        machine = Machine(tmp_path, provider.url)
+        machine = Machine(tmp_path, provider.url, prefork)
         (machine.home / "agents").mkdir(parents=True)
         (machine.home / "agents" / "runner.toml").write_text('tools = ["shell_start"]\npermissions = "all"\n')
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -28,7 +29,14 @@ def test_facts_from_the_command_line(roost: Machine) -> None:
     listed = roost("memory", "list", "--space", "user:*", "--json").ok().json
     assert [fact["id"] for fact in listed] == [second]
     assert [fact["id"] for fact in roost("memory", "list", "--key", "drink", "--json").ok().json] == [second]
-    assert roost("memory", "show", first).ok().out.startswith("Ann drinks mate")
+    shown = roost("memory", "show", first).ok().out.splitlines()
+    assert shown[0] == "Ann drinks mate"
+    assert any(line.startswith("  went ") and line.endswith(", by a person") for line in shown)
+    assert any(
+        re.fullmatch(f"  superseded  by {second}, from person, .* ago: Ann drinks oolong", line) for line in shown
+    )
+    shown = roost("memory", "show", second).ok().out
+    assert re.search(f"^  supersedes  {first}, from person, .* ago: Ann drinks mate$", shown, re.MULTILINE)
     found = roost("memory", "search", "where is the office in zurich", "--json").ok().json
     assert found["facts"][0]["fact"]["space"] == "shared:team"
     assert found["how"] == "words"

@@ -14,11 +14,12 @@ import pytest
 from roost.testing.provider import ProviderServer
 
 from .conftest import Machine
+from .processes import Prefork
 
 
 @pytest.fixture
-def other(tmp_path: Path, provider: ProviderServer) -> Iterator[Machine]:
-    machine = Machine(tmp_path / "other", provider.url)
+def other(tmp_path: Path, provider: ProviderServer, prefork: Prefork) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "other", provider.url, prefork)
     try:
         yield machine
     finally:

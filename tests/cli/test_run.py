@@ -160,7 +160,7 @@ def test_control_codes_of_a_model_reach_no_terminal(roost: Machine) -> None:
 def test_a_command_finds_no_key_in_the_processes_around_it(roost: Machine) -> None:
     roost.env["OPENAI_API_KEY"] = "sk-very-secret"
     for place in ("embedded", "daemon"):
-        done = roost("run", "--yes", "environ").ok()
+        done = roost("run", "--yes", "environ", executable=True).ok()
         assert "HOME=" in done.out, place
         assert "sk-very-secret" not in done.out, place
         roost("up", "-d").ok()
