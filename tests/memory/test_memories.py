@@ -11,7 +11,8 @@ from roost.errors import Conflict, Invalid, NotFound
 from roost.log.memory import Fact, NewFact, PutFact
 from roost.memory.spaces import check_space
 from roost.policy.vault import Vault
-from tests.kernel.support import agent, running
+from roost.testing.scripted import Answer, Call
+from tests.kernel.support import agent, calling, running
 
 
 async def test_add_get_update_remove_retrieve(tmp_path: Path) -> None:
@@ -33,6 +34,44 @@ async def test_add_get_update_remove_retrieve(tmp_path: Path) -> None:
         assert [fact.id for fact in await memories.list(["user:ann"], at=1)] == [one.id]
         with pytest.raises(NotFound):
             await memories.remove("fct_none")
+
+
+async def test_a_fact_tells_what_it_superseded_and_what_superseded_it(tmp_path: Path) -> None:
+    keeper = agent([calling("remember", text="Ann drinks water", key="drink", scope="agent"), "done"], ["remember"])
+    async with running(tmp_path, keeper) as runtime:
+        memories = runtime.memories
+        one = (await memories.add("agent:a", "Ann drinks mate", key="drink")).fact
+        alone = await memories.story(one.id)
+        assert (alone.superseded, alone.superseded_by, alone.ended_source) == ((), None, None)
+        two = await memories.update(one.id, "Ann drinks oolong")
+        session = await runtime.session("a")
+        await session.ask("she drinks water now")
+        (three,) = await memories.list(["agent:a"])
+        first, second, third = [await memories.story(fact.id) for fact in (one, two, three)]
+        assert (first.superseded_by, first.ended_source) == (await memories.get(two.id), None)
+        assert [fact.text for fact in second.superseded] == ["Ann drinks mate"]
+        assert second.superseded_by == three
+        assert second.ended_source == three.source
+        assert (three.source or "").startswith(f"{session.id}:")
+        assert (third.superseded, third.superseded_by) == ((await memories.get(two.id),), None)
+        await memories.remove(three.id)
+        await memories.add("agent:a", "Ann drinks milk", key="drink")
+        gone = await memories.story(three.id)
+        assert (gone.superseded_by, gone.ended_source) == (None, None)  # it was taken out before the key was free
+        assert (await memories.story(two.id)).superseded_by == await memories.get(three.id)
+        with pytest.raises(NotFound):
+            await memories.story("fct_none")
+
+
+async def test_of_two_calls_of_one_message_the_second_took_the_key(tmp_path: Path) -> None:
+    """Whether or not it knew of the other when it began."""
+    calls = [Call("remember", {"text": f"it is {word}", "key": "state", "scope": "agent"}) for word in ("red", "blue")]
+    async with running(tmp_path, agent([Answer(calls=tuple(calls)), "done"], ["remember"])) as runtime:
+        await (await runtime.session("a")).ask("both")
+        (blue,) = await runtime.memories.list(["agent:a"])
+        (red,) = [fact for fact in await runtime.memories.list(["agent:a"], ended=True) if fact.id != blue.id]
+        told = await runtime.memories.story(red.id)
+        assert (told.superseded_by, told.ended_source) == (blue, blue.source)
 
 
 async def test_spaces_by_globs(tmp_path: Path) -> None:

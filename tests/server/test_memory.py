@@ -11,6 +11,8 @@ def test_add_get_update_remove_retrieve(shared):
     assert shared.get(f"/memory/facts/{id}")["text"] == "She drinks mate"
     status, other = _ask(shared, "PUT", f"/memory/facts/{id}", {"text": "She drinks oolong"})
     assert (status, other["supersedes"], other["key"]) == (200, [id], "drink")
+    former, now = shared.get(f"/memory/facts/{id}"), shared.get(f"/memory/facts/{other['id']}")
+    assert (former["superseded_by"], now["superseded"][0]["text"]) == (other, "She drinks mate")
     found = shared.get(f"/memory/search?query=oolong&space={space}")
     assert [one["fact"]["id"] for one in found["facts"]] == [other["id"]]
     assert shared.get(f"/memory/facts?space={space}")["facts"][0]["id"] == other["id"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from roost.log.memory import Category, Fact, Space
 from roost.memory.learning import Learned
 from roost.memory.search import Found
+from roost.memory.story import FactStory
 
 if TYPE_CHECKING:
     from roost.kernel.memories import Memories
@@ -20,7 +21,7 @@ class NodeMemory(Protocol):
         self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
     ) -> Learned: ...
 
-    def get(self, id: str) -> Fact: ...
+    def story(self, id: str) -> FactStory: ...
 
     def list(
         self,
@@ -61,8 +62,8 @@ class EmbeddedMemory:
     ) -> Learned:
         return self._do(self._memories.add(space, text, category=category, key=key, confidence=confidence))
 
-    def get(self, id: str) -> Fact:
-        return self._do(self._memories.get(id))
+    def story(self, id: str) -> FactStory:
+        return self._do(self._memories.story(id))
 
     def list(
         self,

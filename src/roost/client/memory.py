@@ -12,6 +12,7 @@ from roost.ids import new_id
 from roost.log.memory import Category, Fact, Space
 from roost.memory.learning import Learned
 from roost.memory.search import Found
+from roost.memory.story import FactStory
 
 T = TypeVar("T")
 
@@ -48,8 +49,9 @@ class MemoryClient:
         body = {"space": space, "text": text, "category": category, "key": key, "confidence": confidence}
         return self._ask("POST", "/memory/facts", Learned, body=body, key=new_id("key"))
 
-    def get(self, id: str) -> Fact:
-        return self._ask("GET", _fact(id), Fact)
+    def story(self, id: str) -> FactStory:
+        """With what it superseded, and what superseded it."""
+        return self._ask("GET", _fact(id), FactStory)
 
     def list(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,6 @@ from roost.ids import new_id
 from roost.kernel.cores import Cores
 from roost.llm.accounts import Models
 from roost.llm.embed.base import Embedder
-from roost.llm.embed.embedders import Embedders
 from roost.log.fact_rows import LATE
 from roost.log.memory import Category, EndFact, Fact, FactChange, FactQuery, MemoryRevert, NewFact, PutFact, Space
 from roost.log.store import Store
@@ -22,7 +22,11 @@ from roost.memory.index import Index
 from roost.memory.learning import Learned, check_key, check_text, learn, supersede
 from roost.memory.search import Found, Search
 from roost.memory.spaces import beginning_of, check_space, fits, is_wild
+from roost.memory.story import FactStory, story
 from roost.policy.vault import Vault
+
+if TYPE_CHECKING:
+    from roost.llm.embed.embedders import Embedders
 
 PERSON = "person"
 LIMIT = 1000
@@ -45,6 +49,7 @@ class Remembering:
 
     def _embedder(self) -> Embedder:
         """Blocks. Weights are not fetched unasked: a turn must not begin with a download."""
+        from roost.llm.embed.embedders import Embedders
         from roost.llm.embed.local import NAME
         from roost.llm.local.catalog import EMBEDDING, lookup
         from roost.llm.local.weights import is_here
@@ -100,6 +105,10 @@ class Memories:
     async def get(self, id: str) -> Fact:
         """Also one that is gone. Raises `NotFound`."""
         return await self._store.fact(id)
+
+    async def story(self, id: str) -> FactStory:
+        """As `get`, with what it superseded, and what superseded it. Raises `NotFound`."""
+        return await story(self._store, id)
 
     async def list(
         self,

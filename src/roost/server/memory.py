@@ -10,6 +10,7 @@ from msgspec import Meta
 from roost.log.memory import Category, Fact, Space
 from roost.memory.learning import Learned, fact_id
 from roost.memory.search import Found
+from roost.memory.story import FactStory
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
 
@@ -142,7 +143,7 @@ async def find(call: Call[Nothing, FactsQuery]) -> Reply:
 
 
 async def get(call: Call[Nothing, Nothing]) -> Reply:
-    return json(200, await call.api.runtime.memories.get(call.params["fact"]))
+    return json(200, await call.api.runtime.memories.story(call.params["fact"]))
 
 
 async def update(call: Call[FactBody, Nothing]) -> Reply:
@@ -206,11 +207,11 @@ ENDPOINTS = [
     Endpoint(
         method="GET",
         path=_FACT,
-        summary="A fact, also one that is gone",
+        summary="A fact, also one that is gone, with what it superseded and what superseded it",
         handler=get,
         body=Nothing,
         query=Nothing,
-        answers={200: Fact},
+        answers={200: FactStory},
         errors=(404,),
     ),
     Endpoint(

@@ -101,9 +101,9 @@ def spaces(app: App, as_json: bool) -> int:
 @click.argument("fact")
 @as_json
 def show(app: App, fact: str, as_json: bool) -> int:
-    """Show a fact, where it comes from and what it superseded."""
+    """Show a fact: where it comes from, what it superseded, and what superseded it."""
     with _memory(app) as known:
-        found = known.get(fact)
+        found = known.story(fact)
     if as_json:
         say_json(found)
         return 0
@@ -111,13 +111,19 @@ def show(app: App, fact: str, as_json: bool) -> int:
     rows = [
         ("id", found.id), ("space", found.space), ("category", found.category), ("key", found.key or "-"),
         ("from", found.source or found.by), ("confidence", f"{found.confidence:g}"), ("came", ago(found.created)),
-        ("went", ago(found.ended) if found.ended else "-"), ("supersedes", ", ".join(found.supersedes) or "-"),
+        ("went", f"{ago(found.ended)}, by {found.ended_source or 'a person'}" if found.ended else "-"),
+        *(("supersedes", _other(one)) for one in found.superseded),
+        *([("superseded", f"by {_other(found.superseded_by)}")] if found.superseded_by else ()),
     ]  # fmt: skip
     for name, value in rows:
         say(f"  {name:<12}{clean(value)}")
     if found.tainted:
         note("learned while strangers' words were in the conversation", "yellow")
     return 0
+
+
+def _other(fact: Fact) -> str:
+    return f"{fact.id}, from {fact.source or fact.by}, {ago(fact.created)}: {' '.join(fact.text.split())}"
 
 
 @command("add", store=True)
@@ -161,7 +167,7 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
     """Take facts out of the memory. They stay readable as facts that are gone."""
     with _memory(app) as known:
         for fact in facts:
-            gone = known.get(fact).ended is not None
+            gone = known.story(fact).ended is not None
             note(f"{'gone already' if gone else 'removed'}: {clean(known.remove(fact).text)}")
     return 0
 
