@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -18,7 +17,7 @@ from roost.ids import is_id
 from roost.llm.http import is_loopback
 from roost.policy.gate import Permissions
 from roost.sandbox.backend import Bounds
-from roost.tools.builtin import builtin_tools
+from roost.tools.builtin import BUILTIN
 
 _MAX_BYTES = 1024 * 1024
 _SUFFIXES = (".toml", ".md", ".py")
@@ -184,6 +183,8 @@ def _markdown(path: Path, text: str) -> AgentFile | None:
 
 
 def _toml(path: Path, text: str, above: int) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -244,10 +245,9 @@ def _check_fields(path: Path, text: str, data: dict[str, Any], known: Sequence[s
 
 
 def _check_tools(path: Path, text: str, tools: Sequence[str]) -> None:
-    known = tuple(builtin_tools())
     for name in tools:
-        if name not in known:
-            raise ConfigError(f"{_place(path, text, 'tools')}: unknown tool {name!r}{_hint(name, known)}")
+        if name not in BUILTIN:
+            raise ConfigError(f"{_place(path, text, 'tools')}: unknown tool {name!r}{_hint(name, BUILTIN)}")
 
 
 def _wrong(path: Path, text: str, message: str) -> ConfigError:
@@ -302,11 +302,11 @@ def _python(path: Path) -> list[AgentFile]:
         raise ConfigError(f"{_shown(path)}{_line(error, path)}: {type(error).__name__}: {error}") from error
     found = list({id(value): value for value in vars(module).values() if isinstance(value, Agent)}.values())
     for agent in found:
-        known = {**builtin_tools(), **agent.own_tools}
+        known = (*BUILTIN, *agent.own_tools)
         for tool in agent.spec.tools:
             if tool not in known:
                 raise ConfigError(
-                    f"{_shown(path)}: agent {agent.spec.name!r}: unknown tool {tool!r}{_hint(tool, tuple(known))}"
+                    f"{_shown(path)}: agent {agent.spec.name!r}: unknown tool {tool!r}{_hint(tool, known)}"
                 )
     return [AgentFile(agent, path) for agent in found]
 

@@ -58,8 +58,13 @@ class App:
 
     def daemon(self) -> RemoteNode | None:
         """The daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
-        from roost.cli.remote import RemoteNode
         from roost.client.endpoint import Unreachable
+
+        try:
+            self.locate()
+        except Unreachable:  # known without a client
+            return None
+        from roost.cli.remote import RemoteNode
 
         node = RemoteNode(self.locate)
         try:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from roost.cli.travel import NodeTravel
     from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
-    from roost.kernel.exchange.bringing import Brought
-    from roost.kernel.exchange.items import Format, Report
+    from roost.kernel.exchange.items import Brought, Format, Report
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
 

@@ -15,8 +15,7 @@ from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.compacted import Compacted
 from roost.kernel.costs import By, Costs
-from roost.kernel.exchange.bringing import Brought
-from roost.kernel.exchange.items import Format, Report, Source
+from roost.kernel.exchange.items import Brought, Format, Report, Source
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, InputMode, SessionState

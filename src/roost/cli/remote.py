@@ -16,8 +16,7 @@ from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
 
 if TYPE_CHECKING:
-    from roost.kernel.exchange.bringing import Brought
-    from roost.kernel.exchange.items import Format, Report
+    from roost.kernel.exchange.items import Brought, Format, Report
 
 _PATIENCE = 24 * 3600.0
 

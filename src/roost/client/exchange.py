@@ -10,8 +10,7 @@ import msgspec
 
 from roost.client.endpoint import Locate, Unreachable
 from roost.client.http import connect, headers_of, refusal, target
-from roost.kernel.exchange.bringing import Brought
-from roost.kernel.exchange.items import Format, Report, Source
+from roost.kernel.exchange.items import Brought, Format, Report, Source
 
 _CHUNK = 256 * 1024
 _PATIENCE = 600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from roost.locks import Locks
@@ -19,16 +19,17 @@ def marker_of(home: Path, node: str) -> str:
     return f"{home.resolve()}:{node}"
 
 
-def reap(home: Path, nodes: Locks, backends: Sequence[Backend] = ()) -> int:
+def reap(home: Path, nodes: Locks, backends: Callable[[], Sequence[Backend]]) -> int:
     """Kill what dead nodes of this home left running, and remove their sandboxes. Returns how many processes that were,
-    with what else was left of sandboxes. Blocks; to be called in a thread without an event loop."""
+    with what else was left of sandboxes. `backends` is called for each of the dead. Blocks; to be called in a thread
+    without an event loop."""
     return sum(_reap(home, nodes, node, backends) for node in nodes.names())
 
 
-def _reap(home: Path, nodes: Locks, node: str, backends: Sequence[Backend]) -> int:
+def _reap(home: Path, nodes: Locks, node: str, backends: Callable[[], Sequence[Backend]]) -> int:
     try:
         with nodes.taking(node) as dead:
-            killed = _end(marker_of(home, node), backends) if dead else 0
+            killed = _end(marker_of(home, node), backends()) if dead else 0
     except OSError as error:
         log.error("cannot see what a crashed node left running: %s", error)
         return 0

@@ -32,7 +32,7 @@ from roost.policy.system import system_rules
 from roost.policy.vault import Vault
 from roost.sandbox.backend import SandboxSpec
 from roost.tools.base import Tool, Toolbox
-from roost.tools.builtin import builtin_tools
+from roost.tools.builtin import BUILTIN, builtin_tool
 from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
 from roost.workspace.manifest import SnapshotDamaged
@@ -66,12 +66,11 @@ class Agents:
         self._agents: dict[str, Agent] = {}
 
     def add(self, agent: Agent) -> None:
-        known = {**builtin_tools(), **agent.own_tools}
-        missing = [name for name in agent.spec.tools if name not in known]
+        missing = [name for name in agent.spec.tools if name not in BUILTIN and name not in agent.own_tools]
         if missing:
             raise ConfigError(
                 f"agent {agent.spec.name!r} names tools that do not exist: {', '.join(missing)}."
-                f" Built in: {', '.join(builtin_tools())}"
+                f" Built in: {', '.join(BUILTIN)}"
             )
         self._agents[agent.spec.name] = agent
 
@@ -272,8 +271,8 @@ class Workshop:
         return known[1]
 
     def _tools(self, spec: AgentSpec) -> Toolbox:
-        known = {**builtin_tools(), **self._agents.own_tools(spec.name)}
-        return {name: known[name] for name in spec.tools if name in known}
+        own = self._agents.own_tools(spec.name)
+        return {name: tool for name in spec.tools if (tool := own.get(name) or builtin_tool(name)) is not None}
 
     def keeps_files(self, spec: AgentSpec) -> Literal["home", "store"] | None:
         """Where the private files of its sessions are kept; None where they have none."""

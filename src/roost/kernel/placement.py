@@ -18,7 +18,7 @@ import msgspec
 from roost.agent.definition import Agent
 from roost.kernel.means import Agents
 from roost.log.dispatch import NodeInfo
-from roost.tools.builtin import builtin_tools
+from roost.tools.builtin import builtin_tool
 
 
 class Place(msgspec.Struct, kw_only=True):
@@ -76,8 +76,8 @@ def _account(model: str | None) -> str | None:
 
 
 def _works_on_files(agent: Agent) -> bool:
-    tools = {**builtin_tools(), **agent.own_tools}
-    return any(tools[name].files for name in agent.spec.tools if name in tools)
+    tools = [agent.own_tools.get(name) or builtin_tool(name) for name in agent.spec.tools]
+    return any(tool.files for tool in tools if tool is not None)
 
 
 def _shared(folder: str, shared: Iterable[Path]) -> bool:

@@ -14,9 +14,7 @@ from roost.errors import RoostError
 from roost.ids import new_id
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
-from roost.kernel.exchange.bringing import Brought, bring
-from roost.kernel.exchange.items import Format, Report
-from roost.kernel.exchange.taking import take
+from roost.kernel.exchange.items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
 from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
@@ -141,9 +139,8 @@ class Runtime:
     async def _start(self, store: Store, node: str) -> None:
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
-        backends = self._backends
-        if backends is None:
-            backends = default_backends(self._way_out, policy.sandbox)
+        given = self._backends
+        backends = default_backends(self._way_out, policy.sandbox) if given is None else given
         await asyncio.to_thread(self._take_place, node)
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
@@ -242,10 +239,14 @@ class Runtime:
     async def export_session(self, session: str, target: Path, *, format: Format = "roost") -> Report:
         """Write a session to a file, as it is now; it may go on meanwhile. Its files are no part of it. What a foreign
         `format` cannot say is counted in the report. Raises `NotFound`."""
+        from roost.kernel.exchange.taking import take
+
         return await take(self.kernel, session, format, target)
 
     async def import_session(self, path: Path, **options: Any) -> Brought:
         """A session of a file. Options as of `roost.kernel.exchange.bringing.bring`."""
+        from roost.kernel.exchange.bringing import bring
+
         return await bring(self.kernel, path, **options)
 
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
@@ -288,8 +289,11 @@ class Runtime:
 
     def _take_place(self, node: str) -> None:
         self._nodes.hold(node)
-        every = default_backends(self._way_out) if self._backends is None else self._backends
-        reap(self.home, self._nodes, every)  # also of those that are not to be used any more
+        reap(self.home, self._nodes, self._every_backend)
+
+    def _every_backend(self) -> Sequence[Backend]:
+        """Also those that are not to be used any more."""
+        return tuple(default_backends(self._way_out)) if self._backends is None else self._backends
 
 
 class SessionHandle:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sandboxes:
     def __init__(
         self,
         process: ProcessSandbox,
-        backends: Sequence[Backend],
+        backends: Iterable[Backend],
         *,
         marker: str,
         kept: Recall | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +42,8 @@ def parsed(path: Path, raw: bytes, most: int) -> TomlFile:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     if len(raw) > most:
         raise ConfigError(f"{path}: at most {most // 1024} KB are read; this file is larger")
+    import tomllib
+
     try:
         return TomlFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -8,11 +8,12 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from roost.policy.foreign import call
-from roost.policy.patterns import Patterns
-from roost.sandbox.process import ProcessSandbox
+
+if TYPE_CHECKING:
+    from roost.policy.patterns import Patterns
 
 log = logging.getLogger("roost.policy")
 Side: TypeAlias = Literal["input", "output"]
@@ -68,6 +69,9 @@ class PatternGuard:
     async def check(self, text: str) -> str | None:
         if self._patterns is not None:
             return await self._searched(self._patterns, text)
+        from roost.policy.patterns import Patterns
+        from roost.sandbox.process import ProcessSandbox
+
         hands = ProcessSandbox(marker=f"guardrail-{os.getpid()}")
         try:
             return await self._searched(Patterns(hands), text)

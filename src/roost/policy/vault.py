@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import logging
 import re
@@ -133,6 +132,8 @@ def _forms(value: str) -> Iterator[str]:
     yield value.replace("'", "'\\''")
     for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield from (quoted, re.sub("%..", lambda found: found[0].lower(), quoted))
+    import html  # with its table of 2,231 entities
+
     yield from (html.escape(value), html.escape(value, quote=False))
     data = value.encode()
     yield from (data.hex(), data.hex().upper())

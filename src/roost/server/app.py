@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from roost.errors import RoostError
 from roost.kernel.runtime import Runtime
 from roost.server import (
     children,
@@ -28,9 +28,12 @@ from roost.server import (
     travel,
 )
 from roost.server.auth import Guard
+from roost.server.bodies import BodyTooLarge, Lingering
 from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing, Resource, not_found
-from roost.server.replies import Reply, encode
+from roost.server.endpoint import Call, Endpoint, Nothing, Resource
+from roost.server.problems import Refused
+from roost.server.replies import Reply, ReplyCall, encode, from_error
+from roost.server.routing import Routes
 
 
 @functools.cache
@@ -69,6 +72,35 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
 ]
 
 
+class Application:
+    """Answers every request, also one that nobody asked for or may ask."""
+
+    def __init__(self, guard: Guard, routes: Routes[Resource]) -> None:
+        self._guard = guard
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            reply = await self._reply(scope, receive)
+        except BodyTooLarge as error:
+            reply = Lingering(error)
+        except RoostError as error:
+            reply = from_error(error, scope)
+        except Exception as error:  # a defect of ours is the client's 500 and the operator's log line
+            reply = from_error(error, scope)
+        await reply(scope, receive, send)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:
+        await self._guard.check(scope)
+        resource, scope["path_params"] = self._routes.find(scope["path"])
+        if resource is None:
+            detail = f"there is nothing at {scope['path']}; GET /openapi.json says what there is"
+            raise Refused(404, "not_found", detail)
+        return await resource.reply(scope, receive)
+
+
 def build_app(
     runtime: Runtime, *, token: str | None, loopback: bool = True, on_shutdown: Callable[[], None] = lambda: None
 ) -> tuple[ASGIApp, Api]:
@@ -78,9 +110,8 @@ def build_app(
     by_path: dict[str, list[Endpoint[Any, Any]]] = {}
     for endpoint in (*ENDPOINTS, *internal.ENDPOINTS):
         by_path.setdefault(endpoint.path, []).append(endpoint)
-    routes = [Route(path, Resource(api, endpoints)) for path, endpoints in by_path.items()]
-    router = Router(routes, redirect_slashes=False, default=not_found)
+    routes = Routes({path: Resource(api, endpoints) for path, endpoints in by_path.items()})
     open_paths = [endpoint.path for endpoint in ENDPOINTS if endpoint.open]
     node = runtime.kernel.node
-    guard = Guard(router, token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
-    return guard, api
+    guard = Guard(token=token, secret=runtime.secret, node=node, loopback=loopback, open_paths=open_paths)
+    return Application(guard, routes), api

@@ -9,13 +9,11 @@ import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from roost.errors import RoostError
 from roost.kernel.peers import Secret, verify
 from roost.server.bodies import header
 from roost.server.problems import Refused
-from roost.server.replies import from_error
 
 _INTERNAL = "/internal/"
 
@@ -31,7 +29,6 @@ class Guard:
 
     def __init__(
         self,
-        app: ASGIApp,
         *,
         token: str | None,
         secret: Secret,
@@ -39,26 +36,20 @@ class Guard:
         loopback: bool,
         open_paths: Collection[str],
     ) -> None:
-        self._app = app
         self._node = node
         self._secret = secret
         self._token = token.encode() if token is not None else None
         self._loopback = loopback
         self._open = frozenset(open_paths)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            try:
-                if sum(key == b"host" for key, _ in scope["headers"]) > 1:
-                    raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
-                if scope["path"].startswith(_INTERNAL):
-                    await self._check_node(scope)
-                else:
-                    self._check(scope)
-            except RoostError as refused:
-                await from_error(refused, scope)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    async def check(self, scope: Scope) -> None:
+        """Raises `Refused`, and `StoreFailed` where the cluster's secret is needed and cannot be read."""
+        if sum(key == b"host" for key, _ in scope["headers"]) > 1:
+            raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
+        if scope["path"].startswith(_INTERNAL):
+            await self._check_node(scope)
+        else:
+            self._check(scope)
 
     def _check(self, scope: Scope) -> None:
         host = header(scope, b"host") or ""
@@ -76,7 +67,6 @@ class Guard:
             )
 
     async def _check_node(self, scope: Scope) -> None:
-        """Raises `Refused`, and `StoreFailed` where the secret cannot be read."""
         given = header(scope, b"authorization") or ""
         secret = await self._secret.value()
         found = verify(secret, self._node, scope["method"], scope["path"], given, time.time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import math
@@ -262,6 +263,7 @@ def main(
     hide_secrets()
     log_to_stderr()
     chosen = options or Options.from_environment()
+    gc.freeze()  # what was imported stays: a collection need not look at it
     run(serve(chosen, agents=agents, agent_files=agent_files, models=models, config=config, ready=ready))
 
 

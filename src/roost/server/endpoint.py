@@ -4,19 +4,20 @@ from the same rows."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
-from roost.errors import Invalid, RoostError
-from roost.server.bodies import BODY_BYTES, BodyTooLarge, Lingering, decode_body, header, read_body
+from roost.errors import Invalid
+from roost.server.bodies import BODY_BYTES, decode_body, header, read_body
 from roost.server.context import Api
 from roost.server.misfits import said
 from roost.server.problems import Refused
-from roost.server.replies import ReplyCall, from_error
+from roost.server.replies import ReplyCall
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -78,10 +79,10 @@ class Endpoint(Generic[B, Q]):
     texts: Sequence[str] = ()
     most: int = BODY_BYTES
     file: str | None = None
-    decoder: msgspec.json.Decoder[B] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "decoder", msgspec.json.Decoder(self.body))
+    @cached_property
+    def decoder(self) -> msgspec.json.Decoder[B]:
+        return msgspec.json.Decoder(self.body)
 
     @property
     def takes_body(self) -> bool:
@@ -122,18 +123,8 @@ class Resource:
         self._methods = {endpoint.method: endpoint for endpoint in endpoints}
         self._allow = ", ".join(self._methods).encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            reply = await self._reply(scope, receive)
-        except BodyTooLarge as error:
-            reply = Lingering(error)
-        except RoostError as error:
-            reply = from_error(error, scope)
-        except Exception as error:  # a defect of ours is the client's 500 and the operator's log line
-            reply = from_error(error, scope)
-        await reply(scope, receive, send)
-
-    async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:
+    async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
+        """Raises `RoostError`."""
         endpoint = self._methods.get(scope["method"])
         if endpoint is None:
             detail = f"{scope['method']} is not a method of {scope['path']}; {self._allow.decode()} is"
@@ -141,9 +132,3 @@ class Resource:
         if self._api.stopping and not endpoint.open:
             raise Refused(503, "shutting_down", "the daemon is stopping", [(b"connection", b"close")])
         return await endpoint.reply(self._api, scope, receive)
-
-
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        error = Refused(404, "not_found", f"there is nothing at {scope['path']}; GET /openapi.json says what there is")
-        await from_error(error, scope)(scope, receive, send)

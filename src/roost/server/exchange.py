@@ -14,10 +14,7 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import Busy, RoostError
-from roost.kernel.exchange.bringing import Brought, bring
-from roost.kernel.exchange.files import take_files
-from roost.kernel.exchange.items import Format, Source
-from roost.kernel.exchange.taking import take
+from roost.kernel.exchange.items import Brought, Format, Source
 from roost.server.bodies import BODY_SECONDS, BodyTooLarge, Lingering
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing
@@ -54,7 +51,7 @@ async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
     path = Path(folder.name) / "session"
     try:
-        report = await take(call.api.runtime.kernel, call.session, call.query.format, path)
+        report = await call.api.runtime.export_session(call.session, path, format=call.query.format)
     except BaseException:
         folder.cleanup()
         raise
@@ -63,6 +60,8 @@ async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
 
 
 async def files(call: Call[Nothing, Nothing]) -> ReplyCall:
+    from roost.kernel.exchange.files import take_files
+
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
     path = Path(folder.name) / "files.tar"
     try:
@@ -149,8 +148,7 @@ class _Import:
 
     async def _bring(self, path: Path) -> Brought:
         query = self._call.query
-        return await bring(
-            self._call.api.runtime.kernel,
+        return await self._call.api.runtime.import_session(
             path,
             format=query.format,
             id=query.id,

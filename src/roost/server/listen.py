@@ -43,7 +43,8 @@ def bind(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise ConfigError(f"{port} is not a port: give one up to 65535, 0 for any free one", code="cannot_listen")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        name = host.encode() if host.isascii() else host  # only the others need the tables of IDNA
+        family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot listen on {host!r}, port {port}: {error}", code="cannot_listen") from error
     listener = socket.socket(family, kind, protocol)

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 
 from roost.tools.base import Tool
 
-
-def builtin_tools() -> dict[str, Tool]:
-    """The built-in tools by name. Built at the first call."""
-    return dict(_built())
+_MODULES = {
+    "shell": ("shell",),
+    "shell_jobs": ("shell_start", "shell_output", "shell_stop"),
+    "python": ("python",),
+    "read": ("read_file",),
+    "write": ("write_file",),
+    "edit": ("edit_file",),
+    "edit_files": ("edit_files",),
+    "browse": ("list_files", "glob"),
+    "grep": ("grep",),
+    "code": ("analyze_code",),
+    "git": ("git_read", "git_write"),
+    "web.fetch": ("web_fetch",),
+    "web.search": ("web_search",),
+    "history": ("read_history",),
+    "pins": ("pin", "unpin"),
+    "plan": ("plan",),
+    "memory": ("remember", "recall", "update_memory", "forget"),
+    "agents": ("task", "cancel_task", "list_agents", "message_agent"),
+}
+"""What each module of `roost.tools` makes."""
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+BUILTIN = tuple(_HOMES)
+"""The names of the built-in tools."""
 
 
 @cache
-def _built() -> dict[str, Tool]:
-    from roost.tools.agents import cancel_task, list_agents, message_agent, task
-    from roost.tools.browse import glob, list_files
-    from roost.tools.code import analyze_code
-    from roost.tools.edit import edit_file
-    from roost.tools.edit_files import edit_files
-    from roost.tools.git import git_read, git_write
-    from roost.tools.grep import grep
-    from roost.tools.history import read_history
-    from roost.tools.memory import forget, recall, remember, update_memory
-    from roost.tools.pins import pin, unpin
-    from roost.tools.plan import plan
-    from roost.tools.python import python
-    from roost.tools.read import read_file
-    from roost.tools.shell import shell
-    from roost.tools.shell_jobs import shell_output, shell_start, shell_stop
-    from roost.tools.web.fetch import web_fetch
-    from roost.tools.web.search import web_search
-    from roost.tools.write import write_file
+def builtin_tool(name: str) -> Tool | None:
+    """None where there is none of this name. Imported when it is first asked for: an agent that lacks a tool does not
+    pay for it."""
+    if name not in _HOMES:
+        return None
+    found: Tool = getattr(importlib.import_module(f"roost.tools.{_HOMES[name]}"), name)
+    return found
 
-    files = (read_file, write_file, edit_file, edit_files, list_files, glob, grep, analyze_code)
-    own = (read_history, pin, unpin, plan, remember, recall, update_memory, forget)
-    others = (task, cancel_task, list_agents, message_agent)
-    running = (shell, shell_start, shell_output, shell_stop, python)
-    return {tool.name: tool for tool in (*running, *files, git_read, git_write, web_fetch, web_search, *own, *others)}
+
+def builtin_tools() -> dict[str, Tool]:
+    """All of them by name."""
+    return {name: tool for name in BUILTIN if (tool := builtin_tool(name)) is not None}

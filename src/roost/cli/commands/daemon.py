@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,11 @@ from roost.cli.app import App
 from roost.cli.fetch import missing
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, say, say_json, styled
-from roost.cli.remote import RemoteNode
 from roost.client.endpoint import Unreachable
 from roost.errors import RoostError
+
+if TYPE_CHECKING:
+    from roost.cli.remote import RemoteNode
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0

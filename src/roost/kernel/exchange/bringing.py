@@ -21,7 +21,7 @@ from roost.ids import is_id, new_id
 from roost.kernel.exchange import own
 from roost.kernel.exchange.closing import IMPORT, Folded, closing
 from roost.kernel.exchange.converting import convert, format_of
-from roost.kernel.exchange.items import Report, Source
+from roost.kernel.exchange.items import Brought, Report, Source
 from roost.kernel.kernel import Kernel
 from roost.kernel.naming import check_labels, check_title, fold
 from roost.kernel.placement import needs
@@ -38,14 +38,6 @@ _PATIENCE = 100
 """Tenths of a second."""
 _PAGE = 500
 _PAGE_BYTES = 4 * 1024 * 1024
-
-
-class Brought(msgspec.Struct, frozen=True, kw_only=True):
-    """`duplicate`: the key has brought it in before."""
-
-    session: SessionInfo
-    report: Report
-    duplicate: bool = False
 
 
 async def bring(

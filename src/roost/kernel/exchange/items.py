@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from roost.log.content import AssistantPart, ResultPart, StopReason, Usage, UserPart
+from roost.log.journal import SessionInfo
 
 Format: TypeAlias = Literal["roost", "claude-code", "codex", "transcript"]
 Foreign: TypeAlias = Literal["claude-code", "codex"]
@@ -88,3 +89,11 @@ def _count(counts: dict[str, int], kind: str, count: int) -> None:
     """A hostile file may have as many kinds as lines."""
     name = kind[:80] if kind[:80] in counts or len(counts) < _KINDS else "other"
     counts[name] = counts.get(name, 0) + count
+
+
+class Brought(msgspec.Struct, frozen=True, kw_only=True):
+    """`duplicate`: the key has brought it in before."""
+
+    session: SessionInfo
+    report: Report
+    duplicate: bool = False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib.resources
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -138,5 +138,5 @@ def catalog() -> Catalog:
 @functools.cache
 def read() -> Catalog:
     """For `catalog` alone."""
-    data = importlib.resources.files("roost.llm.catalog").joinpath("data.json").read_bytes()
+    data = Path(__file__).with_name("data.json").read_bytes()
     return Catalog(msgspec.json.decode(data, type=Data))

@@ -4,58 +4,17 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Literal, TypeAlias
-
-import msgspec
 
 from roost.policy.command import files, harmless, hidden, outputs, running, scripts
+from roost.policy.command.answer import Analysis, Finding
 from roost.policy.command.found import Acts, Found
 from roost.policy.command.lines import Line, Simple, read
 from roost.policy.command.tables import INSTALLERS, READERS, WRITERS
 from roost.policy.command.unwrap import inner_of, name_of
 from roost.policy.command.words import GAP, Word
 
-Category: TypeAlias = Literal[
-    "privilege",
-    "reverse_shell",
-    "inline_exec",
-    "system_destroy",
-    "persistence",
-    "encoding_bypass",
-    "remote_exec",
-    "redirect",
-]
 _DEEPEST = 6
 _URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+)", re.IGNORECASE)
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A danger: of which kind, why, and in which command."""
-
-    category: Category
-    why: str
-    command: str
-
-
-class Analysis(msgspec.Struct, frozen=True, kw_only=True):
-    """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
-    written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `removes` those
-    that are gone from their place then, with all that is in them, `below` folders that are read with all that is in
-    them, `picked` those of which some is read, nobody knows what, `hosts` the machines that are named. `installs` are
-    package managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`:
-    everything in it is known, and known to change nothing."""
-
-    programs: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    paths: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    removes: tuple[str, ...] = ()
-    below: tuple[str, ...] = ()
-    picked: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    installs: tuple[str, ...] = ()
-    unclear: tuple[str, ...] = ()
-    read_only: bool = False
 
 
 def analyse(text: str) -> Analysis:
