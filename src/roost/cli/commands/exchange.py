@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import Literal
 
 import click
 
@@ -17,10 +15,10 @@ from roost.cli.app import App, folder
 from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import clean, note, say, say_json
+from roost.cli.whole import write_whole
 from roost.ids import new_id
 from roost.kernel.exchange.items import FORMATS, Format, Report, Source
 
-T = TypeVar("T")
 _SHOWN = 12
 """Kinds that are named; --json has all."""
 
@@ -38,53 +36,37 @@ _SHOWN = 12
 @click.option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default="-",
     metavar="FILE",
-    help="Where to write it; nothing there is touched before it is whole. Default: standard output.",
+    help="Where to write it; nothing there is touched before it is whole. Default: -, standard output.",
 )
 @click.option(
     "--files",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     metavar="TAR",
     help="Write the session's files there, too.",
 )
-def export(app: App, session: str | None, format: Format, output: Path | None, files: Path | None) -> int:
+def export(app: App, session: str | None, format: Format, output: Path, files: Path | None) -> int:
     """Write a session to a file; by default the newest session.
 
     Its files are no part of it, unless --files says where to. What the other format cannot say is counted on standard
     error.
     """
+    if files is not None and files.absolute() == output.absolute():
+        raise click.UsageError("--output and --files are the same file: give two")
     node = app.node()
     try:
         name = session_id(node, session)
-        if output is None:
-            report = node.export_session(name, sys.stdout.buffer, format)
-            sys.stdout.buffer.flush()
-        else:
-            report = _whole(output, lambda out: node.export_session(name, out, format))
+        report = write_whole(output, lambda out: node.export_session(name, out, format))
         note(f"session {short(name)}: {report.events} events read")
         _account(report, "out")
         if files is not None:
-            count = _whole(files, lambda out: node.export_files(name, out))
+            count = write_whole(files, lambda out: node.export_files(name, out))
             note(f"{count} files, with whatever secrets are in them: {files}")
         return 0
     finally:
         node.close()
-
-
-def _whole(output: Path, write: Callable[[IO[bytes]], T]) -> T:
-    """Nothing is there before it is whole."""
-    with tempfile.NamedTemporaryFile(dir=output.absolute().parent, prefix=f".{output.name}.", delete=False) as file:
-        part = Path(file.name)
-        try:
-            found = write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(output)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    return found
 
 
 @command("import")
