@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.testing.script import Fault, Reply, Rule, Script
 from roost.testing.scripted import Call
 
 from .prefork import SCRIPT as ROOST
@@ -26,6 +26,7 @@ _AT_ITS_START = ("PYTHON", "LANG", "LC_")
 """Beginnings of the names of variables that an interpreter reads once."""
 
 WORDS = " ".join(f"w{number}" for number in range(40))
+"""An answer that does not go on after a part of it, the first time: who asks again gets it whole."""
 
 SCRIPT = Script(
     rules=(
@@ -93,7 +94,7 @@ SCRIPT = Script(
                 Reply(text="They said: {result}"),
             ),
         ),
-        Rule(when="words", answers=(Reply(text=WORDS, pace=0.1, piece=4),)),
+        Rule(when="words", answers=(Reply(text=WORDS, piece=4, fault=Fault(kind="stall", at=4000, seconds=60)),)),
         Rule(when="escape", answers=(Reply(text="plain \x1b]0;owned\x07\x1b[31mred"),)),
         Rule(answers=(Reply(text="You said: {input}"),)),
     )
@@ -211,7 +212,7 @@ class Machine:
             os.kill(self.daemon_pid(), signal.SIGKILL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def provider() -> Iterator[ProviderServer]:
     with ProviderServer(SCRIPT) as server:
         yield server

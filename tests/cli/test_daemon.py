@@ -45,13 +45,16 @@ def test_of_several_at_once_one_starts_and_all_are_content(roost: Machine) -> No
 
 
 def test_old_sessions_are_stopped_and_deleted_when_asked_for(roost: Machine) -> None:
-    roost("up", "-d", "--session-timeout", "1", "--retention", "1").ok()
-    roost("run", "hello").ok()
-    assert len(roost("ps", "--all", "--json").json) == 1
-    deadline = time.monotonic() + 20
-    while roost("ps", "--all", "--json").json and time.monotonic() < deadline:
-        time.sleep(0.3)
-    assert roost("ps", "--all", "--json").json == []
+    unused, old = (roost("run", "hello", "--json").ok().json["session"] for _ in range(2))
+    roost("stop", old).ok()
+    roost.up("--session-timeout", "1", "--retention", "1")
+    states = {unused: "running", old: "stopped"}
+    deadline = time.monotonic() + 60
+    while old in states or states.get(unused) == "running":
+        assert time.monotonic() < deadline, states
+        time.sleep(0.1)
+        states = {row["id"]: row["state"] for row in roost("ps", "--all", "--json").ok().json}
+    assert states in ({}, {unused: "stopped"})
 
 
 def test_up_in_the_foreground_ends_with_ctrl_c(roost: Machine) -> None:

@@ -78,6 +78,8 @@ def test_wrong_words_are_told(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
     wrong = roost("memory", "add", "nonsense", "x")
     assert (wrong.code, "no space" in wrong.err) == (1, True)
+    wrong = roost("memory", "add", "session:zzz", "x")
+    assert (wrong.code, "there is no session 'zzz'" in wrong.err) == (1, True)
     wrong = roost("memory", "search", "x" * 100_000)
     assert (wrong.code, "too long for a query" in wrong.err) == (2, True)
     assert roost("memory", "add", "user:ann", "-", stdin="Ann drinks tea\n").ok().out.startswith("fct_")
