@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,10 @@ def test_public_names_are_there() -> None:
         assert getattr(roost, name).__name__ == name
     with pytest.raises(AttributeError):
         roost.no_such_name  # noqa: B018
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from roost.version import VERSION
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

@@ -218,14 +218,42 @@ def test_the_log_has_one_line_an_entry():
     assert "ERROR roost.x: failed | Traceback" in text
 
 
-def test_the_import_pulls_in_nothing_heavy():
-    code = (
-        "import sys, roost.server.daemon;"
-        "print([m for m in ('aiohttp', 'rich', 'xllamacpp', 'starlette.testclient', 'schemathesis', 'numpy',"
-        " 'roost.testing') if m in sys.modules])"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+IDLE = """
+import json, os, signal, socket, sys, threading, time
+from pathlib import Path
+home, late = Path(sys.argv[1]), sys.argv[2:]
+def look():
+    while not (home / "daemon.json").exists():
+        time.sleep(0.01)
+    port = int(json.loads((home / "daemon.json").read_text())["url"].rpartition(":")[2])
+    with socket.socket() as link:
+        link.connect(("127.0.0.1", port))
+        link.sendall(b"GET /health HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+        print(link.recv(64).split()[1].decode())
+    print(*(name for name in late if any(each == name or each.startswith(name + ".") for each in sys.modules)))
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=look, daemon=True).start()
+from roost.cli.main import run
+sys.exit(run(["--home", str(home), "up", "--port", "0"]))
+"""
+LATE = (
+    "aiohttp", "numpy", "yaml", "tree_sitter", "cronsim", "zoneinfo", "tzdata", "prometheus_client", "PIL",
+    "xllamacpp", "rich", "keyring", "dbos", "asyncpg", "obstore", "trafilatura", "http.client", "tarfile", "html",
+    "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing",
+    "anyio", "roost.testing", "roost.cli.remote", "roost.client.client", "roost.kernel.exchange.bringing",
+    "roost.kernel.exchange.taking", "roost.llm.embed.embedders", "roost.llm.local.model",
+    "roost.policy.command.analysis", "roost.sandbox.containers", "roost.sandbox.machines", "roost.tools.git",
+    "roost.tools.shell", "roost.tools.web",
+)  # fmt: skip
+
+
+def test_a_daemon_that_idles_has_nothing_in_memory_that_comes_with_its_first_use(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPENAI_API_KEY": "none"}
+    command = [sys.executable, "-c", IDLE, str(tmp_path / "home"), *LATE]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    status, found = ran.stdout.splitlines()[-2:]
+    assert (status, found) == ("200", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

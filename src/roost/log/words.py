@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+")
+_TOKEN = rf"[{_CJK}]+|[^\W_{_CJK}]+"
+"""Compiled when first needed, as it takes 2 ms."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST = 40
 _MOST = 1000
@@ -33,7 +34,7 @@ def words(text: str) -> list[str]:
     """In their order, repetitions included; at most 1,000."""
     found: list[str] = []
     folded = unicodedata.normalize("NFKC", text.translate(_PLAIN))
-    for token in _TOKEN.findall(_HUMP.sub(" ", folded)):
+    for token in re.findall(_TOKEN, _HUMP.sub(" ", folded)):
         if re.match(f"[{_CJK}]", token):
             found += [token[at : at + 2] for at in range(max(1, len(token) - 1))]
         else:
