@@ -19,7 +19,7 @@ def test_without_a_daemon(roost: Machine) -> None:
 
 def test_facts_from_the_command_line(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
-    roost("up", "-d").ok()
+    roost.up()
     assert "nothing is remembered" in roost("memory", "list").ok().err
     first = roost("memory", "add", "user:ann", "Ann drinks mate", "--key", "drink").ok().out.strip()
     learned = roost("memory", "add", "user:ann", "Ann drinks oolong", "--key", "drink", "--json").ok().json
@@ -68,7 +68,7 @@ def test_what_a_session_did_is_undone_by_any_name_of_it(roost: Machine, daemon: 
     """Its facts are of no account here: a session that is found is answered, whatever it is called."""
     roost("run", "hello", "-q").ok()
     if daemon:
-        roost("up", "-d").ok()
+        roost.up()
     whole = roost("ps", "--all", "--json").ok().json[0]["id"]
     for name in (whole, whole[-8:], "@last"):
         assert "0 facts" in roost("memory", "undo", name, "--since", "0").ok().err

@@ -174,6 +174,20 @@ async def test_a_session_takes_its_private_space_along(tmp_path: Path) -> None:
         assert [fact.text for fact in await runtime.memories.list()] == ["theirs"]
 
 
+async def test_a_session_that_is_not_there_has_no_memory(tmp_path: Path) -> None:
+    async with running(tmp_path, agent(["x"])) as runtime:
+        session = await runtime.session("a", id="gone")
+        mine = (await runtime.memories.add("session:gone", "ours")).fact
+        await session.delete()
+        for space in ("session:zzz", "session:gone"):
+            with pytest.raises(Invalid) as refused:
+                await runtime.memories.add(space, "whose?")
+            assert (refused.value.code, "there is no session" in refused.value.message) == ("no_session", True)
+        with pytest.raises(NotFound):
+            await runtime.memories.update(mine.id, "whose?")
+        assert await runtime.memories.spaces() == []
+
+
 async def test_what_a_person_adds_is_masked_too(tmp_path: Path) -> None:
     async with running(tmp_path, agent(["x"])) as runtime:
         runtime.memories.vault = Vault({"DB": "hunter2hunter2"})

@@ -298,9 +298,9 @@ async def test_an_agent_that_may_not_write_may_not_remember(tmp_path: Path, perm
         one = await session(runtime)
         await one.send("go")
         if permissions == "ask":
-            asked = await one.bus.wait_for(ev.ApprovalRequested, after=0, timeout=10)
+            asked = await one.bus.wait_for(ev.ApprovalRequested, after=0, timeout=30)
             await one.approve(asked.call, "reject")
-        await one.bus.wait_for(ev.TurnCompleted, after=0, timeout=10)
+        await one.bus.wait_for(ev.TurnCompleted, after=0, timeout=30)
         assert await texts(runtime) == []
 
 
@@ -319,3 +319,27 @@ async def test_an_agent_without_memory_recalls_nothing_by_itself(tmp_path: Path)
         one = await session(runtime)
         await one.ask("oolong")
         assert not [event for event in await events(one, runtime) if isinstance(event, ev.MemoryRecalled)]
+
+
+async def test_in_a_space_of_a_session_that_is_not_there_nothing_is_remembered(tmp_path: Path) -> None:
+    """Nor is it missed when the session of a space that others wrote to is deleted, and another has its id."""
+    agent = clerk(
+        calling("remember", text="It likes tea", scope="session:other"),
+        calling("remember", text="Who is it", scope="session:zzz"),
+        "done",
+        memory=Memory(write=("session:*",)),
+    )
+    async with running(tmp_path, agent) as runtime:
+        other, one = await session(runtime, id="other"), await session(runtime)
+        await one.ask("go")
+        assert await texts(runtime) == ["It likes tea"]
+        kept, refused = await told(runtime, one)
+        assert kept.startswith("remembered as fct_")
+        assert "there is no session 'zzz'" in refused
+        changed = [event for event in await events(one, runtime) if isinstance(event, ev.MemoryChanged)]
+        assert [fact.text for event in changed for fact in event.facts] == ["It likes tea"]
+        await other.delete()
+        assert await texts(runtime) == []
+        assert (await check(place.url or tmp_path / "roost.db")).faults == []
+        await session(runtime, id="other")
+        assert (await check(place.url or tmp_path / "roost.db")).faults == []

@@ -40,6 +40,7 @@ def test_what_cannot_be(shared):
     for method, path, body, status, code in (
         ("GET", "/memory/facts/fct_none", None, 404, "not_found"),
         ("POST", "/memory/facts", {"space": "elsewhere:x", "text": "x"}, 422, "bad_space"),
+        ("POST", "/memory/facts", {"space": "session:zzz", "text": "x"}, 422, "no_session"),
         ("POST", "/memory/facts", {"space": "user:x", "text": "   "}, 422, "empty_fact"),
         ("POST", "/memory/facts/fct_none/accept", {}, 404, "not_found"),
         ("POST", "/memory/undo", {"session": "s", "since": 5, "until": 2}, 422, "invalid"),

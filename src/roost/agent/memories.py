@@ -13,6 +13,7 @@ from roost.agent.state import Call
 from roost.errors import Invalid, NotFound, RoostError
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
+from roost.log.fact_rows import no_session, session_of
 from roost.log.memory import Category, EndFact, Fact, FactChange, NewFact, PutFact, RecalledFact
 from roost.memory.learning import Learned, as_fact, check_key, check_text, fact_id, learn, supersede
 from roost.memory.rights import Memory, Rights
@@ -50,6 +51,11 @@ class CallMemory:
         if fact.space.startswith("turn:"):
             known = [one for one in self._of_turn() if key is not None and one.key == key]
             return self._stage(supersede(fact, known))
+        if (of := session_of(fact.space)) not in (None, self._session.id):
+            try:
+                await self._search.facts.get(of)
+            except NotFound:
+                raise no_session(of) from None
         return self._stage(await learn(self._search, fact))
 
     async def update(self, id: str, text: str, confidence: float | None) -> Learned:

@@ -8,8 +8,9 @@ from typing import get_args
 
 import msgspec
 
+from roost.errors import NotFound
 from roost.log import events as ev
-from roost.log.fact_rows import StoredFact, fact_of
+from roost.log.fact_rows import StoredFact, fact_of, session_of
 from roost.log.journal import Record, SessionInfo
 from roost.log.memory import Category, Fact, FactQuery, NewFact, Space
 from roost.log.store import Store
@@ -118,14 +119,14 @@ class OfLog:
     def __init__(self, info: SessionInfo, made: Made) -> None:
         self._info = info
         self._named = made.of(info)
-        self._came: dict[str, tuple[int, NewFact]] = {}
+        self._came: dict[str, tuple[int, float, NewFact]] = {}
 
     def add(self, record: Record) -> Iterator[Fault]:
         event = record.event
         match event:
             case ev.MemoryChanged(facts=facts):
                 kept = (fact for fact in facts if not fact.space.startswith("turn:"))
-                self._came |= {fact.id: (record.seq, fact) for fact in kept}
+                self._came |= {fact.id: (record.seq, event.at, fact) for fact in kept}
             case ev.SessionForked() | ev.SessionImported():
                 self._came.clear()
             case _:
@@ -140,11 +141,13 @@ class OfLog:
         for first in range(0, len(came), _IDS):
             part = came[first : first + _IDS]
             try:
-                there = await _found(store, [fact for _, (_, fact) in part])
+                there = await _found(store, [fact for _, (*_, fact) in part])
             except msgspec.MsgspecError:  # a row that cannot be read was named with its space
                 continue
-            for id, (seq, fact) in part:
+            for id, (seq, at, fact) in part:
                 rows = there.get(id, [])
+                if not rows and await _went_along(store, fact.space, at):
+                    continue
                 if not rows:
                     yield self._fault(f"the fact {id}, which came with event {seq}, is not in {fact.space}")
                 elif not any(_same(row, fact) for row in rows):
@@ -161,6 +164,16 @@ async def _found(store: Store, facts: list[NewFact]) -> dict[str, list[Fact]]:
     for row in await store.facts(FactQuery(spaces=spaces, ids=ids, ended=True, proposed=None, limit=_MOST)):
         there.setdefault(row.id, []).append(row)
     return there
+
+
+async def _went_along(store: Store, space: str, at: float) -> bool:
+    """Whether it was the private space of a session that was deleted since."""
+    if (of := session_of(space)) is None:
+        return False
+    try:
+        return (await store.get(of)).created_at > at
+    except NotFound:
+        return True
 
 
 def _same(row: Fact, fact: NewFact) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from roost.errors import Invalid
 from roost.log.memory import Fact, NewFact
 from roost.log.words import words
 
@@ -19,6 +20,19 @@ RESTORING = "restoring:"
 """Begins the name of a space that is not whole yet."""
 
 LATE = "a fact whose place it was to take is gone: look at what is there now"
+
+
+def session_of(space: str) -> str | None:
+    """Of a private space."""
+    kind, _, name = space.partition(":")
+    return name if kind == "session" else None
+
+
+def no_session(session: str) -> Invalid:
+    return Invalid(
+        f"there is no session {session!r}, so nothing can be kept in its memory: `roost ps --all` lists them",
+        code="no_session",
+    )
 
 
 class Origin(NamedTuple):

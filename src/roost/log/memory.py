@@ -66,7 +66,10 @@ class PutFact(msgspec.Struct, frozen=True, tag="put"):
     Where the space says the same already, with this category and, if it has one, this key (a proposal says so to a
     proposal alone), the fact does not come. Nor does it where a proposal that it supersedes was answered, or a fact
     that it supersedes and that has not its key is gone. Then `change_facts` refuses all of it, while in a session's
-    append, whose events tell of the fact, it comes and goes at once."""
+    append, whose events tell of the fact, it comes and goes at once.
+
+    In a session's private space (`session:ID`) nothing comes where there is no such session: `change_facts` refuses all
+    of it, an append goes on without."""
 
     fact: NewFact
 
@@ -128,8 +131,9 @@ class Hit(NamedTuple):
 
 class Facts(Protocol):
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
-        """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`, and
-        `Conflict` with code `fact_ended` when something superseded is gone (`PutFact`)."""
+        """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`; as of
+        `PutFact`, `Conflict` with code `fact_ended` when something superseded is gone, and `Invalid` with code
+        `no_session` for the space of a session that is not there."""
         ...
 
     async def fact(self, id: str) -> Fact:

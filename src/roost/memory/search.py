@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from roost.log.memory import Fact, FactQuery, Facts
+from roost.log.memory import Fact, FactQuery
+from roost.log.store import Store
 from roost.memory.index import Index
 
 How: TypeAlias = Literal["hybrid", "words"]
@@ -45,7 +46,7 @@ class Found(msgspec.Struct, frozen=True):
 class Search:
     """`index` None: there is none on this node."""
 
-    def __init__(self, facts: Facts, index: Index | None) -> None:
+    def __init__(self, facts: Store, index: Index | None) -> None:
         self.facts = facts
         self.index = index
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.errors import Fenced, NotFound
+from roost.errors import Fenced, Invalid, NotFound
 from roost.log.fact_rows import COMMON, StoredFact
 from roost.log.journal import Claim
 from roost.log.memory import (
@@ -205,6 +205,22 @@ class _Sessions(Opens):
             await store.delete("s", epoch=claim.epoch)
             assert await ids(store, "mine ours", "session:s", HERE) == ["b"]
             assert [space.name for space in await store.spaces()] == [HERE]
+
+    async def test_there_is_no_private_space_without_its_session(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for _ in range(2):  # never there, and not there any more
+                with pytest.raises(Invalid) as refused:
+                    await here.change_facts([put("b", "ours"), put("a", "mine", space="session:s")], by="p")
+                assert refused.value.code == "no_session"
+                assert await there.spaces() == []
+                await new(there, "s")
+                assert await here.change_facts([put("a", "mine", space="session:s")], by="p") == 1
+                await there.delete("s")
+            await new(here, "other")
+            claim = await own(here, "other")
+            await append(here, claim, 1, put("a", "mine", space="session:s"), put("b", "ours"))
+            assert await texts(there, "session:s", HERE) == ["ours"]
+            assert [space.name for space in await there.spaces()] == [HERE]
 
 
 class _Search(Opens):

@@ -17,6 +17,8 @@ from roost.log.fact_rows import (
     StoredFact,
     about_of,
     fact_of,
+    no_session,
+    session_of,
     words_of,
 )
 from roost.log.journal import Append
@@ -28,6 +30,8 @@ from roost.log.words import bm25, weight, words
 _EACH = 0.05
 """Seconds for one change among many, on a slow disk."""
 _PUT = "SELECT put_fact_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+_KEEP = "SELECT 1 FROM sessions WHERE id = $1 FOR KEY SHARE"
+"""It is not deleted before what is written is committed, and goes then."""
 _END = "SELECT end_fact_1($1, $2, $3)"
 _REVERT = "SELECT revert_facts_1($1, $2, $3, $4, $5)"
 _PLACES = ", ".join(f"${place}" for place in range(1, 3 + len(StoredFact._fields)))
@@ -172,6 +176,11 @@ async def _apply(link: Link, change: FactChange, origin: Origin) -> int:
     session, seq = origin.session, origin.seq
     match change:
         case PutFact(fact=new):
+            of = session_of(new.space)
+            if of not in (None, session) and await link.fetchval(_KEEP, of) is None:
+                if session is None:
+                    raise no_session(of)
+                return 0
             values = (new.space, new.id, new.key, new.category, new.text, words_of(new.text, new.key))
             about = about_of(new, origin)
             done = await link.fetchval(_PUT, *values, about, new.proposed, list(new.supersedes), session, seq)

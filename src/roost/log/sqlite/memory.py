@@ -20,6 +20,8 @@ from roost.log.fact_rows import (
     StoredFact,
     about_of,
     fact_of,
+    no_session,
+    session_of,
     words_of,
 )
 from roost.log.memory import (
@@ -254,6 +256,11 @@ def _apply(connection: sqlite3.Connection, change: FactChange, origin: Origin) -
 
 def _put(connection: sqlite3.Connection, fact: NewFact, origin: Origin) -> int:
     if connection.execute("SELECT 1 FROM facts WHERE id = ? LIMIT 1", (fact.id,)).fetchone():
+        return 0
+    of = session_of(fact.space)
+    if of is not None and not connection.execute("SELECT 1 FROM sessions WHERE id = ?", (of,)).fetchone():
+        if origin.session is None:
+            raise no_session(of)
         return 0
     late = not fact.proposed and any(_is_late(connection, former, fact.key) for former in fact.supersedes)
     if late and origin.session is None:
