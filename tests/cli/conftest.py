@@ -94,6 +94,7 @@ SCRIPT = Script(
                 Reply(text="They said: {result}"),
             ),
         ),
+        Rule(when="nothing but the notes", answers=(Reply(text="We talked."),)),
         Rule(when="words", answers=(Reply(text=WORDS, piece=4, fault=Fault(kind="stall", at=4000, seconds=60)),)),
         Rule(when="escape", answers=(Reply(text="plain \x1b]0;owned\x07\x1b[31mred"),)),
         Rule(answers=(Reply(text="You said: {input}"),)),
@@ -166,13 +167,14 @@ class Machine:
         self._processes.append(process)
         return process
 
-    def up(self, *args: str) -> str:
-        """A daemon of this home, for tests of what it serves: begun as any process here. Returns its URL."""
-        daemon = self.start("up", "--json", *args)
+    def up(self, *args: str) -> None:
+        """A daemon of this home, for tests of what it serves: begun as any process here."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.home / "daemon.log").open("ab") as log:
+            daemon = start(self._prefork, self._order(("up", "--json", *args)), stderr=log.fileno())
+        self._processes.append(daemon)
         assert daemon.stdout is not None
-        said = daemon.stdout.readline()
-        assert said, daemon.communicate()[1]
-        return json.loads(said)["url"]
+        assert daemon.stdout.readline(), (self.home / "daemon.log").read_text()
 
     def terminal(self, *args: str, env: dict[str, str] | None = None) -> Terminal:
         terminal = Terminal(self._prefork, self._order(args, env))

@@ -154,15 +154,17 @@ class Terminal:
         return bool(data)
 
 
-def start(prefork: Prefork, order: Order) -> Process:
-    """A command whose output can be read while it runs. It has no input."""
+def start(prefork: Prefork, order: Order, stderr: int | None = None) -> Process:
+    """A command whose output can be read while it runs; what it says to `stderr`, if that is given, is not. It has no
+    input."""
     (out, to_out), (err, to_err) = os.pipe(), os.pipe()
     nothing = os.open(os.devnull, os.O_RDONLY)
     try:
-        return Process(prefork.start(order, nothing, to_out, to_err), open(out), open(err))
+        reply = prefork.start(order, nothing, to_out, to_err if stderr is None else stderr)
     finally:
         for number in (nothing, to_out, to_err):
             os.close(number)
+    return Process(reply, open(out), open(err))
 
 
 def run(prefork: Prefork, order: Order, stdin: str, timeout: float) -> subprocess.CompletedProcess[str]:

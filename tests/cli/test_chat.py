@@ -10,7 +10,7 @@ from .conftest import Machine
 @pytest.fixture(params=["alone", "daemon"])
 def anywhere(request: pytest.FixtureRequest, roost: Machine) -> Machine:
     if request.param == "daemon":
-        roost("up", "-d").ok()
+        roost.up()
     return roost
 
 

@@ -20,7 +20,7 @@ def eventually(check: Callable[[], bool], seconds: float = 15.0) -> None:
 def test_keys_are_set_shown_and_told_in_the_history(roost: Machine) -> None:
     assert roost("config", "history", "--json").ok().json == []
     roost("config", "set", "linger=0.5", "retention=604800").ok()
-    roost("up", "-d").ok()
+    roost.up()
     assert roost("config", "get", "linger").ok().out.strip() == "0.5"
     wrong = roost("config", "set", "linger=1", "retension=5")
     assert (wrong.code, "did you mean 'retention'" in wrong.err) == (1, True)
@@ -42,7 +42,7 @@ def test_agents_are_read_again_and_sessions_move_when_told(roost: Machine) -> No
     folder.mkdir(parents=True)
     clerk = folder / "clerk.toml"
     clerk.write_text('instructions = "one"\n')
-    roost("up", "-d").ok()
+    roost.up()
     session = roost("run", "--agent", "clerk", "hello", "--json").ok().json["session"]
     before = roost("show", session, "--json").ok().json["info"]["version"]
     clerk.write_text('instructions = "two"\n')

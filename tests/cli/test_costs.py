@@ -35,7 +35,7 @@ def test_what_was_spent_is_shown_and_a_limit_holds(roost: Machine) -> None:
     assert [(share["kind"], share["name"], share["spent"]) for share in found["shares"]] == [
         ("agent", "assistant", COST)
     ]
-    roost("up", "-d").ok()
+    roost.up()
     roost("send", session, "hello again", "--wait").ok()
     shown = roost("costs").ok().out
     assert shown.startswith(f"{month}: $0.00028 spent of $5.00 (0%)\n")

@@ -19,7 +19,7 @@ from .conftest import WORDS, Machine
 
 @pytest.fixture
 def daemon(roost: Machine) -> Machine:
-    roost("up", "-d").ok()
+    roost.up()
     return roost
 
 

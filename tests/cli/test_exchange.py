@@ -33,7 +33,7 @@ def test_without_a_daemon_and_with_one(roost: Machine) -> None:
     other = roost("import", "talk.jsonl", "--title", "mine")
     assert (other.code, "and not 'mine'" in other.err, "--again" in other.err) == (1, True, True)
 
-    roost("up", "-d").ok()
+    roost.up()
     assert roost("import", "talk.jsonl").ok().out == first.out
     other = roost("import", "-", "--again", "--title", "again", "--json", stdin=file.read_text()).ok().json
     assert other["session"]["id"] != first.out.strip()
@@ -63,7 +63,7 @@ def test_files_go_beside_it(roost: Machine) -> None:
     id = roost("run", "hello", "--json").ok().json["session"]
     out = roost.work.parent / "out"
     out.mkdir()
-    roost("up", "-d").ok()
+    roost.up()
     assert "2 files" in roost("export", id, "-o", str(out / "x.jsonl"), "--files", str(out / "x.tar")).ok().err
     with tarfile.open(out / "x.tar") as tar:
         assert sorted(tar.getnames()) == ["link", "note.txt"]

@@ -40,7 +40,7 @@ def roost(tmp_path: Path, prefork: Prefork) -> Iterator[Machine]:
 
 
 def test_with_a_daemon_it_runs_on_and_its_end_is_answered(roost: Machine) -> None:
-    roost("up", "-d").ok()
+    roost.up()
     done = roost("run", "runner", "begin").ok()
     assert done.out == "It runs.\n"
     assert re.search(r"job-\w+ runs on in the daemon: until ", done.err)

@@ -74,7 +74,7 @@ def test_a_policy_that_is_wrong_is_told_before_anything_runs(roost: Machine) -> 
 
 
 def test_a_call_is_approved_with_other_arguments(roost: Machine) -> None:
-    roost("up", "-d").ok()
+    roost.up()
     try:
         session = roost("run", "hello", "--json").ok().json["session"]
         roost("send", session, "please make it").ok()

@@ -46,7 +46,7 @@ def test_a_profile_is_shown_and_switched_without_a_daemon(roost: Machine) -> Non
 
 def test_a_daemon_switches_for_all_and_keeps_it(roost: Machine) -> None:
     _configure(roost)
-    roost("up", "-d").ok()
+    roost.up()
     assert roost("run", "hello").ok().out == "You said: hello\n"
     assert roost("models", "use", "other", "--json").ok().json["profile"] == "other"
     assert "can be asked here" in roost("run", "hello").err

@@ -167,7 +167,7 @@ def test_a_command_finds_no_key_in_the_processes_around_it(roost: Machine) -> No
 
 
 def test_the_home_is_no_file_of_a_folder_that_holds_it(roost: Machine) -> None:
-    roost("up", "-d").ok()
+    roost.up()
     (roost.work / "mine").write_text("mine\n")
     for folder in (roost.home.parent, roost.home):
         roost("run", "--yes", "-w", str(folder), "the token").ok()
@@ -183,7 +183,7 @@ def test_the_home_is_no_file_of_a_folder_that_holds_it(roost: Machine) -> None:
 @pytest.mark.parametrize("daemon", [False, True])
 def test_bytes_that_are_no_text_and_streams_that_take_none(roost: Machine, daemon: bool) -> None:
     if daemon:
-        roost("up", "-d").ok()
+        roost.up()
     assert "caf" in roost("run", "caf\udce9").ok().out
     assert roost("run", "caf\u00e9", env={"PYTHONIOENCODING": "ascii"}).ok().out == "You said: caf?\n"
     if not Path("/dev/full").exists():

@@ -14,7 +14,7 @@ from .conftest import Machine
 
 def test_schedules_from_the_command_line(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
-    roost("up", "-d").ok()
+    roost.up()
     assert "no schedules" in roost("schedule", "list").ok().err
     made = roost("schedule", "create", "news", "tell me", "--cron", "30 2 * * *", "--zone", "Europe/Berlin").ok()
     assert made.out.count("CE") == 5

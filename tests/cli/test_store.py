@@ -121,9 +121,9 @@ def count(where: str) -> int:
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One session, 100,000 events of 1 KB."""
+    """One session, 20,000 events of 3 KB."""
     where = str(tmp_path_factory.mktemp("long") / "roost.db")
-    asyncio.run(fill(where, 1, 100_000, 1000))
+    asyncio.run(fill(where, 1, 20_000, 3000))
     return where
 
 
@@ -134,11 +134,11 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
 def test_a_long_log_takes_no_memory(roost: Machine, long: str, target: str) -> None:
-    """100 MB pass through a process that holds a few pages of them."""
+    """60 MB pass through a process that holds a few pages of them."""
     for argv in (["copy", long, target], ["check", target]):
         command = [sys.executable, "-c", _MEASURE, ROOST, "store", *argv]
         done = subprocess.run(command, env=roost.env, stdout=subprocess.PIPE, text=True, check=True)
-        assert int(done.stdout.split()[-1]) < 100_000, "KiB"
+        assert int(done.stdout.split()[-1]) < 75_000, "KiB, of which 34,000 are the command's own"
 
 
 def test_what_is_wrong_is_an_exit_code_and_names_the_session(roost: Machine) -> None:
@@ -188,7 +188,7 @@ def test_a_damaged_page(roost: Machine) -> None:
 
 
 def test_daemons_must_be_stopped_first(roost: Machine, target: str) -> None:
-    roost("up", "-d").ok()
+    roost.up()
     refused = roost("store", "copy", str(roost.home / "roost.db"), target)
     assert refused.code == 1
     assert "1 nodes are at work in the store to copy from" in refused.err
@@ -242,7 +242,7 @@ def test_sweep_removes_what_no_session_needs(roost: Machine, tmp_path: Path) -> 
     shared.mkdir()
     roost.env["ROOST_SNAPSHOTS"] = f"file://{shared}"
     assert "there is no store" in roost("store", "sweep").err
-    roost("up", "-d").ok()
+    roost.up()
     assert roost("store", "sweep").ok().out == "0 objects (0 B) removed, 0 (0 B) kept\n"
     roost("run", "--private", "--yes", "make").ok()
     kept = len(list(shared.glob("*/*/*")))

@@ -11,7 +11,7 @@ from .conftest import Machine
 def test_there_and_back(roost: Machine, daemon: bool) -> None:
     roost("run", "hello", "-q").ok()
     if daemon:
-        roost("up", "-d").ok()
+        roost.up()
     assert "`roost checkpoint` makes one" in roost("checkpoints").ok().err
     refused = roost("rollback")
     assert refused.code == 1
@@ -46,7 +46,7 @@ def test_there_and_back(roost: Machine, daemon: bool) -> None:
 def test_resumed_from_a_checkpoint(roost: Machine, daemon: bool) -> None:
     roost("run", "hello", "-q").ok()
     if daemon:
-        roost("up", "-d").ok()
+        roost.up()
     session = roost("checkpoint", "@last", "good", "--json").ok().json["session"]
     roost("send", session, "hello again").ok()
     roost("stop", session).ok()
