@@ -85,7 +85,7 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
 def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
     """Apply a control. One that does not fit the state is logged and changes nothing."""
     state, action = session.state.state, order.action
-    fits = order.scope != "unused" or (unused(session.state) and _next(session) is None)
+    fits = _fits(session, order)
     stops = fits and action == "stop" and state != "stopped"
     up = children.report(session, "stopped") if stops else ()  # before its turn says that it was cancelled
     down = children.pass_down(session, order, item.id, made)
@@ -93,6 +93,20 @@ def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Se
     session.note(event, consume=item.id, deliver=(*up, *down))
     if fits:
         _apply(session, item, order, state)
+
+
+def ends(session: LiveSession) -> ev.ChildOutcome | None:
+    """How what waits ends the session, or the task that it has."""
+    orders = [item.input for item in session.inbox if isinstance(item.input, ControlInput | RollbackInput)]
+    for order in orders:
+        if isinstance(order, ControlInput) and order.action == "stop" and _fits(session, order):
+            return None if session.state.state == "stopped" else "stopped"
+    cut = any(isinstance(order, RollbackInput) or order.action == "cancel" for order in orders)
+    return "cancelled" if cut and session.state.turn is not None else None
+
+
+def _fits(session: LiveSession, order: ControlInput) -> bool:
+    return order.scope != "unused" or (unused(session.state) and _next(session) is None)
 
 
 def unused(state: State) -> bool:

@@ -11,8 +11,9 @@ import msgspec
 
 from roost.agent import money
 from roost.agent.ending import end_call
+from roost.agent.lifecycle import life_of
 from roost.agent.session import LiveSession
-from roost.agent.state import Call, result_text, unheard
+from roost.agent.state import Call, State, result_text, unheard
 from roost.llm.ir import Bill, Completed, Failed
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, ResultPart, Text, ToolOutcome
@@ -147,11 +148,27 @@ async def _answer(session: LiveSession, checks: Checks, outcome: Completed) -> C
 
 async def after_turn(session: LiveSession, checks: Checks) -> None:
     if "turn_end" in checks.hooks:
-        entries = session.state.entries
-        last = entries[-1].message if entries else None
-        text = session.scrubbed(last.text) if isinstance(last, AssistantMessage) else ""
         outcome = "answered" if session.state.answered else "ended"
+        text = session.scrubbed(last_said(session.state))
         await _hooks(session, checks, _moment(session, "turn_end", text=text, outcome=outcome))
+
+
+async def before_end(session: LiveSession, checks: Checks, outcome: ev.ChildOutcome) -> None:
+    """Tell the hooks that the session is `stopped`, or that its task is over. Asked before that is noted, so that a
+    crash in between asks again; what they say keeps it from nothing."""
+    turn = session.state.turn
+    task = session.state.family is not None and turn is not None and turn.number == 1
+    if "session_end" not in checks.hooks or not (outcome == "stopped" or task):
+        return
+    if (await life_of(session.id, session.state, session.means.read)).begun:
+        text = session.scrubbed(last_said(session.state))
+        await _hooks(session, checks, _moment(session, "session_end", text=text, outcome=outcome))
+
+
+def last_said(state: State) -> str:
+    """By the agent, if nothing was said to it since."""
+    last = state.entries[-1].message if state.entries else None
+    return last.text if isinstance(last, AssistantMessage) else ""
 
 
 async def _new_input(session: LiveSession, checks: Checks) -> str | None:
@@ -161,6 +178,12 @@ async def _new_input(session: LiveSession, checks: Checks) -> str | None:
     text = session.scrubbed(said)
     if tripped := await _guard(session, checks, "input", text):
         return f"denied: {tripped.guard}: {tripped.reason}"
+    if "session_start" in checks.hooks:
+        life = await life_of(session.id, session.state, session.means.read)
+        if not life.begun:
+            answer = await _hooks(session, checks, _moment(session, "session_start", text=text, outcome=life.how))
+            if answer.decision == "deny":
+                return f"denied: {answer.reason}"
     turn = session.state.turn
     if "turn_start" in checks.hooks and turn is not None and turn.steps == 0:
         answer = await _hooks(session, checks, _moment(session, "turn_start", text=text))

@@ -24,6 +24,7 @@ from roost.agent.ending import close_calls, end_turn, fail_step
 from roost.agent.saving import prepare
 from roost.agent.scheduling import firing
 from roost.agent.session import Interrupted, LiveSession
+from roost.log import events as ev
 
 
 async def drive(session: LiveSession) -> None:
@@ -32,7 +33,11 @@ async def drive(session: LiveSession) -> None:
     await money.take_up(session)
     await children.look_after(session)
     while True:
-        inbox.settle(session, await children.made(session))
+        made, checks = await children.made(session), session.means.checks
+        if checks is not None and (end := inbox.ends(session)) is not None:
+            await judging.before_end(session, checks, end)
+            made = await children.made(session)
+        inbox.settle(session, made)
         await jobs.tend(session)
         firing.tend(session)
         await money.close(session)
@@ -73,6 +78,7 @@ async def run_turn(session: LiveSession) -> None:
             inbox.settle(session)
             await jobs.tend(session)
             if not await travel.between_steps(session) or not opening.allowed(session):
+                await _refused(session)
                 return
             if session.state.calls:
                 await calls.run(session)
@@ -81,20 +87,31 @@ async def run_turn(session: LiveSession) -> None:
             elif inbox.deliver_steer(session):
                 continue
             elif session.state.answered:
-                end_turn(session, "answered")
+                await _end(session, "answered")
             elif reason := _enough(session):
-                end_turn(session, "limit", reason)
+                await _end(session, "limit", reason)
             elif end := await steps.run(session):
-                end_turn(session, end.outcome, end.reason)
+                await _end(session, end.outcome, end.reason)
     except Interrupted as interrupted:
         if interrupted.cause == "deadline":
             fail_step(session, "deadline", "the turn's time is up")
             close_calls(session, "cancelled", "the turn's time is up")
-            end_turn(session, "limit", limits.of_time(session))
+            await _end(session, "limit", limits.of_time(session))
     finally:
         if session.early is not None:
             await session.early.close()
         session.stop_clock()
+
+
+async def _refused(session: LiveSession) -> None:
+    if reason := opening.refused(session):
+        await _end(session, "cancelled", reason)
+
+
+async def _end(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+    if session.means.checks is not None:
+        await judging.before_end(session, session.means.checks, outcome)
+    end_turn(session, outcome, reason)
 
 
 def _enough(session: LiveSession) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from roost.agent import calls, intents
-from roost.agent.ending import end_turn
 from roost.agent.session import LiveSession
 from roost.agent.state import unheard
 
@@ -25,11 +24,15 @@ def choose(session: LiveSession) -> None:
 
 
 def allowed(session: LiveSession) -> bool:
-    """Whether the turn may go on. One to which a person said no ends."""
+    """Whether the turn may go on."""
+    turn = session.state.turn
+    return turn is None or turn.gate is None or turn.gate.status == "approved"
+
+
+def refused(session: LiveSession) -> str | None:
+    """Why the turn ends, to which a person said no."""
     turn = session.state.turn
     gate = None if turn is None else turn.gate
-    if gate is None or gate.status == "approved":
-        return True
-    if gate.status == "rejected":
-        end_turn(session, "cancelled", f"a person said no{f': {gate.reason}' if gate.reason else ''}")
-    return False
+    if gate is None or gate.status != "rejected":
+        return None
+    return f"a person said no{f': {gate.reason}' if gate.reason else ''}"

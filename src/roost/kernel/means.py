@@ -218,7 +218,7 @@ class Workshop:
             deltas=self._deltas,
             files=self._files(session, tools) if workspace is None else None,
             ledger=self._cores,
-            checks=self._checks(spec),
+            checks=self.checks(spec.name),
             vault=self.vault or None,
             memory=self.memory,
             family=None if self.kin is None else self.kin.of(spec),
@@ -238,8 +238,9 @@ class Workshop:
         refusal = None if self.kin is None else self.kin.of(spec).refusal
         return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,), refusal=refusal)
 
-    def _checks(self, spec: AgentSpec) -> Checks | None:
-        hooks, guards = self._agents.own_checks(spec.name)
+    def checks(self, agent: str) -> Checks | None:
+        """What is asked beside the gate of its sessions; None where nothing is."""
+        hooks, guards = self._agents.own_checks(agent)
         named = self.policy.classifier
         classifier = None
         if named is not None:

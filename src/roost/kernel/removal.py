@@ -10,10 +10,14 @@ from collections.abc import KeysView
 from typing import TYPE_CHECKING
 
 from roost.agent.children import end_of, order_to
-from roost.errors import Busy, Conflict, NotFound, RoostError
+from roost.agent.judging import last_said
+from roost.agent.lifecycle import life_of
+from roost.errors import Busy, Conflict, NotFound, RoostError, StoreCorrupt, UnknownEvent
 from roost.kernel.kin import children_of
+from roost.kernel.load import load_state
 from roost.log import events as ev
 from roost.log.journal import Append, Claim, SessionInfo, SessionQuery
+from roost.policy.hooks import Moment, ask
 
 if TYPE_CHECKING:
     from roost.kernel.kernel import Kernel
@@ -70,6 +74,8 @@ class Removal:
                 kernel.park(session)
                 raise
         try:
+            if claim is not None and claim.info.state != "stopped":
+                await self._tell(claim.info)
             await self._part(session, claim)
             await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
             workshop.throw_away(session)
@@ -94,6 +100,31 @@ class Removal:
         except RoostError as error:  # rows too many
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
+
+    async def _tell(self, info: SessionInfo) -> None:
+        """Hooks of the end of a session that was not stopped before. A crash after that leaves it there, and they are
+        told again. Raises `StoreFailed`."""
+        kernel = self._kernel
+        checks = kernel.workshop.checks(info.agent)
+        hooks = () if checks is None else checks.hooks.get("session_end", ())
+        if checks is None or not hooks:
+            return
+        try:
+            state = await load_state(kernel.journal, info.id)
+        except (UnknownEvent, StoreCorrupt) as error:
+            log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
+            return
+        if (await life_of(info.id, state, kernel.journal.read)).begun:
+            moment = Moment(
+                on="session_end",
+                session=info.id,
+                agent=info.agent,
+                turn=state.turns,
+                text=kernel.workshop.vault.scrub(last_said(state)),
+                outcome="deleted",
+            )
+            for hook in hooks:
+                await ask(hook, moment, checks.hands)
 
     async def _part(self, session: str, claim: Claim | None) -> None:
         """Whoever waits for it hears that it is deleted, and what has come from it stops, in one commit, and is deleted

@@ -16,7 +16,9 @@ from roost.policy.foreign import call
 from roost.sandbox.base import Quota, Sandbox
 
 log = logging.getLogger("roost.policy")
-When: TypeAlias = Literal["turn_start", "pre_model", "post_model", "pre_tool", "post_tool", "turn_end"]
+When: TypeAlias = Literal[
+    "session_start", "turn_start", "pre_model", "post_model", "pre_tool", "post_tool", "turn_end", "session_end"
+]
 HookDecision: TypeAlias = Literal["allow", "deny", "modify", "passthrough"]
 MOMENTS: tuple[When, ...] = get_args(When)
 _CLEANING = 2.0
@@ -27,9 +29,11 @@ _CHANGES: dict[When, str] = {"pre_tool": "arguments", "post_tool": "text", "pre_
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a hook gets; a program as JSON on its standard input. `text` is what was said (`turn_start`), the agent's
-    instructions (`pre_model`), the answer (`post_model`), a tool's result (`post_tool`), or how the turn ended. No
-    value of a secret is in it."""
+    """What a hook gets; a program as JSON on its standard input. `text` is what was said (`session_start`,
+    `turn_start`), the agent's instructions (`pre_model`), the answer (`post_model`), a tool's result (`post_tool`), or
+    the last answer (`turn_end`, `session_end`). `outcome`: of a call or a turn; at `session_start` how the session came
+    to be (`created`, `forked`, `imported`), at `session_end` what ends it (`stopped`, `deleted`, or as its task ended).
+    No value of a secret is in it."""
 
     on: When
     session: str
