@@ -39,6 +39,7 @@ from roost.log.inputs import (
     encode_input,
 )
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
+from roost.log.tail import Follower
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits
@@ -339,8 +340,12 @@ class Sessions(Travels):
         """The log from a position, then live."""
         return self._journal.tail(session, after=after)
 
+    def listen(self, session: str) -> Follower:
+        """From now on, to be told its place when that is known, and to be closed."""
+        return Follower(self._journal, session, None)
+
     def stream(
-        self, session: str, *, after: int = 0, deltas: bool = True, idle: float | None = None
+        self, session: str, *, after: int | Follower = 0, deltas: bool = True, idle: float | None = None
     ) -> AsyncIterator[list[Frame]]:
         """See `roost.kernel.stream.frames`. Raises `NotFound` at the first step when there is no such session."""
         return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)

@@ -25,12 +25,12 @@ class Frame(NamedTuple):
 
 
 async def frames(
-    journal: Journal, hub: Hub, session: str, after: int, *, deltas: bool, idle: float | None = None
+    journal: Journal, hub: Hub, session: str, after: int | Follower, *, deltas: bool, idle: float | None = None
 ) -> AsyncIterator[list[Frame]]:
     """Batches of frames, every event once and in order, for ever. With `idle`, an empty batch after that many seconds
     of silence. A slow reader only ever costs itself. Ends when the session is deleted."""
-    woken = asyncio.Event()
-    follower = Follower(journal, session, after, woken=woken)
+    follower = after if isinstance(after, Follower) else Follower(journal, session, after)
+    woken = follower.woken
     pieces = _Pieces(hub, session, woken) if deltas else None
     try:
         while True:

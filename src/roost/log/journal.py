@@ -42,10 +42,12 @@ class InboxItem(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """`duplicate`: the idempotency key was seen before and `id` is the item that it made then."""
+    """`duplicate`: the idempotency key was seen before and `id` is the item that it made then. `head`: where the log
+    ended at that moment; all that comes of a new item is behind it."""
 
     id: int
     duplicate: bool
+    head: int
 
 
 class Snapshot(NamedTuple):

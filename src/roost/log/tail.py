@@ -15,16 +15,19 @@ _AGAIN_SECONDS = 0.5
 
 class Follower:
     """One reader's place in one log. A reader that falls behind its buffer goes back to reading the store, so it costs
-    the writer nothing. `woken` is set when there may be something new."""
+    the writer nothing. `woken` is set when there may be something new.
 
-    def __init__(self, journal: Journal, session: str, after: int, *, woken: asyncio.Event | None = None) -> None:
-        self.after = after
-        self.woken = woken or asyncio.Event()
+    With `after` None it listens from now on, and `after` is to be set before something is taken, to a place of the log
+    that is known later than this: then the store need not be read at all."""
+
+    def __init__(self, journal: Journal, session: str, after: int | None) -> None:
+        self.after = 0 if after is None else after
+        self.woken = asyncio.Event()
         self._journal = journal
         self._session = session
         self._live: list[Record] = []
-        self.behind = True
-        self._begun = False
+        self.behind = after is not None
+        self._begun = after is None
         self._stop = journal.watch(self._listen, session=session)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@ signature of another node."""
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import time
@@ -53,7 +54,7 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         host = header(scope, b"host") or ""
-        if self._loopback and not is_loopback(host_name(host)):
+        if self._loopback and not _is_local(host):
             raise Refused(403, "forbidden_host", f"this daemon answers to localhost and 127.0.0.1, not to {host!r}")
         origin = header(scope, b"origin")
         if origin is not None and not self._own(origin, host):
@@ -88,6 +89,11 @@ class Guard:
         scheme, _, token = given.partition(b" ")
         assert self._token is not None
         return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_local(host: str) -> bool:
+    return is_loopback(host_name(host))
 
 
 def host_name(host: str) -> str:

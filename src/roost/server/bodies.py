@@ -109,4 +109,7 @@ def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> 
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first header of a (lower-case) name."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None

@@ -84,6 +84,14 @@ class Endpoint(Generic[B, Q]):
     def decoder(self) -> msgspec.json.Decoder[B]:
         return msgspec.json.Decoder(self.body)
 
+    @cached_property
+    def _blank(self) -> Q | None:
+        """Of a request without a query; None where something of it must be said."""
+        try:
+            return msgspec.convert({}, self.query)
+        except msgspec.ValidationError:
+            return None
+
     @property
     def takes_body(self) -> bool:
         return self.body is not Nothing
@@ -97,8 +105,8 @@ class Endpoint(Generic[B, Q]):
         return await self.handler(Call(api, scope, scope["path_params"], body, query))
 
     def _query(self, text: bytes) -> Q:
-        if not text and self.query is Nothing:
-            return cast(Q, _NOTHING)
+        if not text and (blank := self._blank) is not None:
+            return blank
         try:
             pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
         except ValueError as error:

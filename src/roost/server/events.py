@@ -10,6 +10,7 @@ import msgspec
 from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.stream import Frame
 from roost.log.events import Event
+from roost.log.tail import Follower
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import ReplyCall, json
@@ -35,11 +36,15 @@ STREAMS = 1000
 """Open at once. A reader that takes nothing holds up to a megabyte until it is cut off."""
 
 
-def open_stream(api: Api, session: str, *, after: int, deltas: bool, watch: Watch | None = None) -> EventStream:
+def open_stream(
+    api: Api, session: str, *, after: int | Follower, deltas: bool, watch: Watch | None = None
+) -> EventStream:
+    """A `Follower` that is given is closed with the stream."""
     if len(api.streams) >= STREAMS:
         raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
     frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
-    return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch)
+    follower = after if isinstance(after, Follower) else None
+    return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch, follower)
 
 
 def _position(text: str | None) -> int | None:

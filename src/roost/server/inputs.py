@@ -18,33 +18,38 @@ from roost.server.turn import TurnStream
 
 
 async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
-    body, sessions, session = call.body, call.api.sessions, call.session
-    head = (await sessions.get(session)).head
-    accepted = await sessions.send(session, _parts(body), mode=body.mode, key=call.key, source=body.source)
     if not call.wants_stream:
-        return _accepted(accepted, head)
-    if accepted.duplicate:
-        begun = await find_turn(sessions, session, accepted.id)
-        head = head if begun is None else begun
-    watch = TurnStream(sessions, session, accepted.id)
-    return open_stream(call.api, session, after=head, deltas=call.query.deltas, watch=watch)
+        return _accepted(await _send(call))
+    sessions, session = call.api.sessions, call.session
+    follower = sessions.listen(session)
+    try:
+        accepted = await _send(call)
+        begun = await find_turn(sessions, session, accepted.id) if accepted.duplicate else None
+        follower.after = accepted.head if begun is None else begun
+        follower.behind = follower.behind or accepted.duplicate
+        watch = TurnStream(sessions, session, accepted.id)
+        return open_stream(call.api, session, after=follower, deltas=call.query.deltas, watch=watch)
+    except BaseException:
+        follower.close()
+        raise
+
+
+async def _send(call: Call[MessageBody, StreamQuery]) -> Accepted:
+    body = call.body
+    return await call.api.sessions.send(call.session, _parts(body), mode=body.mode, key=call.key, source=body.source)
 
 
 async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
-    sessions, session = call.api.sessions, call.session
-    head = (await sessions.get(session)).head
-    body = call.body
-    answered = await sessions.approve(
-        session, call.params["call"], body.decision, note=body.note, arguments=body.arguments
+    body, asked = call.body, call.params["call"]
+    return _accepted(
+        await call.api.sessions.approve(call.session, asked, body.decision, note=body.note, arguments=body.arguments)
     )
-    return _accepted(answered, head)
 
 
 async def emit(call: Call[EmitBody, Nothing]) -> Reply:
     if not is_id(call.body.name):  # the pattern of the body allows a line's end
         raise Invalid(f"{call.body.name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
-    head = (await call.api.sessions.get(call.session)).head
-    return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key), head)
+    return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key))
 
 
 async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
@@ -57,28 +62,24 @@ async def set_timer(call: Call[TimerBody, Nothing]) -> Reply:
     if not body.text.strip():
         raise Invalid("the message is empty", code="empty_message")
     due = body.due if body.due is not None else time.time() + (body.after or 0.0)
-    head = (await sessions.get(call.session)).head
-    return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key), head)
+    return _accepted(await sessions.set_timer(call.session, timer, due, body.text, key=call.key))
 
 
 async def clear_timer(call: Call[Nothing, Nothing]) -> Reply:
     timer = _timer(call.params["timer"])
-    head = (await call.api.sessions.get(call.session)).head
-    return _accepted(await call.api.sessions.clear_timer(call.session, timer), head)
+    return _accepted(await call.api.sessions.clear_timer(call.session, timer))
 
 
 async def pin(call: Call[PinBody, Nothing]) -> Reply:
-    head = (await call.api.sessions.get(call.session)).head
-    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], call.body.text), head)
+    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], call.body.text))
 
 
 async def unpin(call: Call[Nothing, Nothing]) -> Reply:
-    head = (await call.api.sessions.get(call.session)).head
-    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], None), head)
+    return _accepted(await call.api.sessions.pin(call.session, call.params["key"], None))
 
 
-def _accepted(accepted: Accepted, head: int) -> Reply:
-    return json(202, AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=head))
+def _accepted(accepted: Accepted) -> Reply:
+    return json(202, AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head))
 
 
 def _parts(body: MessageBody) -> list[UserPart]:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from roost.errors import RoostError
 from roost.kernel.stream import Frame
+from roost.log.tail import Follower
 from roost.server.context import Api
 from roost.server.problems import Problem, problem_of, session_gone, shutting_down
 from roost.server.replies import Header, encode
@@ -50,6 +51,9 @@ class Stream(ABC):
         self._among = among
         self._scope: asyncio.Timeout | None = None
         self._ended = False
+        self._stalled = False
+        self._giving: float | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     @abstractmethod
     async def pump(self, send: Send) -> Problem | None:
@@ -67,12 +71,15 @@ class Stream(ABC):
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def give(self, send: Send, chunk: bytes) -> None:
-        async with asyncio.timeout(STALL_SECONDS):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._giving = self._loop.time()
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._giving = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(self._until_gone(receive))
+        self._loop = asyncio.get_running_loop()
+        gone = self._loop.create_task(self._until_gone(receive))
         self._among.add(self)
+        self._look()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.headers})
             await self._run(scope, send, gone)
@@ -83,6 +90,19 @@ class Stream(ABC):
         finally:
             self._among.discard(self)
             gone.cancel()
+            if self._looking is not None:
+                self._looking.cancel()
+
+    def _look(self) -> None:
+        """One timer for the stream, not one for each chunk: it looks again when the chunk that waits now has waited
+        long enough."""
+        now = self._loop.time()
+        since = now if self._giving is None else self._giving
+        if self._stalled or now - since >= STALL_SECONDS:
+            self._stalled = True
+            self.end()
+        else:
+            self._looking = self._loop.call_at(since + STALL_SECONDS, self._look)
 
     async def _run(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
         cut = asyncio.timeout(0 if self._ended else None)
@@ -91,7 +111,7 @@ class Stream(ABC):
                 self._scope = cut
                 problem = await self.pump(send)
         except TimeoutError:
-            if not cut.expired():
+            if self._stalled or not cut.expired():
                 raise
             problem = shutting_down()
         except RoostError as error:
@@ -114,11 +134,24 @@ class EventStream(Stream):
     headers = _HEADERS
 
     def __init__(
-        self, api: Api, session: str, frames: AsyncGenerator[list[Frame], None], watch: Watch | None = None
+        self,
+        api: Api,
+        session: str,
+        frames: AsyncGenerator[list[Frame], None],
+        watch: Watch | None = None,
+        follower: Follower | None = None,
     ) -> None:
         super().__init__(api, session, api.streams)
         self._frames = frames
         self._watch = watch
+        self._follower = follower
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._follower is not None:  # the frames close it only where one was asked for
+                self._follower.close()
 
     async def pump(self, send: Send) -> Problem | None:
         async with contextlib.aclosing(self._frames) as batches:

@@ -17,7 +17,10 @@ from roost.log.postgres.pool import Link, Pool
 INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
 _CREATE = "SELECT s, same, at FROM create_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-_ACCEPT = "SELECT outcome, id, at, owner FROM accept_1($1, $2, $3, $4, $5, $6)"
+_ACCEPT = (
+    "SELECT outcome, taken.id, at, taken.owner, (SELECT head FROM sessions WHERE sessions.id = $1)"
+    " FROM accept_1($1, $2, $3, $4, $5, $6) AS taken"
+)
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -61,11 +64,12 @@ async def create(
 
 
 class Taken(msgspec.Struct):
-    """`item` is None for a repetition. `owner`: of the session."""
+    """`item` is None for a repetition. `owner` and `head`: of the session."""
 
     id: int
     item: InboxItem | None
     owner: str | None
+    head: int
 
 
 async def accept(pool: Pool, session: str, item: Input, key: str | None, sent: Input) -> Taken:
@@ -75,12 +79,12 @@ async def accept(pool: Pool, session: str, item: Input, key: str | None, sent: I
         lambda link: link.fetchrow(_ACCEPT, session, key, digest, urgency(item), body, INBOX_LIMIT),
         repeat=key is not None,
     )
-    outcome, place, at, owner = row
+    outcome, place, at, owner, head = row
     match outcome:
         case "accepted":
-            return Taken(place, InboxItem(place, item, at), owner)
+            return Taken(place, InboxItem(place, item, at), owner, head)
         case "duplicate":
-            return Taken(place, None, owner)
+            return Taken(place, None, owner, head)
         case "not_found":
             raise NotFound(f"there is no session {session!r}")
         case "mismatch":

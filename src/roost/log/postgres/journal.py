@@ -132,7 +132,7 @@ class PostgresJournal:
         taken = await inputs.accept(self._pool, session, item, key, sent or item)
         if taken.item is not None:
             self._accepted(Change(session, inbox=(taken.item,)), taken.owner)
-        return Accepted(taken.id, taken.item is None)
+        return Accepted(taken.id, taken.item is None, taken.head)
 
     async def pending(self, session: str) -> list[InboxItem]:
         return await reads.pending(self._pool, session)

@@ -112,17 +112,17 @@ def append(connection: sqlite3.Connection, group: Group, write: Append) -> int:
 def accept(
     connection: sqlite3.Connection, group: Group, session: str, item: Input, key: str | None, digest: bytes | None
 ) -> Accepted:
-    row = connection.execute("SELECT s, state, phase, pending FROM sessions WHERE id = ?", (session,)).fetchone()
+    row = connection.execute("SELECT s, state, phase, pending, head FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
-    s, state, phase, pending = row
+    s, state, phase, pending, head = row
     body = encode_input(item)
     if key is not None:
         seen = connection.execute("SELECT id, digest FROM inbox WHERE s = ? AND key = ?", (s, key)).fetchone()
         if seen is not None:
             if seen[1] != digest:
                 raise Conflict(f"the key {key!r} was used for another input", code="idempotency_mismatch")
-            return Accepted(seen[0], True)
+            return Accepted(seen[0], True, head)
     if state in ("stopped", "error") and urgency(item) == 0:
         raise Conflict(f"session {session!r} is {state}; start it again first", code=f"session_{state}")
     if pending >= INBOX_LIMIT and urgency(item) == 0:
@@ -131,7 +131,7 @@ def accept(
     ready = urgency(item) >= admits(state, phase)
     place = put(connection, s, body, urgency(item), now, ready=ready, key=key, digest=digest)
     group.changes.append(Change(session, inbox=(InboxItem(place, item, now),)))
-    return Accepted(place, False)
+    return Accepted(place, False, head)
 
 
 def let_go(connection: sqlite3.Connection, column: Literal["s", "owner"], value: object) -> None:
