@@ -6,9 +6,15 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import MutableMapping
+from typing import Any, cast
 
 import pytest
+from starlette.types import Send
 
+from roost.server.context import Api
+from roost.server.problems import Problem
+from roost.server.stream import Stream
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 SLOW = Answer(text="".join(f"word{i} " for i in range(60)), pace=0.01, piece=12)
@@ -141,7 +147,7 @@ def test_a_reader_that_does_not_read_slows_nobody(serve):
     started = time.monotonic()
     for number in range(6):
         assert served.say(session, str(number))[-1].data["outcome"] == "answered"
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 60
     sock = lazy[0]
     sock.settimeout(10)
     got = b""
@@ -207,3 +213,41 @@ def test_events_carry_the_bytes_of_the_log(serve):
     (entry,) = served.history(session)
     assert event.data == entry["event"]
     assert json.loads(json.dumps(event.data))["title"] == 'quote " and \\ line'
+
+
+class Slow(Stream):
+    """To a reader that takes each of three chunks `seconds` after it was sent, or never."""
+
+    patience = 1.0
+
+    def __init__(self, seconds: float | None) -> None:
+        self.streams: set[Stream] = set()
+        super().__init__(cast(Api, self), "s", self.streams)
+        self.seconds, self.taken, self.aborted = seconds, 0, False
+        self.transport = self
+
+    async def pump(self, send: Send) -> Problem | None:
+        for _ in range(3):
+            await self.give(send, b"x")
+        return None
+
+    def last(self, problem: Problem | None) -> bytes:
+        return b""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message.get("more_body"):
+            await (asyncio.Event().wait() if self.seconds is None else asyncio.sleep(self.seconds))
+            self.taken += 1
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_and_one_that_is_slow_is_not():
+    for seconds, taken in ((None, 0), (0.4, 3)):
+        slow = Slow(seconds)
+        await asyncio.wait_for(slow({"method": "GET", "path": "/"}, slow.receive, slow.send), 30)
+        assert (slow.aborted, slow.taken, slow.streams) == (seconds is None, taken, set())

@@ -20,7 +20,6 @@ from roost.server.replies import Header, encode
 
 log = logging.getLogger("roost.server")
 PING_SECONDS = 15.0
-STALL_SECONDS = 60.0
 _CHUNK = 64 * 1024
 _KIND = len(b'{"type":"')
 _PING = b": ping\n\n"
@@ -41,9 +40,10 @@ class Watch(Protocol):
 
 class Stream(ABC):
     """A response that goes on, `among` the others of its kind. Ends when the client leaves, when `pump` does, and when
-    the daemon stops. A client that takes nothing for 60 s is disconnected."""
+    the daemon stops. A client that takes nothing for `patience` seconds is disconnected."""
 
     headers: Sequence[Header] = ()
+    patience = 60.0
 
     def __init__(self, api: Api, session: str, among: set[Stream]) -> None:
         self.api = api
@@ -84,7 +84,7 @@ class Stream(ABC):
             await send({"type": "http.response.start", "status": 200, "headers": self.headers})
             await self._run(scope, send, gone)
         except TimeoutError:
-            log.warning("session %s: a reader that took nothing for %g s was cut off", self.session, STALL_SECONDS)
+            log.warning("session %s: a reader that took nothing for %g s was cut off", self.session, self.patience)
             _abort(send)
             await asyncio.sleep(0)  # so that the server has heard of it when this returns
         finally:
@@ -98,11 +98,11 @@ class Stream(ABC):
         long enough."""
         now = self._loop.time()
         since = now if self._giving is None else self._giving
-        if self._stalled or now - since >= STALL_SECONDS:
+        if self._stalled or now - since >= self.patience:
             self._stalled = True
             self.end()
         else:
-            self._looking = self._loop.call_at(since + STALL_SECONDS, self._look)
+            self._looking = self._loop.call_at(since + self.patience, self._look)
 
     async def _run(self, scope: Scope, send: Send, gone: asyncio.Task[None]) -> None:
         cut = asyncio.timeout(0 if self._ended else None)
