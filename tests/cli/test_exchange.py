@@ -138,7 +138,10 @@ def test_wrong_files_are_told(roost: Machine) -> None:
     roost.home.mkdir(mode=0o700)
     (roost.work / "x.jsonl").write_text('{"type":"user","uuid":"u","message":{"content":"x"}}\nno\nmore\n')
     wrong = roost("import", "x.jsonl")
-    assert (wrong.code, "line 2 is not a JSON object" in wrong.err) == (1, True)
+    assert (wrong.code, "line 2 is not JSON from character 1 on: 'no'. Expected is one JSON object" in wrong.err) == (
+        1,
+        True,
+    )
     assert roost("import", "none.jsonl").code == 2
     assert roost("export").code == 1
     assert roost("export", "-o", "nowhere/x").code == 1

@@ -165,17 +165,44 @@ async def test_what_is_wrong_is_named_by_its_line_and_leaves_nothing(tmp_path: P
     await _talk(tmp_path / "one", file)
     lines = file.read_bytes().splitlines(keepends=True)
     cases: list[tuple[list[bytes], str]] = [
-        ([], "this is no session"),
+        ([], "the file is empty"),
         (lines[:-1], "cut off"),
-        ([*lines[:-1], lines[-1][:20]], f"line {len(lines)}, which is cut off,"),
+        ([*lines[:-1], lines[-1][:20]], f"line {len(lines)}, the last one, is cut off in the middle"),
+        ([lines[0][:20]], "line 1, the last one, is cut off in the middle"),
+        ([lines[0].replace(b'"id":', b'"no":'), *lines[1:]], "line 1: the field `id` is missing"),
+        (
+            [lines[0].replace(b'"events":', b'"events":"x","no":'), *lines[1:]],
+            "line 1: `events` is text, where a whole",
+        ),
         ([*lines[:3], *lines[4:]], "line 4 is event 4, where event 3 follows"),
-        ([*lines[:3], b'{"seq":3,"event":{"type":"mystery","at":1}}\n', *lines[4:]], "line 4: cannot read an event"),
-        ([*lines[:3], b"nonsense\n", *lines[4:]], "line 4 is no event"),
+        ([*lines[:3], b'{"seq":3,"event":{"type":"mystery","at":1}}\n', *lines[4:]], "of the kind 'mystery', which"),
+        (
+            [*lines[:3], b"nonsense\n", *lines[4:]],
+            "line 4 is not JSON from character 1 on: 'nonsense'. Expected is an ev",
+        ),
+        ([*lines[:3], lines[3][:20] + b"\n", *lines[4:]], "line 4 is not JSON: it ends before it is whole"),
+        ([*lines[:3], b'["x"]\n', *lines[4:]], "line 4 is a list, and not an object. Expected is an event, {"),
+        ([*lines[:3], b"\xff\xfe\n", *lines[4:]], "line 4 is not text in UTF-8"),
+        ([*lines[:3], b'{"event":{}}\n', *lines[4:]], "line 4: the field `seq` is missing. Expected is an event, {"),
+        ([*lines[:3], b'{"seq":3,"event":{"at":1}}\n', *lines[4:]], "line 4: the field `type` is missing"),
+        (
+            [*lines[:3], b'{"seq":3,"event":{"type":"turn.started","turn":"x"}}\n'],
+            "line 4: `turn` is text, where a whole",
+        ),
+        (
+            [*lines[:3], b'{"seq":3,"event":{"type":"turn.started"}}\n'],
+            "is missing. Expected is the event 'turn.started' as",
+        ),
+        ([*lines[:3], b'{"seq":3,"event":{"type":"turn.started","at":NaN}}\n'], "line 4 is not JSON: it has NaN"),
         ([lines[0].replace(b'"format":', b'"format":9'), *lines[1:]], "a newer Roost wrote this"),
         ([lines[0], *lines[2:]], "line 2 is event 2, where event 1 follows"),
         ([*lines, b'{"checkpoint":{"seq":999,"made_at":1,"cause":"manual"}}\n'], "a checkpoint is of an event"),
-        ([b"plain text\n"], "this is no session"),
-        ([b"[" * 100_000 + b"\n"], "this is no session"),
+        ([*lines, b'{"checkpoint":{"seq":1,"cause":"manual"}}\n'], "the field `checkpoint.made_at` is missing"),
+        ([b"plain text\n"], "line 1 is not JSON from character 1 on: 'plain text'. Expected is one JSON object a line"),
+        ([b"{\n", b'"roost": "session"\n'], "line 1 is not a whole object: the file is one JSON text over many lines"),
+        ([b"\x1f\x8b\x08\x00\n"], "line 1 is packed: unpack the file"),
+        ([b'{"talk":1,"more":2}\n'], "line 1 has the fields 'talk', 'more'. Roost's begin with"),
+        ([b"[" * 100_000 + b"\n"], "line 1 is nested too deeply"),
     ]
     async with running(tmp_path / "two", agent(["x"])) as runtime:
         for content, words in cases:
@@ -183,6 +210,7 @@ async def test_what_is_wrong_is_named_by_its_line_and_leaves_nothing(tmp_path: P
             with pytest.raises(Invalid) as refused:
                 await runtime.import_session(wrong, agent="a", id="ses_wrong")
             assert words in str(refused.value), words
+            assert "msgspec" not in str(refused.value)
         with pytest.raises(RoostError):
             await runtime.sessions.get("ses_wrong")
         assert (await runtime.import_session(file, agent="a", id="ses_wrong")).session.id == "ses_wrong"

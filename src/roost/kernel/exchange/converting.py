@@ -12,7 +12,8 @@ from roost.errors import Invalid
 from roost.kernel.exchange import claude_reading, codex_reading, own
 from roost.kernel.exchange.composing import Composer
 from roost.kernel.exchange.items import Foreign, Report, Source
-from roost.kernel.exchange.reading import decoded, mapping, raw_lines, words
+from roost.kernel.exchange.mistakes import fields_of, wrong_line
+from roost.kernel.exchange.reading import OBJECT, decoded, mapping, raw_lines, words
 from roost.log import events as ev
 
 _CODEX = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")
@@ -22,13 +23,17 @@ _LOOK = 50
 
 def format_of(path: Path) -> Source:
     """By its first lines. Raises `Invalid`."""
-    for number, line, _ in raw_lines(path):
+    first = "the file is empty"
+    for number, line, whole in raw_lines(path):
         if number == 1 and own.is_own(line):
             return "roost"
         try:
             found = decoded(line)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            first = str(wrong_line(number, line, error, expected=OBJECT, whole=whole))
             break
+        if number == 1:
+            first = f"line 1 has the fields {fields_of(found)}"
         if found.get("type") in _CODEX and isinstance(found.get("payload"), dict):
             return "codex"
         if words(found.get("sessionId")) or words(found.get("leafUuid")) or "parentUuid" in found:
@@ -38,7 +43,9 @@ def format_of(path: Path) -> Source:
         if number >= _LOOK:
             break
     raise Invalid(
-        "this is no session that Roost, Claude Code or Codex wrote as JSONL; if it is one, name its format",
+        f"this is no session that Roost, Claude Code or Codex wrote as JSONL: {first}. Roost's begin with a line"
+        ' {"roost":"session",...}, lines of Claude Code have "sessionId" and "parentUuid", those of Codex "type" and'
+        ' "payload". If it is one of these, name its format (--format)',
         code="unknown_format",
     )
 

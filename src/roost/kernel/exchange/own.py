@@ -17,13 +17,17 @@ from typing import Literal
 
 import msgspec
 
-from roost.errors import Invalid
-from roost.kernel.exchange.reading import raw_lines
+from roost.errors import Invalid, UnknownEvent
+from roost.kernel.exchange.mistakes import wrong_line
+from roost.kernel.exchange.reading import decoded, mapping, raw_lines
 from roost.log import events as ev
 
 VERSION = 1
 CHECKPOINTS = 256
 """Of one session, in a file: each is a state that is kept whole."""
+_HEADER = 'the header of a session, {"roost":"session","version":1,"id":...,"agent":...,"events":...}'
+_EVENT = 'an event, {"seq":3,"event":{"type":...,"at":...}}'
+_CHECKPOINT = 'a checkpoint, {"checkpoint":{"seq":3,"label":...,"made_at":...,"cause":...}}'
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +88,11 @@ def is_own(line: bytes) -> bool:
 
 def header_of(path: Path) -> Header:
     """Raises `Invalid`, also for what a newer Roost wrote."""
-    _, line, _ = next(raw_lines(path), (1, b"", True))
+    number, line, whole = next(raw_lines(path), (1, b"", True))
     try:
         header = _header.decode(line)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Invalid(f"line 1 is not the header of a session: {error}", code="bad_line") from None
+        raise wrong_line(number, line, error, expected=_HEADER, whole=whole) from None
     if header.version > VERSION or header.format > ev.FORMAT:
         raise Invalid(
             f"line 1: a newer Roost wrote this (version {header.version}, format {header.format}; this one reads up to"
@@ -109,11 +113,9 @@ def events_of(path: Path) -> Iterator[tuple[int, ev.Event]]:
             logged = _logged.decode(line)
             event = ev.decode_event(bytes(logged.event))
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise Invalid(
-                f"line {number}{'' if whole else ', which is cut off,'} is no event: {error}", code="bad_line"
-            ) from None
-        except ev.UnknownEvent as error:
-            raise Invalid(f"line {number}: {error}", code="bad_line") from None
+            raise wrong_line(number, line, error, expected=_EVENT, whole=whole) from None
+        except UnknownEvent as error:
+            raise _wrong_event(number, line, error) from None
         seq += 1
         if logged.seq != seq:
             raise Invalid(f"line {number} is event {logged.seq}, where event {seq} follows", code="bad_line")
@@ -127,7 +129,7 @@ def events_of(path: Path) -> Iterator[tuple[int, ev.Event]]:
 def marks_of(path: Path) -> list[Mark]:
     """Raises `Invalid` with the line's number."""
     header, marks = header_of(path), list[Mark]()
-    for number, line, _ in _after_header(path):
+    for number, line, whole in _after_header(path):
         if not line.startswith(b'{"checkpoint"'):
             if marks:
                 raise Invalid(f"line {number}: nothing follows the checkpoints but more of them", code="bad_line")
@@ -135,7 +137,7 @@ def marks_of(path: Path) -> list[Mark]:
         try:
             mark = _marked.decode(line).checkpoint
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise Invalid(f"line {number} is no checkpoint: {error}", code="bad_line") from None
+            raise wrong_line(number, line, error, expected=_CHECKPOINT, whole=whole) from None
         if not 1 <= mark.seq <= header.events or len(marks) == CHECKPOINTS:
             raise Invalid(
                 f"line {number}: a checkpoint is of an event of the file, and there are {CHECKPOINTS} at most",
@@ -148,6 +150,24 @@ def marks_of(path: Path) -> list[Mark]:
             code="cut_off",
         )
     return marks
+
+
+def _wrong_event(number: int, line: bytes, error: UnknownEvent) -> Invalid:
+    """A kind that is not known, or one that lacks something."""
+    cause = error.__cause__ if isinstance(error.__cause__, msgspec.MsgspecError) else error
+    try:
+        kind = mapping(decoded(line).get("event")).get("type")
+    except (ValueError, RecursionError) as mistake:
+        return wrong_line(number, line, mistake, expected=_EVENT)
+    if not isinstance(kind, str):
+        return wrong_line(number, line, cause, expected=_EVENT)
+    if any(kind == ev.event_type(one) for one in ev.EVENT_TYPES):
+        return wrong_line(number, line, cause, expected=f"the event {kind!r} as the API has it (/openapi.json)")
+    return Invalid(
+        f"line {number} is an event of the kind {kind[:80]!r}, which this Roost does not know: if a newer one wrote it,"
+        " update, then import it",
+        code="bad_line",
+    )
 
 
 def _after_header(path: Path) -> Iterator[tuple[int, bytes, bool]]:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from roost.errors import Invalid, TooLarge
+from roost.errors import TooLarge
 from roost.kernel.exchange.items import LINE_BYTES, Report
+from roost.kernel.exchange.mistakes import wrong_line
 
+OBJECT = "one JSON object a line"
 CUT_OFF = "a last line that is cut off"
 _DATA_URL = re.compile(r"data:([\w.+/-]+);base64,(.*)", re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -41,11 +43,11 @@ def objects(path: Path, report: Report | None = None) -> Iterator[tuple[int, dic
             yield number, decoded(line)
         except ValueError as error:
             if whole:
-                raise Invalid(f"line {number} is not a JSON object: {error}", code="bad_line") from None
+                raise wrong_line(number, line, error, expected=OBJECT) from None
             if report is not None:
                 report.leave_out(CUT_OFF)
-        except RecursionError:
-            raise Invalid(f"line {number} is nested too deeply", code="bad_line") from None
+        except RecursionError as error:
+            raise wrong_line(number, line, error, expected=OBJECT) from None
 
 
 def decoded(line: bytes) -> dict[str, Any]:
