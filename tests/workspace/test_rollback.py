@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from roost.sandbox.floor import Floor, free_of
 from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree, write
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.probe import choose, probe
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
-from roost.workspace.objects import open_objects
+from roost.workspace.objects import ObjectsFailed, open_objects
 from roost.workspace.snapshots import Place, Snapshots
+from roost.workspace.space import Space
 from roost.workspace.store import ObjectSnapshots
 from roost.workspace.swapping import remove_tree
 
@@ -81,6 +83,32 @@ class TestSubvolumes(SnapshotsContract):
         inode = place.folder.stat().st_ino
         snapshots.restore(place, first, STOP)
         assert (tree(place.folder), place.folder.stat().st_ino) == (before, inode)
+
+    def test_what_is_kept_leaves_room_for_the_log(self, btrfs: Path, places: Places) -> None:
+        snapshots, place = SubvolumeSnapshots(space=Space(Floor(btrfs, 2**40))), places("one")
+        large = write(place, "large", os.urandom(20_000_000))
+        first = snapshots.save(place, None, STOP).snapshot
+        assert first is not None
+        filler = btrfs / "filler"
+        try:
+            with filler.open("wb") as file:
+                free = free_of(btrfs)
+                assert free is not None
+                os.posix_fallocate(file.fileno(), 0, free.bytes - free.total // 16 + 500_000)
+            subprocess.run(sync := ["sync", "-f", str(btrfs)], check=True)  # only then it counts
+            write(place, "new", "1")
+            for work in (lambda: snapshots.save(place, first, STOP), lambda: snapshots.lend(place, first, places("t"))):
+                with pytest.raises(ObjectsFailed, match="the disk is full"):
+                    work()
+            assert [one.name for one in (place.memory / "points").iterdir()] == [first]
+            before = tree(place.folder)
+            large.unlink()
+            snapshots.restore(place, first, STOP, in_place=True)  # whose blocks are there
+            assert tree(place.folder) == {path: one for path, one in before.items() if path != b"/new"}
+        finally:
+            filler.unlink()
+        subprocess.run(sync, check=True)
+        assert snapshots.save(place, None, STOP).snapshot != first
 
     def test_it_is_chosen_where_it_works(self, btrfs: Path, tmp_path: Path) -> None:
         assert isinstance(choose(btrfs / "workspaces"), SubvolumeSnapshots)

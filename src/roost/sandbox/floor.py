@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Free(NamedTuple):
 
 def free_of(folder: Path) -> Free | None:
     """Where the folder lies or will lie. None when the system does not say. Blocks."""
-    for place in (folder, *folder.parents):
+    for place in chain((folder,), folder.parents):
         try:
             said = os.statvfs(place)
         except FileNotFoundError:

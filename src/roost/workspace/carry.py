@@ -59,6 +59,8 @@ class Carried:
         self._running: asyncio.Future[object] | None = None
         self._owner = Owner(0, 0.0, "")
         self._stamped = False
+        self._made_from: str | None = None
+        """The snapshot that the folder was put back to, until one is saved upon it."""
         self.ready = False
         self.dirty = False
 
@@ -106,13 +108,14 @@ class Carried:
         pause = _PAUSE
         while True:
             try:
-                saved = await self._work(lambda stop: self._save(base, stop))
+                saved = await self._work(lambda stop: self._save(base or self._made_from, stop))
             except ObjectsFailed:
                 if time.monotonic() + pause > until:
                     raise
                 await asyncio.sleep(pause)
                 pause *= 2
             else:
+                self._made_from = None
                 self.dirty = False
                 return saved
 
@@ -125,6 +128,7 @@ class Carried:
         else:
             place = self._place.beside(of)
             await self._work(lambda stop: self._carrier.snapshots.fork(place, snapshot, self._place, stop))
+        self._made_from = snapshot if self.home else None  # in a store that nodes share only the log says what stays
         self.dirty = False
 
     async def borrow(self, snapshot: str, of: str) -> bool:

@@ -10,22 +10,19 @@ from threading import Event
 from typing import NamedTuple
 
 from roost.errors import StoreFailed, TooLarge
-from roost.workspace.copying import copy
+from roost.workspace.borrowing import Borrow
 from roost.workspace.loading import cut, load
 from roost.workspace.manifest import Item, Piece
 from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.reading import Reader
 from roost.workspace.remembered import Remembered, glance, read_index, remember
-from roost.workspace.scan import Signature, Tree, scan
+from roost.workspace.scan import Signature, Tree, scan, signature_of
 from roost.workspace.snapshots import Place, Restored
 from roost.workspace.space import Space
 from roost.workspace.swapping import aside, remove_tree, swap, swap_inside
 
 _SETTLE = 0.03
 """Seconds, longer than a clock tick: after them a file's signature can be relied on."""
-_COPIES = 256
-"""Files that a thread copies in one go."""
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = _WRITE | os.O_CREAT | os.O_EXCL
 
@@ -60,6 +57,7 @@ class Restore:
         self._space = space or Space()
         self._replace = swap_inside if in_place else swap
         self._new, self._old = aside(place.folder)
+        self._copies: dict[bytes, os.stat_result] = {}
 
     def run(self, snapshot: str | None) -> Restored:
         here = self._look(self._place.folder)
@@ -83,10 +81,16 @@ class Restore:
                 raise
             self._replace(self._new, self._place.folder, self._old)
             time.sleep(_SETTLE)
-            signatures = {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
+            signatures = self._signatures(files)
         signed = [(item, signatures.get(item.path)) for item in items]
         remember(self._place.memory, remembered, Remembered(snapshot, data, signed))
         return Restored(files - kept, kept)
+
+    def _signatures(self, files: int) -> dict[bytes, Signature | None]:
+        if len(self._copies) == files:  # and nobody works in a fork that is being made
+            now = time.time_ns()
+            return {path: signature_of(status, now) for path, status in self._copies.items()}
+        return {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
 
     def _look(self, folder: Path) -> Tree:
         try:
@@ -98,8 +102,11 @@ class Restore:
         """The whole tree as `new`. Returns how many files were here already."""
         self._new.mkdir(mode=0o700, parents=True)
         missing = self._names(items, same)
-        copied = self._copied(self._near.folder, missing, beside) if self._near else set[bytes]()
-        empty = [item for item in missing if item.path not in copied]
+        if self._near:
+            known = _known(missing, beside)
+            there = [(item, known[item.path]) for item in missing if item.path in known]
+            self._copies = Borrow(self._near.folder, self._new, self._space, self._stop).run(self._traffic, there)
+        empty = [item for item in missing if item.path not in self._copies]
         wanted: dict[str, list[Wanted]] = {}
         for item in empty:
             os.close(os.open(self._at(item), _CREATE, 0o600))
@@ -118,28 +125,6 @@ class Restore:
             if item.kind == "folder":
                 os.chmod(self._at(item), item.mode)
         return sum(item.kind == "file" for item in items) - len(missing)
-
-    def _copied(self, near: Path, missing: list[Item], beside: Remembered) -> set[bytes]:
-        """Make those that the other folder has as the snapshot does. Returns their paths."""
-        same = _same(missing, self._look(near), beside)
-        there = [(item, same[item.path]) for item in missing if item.path in same]
-        done: set[bytes] = set()
-
-        def take(reader: Reader, item: Item, signature: Signature) -> bool:
-            return _copy(reader, item, signature, self._at(item), self._space)
-
-        def work(some: list[tuple[Item, Signature]]) -> int:
-            reader = Reader(near)
-            try:
-                done.update([item.path for item, signature in some if take(reader, item, signature)])
-            finally:
-                reader.close()
-            return 0
-
-        with Jobs(self._traffic, self._stop) as jobs:
-            for start in range(0, len(there), _COPIES):
-                jobs.run(lambda some=there[start : start + _COPIES]: work(some))
-        return done
 
     def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
         """Make folders, links, and files that are proven the same, as links to the old ones. Returns the files that are
@@ -181,15 +166,21 @@ class Restore:
 def _same(items: list[Item], here: Tree, remembered: Remembered) -> dict[bytes, Signature]:
     """The files that are here as the snapshot has them, and their signatures."""
     found = {one.path: one.signature for one in here.found}
-    known = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
-    same: dict[bytes, Signature] = {}
+    known = _known(items, remembered) if found else {}
+    return {path: signature for path, signature in known.items() if found.get(path) == signature}
+
+
+def _known(items: list[Item], remembered: Remembered) -> dict[bytes, Signature]:
+    """The files that a folder had as the snapshot has them, and the signatures by which they are known there."""
+    there = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
+    known: dict[bytes, Signature] = {}
     for item in items:
-        old, signature = known.get(item.path, (None, None))
-        if old is None or signature is None or found.get(item.path) != signature:
+        old, signature = there.get(item.path, (None, None))
+        if old is None or signature is None:
             continue
-        if old.face == item.face and old.digests == item.digests:
-            same[item.path] = signature
-    return same
+        if old is item or (old.face == item.face and old.digests == item.digests):
+            known[item.path] = signature
+    return known
 
 
 def _identical(items: list[Item], here: Tree, same: dict[bytes, Signature]) -> bool:
@@ -219,30 +210,3 @@ def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) 
         return True
     os.unlink(path)
     return False
-
-
-def _copy(reader: Reader, item: Item, signature: Signature, path: bytes, space: Space) -> bool:
-    """False when it is not what it was any more; nothing is made then."""
-    try:
-        source = os.open(item.path.rpartition(b"/")[2], _READ, dir_fd=reader.folder(item.path))
-    except OSError:
-        return False
-    try:
-        if not _is(os.fstat(source), signature):
-            return False
-        target = os.open(path, _CREATE, 0o600)
-        try:
-            if copy(source, target, item.size, space) and _is(os.fstat(source), signature):
-                os.utime(target, ns=(item.mtime_ns, item.mtime_ns))
-                os.fchmod(target, item.mode)
-                return True
-            os.unlink(path)
-            return False
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-
-
-def _is(status: os.stat_result, signature: Signature) -> bool:
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns) == signature

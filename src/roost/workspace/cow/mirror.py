@@ -8,17 +8,19 @@ import os
 import shutil
 from pathlib import Path
 
-from roost.workspace.copying import copy
+from roost.workspace.copying import ANY, copy
 from roost.workspace.reading import Reader
 from roost.workspace.scan import Found, Tree, scan
+from roost.workspace.space import Space
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def mirror(source: Path, folder: Path, *, files: int) -> None:
+def mirror(source: Path, folder: Path, *, files: int, space: Space = ANY) -> None:
     """Nobody else gets at `source`; somebody may at `folder`, and no link that they make is followed. A file is taken
-    for the same when its signature is, which a snapshot keeps. Raises `OSError`, and `TooLarge` above so many files."""
+    for the same when its signature is, which a snapshot keeps. Raises `OSError`, `TooLarge` above so many files, and
+    `ObjectsFailed` when `space` ends."""
     want, have = scan(source, files=files), scan(folder, files=files)
     os.chmod(folder, 0o700)
     reader, origin = Reader(folder), Reader(source)
@@ -27,7 +29,7 @@ def mirror(source: Path, folder: Path, *, files: int) -> None:
         left = _remove(reader, want, have)
         for one in want.found:
             if one.path not in left:
-                _make(origin, reader, one)
+                _make(origin, reader, one, space)
         for one in reversed(want.found):
             if one.kind == "folder":
                 os.fchmod(reader.folder(one.path + b"/."), one.mode)
@@ -73,7 +75,7 @@ def _same(here: Found, there: Found | None) -> bool:
     return here.signature is not None and here.signature == there.signature and here.mode == there.mode
 
 
-def _make(origin: Reader, reader: Reader, one: Found) -> None:
+def _make(origin: Reader, reader: Reader, one: Found, space: Space) -> None:
     parent, name = reader.folder(one.path), one.path.rpartition(b"/")[2]
     if one.kind == "folder":
         os.mkdir(name, 0o700, dir_fd=parent)
@@ -85,7 +87,7 @@ def _make(origin: Reader, reader: Reader, one: Found) -> None:
     try:
         target = os.open(name, _NEW, 0o600, dir_fd=parent)
         try:
-            copy(source, target, one.size)
+            copy(source, target, one.size, space)
             os.utime(target, ns=(one.mtime_ns, one.mtime_ns))
             os.fchmod(target, one.mode)
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from roost.sandbox.floor import Floor
+from roost.workspace.copying import clone
 from roost.workspace.cow import btrfs
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
@@ -17,7 +18,6 @@ from roost.workspace.snapshots import Snapshots
 from roost.workspace.space import Space
 
 _Attempt: TypeAlias = Callable[[Path, str], None]
-_FICLONE = 1 << 30 | 4 << 16 | 0x94 << 8 | 9
 _OVERLAY = "they are seen in one mount namespace only, where the daemon's own file tools are not"
 
 
@@ -37,7 +37,7 @@ def choose(workspaces: Path, *, memory: Path | None = None, floor: Floor | None 
     """For the sessions whose folders are in this one, which need not exist. What was cut off in `memory`, the folder
     of what the machine remembers of them, is removed. `floor`: what is left free. Blocks."""
     if _tried(workspaces, _subvolumes) is None:
-        return SubvolumeSnapshots()
+        return SubvolumeSnapshots(space=Space(floor))
     made = PortableSnapshots(space=Space(floor))
     if memory is not None:
         made.recover(memory)
@@ -83,13 +83,11 @@ def _subvolumes(folder: Path, name: str) -> None:
 
 
 def _clones(folder: Path, name: str) -> None:
-    from fcntl import ioctl
-
     source, target = folder / name, folder / f"{name}.c"
     try:
         source.write_bytes(b"x" * 4096)
         with source.open("rb") as read, target.open("wb") as write:
-            ioctl(write.fileno(), _FICLONE, read.fileno())
+            clone(read.fileno(), write.fileno())
     finally:
         for path in (source, target):
             path.unlink(missing_ok=True)

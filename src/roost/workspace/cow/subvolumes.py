@@ -11,24 +11,29 @@ from collections.abc import Collection
 from pathlib import Path
 from threading import Event
 
+from roost.errors import StoreFailed
 from roost.workspace.cow import btrfs
 from roost.workspace.cow.mirror import mirror
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.saving import Caps
 from roost.workspace.snapshots import Place, Restored, Saved, Stopped
+from roost.workspace.space import Space
 from roost.workspace.swapping import aside, remove_tree
 
 _NAME = re.compile(r"v[0-9a-f]{16}-[0-9a-f]{8}")
 _UNKNOWN = Restored(0, 0)
+_TREES = 1024**2
+"""Bytes that a snapshot may take at once: of it only the way to what it is."""
 
 
 class SubvolumeSnapshots:
     """Implements `Snapshots`. A session's folder is a subvolume, and its snapshots are read-only ones beside what the
     machine remembers of it. Nobody counts files: what is kept are all things of any kind. Reading a file may count as a
-    change, for its time of access changes."""
+    change, for its time of access changes. `space`: what is to be left free on the disk."""
 
-    def __init__(self, *, caps: Caps | None = None) -> None:
+    def __init__(self, *, caps: Caps | None = None, space: Space | None = None) -> None:
         self._caps = caps or Caps()
+        self._space = space or Space()
 
     def prepare(self, place: Place) -> None:
         folder = place.folder
@@ -37,7 +42,11 @@ class SubvolumeSnapshots:
         new, old = aside(folder)
         _empty(new)
         if folder.is_dir():
-            mirror(folder, new, files=self._caps.files)
+            try:
+                self._mirror(folder, new)
+            except (OSError, StoreFailed):  # mostly for want of room
+                remove_tree(new)
+                raise
         _swap(new, folder, old)
 
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
@@ -48,7 +57,8 @@ class SubvolumeSnapshots:
         kept = _kept(place)
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Only what is a snapshot has all that was written in it: whether something changed is asked of that.
-        btrfs.snapshot(place.folder, kept / name, read_only=True)
+        with self._space.taking(_TREES):
+            btrfs.snapshot(place.folder, kept / name, read_only=True)
         before = kept / base if base is not None and _NAME.fullmatch(base) else None
         if before is not None and before.is_dir() and btrfs.changed(before) == btrfs.changed(kept / name):
             btrfs.destroy(kept / name)
@@ -61,10 +71,10 @@ class SubvolumeSnapshots:
             raise Stopped
         if in_place and place.folder.is_dir():
             if source is not None:
-                mirror(source, place.folder, files=self._caps.files)
+                self._mirror(source, place.folder)
             else:
                 with tempfile.TemporaryDirectory() as nothing:
-                    mirror(Path(nothing), place.folder, files=self._caps.files)
+                    self._mirror(Path(nothing), place.folder)
             return _UNKNOWN
         self._replace(source, place.folder)
         return _UNKNOWN
@@ -74,7 +84,8 @@ class SubvolumeSnapshots:
             source = _found(place, snapshot)
             _kept(to).mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                btrfs.snapshot(source, _kept(to) / source.name, read_only=True)
+                with self._space.taking(_TREES):
+                    btrfs.snapshot(source, _kept(to) / source.name, read_only=True)
             except FileNotFoundError as error:  # removed just now
                 raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files any more") from error
 
@@ -93,6 +104,9 @@ class SubvolumeSnapshots:
 
     def close(self) -> None:
         return None
+
+    def _mirror(self, source: Path, folder: Path) -> None:
+        mirror(source, folder, files=self._caps.files, space=self._space)
 
     def _replace(self, source: Path | None, folder: Path) -> None:
         new, old = aside(folder)
