@@ -54,7 +54,7 @@ async def test_commands_of_a_killed_daemon_are_ended(tmp_path: Path) -> None:
         home = one.process.settings.home
         user = await one.user("s")
         await user.send(message("shell"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(commands_of(home)) < 2:
                 await asyncio.sleep(0.01)
         one.process.kill()

@@ -15,6 +15,20 @@ from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
 from roost.testing.crash.killing import When
 
+PARTS = (
+    "roost.server.daemon",
+    "roost.server.logs",
+    "roost.log.sqlite",
+    "roost.log.postgres",
+    "roost.testing.crash.actions",
+    "aiohttp",
+    "asyncpg",
+    "uvloop",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.auto",
+)
+"""What it will import: see `roost.testing.copies`."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`at`, `when`, `only`, `session`: as of `KillingJournal`; `trace` is the file that gets the name of the fatal

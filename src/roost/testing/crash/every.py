@@ -47,6 +47,7 @@ async def kill_at_every_commit(
             trace=folder / "trace",
             action=action,
             store=store,
+            linger=0.02,
         )
         ACTIONS[action].prepare(settings.home, settings.model)
         one = _Killing(settings, report, strikes, say)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Any
 import msgspec
 
 from roost.client.endpoint import Endpoint, Unreachable, of_home
+from roost.testing.copies import Process, spawn
 from roost.testing.crash.daemon import Settings
 
 START_SECONDS = 30.0
@@ -29,7 +29,7 @@ class DaemonProcess:
         self.starts: list[float] = []
         self.spawned_at = 0.0
         self._log: IO[bytes] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def log_path(self) -> Path:
@@ -47,13 +47,7 @@ class DaemonProcess:
         if self._log is None:
             self._log = self.log_path.open("ab")
         self.spawned_at = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "roost.testing.crash.daemon", self.settings.argument],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        self._process = spawn("roost.testing.crash.daemon", self.settings.argument, output=self._log)
 
     async def start(self, **changes: Any) -> None:
         """Start it and wait until it is healthy. Raises `AssertionError` with the end of its log when it is not."""
@@ -89,7 +83,7 @@ class DaemonProcess:
     async def stop(self) -> None:
         """Gracefully. Raises `AssertionError` when it does not end within 20 s."""
         if self._process is not None and not self.exited:
-            self._process.terminate()
+            self._process.send_signal(signal.SIGTERM)
             if not await self.died(20.0):
                 self.kill()
                 raise AssertionError(f"the daemon did not stop:\n{self.log_tail()}")
