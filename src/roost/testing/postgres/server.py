@@ -17,13 +17,17 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from roost.errors import ConfigError
 from roost.testing.postgres import watchdog
 from roost.testing.postgres.binaries import Binaries, find_binaries
+from roost.testing.postgres.empty import Empty, empty, look
 from roost.testing.postgres.volume import Volume
+
+if TYPE_CHECKING:
+    import asyncpg
 
 _START_SECONDS = 60.0
 _PORTS = (20000, 29999)
@@ -63,6 +67,7 @@ class PostgresServer:
         self._numbers = itertools.count(1)
         self._templates: dict[Prepare, str] = {}
         self._spare: list[str] = []
+        self._empty: Empty | None = None
         self._given = url
         self._made: list[str] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -95,36 +100,39 @@ class PostgresServer:
 
     @contextlib.asynccontextmanager
     async def borrowed(self) -> AsyncGenerator[str]:
-        """The URL of an empty database for a while: far less for the disk to do than a fresh one each time. Afterwards
-        its connections are cut and what Roost keeps in it is gone."""
+        """The URL of a database without a session for a while: far less for the disk to do than a fresh one each
+        time. Afterwards its connections are cut, and what Roost keeps in it is gone."""
+        if self._empty is None:
+            self._empty = await self._look()
         url = self._spare.pop() if self._spare else await self.database()
         yield url
-        await _empty(url)
+        async with _connected(url) as connection:
+            await empty(connection, self._empty)
         self._spare.append(url)
 
-    async def _create(self, template: str) -> str:
-        import asyncpg
+    async def _look(self) -> Empty:
+        from roost.log.postgres import PostgresJournal
 
+        url = await self.database()
+        await (await PostgresJournal.open(url)).close()
+        async with _connected(url) as connection:
+            found = await look(connection)
+        self._spare.append(url)
+        return found
+
+    async def _create(self, template: str) -> str:
         name = f"t{next(self._numbers)}_{secrets.token_hex(4)}"
-        connection = await asyncpg.connect(self.url(), timeout=30)
-        try:
+        async with _connected(self.url()) as connection:
             copied = "STRATEGY file_copy" if connection.get_server_version().major >= 15 else ""  # a tenth of the time
             await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {copied}')
-        finally:
-            await connection.close()
         if self._given is not None:
             self._made.append(name)
         return name
 
     async def _drop(self) -> None:
-        import asyncpg
-
-        connection = await asyncpg.connect(self.url(), timeout=30)
-        try:
+        async with _connected(self.url()) as connection:
             while self._made:
                 await connection.execute(f'DROP DATABASE IF EXISTS "{self._made.pop()}" WITH (FORCE)')
-        finally:
-            await connection.close()
 
     def run(self, program: str, *arguments: str, timeout: float = 120.0) -> str:
         """The output of one of PostgreSQL's own programs (`psql`, `pg_dump`, `pg_basebackup` …), run as the server's
@@ -320,15 +328,12 @@ def _free_port() -> int:
             return port
 
 
-async def _empty(url: str) -> None:
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncGenerator[asyncpg.Connection[Any]]:
     import asyncpg
 
     connection = await asyncpg.connect(url, timeout=30)
     try:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        await connection.execute("DROP SCHEMA IF EXISTS roost CASCADE")
+        yield connection
     finally:
         await connection.close()
