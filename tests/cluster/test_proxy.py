@@ -77,12 +77,12 @@ class Line:
     async def to(proxy: TcpProxy) -> Line:
         return Line(*await asyncio.open_connection("127.0.0.1", proxy.port))
 
-    async def say(self, text: str, seconds: float = 5.0) -> str:
+    async def say(self, text: str, seconds: float = 30.0) -> str:
         self.writer.write(f"{text}\n".encode())
         return (await asyncio.wait_for(self.reader.readline(), seconds)).decode().strip()
 
 
-async def until(condition: object, seconds: float = 5.0) -> None:
+async def until(condition: object, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.005)
@@ -105,7 +105,7 @@ async def test_a_fin_reaches_both_ends() -> None:
         line = await Line.to(proxy)
         await line.say("hello")
         proxy.cut(reset=False)
-        assert await asyncio.wait_for(line.reader.read(), 5) == b""
+        assert await asyncio.wait_for(line.reader.read(), 30) == b""
         await until(lambda: echo.ends == ["fin"])
 
 
@@ -114,7 +114,7 @@ async def test_the_end_of_one_side_is_told_to_the_other() -> None:
         line = await Line.to(proxy)
         await line.say("hello")
         line.writer.write_eof()
-        assert await asyncio.wait_for(line.reader.read(), 5) == b""
+        assert await asyncio.wait_for(line.reader.read(), 30) == b""
         await until(lambda: echo.ends == ["fin"] and proxy.connections == 0)
         other = await Line.to(proxy)
         await other.say("hello")

@@ -26,7 +26,7 @@ async def sandbox() -> AsyncIterator[ProcessSandbox]:
 
 async def said(background: Background, until: bytes) -> bytes:
     found = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for piece in background.read():
             found += piece
             if until in found:

@@ -196,7 +196,7 @@ async def test_an_agent_goes_on_where_it_was(vsock: Vsock, tmp_path: Path) -> No
     env = {"PATH": os.environ["PATH"]}
     async with inside(vsock, 1, 5, *python):
         link, made = await linked(vsock, Link())
-        await asyncio.wait_for(asyncio.shield(link.hello), 10)
+        await asyncio.wait_for(asyncio.shield(link.hello), 30)
         job = link.start(
             Command(argv=["cat"], cwd=str(tmp_path), env=env, input=True, keep=0),
             lambda fd, cut, body: shown.append(body),
@@ -205,7 +205,7 @@ async def test_an_agent_goes_on_where_it_was(vsock: Vsock, tmp_path: Path) -> No
         while not shown:
             await asyncio.sleep(0.01)
         link.hold()
-        await asyncio.wait_for(asyncio.shield(link.held), 10)
+        await asyncio.wait_for(asyncio.shield(link.held), 30)
         await made.hush()
         await made.settle()
         vsock.sleep()
@@ -214,10 +214,10 @@ async def test_an_agent_goes_on_where_it_was(vsock: Vsock, tmp_path: Path) -> No
         link.close()
         job = again.take_up(job.id, lambda fd, cut, body: shown.append(body))
         again.wake()
-        await asyncio.wait_for(asyncio.shield(again.hello), 10)
+        await asyncio.wait_for(asyncio.shield(again.hello), 30)
         await job.feed(b"after")
         job.end_input()
-        assert (await asyncio.wait_for(asyncio.shield(job.ended), 10)).code == 0
+        assert (await asyncio.wait_for(asyncio.shield(job.ended), 30)).code == 0
         again.close()
         await made.close()
     assert b"".join(shown) == b"before after"
@@ -239,7 +239,7 @@ async def test_what_ends_on_one_side_ends_on_the_other(vsock: Vsock) -> None:
         await made.start(5)
         await loop.sock_sendall(ours, b"go\n")
         got = b""
-        while piece := await asyncio.wait_for(loop.sock_recv(ours, 100), 5):
+        while piece := await asyncio.wait_for(loop.sock_recv(ours, 100), 30):
             got += piece
         assert got == b"last\n"
         assert await program.wait() == 0
@@ -255,7 +255,7 @@ async def test_what_ends_on_one_side_ends_on_the_other(vsock: Vsock) -> None:
         await loop.sock_sendall(ours, b"x")
         await asyncio.sleep(0.05)
         vsock.sleep()  # without having been settled: bytes may be lost, so it is over
-        assert await asyncio.wait_for(program.wait(), 5) == 0
+        assert await asyncio.wait_for(program.wait(), 30) == 0
         await made.close()
     ours.close()
     ours, end = pair()

