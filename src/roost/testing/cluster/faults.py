@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from roost.log.journal import SessionInfo
 from roost.log.store import Store
 from roost.testing.cluster.nodes import Node, Nodes
 from roost.testing.cluster.report import Times
@@ -37,6 +38,7 @@ class Scene(msgspec.Struct):
 
 
 _DRAIN_SECONDS = 15.0
+_BUSY_SECONDS = 5.0
 Fault = Callable[[Scene], Awaitable[None]]
 
 
@@ -194,10 +196,18 @@ FAULTS: Mapping[str, tuple[Fault, int]] = {
 
 async def _hit(scene: Scene, name: str, node: Node, act: Callable[[], None]) -> None:
     """Do it to the node, and see how long its sessions stand still."""
-    before = await at_work(scene.store, node.id)
+    before = await _at_work(scene.store, node.id)
     since = time.monotonic()
     act()
     found = await takeovers(scene.store, before, since, scene.patience)
     scene.times.moved(name, found)
     if not before:  # it had nothing to do: it is gone for as long as if it had
         await asyncio.sleep(scene.lease + 1.0 if name in ("zombie", "partition") else 0.3)
+
+
+async def _at_work(store: Store, node: str) -> dict[str, SessionInfo]:
+    """Something, if it gets anything to do soon."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while not (found := await at_work(store, node)) and time.monotonic() < deadline:  # noqa: ASYNC110 - others work
+        await asyncio.sleep(0.02)
+    return found

@@ -20,19 +20,17 @@ from roost.testing.crash.plans import PLANS, script
 from roost.testing.postgres import PostgresServer
 from roost.testing.provider import ProviderServer
 
-_BETWEEN = (0.5, 2.5)
-"""Seconds from the end of a fault to the next one."""
-
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """It goes through the faults named (see `FAULTS`) and then on for the rest of `seconds` with some drawn at random.
-    `plans` is what the users ask for. `lease` in seconds."""
+    `plans` is what the users ask for. `lease` in seconds; `between`: from the end of a fault to the next one."""
 
     seconds: float = 60.0
     nodes: int = 3
     users: int = 6
     seed: int = 0
     lease: float = 2.0
+    between: tuple[float, float] = (0.5, 2.5)
     faults: Sequence[str] = ()
     plans: Sequence[str] = tuple(PLANS)
 
@@ -96,7 +94,7 @@ async def _break(plan: Plan, scene: Scene, users: Users, say: Callable[[str], No
     until, named = time.monotonic() + plan.seconds, list(plan.faults)
     drawn = [name for name, (_, often) in FAULTS.items() for _ in range(often)]
     while not users.failed and (named or time.monotonic() < until):
-        await asyncio.sleep(scene.chance.uniform(*_BETWEEN))
+        await asyncio.sleep(scene.chance.uniform(*plan.between))
         name = named.pop(0) if named else scene.chance.choice(drawn)
         began = time.monotonic()
         await FAULTS[name][0](scene)
