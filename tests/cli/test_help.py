@@ -46,6 +46,24 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_asking_a_daemon_imports_nothing_that_works() -> None:
+    heavy = (
+        "roost.kernel.kernel",
+        "roost.agent",
+        "roost.llm",
+        "roost.memory",
+        "roost.tools",
+        "roost.policy",
+        "asyncio",
+    )
+    code = (
+        "import sys, roost.cli.commands.listing, roost.cli.remote\n"
+        f"sys.exit(' '.join(name for name in sys.modules if name.startswith({heavy})) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_in_the_overview_is_the_commands_own_first_line(name: str) -> None:
     context = click.Context(group)

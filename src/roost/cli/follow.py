@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from roost.cli.approvals import Approver
 from roost.cli.feed import Ended, Feed, Gap, Interrupt, Typed
 from roost.cli.keyboard import Keyboard
-from roost.cli.node import Node
 from roost.cli.out import note
 from roost.cli.screen import Screen
 from roost.cli.signals import Signals
@@ -22,6 +21,9 @@ from roost.kernel.sessions import PendingApproval
 from roost.kernel.stream import Frame
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 _TICK = 0.2
 _delta = msgspec.json.Decoder(Delta)

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from roost.agent.definition import Agent
-from roost.cli.feed import Ended, Feed, Gap
 from roost.client.client import Client
 from roost.errors import RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
 
 if TYPE_CHECKING:
+    from roost.agent.definition import Agent
+    from roost.cli.feed import Feed
     from roost.kernel.exchange.items import Brought, Format, Report
 
 _PATIENCE = 24 * 3600.0
@@ -46,6 +46,8 @@ class RemoteNode(Client):
         threading.Thread(target=send, name="roost-order", daemon=True).start()
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
+        from roost.cli.feed import Ended, Gap
+
         stream = self.stream(
             session, after=after, deltas=deltas, patience=_PATIENCE, on_gap=lambda lost: feed.put(Gap(lost)), known=True
         )

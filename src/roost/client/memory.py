@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from roost.ids import new_id
 from roost.log.memory import Category, Fact, Space
-from roost.memory.learning import Learned
-from roost.memory.search import Found
-from roost.memory.story import FactStory
+
+if TYPE_CHECKING:
+    from roost.memory.learning import Learned
+    from roost.memory.search import Found
+    from roost.memory.story import FactStory
 
 T = TypeVar("T")
 
@@ -47,10 +49,14 @@ class MemoryClient:
         self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
     ) -> Learned:
         body = {"space": space, "text": text, "category": category, "key": key, "confidence": confidence}
+        from roost.memory.learning import Learned
+
         return self._ask("POST", "/memory/facts", Learned, body=body, key=new_id("key"))
 
     def story(self, id: str) -> FactStory:
         """With what it superseded, and what superseded it."""
+        from roost.memory.story import FactStory
+
         return self._ask("GET", _fact(id), FactStory)
 
     def list(
@@ -77,6 +83,8 @@ class MemoryClient:
 
     def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
         asked = {"query": query, "space": ",".join(spaces), "limit": limit}
+        from roost.memory.search import Found
+
         return self._ask("GET", "/memory/search", Found, query=asked)
 
     def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:

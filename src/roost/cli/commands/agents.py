@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
 
 from roost.cli.app import App
 from roost.cli.commands.config import who
 from roost.cli.ids import session_id, short
-from roost.cli.node import Node
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, one_line, say, say_json, table
 from roost.errors import ConfigError, RoostError
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 _End: TypeAlias = Literal["moved", "later", "already"]
 _PATIENCE = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,11 +15,13 @@ from roost.cli.begin import Wanted, begin
 from roost.cli.commands.listing import activity
 from roost.cli.follow import Follower
 from roost.cli.ids import short
-from roost.cli.node import Node
 from roost.cli.options import agent_places, command
 from roost.cli.out import ago, note, say, styled
 from roost.cli.screen import Screen
 from roost.errors import RoostError
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 _HELP = """\
 /help            this

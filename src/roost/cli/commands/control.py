@@ -10,7 +10,6 @@ import click
 from roost.cli.app import App
 from roost.cli.commands.travel import LATER, say_files, target
 from roost.cli.ids import session_id, short
-from roost.cli.node import Node
 from roost.cli.options import as_json, command, sessions_argument
 from roost.cli.out import clean, note, say, say_json
 from roost.errors import RoostError
@@ -19,6 +18,7 @@ from roost.log.journal import SessionInfo
 
 if TYPE_CHECKING:
     from roost.agent.compacting.settings import By
+    from roost.cli.node import Node
     from roost.kernel.compacted import Compacted, Compaction
     from roost.kernel.travelled import Travelled
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli.app import App
 from roost.cli.ids import short
-from roost.cli.node import Node
 from roost.cli.options import as_json, command
 from roost.cli.out import ago, note, one_line, say, say_json, table
 from roost.errors import NotFound
 from roost.log.events import SessionState
 from roost.log.journal import SessionInfo
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 _STATES: tuple[SessionState, ...] = ("created", "running", "paused", "stopped", "error")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -10,11 +11,13 @@ import msgspec
 from roost.cli.app import App
 from roost.cli.feed import Ended, Feed, Interrupt
 from roost.cli.ids import session_id
-from roost.cli.node import Node
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import one_line, say, styled
 from roost.cli.signals import Signals
 from roost.kernel.stream import Frame
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 _PAGE = 500
 _decode = msgspec.json.Decoder(dict[str, object])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +13,14 @@ from roost.cli.begin import Wanted, begin
 from roost.cli.follow import Follower, Turn
 from roost.cli.ids import short
 from roost.cli.message import message_of, with_files
-from roost.cli.node import Node
 from roost.cli.notices import ending
 from roost.cli.options import agent_places, as_json, attached, command
 from roost.cli.out import clean, note, one_line, say_json
 from roost.cli.screen import Screen, usage_line
 from roost.client.client import Content
+
+if TYPE_CHECKING:
+    from roost.cli.node import Node
 
 
 @command("run")

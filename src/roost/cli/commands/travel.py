@@ -11,12 +11,12 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.ids import session_id, short
-from roost.cli.node import Node
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import ago, clean, note, say, say_json, table
 from roost.log.events import SessionForked
 
 if TYPE_CHECKING:
+    from roost.cli.node import Node
     from roost.kernel.travelled import Travelled
     from roost.log.journal import SessionInfo
 
