@@ -44,7 +44,7 @@ def _starts(section: Section, settings: Settings, base: Path) -> None:
     if settings.peers and peers.has("agent_runtime"):
         commands["agentd"] = _agentd
     seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(settings.pick(7, 2)):
+    for number in range(settings.pick(7, 1)):
         for name, command in commands.items():
             home, port = base / f"{name.split(',')[0]}-{number}", free_port()
             home.mkdir()
@@ -95,7 +95,7 @@ def _rest(home: Path, log: Path, settings: Settings) -> dict[str, float]:
     port = free_port()
     with running(_roost(home, port), env=environment(HOME=str(home)), log=log) as process:
         wait_for(port)
-        time.sleep(settings.pick(4, 1))
+        time.sleep(settings.pick(4, 0))
         rss, pss = memory_mb(process.pid)
         times = asyncio.run(_health(port, settings.pick(500, 20)))
     return {"rss": rss, "pss": pss, "p50": percentile(times, 50), "p99": percentile(times, 99)}
@@ -119,7 +119,7 @@ def _commands(section: Section, settings: Settings) -> None:
     table = Table(["", "p50 wall ms", "p50 CPU ms"])
     imports = {"import roost": "roost", "import roost.kernel.runtime": "roost.kernel.runtime"}
     for name, module in imports.items():
-        runs = [_output([sys.executable, "-c", inside.format(module)]).split() for _ in range(settings.pick(9, 2))]
+        runs = [_output([sys.executable, "-c", inside.format(module)]).split() for _ in range(settings.pick(9, 1))]
         wall, cpu = (median([float(run[place]) * 1e3 for run in runs]) for place in (0, 1))
         table.rows.append([name, figure(wall), figure(cpu)])
         section.data[name] = {"wall_ms": wall, "cpu_ms": cpu}
@@ -129,7 +129,7 @@ def _commands(section: Section, settings: Settings) -> None:
         "python -c pass": [sys.executable, "-c", "pass"],
         "roost --help": [_script(), "--help"],
     }.items():
-        wall, cpu = zip(*(_timed(command) for _ in range(settings.pick(9, 2))), strict=True)
+        wall, cpu = zip(*(_timed(command) for _ in range(settings.pick(9, 1))), strict=True)
         table.rows.append([name, figure(median(wall)), figure(median(cpu))])
         section.data[name] = {"wall_ms": median(wall), "cpu_ms": median(cpu)}
     section.tables.append(table)

@@ -4,7 +4,6 @@ then."""
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from roost.log.store import open_store
 from roost.testing.postgres import PostgresServer
 from roost.testing.scripted import Answer, ScriptedModel
 
+_FAST = ("--checkpoint=fast", "--no-sync")
 _ARCHIVE = "mkdir -p ../archive && test ! -f ../archive/%f && cp %p ../archive/.%f && mv ../archive/.%f ../archive/%f"
 
 
@@ -59,30 +59,20 @@ async def logs(url: str) -> dict[str, list[Record]]:
 async def archived(url: str) -> None:
     """All that is committed now is in the archive."""
     last = await ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while str(await ask(url, "SELECT last_archived_wal FROM pg_stat_archiver") or "") < str(last):
             await asyncio.sleep(0.05)
 
 
-def restored(backup: Path, archive: Path, moment: str) -> PostgresServer:
-    """A new server, made from the backup and the archive, up to that moment."""
-    settings = {
-        "restore_command": f"cp {archive}/%f %p",
-        "recovery_target_time": moment,
-        "recovery_target_action": "promote",
-    }
-    server = PostgresServer(fsync=False, settings=settings)
-    server.start()
-    server.stop()
-    owner = server.data.stat()
+def restore(server: PostgresServer, backup: Path, archive: Path, moment: str) -> None:
+    """Make the server that was killed anew from the backup and the archive, up to that moment."""
     shutil.rmtree(server.data)
-    shutil.copytree(backup, server.data)
+    backup.rename(server.data)
+    with (server.data / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"restore_command = 'cp {archive}/%f %p'\n")
+        settings.write(f"recovery_target_time = '{moment}'\nrecovery_target_action = 'promote'\n")
     (server.data / "recovery.signal").touch()
-    for place in (server.data, *server.data.rglob("*")):
-        os.chown(place, owner.st_uid, owner.st_gid)
-    server.data.chmod(0o700)
     server.start()
-    return server
 
 
 async def test_everything_is_as_it_was_at_a_moment(source: PostgresServer, tmp_path: Path) -> None:
@@ -93,11 +83,11 @@ async def test_everything_is_as_it_was_at_a_moment(source: PostgresServer, tmp_p
         kept, deleted = await runtime.session("clerk"), await runtime.session("clerk")
         await kept.ask("before the backup")
         await deleted.ask("hello")
-        await asyncio.to_thread(source.run, "pg_basebackup", "-D", str(source.folder / "base"), "-c", "fast")
+        await asyncio.to_thread(source.run, "pg_basebackup", "-D", str(source.folder / "base"), *_FAST)
         await kept.ask("after the backup")
         waiting = await runtime.session("clerk")
         await runtime.sessions.send(waiting.id, "answer slowly")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await runtime.sessions.get(waiting.id)).head < 4:
                 await asyncio.sleep(0.02)
         moment = str(await ask(url, "SELECT clock_timestamp()::text"))
@@ -110,21 +100,20 @@ async def test_everything_is_as_it_was_at_a_moment(source: PostgresServer, tmp_p
         await runtime.stop(grace=0.1)
     await archived(url)
     await asyncio.to_thread(source.kill)
+    await asyncio.to_thread(restore, source, source.folder / "base", source.folder / "archive", moment)
+    async with asyncio.timeout(60):
+        while await ask(url, "SELECT pg_is_in_recovery()"):
+            await asyncio.sleep(0.05)
 
-    server = await asyncio.to_thread(restored, source.folder / "base", source.folder / "archive", moment)
-    try:
-        there = server.url(url.rpartition("/")[2])
-        assert await logs(there) == expected
-        found = await check(there)
-        assert (found.sessions, found.faults) == (3, [])
-        async with Runtime(tmp_path / "two", agents=[clerk()], store=there) as runtime:
-            assert await runtime.open(kept.id).ask("and again") == "answered"
-            async with asyncio.timeout(30):
-                while (await runtime.sessions.get(waiting.id)).phase != "idle":
-                    await asyncio.sleep(0.05)
-            with pytest.raises(NotFound):
-                await runtime.sessions.get(late.id)
-            assert (await runtime.sessions.get(deleted.id)).head == len(expected[deleted.id])
-        assert (await check(there)).faults == []
-    finally:
-        await asyncio.to_thread(server.close)
+    assert await logs(url) == expected
+    found = await check(url)
+    assert (found.sessions, found.faults) == (3, [])
+    async with Runtime(tmp_path / "two", agents=[clerk()], store=url) as runtime:
+        assert await runtime.open(kept.id).ask("and again") == "answered"
+        async with asyncio.timeout(60):
+            while (await runtime.sessions.get(waiting.id)).phase != "idle":
+                await asyncio.sleep(0.05)
+        with pytest.raises(NotFound):
+            await runtime.sessions.get(late.id)
+        assert (await runtime.sessions.get(deleted.id)).head == len(expected[deleted.id])
+    assert (await check(url)).faults == []

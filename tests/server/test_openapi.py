@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from urllib.parse import urlencode
 
 import hypothesis
 import msgspec
 import pytest
 import schemathesis
 from schemathesis.checks import CHECKS
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.modes import GenerationMode
 
 from roost.server.app import ENDPOINTS
@@ -44,7 +46,21 @@ CHECKED = (
 )
 
 
-def attack(served, document, mode, examples=10) -> int:
+def is_sent(case) -> bool:
+    """Whether the query is sent as it was made, what holds nothing being left out of it, and is read: of an address of
+    64 KiB the parser of HTTP says what it thinks before it is one of ours."""
+    query = case.query or {}
+    written = urlencode(query, doseq=True, errors="replace")
+    return len(written) < 60_000 and not any(value in (None, [], {}) for value in query.values())
+
+
+def token(case, served) -> dict[str, str]:
+    """Not where nothing is wrong but that it is missing."""
+    wrong = {part for part, made in case.meta.components.items() if made.mode is GenerationMode.NEGATIVE}
+    return served.headers() if wrong != {ParameterLocation.HEADER} or "Authorization" in (case.headers or {}) else {}
+
+
+def attack(served, document, mode, examples=7) -> int:
     """Send generated requests of every operation. Raises when an answer is not as the document says."""
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=served.url)
@@ -64,10 +80,11 @@ def attack(served, document, mode, examples=10) -> int:
         @hypothesis.given(case=cases)
         def check(case):
             nonlocal count
+            hypothesis.assume(is_sent(case))
             count += 1
             if "session" in case.path_parameters and count % 2:
                 case.path_parameters["session"] = "0"
-            case.call_and_validate(headers=served.headers(), checks=checks, timeout=20)
+            case.call_and_validate(headers=token(case, served), checks=checks, timeout=60)
 
         with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # there is nothing about it that could be wrong
             check()

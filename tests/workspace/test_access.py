@@ -332,11 +332,11 @@ def test_bad_patterns(pattern: str) -> None:
 def test_no_pattern_is_slow() -> None:
     import time
 
-    started = time.monotonic()
+    started = time.process_time()
     matcher("*a" * 100 + "b")("a" * 255)
     matcher("**/" * 100 + "x")("/".join("a" * 200))
     matcher("{a,b}" * 6)("c")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.lists(st.text("abc.", min_size=1, max_size=3).filter(lambda name: name not in (".", "..")), max_size=5))
