@@ -217,6 +217,38 @@ async def test_a_program_in_the_background(level: int, tmp_path: Path) -> None:
         assert (tmp_path / "big").stat().st_size == size
 
 
+@mostly
+async def test_a_program_in_the_background_has_no_large_files_without_room(level: int, tmp_path: Path) -> None:
+    async with working(level, tmp_path, 4 * MB) as work:
+        await work.run(*python(ALLOCATE.format(size=6 * MB), "old"))
+        script = "head -c 1000000 /dev/zero > large; echo over"
+        terminal = await work.watched.spawn(work.box, ["/bin/sh", "-c", script], cwd=str(tmp_path))
+        assert b"over" in b"".join([piece async for piece in terminal.read()])
+        assert (tmp_path / "large").stat().st_size <= SMALL
+        (tmp_path / "old").unlink()
+        async with asyncio.timeout(20):
+            while work.room.admit(1) is not None:
+                await asyncio.sleep(0.02)
+        terminal = await work.watched.spawn(work.box, ["/bin/sh", "-c", script], cwd=str(tmp_path))
+        await terminal.wait()
+        assert (tmp_path / "large").stat().st_size == 1_000_000
+
+
+async def test_who_grows_as_others_make_room_is_soon_noticed(tmp_path: Path) -> None:
+    (folder := tmp_path / "work").mkdir()
+    (others := tmp_path / "others").write_bytes(bytes(8 * MB))
+    room = Room(lambda: folder, (4 * MB, None))
+    room.begin(alone=True)
+    (folder / "some").write_bytes(bytes(2 * MB))
+    assert room.look(lambda: False) is None  # it has been measured now
+    others.unlink()
+    (folder / "big").write_bytes(bytes(8 * MB))
+    async with asyncio.timeout(8):
+        while (said := room.look(lambda: False)) is None:
+            await asyncio.sleep(0.1)
+    assert said == "workspace_bytes"
+
+
 async def test_nobody_watches_when_nothing_runs(tmp_path: Path) -> None:
     async with working(0, tmp_path, 30 * MB) as work:
         before = asyncio.all_tasks()

@@ -166,9 +166,12 @@ class Guest(Sandbox, Protocol):
         """As of `Sandbox`. When `stop` is done, the command is killed at once, and `killed_by` is what it says."""
         ...
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+    ) -> Terminal:
         """A command that runs on between others, without a terminal: `read` gives its outputs in one stream, of which
-        the oldest part is left out when nobody reads for long. It ends with `close`, and with the sandbox."""
+        the oldest part is left out when nobody reads for long. It ends with `close`, and with the sandbox.
+        `file_bytes`: of each file that it writes, where that is to be less than a command may."""
         ...
 
     async def suspend(self, image: Path) -> Suspends:

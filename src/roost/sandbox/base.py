@@ -22,6 +22,13 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """Per stream. What comes later is read and thrown away; head and tail are kept."""
 
 
+def with_files_of(quota: Quota, most: int | None) -> Quota:
+    """None: no less than it says itself."""
+    if most is None or (quota.file_bytes is not None and quota.file_bytes <= most):
+        return quota
+    return msgspec.structs.replace(quota, file_bytes=most)
+
+
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
     """`exit_code` is negative for a signal, None when the command was killed by a limit named in `killed_by`."""
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 from roost.errors import SandboxError
 from roost.sandbox.background import Background
-from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.base import ExecResult, Quota, with_files_of
 from roost.sandbox.command import Command
 from roost.threads import settled
 
@@ -67,7 +67,9 @@ class ProcessSandbox:
             await settled(waiter)
             raise
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Background:
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+    ) -> Background:
         """A command that runs on between others, as of `roost.sandbox.backend.Guest`; it costs a thread as long. One
         that cannot be started says why and ends. It ends with `close`, and with the sandbox."""
         if self._closed:
@@ -77,7 +79,9 @@ class ProcessSandbox:
         theirs, ours = os.pipe()
         background = Background(ours)
         try:
-            command = Command(argv, cwd, env, theirs, _ENDLESS, self._marker, background.heard)
+            command = Command(
+                argv, cwd, env, theirs, with_files_of(_ENDLESS, file_bytes), self._marker, background.heard
+            )
             done = self._start(command)
         except BaseException:
             os.close(theirs)

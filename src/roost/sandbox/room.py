@@ -23,7 +23,7 @@ SMALL = 64 * 1024
 """Bytes of a file that a command may write where there is no room: what removes files may note something."""
 _RATE = 2 * 10**9
 """Bytes a second that are written by who is in a hurry."""
-_REST, _HOPEFUL, _CALM = 20, 4, (10.0, 200)
+_REST, _HOPEFUL, _CALM = 20, 4, (2.0, 200)
 """After a measure, times as long as it took without one: usually; when as much was freed as it is too large by; without
 a sign, with as many seconds at least."""
 _SAVED = 2.0

@@ -11,7 +11,7 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Guest, Terminal
-from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.base import ExecResult, Quota, with_files_of
 from roost.sandbox.process import ProcessSandbox
 from roost.sandbox.room import Room
 
@@ -39,8 +39,7 @@ class Watched:
         """As the contract of `Sandbox` says. `killed_by` and `limits` name what had no room."""
         most = await asyncio.to_thread(self.room.begin, alone=not self._ends)
         if most is not None:
-            quota = quota or Quota()
-            quota = msgspec.structs.replace(quota, file_bytes=min(most, quota.file_bytes or most))
+            quota = with_files_of(quota or Quota(), most)
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with self._running(lambda why: None if stop.done() else stop.set_result(why)):
             result = await sandbox.exec(argv, cwd=cwd, env=env, stdin=stdin, quota=quota, stop=stop)
@@ -54,8 +53,8 @@ class Watched:
     async def spawn(
         self, sandbox: Guest | ProcessSandbox, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None
     ) -> Terminal:
-        await asyncio.to_thread(self.room.begin, alone=not self._ends)
-        terminal = await sandbox.spawn(argv, cwd=cwd, env=env)
+        most = await asyncio.to_thread(self.room.begin, alone=not self._ends)
+        terminal = await sandbox.spawn(argv, cwd=cwd, env=env, file_bytes=most)
         self.follow(terminal)
         return terminal
 

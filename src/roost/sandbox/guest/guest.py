@@ -11,7 +11,7 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities, Suspends, Usage
-from roost.sandbox.base import ExecResult, Quota
+from roost.sandbox.base import ExecResult, Quota, with_files_of
 from roost.sandbox.guest.link import Command, Link
 from roost.sandbox.guest.running import Running, command, environment
 from roost.sandbox.guest.terminal import GuestTerminal, Kept
@@ -95,9 +95,11 @@ class LinkedGuest:
         made.terminal = (columns, rows)
         return self._keep(made)
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> GuestTerminal:
+    async def spawn(
+        self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+    ) -> GuestTerminal:
         """A command that runs on: `read` gives its two outputs as one stream."""
-        made = self._command(argv, cwd, env, _ENDLESS)
+        made = self._command(argv, cwd, env, with_files_of(_ENDLESS, file_bytes))
         made.merge = True
         return self._keep(made)
 
