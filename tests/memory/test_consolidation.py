@@ -264,7 +264,7 @@ async def test_cut_off_by_a_shutdown_it_is_made_good_by_itself(tmp_path: Path) -
 
 
 async def test_what_is_said_cuts_it_off_and_it_is_made_later(tmp_path: Path) -> None:
-    async with running(tmp_path, clerk([slow(pace=0.2), json.dumps(_FACTS)])) as runtime:
+    async with running(tmp_path, clerk([slow("x" * 2000, pace=0.2), json.dumps(_FACTS)])) as runtime:
         session = await runtime.session("a", labels={"user": "ann"})
         await session.ask("I drink oolong")
         await session.ask("Our office is in Oslo")
@@ -272,7 +272,7 @@ async def test_what_is_said_cuts_it_off_and_it_is_made_later(tmp_path: Path) -> 
         await asyncio.sleep(0.3)
         began = time.monotonic()
         assert await session.ask("and now?") == "yes"
-        assert time.monotonic() - began < 5, "it does not wait for the answer to the other question"
+        assert time.monotonic() - began < 30, "it does not wait for the answer to the other question"
         cut, done = await consolidated(session, runtime, 2)
         assert (cut.upto, cut.facts, cut.error) == (0, 0, "cut off: message")
         assert cut.usage.output > 0, "what was said until then is paid for"

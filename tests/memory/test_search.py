@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -209,11 +210,10 @@ async def test_the_loop_goes_on_meanwhile(tmp_path: Path) -> None:
         await it.learn(**{f"n{n}": f"thing number {n} of {n * 7}" for n in range(500)})
         await it.ids("x")
         await it.index.settled()
-        loop = asyncio.get_running_loop()
-        longest, last = 0.0, loop.time()
+        longest, last = 0.0, time.thread_time()  # the loop's own work: a busy machine may let it wait
         task = asyncio.gather(*(it.ids(f"thing {n}") for n in range(30)))
         while not task.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, loop.time() - last), loop.time()
+            longest, last = max(longest, time.thread_time() - last), time.thread_time()
         assert longest < 1.0
         assert all(task.result())

@@ -309,21 +309,21 @@ def test_a_decision_is_quick_in_many_workspaces() -> None:
     ]  # fmt: skip
     for call in calls:
         gate.decide(call)
-    began = time.perf_counter()
+    began = time.thread_time()
     for call in calls:
         gate.decide(call)
-    assert (time.perf_counter() - began) / len(calls) < 0.3e-3
+    assert (time.thread_time() - began) / len(calls) < 0.3e-3
 
 
 def _timed(gate: LayeredGate, call: GateCall) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(50):
         gate.decide(call)
-    return (time.perf_counter() - began) / 50
+    return (time.thread_time() - began) / 50
 
 
 def test_a_command_made_to_be_slow_is_not() -> None:
     for text in ("ls " + "{a," * 20_000, "ls " + "{" * 60_000, "sed -n 's/" + r"\a" * 40 + "'"):
-        began = time.monotonic()
+        began = time.process_time()
         command(text, HERE)
-        assert time.monotonic() - began < 3
+        assert time.process_time() - began < 3

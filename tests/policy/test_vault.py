@@ -71,9 +71,9 @@ def test_a_large_text_takes_less_than_a_millisecond() -> None:
 
 
 def _timed(vault: Vault, text: str) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     vault.scrub(text)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_where_values_come_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,9 +141,9 @@ def test_audit_takes_its_time_from_no_file(tmp_path: Path) -> None:
         ("a" * 2_000_000, "key" * 600_000, "eyJ" * 600_000, "key=" * 500_000, "x://" * 400_000)
     ):
         (tmp_path / f".f{number}").write_text(text)
-    began = time.perf_counter()
+    began = time.process_time()
     audit(tmp_path / "home", [tmp_path])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_an_environment_file_may_hold_keys_that_nobody_else_reads(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ async def test_shells_jobs_and_terminals_outlive_a_sleep(backend: GvisorBackend,
     woken = await backend.resume(made, image)
     try:
         assert (await woken.exec(["echo", "on"], cwd=str(workspace))).stdout == "on\n"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert set(woken.terminals) == {shell.number, counter.number}
         again = woken.terminals[shell.number]
         assert b"unread" in await shown(again, b"unread")

@@ -188,10 +188,10 @@ async def test_lone_surrogates_are_cleaned(ctx: ToolContext) -> None:
 
 
 async def test_a_trivial_call_is_cheap(ctx: ToolContext) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(1000):
         await run_tool(echo, ctx, '{"text": "hello"}')
-    assert time.perf_counter() - started < 0.5  # 8 µs a call where this was measured
+    assert time.process_time() - started < 0.5  # 8 µs a call where this was measured
 
 
 @given(st.text(st.characters(), max_size=300), st.integers(0, 200))
