@@ -28,7 +28,7 @@ class Api:
         self.stopping = False
         self.streams: set[Stream] = set()
         self.relays: set[Stream] = set()
-        self._probed = float("-inf")
+        self._probed = time.monotonic()  # the runtime has started, by a write
         self._store_works = True
         self._probing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
+_FIRST_SECONDS = 0.5
+"""For those who wait for the daemon: what it does unasked comes after them."""
 
 
 @command("up", store=True)
@@ -105,7 +107,9 @@ def up(
 
     def ready(url: str) -> None:
         _ready(app, url, as_json=as_json)
-        threading.Thread(target=_prepare, args=[models], name="roost-weights", daemon=True).start()
+        later = threading.Timer(_FIRST_SECONDS, _prepare, args=[models])
+        later.daemon = True
+        later.start()
 
     config = KernelConfig(session_timeout=session_timeout, retention=retention)
     main(options, agent_files=files, config=config, ready=ready)
