@@ -7,7 +7,6 @@ import contextlib
 import gc
 import importlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
-import uvicorn
 
 from roost.agent.definition import Agent
 from roost.agent.reading import AgentFiles
@@ -35,6 +33,7 @@ from roost.server.auth import is_loopback
 from roost.server.home import Home
 from roost.server.listen import DEFAULT_PORT, advertised, bind, check_exposure, url_of
 from roost.server.logs import log_to_stderr, mask
+from roost.server.serving import Server
 from roost.version import version
 
 log = logging.getLogger("roost.daemon")
@@ -83,22 +82,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if "home" in found:
             found["home"] = Path(found["home"])
         return Options(**found)
-
-
-class _Server(uvicorn.Server):
-    """The daemon has its own idea of signals, and wants to know when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 class Daemon:
@@ -180,7 +163,7 @@ class Daemon:
         app, api = build_app(
             self._runtime, token=token, loopback=is_loopback(self._options.host), on_shutdown=self._stop.set
         )
-        server = _Server(_config(app, self._options.grace))
+        server = Server(app, grace=self._options.grace)
         serving = asyncio.create_task(server.serve([listener]))
         stopping = asyncio.create_task(self._stop.wait())
         preparing = asyncio.create_task(self._prepare(server.listening))
@@ -191,7 +174,7 @@ class Daemon:
             log.info("stopping")
             api.drain(self._options.grace)
             api.stop()
-            server.should_exit = True
+            server.leave()
             cutting = asyncio.create_task(self._cut.wait())
             await asyncio.wait([serving, cutting], return_when=asyncio.FIRST_COMPLETED)
             server.force_exit = True
@@ -318,28 +301,6 @@ def _signals(daemon: Daemon) -> Generator[None, None, None]:
 def _has_terminal() -> bool:
     """Then a hangup says that it is gone, and nobody is there who could stop the daemon by Ctrl-C."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
-
-
-def _protocol() -> type[asyncio.Protocol] | Literal["h11"]:
-    try:
-        from roost.server.connection import Connection
-    except ImportError:
-        return "h11"
-    return Connection
-
-
-def _config(app: Any, grace: float) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        http=_protocol(),
-        ws="none",
-        lifespan="off",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=math.ceil(grace),
-    )
 
 
 def _dispatcher(options: Options) -> Callable[[Store], Dispatcher] | None:
