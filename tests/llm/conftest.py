@@ -19,19 +19,26 @@ from roost.testing.postgres import PostgresServer
 
 @pytest.fixture
 async def client() -> AsyncIterator[HttpClient]:
-    client = HttpClient(connect_timeout=2.0, idle_timeout=0.6)
+    client = HttpClient()
     yield client
     await client.close()
 
 
 @pytest.fixture
 def model(client: HttpClient) -> Callable[..., HttpModel]:
-    """Makes a model behind the base URL: `model(url, "anthropic", key=..., profile=..., options...)`."""
+    """Makes a model behind the base URL: `model(url, "anthropic", key=..., profile=..., options...)`. `patience`: the
+    longest silence, in seconds."""
 
     def make(
-        url: str, kind: str = "openai_chat", *, key: str | None = None, profile: Profile | None = None, **options: Any
+        url: str,
+        kind: str = "openai_chat",
+        *,
+        key: str | None = None,
+        profile: Profile | None = None,
+        patience: float = 60.0,
+        **options: Any,
     ) -> HttpModel:
-        endpoint = Endpoint(base_url=url, key=key)
+        endpoint = Endpoint(base_url=url, key=key, idle_timeout=patience)
         return HttpModel(model="scripted", endpoint=endpoint, wire=wire(kind, options), profile=profile, client=client)
 
     return make

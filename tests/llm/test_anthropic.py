@@ -229,11 +229,12 @@ FINISHED = sum(map(len, FRAMES[:-1]))
 @pytest.mark.parametrize("kind", ["reset", "close", "malformed", "stall"])
 async def test_a_fault_at_a_byte_gives_the_whole_answer_or_a_typed_failure(kind: Any, model: Make) -> None:
     code = {"malformed": "malformed", "stall": "timeout"}.get(kind, "connection")
+    patience = 0.6 if kind == "stall" else 60.0
     positions = [0, 1, 60, SIZE // 3, SIZE // 2, FINISHED - 1, FINISHED, FINISHED + 3, SIZE - 1]
     faults = iter([Fault(kind=kind, at=at) for at in (positions if kind != "stall" else positions[2:4])])
     with ProviderServer(lambda _: Reply(**{**_fields(ANSWER), "fault": next(faults)})) as server:
         for fault_at in positions if kind != "stall" else positions[2:4]:
-            _, end = await asyncio.wait_for(run(model(server.url, "anthropic")), 20)
+            _, end = await asyncio.wait_for(run(model(server.url, "anthropic", patience=patience)), 60)
             if isinstance(end, Failed):
                 assert (end.error.code, end.error.retryable) == (code, True)
                 assert fault_at < FINISHED, "the answer was whole"

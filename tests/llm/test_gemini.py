@@ -306,7 +306,7 @@ async def test_a_fault_at_any_byte_gives_the_whole_answer_or_a_typed_failure(kin
 
 async def test_a_stream_that_stands_still(model: Make) -> None:
     with ProviderServer(lambda _: Reply(text="half of it", piece=2, fault=Fault(kind="stall", at=300))) as server:
-        assert (await failed(model(server.url, WIRE))).error.code == "timeout"
+        assert (await failed(model(server.url, WIRE, patience=0.6))).error.code == "timeout"
 
 
 def _fields(reply: Reply) -> dict[str, Any]:

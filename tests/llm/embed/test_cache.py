@@ -202,7 +202,7 @@ def test_a_file_that_another_holds_is_gone_without(path: Path) -> None:
     other.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     store.put({b"b": b"1234"})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert store.get([b"a", b"b"]) == {b"a": b"1234"}
     other.execute("ROLLBACK")
     other.close()

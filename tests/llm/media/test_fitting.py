@@ -179,7 +179,7 @@ def png_header(width: int, height: int) -> str:
 
 
 async def test_a_bomb_is_not_decoded() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     end = await refusal(limited(side=1000), shown(Image("image/png", png_header(100_000, 100_000))))
     assert (end.error.code, "pixels" in end.error.message) == ("unsupported", True)
     tiff = io.BytesIO()
@@ -187,7 +187,7 @@ async def test_a_bomb_is_not_decoded() -> None:
     assert len(tiff.getvalue()) < 100_000
     end = await refusal(limited(types=("image/png",)), shown(Image("image/tiff", encoded(tiff.getvalue()))))
     assert "million" in end.error.message or "Bomb" in end.error.message
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -399,9 +399,9 @@ def test_a_request_without_media_pays_nothing() -> None:
     stream = inner.stream(ask())
     assert type(Fitting(inner).stream(ask())) is type(stream)
     request = Request(instruction="", messages=tuple([user("word " * 20)] * 1_000))
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(20):
         Fitting(inner).stream(request)
-    assert (time.perf_counter() - began) / 20 < 0.01
+    assert (time.process_time() - began) / 20 < 0.01
     code = "import sys, roost.llm.media.fitting; assert not {'PIL', 'tinytag', 'aiohttp'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
