@@ -20,7 +20,7 @@ from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
 
-from .support import FAST, of_limits
+from .support import BRISK, of_limits
 
 
 def obey(request: Request) -> Answer | str:
@@ -99,7 +99,7 @@ class Striking(KillingJournal):
 async def _main(home: str, url: str, snapshots: str, session: str, mark: str, nth: str, when: str) -> None:
     store = Striking(await open_store(url))
     store.strike_at(mark, int(nth), when)
-    async with Runtime(Path(home), agents=[clerk()], store=store, snapshots=snapshots, config=FAST) as runtime:
+    async with Runtime(Path(home), agents=[clerk()], store=store, snapshots=snapshots, config=BRISK) as runtime:
         await runtime.open(session).send(
             "sh echo 1 >> notes; rm gone; mkdir made\nsh echo 2 >> notes; ln -s notes link"
         )

@@ -15,35 +15,43 @@ from roost.kernel.runtime import Runtime
 from roost.log.dispatch import Backlog, Dispatcher, NodeCard, NodeInfo
 from roost.log.journal import Claim
 from roost.testing.scripted import Answer, ScriptedModel, by_step
-from roost.tools.base import Tool
+from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
 
 from .support import place
 
-CALM = KernelConfig(linger=0.05, scan=30.0, lease=3.0)
-"""Whoever finds work does so because it was told, not because it looked."""
+CALM = KernelConfig(linger=0.05, scan=600.0, lease=60.0)
+"""Whoever finds work does so because it was told, not because it looked, and no node is taken for dead."""
 
 
 class Hands:
-    """Tools that do not touch files, so that their sessions run anywhere; `hold` waits for `gate`."""
+    """Tools that do not touch files, so that their sessions run anywhere; `hold` waits for `gate`. `both` are sessions
+    that it ran for on two nodes at once."""
 
     def __init__(self) -> None:
         self.began: list[str] = []
         self.cut: list[str] = []
+        self.both: list[str] = []
+        self._held: set[str] = set()
         self.gate = asyncio.Event()
         self.started = asyncio.Event()
 
     def tools(self, node: str) -> list[Tool]:
-        @tool(replay="safe", safety="safe_write")
-        async def hold() -> str:
+        @tool(replay="safe", safety="safe_write", files=False)
+        async def hold(context: ToolContext) -> str:
             """Wait."""
             self.began.append(node)
             self.started.set()
+            if context.session in self._held:
+                self.both.append(context.session)
+            self._held.add(context.session)
             try:
                 await self.gate.wait()
             except asyncio.CancelledError:
                 self.cut.append(node)
                 raise
+            finally:
+                self._held.discard(context.session)
             return f"held by {node}"
 
         return [hold]
@@ -60,12 +68,15 @@ class Unreliable:
         self._inner = inner
         self.down = False
         self.lose_claims = 0
+        self.beats = 0
         self.claims = 0
         self.fired = 0
+        self.refused = 0
 
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
         self._check()
         await self._inner.beat(card, ttl=ttl)
+        self.beats += 1
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
         self._check()
@@ -105,6 +116,7 @@ class Unreliable:
 
     def _check(self) -> None:
         if self.down:
+            self.refused += 1
             raise StoreUnreachable("cut off")
 
 
@@ -140,7 +152,7 @@ async def owner(runtime: Runtime, session: str) -> str | None:
     return (await runtime.sessions.get(session)).owner
 
 
-async def until_owned(by: Runtime, session: str, *, timeout: float = 5.0) -> None:
+async def until_owned(by: Runtime, session: str, *, timeout: float = 30.0) -> None:
     async with asyncio.timeout(timeout):
         while await owner(by, session) != by.kernel.node:
             await asyncio.sleep(0.01)

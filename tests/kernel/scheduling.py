@@ -66,7 +66,7 @@ async def fired(session: SessionHandle, runtime: Runtime) -> list[ev.ScheduleFir
     return [event for event in await events(session, runtime) if isinstance(event, ev.ScheduleFired)]
 
 
-async def quiet(runtime: Runtime, session: SessionHandle, *, seconds: float = 10.0) -> None:
+async def quiet(runtime: Runtime, session: SessionHandle, *, seconds: float = 30.0) -> None:
     """Until nothing waits in the inbox, no turn is open and nobody has the session."""
     async with asyncio.timeout(seconds):
         while True:

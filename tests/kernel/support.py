@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ class Place:
 
 
 place = Place()
-FAST = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
+FAST = KernelConfig(linger=0.05, scan=0.2, lease=30.0)
+"""A machine that stands still for seconds does not cost a node its sessions."""
+BRISK = KernelConfig(linger=0.05, scan=0.2, lease=3.0)
+"""For what is tried again with each heartbeat."""
 
 
 class Traces:
@@ -121,11 +124,18 @@ def kinds(log: list[ev.Event]) -> list[str]:
     return [ev.event_type(event) for event in log]
 
 
-async def until(session: SessionHandle, kind: type[ev.Event], *, after: int = 0, timeout: float = 10.0) -> Any:
+async def until(session: SessionHandle, kind: type[ev.Event], *, after: int = 0, timeout: float = 30.0) -> Any:
     return await session.bus.wait_for(kind, after=after, timeout=timeout)
 
 
-async def asleep(runtime: Runtime, session: SessionHandle, *, seconds: float = 5) -> None:
+async def so(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def asleep(runtime: Runtime, session: SessionHandle, *, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while (await runtime.sessions.get(session.id)).owner is not None:
             await asyncio.sleep(0.01)

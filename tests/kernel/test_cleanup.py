@@ -49,7 +49,7 @@ async def child_of(runtime: Runtime, session: SessionHandle) -> SessionHandle:
 
 
 async def becomes(runtime: Runtime, session: SessionHandle, state: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await runtime.sessions.get(session.id)).state != state:
             await asyncio.sleep(0.02)
 
@@ -93,13 +93,13 @@ async def test_an_order_to_stop_that_comes_late_means_nothing(tmp_path: Path) ->
     async with running(tmp_path, agent([calling("never"), "done"], traces.tools())) as runtime:
         session = await runtime.session("a")
         item = await session.send("go")
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         await runtime.sessions.put(session.id, ControlInput("stop", "unused"))
         await asyncio.sleep(0.3)
         assert traces.cut == []
         traces.gate.set()
         assert await session.answer(item.id) == "done"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "control.applied" not in kinds(await events(session, runtime)):
                 await asyncio.sleep(0.02)
         assert (await runtime.sessions.get(session.id)).state == "running"
@@ -136,9 +136,9 @@ async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Pa
         traces.gate.clear()
         traces.started.clear()
         item = await child.send("once more")
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         await other.control("stop")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while other.id in await ids(runtime):
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.5)
@@ -147,7 +147,7 @@ async def test_who_has_made_a_session_that_is_in_use_is_not_deleted(tmp_path: Pa
         assert await child.answer(item.id) == "child said"
         await asleep(runtime, child)
         await child.control("stop")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await ids(runtime):
                 await asyncio.sleep(0.02)
 

@@ -140,7 +140,7 @@ async def _up(home: Path, clerk: Agent) -> Runtime:
 
 async def _check(runtime: Runtime) -> None:
     """At rest: no turn failed, the log says what the ledger says, and the state is the fold of the log."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await runtime.sessions.get("s")).owner is not None:
             await asyncio.sleep(0.01)
     log: list[ev.Event] = []

@@ -22,7 +22,7 @@ from .support import FAST, Traces, agent, calling, place, running
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not await check():
             await asyncio.sleep(0.05)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from roost.testing.transcript import check_transcript
 
 from .support import Traces, agent, asleep, calling, events, kinds, outcomes, running, said, until
 
-SLOW = Answer(text="slow", delay=30.0)
+SLOW = Answer(text="slow", delay=600.0)
 
 
 async def test_cancel_in_a_model_call(tmp_path: Path) -> None:
@@ -29,10 +28,8 @@ async def test_cancel_in_a_model_call(tmp_path: Path) -> None:
         session = await runtime.session("a")
         await session.send("hi")
         await until(session, ev.ModelStarted)
-        began = time.monotonic()
         await session.control("cancel")
         done = await until(session, ev.TurnCompleted)
-        assert time.monotonic() - began < 2
         assert done.outcome == "cancelled"
         log = await events(session, runtime)
         (failed,) = [event for event in log if isinstance(event, ev.ModelFailed)]
@@ -71,9 +68,7 @@ async def test_pause_in_a_tool_then_resume(tmp_path: Path, name: str, repeated: 
         session = await runtime.session("a")
         await session.send("hi")
         await traces.started.wait()
-        began = time.monotonic()
-        info = await session.control("pause")
-        assert time.monotonic() - began < 2
+        info = await asyncio.wait_for(session.control("pause"), 30)
         assert info.state == "paused"
         assert traces.cut == [name]
         await asleep(runtime, session)

@@ -170,7 +170,7 @@ async def test_what_a_dead_node_had_under_way_for_no_session_is_settled_by_the_o
 ) -> None:
     dead = Ledger(store, owner="node_dead", now=lambda: at(5))
     assert isinstance(await dead.reserve(50, Spender()), Held)
-    async with running(tmp_path, config=KernelConfig(cleanup_every=86_400, recover_every=0.1)), asyncio.timeout(10):
+    async with running(tmp_path, config=KernelConfig(cleanup_every=86_400, recover_every=0.1)), asyncio.timeout(30):
         while await store.reserved(""):
             await asyncio.sleep(0.02)
     assert await store.balance("month:2026-11") == Balance(50, 0)

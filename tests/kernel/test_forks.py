@@ -27,7 +27,7 @@ from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
 from .nodes import node
-from .support import FAST, asleep, events, place
+from .support import BRISK, asleep, events, place
 from .test_travel import Stage, heard, one_store, sound
 from .undoing import sh
 
@@ -45,7 +45,7 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Stage:
 async def dying(stage: Stage, at: int) -> AsyncGenerator[tuple[Runtime, KillingJournal]]:
     """Its store is gone after the fork `f` was committed, or `at` so many commits of it later."""
     store = KillingJournal(await place.open(stage.folder), at=at, when="after", session="f", how="fail")
-    runtime = Runtime(stage.folder / "one", agents=[clerk()], config=FAST, store=store, snapshots=stage.url)
+    runtime = Runtime(stage.folder / "one", agents=[clerk()], config=BRISK, store=store, snapshots=stage.url)
     await runtime.start()
     try:
         yield runtime, store
@@ -164,8 +164,8 @@ async def test_it_has_the_checkpoints_of_its_source(stage: Stage) -> None:
 
 
 async def test_after_its_source_is_gone(stage: Stage) -> None:
-    """A snapshot that stayed in the home of the source went with it, and that is said; the store that nodes share
-    keeps it."""
+    """What of its snapshots the fork can go back to is the fork's own then; the store that nodes share keeps it anyway.
+    What the source dropped before may be gone, and that is said."""
     async with stage.up() as runtime:
         session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
         for label in ("one", "two", "three"):
@@ -177,13 +177,11 @@ async def test_after_its_source_is_gone(stage: Stage) -> None:
         await swept(runtime, stage)
         assert (await sessions.rollback("f", "three")).files
         assert (await sessions.rollback("f", "two")).files  # had before
-        back = await sessions.rollback("f", "one")
+        await sessions.control("f", "pause")
+        back = await sessions.rollback("f", "one", resume=True)  # not before
         assert await heard(runtime, "f") == ["sh echo one > a"]
-        if stage.url is None:
-            assert "is there no more" in (back.why_no_files or "")
-            assert (back.files, stage.files("f")) == (False, {"a": "two\n"})
-        else:
-            assert (back.files, stage.files("f")) == (True, {"a": "one\n"})
+        assert (back.files, back.why_no_files, stage.files("f")) == (True, None, {"a": "one\n"})
+        assert await runtime.open("f").ask("look cat a") == "one"
         assert (await sessions.rollback("f", undo=True)).files
         assert stage.files("f") == {"a": "two\n"}
         await sound(runtime, "f")
@@ -239,6 +237,37 @@ async def test_what_a_fork_between_has_borrowed_is_there(stage: Stage) -> None:
     assert (await check(place.url or stage.folder / "roost.db")).faults == []
 
 
+@pytest.mark.parametrize("order", ["sf", "fs"])
+async def test_whoever_goes_first_leaves_it_what_it_has(tmp_path: Path, order: str) -> None:
+    """The second is deleted by another node, which knows nothing of this home."""
+    stage = Stage(tmp_path, "home")
+    memory = tmp_path / "one/workspaces.memory"
+    async with stage.up() as runtime:
+        sessions = runtime.sessions
+        await runtime.session("clerk", id="s")
+        for source, fork in (("s", "f"), ("f", "h")):
+            for name in ("old", "new"):
+                await runtime.open(source).ask(f"sh echo {source}-{name} > a")
+                await sessions.checkpoint(source, f"{source}-{name}")
+            await sessions.fork(source, id=fork)
+        await sessions.fork("s", id="gone")
+        await sessions.delete("gone")
+        await sessions.delete(order[0])
+        assert not (memory / order[0]).exists()
+        await asleep(runtime, runtime.open(order[1]))
+        await runtime.kernel.journal.delete(order[1])
+        age(stage)
+        await runtime.kernel.removal.tidy()
+        assert {path.name for path in memory.iterdir() if path.name[0] != "."} == {"h"}
+        for name in ("s-old", "f-old", "s-new", "f-new"):
+            back = await sessions.rollback("h", name)
+            assert (back.files, stage.files("h")) == (True, {"a": f"{name}\n"}), back.why_no_files
+        await sound(runtime, "h")
+        await sessions.delete("h")
+        assert not [path for path in memory.iterdir() if path.name[0] != "."]
+    assert (await check(place.url or stage.folder / "roost.db")).faults == []
+
+
 @pytest.mark.parametrize("action", ["pause", "stop"])
 async def test_resumed_from_a_checkpoint(stage: Stage, action: ev.ControlAction) -> None:
     async with stage.up() as runtime:
@@ -282,7 +311,7 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
         await sessions.control("s", "stop")
         await asleep(runtime, session)
     store = Dying(await place.open(tmp_path), mark)
-    runtime = Runtime(tmp_path / "one", agents=[clerk()], config=FAST, store=store)
+    runtime = Runtime(tmp_path / "one", agents=[clerk()], config=BRISK, store=store)
     await runtime.start()
     with contextlib.suppress(RoostError):
         await runtime.sessions.rollback("s", "good", resume=True, key="r", wait=0.0)
@@ -316,7 +345,7 @@ class Dying(KillingJournal):
 
 async def test_asked_at_another_home(tmp_path: Path) -> None:
     """Where no node of the home that has the files can be asked: nothing is made."""
-    async with node(tmp_path, "one", clerk(), config=FAST) as one, node(tmp_path, "two", clerk(), config=FAST) as two:
+    async with node(tmp_path, "one", clerk(), config=BRISK) as one, node(tmp_path, "two", clerk(), config=BRISK) as two:
         await (await one.session("clerk", id="s")).ask("sh echo 1 > a")
         await one.sessions.checkpoint("s", "good")
         with pytest.raises(Conflict) as refused:

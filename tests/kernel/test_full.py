@@ -21,7 +21,7 @@ from tests.disks import disk_of
 
 from .filing import look, obey
 from .nodes import node
-from .support import FAST, asleep, events
+from .support import BRISK, asleep, events
 from .test_travel import one_store
 from .undoing import sh
 
@@ -39,7 +39,7 @@ def small(store: None) -> Iterator[Path]:
 @asynccontextmanager
 async def clerk(folder: Path) -> AsyncGenerator[Runtime]:
     agent = Agent("clerk", model=ScriptedModel(obey), tools=[sh, look], permissions="all")
-    async with node(folder, "one", agent, config=FAST) as runtime:
+    async with node(folder, "one", agent, config=BRISK) as runtime:
         yield runtime
 
 
@@ -129,6 +129,6 @@ def fill(folder: Path, but: int = 0) -> None:
 
 
 async def until_free(folder: Path, free: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while shutil.disk_usage(folder).free < free:
             await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ async def beat(runtime: Runtime, session: SessionHandle, clock: Clock, name: str
     before = len(await fired(session, runtime))
     clock.go_to(await due(runtime, session, name) + 1)
     await fire(runtime, clock)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await fired(session, runtime)) == before:
             await asyncio.sleep(0.01)
     await quiet(runtime, session)
@@ -194,7 +194,7 @@ async def test_what_a_task_in_the_background_leads_to_is_brought(tmp_path: Path)
         session = await runtime.session("a")
         await runtime.schedules.set(session.id, "beat", hourly())
         await beat(runtime, session, clock)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len((found := await outbox(runtime.sessions, session.id)).messages) < 2:
                 await asyncio.sleep(0.01)
         assert [(one.source.partition(":")[0], one.text) for one in found.messages] == [

@@ -26,7 +26,7 @@ from roost.tools.function import tool
 from roost.tools.jobs import jobs_of
 
 from .policies import under
-from .support import FAST, asleep, calling, events, kinds, of_limits, running
+from .support import BRISK, asleep, calling, events, kinds, of_limits, running
 
 Step = Answer | str | Callable[[str], Answer]
 _BEAT = "while :; do echo x >> {}; sleep 0.05; done"
@@ -104,7 +104,7 @@ async def test_an_end_after_the_turn_begins_a_new_one(tmp_path: Path) -> None:
     async with running(tmp_path, hearing([start("sleep 0.8; echo out; exit 3"), "started"])) as runtime:
         session = await runtime.session("a")
         assert await session.ask("go") == "started"
-        await asyncio.sleep(3 * FAST.linger)
+        await asyncio.sleep(3 * BRISK.linger)
         info = await runtime.sessions.get(session.id)
         assert (info.phase, info.owner is not None) == ("working", True)
         [job] = (await session.inspect()).jobs

@@ -74,7 +74,7 @@ async def test_graceful_stop_in_a_tool_carries_on_later(tmp_path: Path, name: st
         accepted = await session.send("hi")
         await traces.started.wait()
         stopping = time.monotonic()
-    assert time.monotonic() - stopping < 3
+    assert time.monotonic() - stopping < 30
     assert traces.cut == [name]
     traces.gate.set()
     async with running(tmp_path, crew) as runtime:
@@ -204,7 +204,7 @@ async def test_a_deletion_that_a_crash_cut_is_finished_or_undone(tmp_path: Path)
     async with running(tmp_path, agent(["x"])):
         assert (tmp_path / "workspaces" / kept.id / "file.txt").read_text() == "mine"
         assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == [".bin", kept.id]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while list((tmp_path / "workspaces/.bin").iterdir()):
                 await asyncio.sleep(0.01)
 
@@ -223,7 +223,7 @@ async def test_old_sessions_are_stopped_and_stopped_ones_deleted(tmp_path: Path)
                 await asyncio.sleep(0.05)
 
         with pytest.raises(NotFound):
-            await asyncio.wait_for(until_gone(), 5)
+            await asyncio.wait_for(until_gone(), 30)
 
 
 async def test_old_sessions_are_stopped_however_many_newer_ones_are_busy(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def test_a_log_that_cannot_be_read_sets_its_session_aside(tmp_path: Path) 
         await journal.append(Append(session=broken.id, epoch=claim.epoch, expected=1, bodies=[future], release=True))
         await broken.send("hi")
         assert await fine.ask("hi") == "x"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (info := await runtime.sessions.get(broken.id)).state != "error":
                 await asyncio.sleep(0.02)
         assert info.owner is None

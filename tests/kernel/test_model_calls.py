@@ -63,7 +63,7 @@ class Reader:
 
     async def until(self, text: str) -> None:
         """Raises `TimeoutError` when that is never the text."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.text != text:
                 for seq, body in await anext(self._batches):
                     self._take(body, known=seq is not None)
@@ -90,9 +90,9 @@ async def test_a_notice_is_seen_while_the_call_goes_on(tmp_path: Path) -> None:
     async with running(tmp_path, Agent("a", model=model)) as runtime:
         session = await runtime.session("a")
         await session.send("hi")
-        first = await until(session, ev.ModelNotice, timeout=2)
+        first = await until(session, ev.ModelNotice, timeout=30)
         assert (first.kind, first.step, first.data) == ("route", 1, {"chain": ["told"]})
-        second = await until(session, ev.ModelNotice, after=6, timeout=2)
+        second = await until(session, ev.ModelNotice, after=6, timeout=30)
         assert (second.kind, second.data["try"]) == ("retry", 2)
         assert "model.completed" not in kinds(await events(session, runtime))
         go_on.set()

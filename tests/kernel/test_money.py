@@ -190,7 +190,7 @@ async def test_what_no_session_will_take_up_is_settled_by_the_node_that_cleans_u
         store = runtime.kernel.journal
         for name in (session.id, "deleted", "-node_gone"):
             await store.reserve(f"call:{name}:x1", [Charge("month:2026-11", 7, None), Charge(f"session:{name}", 7)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await store.reserved("call:"):
                 await asyncio.sleep(0.05)
         assert (await store.balance(f"session:{session.id}")).spent == COST + 7
@@ -220,7 +220,7 @@ async def test_what_is_left_of_a_turn_without_an_open_step_is_lost_in_both(tmp_p
     async with running(tmp_path, agent) as runtime:
         session = await runtime.session("a")
         await session.send("hi")
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         charges = [Charge(f"session:{session.id}", 7), Charge(f"turn:{session.id}:1", 7)]
         await runtime.kernel.journal.reserve(f"call:{session.id}:x1", charges)
     traces.gate.set()

@@ -54,7 +54,7 @@ async def below(runtime: Runtime, session: SessionHandle) -> dict[str, tuple[str
 
 
 async def becomes(runtime: Runtime, session: SessionHandle, agent: str, wanted: tuple[str, str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await below(runtime, session)).get(agent) != wanted:
             await asyncio.sleep(0.02)
 
@@ -66,7 +66,7 @@ async def test_what_a_child_that_has_ended_has_begun_hears_of_it(tmp_path: Path,
     async with three(tmp_path, traces, top, middle) as runtime:
         session = await runtime.session("top")
         assert await session.ask("go") == "middle has it"
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         await session.control(action)
         state = "stopped" if action == "stop" else "paused"
         await becomes(runtime, session, "leaf", (state, "idle" if action == "stop" else "working"))
@@ -119,7 +119,7 @@ async def test_a_person_s_cancel_leaves_tasks_in_the_background_alone(tmp_path: 
     async with three(tmp_path, traces, top, middle) as runtime:
         session = await runtime.session("middle")
         await session.send("go")
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         await session.control("cancel")
         assert (await below(runtime, session))["leaf"] == ("running", "working")
         traces.gate.set()
@@ -133,7 +133,7 @@ async def test_a_child_that_is_stopped_at_work_ends_as_stopped(tmp_path: Path) -
         session = await runtime.session("top")
         item = await session.send("go")
         started = await until(session, ev.ChildStarted)
-        await asyncio.wait_for(traces.started.wait(), 10)
+        await asyncio.wait_for(traces.started.wait(), 30)
         await runtime.sessions.control(started.child, "stop")
         assert await session.answer(item.id) == "leaf has it"
         assert (await until(session, ev.ChildEnded)).outcome == "stopped"

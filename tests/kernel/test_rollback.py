@@ -22,7 +22,7 @@ from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
 from .nodes import node
-from .support import FAST, asleep, events, kinds, place
+from .support import BRISK, asleep, events, kinds, place
 from .undoing import careful
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -43,7 +43,7 @@ class Stage:
 
     @asynccontextmanager
     async def up(self, agent: Agent | None = None) -> AsyncGenerator[Visit]:
-        async with node(self.folder, "one", agent or careful(), config=FAST, snapshots=self.url) as runtime:
+        async with node(self.folder, "one", agent or careful(), config=BRISK, snapshots=self.url) as runtime:
             session = runtime.open(self.id) if self.id else await runtime.session("careful")
             self.id = session.id
             yield Visit(runtime, session)

@@ -22,7 +22,7 @@ from roost.sandbox.process import ProcessSandbox
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 from roost.workspace.files import Workspace
 
-from .support import FAST, calling, events, running
+from .support import BRISK, calling, events, running
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 MB = 1024**2
@@ -132,7 +132,7 @@ async def test_the_policy_says_what_is_left_of_the_disk(tmp_path: Path) -> None:
     disk = os.statvfs(tmp_path)
     policy = Policy(sandbox=Settings(backends=(), free_bytes=10**18))
     answers: list[Answer | str] = [calling("write_file", path="a", content="x"), "done"]
-    async with Runtime(tmp_path, agents=[filling(answers)], config=FAST, policy=policy) as runtime:
+    async with Runtime(tmp_path, agents=[filling(answers)], config=BRISK, policy=policy) as runtime:
         session = await runtime.session("a")
         assert await session.ask("go") == "done"
         log = await events(session, runtime)

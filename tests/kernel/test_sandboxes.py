@@ -26,7 +26,7 @@ from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
 
-from .support import FAST, asleep, events, kinds, of_limits, running, until
+from .support import BRISK, asleep, events, kinds, of_limits, running, until
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
@@ -161,7 +161,7 @@ async def test_a_node_that_starts_finds_what_is_waited_for(tmp_path: Path) -> No
 
 
 async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
-    runtime = Runtime(tmp_path, agents=[hand("echo here")], config=FAST, backends=[])
+    runtime = Runtime(tmp_path, agents=[hand("echo here")], config=BRISK, backends=[])
     async with runtime:
         _, log = await ran(runtime)
         said, told = results(log)
@@ -176,7 +176,7 @@ async def test_what_is_preferred_falls_back_aloud(tmp_path: Path) -> None:
 
 async def test_the_policy_says_which_backends_are_used(tmp_path: Path) -> None:
     policy = Policy(sandbox=Settings(backends=()))
-    async with Runtime(tmp_path, agents=[hand("echo here")], config=FAST, policy=policy) as runtime:
+    async with Runtime(tmp_path, agents=[hand("echo here")], config=BRISK, policy=policy) as runtime:
         _, log = await ran(runtime)
         assert chosen(log) == [(0, "process", True)]
     names = [each.name for each in default_backends(plain_egress, Settings(backends=("gvisor", "bwrap", "gvisor")))]
@@ -223,11 +223,11 @@ async def test_a_session_that_was_lost_takes_its_sandbox_along(tmp_path: Path) -
         session = await runtime.session("a")
         assert await session.ask("go") == "done"
         beat = tmp_path / "workspaces" / session.id / "beat"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not beat.exists():
                 await asyncio.sleep(0.02)
         runtime.kernel.live[session.id].fence()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             before = -1
             while (size := beat.stat().st_size) != before:
                 before = size
@@ -255,11 +255,11 @@ async def test_what_a_killed_node_left_is_reaped_by_the_next(tmp_path: Path) -> 
     script = (
         "import asyncio, sys\n"
         "sys.path.insert(0, sys.argv[2])\n"
-        "from tests.kernel.test_sandboxes import hand, FAST\n"
+        "from tests.kernel.test_sandboxes import hand, BRISK\n"
         "from roost.kernel.runtime import Runtime\n"
         "async def main():\n"
         "    command = 'while :; do echo x >> beat; sleep 0.02; done'\n"
-        "    async with Runtime(sys.argv[1], agents=[hand(command)], config=FAST) as runtime:\n"
+        "    async with Runtime(sys.argv[1], agents=[hand(command)], config=BRISK) as runtime:\n"
         "        session = await runtime.session('a')\n"
         "        await session.ask('go')\n"
         "asyncio.run(main())\n"
@@ -293,7 +293,7 @@ async def test_sessions_do_not_see_each_other(tmp_path: Path) -> None:
 async def test_the_model_is_told_once_what_is_less_than_was_asked_for(tmp_path: Path) -> None:
     agent = hand("echo one", "echo two", isolation=Isolation(prefers=2))
     kept = [BwrapBackend()]
-    runtime = Runtime(tmp_path, agents=[agent], config=FAST, backends=kept)
+    runtime = Runtime(tmp_path, agents=[agent], config=BRISK, backends=kept)
     async with runtime:
         session, log = await ran(runtime)
         first, told, second = results(log)

@@ -61,7 +61,7 @@ async def test_two_nodes_fire_it_once(tmp_path: Path) -> None:
                 for count in range(3):
                     clock.go_to(first + count * HOUR + 1)
                     await asyncio.gather(*(fire(runtime, clock) for runtime in (one, two) for _ in range(3)))
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(30):
                         while len(await fired(session, one)) <= count:
                             await asyncio.sleep(0.01)
                     await quiet(one, session)
@@ -84,7 +84,7 @@ async def test_a_daemon_that_was_down_for_days(tmp_path: Path, missed: str, ran:
     async with running(tmp_path, clerk.agent, config=clock.config) as runtime:
         session = runtime.open(session.id)
         await until(session, ev.ScheduleFired)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await due(runtime, session, "d") <= clock():
                 await fire(runtime, clock)
                 await asyncio.sleep(0.02)
@@ -113,7 +113,7 @@ async def test_nothing_fires_once_a_pause_has_taken_effect(tmp_path: Path) -> No
         assert await runtime.schedules.pause(session.id, "paused", wait=0.05) is None  # the tool still runs
         assert await runtime.schedules.delete(session.id, "gone", wait=0.05) is False
         traces.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(await fired(session, runtime)) < 1:
                 await asyncio.sleep(0.01)
         await quiet(runtime, session)
@@ -241,7 +241,7 @@ async def test_once_at_a_time(tmp_path: Path) -> None:
             await runtime.schedules.set(session.id, missed, spec)
         clock.go_to(at + DAY)
         await fire(runtime, clock)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await runtime.schedules.of(session.id):
                 await asyncio.sleep(0.01)
         await quiet(runtime, session)
@@ -313,7 +313,7 @@ async def test_who_is_to_be_woken_is_not_stopped_for_being_idle(tmp_path: Path) 
     async with running(tmp_path, Speaker().agent, config=config) as runtime:
         woken, idle = await runtime.session("a"), await runtime.session("a")
         await runtime.schedules.set(woken.id, "h", hourly())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await runtime.sessions.get(idle.id)).state != "stopped":
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.6)

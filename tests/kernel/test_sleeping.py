@@ -19,10 +19,10 @@ from roost.tools.base import ToolContext
 from roost.tools.function import tool
 from roost.tools.jobs import Job, jobs_of
 
-from .support import FAST, asleep, events, running
+from .support import BRISK, asleep, events, running
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
-SLOW = msgspec.structs.replace(FAST, linger=1.0)
+SLOW = msgspec.structs.replace(BRISK, linger=1.0)
 """Time for a job to do something before its session sleeps."""
 BEAT = "i=0; while :; do i=$((i+1)); echo n$i; echo x >> beat; sleep 0.05; done"
 

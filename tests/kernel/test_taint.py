@@ -47,7 +47,7 @@ async def test_a_tainted_session_asks_until_a_person_trusts_it(tmp_path: Path) -
     async with running(tmp_path, clerk) as runtime:
         session = await runtime.session("a")
         await session.send("go")
-        asked = await session.bus.wait_for(ev.ApprovalRequested, after=0, timeout=10)
+        asked = await session.bus.wait_for(ev.ApprovalRequested, after=0, timeout=30)
         assert "from outside" in asked.reason
         log = await events(session, runtime)
         assert [event.by for event in log if isinstance(event, ev.SessionTainted)] == ["mail"]

@@ -28,7 +28,7 @@ from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
 from .nodes import node
-from .support import FAST, asleep, events, place, running, until
+from .support import BRISK, asleep, events, place, running, until
 from .undoing import sh
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -46,7 +46,7 @@ class Stage:
 
     @asynccontextmanager
     async def up(self, **options: object) -> AsyncGenerator[Runtime]:
-        async with node(self.folder, "one", clerk(**options), config=FAST, snapshots=self.url) as runtime:
+        async with node(self.folder, "one", clerk(**options), config=BRISK, snapshots=self.url) as runtime:
             yield runtime
 
     def files(self, session: str) -> dict[str, str]:
@@ -149,7 +149,7 @@ async def test_of_a_running_session(stage: Stage) -> None:
         await session.ask("sh echo 1 > a")
         head = (await sessions.get(session.id)).head
         await sessions.send(session.id, "sh echo 2 > a; sleep 60")
-        await session.bus.wait_for(ev.ToolStarted, after=head, timeout=10)
+        await session.bus.wait_for(ev.ToolStarted, after=head, timeout=30)
         one, two = await asyncio.gather(sessions.fork(session.id), sessions.fork(session.id))
         for fork in (one, two):
             assert await heard(runtime, fork.id) == ["sh echo 1 > a"]
@@ -237,7 +237,7 @@ async def test_by_themselves(stage: Stage) -> None:
         await sessions.checkpoint(session.id, "mine")
         await session.ask("look ls\nlook ls\nlook ls\nlook ls")
         await sessions.control(session.id, "pause")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (await sessions.checkpoints(session.id))[0].cause != "pause":
                 await asyncio.sleep(0.01)
         kept = await sessions.checkpoints(session.id)

@@ -17,7 +17,7 @@ from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.function import tool
 
 from .filing import Striking, look, obey
-from .support import FAST
+from .support import BRISK
 
 
 async def _run(command: str, context: ToolContext) -> str:
@@ -59,7 +59,7 @@ async def _main(home: str, url: str, snapshots: str, session: str, mark: str, nt
     store = Striking(await open_store(url))
     store.strike_at(mark, int(nth), when)
     async with Runtime(
-        Path(home), agents=[careful()], store=store, snapshots=snapshots or None, config=FAST
+        Path(home), agents=[careful()], store=store, snapshots=snapshots or None, config=BRISK
     ) as runtime:
         await runtime.open(session).send(told)
         await asyncio.sleep(20)
