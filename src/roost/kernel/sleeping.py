@@ -17,6 +17,7 @@ from roost.log import events as ev
 from roost.sandbox.backend import Backend, Guest, SandboxSpec
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.sandbox.guest.terminal import GuestTerminal
+from roost.sandbox.image import clear
 from roost.tools.jobs import Job, Kept
 from roost.tools.python import Interpreter
 
@@ -98,7 +99,9 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
     except SandboxError as error:
         reason = f"its sleeping sandbox cannot be taken up: {error}"
         live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
+        await asyncio.to_thread(_forget, notes)
         return None
+    await asyncio.to_thread(_forget, notes)
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
     for each in about.kept:
         terminal = terminals.get(each.number)
@@ -115,10 +118,17 @@ def _write(notes: Path, about: bytes) -> None:
 
 
 def _read(notes: Path) -> _About | None:
-    """It is used once."""
+    """It tells of what a crash cut off too, which goes then."""
     try:
         about = _decoder.decode((notes / _ABOUT).read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
+    if (notes / _IMAGE).is_dir():
+        return about
+    clear(notes / _IMAGE)
+    _forget(notes)
+    return None
+
+
+def _forget(notes: Path) -> None:
     (notes / _ABOUT).unlink(missing_ok=True)
-    return about if (notes / _IMAGE).is_dir() else None

@@ -131,6 +131,12 @@ def take(folder: Path) -> Image:
     return Image(used, about.version, about.workspace, about.last, about.kept)
 
 
+def clear(folder: Path) -> None:
+    """Remove what was cut off beside an image while it was written or taken up. Blocks."""
+    for what in ("part", "used"):
+        shutil.rmtree(_beside(folder, what), ignore_errors=True)
+
+
 def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f"{folder.name}.{what}")
 
