@@ -32,6 +32,18 @@ def test_import_budget(code: str, budget: float) -> None:
     assert cpu_seconds(code) < budget
 
 
+def test_garbage_is_looked_for_as_usual_once_a_start_is_over() -> None:
+    code = (
+        "import contextlib, gc, sys\n"
+        "usual, sys.argv = gc.get_threshold(), ['roost', 'version']\n"
+        "from roost.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "put_off, kept = gc.get_threshold() != usual, [[] for _ in range(200_000)]\n"
+        "assert put_off and gc.get_threshold() == usual\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_public_names_are_there() -> None:
     import roost
 
