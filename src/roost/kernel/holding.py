@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import cast
 
 from roost.agent.kept import NOT_KEPT, OLDER, Files
 from roost.agent.state import State
-from roost.errors import Conflict, NotFound
+from roost.errors import Conflict, NotFound, StoreCorrupt
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state
 from roost.log.journal import SessionInfo
@@ -52,6 +53,23 @@ async def is_held(kernel: Kernel, source: SessionInfo, then: State, files: Files
         return False
     except NotFound:  # deleted, so there is nothing to compare with
         return True
+
+
+async def pass_on(kernel: Kernel, session: str) -> None:
+    """Before the files of a session that is gone are removed from this home: what of them its forks can go back to
+    becomes their own. Cut off, it is done again. Raises `StoreFailed`, `ObjectsFailed`, `UnknownEvent`."""
+    workshop = kernel.workshop
+    for heir in await asyncio.to_thread(workshop.heirs, session):
+        try:
+            checkpoints = (await load_state(kernel.journal, heir)).checkpoints
+        except (NotFound, StoreCorrupt):
+            continue
+        for one in checkpoints:
+            if one.files and one.files_in == "home" and one.of is not None:
+                with contextlib.suppress(SnapshotDamaged):  # it was another's, and never this one's
+                    await asyncio.to_thread(workshop.lend, session, one.files, heir)
+                if one.of != session:
+                    await asyncio.to_thread(workshop.note_heir, one.of, heir)
 
 
 def _choices(now: State, files: Files, position: int) -> Iterator[Files]:

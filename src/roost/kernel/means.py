@@ -115,6 +115,14 @@ def _names(folder: Path) -> set[str]:
     return {name for name in os.listdir(folder) if not name.startswith(".")} if folder.is_dir() else set()
 
 
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _is_new(folder: Path) -> bool:
     try:
         return time.time() - folder.stat().st_mtime < _NEW_SECONDS
@@ -175,9 +183,26 @@ class Workshop:
         try:
             to.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.utime(to.memory)
+            self.note_heir(session, fork)
             self.home.snapshots.lend(place, snapshot, to)
         except OSError as error:
             raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
+
+    def note_heir(self, session: str, fork: str) -> None:
+        """That the fork can go back to snapshots which only the session may have. Blocks. Raises `OSError`."""
+        heirs = self._heirs(session)
+        if heirs.parent.is_dir() and not (heirs / fork).exists():
+            heirs.mkdir(mode=0o700, exist_ok=True)
+            (heirs / fork).touch()
+            for folder in (heirs, heirs.parent):
+                _sync(folder)
+
+    def heirs(self, session: str) -> list[str]:
+        """Also such as are gone. Blocks."""
+        return sorted(_names(self._heirs(session)))
+
+    def _heirs(self, session: str) -> Path:
+        return self._memory / session / "heirs"
 
     def thrown_away(self) -> list[str]:
         """Also what a former version had thrown away beside the workspaces. Blocks."""

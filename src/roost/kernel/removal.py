@@ -87,14 +87,14 @@ class Removal:
                 raise
             return False
         except NotFound:  # another node was first
-            await asyncio.to_thread(workshop.empty_bin, session)
+            await self._empty(session)
             raise
         except BaseException as error:
             kernel.park(session)
             if isinstance(error, RoostError):  # then it is not deleted
                 workshop.bring_back(session)
             raise
-        await asyncio.to_thread(workshop.empty_bin, session)
+        await self._empty(session)
         try:
             await kernel.cores.forget_session(session)
         except RoostError as error:  # rows too many
@@ -194,7 +194,20 @@ class Removal:
     async def empty_bin(self) -> None:
         if self._kernel.place.tidy:
             for session in self._gone:
-                await asyncio.to_thread(self._kernel.workshop.empty_bin, session)
+                await self._empty(session)
+
+    async def _empty(self, session: str) -> None:
+        """What its forks need of its files is theirs before these go. Where that cannot be now, `tidy` comes again."""
+        workshop = self._kernel.workshop
+        if await asyncio.to_thread(workshop.heirs, session):
+            from roost.kernel.holding import pass_on
+
+            try:
+                await pass_on(self._kernel, session)
+            except (RoostError, OSError) as error:
+                log.warning("session %s: its files are still kept, for its forks: %s", session, error)
+                return
+        await asyncio.to_thread(workshop.empty_bin, session)
 
     async def tidy(self) -> None:
         """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
@@ -207,7 +220,7 @@ class Removal:
                 if session not in kernel.live:
                     with contextlib.suppress(FileNotFoundError):
                         workshop.throw_away(session)
-                    await asyncio.to_thread(workshop.empty_bin, session)
+                    await self._empty(session)
                     log.info("session %s was deleted elsewhere: its files here are removed", session)
 
 
