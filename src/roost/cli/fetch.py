@@ -37,6 +37,13 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
     return model.name
 
 
+def hosted(name: str | None) -> bool:
+    """Whether somebody serves the model whose key is here: then nothing is to be fetched for it."""
+    models = _models()
+    account = (name or models.default()).partition("/")[0]
+    return account != "local" and models.accounts().get(account, False)
+
+
 def missing(name: str | None) -> bool:
     """Whether the model's weights must be fetched before it can answer."""
     from roost.llm.local.cache import cache_dir, is_verified

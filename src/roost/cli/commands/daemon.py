@@ -132,11 +132,12 @@ def _running(app: App) -> RemoteNode | None:
 def _prepare(models: set[str | None]) -> None:
     """Fetch what local models still need, behind the running daemon: a turn that comes first waits for them. A model
     that cannot be had is no reason to stop: its turns say why."""
-    from roost.cli.fetch import ensure_model
+    from roost.cli.fetch import ensure_model, hosted
 
     for name in sorted(models, key=lambda model: model or ""):
         try:
-            ensure_model(name)
+            if not hosted(name):
+                ensure_model(name)
         except RoostError as error:
             note(f"! the model {name or '(default)'} cannot be used now: {error.message}", "yellow")
 
