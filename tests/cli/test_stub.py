@@ -32,7 +32,7 @@ def stub(roost: Machine, *args: str) -> Iterator[tuple[str, str]]:
         yield url[1], said
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     assert process.returncode in (0, 130, -signal.SIGINT)
 
 

@@ -81,14 +81,14 @@ def points(writes: list[bytes]) -> list[int]:
 @pytest.fixture
 async def quick() -> AsyncIterator[HttpClient]:
     """For servers that say nothing more."""
-    client = HttpClient(connect_timeout=2.0, idle_timeout=0.4)
+    client = HttpClient(idle_timeout=0.4)
     yield client
     await client.close()
 
 
 @pytest.fixture
 async def steady() -> AsyncIterator[HttpClient]:
-    client = HttpClient(connect_timeout=5.0, idle_timeout=20.0)
+    client = HttpClient(idle_timeout=60.0)
     yield client
     await client.close()
 
@@ -266,17 +266,16 @@ async def test_a_connection_that_the_server_closed_is_not_taken_again(steady: Ht
     closed = threading.Semaphore(0)
 
     def serve(listener: socket.socket) -> None:
-        with contextlib.suppress(TimeoutError):
-            while True:
-                line, _ = listener.accept()
-                with line:
-                    while not line.recv(65536).endswith(b"}"):
-                        pass
-                    line.sendall(answer)
-                closed.release()
+        for _ in range(5):
+            line, _ = listener.accept()
+            with line:
+                while not line.recv(65536).endswith(b"}"):
+                    pass
+                line.sendall(answer)
+            closed.release()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(1)
+        listener.settimeout(60)
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         endpoint = Endpoint(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
@@ -285,7 +284,7 @@ async def test_a_connection_that_the_server_closed_is_not_taken_again(steady: Ht
             _, end = await run(model)
             assert isinstance(end, Completed), end
             # Without the loop: it must not have seen it before the next call.
-            assert closed.acquire(timeout=5)
+            assert closed.acquire(timeout=30)
         thread.join()
 
 
@@ -300,7 +299,7 @@ async def test_a_flood_without_end_is_a_failure(steady: HttpClient) -> None:
 async def test_a_server_that_does_not_read_is_left(kind: str, quick: HttpClient) -> None:
     with ProviderServer(Script(deaf=1 << 20)) as server:
         model = made(server, kind, quick)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             large, (_, small) = await asyncio.gather(failed(model, ask(user("x" * (12 << 20)))), run(model))
     assert (large.error.code, large.error.retryable) == ("timeout", True)
     assert isinstance(small, Completed)

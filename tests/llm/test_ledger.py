@@ -55,7 +55,7 @@ async def refused(ledger: Ledger, amount: int, who: Spender = ME) -> Refused:
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not check():
             await asyncio.sleep(0.01)
 

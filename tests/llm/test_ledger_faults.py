@@ -123,7 +123,7 @@ async def test_a_settlement_is_tried_again_and_in_the_end_the_reservation_stands
     expected = min(failures, len(PAUSES)) + 1
     for number, pause in enumerate(PAUSES, 2):
         await clock.advance(pause)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while tries < min(number, expected):
                 await asyncio.sleep(0.01)
     await it.close()

@@ -89,7 +89,7 @@ class Served:
         self._ready: Future[str] = Future()
         self._thread = threading.Thread(target=self._main, args=(options, agents, more))
         self._thread.start()
-        self.url = self._ready.result(30)
+        self.url = self._ready.result(60)
         self.port = int(self.url.rpartition(":")[2])
         self.token = options.token or (self.home / "token").read_text().strip()
 
@@ -113,7 +113,7 @@ class Served:
         started = time.monotonic()
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.daemon.stop)
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return time.monotonic() - started
 
@@ -121,10 +121,10 @@ class Served:
         return {"Authorization": f"Bearer {self.token}", **{k.replace("_", "-"): v for k, v in more.items()}}
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def socket(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **headers: str) -> Answer:
         connection = self.connect()
@@ -232,7 +232,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def wait() -> Callable[[Callable[[], object]], None]:
-    def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not come true"
