@@ -13,6 +13,7 @@ from roost.agent.definition import Agent, Children
 from roost.errors import NotFound
 from roost.kernel.runtime import TurnFailed
 from roost.log import events as ev
+from roost.log.inputs import ControlInput
 from roost.policy.hooks import Answer as Said
 from roost.policy.hooks import Moment, PythonHook
 from roost.testing.scripted import Call, ScriptedModel, by_step
@@ -72,6 +73,22 @@ async def test_what_was_stopped_ends_no_second_time_when_it_is_deleted(tmp_path:
         assert heard == [("start", "one", "created"), ("end", "one", "stopped")]
         with pytest.raises(NotFound):
             await session.inspect()
+
+
+async def test_one_that_nobody_uses_any_more_ends_when_it_is_stopped_for_that(tmp_path: Path) -> None:
+    heard: Told = []
+    async with running(tmp_path, clerk(told(heard))) as runtime:
+        session = await runtime.session("a", id="one")
+        await session.ask("hello")
+        for timer in (True, False):
+            if timer:
+                await runtime.sessions.set_timer("one", "later", 4e9, "x")
+            else:
+                await runtime.sessions.clear_timer("one", "later")
+            head = (await session.inspect()).info.head
+            await runtime.sessions.put("one", ControlInput("stop", "unused"))
+            await until(session, ev.ControlApplied, after=head)
+            assert heard[1:] == ([] if timer else [("end", "one", "stopped")])
 
 
 async def test_a_session_that_may_not_begin_is_asked_about_again(tmp_path: Path) -> None:
