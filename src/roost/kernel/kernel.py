@@ -12,8 +12,6 @@ from pathlib import Path
 
 from roost.agent.children import end_of, report
 from roost.agent.definition import decode_spec
-from roost.agent.loop import drive
-from roost.agent.saving import rest
 from roost.agent.session import LiveSession, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.kernel.ailing import Ailing, is_local
@@ -527,6 +525,9 @@ class Kernel:
             self._work.set()
 
     async def _drive(self, live: LiveSession) -> None:
+        from roost.agent.loop import drive  # for the first session that has something to do
+        from roost.agent.saving import rest
+
         while True:
             live.woken.clear()
             await drive(live)
