@@ -237,11 +237,11 @@ sys.exit(run(["--home", str(home), "up", "--port", "0"]))
 LATE = (
     "aiohttp", "numpy", "yaml", "tree_sitter", "cronsim", "zoneinfo", "tzdata", "prometheus_client", "PIL",
     "xllamacpp", "rich", "keyring", "dbos", "asyncpg", "obstore", "trafilatura", "http.client", "tarfile", "html",
-    "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing",
-    "anyio", "roost.testing", "roost.agent.loop", "roost.cli.remote", "roost.client.client",
-    "roost.kernel.exchange.bringing", "roost.kernel.exchange.taking", "roost.llm.embed.embedders", "roost.llm.local.model",
-    "roost.policy.command.analysis", "roost.sandbox.containers", "roost.sandbox.machines", "roost.tools.git",
-    "roost.tools.shell", "roost.tools.web",
+    "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing", "anyio",
+    "roost.testing", "roost.agent.loop", "roost.cli.remote", "roost.client.client",
+    "roost.kernel.exchange.bringing", "roost.kernel.exchange.taking", "roost.llm.embed.embedders",
+    "roost.llm.local.model", "roost.policy.command.analysis", "roost.sandbox.containers", "roost.sandbox.machines",
+    "roost.tools.git", "roost.tools.shell", "roost.tools.web",
 )  # fmt: skip
 
 
