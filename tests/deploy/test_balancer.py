@@ -101,7 +101,7 @@ async def test_streams_pass_at_once_and_nodes_may_go(deploy: Path, tool: Callabl
         serving(one),
         balancing_pair(caddy, deploy, tmp_path, one, two) as (url, stop_two),
         aiohttp.ClientSession() as client,
-        asyncio.timeout(30),
+        asyncio.timeout(100),
     ):
         async with client.get(f"{url}/sessions/s/events") as stream:
             assert await stream.content.readline() == b"data: 1\n", "an event waits in no buffer"
@@ -111,11 +111,12 @@ async def test_streams_pass_at_once_and_nodes_may_go(deploy: Path, tool: Callabl
         async with client.get(f"{url}/internal/sessions/s/deltas") as refused:
             assert refused.status == 404, "what nodes ask each other is not for clients"
         one.healthy = False
-        await asyncio.sleep(3)
-        one.requests.clear()
-        for _ in range(10):
-            assert await status(client, f"{url}/sessions") == 200
-        assert not one.requests, "a node that drains gets no new requests"
+        while True:  # until the balancer has asked it how it is: a node that drains gets no new requests
+            one.requests.clear()
+            assert {await status(client, f"{url}/sessions") for _ in range(10)} == {200}
+            if not one.requests:
+                break
+            await asyncio.sleep(0.1)
         one.healthy = True
         await stop_two()
         for _ in range(10):

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -567,13 +568,15 @@ def test_a_node_without_its_database_says_so_and_comes_back(network, serve, wait
         before.until("turn.completed")
         network.call(proxy.refuse)
         network.call(proxy.cut)
-        for method, path, body in (
+        asked = (
             ("POST", f"/sessions/{session}/messages", {"text": "lost?"}),
             ("GET", f"/sessions/{session}", None),
             ("PUT", f"/sessions/{session}/timers/t", {"text": "x", "in": 1}),
-        ):
-            answer = served.request(method, path, body)
-            assert (answer.status, answer.code) == (503, "store_unreachable"), path
+        )
+        with ThreadPoolExecutor(len(asked)) as askers:
+            answers = list(askers.map(lambda one: served.request(*one), asked))
+        for answer in answers:
+            assert (answer.status, answer.code) == (503, "store_unreachable"), answer
             assert int(answer.headers["retry-after"]) >= 1
         health = served.request("GET", "/health")
         assert (health.status, health.json["status"]) == (503, "degraded")
