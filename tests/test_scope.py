@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from roost.scope import Scope
+from roost.scope import Allowed, Scope
 
 
 async def guarded(work: Callable[[Scope], Awaitable[str]], seconds: float | None = None) -> str:
@@ -148,3 +149,80 @@ async def test_work_that_ends_although_it_was_cut() -> None:
     with pytest.raises(ValueError):
         await guarded(fails, 0.01)
     assert cancelling() == 0
+
+
+async def bounded(work: Awaitable[str], seconds: float) -> str:
+    allowed = Allowed(seconds)
+    try:
+        return await allowed.over(work)
+    except asyncio.CancelledError:
+        if allowed.leave():
+            return "late"
+        raise
+    finally:
+        allowed.leave()
+
+
+async def slow() -> str:
+    await asyncio.sleep(0)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+    return "never"
+
+
+async def test_work_that_takes_too_long_is_cut_and_may_clean_up() -> None:
+    assert await bounded(slow(), 0.01) == "late"
+    assert cancelling() == 0
+
+
+async def test_work_that_never_pauses_sets_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def quick() -> str:
+        return "done"
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", None)
+    assert await bounded(quick(), 0.01) == "done"
+
+
+async def test_time_that_the_work_took_before_it_paused_counts() -> None:
+    async def busy() -> str:
+        time.sleep(0.05)
+        await asyncio.Event().wait()
+        return "never"
+
+    assert await bounded(busy(), 0.04) == "late"
+
+
+@pytest.mark.parametrize("kind", ["future", "task"])
+async def test_any_awaitable_has_its_result_and_its_error(kind: str) -> None:
+    async def works(error: Exception | None) -> str:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+        return "done"
+
+    def awaitable(error: Exception | None) -> Awaitable[str]:
+        if kind == "task":
+            return asyncio.ensure_future(works(error))
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        if error is None:
+            asyncio.get_running_loop().call_soon(future.set_result, "done")
+        else:
+            asyncio.get_running_loop().call_soon(future.set_exception, error)
+        return future
+
+    assert await bounded(awaitable(None), 60.0) == "done"
+    with pytest.raises(ValueError, match="no"):
+        await bounded(awaitable(ValueError("no")), 60.0)
+
+
+async def test_a_cancellation_from_outside_is_not_its_time() -> None:
+    task = asyncio.create_task(bounded(slow(), 60.0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()

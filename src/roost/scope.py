@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Generator
+from types import CoroutineType, coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Scope:
@@ -51,3 +57,50 @@ class Scope:
     def _cancel(self) -> None:
         self._cutting = self._cancelled = True
         self._task.cancel()
+
+
+class Allowed:
+    """So many `seconds` for one piece of work; its scope is made when the work first pauses. What never does, as many a
+    tool, pays for no timer, and could not be cut off by one either::
+
+        allowed = Allowed(5.0)
+        try:
+            return await allowed.over(work())
+        except asyncio.CancelledError:
+            if allowed.leave():
+                ...  # its time was up
+            raise
+        finally:
+            allowed.leave()
+    """
+
+    __slots__ = ("_scope", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope: Scope | None = None
+
+    @coroutine
+    def over(self, work: Awaitable[T]) -> Generator[Any, Any, T]:
+        began = time.monotonic()
+        steps = (work if isinstance(work, CoroutineType) else _awaited(work)).__await__()
+        try:
+            paused = next(steps)
+            self._scope = Scope(max(0.0, self._seconds - (time.monotonic() - began)))
+            while True:
+                try:
+                    sent = yield paused
+                except BaseException as error:
+                    paused = steps.throw(error)
+                else:
+                    paused = steps.send(sent)
+        except StopIteration as end:
+            return end.value
+
+    def leave(self) -> bool:
+        """As of `Scope`."""
+        return self._scope is not None and self._scope.leave()
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work

@@ -43,6 +43,17 @@ async def test_an_idle_session_is_not_in_memory(tmp_path: Path) -> None:
         assert await sessions[7].ask("again") == "x"
 
 
+async def test_the_collector_looks_less_often_unless_the_program_says_otherwise(tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    try:
+        for young, then in ((700, 10_000), (50_000, 50_000), (0, 0)):
+            gc.set_threshold(young, *before[1:])
+            async with running(tmp_path / f"{young}", agent(["x"])):
+                assert gc.get_threshold() == (then, *before[1:])
+    finally:
+        gc.set_threshold(*before)
+
+
 async def test_a_thousand_sessions_at_once(tmp_path: Path) -> None:
     traces = Traces()
     async with running(tmp_path, agent([calling("look"), "done"], traces.tools())) as runtime:

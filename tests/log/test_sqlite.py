@@ -318,6 +318,39 @@ async def test_one_commit_takes_some_appends_and_refuses_others(tmp_path: Path) 
     await journal.close()
 
 
+async def test_what_comes_while_a_group_is_written_shares_its_commit(tmp_path: Path) -> None:
+    journal = await SqliteJournal.open(tmp_path / "roost.db")
+    for name in "ab":
+        await new(journal, name)
+    claims = [await own(journal, name) for name in "ab"]
+    other = sqlite3.connect(tmp_path / "roost.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # the writer waits at the beginning of its group
+    told: list[int] = []
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    stop = journal.watch(lambda change: told.append(turns) if change.records else None)
+    writes = []
+    for claim in claims:
+        write = Append(session=claim.info.id, epoch=claim.epoch, expected=claim.info.head, bodies=bodies("x"))
+        writes.append(asyncio.ensure_future(journal.append(write)))
+        await asyncio.sleep(0.05)  # the second is handed over when the writer has the first
+    assert not any(write.done() for write in writes)
+    asyncio.get_running_loop().call_soon(count)
+    await asyncio.sleep(0)
+    other.execute("ROLLBACK")
+    other.close()
+    assert await asyncio.gather(*writes) == [claim.info.head + 1 for claim in claims]
+    assert len(told) == 2
+    assert told[0] == told[1]  # told in one turn of the loop: it was one commit
+    stop()
+    await journal.close()
+
+
 async def test_session_made_anew_by_another_process_is_not_written_by_its_former_owner(tmp_path: Path) -> None:
     journal, other = [await SqliteJournal.open(tmp_path / "roost.db") for _ in range(2)]
     await new(journal, "s")

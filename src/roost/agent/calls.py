@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,22 +41,28 @@ class _Admitted(NamedTuple):
     tool: Tool
 
 
-async def run(session: LiveSession) -> None:
+async def run(session: LiveSession) -> bool:
     """Bring the newest message's calls as far as they go, in the order in which the model asked for them: neighbours
     that only read at once, tasks for others at once, each other one by itself. Those that wait for a person stay open
-    and hold nothing up. Raises `Interrupted`, leaving running calls to the caller's cause."""
-    await points.put_back(session)
-    await tasks.take_ends(session)
+    and hold nothing up. Returns whether the turn waits. Raises `Interrupted`, leaving running calls to the caller's
+    cause."""
+    if session.state.undo is not None or session.means.files is not None:
+        await points.put_back(session)
+    if session.inbox:
+        await tasks.take_ends(session)
     admitted: list[_Admitted] = []
     checks = session.means.checks
     for call in list(session.state.calls):
         verdict = _admit(session, call) if checks is None else await _admit_checked(session, checks, call)
         if verdict is not None:
             admitted.append(_Admitted(call, verdict.why, session.means.tools[call.call.name]))
-    for kind, group in groupby(admitted, _kind):
-        await _KINDS[kind](session, list(group))
-    if session.state.phase == "waiting":
+    groups = [admitted] if len(admitted) == 1 else [list(group) for _, group in groupby(admitted, _kind)]
+    for group in groups:
+        await _KINDS[_kind(group[0])](session, group)
+    waits = bool(session.state.calls) and session.state.phase == "waiting"
+    if waits:
         await session.flush()
+    return waits
 
 
 def _kind(one: _Admitted) -> str:
@@ -73,6 +80,9 @@ async def _give(session: LiveSession, group: Sequence[_Admitted]) -> None:
 
 async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
     early = session.early
+    if len(group) == 1:
+        await _batch(session, group)
+        return
     if early is not None:  # what runs already counts among those that run at once
         group = sorted(group, key=lambda one: early.kept(one.call.call.id) is None)
     for start in range(0, len(group), READERS_AT_ONCE):
@@ -196,6 +206,10 @@ def _from_outside(session: LiveSession, call: Call, tool: Tool) -> bool:
     return tool.taints or bool(_touches(session, call, tool).hosts)
 
 
+def _outside(session: LiveSession, call: Call, tool: Tool) -> str | None:
+    return tool.name if _from_outside(session, call, tool) else None
+
+
 def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
     """`why`: who asks before a first run; None is recovery, before a run again."""
     now, patience = time.time(), session.means.approval_seconds
@@ -224,11 +238,12 @@ async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
     cause = session.cause()
     if cause is not None:
         raise Interrupted(cause)
-    before = points.Before()
+    before = points.NONE
     for call, why, tool in batch:
         if tool.safety == "high_risk":
             await travel.before_risk(session)
-        before = await points.before(session, tool)
+        if session.spec.points:
+            before = await points.before(session, tool)
         begun = _begun(session, call)
         session.note(
             ev.ToolStarted(
@@ -248,18 +263,19 @@ async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
     if not _over(session, batch):
         await session.flush()
     if len(batch) == 1:
-        await session.interruptible(lambda: _run(session, batch[0].call, before.problem), steer=False)
-        return
+        work = partial(_run, session, batch, batch[0].call, before.problem)
+    else:
+        work = partial(_together, session, batch)
+    await session.interruptible(work, steer=False)
 
-    async def together() -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for each in batch:
-                    group.create_task(_run(session, each.call))
-        except ExceptionGroup as several:  # a lost lease or store, met by each
-            raise several.exceptions[0] from several
 
-    await session.interruptible(together, steer=False)
+async def _together(session: LiveSession, batch: Sequence[_Admitted]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in batch:
+                group.create_task(_run(session, batch, each.call))
+    except ExceptionGroup as several:  # a lost lease or store, met by each
+        raise several.exceptions[0] from several
 
 
 def _key(session: LiveSession, call: Call) -> str:
@@ -273,9 +289,10 @@ def _begun(session: LiveSession, call: Call) -> Begun | None:
 
 def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
     """Whether all have run already, and nobody will be asked: then intents and outcomes need no commit between them."""
-    if session.early is None or session.means.checks is not None:
+    early = session.early
+    if early is None or not early.keeps or session.means.checks is not None:
         return False
-    begun = (session.early.kept(each.call.call.id) for each in batch)
+    begun = (early.kept(each.call.call.id) for each in batch)
     return all(one is not None and one.task.done() for one in begun)
 
 
@@ -302,7 +319,8 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
     return tool_context
 
 
-async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
+async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
+    """One of those that run at once."""
     means = session.means
     tool = session.means.tools[call.call.name]
     begun = None if session.early is None else session.early.take(call.call.id)
@@ -338,9 +356,9 @@ async def _run(session: LiveSession, call: Call, problem: str = "") -> None:
             memory.settle(ok=outcome == "ok")
         end = ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds)
         session.note(end, deliver=told)
-        by = lambda: tool.name if _from_outside(session, call, tool) else None  # noqa: E731
-        jobs.after_call(session, call.call.id, outcome, by)
-    if any(other.status == "running" for other in session.state.calls):
+        if means.jobs.kept:
+            jobs.after_call(session, call.call.id, outcome, partial(_outside, session, call, tool))
+    if len(batch) > 1 and any(other.call.status == "running" for other in batch):
         await session.flush_shielded()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -145,7 +146,9 @@ def encode_spec(spec: AgentSpec) -> bytes:
     return _encoder.encode(spec)
 
 
-def decode_spec(data: bytes | msgspec.Raw) -> AgentSpec:
+@lru_cache(maxsize=256)
+def decode_spec(data: bytes) -> AgentSpec:
+    """The same object for the same bytes: sessions of one agent have one definition in memory."""
     return _decoder.decode(data)
 
 

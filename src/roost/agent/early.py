@@ -157,6 +157,11 @@ class Early:
         dropped, self._dropped, self._count = self._dropped, 0, 0
         return dropped
 
+    @property
+    def keeps(self) -> bool:
+        """Whether some call of the answer runs already."""
+        return bool(self._kept)
+
     def kept(self, call: str) -> Begun | None:
         return self._kept.get(call) if self._kept else None
 

@@ -24,16 +24,27 @@ from roost.agent.state import (
 )
 from roost.llm.tokens import estimate
 from roost.log import events as ev
-from roost.log.content import AssistantMessage, Message, Text, ToolMessage, ToolOutcome, Usage, UserMessage
+from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, ToolOutcome, Usage, UserMessage
 
 
 def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
     """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
     state.seq += 1
     match event:  # the most frequent first
-        case ev.ModelStarted() | ev.ModelCompleted() | ev.ModelFailed():
-            _apply_model(state, event)
-        case ev.ToolStarted() | ev.ToolCompleted() | ev.ApprovalRequested() | ev.ApprovalResolved():
+        case ev.ModelStarted():
+            _begin_step(state, event)
+        case ev.ToolStarted() | ev.ToolCompleted():
+            _apply_tool(state, event)
+        case ev.ModelCompleted():
+            compacting.learn(state.scale, state.open_step, event.usage)
+            _end_step(state, event.seconds, event.usage)
+            _settle(state)
+            if event.parts:
+                _say(state, AssistantMessage(event.parts))
+            state.calls = [Call(part) for part in event.parts if isinstance(part, ToolCall)]
+        case ev.ModelFailed():
+            _end_step(state, event.seconds, event.usage)
+        case ev.ApprovalRequested() | ev.ApprovalResolved():
             _apply_tool(state, event)
         case ev.SessionCreated():
             state.agent, state.spec, state.workspace = event.agent, bytes(event.spec), event.workspace
@@ -156,27 +167,19 @@ def _close(state: State) -> None:
     state.turn, state.open_step, state.compacting = None, None, 0
 
 
-def _apply_model(state: State, event: ev.ModelStarted | ev.ModelCompleted | ev.ModelFailed) -> None:
-    if isinstance(event, ev.ModelStarted):
-        if state.open_step is None or state.open_step.step != event.step:
-            state.steps = max(state.steps, event.step)
-            if state.turn is not None:
-                state.turn.steps += 1
-        state.open_step = OpenStep(event.step, event.attempt, event.model, event.context)
-        return
-    if isinstance(event, ev.ModelCompleted):
-        compacting.learn(state.scale, state.open_step, event.usage)
+def _begin_step(state: State, event: ev.ModelStarted) -> None:
+    if state.open_step is None or state.open_step.step != event.step:
+        state.steps = max(state.steps, event.step)
+        if state.turn is not None:
+            state.turn.steps += 1
+    state.open_step = OpenStep(event.step, event.attempt, event.model, event.context)
+
+
+def _end_step(state: State, seconds: float, usage: Usage | None) -> None:
     state.open_step = None
     if state.turn is not None:
-        state.turn.seconds += event.seconds
-    _spend(state, event.usage)
-    if isinstance(event, ev.ModelFailed):
-        return
-    message = AssistantMessage(event.parts)
-    _settle(state)
-    if event.parts:
-        _say(state, message)
-    state.calls = [Call(call) for call in message.calls]
+        state.turn.seconds += seconds
+    _spend(state, usage)
 
 
 def _spend(state: State, usage: Usage | None) -> None:
@@ -236,12 +239,6 @@ def _apply_tool(
         case ev.ToolStarted():
             call.status, call.attempt, call.replay, call.held = "running", event.attempt, event.replay, False
             call.undo, call.key = event.undo, event.key
-        case ev.ApprovalRequested():
-            call.status, call.cause, call.reason = "asking", event.cause, event.reason
-        case ev.ApprovalResolved():
-            call.status, call.reason = _OPEN[event.decision], event.note
-            if event.decision == "modify" and event.arguments is not None:
-                call.changed, call.changed_by = event.arguments, PERSON
         case ev.ToolCompleted():
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
@@ -250,9 +247,15 @@ def _apply_tool(
                 state.undo = call.undo
             if state.turn is not None:
                 state.turn.seconds += event.seconds
-            if all(one.status == "done" for one in state.calls):
+            if all(one.status == "done" for one in reversed(state.calls)):  # the last one is mostly the last to end
                 stalls.observe(state)
                 _settle(state)
+        case ev.ApprovalRequested():
+            call.status, call.cause, call.reason = "asking", event.cause, event.reason
+        case ev.ApprovalResolved():
+            call.status, call.reason = _OPEN[event.decision], event.note
+            if event.decision == "modify" and event.arguments is not None:
+                call.changed, call.changed_by = event.arguments, PERSON
 
 
 def _empty(outcome: ToolOutcome) -> str:
@@ -261,9 +264,10 @@ def _empty(outcome: ToolOutcome) -> str:
 
 def _settle(state: State) -> None:
     """Move the results of the newest calls into the context, in the order of the calls."""
-    for call in state.calls:
-        _say(state, call.result or stand_in(call), call.seq)
-    state.calls = []
+    if state.calls:
+        for call in state.calls:
+            _say(state, call.result or stand_in(call), call.seq)
+        state.calls = []
 
 
 def _say(state: State, message: Message, seq: int = 0) -> None:

@@ -161,6 +161,8 @@ def _begin(session: LiveSession, item: InboxItem) -> None:
 
 def deliver_steer(session: LiveSession) -> bool:
     """Put every steering message into the running turn."""
+    if not session.inbox:
+        return False
     steers = [item for item in session.inbox if isinstance(item.input, MessageInput) and item.input.mode == "steer"]
     for item in steers:
         _receive(session, item)

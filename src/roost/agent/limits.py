@@ -21,22 +21,22 @@ def reached(session: LiveSession) -> str | None:
         return "session_steps"
     if limits.session_seconds is not None and state.seconds + session.used() >= limits.session_seconds:
         return "session_seconds"
-    if _tokens(turn.usage, limits.tokens):
+    if limits.tokens is not None and _tokens(turn.usage, limits.tokens):
         return "tokens"
-    if _tokens(state.usage, limits.session_tokens):
+    if limits.session_tokens is not None and _tokens(state.usage, limits.session_tokens):
         return "session_tokens"
-    if _spent(turn.usage, limits.money):
+    if limits.money is not None and _spent(turn.usage, limits.money):
         return "money"
-    return "session_money" if _spent(state.usage, limits.session_money) else None
+    return "session_money" if limits.session_money is not None and _spent(state.usage, limits.session_money) else None
 
 
-def _tokens(usage: Usage, limit: int | None) -> bool:
-    return limit is not None and usage.input + usage.output >= limit
+def _tokens(usage: Usage, limit: int) -> bool:
+    return usage.input + usage.output >= limit
 
 
-def _spent(usage: Usage, limit: float | None) -> bool:
+def _spent(usage: Usage, limit: float) -> bool:
     """What is free may run under a limit of nothing."""
-    return limit is not None and bool(usage.cost) and usage.cost >= nano(limit)
+    return bool(usage.cost) and usage.cost >= nano(limit)
 
 
 def of_time(session: LiveSession) -> str:

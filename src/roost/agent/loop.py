@@ -75,14 +75,10 @@ async def run_turn(session: LiveSession) -> None:
         await points.at_turn(session)
         await memories.recall_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
-            inbox.settle(session)
-            await jobs.tend(session)
-            if not await travel.between_steps(session) or not opening.allowed(session):
-                await _refused(session)
+            if session.disturbed and not await _goes_on(session):
                 return
             if session.state.calls:
-                await calls.run(session)
-                if session.state.phase == "waiting":
+                if await calls.run(session):
                     return
             elif inbox.deliver_steer(session):
                 continue
@@ -103,9 +99,15 @@ async def run_turn(session: LiveSession) -> None:
         session.stop_clock()
 
 
-async def _refused(session: LiveSession) -> None:
+async def _goes_on(session: LiveSession) -> bool:
+    """Take in what stands between two steps. Whether the turn is still open, and may go on."""
+    inbox.settle(session)
+    await jobs.tend(session)
+    if await travel.between_steps(session) and opening.allowed(session):
+        return True
     if reason := opening.refused(session):
         await _end(session, "cancelled", reason)
+    return False
 
 
 async def _end(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:

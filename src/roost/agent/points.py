@@ -29,6 +29,9 @@ class Before(NamedTuple):
     problem: str = ""
 
 
+NONE = Before()
+
+
 def touched(session: LiveSession, tool: Tool) -> Carried | None:
     """The files that a call of this tool may change."""
     return session.means.files if tool.files and tool.safety != "read_only" else None
@@ -64,9 +67,9 @@ async def before(session: LiveSession, tool: Tool) -> Before:
     """Before the intent of a call is committed. Raises `Interrupted`."""
     files = touched(session, tool)
     if files is None or not session.spec.points:
-        return Before()
+        return NONE
     taken = await take(session, files)
-    return taken if session.spec.rollback == "failed" else Before()
+    return taken if session.spec.rollback == "failed" else NONE
 
 
 async def take(session: LiveSession, files: Carried) -> Before:

@@ -51,6 +51,8 @@ async def _settle(session: LiveSession) -> None:
     if workspace.settled or workspace.notes is None:
         return
     workspace.settled = True
+    if not workspace.notes.is_dir():  # most sessions change no files: that is told without a thread
+        return
     try:
         if await asyncio.to_thread(recover, workspace, workspace.notes):
             log.info("session %s: finished a change of its files that a crash had cut off", session.id)

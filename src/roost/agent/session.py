@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
@@ -97,10 +98,23 @@ class LiveSession:
         }
         self._used = 0.0
         self._since: float | None = None
+        self._ends: float | None = None
+        """On the monotonic clock; None while nothing runs down."""
         self._timed = 0
         """The turn that these are of."""
         self.apart = False
         """What goes on is no part of a turn: it has its own time, and no rollback cuts it."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something may stand between two steps, beside the conversation. Most often nothing does."""
+        turn, policy = self.state.turn, self.spec.checkpoints
+        return (
+            bool(self.inbox or self.state.jobs or self.means.jobs.kept)
+            or (turn is not None and turn.gate is not None)
+            or policy.every_steps is not None
+            or policy.every_seconds is not None
+        )
 
     @property
     def epoch(self) -> int:
@@ -109,8 +123,11 @@ class LiveSession:
     @property
     def model(self) -> Model:
         """The one that goes on with the turn."""
-        turn, other = self.state.turn, self.means.stronger
-        return other if other is not None and turn is not None and "model" in turn.trail.actions else self.means.model
+        other = self.means.stronger
+        if other is None:
+            return self.means.model
+        turn = self.state.turn
+        return other if turn is not None and "model" in turn.trail.actions else self.means.model
 
     @property
     def tools(self) -> Toolbox:
@@ -173,6 +190,8 @@ class LiveSession:
             self._remarks.append(said)
 
     def take_remarks(self) -> tuple[Text, ...]:
+        if not self._remarks:
+            return ()
         said, self._remarks = self._remarks, []
         return tuple(said)
 
@@ -296,7 +315,7 @@ class LiveSession:
         cause = self.cause(steer=steer, message=message)
         if cause is not None:
             raise Interrupted(cause)
-        if not self.apart and self.seconds_left() == 0.0:
+        if not self.apart and self._late():
             raise Interrupted("deadline")
         scope = Scope()
         self._scope, self._steerable, self._yields = scope, steer, message
@@ -340,16 +359,20 @@ class LiveSession:
         self._used, self._timed = (0.0, 0) if turn is None else (turn.seconds, turn.number)
         self._since = time.monotonic()
         left = self.seconds_left()
+        self._ends = math.inf if left is None else self._since + left
         if left is not None:
             self._deadline = asyncio.get_running_loop().call_later(left, self._interrupt)
 
     def stop_clock(self) -> None:
-        self._used, self._since = self.used(), None
+        self._used, self._since, self._ends = self.used(), None, None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     # Inner parts
+
+    def _late(self) -> bool:
+        return self.seconds_left() == 0.0 if self._ends is None else time.monotonic() >= self._ends
 
     def _take(self, item: int) -> None:
         self._log.consume(item)

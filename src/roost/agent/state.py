@@ -271,7 +271,7 @@ class State(msgspec.Struct):
         if self.turn is None:
             return "working" if self.compact or self.jobs else "idle"
         waiting = self.turn.gate is not None and self.turn.gate.status == "asking"
-        for call in self.calls:
+        for call in reversed(self.calls):  # the last one is mostly the last to end
             if call.status in ("asking", "awaiting") or self.holds(call):
                 waiting = True
             elif call.status != "done":
@@ -315,7 +315,7 @@ _message = attrgetter("message")
 def transcript(state: State) -> tuple[Message, ...]:
     """The messages as every provider accepts them: a call without outcome gets a stand-in result."""
     said: map[Message] = map(_message, state.entries)
-    return (*said, *[call.result or stand_in(call) for call in state.calls])
+    return (*said, *[call.result or stand_in(call) for call in state.calls]) if state.calls else tuple(said)
 
 
 def stand_in(call: Call) -> ToolMessage:

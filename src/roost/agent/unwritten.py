@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
 from roost.log import events as ev
@@ -29,6 +31,24 @@ class Appends(Protocol):
     async def append(self, append: Append) -> int: ...
 
 
+class _Beside(msgspec.Struct):
+    """What the events of a commit bring with them, where they bring anything; as in `Append`."""
+
+    consume: list[int] = []
+    timers: dict[str, TimerSpec | None] = {}
+    deliver: list[Delivery] = []
+    checkpoint: CheckpointRow | None = None
+    drop_checkpoints: list[int] = []
+    facts: list[FactWrite] = []
+    moved: Moved | None = None
+
+    def join(self, write: Append) -> None:
+        write.consume, write.deliver, write.facts, write.moved = self.consume, self.deliver, self.facts, self.moved
+        write.checkpoint, write.drop_checkpoints = self.checkpoint, self.drop_checkpoints
+        write.timers = [timer for timer in self.timers.values() if timer is not None]
+        write.clear_timers = [name for name, timer in self.timers.items() if timer is None]
+
+
 class Unwritten:
     """Gathers what goes into the next commit: events that `state` has taken in, inputs that they use up, timers.
     `head` is that of the committed log. Once `stopped` is set, a store that fails is not tried again."""
@@ -40,13 +60,7 @@ class Unwritten:
         self._journal, self._state, self._stopped = journal, state, stopped
         self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
         self._bodies: list[bytes] = []
-        self._facts: list[FactWrite] = []
-        self._deliver: list[Delivery] = []
-        self._consume: list[int] = []
-        self._timers: dict[str, TimerSpec | None] = {}
-        self._moved: Moved | None = None
-        self._checkpoint: CheckpointRow | None = None
-        self._drop_checkpoints: list[int] = []
+        self._kept: _Beside | None = None
         self._snapshot_due = False
         self._lock = asyncio.Lock()
         self._soon: asyncio.TimerHandle | None = None
@@ -62,28 +76,30 @@ class Unwritten:
         """An event, encoded, which the state has taken in, the changes of the memory that it tells of, and what it says
         to other sessions."""
         self._bodies.append(body)
-        self._deliver += deliver
-        self._facts += [FactWrite(len(self._bodies), change) for change in facts]
+        if deliver:
+            self._beside.deliver += deliver
+        if facts:
+            self._beside.facts += [FactWrite(len(self._bodies), change) for change in facts]
 
     def consume(self, item: int) -> None:
-        self._consume.append(item)
+        self._beside.consume.append(item)
 
     def move(self, moved: Moved) -> None:
         """The event that was added last says it."""
-        self._moved = moved
+        self._beside.moved = moved
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
-        self._timers[timer] = spec
+        self._beside.timers[timer] = spec
 
     def keep(self, kept: Kept) -> None:
         """A checkpoint of the state as it is now; its event was the last that was added."""
         snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(self._state))
-        self._checkpoint = CheckpointRow(
+        self._beside.checkpoint = CheckpointRow(
             kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot
         )  # fmt: skip
 
     def drop_checkpoints(self, positions: Sequence[int]) -> None:
-        self._drop_checkpoints += positions
+        self._beside.drop_checkpoints += positions
 
     def write_snapshot(self) -> None:
         """With the next commit: nobody is to fold what was added."""
@@ -98,17 +114,23 @@ class Unwritten:
         """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
         tried again until the session is told to shut down; then, and when the session has a newer owner or the file is
         damaged, it raises."""
-        async with self._lock:
+        await self._lock.acquire()
+        try:
             if self._broken is not None:
                 raise self._broken
-            if not (self._bodies or self._consume or self._timers or release):
+            if not (self._bodies or self._kept is not None or release):
                 return
             write = self._write(release=release)
             try:
-                self.head = await self._append(write)
+                try:
+                    self.head = await self._journal.append(write)
+                except StoreFailed as error:
+                    self.head = await self._append_again(write, error)
             except Exception as error:  # whatever it was: what comes after it would stand in the log without it
                 self._broken, self.refused = error, write
                 raise
+        finally:
+            self._lock.release()
 
     async def flush_shielded(self) -> None:
         """As `flush`, for a task that may be cancelled: the commit goes on."""
@@ -130,35 +152,30 @@ class Unwritten:
             self._soon.cancel()
             self._soon = None
         bodies, self._bodies = self._bodies, []
-        facts, self._facts = self._facts, []
-        deliver, self._deliver = self._deliver, []
-        consume, self._consume = self._consume, []
-        timers, self._timers = self._timers, {}
-        moved, self._moved = self._moved, None
-        checkpoint, self._checkpoint = self._checkpoint, None
-        dropped, self._drop_checkpoints = self._drop_checkpoints, []
-        stored = self._stored
-        self._stored = state, phase = self._state.state, self._state.phase
+        (stored, in_phase), state = self._stored, self._state
+        self._stored = now, phase = state.state, state.phase
         self._tail_events += len(bodies)
         self._tail_bytes += sum(map(len, bodies))
-        return Append(
+        write = Append(
             session=self._session,
             epoch=self.epoch,
             expected=self.head,
             bodies=bodies,
-            consume=consume,
-            state=state if state != stored[0] else None,
-            phase=phase if phase != stored[1] else None,
+            state=None if now == stored else now,
+            phase=None if phase == in_phase else phase,
             snapshot=self._snapshot(self.head + len(bodies)),
-            timers=[timer for timer in timers.values() if timer is not None] if timers else (),
-            clear_timers=[name for name, timer in timers.items() if timer is None] if timers else (),
-            checkpoint=checkpoint,
-            drop_checkpoints=dropped,
-            deliver=deliver,
-            facts=facts,
-            moved=moved,
             release=release,
         )
+        if self._kept is not None:
+            self._kept.join(write)
+            self._kept = None
+        return write
+
+    @property
+    def _beside(self) -> _Beside:
+        if self._kept is None:
+            self._kept = _Beside()
+        return self._kept
 
     def _snapshot(self, seq: int) -> Snapshot | None:
         """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
@@ -174,21 +191,22 @@ class Unwritten:
         self._snapshot_bytes = len(body)
         return Snapshot(seq, STATE_VERSION, body)
 
-    async def _append(self, write: Append) -> int:
+    async def _append_again(self, write: Append, error: StoreFailed) -> int:
         failures = 0
         while True:
+            if self._broken is not None:
+                raise self._broken from error
+            if self._stopped.is_set() or error.code == "store_closed" or isinstance(error, StoreCorrupt):
+                raise error
+            pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+            if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
+                pause = min(pause, _UNREACHABLE_PAUSE)
+            elif not failures:
+                log.error("session %s: cannot write, trying again until it works: %s", self._session, error)
+            failures += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause)
             try:
                 return await self._journal.append(write)
-            except StoreFailed as error:
-                if self._broken is not None:
-                    raise self._broken from error
-                if self._stopped.is_set() or error.code == "store_closed" or isinstance(error, StoreCorrupt):
-                    raise
-                pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-                if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
-                    pause = min(pause, _UNREACHABLE_PAUSE)
-                elif not failures:
-                    log.error("session %s: cannot write, trying again until it works: %s", self._session, error)
-                failures += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopped.wait(), pause)
+            except StoreFailed as again:
+                error = again

@@ -31,7 +31,8 @@ def _put_off() -> None:
 
     def seen(phase: str, info: dict[str, int]) -> None:
         gc.callbacks.remove(seen)
-        gc.set_threshold(*usual)
+        if gc.get_threshold()[0] == _FIRST:  # else somebody has set another since
+            gc.set_threshold(*usual)
 
     gc.callbacks.append(seen)
     gc.set_threshold(_FIRST)

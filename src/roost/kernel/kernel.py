@@ -159,6 +159,9 @@ class Kernel:
     @property
     def holds_lease(self) -> bool:
         """Whether the node may believe that its sessions are its own. When not, nothing runs here."""
+        return self._holds()
+
+    def _holds(self) -> bool:
         return not self._lost and self._lease.held
 
     @property
@@ -472,7 +475,7 @@ class Kernel:
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         means.read, means.now = self.journal.read, self.config.clock
         means.past = functools.partial(state_at, self.journal, claim.info.id)
-        live = LiveSession(self.meters, claim, state, spec, means, held=lambda: self.holds_lease)
+        live = LiveSession(self.meters, claim, state, spec, means, held=self._holds)
         if self.draining:
             live.shut_down(cut=False)
         return live

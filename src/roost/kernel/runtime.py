@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,18 @@ class TurnFailed(RoostError):
     code, status = "turn_failed", 502
 
 
+YOUNG = 10_000
+"""Objects that are made between two looks for garbage while sessions run."""
+
+
+def _collect_less() -> None:
+    """Sessions at work have thousands of objects in the air at each commit, and none of them is garbage: measured with
+    100 of them, in turns of 99 steps."""
+    young, *older = gc.get_threshold()
+    if 0 < young < YOUNG:
+        gc.set_threshold(YOUNG, *older)
+
+
 def default_home() -> Path:
     """`$ROOST_HOME`, else `~/.roost`."""
     return Path(os.environ.get("ROOST_HOME") or Path.home() / ".roost")
@@ -82,6 +95,9 @@ class Runtime:
     alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
     home's `policy.toml`. `backends` are the ways to isolate commands, in place of those that come with Roost.
     `agent_files`, once they are read, are read again when they change.
+
+    Python's garbage collector looks for cycles after every 10,000 new objects from then on, unless the program has
+    turned it off or set it higher: after every 700, a fifth of the processor's time would go into it.
     """
 
     def __init__(
@@ -137,6 +153,7 @@ class Runtime:
         return await open_store(given, durability=self._durability, on_full=floor.spare)
 
     async def _start(self, store: Store, node: str) -> None:
+        _collect_less()
         self.models = self._models or Models(config=await asyncio.to_thread(load_config, self.home, os.environ))
         policy = self._policy or await asyncio.to_thread(load_policy, self.home / FILE)
         given = self._backends

@@ -250,6 +250,9 @@ class SessionSandbox:
 
     async def close(self) -> None:
         """Cancelled, it goes on, until its owner is closed."""
+        if self._guest is None and not self._watched.watches and not self._owner.pool.has(self._session):
+            self._owner.forget(self)
+            return
         await asyncio.shield(self._owner.going(self.end()))
 
     async def end(self) -> None:

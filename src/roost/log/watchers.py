@@ -14,6 +14,8 @@ class Watchers:
     def __init__(self) -> None:
         self._all: dict[int, Callable[[Change], None]] = {}
         self._one: dict[str, dict[int, Callable[[Change], None]]] = {}
+        self._everybody: tuple[Callable[[Change], None], ...] = ()
+        """Those of `_all`."""
         self._next = 0
 
     def add(self, listener: Callable[[Change], None], session: str | None) -> Callable[[], None]:
@@ -21,9 +23,11 @@ class Watchers:
         token = self._next
         group = self._all if session is None else self._one.setdefault(session, {})
         group[token] = listener
+        self._everybody = tuple(self._all.values())
 
         def remove() -> None:
             group.pop(token, None)
+            self._everybody = tuple(self._all.values())
             if session is not None and not group and self._one.get(session) is group:
                 del self._one[session]
 
@@ -37,9 +41,9 @@ class Watchers:
         for change in changes:
             if change.session:
                 one = self._one.get(change.session)
-                listeners = (*self._all.values(), *one.values()) if one else tuple(self._all.values())
+                listeners = (*self._everybody, *one.values()) if one else self._everybody
             else:
-                listeners = (*self._all.values(), *(one for group in self._one.values() for one in group.values()))
+                listeners = (*self._everybody, *(one for group in self._one.values() for one in group.values()))
             for listener in listeners:
                 try:
                     listener(change)
@@ -50,4 +54,5 @@ class Watchers:
         """Wake everybody once more, so that they see that the journal is closed."""
         self.publish([Change("", None, None)])
         self._all.clear()
+        self._everybody = ()
         self._one.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -88,9 +87,25 @@ class _Laid(NamedTuple):
         ]
 
 
-@lru_cache(maxsize=256)
-def _laid(layer: Layer, rules: tuple[Rule, ...]) -> _Laid:
-    """Once for the same rules: every session that wakes has a gate."""
+_LAID: dict[tuple[Layer, int], tuple[Sequence[Rule], _Laid]] = {}
+_MOST_LAID = 256
+
+
+def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
+    """Once for the same tuple of rules, which is told by its identity: every session that wakes has a gate, and to hash
+    all rules would cost more than the rest of its waking."""
+    known = _LAID.get((layer, id(rules)))
+    if known is not None and known[0] is rules:
+        return known[1]
+    if len(_LAID) >= _MOST_LAID:
+        _LAID.clear()
+    laid = _lay(layer, rules)
+    if isinstance(rules, tuple):
+        _LAID[layer, id(rules)] = rules, laid
+    return laid
+
+
+def _lay(layer: Layer, rules: Sequence[Rule]) -> _Laid:
     kept = tuple(rule for rule in rules if layer != "project" or rule.effect != "allow")
     known = (needles(rule.path) if rule.of_known_paths and rule.path is not None else None for rule in kept)
     anchors = tuple(anchor(rule.path or "/", "/") for rule in kept)
@@ -122,7 +137,7 @@ class LayeredGate:
         self._refusal = refusal or _nobody
         self._hidden = tuple(os.path.realpath(path).casefold() for path in hidden)
         given = rules or {}
-        self._layers = [_laid(layer, tuple(given[layer])) for layer in LAYERS if given.get(layer)]
+        self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches

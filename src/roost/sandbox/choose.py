@@ -80,6 +80,7 @@ class Chooser:
         self._given = backends
         self._kept = kept
         self._probes: dict[str, asyncio.Future[Probe]] = {}
+        self._chosen: dict[Isolation, Choice] = {}
 
     @cached_property
     def backends(self) -> tuple[Backend, ...]:
@@ -99,6 +100,13 @@ class Chooser:
 
     async def choose(self, isolation: Isolation) -> Choice:
         """The least level that is as much as wanted, else the highest below. Raises `IsolationUnavailable`."""
+        known = self._chosen.get(isolation)
+        if known is None:
+            known = await self._choose(isolation)
+            self._chosen[isolation] = known
+        return known
+
+    async def _choose(self, isolation: Isolation) -> Choice:
         refused: list[Probe] = []
         above = sorted({each.level for each in self.backends if each.level >= max(1, isolation.wanted)})
         below = sorted({each.level for each in self.backends if each.level < isolation.wanted}, reverse=True)

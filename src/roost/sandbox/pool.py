@@ -32,6 +32,10 @@ class Pool:
             self._warm[session] = task = asyncio.ensure_future(_started(start))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to whoever takes it
 
+    def has(self, session: str) -> bool:
+        """Whether one is started for it."""
+        return session in self._warm
+
     async def take(self, session: str, start: Start) -> Guest:
         """The one that was started for it, else a new one. Whoever is cancelled leaves it to the next, or to `drop`.
         Raises `SandboxError`."""

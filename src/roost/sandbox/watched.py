@@ -62,6 +62,10 @@ class Watched:
         """It runs on: it is watched like a command."""
         self._do(self._until_over(terminal))
 
+    @property
+    def watches(self) -> bool:
+        return self._watching is not None or bool(self._others)
+
     async def close(self) -> None:
         """Of what runs there is nothing left to watch."""
         tasks = [*self._others, *([self._watching] if self._watching is not None else [])]

@@ -23,7 +23,7 @@ from roost.agent.reading import AgentFiles
 from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
 from roost.kernel.reloading import Reloaded
-from roost.kernel.runtime import Runtime, default_home
+from roost.kernel.runtime import YOUNG, Runtime, default_home
 from roost.llm.accounts import Models
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Durability, Store, is_postgres
@@ -140,6 +140,7 @@ class Daemon:
             with contextlib.closing(bind(options.host, options.port)) as listener:
                 self._runtime.advertise = advertised(listener, options.advertise)
                 await self._runtime.start()
+                gc.set_threshold(YOUNG, *gc.get_threshold()[1:])  # a start puts it off for longer than that
                 mask(lambda text: self._runtime.vault.scrub(text))
                 try:
                     await self._serve(listener, token or await self._shared_token())

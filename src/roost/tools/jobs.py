@@ -214,6 +214,8 @@ class Jobs:
 
     async def close(self) -> list[str]:
         """End everything. Returns the names of what was running."""
+        if not self.kept:
+            return []
         kept, self.kept = list(self.kept.values()), {}
         running = [one.name for one in kept if one.running]
         await asyncio.gather(*(one.close() for one in kept), return_exceptions=True)

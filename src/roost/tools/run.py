@@ -10,7 +10,7 @@ import msgspec
 
 from roost.errors import Invalid, NotFound, TooLarge
 from roost.log.content import Audio, File, Image, ResultPart, Text, ToolOutcome, Video
-from roost.scope import Scope
+from roost.scope import Allowed
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.text import RESULT_CAP, capped, clean
 
@@ -26,14 +26,14 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
     arguments = arguments_of(tool, arguments_json)
     if isinstance(arguments, str):
         return "error", (Text(capped(arguments)),)
-    scope = Scope(tool.timeout)
+    allowed = Allowed(tool.timeout)
     try:
-        result = await tool.run(ctx, arguments)
+        result = await allowed.over(tool.run(ctx, arguments))
         return "error" if result.error else "ok", _fit(result.parts)
     except (ToolError, Invalid, NotFound, TooLarge) as error:
         return _failed(str(error) or type(error).__name__)
     except asyncio.CancelledError as error:
-        if scope.leave():
+        if allowed.leave():
             return _failed(f"{tool.name!r} was stopped: it took longer than {tool.timeout:g} seconds")
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -43,7 +43,7 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
     except (Exception, SystemExit) as error:  # a tool is foreign code; its failure is the model's to handle
         return _crashed(tool, ctx, error)
     finally:
-        scope.leave()
+        allowed.leave()
 
 
 def arguments_of(tool: Tool, text: str) -> dict[str, Any] | str:

@@ -29,6 +29,11 @@ HAS_WORK = (
     "(state = 'running' AND phase = 'working' OR pending > 0 AND EXISTS (SELECT 1 FROM inbox"
     f" WHERE inbox.s = sessions.s AND taken = 0 AND urgency >= CASE {_ADMITS} END))"
 )
+_FENCED = "WHERE s = ? AND epoch = ? AND head = ? AND owner IS NOT NULL"
+_MOVE = f"UPDATE sessions SET head = ?, updated_at = ? {_FENCED}"
+_TURN = (
+    f"UPDATE sessions SET head = ?, updated_at = ?, state = coalesce(?, state), phase = coalesce(?, phase) {_FENCED}"
+)
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -149,11 +154,11 @@ def _fence(connection: sqlite3.Connection, group: Group, write: Append) -> int |
         s = group.numbers[write.session] = rows.number(connection, write.session)
     if write.consume and not _are_pending(connection, s, write.consume):
         return _refuse(connection, group, write)
-    moved = connection.execute(
-        "UPDATE sessions SET head = head + ?, updated_at = ?, state = coalesce(?, state), phase = coalesce(?, phase)"
-        " WHERE s = ? AND epoch = ? AND head = ? AND owner IS NOT NULL",
-        (len(write.bodies), time.time(), write.state, write.phase, s, write.epoch, write.expected),
-    )
+    head, now = write.expected + len(write.bodies), time.time()
+    if write.state is None and write.phase is None:  # mostly, and at less cost
+        moved = connection.execute(_MOVE, (head, now, s, write.epoch, write.expected))
+    else:
+        moved = connection.execute(_TURN, (head, now, write.state, write.phase, s, write.epoch, write.expected))
     return s if moved.rowcount else _refuse(connection, group, write)
 
 
