@@ -236,12 +236,13 @@ def manner(body: Body) -> Manner:
     return Manner(environment={**proxy, **body.spec.environment})
 
 
-def agent_argv(body: Body, link: int | str = 0) -> list[str]:
+def agent_argv(body: Body, link: int | str = 0, *, own_users: bool = True) -> list[str]:
     """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
-    processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace."""
+    processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
+    has its own (`own_users`)."""
     relay = {} if body.door is None else {"relay": f"{mounts.NET}/{body.door.name}"}
     limits: list[Limit] = []
-    if body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
+    if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
         most = body.spec.bounds.pids + OWN_PROCESSES
         limits.append((resource.RLIMIT_NPROC, most, most))
     return mounts.agent_argv({"link": link, **relay}, limits)
