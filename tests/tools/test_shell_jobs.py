@@ -55,7 +55,7 @@ async def test_output_comes_once_and_waiting_ends_with_it(ctx: ToolContext) -> N
     assert "two" in text
     assert "one" not in text
     _, text = await call(ctx, "shell_output", job=job, wait=30)
-    assert asyncio.get_running_loop().time() - began < 10
+    assert asyncio.get_running_loop().time() - began < 25
     assert text == f"[{job} has ended: exit code 4]"
     _, text = await call(ctx, "shell_stop", job=job)
     assert "exit code 4" in text
