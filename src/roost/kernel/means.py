@@ -22,7 +22,7 @@ from roost.log.content import ErrorData
 from roost.memory.search import Search
 from roost.policy.checks import Checks, checks_of
 from roost.policy.classifier import ModelClassifier
-from roost.policy.gate import Layer, LayeredGate
+from roost.policy.gate import Layer, LayeredGate, hidden_at
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook
 from roost.policy.loading import Policy, load_project
@@ -143,6 +143,8 @@ class Workshop:
         self._own: dict[str, tuple[Model, Model]] = {}
         self._models = models
         self._root = root
+        self._real = Path(os.path.realpath(root))
+        self._hidden = hidden_at(root.parent)
         self._bin = root / ".bin"
         self._memory = root.with_name(root.name + ".memory")
         self.carrier: Carrier | None = None
@@ -261,7 +263,7 @@ class Workshop:
             "system": system_rules(),
         }
         refusal = None if self.kin is None else self.kin.of(spec).refusal
-        return LayeredGate(spec.permissions, rules, hidden=(self._root.parent,), refusal=refusal)
+        return LayeredGate(spec.permissions, rules, hidden=(self._hidden,), refusal=refusal)
 
     def checks(self, agent: str) -> Checks | None:
         """What is asked beside the gate of its sessions; None where nothing is."""
@@ -315,14 +317,14 @@ class Workshop:
     def _hidden_from(self, folder: Path) -> Path | None:
         """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""
         real = Path(os.path.realpath(folder))
-        return None if Path(os.path.realpath(self._root)) in real.parents else self._root.parent
+        return None if self._real in real.parents else self._root.parent
 
     def _is_private(self, files: Workspace) -> bool:
         """Also a child's, which has its parent's."""
-        return files.private or Path(os.path.realpath(self._root)) in files.place.parents
+        return files.private or self._real in files.place.parents
 
     def _workspace(self, session: str, folder: str | None) -> Workspace:
         notes = self._memory / session
         if folder is not None:
             return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)), notes=notes)
-        return Workspace(self.private(session), private=True, notes=notes)
+        return Workspace(self.private(session), private=True, notes=notes, real=self._real / session)

@@ -112,6 +112,11 @@ def _lay(layer: Layer, rules: Sequence[Rule]) -> _Laid:
     return _Laid(layer, kept, not any(rule.of_any_call for rule in kept), tuple(known), anchors)
 
 
+def hidden_at(path: Path) -> str:
+    """As a `LayeredGate` takes it too, which then need not look where it is."""
+    return os.path.realpath(path).casefold()
+
+
 class LayeredGate:
     """The first layer that speaks of a call decides: the rules of the user, of the configuration, of the project, of
     the system, then the agent's permission mode (`Level`), then the default, which is no. Before all of them, nobody
@@ -129,13 +134,13 @@ class LayeredGate:
         mode: Permissions,
         rules: Mapping[Layer, Sequence[Rule]] | None = None,
         *,
-        hidden: Sequence[Path] = (),
+        hidden: Sequence[Path | str] = (),
         refusal: Callable[[str], str | None] | None = None,
     ) -> None:
         self._level = Level(mode)
         self._wary = mode != "all"
         self._refusal = refusal or _nobody
-        self._hidden = tuple(os.path.realpath(path).casefold() for path in hidden)
+        self._hidden = tuple(path if isinstance(path, str) else hidden_at(path) for path in hidden)
         given = rules or {}
         self._layers = [_laid(layer, given[layer]) for layer in LAYERS if given.get(layer)]
 

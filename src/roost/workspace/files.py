@@ -22,9 +22,18 @@ class PathOutside(Invalid):
 class Workspace:
     """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files. `hidden`: a
     folder that is as good as outside, wherever it lies. `notes`: a folder out of the agent's reach for what must
-    outlive a crash in the midst of a change (`workspace.writes`); without it no change is of several files."""
+    outlive a crash in the midst of a change (`workspace.writes`); without it no change is of several files. `real`:
+    `root` without the links on the way to it, where that is known already."""
 
-    def __init__(self, root: Path, *, private: bool, hidden: Path | None = None, notes: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        private: bool,
+        hidden: Path | None = None,
+        notes: Path | None = None,
+        real: Path | None = None,
+    ) -> None:
         self.private = private
         self.notes = notes
         self.settled = False
@@ -33,12 +42,14 @@ class Workspace:
         """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
         self.room: Callable[[int, int], str | None] = lambda size, files: None
         """Before a file tool makes it larger by so many bytes and files: why it may not. Blocks."""
-        self._given = root
+        self._given, self._real = root, real
         self._hidden = os.path.realpath(hidden).casefold() if hidden is not None else None
 
     @cached_property
     def place(self) -> Path:
         """The real folder, which may not be there yet."""
+        if self._real is not None and not self._real.is_symlink():
+            return self._real
         return Path(os.path.realpath(self._given))
 
     @cached_property
