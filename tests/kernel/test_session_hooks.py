@@ -75,6 +75,18 @@ async def test_what_was_stopped_ends_no_second_time_when_it_is_deleted(tmp_path:
             await session.inspect()
 
 
+async def test_all_are_told_of_an_end_whatever_one_of_them_says(tmp_path: Path) -> None:
+    heard: Told = []
+    broken = PythonHook(lambda _: False, on=["session_end"], name="broken")
+    async with running(tmp_path, clerk(broken, told(heard))) as runtime:
+        session = await runtime.session("a", id="one")
+        await session.ask("hello")
+        await session.control("stop")
+        await session.control("start")
+        await session.delete()
+        assert heard == [("start", "one", "created"), ("end", "one", "stopped"), ("end", "one", "deleted")]
+
+
 async def test_one_that_nobody_uses_any_more_ends_when_it_is_stopped_for_that(tmp_path: Path) -> None:
     heard: Told = []
     async with running(tmp_path, clerk(told(heard))) as runtime:

@@ -205,7 +205,7 @@ async def _guard(session: LiveSession, checks: Checks, side: Side, text: str) ->
 
 async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer:
     """All that this concerns, in their order, each with what those before it have changed. The first that denies ends
-    it."""
+    it, but of an end everybody is told."""
     composed = Answer()
     for hook in checks.hooks.get(moment.on, ()):
         if not concerns(hook, moment):
@@ -223,7 +223,7 @@ async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer
                 arguments=None if arguments is None else msgspec.json.encode(arguments).decode(),
             )
         )
-        if answer.decision == "deny":
+        if answer.decision == "deny" and moment.on != "session_end":
             return answer
         if answer.decision == "modify":
             composed = answer

@@ -252,8 +252,8 @@ class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
 class PolicyDecided(_Event, frozen=True, tag="policy.decided"):
     """What a hook, a guardrail or the classifier said. `by` is its kind and name, as in `hook:lint`. `on` is a hook's
     moment (session_start, turn_start, pre_model, post_model, pre_tool, post_tool, turn_end, session_end), a guardrail's
-    side (input, output), or `call` for the classifier. `arguments`: the call's new ones, of a hook before a tool that modifies. What a denied
-    input said is withheld from the model. `usage`: what asking a model for it has cost."""
+    side (input, output), or `call` for the classifier. `arguments`: the call's new ones, of a hook before a tool that
+    modifies. What a denied input said is withheld from the model. `usage`: what asking a model for it has cost."""
 
     by: str
     on: str
