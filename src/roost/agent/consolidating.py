@@ -94,7 +94,7 @@ async def at_rest(session: LiveSession) -> None:
 async def _consolidate(session: LiveSession, search: Search, settings: Consolidate, request: Request) -> None:
     state, bill, began = session.state, request.bill or Bill(), time.monotonic()
     upto, changes = state.turns, list[_Change]()
-    session.start_clock()
+    session.clock.start()
     try:
         told, changes = await session.interruptible(
             lambda: _ask(session, search, settings, request), steer=False, message=True
@@ -109,7 +109,7 @@ async def _consolidate(session: LiveSession, search: Search, settings: Consolida
     except RoostError as error:
         told = _Told(error=str(error))
     finally:
-        session.stop_clock()
+        session.clock.stop()
     if bill.calls and bill.usage.cost != 0:
         money.charged(session)
     for event, fact in changes:

@@ -27,7 +27,7 @@ def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None =
                 reason=reason,
                 steps=turn.steps,
                 usage=turn.usage,
-                seconds=round(session.used(), 3),
+                seconds=round(session.clock.used(), 3),
             ),
             deliver=told,
         )

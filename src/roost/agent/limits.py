@@ -10,7 +10,7 @@ from roost.log.content import Usage
 def reached(session: LiveSession) -> str | None:
     """The name of the limit that forbids the next model call, or None. Whether the money is enough for the call itself
     is the ledger's to say, which reserves it."""
-    limits, state, turn = session.limits, session.state, session.state.turn
+    limits, state, turn = session.clock.limits, session.state, session.state.turn
     if turn is None:
         return None
     # A step that a crash cut off counts already, and goes on.
@@ -19,7 +19,7 @@ def reached(session: LiveSession) -> str | None:
         return "steps"
     if limits.session_steps is not None and state.steps - begun >= limits.session_steps:
         return "session_steps"
-    if limits.session_seconds is not None and state.seconds + session.used() >= limits.session_seconds:
+    if limits.session_seconds is not None and state.seconds + session.clock.used() >= limits.session_seconds:
         return "session_seconds"
     if limits.tokens is not None and _tokens(turn.usage, limits.tokens):
         return "tokens"
@@ -42,4 +42,4 @@ def _spent(usage: Usage, limit: float) -> bool:
 def of_time(session: LiveSession) -> str:
     """The name of the limit that ends a turn whose time is up."""
     limit = session.spec.limits.session_seconds
-    return "seconds" if limit is None or session.state.seconds + session.used() < limit else "session_seconds"
+    return "seconds" if limit is None or session.state.seconds + session.clock.used() < limit else "session_seconds"

@@ -67,7 +67,7 @@ async def drive(session: LiveSession) -> None:
 
 async def run_turn(session: LiveSession) -> None:
     """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
-    session.start_clock()
+    session.clock.start()
     try:
         opening.choose(session)
         await prepare(session)
@@ -96,7 +96,7 @@ async def run_turn(session: LiveSession) -> None:
     finally:
         if session.early is not None:
             await session.early.close()
-        session.stop_clock()
+        session.clock.stop()
 
 
 async def _goes_on(session: LiveSession) -> bool:

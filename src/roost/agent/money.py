@@ -28,7 +28,7 @@ def nano(dollars: float) -> int:
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
     """Of the turn, of the session, and of it with all that come from it, where they have a limit; and of those that it
     comes from."""
-    limits, turn, family = session.limits, session.state.turn, session.state.family
+    limits, turn, family = session.clock.limits, session.state.turn, session.state.family
     if limits.money is None and limits.session_money is None and family is None:
         return ()
     above = () if family is None else [one for one in family.above if one.money is not None]

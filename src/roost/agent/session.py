@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from roost.agent.definition import AgentSpec, Limits, tightened
+from roost.agent.clock import Clock
+from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
 from roost.agent.means import Means
 from roost.agent.rewinding import rewind
@@ -87,7 +87,6 @@ class LiveSession:
         self.charged: set[str] | None = None
         """Budgets of its turns that may be in the ledger; None until it was looked after."""
         self._scope: Scope | None = None
-        self._deadline: asyncio.TimerHandle | None = None
         self._steerable = self._yields = False
         self.call_ids = {
             part.id
@@ -96,12 +95,7 @@ class LiveSession:
             for part in entry.message.parts
             if isinstance(part, ToolCall)
         }
-        self._used = 0.0
-        self._since: float | None = None
-        self._ends: float | None = None
-        """On the monotonic clock; None while nothing runs down."""
-        self._timed = 0
-        """The turn that these are of."""
+        self.clock = Clock(state, spec.limits, self._interrupt)
         self.apart = False
         """What goes on is no part of a turn: it has its own time, and no rollback cuts it."""
 
@@ -315,7 +309,7 @@ class LiveSession:
         cause = self.cause(steer=steer, message=message)
         if cause is not None:
             raise Interrupted(cause)
-        if not self.apart and self._late():
+        if not self.apart and self.clock.late:
             raise Interrupted("deadline")
         scope = Scope()
         self._scope, self._steerable, self._yields = scope, steer, message
@@ -329,50 +323,7 @@ class LiveSession:
             scope.leave()
             self._scope, self._steerable, self._yields = None, False, False
 
-    @property
-    def limits(self) -> Limits:
-        """Of the open turn: the agent's, or tighter ones of the schedule that began it."""
-        turn = self.state.turn
-        firing = None if turn is None else turn.firing
-        return self.spec.limits if firing is None else tightened(self.spec.limits, firing.limits)
-
-    def seconds_left(self) -> float | None:
-        """Of the turn's time, or the session's if that is less. Neither waiting, nor being paused, nor the daemon's
-        absence counts."""
-        limit, all = self.limits.seconds, self.spec.limits.session_seconds
-        if all is not None:
-            all = max(0.0, all - self.state.seconds)
-            limit = all if limit is None else min(limit, all)
-        return None if limit is None else max(0.0, limit - self.used())
-
-    def used(self) -> float:
-        """Seconds that the open turn has worked."""
-        turn = self.state.turn
-        if turn is None or turn.number != self._timed:
-            return 0.0 if turn is None else turn.seconds
-        return self._used + (0.0 if self._since is None else time.monotonic() - self._since)
-
-    def start_clock(self) -> None:
-        """The turn begins or goes on; what it used before is the sum of its steps in the log. One timer serves all its
-        steps, until `stop_clock`."""
-        turn = self.state.turn
-        self._used, self._timed = (0.0, 0) if turn is None else (turn.seconds, turn.number)
-        self._since = time.monotonic()
-        left = self.seconds_left()
-        self._ends = math.inf if left is None else self._since + left
-        if left is not None:
-            self._deadline = asyncio.get_running_loop().call_later(left, self._interrupt)
-
-    def stop_clock(self) -> None:
-        self._used, self._since, self._ends = self.used(), None, None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
     # Inner parts
-
-    def _late(self) -> bool:
-        return self.seconds_left() == 0.0 if self._ends is None else time.monotonic() >= self._ends
 
     def _take(self, item: int) -> None:
         self._log.consume(item)

@@ -71,13 +71,13 @@ def shorten(session: LiveSession) -> bool:
 async def by_order(session: LiveSession) -> None:
     """Between turns, or while one waits: what a person asked for. Cut off by a control it is over; by a shutdown it
     goes on with the next owner."""
-    session.start_clock()
+    session.clock.start()
     try:
         await make_room(session)
     except Interrupted:
         return
     finally:
-        session.stop_clock()
+        session.clock.stop()
 
 
 class _Goal(NamedTuple):
