@@ -181,6 +181,31 @@ def test_attach_and_run_go_on_over_a_killed_daemon(daemon: Machine) -> None:
     assert events[-1]["event"]["type"] == "turn.completed"
 
 
+def test_who_follows_waits_for_a_daemon_that_ends_and_comes_back(daemon: Machine) -> None:
+    process = daemon.start("run", "words please")
+    assert process.stdout is not None
+    assert process.stdout.read(30)
+    session = daemon.newest()["id"]
+    attached = daemon.start("attach", session)
+    assert attached.stdout is not None
+    assert attached.stdout.read(8)
+    former = daemon.daemon_pid()
+    os.kill(former, signal.SIGTERM)
+    while (daemon.home / "daemon.json").exists():
+        time.sleep(0.01)
+    started = daemon("up", "-d", "--json").ok().json  # the former may still be ending
+    assert started["started"]
+    assert started["pid"] != former
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.endswith(f"\n{WORDS}\n")
+    assert "the daemon is back" in err
+    daemon("rm", "-f", session).ok()
+    _, err = attached.communicate(timeout=60)
+    assert attached.returncode == 1
+    assert "the session was deleted" in err
+
+
 def test_the_client(daemon: Machine) -> None:
     client = Client(lambda: of_home(daemon.home))
     assert client.health().status == "ok"

@@ -25,6 +25,7 @@ class _Problem(msgspec.Struct):
     code: str = "error"
     title: str = ""
     detail: str = ""
+    status: int = 502
 
 
 def connect(endpoint: Endpoint, timeout: float) -> http.client.HTTPConnection:
@@ -56,12 +57,13 @@ def target(path: str, query: dict[str, Any] | None) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def refusal(status: int, body: bytes) -> ApiError:
-    """The daemon's problem document as an error."""
+def refusal(status: int | None, body: bytes) -> ApiError:
+    """The daemon's problem document as an error. `status` None: in the midst of an answer, and the document says it."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.MsgspecError:
-        problem = _Problem(title=f"the server answered {status}; is it a Roost daemon?")
+        problem = _Problem(title=f"the server answered {status or 'nonsense'}; is it a Roost daemon?")
+    status = status or problem.status
     message = problem.detail or problem.title or f"the daemon answered {status}"
     if status == 401:
         message = "the daemon refused the token. Give the right one with --token or ROOST_TOKEN"

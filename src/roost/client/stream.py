@@ -116,14 +116,18 @@ class EventStream:
 
 
 def _frames(response: http.client.HTTPResponse) -> Iterator[Frame]:
+    """Raises `ApiError` with the problem that the daemon ends the stream with."""
     seq: int | None = None
+    kind = b""
     data: list[bytes] = []
     while line := response.readline(_MAX_LINE):
         line = line.rstrip(b"\r\n")
         if not line:
+            if kind == b"problem":
+                raise refusal(None, b"\n".join(data))
             if data:
                 yield Frame(seq, b"\n".join(data))
-            seq, data = None, []
+            seq, kind, data = None, b"", []
             continue
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -131,3 +135,5 @@ def _frames(response: http.client.HTTPResponse) -> Iterator[Frame]:
             data.append(value)
         elif field == b"id" and value.isdigit():
             seq = int(value)
+        elif field == b"event":
+            kind = value

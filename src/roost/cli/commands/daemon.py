@@ -19,10 +19,13 @@ from roost.client.endpoint import Unreachable
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
+    import subprocess
+
     from roost.cli.remote import RemoteNode
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
+_AGAIN_SECONDS = 0.5
 _FIRST_SECONDS = 0.5
 """For those who wait for the daemon: what it does unasked comes after them."""
 
@@ -160,26 +163,13 @@ def _arguments(
 
 
 def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
-    """A process of its own session, with its log in the home."""
-    import subprocess
-
+    """A process of its own session, with its log in the home. While another daemon of the home is ending, it is begun
+    again until that one is gone."""
     from roost.server.home import RUNNING
 
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = app.home / "daemon.log"
-    environment = os.environ | {"ROOST_HOME": str(app.home)}
-    environment |= {"ROOST_TOKEN": app.token} if app.token else {}
-    environment |= {"ROOST_STORE": app.store} if app.store else {}
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as log:
-        begin = log.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "roost.cli", "up", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
+    process, begin = _begin(app, path, arguments)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         node = app.daemon()
@@ -193,10 +183,33 @@ def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
             if (other := app.daemon()) is not None:
                 return _already(other, as_json=as_json)
             why = _last_words(path, begin)
-            if RUNNING not in why:  # else it is about to say where it is
+            if RUNNING not in why:
                 raise RoostError(f"the daemon did not start: {why}", code="not_started")
+            time.sleep(_AGAIN_SECONDS)  # the other is about to say where it is, or is ending
+            if app.daemon() is None:
+                process, begin = _begin(app, path, arguments)
         time.sleep(0.05)
     raise RoostError(f"the daemon is not ready after {_START_SECONDS:.0f} s; see {path}", code="not_started")
+
+
+def _begin(app: App, path: Path, arguments: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """(the process, where in the log at `path` its words begin)"""
+    import subprocess
+
+    environment = os.environ | {"ROOST_HOME": str(app.home)}
+    environment |= {"ROOST_TOKEN": app.token} if app.token else {}
+    environment |= {"ROOST_STORE": app.store} if app.store else {}
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "roost.cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    return process, begin
 
 
 def _last_words(path: Path, begin: int) -> str:
