@@ -48,7 +48,7 @@ OF_ITS_OWN_KERNEL = {
 
 @pytest.mark.soak
 class TestContract(SandboxContract):
-    pass
+    knows_kin = False
 
 
 @pytest.mark.soak

@@ -50,6 +50,9 @@ _DETACHED = {
 
 
 class SandboxContract:
+    knows_kin = True
+    """Also of a process whose parent is dead and whose session is its own it knows whose it is. gVisor does not."""
+
     async def test_output_and_exit_code(self, sandbox: Sandbox, tmp_path: Path) -> None:
         result = await _run(sandbox, tmp_path, "echo out; echo err >&2; pwd; exit 7")
         assert result.stdout == f"out\n{os.path.realpath(tmp_path)}\n"
@@ -66,9 +69,11 @@ class SandboxContract:
             result = await sandbox.exec(argv, cwd=str(tmp_path))
             assert result.exit_code in (126, 127)
             assert result.stderr
-        gone = await sandbox.exec(["true"], cwd=str(tmp_path / "gone"))
-        assert gone.exit_code == 126
-        assert "gone" in gone.stderr
+        for folder in ("gone", "no\0name"):
+            gone = await sandbox.exec(["true"], cwd=str(tmp_path / folder))
+            assert gone.exit_code == 126
+            assert folder[:2] in gone.stderr
+        assert (await _run(sandbox, tmp_path, "echo on")).stdout == "on\n"
 
     async def test_stdin(self, sandbox: Sandbox, tmp_path: Path) -> None:
         data = os.urandom(300_000)
@@ -168,6 +173,18 @@ class SandboxContract:
         results = await asyncio.gather(*quick)
         assert [result.stdout for result in results] == [f"{n}\n" for n in range(12)]
         assert (await slow).stdout == "slow\n"
+
+    async def test_what_detached_itself_stays_as_long_as_its_command(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        beat, over = tmp_path / "beat", tmp_path / "over"
+        wait = "while [ ! -e over ]; do sleep 0.02; done"
+        living = asyncio.create_task(_run(sandbox, tmp_path, f"{_DETACHED['double fork']}\n{wait}"))
+        await _until(beat)
+        assert (await _run(sandbox, tmp_path, "echo other")).stdout == "other\n"
+        if self.knows_kin:
+            await _until(beat, beat.stat().st_size + 6)
+        over.touch()
+        assert (await living).exit_code == 0
+        assert await _silent(beat)
 
     async def test_the_loop_stays_free(self, sandbox: Sandbox, tmp_path: Path) -> None:
         running = asyncio.create_task(_run(sandbox, tmp_path, "head -c 50000000 /dev/zero; sleep 0.3"))

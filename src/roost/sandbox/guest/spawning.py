@@ -48,7 +48,7 @@ class Starter:
         for kind, soft, hard in spec["limits"]:
             if kind == resource.RLIMIT_CPU:
                 with suppress(ProcessLookupError):
-                    resource.prlimit(pid, kind, (soft, hard))
+                    resource.prlimit(pid, kind, _within(kind, soft, hard))
         return pid
 
     @contextmanager
@@ -141,18 +141,23 @@ def _enter(folder: str) -> None:
         os.chdir(folder)
     except OSError as error:
         raise OSError(0, f"{folder}: {error.strerror}") from error
+    except ValueError as error:
+        raise OSError(0, f"{folder!r}: {error}") from error
 
 
 def _bind(limits: Iterable[list[int]]) -> None:
     for kind, soft, hard in limits:
-        most = resource.getrlimit(kind)[1]
-        if most != resource.RLIM_INFINITY:
-            soft, hard = min(soft, most), min(hard, most)
         try:
-            resource.setrlimit(kind, (soft, hard))
+            resource.setrlimit(kind, _within(kind, soft, hard))
         except (OSError, ValueError):  # gVisor has not all
             if kind != resource.RLIMIT_CORE:
                 raise
+
+
+def _within(kind: int, soft: int, hard: int) -> tuple[int, int]:
+    """As far as the agent's own limit lets it."""
+    most = resource.getrlimit(kind)[1]
+    return (soft, hard) if most == resource.RLIM_INFINITY else (min(soft, most), min(hard, most))
 
 
 def _is_tight(kind: int, hard: int) -> bool:

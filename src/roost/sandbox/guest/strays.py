@@ -29,9 +29,9 @@ def find_strays(alive: dict[int, int]) -> set[int]:
 
 
 def _lock_number(pid: str) -> bytes:
-    """Empty where the kernel shows no limits (gVisor)."""
+    """The soft limit, as `spawning.Starter` sets no other. Empty where the kernel shows no limits (gVisor)."""
     try:
         with open(f"/proc/{pid}/limits", "rb") as file:
-            return file.read().partition(b"Max file locks")[2].split()[1]
+            return file.read().partition(b"Max file locks")[2].split()[0]
     except (FileNotFoundError, IndexError):
         return b""
