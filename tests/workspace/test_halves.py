@@ -3,6 +3,7 @@ goes on."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -69,4 +70,20 @@ def test_cut_off(tmp_path: Path, killed: bool) -> None:
         write(place, "big", b"")
         portable.restore(place, second, STOP)
         assert tree(place.folder) == want
+    portable.close()
+
+
+def test_who_forgets_takes_nothing_from_who_lends(tmp_path: Path) -> None:
+    place = Place(tmp_path / "workspaces" / "s", tmp_path / "memory" / "s")
+    portable = PortableSnapshots()
+    for count in range(9):
+        write(place, "a", str(count).encode())
+        portable.save(place, None, STOP)
+    before = parts(place)
+    lender = os.open(place.memory / "snapshots", os.O_RDONLY)
+    fcntl.flock(lender, fcntl.LOCK_SH)  # as of one that has shared parts of a snapshot, and not yet the snapshot
+    assert (portable.forget(place, [], STOP), parts(place)) == (0, before)
+    os.close(lender)
+    assert portable.forget(place, [], STOP) == 9
+    assert not parts(place)
     portable.close()

@@ -101,7 +101,11 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
         live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
         await asyncio.to_thread(_forget, notes)
         return None
-    await asyncio.to_thread(_forget, notes)
+    try:
+        await asyncio.to_thread(_forget, notes)
+    except BaseException:  # nobody has it yet
+        await guest.close()
+        raise
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
     for each in about.kept:
         terminal = terminals.get(each.number)

@@ -94,18 +94,25 @@ class PortableSnapshots:
 
     def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
         objects = self._objects(place.memory)
-        there = {found.key for found in objects.list("snapshots/")}
-        if len(there) <= max(_FEW, _SLACK * len(keep)):
+        if len(list(objects.list("snapshots/"))) <= max(_FEW, _SLACK * len(keep)):
             return 0
+        try:
+            with _held(_store(place.memory), alone=True):
+                return self._forget(place, objects, keep, stop)
+        except BlockingIOError:  # somebody lends it something
+            return 0
+
+    def close(self) -> None:
+        self._threads.close()
+
+    def _forget(self, place: Place, objects: FolderObjects, keep: Collection[str], stop: Event) -> int:
+        there = {found.key for found in objects.list("snapshots/")}
         kept = [name for name in keep if _key(name) in there]
         needed = needed_by(self._traffic(place), kept, stop, {})
         doomed = {found.key for found in _parts(objects)} - needed
         objects.delete(there - needed)  # first, so that none is left without its parts
         objects.delete(doomed)
         return len(there - needed)
-
-    def close(self) -> None:
-        self._threads.close()
 
     def _tidy(self, memory: Path, stop: Event) -> None:
         """Remove what no snapshot needs; not while somebody saves or lends here, who may be about to need it. A failure
