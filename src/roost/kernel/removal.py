@@ -111,10 +111,11 @@ class Removal:
             return
         try:
             state = await load_state(kernel.journal, info.id)
+            life = await life_of(info.id, state, kernel.journal.read)
         except (UnknownEvent, StoreCorrupt) as error:
             log.warning("session %s: no hook is told that it is deleted: %s", info.id, error)
             return
-        if (await life_of(info.id, state, kernel.journal.read)).begun:
+        if life.begun:
             moment = Moment(
                 on="session_end",
                 session=info.id,
