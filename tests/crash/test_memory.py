@@ -66,13 +66,16 @@ async def _remember(user: Hands) -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_crash_at_any_commit_doubles_and_loses_nothing(tmp_path: Path, when: When) -> None:
     struck: list[str] = []
-    for start in itertools.count(1, _AT_ONCE):
-        places = [tmp_path / str(at) for at in range(start, start + _AT_ONCE)]
-        found = await asyncio.gather(*(_crash(home, start + at, when) for at, home in enumerate(places)))
-        struck += [name for name in found if name is not None]
-        if None in found:
-            break
-    assert sum("memory.changed" in name for name in struck) >= 2, struck
+    for again in range(5):  # what is written at the same time shares commits now so, now otherwise
+        for start in itertools.count(1, _AT_ONCE):
+            places = [tmp_path / f"{again}.{at}" for at in range(start, start + _AT_ONCE)]
+            found = await asyncio.gather(*(_crash(home, start + at, when) for at, home in enumerate(places)))
+            struck += [name for name in found if name is not None]
+            if None in found:
+                break
+        if sum("memory.changed" in name for name in struck) >= 2:
+            return
+    raise AssertionError(struck)
 
 
 async def _crash(home: Path, at: int, when: When) -> str | None:

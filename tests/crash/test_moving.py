@@ -45,14 +45,16 @@ async def test_at_any_commit(tmp_path: Path, when: When) -> None:
         session = await runtime.session("clerk", id="s")
         assert "one" in await session.ask("hi")
     struck: list[str] = []
-    for at in range(1, 20):
-        found = await _crash(begun, tmp_path / str(at), at, when)
-        if found is None:
-            break
-        struck.append(found)
-    told = " ".join(struck)
-    assert "session.moved" in told, struck
-    assert "accept move" in told, struck
+    wanted = ("session.moved", "accept move")
+    for again in range(5):  # what is written at the same time shares commits now so, now otherwise
+        for at in range(1, 20):
+            found = await _crash(begun, tmp_path / f"{again}.{at}", at, when)
+            if found is None:
+                break
+            struck.append(found)
+        if all(kind in " ".join(struck) for kind in wanted):
+            return
+    raise AssertionError(struck)
 
 
 async def _crash(begun: Path, home: Path, at: int, when: When) -> str | None:
