@@ -18,9 +18,10 @@ INBOX_LIMIT = 1000
 """Pending inputs of one session; more are refused with `Busy`."""
 _CREATE = "SELECT s, same, at FROM create_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _ACCEPT = (
-    "SELECT outcome, taken.id, at, taken.owner, (SELECT head FROM sessions WHERE sessions.id = $1)"
+    "SELECT outcome, taken.id, at, taken.owner, coalesce((SELECT head FROM sessions WHERE sessions.id = $1), 0)"
     " FROM accept_1($1, $2, $3, $4, $5, $6) AS taken"
 )
+"""The head is that of the moment before: none, of a session that was made in between."""
 _encode_json = msgspec.json.Encoder().encode
 
 
