@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import secrets
 import shutil
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from roost.errors import SandboxError
-from roost.sandbox.backend import Backend, Bounds, SandboxSpec
+from roost.sandbox.backend import Backend, Bounds, Network, SandboxSpec
 from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.guest.guest import LinkedGuest
 from roost.testing.backends import BackendContract
@@ -82,3 +85,29 @@ async def test_a_machine_without_a_runtime_says_so() -> None:
     assert probe.fix
     with pytest.raises(SandboxError):
         await OciBackend("/no/such/crun").create(spec(Path("/tmp")))
+
+
+_FLOOD = """
+import socket, time
+held = []
+for _ in range(600):
+    held.append(socket.create_connection(("127.0.0.1", 3128), 20))
+    time.sleep(0.001)
+open("there", "w").close()
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("backend", RUNTIMES[:1], indirect=True)
+async def test_connections_that_a_command_holds_keep_no_other_from_its_start(
+    backend: OciBackend, tmp_path: Path
+) -> None:
+    guest = await backend.create(spec(tmp_path, network=Network(hosts=("localhost",))))
+    flood = [os.path.realpath(sys.executable), "-I", "-c", _FLOOD]
+    holding = asyncio.create_task(guest.exec(flood, cwd=str(tmp_path)))
+    while not (tmp_path / "there").exists() and not holding.done():  # noqa: ASYNC110 - it says it by a file
+        await asyncio.sleep(0.02)
+    assert (await guest.exec(["echo", "on"], cwd=str(tmp_path))).stdout == "on\n"
+    assert not holding.done()
+    await guest.close()
+    await holding

@@ -21,7 +21,8 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 OVER_THE_LINK = "link"
-_MOST = 128
+_MOST, _MOST_THERE = 128, 256
+"""Connections at once, over the link and to a Unix socket, where each has two of the agent's 1,024 descriptors."""
 
 open_ones: set[Relayed | Dialled] = set()
 dialled: dict[int, Dialled] = {}
@@ -37,12 +38,13 @@ def serve(agent: Agent, path: str) -> None:
 def accept(agent: Agent, server: socket.socket, path: str) -> None:
     try:
         inner = server.accept()[0]
-        if path != OVER_THE_LINK:
-            Relayed(agent, inner, path)
-        elif len(dialled) < _MOST:
+        over_the_link = path == OVER_THE_LINK
+        if len(open_ones) >= (_MOST if over_the_link else _MOST_THERE):
+            inner.close()
+        elif over_the_link:
             Dialled(agent, inner)
         else:
-            inner.close()
+            Relayed(agent, inner, path)
     except OSError:
         pass
 
