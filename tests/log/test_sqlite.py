@@ -160,6 +160,11 @@ async def test_newer_layout_is_refused(tmp_path: Path) -> None:
         await SqliteJournal.open(path)
 
 
+async def test_a_name_that_no_file_can_have_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="null"):
+        await asyncio.wait_for(SqliteJournal.open(tmp_path / "no\0where"), 30)
+
+
 async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     path.write_bytes(b"this is not a database" * 1000)

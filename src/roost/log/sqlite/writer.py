@@ -87,7 +87,7 @@ class Writer:
             except BaseException:
                 connection.close()
                 raise
-        except (sqlite3.Error, RoostError, OSError) as error:
+        except Exception as error:  # whatever it is: who waits for the opening must hear of it
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
             self._loop.call_soon_threadsafe(self._opened.set_exception, problem)
             return
