@@ -79,7 +79,7 @@ async def inside(tmp_path: Path) -> AsyncIterator[Link]:
 
 async def run(link: Link, program: str, *args: str) -> str:
     quota = Quota(wall_seconds=40)
-    made = command([PYTHON, "-I", "-S", "-c", program, *args], "/", {}, quota, ())
+    made = command([PYTHON, "-I", "-S", "-c", program, *args], "/", {}, quota)
     result = await Running(link, made, None, quota).result()
     assert result.exit_code == 0, result
     return result.stdout
@@ -108,7 +108,7 @@ async def test_connections_end_before_the_sandbox_is_held(inside: Link, tmp_path
         dialling = Dialling(inside, tmp_path / "door")
         ask = "import socket; s = socket.create_connection(('127.0.0.1', 3128), 20); print('there'); s.recv(10)"
         quota = Quota(wall_seconds=30)
-        made = command([PYTHON, "-I", "-S", "-u", "-c", ask], "/", {}, quota, ())
+        made = command([PYTHON, "-I", "-S", "-u", "-c", ask], "/", {}, quota)
         running = asyncio.create_task(Running(inside, made, None, quota).result())
         await asyncio.sleep(1)
         inside.hold()

@@ -105,7 +105,7 @@ async def test_connections_that_a_command_holds_keep_no_other_from_its_start(
     guest = await backend.create(spec(tmp_path, network=Network(hosts=("localhost",))))
     flood = [os.path.realpath(sys.executable), "-I", "-c", _FLOOD]
     holding = asyncio.create_task(guest.exec(flood, cwd=str(tmp_path)))
-    while not (tmp_path / "there").exists() and not holding.done():  # noqa: ASYNC110 - it says it by a file
+    while not (tmp_path / "there").exists() and not holding.done():
         await asyncio.sleep(0.02)
     assert (await guest.exec(["echo", "on"], cwd=str(tmp_path))).stdout == "on\n"
     assert not holding.done()
