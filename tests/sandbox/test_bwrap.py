@@ -55,6 +55,11 @@ async def test_limits_bind_whatever_way_a_command_is_started(sandbox: Guest, tmp
     assert shown.split()[:3] == ["0", str(2 * 1024**2), "1024"]
 
 
+async def test_a_command_has_its_limit_of_processor_time_from_birth(sandbox: Guest, tmp_path: Path) -> None:
+    said = [await sandbox.exec(["sh", "-c", "(ulimit -t)"], cwd=str(tmp_path)) for _ in range(80)]
+    assert {result.stdout for result in said} == {"60\n"}
+
+
 async def test_a_program_is_looked_for_where_its_own_path_says(sandbox: Guest, tmp_path: Path) -> None:
     for folder, mode in (("shut", 0o644), ("open", 0o755)):
         (tmp_path / folder).mkdir()

@@ -2,8 +2,9 @@
 
 A fork of the agent costs more than most commands do: under gVisor each page that it touches is a trap. So a command is
 started by `posix_spawn`, without one, and is born with the agent's own limits, its priority among the killed, and its
-number. Only its limit of processor time follows, at once, since the agent could not live under it. A terminal, and
-limits that are tighter than the agent's, take a fork.
+number. Of its limit of processor time it is born with the soft one, which the agent ignores at that moment; the hard
+one follows at once, since the agent could not live under it. A terminal, and limits that are tighter than the agent's,
+take a fork.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from typing import Any
 
 _LOCKS = 10
 _NOBODY = 2**62
-_DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP)
+_DEFAULTS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGINT,
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGXCPU,
+)
 """What the agent or its interpreter handles or ignores."""
 _TAKEN_FIRST = 500
 """Memory that runs out is to be taken from commands, not from the agent."""
@@ -34,6 +43,7 @@ class Starter:
         _bind(limits)
         self._marks = _can_mark()
         self._score, self._own_score = -1, 0
+        signal.signal(signal.SIGXCPU, signal.SIG_IGN)
         with suppress(OSError, ValueError):
             self._score = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
             self._own_score = int(os.pread(self._score, 16, 0))
@@ -41,7 +51,7 @@ class Starter:
 
     def start(self, spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> int:
         """The process number of the new command. Raises `OSError`."""
-        with self._inherited(number):
+        with self._inherited(number), _born_with(spec["limits"]):
             if tty or any(_is_tight(kind, hard) for kind, _, hard in spec["limits"]):
                 return _fork(spec, fds, tty=tty)
             pid = _spawn(spec, fds)
@@ -67,6 +77,20 @@ class Starter:
         if self._score >= 0:
             with suppress(OSError):
                 os.pwrite(self._score, str(score).encode(), 0)
+
+
+@contextmanager
+def _born_with(limits: Iterable[list[int]]) -> Generator[None]:
+    """What a command starts before its hard limit of processor time has come has the soft one all the same."""
+    time = resource.RLIMIT_CPU
+    before = resource.getrlimit(time)
+    for kind, soft, hard in limits:
+        if kind == time:
+            resource.setrlimit(time, (_within(kind, soft, hard)[0], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(time, before)
 
 
 def _spawn(spec: dict[str, Any], fds: list[int]) -> int:
