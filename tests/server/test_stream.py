@@ -12,7 +12,11 @@ from typing import Any, cast
 import pytest
 from starlette.types import Send
 
+from roost.agent.definition import Agent
+from roost.kernel.runtime import Runtime
+from roost.server.app import build_app
 from roost.server.context import Api
+from roost.server.events import STREAMS
 from roost.server.problems import Problem
 from roost.server.stream import Stream
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
@@ -251,3 +255,42 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_one_that_is_slow_is_no
         slow = Slow(seconds)
         await asyncio.wait_for(slow({"method": "GET", "path": "/"}, slow.receive, slow.send), 30)
         assert (slow.aborted, slow.taken, slow.streams) == (seconds is None, taken, set())
+
+
+async def test_a_message_that_nobody_can_follow_is_not_taken(tmp_path):
+    agent = Agent("clerk", model=ScriptedModel(lambda _: "yes"))
+    async with Runtime(tmp_path / "home", agents=[agent]) as runtime:
+        app, api = build_app(runtime, token=None)
+        session = await runtime.session("clerk", id="one")
+
+        async def ask(method: str, path: str, body: bytes = b"") -> list[MutableMapping[str, Any]]:
+            said: list[MutableMapping[str, Any]] = []
+            asked = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+            async def receive() -> MutableMapping[str, Any]:
+                return next(asked, None) or await asyncio.get_running_loop().create_future()
+
+            async def send(message: MutableMapping[str, Any]) -> None:
+                said.append(message)
+
+            headers = [
+                (b"host", b"localhost"),
+                (b"accept", b"text/event-stream"),
+                (b"content-type", b"application/json"),
+            ]
+            scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+            await app(scope, receive, send)
+            return said
+
+        readers = [asyncio.create_task(ask("GET", "/sessions/one/events")) for _ in range(STREAMS)]
+        while len(api.streams) < STREAMS:
+            await asyncio.sleep(0.01)
+        refused = await ask("POST", "/sessions/one/messages", b'{"text":"hello"}')
+        assert (refused[0]["status"], json.loads(refused[1]["body"])["code"]) == (503, "too_many_streams")
+        info = (await session.inspect()).info
+        assert (info.head, info.pending) == (1, 0), "a request that is refused changed nothing"
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        heard = await ask("POST", "/sessions/one/messages", b'{"text":"hello"}')
+        assert (heard[0]["status"], api.streams) == (200, set())

@@ -26,6 +26,7 @@ async def events(call: Call[Nothing, EventsQuery]) -> ReplyCall:
     if after > head:
         raise Conflict(f"the log ends at {head}; there is nothing after {after} yet", code="ahead_of_log")
     if call.wants_stream:
+        check_room(call.api)
         return open_stream(call.api, call.session, after=after, deltas=call.query.deltas)
     records = await call.api.sessions.history(call.session, after=after, limit=call.query.limit)
     entries = [Entry(seq=record.seq, event=msgspec.Raw(record.body)) for record in records]
@@ -36,12 +37,16 @@ STREAMS = 1000
 """Open at once. A reader that takes nothing holds up to a megabyte until it is cut off."""
 
 
+def check_room(api: Api) -> None:
+    """Before anything is done for who wants a stream. Raises `Busy`."""
+    if len(api.streams) >= STREAMS:
+        raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
+
+
 def open_stream(
     api: Api, session: str, *, after: int | Follower, deltas: bool, watch: Watch | None = None
 ) -> EventStream:
     """A `Follower` that is given is closed with the stream."""
-    if len(api.streams) >= STREAMS:
-        raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
     frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
     follower = after if isinstance(after, Follower) else None
     return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch, follower)

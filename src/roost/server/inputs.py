@@ -11,7 +11,7 @@ from roost.log.content import Text, UserPart
 from roost.log.journal import Accepted
 from roost.server.bodies import MEDIA_BYTES
 from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.events import open_stream
+from roost.server.events import check_room, open_stream
 from roost.server.replies import Reply, ReplyCall, json
 from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, PinBody, StreamQuery, TimerBody
 from roost.server.turn import TurnStream
@@ -20,6 +20,7 @@ from roost.server.turn import TurnStream
 async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
     if not call.wants_stream:
         return _accepted(await _send(call))
+    check_room(call.api)
     sessions, session = call.api.sessions, call.session
     follower = sessions.listen(session)
     try:
