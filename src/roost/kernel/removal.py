@@ -197,8 +197,9 @@ class Removal:
             for session in self._gone:
                 await self._empty(session)
 
-    async def _empty(self, session: str) -> None:
-        """What its forks need of its files is theirs before these go. Where that cannot be now, `tidy` comes again."""
+    async def _empty(self, session: str) -> bool:
+        """What its forks need of its files is theirs before these go. False where that cannot be now: `tidy` comes
+        again."""
         workshop = self._kernel.workshop
         if await asyncio.to_thread(workshop.heirs, session):
             from roost.kernel.holding import pass_on
@@ -207,8 +208,9 @@ class Removal:
                 await pass_on(self._kernel, session)
             except (RoostError, OSError) as error:
                 log.warning("session %s: its files are still kept, for its forks: %s", session, error)
-                return
+                return False
         await asyncio.to_thread(workshop.empty_bin, session)
+        return True
 
     async def tidy(self) -> None:
         """Remove the private files of sessions that another node deleted. Raises `StoreFailed`, `OSError`."""
@@ -221,8 +223,8 @@ class Removal:
                 if session not in kernel.live:
                     with contextlib.suppress(FileNotFoundError):
                         workshop.throw_away(session)
-                    await self._empty(session)
-                    log.info("session %s was deleted elsewhere: its files here are removed", session)
+                    if await self._empty(session):
+                        log.info("session %s was deleted elsewhere: its files here are removed", session)
 
 
 def _demand(unused: SessionInfo, info: SessionInfo) -> None:
