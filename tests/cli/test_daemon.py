@@ -206,6 +206,15 @@ def test_who_follows_waits_for_a_daemon_that_ends_and_comes_back(daemon: Machine
     assert "the session was deleted" in err
 
 
+def test_a_session_that_is_deleted_ends_the_run_that_follows_it(daemon: Machine) -> None:
+    process = daemon.start("run", "wait for it", "--yes")
+    daemon.until_made("begun")
+    daemon("rm", "-f", "@last").ok()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].endswith(" was deleted")
+
+
 def test_the_client(daemon: Machine) -> None:
     client = Client(lambda: of_home(daemon.home))
     assert client.health().status == "ok"

@@ -128,6 +128,8 @@ def _closing(node: Node, session: str, turn: Turn) -> str:
             return f"left; the session is kept: roost run --session {name} …, or roost up"
         case "paused":
             return f"session {name} is paused: roost resume {name}"
+        case "gone":
+            return f"session {name} was deleted"
         case _:
             return f"session {name}: {turn.outcome}; go on with: roost run --session {name} …"
 
