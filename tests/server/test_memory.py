@@ -33,6 +33,9 @@ def test_a_key_makes_it_safe_to_repeat(shared):
     first = shared.request("POST", "/memory/facts", body, **{"Idempotency-Key": "k1"})
     again = shared.request("POST", "/memory/facts", body, **{"Idempotency-Key": "k1"})
     assert (first.status, again.status) == (201, 200)
+    for other in ({"text": "trains leave at noon"}, {"key": "k"}, {"category": "preference"}):
+        refused = shared.request("POST", "/memory/facts", body | other, **{"Idempotency-Key": "k1"})
+        assert (refused.status, refused.code) == (409, "idempotency_mismatch")
     assert len(shared.get("/memory/facts?space=user:twice")["facts"]) == 1
 
 

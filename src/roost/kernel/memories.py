@@ -83,7 +83,7 @@ class Memories:
         id: str | None = None,
     ) -> Learned:
         """Keep a fact. One with the same key, or that says nearly the same, is superseded. With the `id` of a fact that
-        is there nothing happens. Raises `Invalid`, `TooLarge`."""
+        is there nothing happens. Raises `Invalid`, `TooLarge`, and `Conflict` when that one says something else."""
         if not 0 <= confidence <= 1:
             raise Invalid(f"a confidence is from 0 to 1, not {confidence}")
         fact = NewFact(
@@ -99,7 +99,11 @@ class Memories:
                 kept = await self._put(learned.fact, by)
             except Conflict:  # another was quicker: what has its place is what this one is to be compared with
                 continue
-            return learned if kept.id == fact.id else Learned("known", fact, (kept,))
+            if kept.id != fact.id:
+                return Learned("known", fact, (kept,))
+            if (kept.text, kept.category, kept.key) != (fact.text, fact.category, fact.key):
+                raise Conflict(f"the key was used for another fact, {kept.id!r}", code="idempotency_mismatch")
+            return learned
         return learned
 
     async def get(self, id: str) -> Fact:
