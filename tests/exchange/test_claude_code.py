@@ -229,7 +229,7 @@ async def test_pictures_and_strange_shapes(house: House, tmp_path: Path) -> None
             b'{"type":"user","uuid":"u","message":{"content":"x"}}\nnot json\n{"type":"user","uuid":"v"}\n',
             "line 2 is not",
         ),
-        (b'{"type":"user","uuid":"u","message":{"content":"x"}}\n[1]\n', "line 2 is not a JSON object"),
+        (b'{"type":"user","uuid":"u","message":{"content":"x"}}\n[1]\n', "line 2 is a list, and not an object"),
         (b'{"type":"summary","summary":"x","leafUuid":"l"}\n', "no conversation"),
         (b'{"type":"user","sessionId":"s","message":{"content":NaN}}\n', "this is no session"),
     ],

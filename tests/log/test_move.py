@@ -140,7 +140,7 @@ async def test_what_moved_goes_on_as_if_nothing_had_happened(houses: tuple[Store
     await copy(source, target)
     there = {item.key: item.id for item in (await source.dump("rich")).inbox if item.key}
     repeated = await target.accept("rich", said(f"1 {STRANGE}"), key="k1")
-    assert repeated == (there["k1"], True)
+    assert repeated[:2] == (there["k1"], True)
     assert (await target.create(NewSession(id="x", agent="a", version="1"), [], key="made")).id == "rich"
     assert (await target.accept("rich", said("new"))).id > max(there.values())
     await target.beat(NodeCard(id="n", offers=("account:a", "account:z")), ttl=60)
