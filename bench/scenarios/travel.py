@@ -10,8 +10,8 @@ from bench.settings import Settings
 
 ABOUT = """\
 A session of {events:,} events and {files:,} files, through `Sessions` in one process, wall in ms: from the call to \
-its answer, files included. `fork` is of a checkpoint, `fork now` makes one of its own first, after 10 files were \
-rewritten; `back` goes to a checkpoint that differs in 20 files, and keeps before that what there is. The floor does \
+its answer, files included. `fork` is of a checkpoint, `fork now` of the end of the log, with the files as they were \
+last kept; `back` goes to a checkpoint that differs in 20 files, and keeps before that what there is. The floor does \
 the same with `cp -a --reflink=auto` of the folder and of the database on the same kind of disk, without a sync and \
 without an event. The ratios are medians of those within a round."""
 
