@@ -13,6 +13,7 @@ from roost.ids import is_id, new_id
 from roost.locks import Locks
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Store
+from roost.syncing import sync
 
 _LOOKS_APART = 0.2
 
@@ -88,17 +89,9 @@ def _once(path: Path, text: str) -> str:
                     os.fsync(file.fileno())
                 with contextlib.suppress(FileExistsError):
                     os.link(fresh, path)
-                _sync(path.parent)
+                sync(path.parent)
             finally:
                 fresh.unlink(missing_ok=True)
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreFailed(f"cannot read or make {str(path)!r}: {error}") from error
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

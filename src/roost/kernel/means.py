@@ -31,6 +31,7 @@ from roost.policy.rules import Rule
 from roost.policy.system import system_rules
 from roost.policy.vault import Vault
 from roost.sandbox.backend import SandboxSpec
+from roost.syncing import sync
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import BUILTIN, builtin_tool
 from roost.workspace.carry import Carried, Carrier
@@ -115,14 +116,6 @@ def _names(folder: Path) -> set[str]:
     return {name for name in os.listdir(folder) if not name.startswith(".")} if folder.is_dir() else set()
 
 
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _is_new(folder: Path) -> bool:
     try:
         return time.time() - folder.stat().st_mtime < _NEW_SECONDS
@@ -197,7 +190,7 @@ class Workshop:
             heirs.mkdir(mode=0o700, exist_ok=True)
             (heirs / fork).touch()
             for folder in (heirs, heirs.parent):
-                _sync(folder)
+                sync(folder)
 
     def heirs(self, session: str) -> list[str]:
         """Also such as are gone. Blocks."""

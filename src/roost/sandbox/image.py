@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from roost.sandbox.backend import Capabilities, Suspends
 from roost.sandbox.guest.guest import Body, LinkedGuest, Manner
 from roost.sandbox.guest.link import Link
 from roost.sandbox.guest.terminal import Kept
+from roost.syncing import sync
 
 _ABOUT = "sandbox.json"
 
@@ -66,10 +66,10 @@ class Image(NamedTuple):
         about = _About(self.version, self.workspace, self.last, self.kept)
         (part / _ABOUT).write_bytes(msgspec.json.encode(about))
         for place in (*part.iterdir(), part):
-            _sync(place)
+            sync(place)
         shutil.rmtree(self.folder, ignore_errors=True)
         part.rename(self.folder)
-        _sync(self.folder.parent)
+        sync(self.folder.parent)
 
 
 class Keeping(NamedTuple):
@@ -124,7 +124,7 @@ def take(folder: Path) -> Image:
     try:
         shutil.rmtree(used, ignore_errors=True)
         folder.rename(used)
-        _sync(used.parent)
+        sync(used.parent)
         about = _decoder.decode((used / _ABOUT).read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
         raise SandboxError(f"there is no suspended sandbox in {folder}: {error}; make a new one") from error
@@ -144,11 +144,3 @@ def _beside(folder: Path, what: str) -> Path:
 def _fresh(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,7 +8,6 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from roost.errors import RoostError
 from roost.kernel.runtime import Runtime
 from roost.server import (
     children,
@@ -28,11 +27,11 @@ from roost.server import (
     travel,
 )
 from roost.server.auth import Guard
-from roost.server.bodies import BodyTooLarge, Lingering
+from roost.server.bodies import answered
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing, Resource
 from roost.server.problems import Refused
-from roost.server.replies import Reply, ReplyCall, encode, from_error
+from roost.server.replies import Reply, ReplyCall, encode
 from roost.server.routing import Routes
 
 
@@ -82,14 +81,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        try:
-            reply = await self._reply(scope, receive)
-        except BodyTooLarge as error:
-            reply = Lingering(error)
-        except RoostError as error:
-            reply = from_error(error, scope)
-        except Exception as error:  # a defect of ours is the client's 500 and the operator's log line
-            reply = from_error(error, scope)
+        reply = await answered(self._reply(scope, receive), scope)
         await reply(scope, receive, send)
 
     async def _reply(self, scope: Scope, receive: Receive) -> ReplyCall:

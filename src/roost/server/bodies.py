@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from roost.errors import Invalid
 from roost.server.misfits import said
 from roost.server.problems import Refused, problem_of
-from roost.server.replies import encode, from_problem
+from roost.server.replies import ReplyCall, encode, from_error, from_problem
 
 T = TypeVar("T")
 BODY_BYTES = 1024 * 1024
@@ -78,6 +79,16 @@ class Lingering:
             async with asyncio.timeout(_LINGER_SECONDS):
                 await _discard(receive)
         await send({"type": "http.response.body", "body": b""})
+
+
+async def answered(reply: Awaitable[ReplyCall], scope: Scope) -> ReplyCall:
+    """What answers the request, whatever becomes of the reply that is worked out."""
+    try:
+        return await reply
+    except BodyTooLarge as error:
+        return Lingering(error)
+    except Exception as error:  # a defect of ours, too, is the client's 500 and the operator's log line
+        return from_error(error, scope)
 
 
 async def _discard(receive: Receive) -> None:

@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
-from roost.errors import Busy, RoostError
+from roost.errors import Busy
 from roost.kernel.exchange.items import Brought, Format, Source
-from roost.server.bodies import BODY_SECONDS, BodyTooLarge, Lingering
+from roost.server.bodies import BODY_SECONDS, BodyTooLarge, answered
 from roost.server.context import Api
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.problems import Problem, Refused
-from roost.server.replies import Header, ReplyCall, from_error, json
+from roost.server.replies import Header, ReplyCall, json
 from roost.server.stream import Stream
 
 FILE_BYTES = 4 * 1024 * 1024 * 1024
@@ -121,14 +121,7 @@ class _Import:
         self._call, self._key = call, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            reply = await self._reply(receive)
-        except BodyTooLarge as error:
-            reply = Lingering(error)
-        except RoostError as error:
-            reply = from_error(error, scope)
-        except Exception as error:  # a defect of ours is the client's 500 and the operator's log line
-            reply = from_error(error, scope)
+        reply = await answered(self._reply(receive), scope)
         await reply(scope, receive, send)
 
     async def _reply(self, receive: Receive) -> ReplyCall:

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from roost.errors import Invalid, NotFound, RoostError, TooLarge
+from roost.syncing import sync
 from roost.workspace.access import (
     WRITE_CAP,
     admit,
@@ -267,18 +268,10 @@ def _put_note(notes: Path, note: _Note) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(made, notes / _NOTE)
-    _sync(notes)
+    sync(notes)
 
 
 def _drop_note(notes: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(notes / _NOTE)
-        _sync(notes)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync(notes)

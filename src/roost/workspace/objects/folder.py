@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Generator, Iterable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from roost.errors import ConfigError
+from roost.syncing import sync
 from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed, full, is_full
 from roost.workspace.space import Space
 
@@ -69,7 +69,7 @@ class FolderObjects:
                 except OSError:  # a file system without hard links, or too many of them
                     other.put(key, self.get(key))
         for folder in folders:
-            _sync(folder)
+            sync(folder)
 
     def put(self, key: str, data: bytes) -> None:
         place = self._root / key
@@ -88,7 +88,7 @@ class FolderObjects:
                 with contextlib.suppress(OSError):
                     fresh.unlink()
                 raise
-            _sync(place.parent)
+            sync(place.parent)
 
     def get(self, key: str) -> bytes:
         with _explained(key):
@@ -147,18 +147,7 @@ def _folder(path: Path) -> None:
     _folder(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # some network file systems sync no folders; their servers do
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 @contextlib.contextmanager

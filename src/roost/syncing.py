@@ -1,0 +1,19 @@
+"""What is on the disk for sure."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """The file, or the names in the folder, are on the disk when this returns. Blocks. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems sync no folders; their servers do
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
