@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.policy.vault import Vault
+from roost.policy.vault import SecretSource, Vault
 from roost.sandbox.egress import Blocked, Egress, Secret
 
 
@@ -104,7 +104,7 @@ async def test_a_name_that_means_a_private_address_is_refused(tmp_path: Path, ad
 
 async def test_a_secret_goes_to_its_host_alone(tmp_path: Path, site: tuple[Site, int]) -> None:
     server, port = site
-    secrets = {"KEY": Secret("s3cr3t-value", ("api.example.com",))}
+    secrets = {"KEY": Secret(value="s3cr3t-value", hosts=("api.example.com",))}
     egress = Egress([f"localhost:{port}"], secrets=secrets)
     await egress.start(tmp_path / "s")
     answer = await through(tmp_path / "s", get(f"http://localhost:{port}/", "Authorization: Bearer {{secret:KEY}}"))
@@ -129,7 +129,11 @@ async def test_the_value_is_put_in_outside_and_sent_encrypted(tmp_path: Path) ->
     server = await asyncio.start_server(site.serve, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     trusted = ssl.create_default_context(cafile=str(certificate))
-    vault = Vault({"KEY": "s3cr3t-value", "OTHER": "other-value"}, hosts={"KEY": ("localhost",), "OTHER": ()})
+    sources = {
+        "KEY": SecretSource(source="env:KEY", hosts=("localhost",)),
+        "OTHER": SecretSource(source="env:OTHER"),
+    }
+    vault = Vault({"KEY": "s3cr3t-value", "OTHER": "other-value"}, sources=sources)
     egress = Egress([f"localhost:{port}"], secrets=vault.for_egress(), tls=trusted)
     await egress.start(tmp_path / "s")
     asked = get(f"http://localhost:{port}/", "Authorization: Bearer {{secret:KEY}}")

@@ -30,11 +30,14 @@ _HANDLE = re.compile(r"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a value is (`roost.llm.keys`: env:, keyring: or file:), and to which hosts (globs) a request from inside a
-    sandbox may carry it."""
+    """Where a value is (`roost.llm.keys`: env:, keyring: or file:), and to which hosts (globs, maybe with a port) a
+    request from inside a sandbox may carry it, in a header, over TLS. `body`: in its body too. `loopback`: without TLS
+    to a host of this machine."""
 
     source: str = msgspec.field(name="from")
     hosts: tuple[str, ...] = ()
+    body: bool = False
+    loopback: bool = False
 
     def __post_init__(self) -> None:
         if not keys.is_reference(self.source):
@@ -49,9 +52,10 @@ class Vault:
     who has a value can hide it otherwise.
     """
 
-    def __init__(self, values: Mapping[str, str], *, hosts: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(self, values: Mapping[str, str], *, sources: Mapping[str, SecretSource] | None = None) -> None:
+        """`sources`: of those that can be used; the other values are masked only."""
         self._values = dict(values)
-        self._hosts = dict(hosts or {})
+        self._sources = dict(sources or {})
         needles = {form: name for name, value in values.items() for form in _forms(value)}
         # The longest first: a form may be part of another.
         self._needles = dict(sorted(needles.items(), key=lambda item: -len(item[0])))
@@ -72,7 +76,7 @@ class Vault:
         values = {
             name: value for name, value in env.items() if _FOREIGN.search(name) and _LIKELY.fullmatch(value.strip())
         }
-        hosts: dict[str, tuple[str, ...]] = {}
+        usable: dict[str, SecretSource] = {}
         for name, source in sources.items():
             try:
                 value = keys.read(source.source, env, where=f"secrets.{name}")
@@ -82,8 +86,8 @@ class Vault:
                 log.warning("the secret %s cannot be used: %s", name, error)
                 continue
             values = {other: known for other, known in values.items() if known != value}
-            values[name], hosts[name] = value, source.hosts
-        return cls(values, hosts=hosts)
+            values[name], usable[name] = value, source
+        return cls(values, sources=usable)
 
     def __repr__(self) -> str:
         return f"Vault({', '.join(self.names)})"
@@ -94,19 +98,23 @@ class Vault:
     @property
     def names(self) -> tuple[str, ...]:
         """Of those that can be used, not of what is only masked."""
-        return tuple(self._hosts)
+        return tuple(self._sources)
 
     def for_egress(self) -> dict[str, Secret]:
         """For `roost.sandbox.egress.Egress`: those that may go to some host."""
         from roost.sandbox.egress import Secret
 
-        return {name: Secret(self._values[name], hosts) for name, hosts in self._hosts.items() if hosts}
+        return {
+            name: Secret(value=self._values[name], hosts=source.hosts, body=source.body, loopback=source.loopback)
+            for name, source in self._sources.items()
+            if source.hosts
+        }
 
     def value(self, name: str) -> str:
         """For a tool that declares the name, which may be a handle. Raises `NotFound`."""
         handle = _HANDLE.fullmatch(name)
         found = handle[1] if handle else name
-        if found not in self._hosts:
+        if found not in self._sources:
             raise NotFound(f"there is no secret {found!r}: name it in policy.toml under [secrets.{found}]")
         return self._values[found]
 

@@ -1,9 +1,9 @@
-"""The one way out of a sandbox: a proxy that lets through what its list of hosts allows, and tells of the rest.
+"""The one way out of a sandbox: a proxy that passes on what its list of hosts allows, and reports the rest.
 
 It speaks HTTP proxying (RFC 9110, 9112): `CONNECT host:port` for anything encrypted, and absolute-form requests for
-plain HTTP. A name is resolved once and the connection goes to the address that was judged, so that a name cannot mean
-another machine a moment later (DNS rebinding). Addresses that are not public are refused, but for a host that the list
-names literally with its port, as in `localhost:8080`.
+plain HTTP, one for each connection. A name is resolved once and the connection goes to the address that was checked, so
+that a name cannot mean another machine a moment later (DNS rebinding). Addresses that are not public are refused,
+unless the list names the host literally with its port, as in `localhost:8080`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import contextlib
 import logging
 import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from roost.addresses import Resolve, is_public, resolve
+from roost.sandbox.client_hello import NotTls, read_hello
+from roost.sandbox.injection import BODY, Injection, Mask, Secret, is_loopback
+from roost.sandbox.proxy_request import Refused, Request, body_of, parse
 
+__all__ = ["Blocked", "Egress", "Secret"]
 log = logging.getLogger("roost.egress")
 HEAD = 64 * 1024
 """Bytes of a request's head."""
@@ -30,7 +33,8 @@ _CHUNK = 64 * 1024
 _CONNECT_SECONDS = 15.0
 _HEAD_SECONDS = 30.0
 _IDLE_SECONDS = 300.0
-_HANDLE = re.compile(rb"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
+_TLS_PORT = 443
+"""A tunnel to this port carries TLS and nothing else."""
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -41,30 +45,14 @@ class Blocked(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Secret(msgspec.Struct, frozen=True):
-    """A value that takes the place of `{{secret:NAME}}` in the head of a request to one of `hosts`, over TLS."""
-
-    value: str
-    hosts: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return f"Secret(hosts={self.hosts!r})"
-
-
-class _Refused(Exception):
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
 class Egress:
     """Serves one sandbox on a Unix socket. `hosts` are globs of names, maybe with a port (`api.example.com`,
-    `*.example.com:443`); without a port 80 and 443 are meant. `blocked` is called for whatever was refused.
+    `*.example.com:443`); without a port 80 and 443 are meant. `blocked` is called for each refusal.
     `tls` says whose certificates count; without it those that the system trusts.
 
-    A sandbox that wants a secret in a request sends it as plain HTTP with the handle in a header; to a host that has
-    secrets the proxy speaks TLS itself, so the value is never on the inside and never in the clear.
+    A program that wants a secret in a request sends it as plain HTTP (`http://host/…`) with the handle in a header. To
+    a host that has secrets the proxy speaks TLS itself, so the value is never inside the sandbox and never in clear.
+    The proxy does not look into a tunnel (`https://` inside), so no secret enters there.
     """
 
     def __init__(
@@ -114,41 +102,43 @@ class Egress:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_HEAD_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
-        host, port = "?", 0
+        request: Request | None = None
+        there: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         try:
-            method, target, lines = _head(head)
-            host, port = _target(method, target)
-            upstream = await self._reach(host, port, lines, tls=method != "CONNECT" and self._speaks_tls(host))
-        except _Refused as refused:
-            self._blocked(Blocked(host, port, refused.reason))
-            await _answer(writer, refused.status, refused.reason)
-            return
-        there_reader, there_writer = upstream
-        try:
-            if method == "CONNECT":
+            request = parse(head)
+            injection = Injection(self._secrets, request)
+            there = await self._reach(request, injection)
+            if request.tunnel:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await _tunnel(request, (reader, writer), there)
             else:
-                there_writer.write(self._forwarded(method, target, host, port, lines))
-            await _both(reader, there_writer, there_reader, writer)
+                await _exchange(request, injection, (reader, writer), there)
+        except Refused as refused:
+            self._refuse(request, refused)
+            if there is None:
+                await _answer(writer, refused.status, refused.reason)
         finally:
-            there_writer.close()
+            if there is not None:
+                there[1].close()
 
-    async def _reach(
-        self, host: str, port: int, lines: Sequence[bytes], *, tls: bool
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    def _refuse(self, request: Request | None, refused: Refused) -> None:
+        host, port = ("?", 0) if request is None else (request.host, request.port)
+        self._blocked(Blocked(host, port, refused.reason))
+
+    async def _reach(self, request: Request, injection: Injection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the request's host. Raises `Refused`."""
+        host, port = request.host, request.port
         entry = next((entry for entry in self._hosts if entry.fits(host, port)), None)
         if entry is None:
-            raise _Refused("403 Forbidden", f"{host}:{port} is not on the list of hosts that may be reached")
-        self._mind_secrets(host, lines, tls=tls)
-        try:
-            addresses = await asyncio.wait_for(self._resolve(host, port), _CONNECT_SECONDS)
-        except (OSError, TimeoutError) as error:
-            raise _Refused("502 Bad Gateway", f"{host} cannot be found") from error
+            raise Refused("403 Forbidden", f"{host}:{port} is not on the list of hosts that may be reached")
+        injection.check()
+        addresses = await self._addresses(host, port)
         if not entry.literal and (private := [each for each in addresses if not is_public(each)]):
-            raise _Refused("403 Forbidden", f"{host} is {private[0]}, which is not a public address")
-        if not addresses:
-            raise _Refused("502 Bad Gateway", f"{host} has no address")
-        to_port = 443 if tls and port == 80 else port
+            raise Refused("403 Forbidden", f"{host} is {private[0]}, which is not a public address")
+        if injection.plain and not all(map(is_loopback, addresses)):
+            raise Refused("403 Forbidden", f"{host} is not this machine, and its secrets go out without TLS")
+        tls = injection.tls
+        to_port = _TLS_PORT if tls and port == 80 else port
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 return await asyncio.open_connection(
@@ -159,27 +149,16 @@ class Egress:
                     limit=HEAD,
                 )
         except (OSError, TimeoutError) as error:
-            raise _Refused("502 Bad Gateway", f"{host}:{to_port} does not answer: {type(error).__name__}") from error
+            raise Refused("502 Bad Gateway", f"{host}:{to_port} does not answer: {type(error).__name__}") from error
 
-    def _speaks_tls(self, host: str) -> bool:
-        return any(fnmatchcase(host, glob) for secret in self._secrets.values() for glob in secret.hosts)
-
-    def _mind_secrets(self, host: str, lines: Sequence[bytes], *, tls: bool) -> None:
-        for name in {found.decode() for line in lines for found in _HANDLE.findall(line)}:
-            secret = self._secrets.get(name)
-            if secret is None or not tls or not any(fnmatchcase(host, glob) for glob in secret.hosts):
-                raise _Refused("403 Forbidden", f"the secret {name!r} is not for {host}")
-
-    def _forwarded(self, method: str, target: str, host: str, port: int, lines: Sequence[bytes]) -> bytes:
-        parts = urlsplit(target)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        name = host if port in (80, 443) else f"{host}:{port}"
-        kept = [line for line in lines if line.partition(b":")[0].strip().lower() not in _OWN]
-        head = [f"{method} {path} HTTP/1.1".encode(), f"Host: {name}".encode(), *kept, b"Connection: close", b"", b""]
-        return _HANDLE.sub(lambda m: self._secrets[m[1].decode()].value.encode(), b"\r\n".join(head))
-
-
-_OWN = {b"host", b"connection", b"proxy-connection", b"proxy-authorization", b"keep-alive", b"te", b"upgrade"}
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            found = await asyncio.wait_for(self._resolve(host, port), _CONNECT_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise Refused("502 Bad Gateway", f"{host} cannot be found") from error
+        if not found:
+            raise Refused("502 Bad Gateway", f"{host} has no address")
+        return found
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -198,27 +177,6 @@ def _parsed(text: str) -> _Entry:
     return _Entry(host.strip("[]"), (int(port),), not re.search(r"[*?\[]", host))
 
 
-def _head(head: bytes) -> tuple[str, str, list[bytes]]:
-    first, *lines = head[:-4].split(b"\r\n")
-    parts = first.split(b" ")
-    if len(parts) != 3 or not re.fullmatch(rb"[A-Z]{1,20}", parts[0]) or any(b"\n" in line for line in lines):
-        raise _Refused("400 Bad Request", "this is not an HTTP request")
-    if any(line[:1] in (b" ", b"\t") or b":" not in line for line in lines):
-        raise _Refused("400 Bad Request", "a header of the request is malformed")
-    return parts[0].decode(), parts[1].decode("latin-1"), lines
-
-
-def _target(method: str, target: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{target}" if method == "CONNECT" else target)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise _Refused("400 Bad Request", "the address of the request is malformed") from error
-    if not host or (method != "CONNECT" and parts.scheme != "http") or parts.username is not None:
-        raise _Refused("400 Bad Request", "a proxy takes CONNECT host:port, or a request for http://host/…")
-    return host.lower().rstrip("."), port or (443 if method == "CONNECT" else 80)
-
-
 async def _answer(writer: asyncio.StreamWriter, status: str, reason: str) -> None:
     body = f"{reason}\n".encode()
     writer.write(
@@ -230,23 +188,131 @@ async def _answer(writer: asyncio.StreamWriter, status: str, reason: str) -> Non
         await writer.drain()
 
 
-async def _both(
-    reader: asyncio.StreamReader,
-    there_writer: asyncio.StreamWriter,
-    there_reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+async def _exchange(
+    request: Request,
+    injection: Injection,
+    here: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
 ) -> None:
-    """Until both directions are over, or nothing has moved for five minutes."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_pump(reader, there_writer))
-        group.create_task(_pump(there_reader, writer))
+    """Send one request and its body, and pass the answer on. What the client sends after the body is not passed on: it
+    would be a request that was never checked."""
+    sending = asyncio.create_task(_send(request, injection, here[0], there[1]))
+    receiving = asyncio.create_task(_pump(there[0], here[1], injection))
+    try:
+        await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        await receiving
+    finally:
+        for task in (sending, receiving):
+            task.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _send(
+    request: Request, injection: Injection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    pieces, length = body_of(reader, request.length), request.length
+    start = b""
+    if injection.in_body and (length is None or 0 < length <= BODY):
+        start, whole = await _start_of(pieces)
+        if whole:
+            start = injection.body(start)
+            length = len(start)
+    writer.write(_head(request, injection, length))
+    if start:
+        await _write(writer, start, chunked=length is None)
+    async for piece in pieces:
+        await _write(writer, piece, chunked=length is None)
+    if length is None:
+        writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    while await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS):
+        pass
+    if writer.can_write_eof():
+        writer.write_eof()
+
+
+async def _start_of(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """The body up to `BODY` bytes, and whether that is all of it."""
+    start = bytearray()
+    async for piece in pieces:
+        start += piece
+        if len(start) > BODY:
+            return bytes(start), False
+    return bytes(start), True
+
+
+async def _write(writer: asyncio.StreamWriter, data: bytes, *, chunked: bool) -> None:
+    writer.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+    await writer.drain()
+
+
+def _head(request: Request, injection: Injection, length: int | None) -> bytes:
+    name = f"[{request.host}]" if ":" in request.host else request.host
+    place = name if request.port in (80, _TLS_PORT) else f"{name}:{request.port}"
+    headers = injection.headers()
+    lines = [f"{request.method} {request.path} {request.version}".encode("latin-1"), f"Host: {place}".encode()]
+    if injection.in_body or injection.masks:  # a packed answer could not be masked
+        headers = [(key, value) for key, value in headers if key.lower() != b"accept-encoding"]
+        lines.append(b"Accept-Encoding: identity")
+    lines += [key + b": " + value for key, value in headers]
+    if length is None:
+        lines.append(b"Transfer-Encoding: chunked")
+    elif length or request.method in ("POST", "PUT", "PATCH"):
+        lines.append(b"Content-Length: %d" % length)
+    return b"\r\n".join([*lines, b"Connection: close", b"", b""])
+
+
+async def _tunnel(
+    request: Request,
+    here: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    """Until both directions are over, or nothing has moved for five minutes. The client's first bytes are checked
+    while the server may already speak. Raises `Refused`."""
+    receiving = asyncio.create_task(_pump(there[0], here[1]))
+    try:
+        start = await _hello(request, here[0])
+        there[1].write(start)
+        await _pump(here[0], there[1])
+        await receiving
+    finally:
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)
+
+
+async def _hello(request: Request, reader: asyncio.StreamReader) -> bytes:
+    """The client's first bytes. Raises `Refused` when they name another server than the tunnel's, or when a tunnel to
+    port 443 carries no TLS."""
+    start = b""
+    while True:
+        data = await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS)
+        start += data
+        try:
+            hello = read_hello(start)
+        except NotTls as error:
+            if request.port == _TLS_PORT and start:
+                raise Refused("403 Forbidden", f"a tunnel to port {_TLS_PORT} is for TLS: {error}") from error
+            return start
+        if hello is not None:
+            if hello.name not in (None, request.host):
+                raise Refused("403 Forbidden", f"the tunnel is to {request.host}, and its TLS is for {hello.name!r}")
+            return start
+        if not data:
+            return start
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, injection: Injection | None = None) -> None:
+    mask: Mask | None = None
     try:
         while data := await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS):
-            writer.write(data)
+            if mask is None and injection is not None and injection.masks:
+                mask = injection.mask()  # an answer follows the request, so all values are known
+            writer.write(mask.feed(data) if mask is not None else data)
             await writer.drain()
+        if mask is not None:
+            writer.write(mask.end())
         if writer.can_write_eof():
             writer.write_eof()
         else:
