@@ -70,6 +70,12 @@ class StoreCorrupt(StoreFailed):
     code, status = "store_corrupt", 500
 
 
+class StoreLost(StoreFailed):
+    """The database file, or a part of it, is gone. The message says how to restore it."""
+
+    code, status = "store_lost", 503
+
+
 class StoreUnreachable(StoreFailed):
     """The database does not answer. What was under way may or may not have been committed: it is safe to repeat."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -248,3 +249,41 @@ def test_the_client(daemon: Machine) -> None:
     client.close()
     with pytest.raises(Unreachable, match="roost up"):
         Client(lambda: of_home(daemon.work)).health()
+
+
+def test_a_copied_home_leaves_the_daemon_of_the_original_alone(daemon: Machine) -> None:
+    session = daemon("run", "hello", "--json").ok().json["session"]
+    copy = daemon.home.with_name("copy")
+    shutil.copytree(daemon.home, copy, ignore=shutil.ignore_patterns("*.sock"))
+    there = {"ROOST_HOME": str(copy)}
+    assert daemon("down", env=there).ok().out == "no daemon is running\n"
+    started = daemon("up", "-d", "--json", env=there).ok().json
+    assert started["started"] is True
+    assert started["pid"] != daemon.daemon_pid()
+    assert [row["id"] for row in daemon("ps", "--all", "--json", env=there).ok().json] == [session]
+    daemon("rm", "-f", session, env=there).ok()
+    assert daemon("down", "--json", env=there).ok().json == {"stopped": True, "pid": started["pid"]}
+    assert daemon("show", session).ok()
+    assert of_home(daemon.home).pid == daemon.daemon_pid()
+
+
+def test_a_database_that_is_deleted_under_a_daemon_is_noticed(daemon: Machine) -> None:
+    session = daemon("run", "hello", "--json").ok().json["session"]
+    for name in ("roost.db", "roost.db-wal", "roost.db-shm"):
+        (daemon.home / name).unlink()
+    refused = daemon("send", session, "into nothing?")
+    assert refused.code == 1
+    assert "was deleted or replaced" in refused.err
+    client = Client(lambda: of_home(daemon.home))
+    found = client.health()
+    client.close()
+    assert found.status == "degraded"
+    assert "rename" in (found.reason or "")
+    daemon("down").ok()
+    (saved,) = daemon.home.glob("roost.db.rescued-*")
+    refused = daemon("up", "-d")
+    assert refused.code == 1
+    assert str(saved) in refused.err
+    saved.rename(daemon.home / "roost.db")
+    daemon.up()
+    assert daemon("show", session).ok()

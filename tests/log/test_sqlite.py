@@ -145,7 +145,7 @@ async def test_only_the_owner_reads_the_files_whatever_the_folder_allows(tmp_pat
     journal = await SqliteJournal.open(tmp_path / "roost.db")
     await new(journal, "one")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("roost.db*") if path.is_file()}
-    assert modes == {"roost.db": 0o600, "roost.db-wal": 0o600, "roost.db-shm": 0o600}
+    assert modes == dict.fromkeys(("roost.db", "roost.db-wal", "roost.db-shm", "roost.db.state"), 0o600)
     await journal.close()
 
 

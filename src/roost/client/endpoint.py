@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from roost.errors import ConfigError, RoostError
-from roost.server.home import word
+from roost.server.home import Home, word
 
 
 class Unreachable(RoostError):
@@ -38,11 +38,6 @@ Locate: TypeAlias = Callable[[], Endpoint]
 """Says where the daemon is now; asked again when a connection is lost. Raises `Unreachable` when it is nowhere."""
 
 
-class _DaemonFile(msgspec.Struct):
-    url: str
-    pid: int
-
-
 def at_url(url: str, token: str | None) -> Endpoint:
     """Raises `ConfigError` when this is no URL of a server."""
     try:
@@ -56,11 +51,11 @@ def at_url(url: str, token: str | None) -> Endpoint:
 
 
 def of_home(home: Path, token: str | None = None) -> Endpoint:
-    """The daemon that says in its home that it runs. Whether it does is known when it answers."""
-    try:
-        found = msgspec.json.decode((home / "daemon.json").read_bytes(), type=_DaemonFile)
-    except (OSError, msgspec.MsgspecError):
-        raise Unreachable("no daemon is running. Start one with `roost up -d`") from None
+    """Return the daemon that the home's `daemon.json` names. Whether it runs is known when it answers. A copied home
+    names the original's daemon: that one is not believed. Raises `Unreachable`."""
+    found = Home(home).daemon()
+    if found is None:
+        raise Unreachable("no daemon is running. Start one with `roost up -d`")
     return Endpoint(found.url.rstrip("/"), token if token is not None else token_of(home), found.pid)
 
 

@@ -29,7 +29,7 @@ class Api:
         self.streams: set[Stream] = set()
         self.relays: set[Stream] = set()
         self._probed = time.monotonic()  # the runtime has started, by a write
-        self._store_works = True
+        self._store_fails: str | None = None
         self._probing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
@@ -48,7 +48,7 @@ class Api:
         kernel = self.runtime.kernel
         if self.stopping:
             return "stopping"
-        if not (kernel.holds_lease and await self.store_works()):
+        if not (await self.store_works() and kernel.holds_lease):
             return "degraded"
         if kernel.draining:
             return "draining"
@@ -59,9 +59,11 @@ class Api:
         kernel = self.runtime.kernel
         if status != "degraded":
             return None
+        if self._store_fails is not None:
+            return self._store_fails
         if not kernel.holds_lease:
             return "the lease is lost: nothing runs here until the store answers again"
-        return kernel.ailing.reason if self._store_works else "the store refuses writes, or does not answer"
+        return kernel.ailing.reason
 
     async def store_works(self) -> bool:
         """Whether the store takes a small write. Tried at most once a second, whoever asks."""
@@ -69,14 +71,16 @@ class Api:
             if self._probing is None or self._probing.done():
                 self._probing = asyncio.create_task(self._probe())
             await asyncio.shield(self._probing)
-        return self._store_works
+        return self._store_fails is None
 
     async def _probe(self) -> None:
         kernel = self.runtime.kernel
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 await kernel.renew()
-            self._store_works = True
-        except (RoostError, TimeoutError):
-            self._store_works = False
+            self._store_fails = None
+        except RoostError as error:
+            self._store_fails = f"the store refuses writes: {error.message}"
+        except TimeoutError:
+            self._store_fails = "the store does not answer"
         self._probed = time.monotonic()

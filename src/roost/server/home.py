@@ -19,12 +19,20 @@ RUNNING = "is running already"
 
 
 class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """`daemon.json`. `started_at` is in seconds since 1970."""
+    """`daemon.json`. `started_at`: seconds since 1970. `folder`: device and inode of the home, by which a copy of the
+    home does not take the daemon of the original for its own."""
 
     url: str
     pid: int
     version: str
     started_at: float
+    folder: tuple[int, int] | None = None
+
+
+def folder_of(home: Path) -> tuple[int, int]:
+    """Device and inode of a home. Raises `OSError`."""
+    found = home.stat()
+    return found.st_dev, found.st_ino
 
 
 class Home:
@@ -83,9 +91,11 @@ class Home:
 
     def announce(self, url: str) -> None:
         """Raises `StoreFailed`."""
-        info = DaemonInfo(url=url, pid=os.getpid(), version=version(), started_at=time.time())
         path = self.path / "daemon.json"
         try:
+            info = DaemonInfo(
+                url=url, pid=os.getpid(), version=version(), started_at=time.time(), folder=folder_of(self.path)
+            )
             _write(path, msgspec.json.encode(info) + b"\n")
         except OSError as error:
             raise StoreFailed(f"cannot say in {str(path)!r} where the daemon is: {error}") from error
@@ -94,9 +104,10 @@ class Home:
         (self.path / "daemon.json").unlink(missing_ok=True)
 
     def daemon(self) -> DaemonInfo | None:
-        """What the last daemon said of itself; after a crash it may be gone."""
+        """What the last daemon of this very folder said of itself; after a crash it may be gone."""
         try:
-            return msgspec.json.decode((self.path / "daemon.json").read_bytes(), type=DaemonInfo)
+            info = msgspec.json.decode((self.path / "daemon.json").read_bytes(), type=DaemonInfo)
+            return info if info.folder in (None, folder_of(self.path)) else None
         except (OSError, msgspec.MsgspecError):
             return None
 

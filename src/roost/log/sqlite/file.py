@@ -13,6 +13,7 @@ from typing import TypeVar
 from roost.errors import StoreFailed
 from roost.log.journal import Change
 from roost.log.sqlite import removal
+from roost.log.sqlite.presence import Presence
 from roost.log.sqlite.schema import connect, data_version, failure
 from roost.log.sqlite.writer import Operation, Writer
 from roost.log.store import Durability
@@ -29,7 +30,8 @@ class File:
     def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
         self.watchers = Watchers()
         self._path = path
-        self._writer = Writer(path, durability, self.watchers.publish, on_full)
+        self._presence = Presence(path)
+        self._writer = Writer(path, durability, self._presence, self.watchers.publish, on_full)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -97,9 +99,11 @@ class File:
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._connections:
             connection.close()
+        await asyncio.to_thread(self._presence.closed)
         self.watchers.close()
 
     def _connect(self) -> sqlite3.Connection:
+        self._presence.still_there()
         connection = connect(self._path, "full")
         connection.execute("PRAGMA query_only = 1")
         self._connections.append(connection)

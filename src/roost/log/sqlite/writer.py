@@ -11,9 +11,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from roost.errors import RoostError, StoreFailed
+from roost.errors import RoostError, StoreFailed, StoreLost
 from roost.log.journal import Change
 from roost.log.sqlite.group import Group
+from roost.log.sqlite.presence import Presence
 from roost.log.sqlite.schema import connect, failure, prepare
 from roost.log.store import Durability
 
@@ -33,10 +34,12 @@ class Writer:
         self,
         path: Path,
         durability: Durability,
+        presence: Presence,
         on_commit: Callable[[list[Change]], None],
         on_full: Callable[[], bool],
     ) -> None:
         self._path = path
+        self._presence = presence
         self._durability: Durability = durability
         self._on_commit = on_commit
         self._on_full = on_full
@@ -81,9 +84,12 @@ class Writer:
 
     def _main(self) -> None:
         try:
+            self._presence.before_open()
             connection = connect(self._path, self._durability)
             try:
+                self._presence.same_store(connection)
                 prepare(connection)
+                self._presence.opened(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -98,6 +104,7 @@ class Writer:
                 self._take(jobs)
                 if jobs:
                     self._group(connection, jobs)
+            self._presence.closing(connection)
 
     def _take(self, jobs: list[_Job]) -> None:
         """The next of what is handed over, and whatever waits behind it; None is the last."""
@@ -122,6 +129,10 @@ class Writer:
         group = Group(connection, self._numbers)
         try:
             done = self._transact(connection, jobs, group, alone=alone)
+        except StoreLost:
+            _rollback(connection)
+            self._finish(jobs, [self._presence.rescue(connection)] * len(jobs), [])
+            return
         except Exception as error:
             _rollback(connection)
             self._numbers.clear()  # numbers that the rollback took back may be given again
@@ -150,6 +161,7 @@ class Writer:
             group.store_events()
             if alone or not self._joined(jobs):
                 break
+        self._presence.check(connection)
         connection.execute("COMMIT")
         return done
 
