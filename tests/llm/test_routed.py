@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -15,8 +15,10 @@ import pytest
 from roost.errors import ConfigError, NotFound, StoreUnreachable
 from roost.llm.accounts import Models
 from roost.llm.breakers import Breaking
-from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, ProfileEntry
+from roost.llm.budgets import NANO, Held, Spender
+from roost.llm.config import AccountEntry, BudgetEntry, ModelEntry, ModelsConfig, ProfileEntry
 from roost.llm.ir import Completed, Failed, Model, ModelEvent, Notice, Request, TextDelta
+from roost.llm.ledger import Ledger
 from roost.llm.limits import Limit
 from roost.llm.loading import load_config
 from roost.llm.retry import Retry
@@ -25,7 +27,7 @@ from roost.llm.routing.route import STEPS
 from roost.llm.routing.routed import Routed, connect
 from roost.llm.routing.router import named
 from roost.llm.routing.standing import FRESH as SEEN
-from roost.llm.routing.standing import Here
+from roost.llm.routing.standing import Here, Saving
 from roost.llm.stack import Parts, stacked
 from roost.log.content import Image, Text, UserMessage
 from roost.log.shared import Shared
@@ -77,7 +79,7 @@ class World:
         self,
         *,
         shared: Shared | None = None,
-        saving: Callable[[], str | None] = lambda: None,
+        saving: Saving | None = None,
         retry: Retry = ONCE,
         models: dict[str, ModelEntry] | None = None,
         profile: str = "mine",
@@ -95,7 +97,7 @@ class World:
         parts = Parts(config, clock=self.clock, chance=lambda: 0.0)
         found = Models(environ={}, dotenv=None, config=config, wrap=lambda model, _: stacked(model, parts))
         self.made.append(found)
-        return found, connect(found, parts, shared=shared, constrained=saving)
+        return found, connect(found, parts, shared=shared, saving=saving)
 
 
 @pytest.fixture
@@ -296,14 +298,31 @@ async def test_an_overflow_at_the_provider_goes_to_a_larger_window(world: World)
     assert (one.calls, two.calls) == (1, 1)
 
 
-async def test_saving_asks_the_cheap_ones_first(world: World) -> None:
-    why: list[str | None] = [None]
-    models, _ = world.models(saving=lambda: why[0], mine=ProfileEntry(chat=_chain("one"), cheap=_chain("two")))
-    assert await _auto(models) == "one"
-    why[0] = "$9 are spent of $10"
-    events, end = await run(models.resolve("auto"))
-    assert _said(end) == "two"
-    assert _route(events)["steps"]["cost"] == "$9 are spent of $10: the cheap ones first"
+async def test_the_first_request_of_a_process_saves_once_the_month_is_past_the_warning(
+    world: World, address: str
+) -> None:
+    def ledger(owner: str) -> Ledger:
+        return Ledger(store, owner=owner, budget=BudgetEntry(month=10), now=lambda: now[0])
+
+    now = [1_795_000_000.0]  # 2026-11-18
+    mine = ProfileEntry(chat=_chain("one"), cheap=_chain("two"))
+    store = await open_store(address)
+    try:
+        before = ledger("before")
+        models, _ = world.models(saving=before, mine=mine)
+        assert await _auto(models) == "one"
+        held = await before.reserve(9 * NANO, Spender())
+        assert isinstance(held, Held)
+        await before.settle(held, 9 * NANO)
+        models, _ = world.models(saving=ledger("other process"), mine=mine)
+        events, end = await run(models.resolve("auto"))
+        assert _said(end) == "two"
+        told = "$9.00 are spent in 2026-11, 90% of the month's $10.00: the cheap ones first"
+        assert _route(events)["steps"]["cost"] == told
+        now[0] += 30 * 86_400  # the next month
+        assert await _auto(models) == "one"
+    finally:
+        await store.close()
 
 
 async def test_long_tasks_have_their_chain_and_the_effort_is_the_profile_s_unless_it_is_said(world: World) -> None:

@@ -27,7 +27,7 @@ class Cores:
     def __init__(self, models: Models, store: Store, *, node: str) -> None:
         self.ledger = _ledger(models.config, store, node)
         self.parts = Parts(models.config, shared=store, ledger=self.ledger)
-        self.profiles = connect(models, self.parts, shared=store, constrained=self.ledger.constrained)
+        self.profiles = connect(models, self.parts, shared=store, saving=self.ledger)
         self._models = models
         self._store = store
         self._outer = models.wrap

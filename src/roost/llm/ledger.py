@@ -24,7 +24,7 @@ from roost.log.shared import Balance, Charge, Shared
 PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds between the tries to settle at a store that does not answer."""
 STALE = 5.0
-"""Seconds for which the month's balance counts as known."""
+"""Seconds after which `refresh` reads the month's balance again."""
 _CLOSING = 5.0
 _MARKS = (0.9, 1.0)
 _CALL = "call:"
@@ -37,8 +37,8 @@ class Ledger:
 
     `owner` names this life of the process, as a node's id does. `now` is the wall time in seconds, which says the
     month; `clock` is for waiting. `rate` and `models` are as in `Terms`. A method raises what the store raises
-    (`StoreFailed`), but for `settle`, `count`, `warnings` and `constrained`, which never raise. Belongs to one event
-    loop.
+    (`StoreFailed`), but for `settle`, `count`, `warnings`, `refresh` and `constrained`, which never raise. Belongs to
+    one event loop.
     Raises `ConfigError` for a limit that cannot be computed.
     """
 
@@ -62,7 +62,6 @@ class Ledger:
         self._life = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._seen: tuple[str, float, Balance] | None = None
-        self._looking = False
         self._told: set[str] = set()
         self._left: frozenset[str] = frozenset()
         self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
@@ -192,17 +191,26 @@ class Ledger:
             _log.warning("the month's balance cannot be read: %s", error)
             return []
 
+    async def refresh(self) -> None:
+        """Read this month's balance for `constrained`, where it counts and was not read within the last 5 seconds. A
+        store that fails leaves what is known."""
+        month = self._month()
+        if self._terms.warn is None or not self._entry.downgrade:
+            return
+        if self._seen is not None and self._seen[0] == month and self._clock.now() - self._seen[1] <= STALE:
+            return
+        try:
+            await self._look(month)
+        except RoostError as error:
+            _log.warning("the month's balance cannot be read: %s", error)
+
     def constrained(self) -> str | None:
-        """Why money is to be saved: this month's spending is past the warning. From what is known, without waiting;
-        what is not known or old is asked for meanwhile. Call it in the event loop."""
-        limit, warn, month = self._terms.month, self._terms.warn, self._month()
+        """Return why money is to be saved: this month's spending is past the warning. Uses the balance that `refresh`
+        has read."""
+        limit, warn, month, seen = self._terms.month, self._terms.warn, self._month(), self._seen
         if limit is None or warn is None or not self._entry.downgrade:
             return None
-        seen = self._seen if self._seen is not None and self._seen[0] == month else None
-        if not self._looking and (seen is None or self._clock.now() - seen[1] > STALE):
-            self._looking = True
-            self._later(self._freshen(month))
-        if seen is None or seen[2].spent < warn:
+        if seen is None or seen[0] != month or seen[2].spent < warn:
             return None
         share = f"{seen[2].spent / limit:.0%} of " if limit else ""
         return f"{dollars(seen[2].spent)} are spent in {month}, {share}the month's {dollars(limit)}"
@@ -291,14 +299,6 @@ class Ledger:
         if month == self._month():
             self._seen = month, self._clock.now(), balance
         return balance
-
-    async def _freshen(self, month: str) -> None:
-        try:
-            await self._look(month)
-        except RoostError as error:
-            _log.debug("the month's balance cannot be read: %s", error)
-        finally:
-            self._looking = False
 
     async def _first(self, mark: str) -> bool:
         if mark in self._told:

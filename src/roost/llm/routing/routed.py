@@ -17,7 +17,7 @@ from roost.llm.routing.features import features
 from roost.llm.routing.profiles import Profiles
 from roost.llm.routing.route import Features, Route
 from roost.llm.routing.router import named, route
-from roost.llm.routing.standing import FRESH, Here
+from roost.llm.routing.standing import FRESH, Here, Saving
 from roost.llm.stack import Parts
 from roost.llm.wrapped import Whole, events
 from roost.log.content import ErrorData
@@ -70,6 +70,7 @@ class Routed(Whole):
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         name = self._fixed or await self._profiles.current()
+        await self._here.refresh()
         entry, asked = self._profiles.get(name), features(request)
         found = route(asked, entry, self._here, profile=name)
         yield Notice("route", told(found, asked))
@@ -111,12 +112,12 @@ def connect(
     parts: Parts,
     *,
     shared: Shared | None = None,
-    constrained: Callable[[], str | None] = lambda: None,
+    saving: Saving | None = None,
 ) -> Profiles:
-    """Give `models` the name `auto`. `models` must make cores, with the limits and breakers of `parts`. Raises
-    `ConfigError`."""
+    """Give `models` the name `auto`. `models` must make cores, with the limits and breakers of `parts`. `saving` says
+    when money is to be saved; None: never. Raises `ConfigError`."""
     profiles = Profiles(parts.config, shared=shared)
-    here = Here(models.resolve, trouble=parts.trouble, constrained=constrained)
+    here = Here(models.resolve, trouble=parts.trouble, saving=saving)
     models.register(PREFIX, lambda rest: Routed(here, profiles, rest))
     return profiles
 

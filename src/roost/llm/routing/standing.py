@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from roost.errors import RoostError
 from roost.llm.catalog.card import Card
@@ -17,21 +18,31 @@ Resolve = Callable[[str], Model]
 """The core of this name. Raises `RoostError`, which names what to set."""
 
 
+class Saving(Protocol):
+    """Says when money is to be saved. `roost.llm.ledger.Ledger` is one."""
+
+    async def refresh(self) -> None:
+        """Read what `constrained` answers from, unless it was read just now. Never raises."""
+        ...
+
+    def constrained(self) -> str | None: ...
+
+
 class Here:
-    """Keeps the contract of `Standing`. `trouble` tells what is against a model for now, `constrained` why money is to
-    be saved. For one event loop."""
+    """Keeps the contract of `Standing`. `trouble` tells what is against a model for now, `saving` when money is to be
+    saved. For one event loop."""
 
     def __init__(
         self,
         resolve: Resolve,
         *,
         trouble: Callable[[str], str | None] = lambda _: None,
-        constrained: Callable[[], str | None] = lambda: None,
+        saving: Saving | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolve = resolve
         self._trouble = trouble
-        self._constrained = constrained
+        self._saving = saving
         self._now = now
         self._known: dict[str, tuple[float, Card | str]] = {}
 
@@ -49,7 +60,12 @@ class Here:
         return found if isinstance(found, str) else self._trouble(found.name)
 
     def constrained(self) -> str | None:
-        return self._constrained()
+        return None if self._saving is None else self._saving.constrained()
+
+    async def refresh(self) -> None:
+        """Before a request is routed: read what the answers of `constrained` depend on."""
+        if self._saving is not None:
+            await self._saving.refresh()
 
     def _look(self, name: str) -> Card | str:
         """The card, or what to set."""
