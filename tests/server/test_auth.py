@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import stat
 import time
 from pathlib import Path
@@ -95,7 +96,43 @@ def test_a_head_that_is_too_large_hears_so(serve):
         sock.sendall(b"GET /agents HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 65536)
         time.sleep(0.1)
         sock.sendall(b"x")
-        assert sock.recv(4096).split()[1] in (b"400", b"431")
+        assert problem_on(sock) == (431, "head_too_large")
+
+
+def problem_on(sock):
+    """The status and the code of the problem document that comes; the connection ends with it."""
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    assert response.headers["content-type"] == "application/problem+json"
+    code = json.loads(response.read())["code"]
+    assert sock.recv(1) == b""
+    return response.status, code
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"no http at all\r\n\r\n",
+        b"get /agents HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /agents HTTP/1.1\r\nHost: localhost\r\nA: \0\r\n\r\n",
+        b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_not_http_gets_a_problem_document(shared, sent):
+    with shared.socket() as sock:
+        sock.sendall(sent)
+        assert problem_on(sock) == (400, "invalid_http")
+
+
+def test_a_client_that_goes_on_writing_reads_the_refusal(shared):
+    with shared.socket() as sock:
+        sock.sendall(b"GET /agents HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 100_000)
+        time.sleep(0.05)
+        sock.sendall(b"x" * 100_000)
+        assert problem_on(sock) == (431, "head_too_large")
 
 
 @pytest.mark.parametrize(
@@ -130,15 +167,21 @@ def test_other_names_are_refused_even_with_the_token(shared, host):
 @pytest.mark.parametrize(
     ("origin", "fits"),
     [
-        ("http://localhost:3000", True),
-        ("http://127.0.0.1", True),
+        ("http://localhost:PORT", True),
+        ("http://127.0.0.1:PORT", True),
+        ("http://[::1]:PORT", True),
+        ("http://localhost:3000", False),
+        ("http://127.0.0.1:1", False),
+        ("http://127.0.0.1", False),
         ("https://evil.example", False),
+        ("https://evil.example:PORT", False),
         ("null", False),
         ("http://[", False),
     ],
 )
 def test_pages_of_other_sites_are_refused(shared, origin, fits):
     served = shared
+    origin = origin.replace("PORT", str(served.port))
     code, _, body = status(served, Origin=origin, Authorization=f"Bearer {served.token}")
     assert code == (200 if fits else 403)
     assert fits or b"forbidden_origin" in body

@@ -218,3 +218,18 @@ def test_the_same_connection_serves_after_a_refusal(shared):
         response.read()
         assert response.status == status
     connection.close()
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel"])
+def test_an_operation_without_a_body_refuses_one_that_says_something(shared, action):
+    path = f"/sessions/{shared.session()}/{action}"
+    assert shared.request("POST", path).status == 200
+    assert shared.request("POST", path, raw=b"{}").status == 200
+    for raw, code in (
+        (b"{", "invalid_json"),
+        (b"\xff", "invalid_json"),
+        (b'{"grace": 5}', "invalid"),
+        (b"[]", "invalid"),
+        (b" " * (MIB + 1), "too_large"),
+    ):
+        assert shared.request("POST", path, raw=raw).code == code

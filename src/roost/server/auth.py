@@ -21,7 +21,8 @@ _INTERNAL = "/internal/"
 
 class Guard:
     """Lets through what has the token. A loopback daemon also wants a loopback `Host`: a page of a hostile site that
-    makes its name point here (DNS rebinding) cannot send one. A browser's `Origin` must be the daemon's own.
+    makes its name point here (DNS rebinding) cannot send one. A browser's `Origin` must be the daemon's own: the `Host`
+    of the request, or another loopback name with the same port.
 
     What is below `/internal/` wants a node's signature in place of all that: no page can make one.
 
@@ -81,8 +82,9 @@ class Guard:
             parts = urlsplit(origin)
         except ValueError:
             return False
-        name = host_name(parts.netloc)
-        return is_loopback(name) if self._loopback else bool(name) and parts.netloc.lower() == host.lower()
+        if parts.netloc.lower() == host.lower():
+            return bool(host_name(host))
+        return self._loopback and is_loopback(host_name(parts.netloc)) and _port(parts.netloc) == _port(host)
 
     def _has_token(self, scope: Scope) -> bool:
         given = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
@@ -104,6 +106,12 @@ def host_name(host: str) -> str:
         return name.lower() if whole else ""
     name, colon, port = host.partition(":")
     return "" if colon and not port.isdigit() else name.lower().rstrip(".")
+
+
+def _port(netloc: str) -> str:
+    """The port that follows a host, "80" where there is none."""
+    name, colon, port = netloc.rpartition(":")
+    return port if colon and not netloc.endswith("]") and name else "80"
 
 
 def is_loopback(host: str) -> bool:

@@ -29,6 +29,11 @@ class BodyTooLarge(Refused):
         super().__init__(413, "too_large", f"the body has more than {limit} bytes", [(b"connection", b"close")])
 
 
+def has_body(scope: Scope) -> bool:
+    """Whether the headers announce a body that is not empty."""
+    return header(scope, b"transfer-encoding") is not None or header(scope, b"content-length") not in (None, "0")
+
+
 async def read_body(scope: Scope, receive: Receive, *, limit: int = BODY_BYTES) -> bytes:
     """The whole body. A body that is longer than `limit`, whatever its headers say, raises `BodyTooLarge` as soon as it
     is seen to be; one that does not come within 30 s raises `Refused`."""

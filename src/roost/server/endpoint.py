@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from roost.errors import Invalid
-from roost.server.bodies import BODY_BYTES, decode_body, header, read_body
+from roost.server.bodies import BODY_BYTES, decode_body, has_body, header, read_body
 from roost.server.context import Api
 from roost.server.misfits import said
 from roost.server.problems import Refused
@@ -102,6 +102,9 @@ class Endpoint(Generic[B, Q]):
         body = cast(B, _NOTHING)
         if self.takes_body:
             body = decode_body(scope, await read_body(scope, receive, limit=self.most), self.decoder)
+        elif self.method != "GET" and self.file is None and has_body(scope):
+            data = await read_body(scope, receive, limit=self.most)
+            body = decode_body(scope, data, self.decoder) if data else body
         return await self.handler(Call(api, scope, scope["path_params"], body, query))
 
     def _query(self, text: bytes) -> Q:

@@ -35,28 +35,28 @@ def problem_of(error: Exception, where: str) -> Problem:
     """An error that Roost did not raise on purpose is logged with `where`, and says nothing of its inside."""
     if not isinstance(error, RoostError):
         log.error("%s failed", where, exc_info=error)
-        return _problem(500, "internal", "the server failed on this request; its log has a line about it")
+        return problem(500, "internal", "the server failed on this request; its log has a line about it")
     if error.code == "store_closed":
         return shutting_down()
     quiet = isinstance(error, Busy) or error.code == "shutting_down"  # that is said to the client, and no failure
     if error.status >= 500 and not quiet:
         log.error("%s: %s", where, error)
-    return _problem(error.status, error.code, error.message)
+    return problem(error.status, error.code, error.message)
 
 
 def shutting_down() -> Problem:
-    return _problem(503, "shutting_down", "the daemon is stopping; what it accepted is safe: connect again later")
+    return problem(503, "shutting_down", "the daemon is stopping; what it accepted is safe: connect again later")
 
 
 def session_gone(session: str) -> Problem:
-    return _problem(404, "session_deleted", f"session {session!r} was deleted")
+    return problem(404, "session_deleted", f"session {session!r} was deleted")
 
 
 def session_halted(session: str, state: str, reason: str | None) -> Problem:
     why = f" ({reason})" if reason else ""
     detail = f"session {session!r} is {state}{why}; what it has not answered waits until it is started again"
-    return _problem(409, f"session_{state}", detail)
+    return problem(409, f"session_{state}", detail)
 
 
-def _problem(status: int, code: str, detail: str) -> Problem:
+def problem(status: int, code: str, detail: str) -> Problem:
     return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, code=code, detail=detail)
