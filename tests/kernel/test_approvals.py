@@ -106,3 +106,32 @@ async def test_of_many_answers_at_once_one_counts(tmp_path: Path) -> None:
         assert sum(isinstance(one, Conflict) for one in said) == 7
         assert await session.answer(accepted.id) == "end"
         assert len(found(await events(session, runtime), ev.ApprovalResolved)) == 1
+
+
+async def test_an_answer_is_to_one_question_also_where_a_model_uses_an_id_again(tmp_path: Path) -> None:
+    notes = Notes()
+    twice = ScriptedModel(
+        by_step(
+            [
+                Answer(calls=(Call("write", {"text": "a"}, id="x"),)),
+                Answer(calls=(Call("write", {"text": "b"}, id="x"),)),
+                "end",
+            ]
+        )
+    )
+    async with under(tmp_path, writer(notes, model=twice)) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        first = await until(session, ev.ApprovalRequested)
+        (waiting,) = (await session.inspect()).approvals
+        await session.approve(first.call, asked=waiting.asked)
+        while [one.arguments for one in (await session.inspect()).approvals] != ['{"text":"b"}']:
+            await asyncio.sleep(0.01)
+        assert notes.written == ["a"]
+        with pytest.raises(Conflict):  # an answer to the first question, which comes late or again
+            await session.approve(first.call, asked=waiting.asked)
+        assert notes.written == ["a"]
+        (waiting,) = (await session.inspect()).approvals
+        await session.approve(waiting.call, "reject", asked=waiting.asked)
+        assert await session.answer(accepted.id) == "end"
+    assert notes.written == ["a"]

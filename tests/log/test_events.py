@@ -219,6 +219,16 @@ EVENTS: list[ev.Event] = [
         call="c1",
     ),
     ev.PlanChanged(at=9.0, goals=()),
+    ev.ApprovalRequested(
+        at=4.0,
+        call="c1",
+        name="shell",
+        arguments="{}",
+        reason="r",
+        dangers=(ev.Danger("rm -r x", "removes x", 4, 11), ev.Danger("sh", "runs it")),
+        prefixes=("npm test",),
+    ),
+    ev.ApprovalResolved(at=4.0, call="c1", decision="approve", always=("npm test",), scope="session"),
 ]
 
 INPUTS: list[Input] = [
@@ -252,6 +262,7 @@ INPUTS: list[Input] = [
     ConsolidateInput(99.5),
     ControlInput("cancel", "task"),
     ControlInput("stop", "unused"),
+    ApprovalInput("c1", "approve", None, "ann", None, ("npm test",), "session", 7),
 ]
 
 

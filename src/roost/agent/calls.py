@@ -230,7 +230,9 @@ def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -
     if due is not None:
         timer, no = deadline(call.call.id), f"nobody answered within {patience:g} seconds"
         session.note(ev.TimerSet(at=now, timer=timer, due=due))
-        session.set_timer(timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout")))
+        session.set_timer(
+            timer, TimerSpec(timer, due, ApprovalInput(call.call.id, "reject", no, "timeout", asked=call.asked))
+        )
 
 
 async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:

@@ -252,8 +252,11 @@ def _apply_tool(
                 _settle(state)
         case ev.ApprovalRequested():
             call.status, call.cause, call.reason = "asking", event.cause, event.reason
+            call.asked, call.dangers, call.prefixes = state.seq, event.dangers, event.prefixes
         case ev.ApprovalResolved():
             call.status, call.reason = _OPEN[event.decision], event.note
+            if event.scope is not None:
+                state.grants += [one for one in event.always if one not in state.grants]
             if event.decision == "modify" and event.arguments is not None:
                 call.changed, call.changed_by = event.arguments, PERSON
 

@@ -236,8 +236,8 @@ def _cancel(session: LiveSession) -> None:
 
 def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> None:
     call = session.state.call(answer.call)
-    if call is None or call.status != "asking":
-        session.drop(item)
+    if call is None or call.status != "asking" or answer.asked not in (None, call.asked):
+        session.drop(item)  # it answers another question, perhaps of an earlier call with the same id
         return
     event = ev.ApprovalResolved(
         at=time.time(),
@@ -246,6 +246,8 @@ def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> No
         note=answer.note,
         source=answer.source,
         arguments=answer.arguments,
+        always=answer.always,
+        scope=answer.scope,
     )
     session.note(event, consume=item.id)
     ending.clear_deadline(session, answer.call)

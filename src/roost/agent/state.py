@@ -22,7 +22,7 @@ from roost.log.content import (
 from roost.log.memory import NewFact
 from roost.log.schedules import ScheduleSpec, TurnLimits
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 """Of the snapshot's shape. Another version is not read: the log is folded again."""
 
 POINTS = 32
@@ -68,6 +68,11 @@ class Call(msgspec.Struct):
     """Of its outcome."""
     held: bool = False
     """Until one of the children ends."""
+    asked: int = 0
+    """The position in the log of its newest `approval.requested`."""
+    dangers: tuple[ev.Danger, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    """As of its newest `approval.requested`."""
 
     @property
     def arguments(self) -> str:
@@ -214,6 +219,8 @@ class State(msgspec.Struct):
     """For which its turns have worked."""
     tainted: str | None = None
     """The tool by which it has seen what comes from outside."""
+    grants: list[str] = []
+    """Command prefixes that a person has allowed for the rest of the session."""
     timers: dict[str, float] = {}
     saved: str | None = None
     unsaved: str | None = None

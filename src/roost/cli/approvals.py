@@ -18,8 +18,11 @@ _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
 
 
 class Answered(NamedTuple):
+    """`always`: command prefixes, of those that the question offers, that are allowed for the rest of the session."""
+
     decision: Decision
     note: str | None = None
+    always: tuple[str, ...] = ()
 
 
 def mode_for(*, yes: bool) -> Mode:

@@ -16,7 +16,7 @@ from roost.cli.logs import mask, quiet_logs
 from roost.client.client import AgentRow, Content, Sent
 from roost.errors import NotFound, RoostError
 from roost.log.content import Message
-from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
@@ -146,8 +146,23 @@ class EmbeddedNode:
         *,
         note: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        always: Sequence[str] = (),
+        scope: GrantScope | None = None,
+        asked: int | None = None,
     ) -> None:
-        self._do(self._sessions.approve(session, call, decision, note=note, source="cli", arguments=arguments))
+        self._do(
+            self._sessions.approve(
+                session,
+                call,
+                decision,
+                note=note,
+                source="cli",
+                arguments=arguments,
+                always=always,
+                scope=scope,
+                asked=asked,
+            )
+        )
 
     def delete(self, session: str) -> None:
         self._do(self._sessions.delete(session))

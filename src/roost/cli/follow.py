@@ -67,7 +67,7 @@ class Follower:
         self._approver = approver
         self._ctrl_c = ctrl_c
         self._typed = typed
-        self._asked: set[tuple[str, str]] = set()
+        self._asked: set[tuple[str, str, int]] = set()
         self._interrupts = 0
         self._until: int | Literal["any"] | None = None
         self._mine = False
@@ -145,7 +145,10 @@ class Follower:
                 self._text = message.text
                 self._calls += message.calls
             case ev.ApprovalRequested():
-                self._approve(PendingApproval(event.call, event.name, event.arguments, event.reason), signals)
+                waiting = PendingApproval(
+                    event.call, event.name, event.arguments, event.reason, seq, event.dangers, event.prefixes
+                )
+                self._approve(waiting, signals)
             case ev.ChildWaits():
                 self._approve_all(signals)
             case ev.TurnCompleted() if self._mine:
@@ -182,9 +185,10 @@ class Follower:
     def _approve(self, waiting: PendingApproval, signals: Signals, session: str | None = None) -> None:
         """`session`: the one that it waits in, if it is another one, that comes from this."""
         session = session or self._session
-        if (session, waiting.call) in self._asked:
+        question = (session, waiting.call, waiting.asked)  # a model may use the id of a call again
+        if question in self._asked:
             return
-        self._asked.add((session, waiting.call))
+        self._asked.add(question)
         self._screen.fresh_line()
         signals.raising = True
         try:
@@ -199,7 +203,14 @@ class Follower:
         if answer is None:
             return
         try:
-            self._node.approve(session, waiting.call, answer.decision, note=answer.note)
+            self._node.approve(
+                session,
+                waiting.call,
+                answer.decision,
+                note=answer.note,
+                always=answer.always,
+                asked=waiting.asked,
+            )
         except RoostError as error:
             if error.code != "not_waiting":
                 raise

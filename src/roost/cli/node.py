@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -18,7 +18,7 @@ from roost.kernel.costs import By, Costs
 from roost.kernel.exchange.items import Brought, Format, Report, Source
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
-from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
 
 
@@ -104,7 +104,12 @@ class Node(Protocol):
         *,
         note: str | None = None,
         arguments: Mapping[str, Any] | None = None,
-    ) -> None: ...
+        always: Sequence[str] = (),
+        scope: GrantScope | None = None,
+        asked: int | None = None,
+    ) -> None:
+        """As `Sessions.approve`."""
+        ...
 
     def delete(self, session: str) -> None: ...
 

@@ -16,7 +16,7 @@ from roost.client.schedules import ScheduleClient
 from roost.client.travel import TravelClient
 from roost.ids import new_id
 from roost.log.content import Message, UserPart
-from roost.log.events import ControlAction, Decision, InputMode, SessionState
+from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
 
 if TYPE_CHECKING:
@@ -226,8 +226,14 @@ class Client:
         *,
         note: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        always: Sequence[str] = (),
+        scope: GrantScope | None = None,
+        asked: int | None = None,
     ) -> None:
         body: dict[str, Any] = {"decision": decision} | ({"note": note} if note else {})
+        body |= {"always": list(always)} if always else {}
+        body |= {"scope": scope} if scope else {}
+        body |= {"asked": asked} if asked is not None else {}
         if arguments is not None:
             body["arguments"] = dict(arguments)
         self._requests.call("POST", _path(session, "approvals", call), body=body, again=True)

@@ -367,8 +367,14 @@ class SessionHandle:
         *,
         note: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        always: Sequence[str] = (),
+        scope: ev.GrantScope | None = None,
+        asked: int | None = None,
     ) -> Accepted:
-        return await self._sessions.approve(self.id, call, decision, note=note, arguments=arguments)
+        """As `Sessions.approve`."""
+        return await self._sessions.approve(
+            self.id, call, decision, note=note, arguments=arguments, always=always, scope=scope, asked=asked
+        )
 
     async def inspect(self) -> SessionView:
         return await self._sessions.inspect(self.id)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
-from roost.agent.state import State, transcript
+from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.compacted import Compacted, until_compacted, waiting
@@ -52,15 +52,19 @@ _APPLIED = b'{"type":"control.applied"'
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
-    """A call that waits for a person."""
+    """A call that waits for a person. `asked` is the position in the log of the question; `dangers` and `prefixes` as
+    of `ApprovalRequested`."""
 
     call: str
     tool: str
     arguments: str
     reason: str
+    asked: int = 0
+    dangers: tuple[ev.Danger, ...] = ()
+    prefixes: tuple[str, ...] = ()
 
 
-class WaitingCall(PendingApproval, frozen=True):
+class WaitingCall(PendingApproval, frozen=True, kw_only=True):
     """One in a session or in what comes from it."""
 
     session: str
@@ -206,20 +210,26 @@ class Sessions(Travels):
         note: str | None = None,
         source: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        always: Sequence[str] = (),
+        scope: ev.GrantScope | None = None,
+        asked: int | None = None,
     ) -> Accepted:
         """Answer a call that waits. With `modify` it runs with these `arguments` instead, which count as approved where
-        the policy would ask, and are denied where it denies. Of several answers the first counts, whichever nodes they
-        come through. Raises `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool
-        does not take."""
+        the policy would ask, and are denied where it denies. `always`: of the command prefixes that the question
+        offers, those that are allowed from now on, in this session. `asked`: the position of the question that is
+        answered; without it the open one of that call. Of several answers the first counts, whichever nodes they come
+        through. Raises `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool does
+        not take and for prefixes that the question does not offer."""
         if (decision == "modify") != (arguments is not None):
             raise Invalid("`arguments` belong to the decision 'modify', and to no other")
         _, state = await self._state(session)
         waiting = next((one for one in state.asking if one.call.id == call), None)
-        if waiting is not None:
+        if waiting is not None and asked in (None, waiting.asked):
+            chosen, scope = _granted(waiting, decision, always, scope)
             with contextlib.suppress(Conflict):  # another answer has the key
-                key = f"approval:{call}:{waiting.cause}:{waiting.attempt}"
+                key = f"approval:{call}:{waiting.cause}:{waiting.attempt}:{waiting.asked}"
                 changed = None if arguments is None else self._fitting(state, waiting.call.name, arguments)
-                answer = ApprovalInput(call, decision, note, source, changed)
+                answer = ApprovalInput(call, decision, note, source, changed, chosen, scope, waiting.asked)
                 accepted = await self._accept(session, answer, key[-255:])
                 if not accepted.duplicate:
                     return accepted
@@ -315,7 +325,16 @@ class Sessions(Travels):
             usage=state.usage,
             context_tokens=state.tokens,
             approvals=tuple(
-                PendingApproval(call.call.id, call.call.name, call.arguments, call.reason or "") for call in waiting
+                PendingApproval(
+                    call.call.id,
+                    call.call.name,
+                    call.arguments,
+                    call.reason or "",
+                    asked=call.asked,
+                    dangers=call.dangers,
+                    prefixes=call.prefixes,
+                )
+                for call in waiting
             ),
             timers=dict(state.timers),
             pins=dict(state.pins),
@@ -398,3 +417,19 @@ def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
     return tuple(
         Text(part.text.encode("utf-8", "replace").decode()) if isinstance(part, Text) else part for part in parts
     )
+
+
+def _granted(
+    waiting: Call, decision: ev.Decision, always: Sequence[str], scope: ev.GrantScope | None
+) -> tuple[tuple[str, ...], ev.GrantScope | None]:
+    """Check what an answer allows from now on against what the question offers. Raises `Invalid`."""
+    if not always:
+        if scope is not None:
+            raise Invalid("`scope` says for whom `always` counts; name the prefixes in `always`")
+        return (), None
+    if decision != "approve":
+        raise Invalid("`always` belongs to the decision 'approve', and to no other")
+    if other := [one for one in always if one not in waiting.prefixes]:
+        offered = ", ".join(map(repr, waiting.prefixes)) or "none"
+        raise Invalid(f"{other[0]!r} is not offered for this call; the prefixes offered are: {offered}")
+    return tuple(dict.fromkeys(always)), scope or "session"

@@ -189,9 +189,25 @@ class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
     """Of a call that was denied: who decided, and by what."""
 
 
+GrantScope: TypeAlias = Literal["session", "agent", "user"]
+
+
+class Danger(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a command that a person should see before they answer. text: the part, as the analyser shows it.
+    why: what it would do. start, end: where it stands in the command, in characters; None if it stands there in
+    other words (a variable, a quoted inner command)."""
+
+    text: str
+    why: str
+    start: int | None = None
+    end: int | None = None
+
+
 class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
     """`cause`: the policy gate asks before a first run, or recovery asks before a run again. `why`: the layer of the
-    policy that asks, and by what. `due`: when it counts as rejected unless somebody answers."""
+    policy that asks, and by what. `due`: when it counts as rejected unless somebody answers. `dangers`: the parts of
+    a command to show first. `prefixes`: beginnings of the command (`npm test`) that an answer may allow from now on,
+    all of which are needed to allow this command."""
 
     call: str
     name: str
@@ -200,16 +216,21 @@ class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
     cause: Literal["policy", "replay"] = "policy"
     why: str | None = None
     due: float | None = None
+    dangers: tuple[Danger, ...] = ()
+    prefixes: tuple[str, ...] = ()
 
 
 class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
-    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead."""
+    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead. `always`:
+    command prefixes that are allowed from now on, for as long and for whom `scope` says."""
 
     call: str
     decision: Decision
     note: str | None = None
     source: str | None = None
     arguments: str | None = None
+    always: tuple[str, ...] = ()
+    scope: GrantScope | None = None
 
 
 class IntentChosen(_Event, frozen=True, tag="intent.chosen"):

@@ -8,7 +8,16 @@ from typing import Any, Literal, TypeAlias, assert_never
 import msgspec
 
 from roost.log.content import Usage, UserPart
-from roost.log.events import CheckpointCause, ChildOutcome, ControlAction, Decision, InputMode, Phase, SessionState
+from roost.log.events import (
+    CheckpointCause,
+    ChildOutcome,
+    ControlAction,
+    Decision,
+    GrantScope,
+    InputMode,
+    Phase,
+    SessionState,
+)
 from roost.log.schedules import ScheduleSpec
 
 
@@ -35,13 +44,18 @@ class ControlInput(_Input, frozen=True, tag="control"):
 
 
 class ApprovalInput(_Input, frozen=True, tag="approval"):
-    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead."""
+    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead. `always` and
+    `scope` as of `ApprovalResolved`. `asked`: the position in the log of the question that is answered; None answers
+    whichever question of that call is open."""
 
     call: str
     decision: Decision
     note: str | None = None
     source: str | None = None
     arguments: str | None = None
+    always: tuple[str, ...] = ()
+    scope: GrantScope | None = None
+    asked: int | None = None
 
 
 class SetTimerInput(_Input, frozen=True, tag="timer.set"):

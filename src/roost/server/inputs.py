@@ -43,7 +43,16 @@ async def _send(call: Call[MessageBody, StreamQuery]) -> Accepted:
 async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
     body, asked = call.body, call.params["call"]
     return _accepted(
-        await call.api.sessions.approve(call.session, asked, body.decision, note=body.note, arguments=body.arguments)
+        await call.api.sessions.approve(
+            call.session,
+            asked,
+            body.decision,
+            note=body.note,
+            arguments=body.arguments,
+            always=body.always,
+            scope=body.scope,
+            asked=body.asked,
+        )
     )
 
 

@@ -14,7 +14,7 @@ from roost.llm.catalog.card import Card
 from roost.llm.profile import MEDIA_KINDS, MediaKind
 from roost.log.content import Message, UserPart
 from roost.log.dispatch import NodeInfo
-from roost.log.events import Decision, InputMode, SessionState
+from roost.log.events import Decision, GrantScope, InputMode, SessionState
 from roost.log.journal import SessionInfo
 from roost.policy.gate import Permissions
 from roost.server.misfits import LABEL_KEY, LABEL_QUERY, MONTH, NAME
@@ -64,11 +64,15 @@ class MessageBody(_Shape):
 
 
 class ApprovalBody(_Shape):
-    """With `modify` the call runs with these `arguments` instead of the model's."""
+    """With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes out of those that
+    the question offers, which are allowed from now on, for whom `scope` says. `asked`: the position of the question."""
 
     decision: Decision
     note: str | None = None
     arguments: dict[str, Any] | None = None
+    always: Annotated[list[str], Meta(max_length=32)] = []
+    scope: GrantScope | None = None
+    asked: int | None = None
 
 
 class EmitBody(_Shape):
