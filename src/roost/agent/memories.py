@@ -17,7 +17,7 @@ from roost.log.fact_rows import no_session, session_of
 from roost.log.memory import Category, EndFact, Fact, FactChange, NewFact, PutFact, RecalledFact
 from roost.memory.learning import Learned, as_fact, check_key, check_text, fact_id, learn, supersede
 from roost.memory.rights import Memory, Rights
-from roost.memory.search import Found, FoundFact, Search
+from roost.memory.search import Found, FoundFact, Search, distinct
 from roost.memory.spaces import beginning_of, check_space, own_spaces, scope_of
 
 log = logging.getLogger("roost.memory")
@@ -84,9 +84,9 @@ class CallMemory:
             spaces = await readable(self._search, rights_of(self._session))
         else:
             spaces = [] if scope == "turn" else [self._space(scope, read=True)]
-        found = await self._search.find(spaces, query, limit=limit * (4 if category else 1), meta=self._session.about)
+        found = await self._search.find(spaces, query, limit=limit * (4 if category else 2), meta=self._session.about)
         own = [FoundFact(fact, 1.0) for fact in self._of_turn()] if scope in (None, "turn") else []
-        facts = [one for one in (*own, *found.facts) if category in (None, one.fact.category)][:limit]
+        facts = [one for one in distinct((*own, *found.facts)) if category in (None, one.fact.category)][:limit]
         self.tainted = self.tainted or any(one.fact.tainted for one in facts)
         return msgspec.structs.replace(found, facts=facts)
 
@@ -185,7 +185,7 @@ async def recall_at_turn(session: LiveSession) -> None:
 
 def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:
     """Those that are worth being shown unasked."""
-    kept = [one for one in found.facts if found.how == "words" or (one.likeness or 0.0) >= settings.least]
+    kept = [one for one in distinct(found.facts) if found.how == "words" or (one.likeness or 0.0) >= settings.least]
     return tuple(
         RecalledFact(
             id=one.fact.id,

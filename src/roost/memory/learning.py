@@ -1,4 +1,4 @@
-"""What becomes of a new fact beside those that are known: nothing, a place of its own, or the place of others."""
+"""Decide what a new fact does to the facts that are there: nothing, stand beside them, or supersede some."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ import msgspec
 from roost.errors import Invalid, TooLarge
 from roost.ids import is_storable
 from roost.log.memory import FACT_BYTES, Fact, FactQuery, NewFact
-from roost.log.words import words
+from roost.memory.comparing import Relation, compare
 from roost.memory.search import Search
 
-SAME = 0.92
-"""The likeness from which on two texts of a category say something of the same matter, so that the newer one counts.
-With all-MiniLM-L6-v2 sentences that differ in one value lie above it, those about different things far below."""
 KEY_CHARACTERS = 200
 _WAITING = 1000
 """Of a space's proposals, those that a new one is compared with; word by word alone beyond `_COMPARED`."""
 _COMPARED = 50
 """Facts that are not in the index, the newest, whose likeness is worked out."""
+_NEAREST = 20
+"""Facts of the store that a new one is compared with."""
 
 Op: TypeAlias = Literal["add", "update", "merge", "known"]
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """`known`: nothing is to be done, `former` says it already. Else `fact` takes the place of `former`, if any."""
+    """`known`: nothing is written; `former` says the same. Otherwise `fact` supersedes `former`, if any. `unsure`:
+    facts that stay and that may contradict `fact` or say the same in other words; the caller may end them."""
 
     op: Op
     fact: NewFact
     former: tuple[Fact, ...] = ()
+    unsure: tuple[Fact, ...] = ()
 
 
 def fact_id(*parts: str) -> str:
@@ -56,9 +57,9 @@ def check_key(key: str | None) -> str | None:
 
 
 async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
-    """Where the fact goes. One with the same key or, without a key, of the same category and nearly the same meaning is
-    superseded. What is only proposed is compared with the proposals that wait, too. `beside`: facts of the same space
-    that are to be kept with it, before it. Raises `StoreFailed`."""
+    """Decide what `fact` supersedes: the fact with its key or, without a key, those of its category that it corrects
+    (`roost.memory.comparing`). A proposal is compared with the waiting proposals too. `beside`: facts of the same space
+    that are written before it, in the same commit. Raises `StoreFailed`."""
     gone = {id for one in beside for id in one.supersedes}
     fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
     if fact.proposed:
@@ -67,12 +68,16 @@ async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()
     if fact.key is not None:
         known = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
         found = [one for one in fresh if one.key == fact.key] or known
+        judged = [(one, compare(fact.text, one.text)) for one in found if one.id not in gone]
+        former = [one for one, _ in judged]
     else:
-        found = await _alike(search, fact, fresh)
-    found = [one for one in found if one.id not in gone]
-    if any(_same(one.text, fact.text) and one.category == fact.category for one in found):
-        return Learned("known", fact, tuple(found[:1]))
-    return supersede(fact, found)
+        judged = [(one, told) for one, told in await _judged(search, fact, fresh) if one.id not in gone]
+        former = [one for one, told in judged if told == "corrects" and _replaceable(fact, one)]
+    same = [one for one, told in judged if told == "same" and one.category == fact.category]
+    if same:
+        return Learned("known", fact, tuple(same[:1]))
+    unsure = [one for one, told in judged if told != "other" and one not in former]
+    return msgspec.structs.replace(supersede(fact, former), unsure=tuple(unsure))
 
 
 def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
@@ -81,21 +86,20 @@ def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
     return Learned(op, msgspec.structs.replace(fact, supersedes=ids), tuple(former))
 
 
-async def _alike(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[Fact]:
-    fresh = [one for one in fresh if one.category == fact.category]
+async def _judged(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[tuple[Fact, Relation]]:
+    """How `fact` relates to the facts that are nearest to it."""
     likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]])
     likeness += [0.0] * (len(fresh) - len(likeness))
-    found = (await search.find([fact.space], fact.text, limit=5)).facts
+    found = (await search.find([fact.space], fact.text, limit=_NEAREST)).facts
     every = [*zip(fresh, likeness, strict=True), *((one.fact, one.likeness or 0.0) for one in found)]
-    same = [(one, like) for one, like in every if one.category == fact.category]
-    exact = [one for one, _ in same if _same(one.text, fact.text)]
-    return exact or [one for one, like in same if one.key is None and like >= SAME]
+    return [(one, compare(fact.text, one.text, like)) for one, like in every]
+
+
+def _replaceable(fact: NewFact, former: Fact) -> bool:
+    """A fact with a key is superseded by its key alone."""
+    return former.key is None and former.category == fact.category
 
 
 def as_fact(fact: NewFact, at: float = 0.0) -> Fact:
     """One that is not in the store."""
     return Fact(**msgspec.structs.asdict(fact), created=at, version=0)
-
-
-def _same(one: str, other: str) -> bool:
-    return one == other or (words(one) == words(other) != [])

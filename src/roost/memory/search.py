@@ -11,6 +11,7 @@ import msgspec
 
 from roost.log.memory import Fact, FactQuery
 from roost.log.store import Store
+from roost.memory.comparing import tokens_of
 from roost.memory.index import Index
 
 How: TypeAlias = Literal["hybrid", "words"]
@@ -84,6 +85,14 @@ class Search:
         be told."""
         told = await self.index.alike(text, others) if others and self.index is not None else []
         return told or [0.0] * len(others)
+
+
+def distinct(found: Sequence[FoundFact]) -> list[FoundFact]:
+    """Without those that say the same as an earlier one, as facts of different spaces may."""
+    kept: dict[object, FoundFact] = {}
+    for one in found:
+        kept.setdefault(tokens_of(one.fact.text) or one.fact.text, one)
+    return list(kept.values())
 
 
 def fused(rankings: Sequence[Mapping[str, int]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from roost.log.memory import Category
 from roost.memory.means import OwnMemory
+from roost.memory.quoting import quoted
 from roost.memory.search import FoundFact
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.function import tool
@@ -36,14 +37,18 @@ async def remember(
     key: Annotated[str | None, "A name for what has one value at a time, as in favourite-colour."] = None,
     confidence: _Sure = 1.0,
 ) -> str:
-    """Keep a fact for later conversations. A fact with the same key, or that says nearly the same, is replaced."""
+    """Keep a fact for later conversations. It replaces a fact with the same key, or one that it corrects."""
     learned = await _memory(context).remember(text, scope, category, key, confidence)
     if learned.op == "known":
         return f"that is known already, as {learned.former[0].id}"
-    if not learned.former:
-        return f"remembered as {learned.fact.id}"
-    former = "; ".join(f"{fact.text!r}" for fact in learned.former)
-    return f"remembered as {learned.fact.id} in place of {former}. If both hold, remember the former with a key."
+    told = f"remembered as {learned.fact.id}"
+    if learned.former:
+        former = "; ".join(f"{fact.text!r}" for fact in learned.former)
+        told += f" in place of {former}. If both hold, remember the former with a key."
+    if learned.unsure:
+        unsure = "; ".join(f"{fact.text!r} [{fact.id}]" for fact in learned.unsure)
+        told += f" Kept beside it: {unsure}. Forget what does not hold any more."
+    return told
 
 
 @tool(replay="safe", safety="read_only", inside=True, files=False)
@@ -78,7 +83,7 @@ async def update_memory(
 async def forget(context: ToolContext, id: _Id) -> str:
     """Take a fact out of the memory, because it is wrong or not wanted any more."""
     fact = await _memory(context).forget(id)
-    return f"forgotten: {fact.text}"
+    return f"forgotten: {quoted(fact.text)}"
 
 
 def _line(one: FoundFact) -> str:
@@ -86,9 +91,9 @@ def _line(one: FoundFact) -> str:
     day = time.strftime("%Y-%m-%d", time.gmtime(fact.created))
     more = "".join(
         [
-            f", key {fact.key}" if fact.key else "",
+            f", key {quoted(fact.key)}" if fact.key else "",
             f", confidence {fact.confidence:g}" if fact.confidence < 1 else "",
             ", from outside" if fact.tainted else "",
         ]
     )
-    return f"- {fact.text} [{fact.id}, {fact.space}, {fact.category}, {day}{more}]"
+    return f"- {quoted(fact.text)} [{fact.id}, {fact.space}, {fact.category}, {day}{more}]"

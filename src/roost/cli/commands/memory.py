@@ -146,6 +146,8 @@ def add(app: App, space: str, text: str, category: Category | None, key: str | N
     say(learned.fact.id)
     for former in learned.former:
         note(f"in place of: {clean(former.text)}")
+    for other in learned.unsure:
+        note(f"kept beside {other.id}, which may contradict it or say the same: {clean(other.text)}", "yellow")
     return 0
 
 
