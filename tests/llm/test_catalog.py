@@ -168,7 +168,7 @@ def test_facts_that_a_user_relies_on() -> None:
     assert flash.family == "deepseek_v4_flash"
     effort = flash.knobs["effort"]
     assert effort is not None
-    assert list(effort.values or ()) == ["off", "high", "max"]
+    assert list(effort.values or ()) == ["off", "low", "high", "max"]
     budget = profile("google", "gemini-2.5-flash").knobs["effort"]
     assert budget is not None
     assert budget.values is not None

@@ -16,9 +16,10 @@ import pytest
 
 from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
-from roost.llm.wire import Answer, Endpoint, HttpCall
+from roost.llm.wire import Endpoint, HttpCall
 from roost.llm.wires import WIRES
 from roost.llm.wires.openai_chat import OpenAIChat
+from roost.llm.wires.openai_chat.answer import OpenAIChatAnswer
 from roost.testing.dialects import minimax
 from roost.testing.matrix import Real, Subject, behaviours, subject, tried
 from roost.testing.matrix.suite import WireConformance
@@ -26,7 +27,7 @@ from roost.testing.provider import ProviderServer
 from roost.testing.script import FaultKind, Reply, load
 
 NUMBERS = "errors and refusals are numbers and flags in a document of status 200; its own tests have them"
-LACKS = dict.fromkeys(("refusal", "overflow", "refused_calls"), NUMBERS)
+LACKS: dict[str, str] = dict.fromkeys(("refusal", "overflow", "refused_calls"), NUMBERS)
 WAYS: dict[str, Callable[[], Subject]] = {
     **{name: partial(subject, name) for name in WIRES},
     "minimax chat": lambda: subject("minimax", {"interface": "chat"}, dialect=minimax.CHAT, lacks=LACKS),
@@ -51,8 +52,11 @@ class Deaf(OpenAIChat):
         short = msgspec.structs.replace(prompt, messages=prompt.messages[-1:], stop=())
         return super().call(short, model, profile, endpoint, stream=stream)
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> Answer:
-        return super().answer(msgspec.structs.replace(prompt, stop=()), profile, where=where)
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> OpenAIChatAnswer:
+        prompt = msgspec.structs.replace(prompt, stop=())
+        return super().answer(prompt, profile, where=where, model=model, endpoint=endpoint)
 
 
 async def test_a_wire_that_does_not_behave_is_told_why() -> None:

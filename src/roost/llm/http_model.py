@@ -92,7 +92,9 @@ class HttpModel:
         tries, sent = FOLLOW_TRIES, False
         try:
             prompt = self._compiler.compile(request, self._profile)
-            answer = self._wire.answer(prompt, self._profile, where=self._name)
+            answer = self._wire.answer(
+                prompt, self._profile, where=self._name, model=self._model, endpoint=self._endpoint
+            )
             first = call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
             sent = True
             while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import urljoin
@@ -14,6 +15,7 @@ from roost.llm.prompt import Prompt
 from roost.llm.sse import SSEEvent
 from roost.log.content import ErrorData
 
+_VERSION = re.compile(r"v\d+\w*")
 _SECRET = 12
 """Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
 
@@ -41,10 +43,20 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return text
 
     def url(self, path: str) -> str:
-        """The base URL and `path`, whose first part is not doubled (`/v1` in both)."""
-        base = self.base_url.rstrip("/")
-        first, _, rest = path.lstrip("/").partition("/")
-        return f"{base}/{rest}" if rest and base.endswith("/" + first) else f"{base}/{path.lstrip('/')}"
+        """Return the address of `path` below the base URL.
+
+        The base may end with the whole path or with its version (`/v1`), which are not doubled, and may have a query
+        (`?api-version=...`), which stays behind the path.
+        """
+        base, mark, query = self.base_url.partition("?")
+        base, path = base.rstrip("/"), path.lstrip("/")
+        version, _, rest = path.partition("/")
+        if base.endswith(f"/{path}"):
+            path = ""
+        elif _VERSION.fullmatch(version):
+            whole = base.endswith(f"/{rest}")
+            path = "" if whole else rest if base.endswith(f"/{version}") else path
+        return f"{base}/{path}".rstrip("/") + mark + query
 
 
 class HttpCall(msgspec.Struct, frozen=True):
@@ -106,7 +118,8 @@ class Wire(Protocol):
 
     `call` sends every text as valid UTF-8, whatever the prompt holds, and a conversation from any other provider in a
     form that this protocol takes: foreign signatures are left out, ids and names are made to fit. It raises nothing for
-    a valid prompt. `answer` is told the prompt that was sent; `where` names the model in messages for people.
+    a valid prompt. `answer` is told the prompt that was sent, and the `model` and `endpoint` of the call: a signature
+    may hold only there. `where` names the model in messages for people.
     `refused` says what an answer that is not 2xx means. `knobs` are those that the protocol defines; a profile's own
     come before them.
     """
@@ -119,7 +132,9 @@ class Wire(Protocol):
 
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall: ...
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> Answer: ...
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> Answer: ...
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData: ...
 

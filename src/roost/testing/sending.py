@@ -19,6 +19,7 @@ EVENTS, JSON = "text/event-stream", "application/json"
 INSTEAD: frozenset[FaultKind] = frozenset({"status", "html", "empty", "redirect"})
 """Faults that stand in an answer's place."""
 _ENDS: frozenset[FaultKind] = frozenset({"reset", "close", "short", "stall"})
+_END = b"data: [DONE]\n\n"
 _PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
 _NOISE = b": " + b"." * 16_380 + b"\n\n"
 """A comment, which a reader of events drops."""
@@ -62,7 +63,9 @@ def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None
     """What would be sent, but for the faults at a place of it."""
     reply = _stopped(reply, asked.body)
     if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
-        return Body(dialect.frames(reply, asked, finish=kind != "no_finish"))
+        frames = dialect.frames(reply, asked, finish=kind != "no_finish")
+        # A server that dies does not send its end mark either.
+        return Body([frame for frame in frames if frame != _END] if kind == "no_finish" else frames)
     document = dialect.document(reply, asked)
     return Body([_unfinished(document) if kind == "no_finish" else document], JSON)
 

@@ -28,5 +28,8 @@ EMBEDDINGS: tuple[str, ...] = (
 
 
 def dialects() -> list[Dialect]:
+    from roost.testing.dialects.openai_servers import SERVERS
+
     modules = [importlib.import_module(module) for module in (*EMBEDDINGS, *DIALECTS.values())]
-    return [dialect for module in modules for dialect in (module.DIALECT, *getattr(module, "MORE", ()))]
+    own = [dialect for module in modules for dialect in (module.DIALECT, *getattr(module, "MORE", ()))]
+    return [*own, *SERVERS]

@@ -34,7 +34,9 @@ class Anthropic:
             headers["anthropic-beta"] = ",".join(quirks.betas)
         return HttpCall("POST", endpoint.url("v1/messages"), headers, encode(body))
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> AnthropicAnswer:
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> AnthropicAnswer:
         return AnthropicAnswer(prompt, profile, where=where)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:

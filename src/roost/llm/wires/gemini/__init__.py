@@ -39,7 +39,9 @@ class Gemini:
         body = encode(body_of(prompt, profile, self._quirks))
         return HttpCall("POST", f"{base}/{path}:{method}", {"Accept": accept, **key}, body)
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> GeminiAnswer:
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> GeminiAnswer:
         return GeminiAnswer(prompt, profile, where=where)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:

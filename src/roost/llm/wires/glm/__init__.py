@@ -34,7 +34,9 @@ class Glm:
         path = "async/chat/completions" if self._quirks.asynchronous and not stream else "chat/completions"
         return HttpCall("POST", f"{_base(endpoint)}/{path}", {"Accept": accept, **key}, encode(body))
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> GlmAnswer:
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> GlmAnswer:
         return GlmAnswer(prompt, profile, self._quirks, where=where)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:

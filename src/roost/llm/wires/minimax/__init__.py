@@ -43,7 +43,9 @@ class MiniMax:
         base = endpoint.base_url.rstrip("/").removesuffix("/v1").removesuffix("/anthropic")
         return HttpCall("POST", f"{base}/{PATHS[interface]}", headers, encode(body))
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> Answer:
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> Answer:
         kind = MessagesAnswer if self._interface == "messages" else ChatAnswer
         return kind(prompt, profile, where=where)
 

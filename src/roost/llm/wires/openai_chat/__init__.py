@@ -12,6 +12,7 @@ from roost.llm.wire import Endpoint, HttpCall, Options, Wire
 from roost.llm.wires.body import encode
 from roost.llm.wires.errors import http_error
 from roost.llm.wires.openai_chat.answer import OpenAIChatAnswer
+from roost.llm.wires.openai_chat.reasoning import reasoning_origin
 from roost.llm.wires.openai_chat.request import KNOBS, NAME, Quirks, body_of
 from roost.log.content import ErrorData
 
@@ -24,14 +25,17 @@ class OpenAIChat:
         self._quirks = quirks or Quirks()
 
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall:
-        body = body_of(prompt, model, profile, self._quirks, stream=stream)
+        origin = reasoning_origin(NAME, endpoint, model)
+        body = body_of(prompt, model, profile, self._quirks, stream=stream, origin=origin)
         key = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         accept = "text/event-stream" if stream else "application/json"
-        url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
-        return HttpCall("POST", url, {"Accept": accept, **key}, encode(body))
+        return HttpCall("POST", endpoint.url("chat/completions"), {"Accept": accept, **key}, encode(body))
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> OpenAIChatAnswer:
-        return OpenAIChatAnswer(prompt, profile, where=where)
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> OpenAIChatAnswer:
+        origin = reasoning_origin(NAME, endpoint, model) if endpoint else None
+        return OpenAIChatAnswer(prompt, profile, where=where, quirks=self._quirks, origin=origin)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
         return http_error(status, headers, body, where=where)

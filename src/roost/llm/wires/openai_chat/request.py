@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,8 @@ from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile, ThinkingBack
 from roost.llm.prompt import Prompt
 from roost.llm.wires.body import Json, closed, json_object, location, named, takes, tool_name
+from roost.llm.wires.openai_chat.reasoning import Unsigned, back_of, kept, mark_unsigned, vendor
+from roost.llm.wires.openai_chat.tags import ThinkTags
 from roost.log.content import (
     AssistantMessage,
     Audio,
@@ -19,6 +21,7 @@ from roost.log.content import (
     Image,
     Media,
     Message,
+    StopReason,
     Text,
     Thinking,
     ToolCall,
@@ -43,6 +46,21 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stream_usage: bool = True
     send_reasoning: bool = False
     """Reasoning of the running turn must be sent back with its tool calls."""
+    reasoning_field: Literal["reasoning_content", "reasoning", "none"] = "reasoning_content"
+    """The field of an assistant's message that takes its reasoning; `none`: the server refuses every such field."""
+    think_tags: ThinkTags = "start"
+    """Where reasoning may stand in the text, between `<think>` and `</think>`; see `Tags`."""
+    text_calls: bool = False
+    """Calls may come as text (`<tool_call>`): the server runs the model without a parser for them. Off for others,
+    because a model may quote what a file holds."""
+    forced_tools: bool = True
+    """The server takes `tool_choice` `required`; without it the model is asked in words."""
+    unsigned: Unsigned | None = None
+    """How calls that Google's models did not sign are marked for them."""
+    cache_marks: tuple[str, ...] = ()
+    """Vendors of models (`claude`) whose prompts are cached only where they are marked (`cache_control`)."""
+    finish_reasons: dict[str, StopReason] = {}
+    """What the server's own finish reasons mean, where they are not the usual ones."""
     short_ids: bool = False
     """Call ids must be nine letters or digits."""
 
@@ -64,6 +82,12 @@ def media_part(part: Media) -> Json | None:
             return {"type": "video_url", "video_url": {"url": location(part)}}
 
 
+MOST_STOPS = 4
+"""Stop words that OpenAI and most others take. The wire keeps to the others by itself."""
+_MARK = {"type": "ephemeral"}
+_MUST_CALL = "Answer with a call of at least one of the tools, not with text."
+
+
 def reasoning_content(text: str) -> Json:
     """The field of an assistant's message that holds its reasoning."""
     return {"reasoning_content": text}
@@ -81,13 +105,30 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 OWN = Terms()
 
 
-def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, stream: bool, terms: Terms = OWN) -> Json:
-    system = "\n\n".join(prompt.system)
-    messages = compile_messages(prompt.messages, profile=profile, quirks=quirks, terms=terms)
+def body_of(
+    prompt: Prompt,
+    model: str,
+    profile: Profile,
+    quirks: Quirks,
+    *,
+    stream: bool,
+    terms: Terms = OWN,
+    origin: str | None = None,
+) -> Json:
+    """`origin` names the reader of the signatures that go back; None sends none."""
+    choice, blocks = prompt.tool_choice, prompt.system
+    if choice == "required" and not _may_force(quirks, model, profile):
+        choice, blocks = "auto", (*blocks, _MUST_CALL)
+    system = "\n\n".join(blocks)
+    messages = compile_messages(
+        prompt.messages, profile=profile, quirks=quirks, terms=terms, model=model, origin=origin
+    )
     body: Json = {
         "model": model,
         "messages": [{"role": "system", "content": system}, *messages] if system else messages,
     }
+    if vendor(model) in quirks.cache_marks:
+        _mark(body["messages"], prompt, stable=not blocks[len(prompt.system) :])
     if stream:
         body["stream"] = True
         if quirks.stream_usage:
@@ -100,17 +141,40 @@ def body_of(prompt: Prompt, model: str, profile: Profile, quirks: Quirks, *, str
             }
             for tool in prompt.tools
         ]
-        body["tool_choice"] = prompt.tool_choice
+        body["tool_choice"] = choice
     if prompt.output_schema is not None:
         schema = prompt.output_schema
         shape = {"name": "output", "schema": schema, "strict": closed(schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": shape}
     if prompt.max_output is not None:
         body[quirks.max_field] = prompt.max_output
-    if prompt.stop:
-        body["stop"] = list(prompt.stop)
+    if stops := [stop for stop in prompt.stop if stop]:
+        body["stop"] = stops[:MOST_STOPS]
     turn(body, knobs_of(profile, terms.knobs), prompt.knobs)
     return body
+
+
+def _may_force(quirks: Quirks, model: str, profile: Profile) -> bool:
+    # Claude refuses a forced call while it thinks, and models that always think do so now.
+    return quirks.forced_tools and not (vendor(model) == "claude" and profile.thinks == "always")
+
+
+def _mark(messages: list[Json], prompt: Prompt, *, stable: bool) -> None:
+    """Set cache marks as Anthropic has them: behind the system (which covers the tools), and behind the last two of
+    the messages that are not the model's. All of these are sent as parts, so that none changes when a mark moves on."""
+    given = [message for message in messages if message["role"] != "assistant"]
+    for message in given:
+        if isinstance(message["content"], str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+    system = given[:1] if given and given[0]["role"] == "system" else []
+    if stable and prompt.stable_system == len(prompt.system):
+        for message in system:
+            message["content"][-1]["cache_control"] = _MARK
+    said = given[len(system) :]
+    # Words that are only in this request stand at the end, and are not worth a place in the cache.
+    said = said if prompt.stable == len(prompt.messages) else said[:-1]
+    for message in said[-2:]:
+        message["content"][-1]["cache_control"] = _MARK
 
 
 def compile_messages(
@@ -119,10 +183,12 @@ def compile_messages(
     profile: Profile | None = None,
     quirks: Quirks | None = None,
     terms: Terms = OWN,
+    model: str = "",
+    origin: str | None = None,
 ) -> list[Json]:
     """Calls whose arguments are not a JSON object are sent as one that carries the text, because servers parse them."""
     quirks, profile = quirks or Quirks(), profile or Profile()
-    back: ThinkingBack = profile.thinking_back or ("turn" if quirks.send_reasoning else "none")
+    back = _back(profile, quirks, model)
     last_user = max((i for i, message in enumerate(messages) if isinstance(message, UserMessage)), default=-1)
     wire: list[Json] = []
     shown: list[Json] = []
@@ -135,13 +201,26 @@ def compile_messages(
                 wire.append({"role": "user", "content": _content(message.parts, profile, terms) or "(empty)"})
             case AssistantMessage():
                 thinks = back == "all" or (back == "turn" and index > last_user)
-                wire.append(_assistant(message, quirks, terms, thinks=thinks))
+                made = _assistant(message, quirks, terms, origin, thinks=thinks)
+                if quirks.unsigned and vendor(model) == "gemini" and "tool_calls" in made:
+                    mark_unsigned(made, quirks.unsigned)
+                wire.append(made)
             case ToolMessage():
                 text = _text(message.parts) or "(no output)"
                 wire.append({"role": "tool", "tool_call_id": _id(message.call, quirks), "content": text})
                 sent = (_part(part, profile, terms) for part in message.parts if not isinstance(part, Text))
                 shown += [part for part in sent if part["type"] != "text"]
     return [*wire, _shown(shown)] if shown else wire
+
+
+def _back(profile: Profile, quirks: Quirks, model: str) -> ThinkingBack:
+    """What the profile says, else what models of this name want, else what the account's do."""
+    if quirks.reasoning_field == "none":
+        return "none"
+    if profile.thinking_back is not None:
+        return profile.thinking_back
+    known = back_of(model)
+    return known if known != "none" else "turn" if quirks.send_reasoning else "none"
 
 
 def _content(parts: Sequence[Text | Media], profile: Profile, terms: Terms) -> str | list[Json]:
@@ -168,15 +247,21 @@ def _shown(media: list[Json]) -> Json:
     return {"role": "user", "content": [{"type": "text", "text": f"The {what} of the tools:"}, *media]}
 
 
-def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, *, thinks: bool) -> Json:
+def _assistant(message: AssistantMessage, quirks: Quirks, terms: Terms, origin: str | None, *, thinks: bool) -> Json:
     text = _said(message)
     wire: Json = {"role": "assistant", "content": text or None}
+    details, extras = kept(message, origin) if origin else ([], {})
     if calls := message.calls:
-        wire["tool_calls"] = [_call(call, quirks) for call in calls]
+        wire["tool_calls"] = [_call(call, quirks, extras.get(call.id)) for call in calls]
     elif not text:
         wire["content"] = "(no answer)"
-    if thinks:
-        wire |= terms.thought("".join(part.text for part in message.parts if isinstance(part, Thinking)))
+    if details:
+        wire["reasoning_details"] = details
+    elif thinks:
+        thought = terms.thought("".join(part.text for part in message.parts if isinstance(part, Thinking)))
+        if "reasoning_content" in thought and quirks.reasoning_field == "reasoning":
+            thought = {"reasoning": thought["reasoning_content"]}
+        wire |= thought
     return wire
 
 
@@ -185,9 +270,10 @@ def _said(message: AssistantMessage) -> str:
     return "\n".join(filter(None, (message.text, *map(named, message.media)))) if message.media else message.text
 
 
-def _call(call: ToolCall, quirks: Quirks) -> Json:
+def _call(call: ToolCall, quirks: Quirks, extra: Any = None) -> Json:
     function = {"name": tool_name(call.name), "arguments": json_object(call.arguments)}
-    return {"id": _id(call.id, quirks), "type": "function", "function": function}
+    wire: Json = {"id": _id(call.id, quirks), "type": "function", "function": function}
+    return {**wire, "extra_content": extra} if extra else wire
 
 
 def _id(call: str, quirks: Quirks) -> str:

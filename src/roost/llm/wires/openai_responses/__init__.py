@@ -31,7 +31,9 @@ class OpenAIResponses:
         accept = "text/event-stream" if stream else "application/json"
         return HttpCall("POST", endpoint.url("v1/responses"), {"Accept": accept, **key}, encode(body))
 
-    def answer(self, prompt: Prompt, profile: Profile, *, where: str) -> OpenAIResponsesAnswer:
+    def answer(
+        self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
+    ) -> OpenAIResponsesAnswer:
         return OpenAIResponsesAnswer(prompt, profile, where=where)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
