@@ -316,3 +316,22 @@ def test_a_picture_is_shown_to_the_model(roost: Machine, provider: ProviderServe
 
 _DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """One pixel."""
+
+
+def test_a_wrong_agent_file_stops_nothing_but_itself(roost: Machine) -> None:
+    folder = roost.work / "agents"
+    folder.mkdir()
+    (folder / "clerk.md").write_text("---\ntools: [grep]\n---\nYou are the clerk.\n")
+    (folder / "reviewer.md").write_text("---\ntools: Read, Grep\n---\nYou review.\n")
+    (folder / "assistant.toml").write_text('instructions = "mine"\n')
+    for args in (("run", "hello"), ("run", "clerk", "hello"), ("agents", "list"), ("ps",)):
+        done = roost(*args).ok()
+        assert "skipped: agents/reviewer.md:2: field 'tools'" in done.err
+        assert "skipped: agents/assistant.toml" in done.err
+    missing = roost("run", "reviewer", "hello")
+    assert (missing.code, "there is no agent 'reviewer'" in missing.err) == (1, True)
+    named = roost("run", "--agents", "agents/reviewer.md", "clerk", "hello")
+    assert (named.code, "skipped" in named.err, "field 'tools'" in named.err) == (1, False, True)
+    roost.up()
+    assert "clerk" in roost("agents", "list").ok().out
+    assert roost("run", "clerk", "hello").ok()

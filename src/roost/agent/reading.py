@@ -64,10 +64,13 @@ class AgentFiles:
         return [self._chosen[name] for name in sorted(self._chosen)]
 
     def first(self) -> list[Agent]:
-        """Raises `ConfigError` for the first file that cannot be used. Runs Python; blocks."""
+        """Read all files for the first time. Raise `ConfigError` when one that `extra` itself names cannot be used;
+        others that cannot are in `faults`. Runs Python; blocks."""
         agents = self.read(ordered=True)
-        for fault in self.faults.values():
-            raise ConfigError(fault)
+        named = {"--agents", *(str(path) for path in self._extra if not path.is_dir())}
+        for path, fault in self.faults.items():
+            if path in named:
+                raise ConfigError(fault)
         return agents
 
     def read(self, *, ordered: bool = True) -> list[Agent]:

@@ -10,7 +10,6 @@ from roost.errors import ConfigError
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
-    from roost.agent.files import AgentFile
     from roost.agent.reading import AgentFiles
     from roost.cli.node import Node
     from roost.cli.remote import RemoteNode
@@ -77,51 +76,32 @@ class App:
         return node
 
     def node(self, agents: tuple[Agent, ...] | None = None) -> Node:
-        """The daemon if one runs, else the kernel in this process, with these agents, on the same store. Without them,
-        for a command about sessions that there are: with those of the folder, and a file that is wrong must not stand
-        in its way."""
+        """Return the daemon if one runs, else the kernel in this process on the same store, with these agents or those
+        of the folder."""
         found = None if self.store_meant and not self.url else self.daemon()
         if found is not None:
             return cast("Node", found)
         from roost.cli.embedded import EmbeddedNode
 
-        known = agents if agents is not None else self._agents_if_right()
+        known = agents if agents is not None else self.agents(())
         return EmbeddedNode(self.home, known, store=self.store)
 
-    def agent_files(self, extra: tuple[Path, ...]) -> list[AgentFile]:
-        """The agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home."""
-        from roost.agent.files import load_agent_files, present, search_path
-
-        named = {path.resolve() for path in extra}
-        come_upon = [folder for folder in present(Path.cwd(), self.home) if folder.resolve() not in named]
-        return load_agent_files(search_path(self.home, cwd=Path.cwd(), extra=extra), found=come_upon)
-
-    def agents_watched(self, extra: tuple[Path, ...]) -> AgentFiles:
-        """As `agents`, to be read again when a file changes. Raises `ConfigError`."""
+    def agent_files(self, extra: tuple[Path, ...]) -> AgentFiles:
+        """Read the agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home.
+        Say which files are skipped, and why. Raise `ConfigError` when a file that `extra` itself names is wrong."""
         from roost.agent.builtin import default_agent
         from roost.agent.reading import AgentFiles
+        from roost.cli.out import note
 
         files = AgentFiles(self.home, cwd=Path.cwd(), extra=extra, base=(default_agent(),))
         files.first()
+        for fault in files.faults.values():
+            note(f"! skipped: {fault}", "yellow")
         return files
 
     def agents(self, extra: tuple[Path, ...]) -> tuple[Agent, ...]:
-        """The agents of files and the one that is always there. Raises `ConfigError`."""
-        from roost.agent.builtin import default_agent
-
-        agents = {"assistant": default_agent()}
-        agents |= {found.agent.spec.name: found.agent for found in self.agent_files(extra)}
-        return tuple(agents.values())
-
-    def _agents_if_right(self) -> tuple[Agent, ...]:
-        from roost.agent.builtin import default_agent
-        from roost.cli.out import note
-
-        try:
-            return self.agents(())
-        except ConfigError as error:
-            note(f"! {error.message}", "yellow")
-            return (default_agent(),)
+        """The agents of `agent_files` and the one that is always there. Raises `ConfigError`."""
+        return tuple(self.agent_files(extra).agents)
 
 
 def folder(path: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from roost.agent.builtin import DEFAULT_AGENT, default_agent
+from roost.agent.builtin import DEFAULT_AGENT
 from roost.agent.definition import Agent
 from roost.agent.files import AgentFile
 from roost.cli.fetch import ensure_model
@@ -37,13 +37,13 @@ def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
     if wanted.session is not None and (wanted.agent or wanted.model):
         raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
     files = app.agent_files(wanted.places)
-    agents = {DEFAULT_AGENT: default_agent()} | {found.agent.spec.name: found.agent for found in files}
-    node = app.node(tuple(agents.values()))
+    agents = {agent.spec.name: agent for agent in files.agents}
+    node = app.node(tuple(files.agents))
     try:
         if wanted.session is not None:
             session = session_id(node, wanted.session)
             return node, _revive(node, session)
-        return node, _create(app, node, wanted, agents, files)
+        return node, _create(app, node, wanted, agents, files.files)
     except BaseException:
         node.close()
         raise

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from roost.errors import ConfigError
+from roost.install import install_extra
 
 KINDS = ("env", "keyring", "file")
 MAX_KEY = 64 * 1024
@@ -81,7 +82,7 @@ def _from_keyring(service: str, name: str, *, where: str) -> str:
         import keyring
     except ImportError as error:
         raise ConfigError(
-            f"{where}: a keyring: reference needs the package keyring: pip install 'roost[keyring]'"
+            f"{where}: a keyring: reference needs the package keyring: {install_extra('keyring')}"
         ) from error
     try:
         key = keyring.get_password(service, name)

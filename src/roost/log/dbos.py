@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from roost.errors import ConfigError, NotFound, StoreFailed
+from roost.install import install_extra
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo, has_work
 from roost.log.journal import Change, Claim, SessionInfo
 from roost.log.store import Store
@@ -256,7 +257,7 @@ def _dbos() -> Any:
     try:
         from dbos import DBOS
     except ImportError as error:
-        raise ConfigError("the dispatcher needs DBOS: pip install 'roost[dbos]'") from error
+        raise ConfigError(f"the dispatcher needs DBOS: {install_extra('dbos')}") from error
     return DBOS
 
 

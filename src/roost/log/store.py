@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from roost.errors import ConfigError
+from roost.install import install_extra
 from roost.log.dispatch import Dispatcher
 from roost.log.journal import Journal
 from roost.log.memory import Facts
@@ -34,7 +35,7 @@ async def open_store(
         except ModuleNotFoundError as error:
             if error.name != "asyncpg":
                 raise
-            raise ConfigError("PostgreSQL needs asyncpg: pip install 'roost[postgres]'") from error
+            raise ConfigError(f"PostgreSQL needs asyncpg: {install_extra('postgres')}") from error
         return await PostgresJournal.open(str(where), durability=durability)
     path = sqlite_path(where)
     from roost.log.sqlite import SqliteJournal

@@ -14,7 +14,7 @@ from roost.cli.commands.config import who
 from roost.cli.ids import session_id, short
 from roost.cli.options import agent_places, as_json, command
 from roost.cli.out import note, one_line, say, say_json, table
-from roost.errors import ConfigError, RoostError
+from roost.errors import RoostError
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
@@ -59,13 +59,7 @@ def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
         rows |= {row.name: (row, "daemon") for row in daemon.agents() if row.name != "assistant"}
         faults = daemon.configuration.faults()
         daemon.close()
-    try:
-        files = app.agent_files(agent_places)
-    except ConfigError as error:
-        if daemon is None:
-            raise
-        files = []
-        faults.setdefault("files", error.message)
+    files = app.agent_files(agent_places).files
     rows |= {found.agent.spec.name: (row_of(found.agent), str(found.path)) for found in files}
     chosen = [rows[name] for name in sorted(rows)]
     for fault in dict.fromkeys(faults.values()):

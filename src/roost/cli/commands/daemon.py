@@ -82,7 +82,7 @@ def up(
     running = _running(app)
     if running is not None:
         return _already(running, as_json=as_json)
-    files = app.agents_watched(agent_places)
+    files = app.agent_files(agent_places)
     models = {agent.spec.model for agent in files.agents if agent.own_model is None}
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}

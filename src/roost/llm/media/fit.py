@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from roost.addresses import is_public
+from roost.install import install_extra
 from roost.llm.media.pictures import PIXELS, CannotScale, rescaled
 from roost.llm.media.sniff import animated, canonical, dimensions, sniff
 from roost.llm.profile import MediaKind, MediaLimit
@@ -212,7 +213,7 @@ def _need_short(data: bytes, most: float) -> None:
         from tinytag import TinyTag, TinyTagException
     except ImportError:
         why = f"at most {most:g} s are taken, and to see how long it plays needs tinytag"
-        raise Unfit("unsupported", f"{why}: pip install 'roost[media]'") from None
+        raise Unfit("unsupported", f"{why}: {install_extra('media')}") from None
     try:
         seconds = TinyTag.get(file_obj=io.BytesIO(data), tags=False).duration
     except (TinyTagException, OSError, ValueError, ArithmeticError, LookupError):

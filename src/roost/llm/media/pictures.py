@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from roost.install import install_extra
 from roost.llm.media.sniff import dimensions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def rescaled(data: bytes, *, side: int | None, most: int | None, types: tuple[st
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise CannotScale("scaling it needs Pillow: pip install 'roost[media]'") from None
+        raise CannotScale(f"scaling it needs Pillow: {install_extra('media')}") from None
     if (size := dimensions(data)) is not None:
         _need_sane(size)
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from roost.errors import ConfigError
+from roost.install import install_extra
 from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class S3Objects:
             from obstore.exceptions import BaseError
             from obstore.store import S3Store
         except ImportError as error:
-            raise ConfigError("a snapshot store on S3 needs obstore: pip install 'roost[objects]'") from error
+            raise ConfigError(f"a snapshot store on S3 needs obstore: {install_extra('objects')}") from error
         parts = urlsplit(url)
         config: dict[str, Any] = dict(parse_qsl(parts.query))
         if not parts.netloc:
