@@ -98,6 +98,7 @@ def test_a_token_that_others_could_read_is_hidden_from_them(roost: Machine) -> N
     roost("up", "-d").ok()
     assert (roost.home / "token").stat().st_mode & 0o777 == 0o600
     assert (roost.home / "daemon.log").stat().st_mode & 0o777 == 0o600
+    assert ("Roost runs as root" in (roost.home / "daemon.log").read_text()) == (os.geteuid() == 0)
 
 
 def test_a_run_over_the_daemon(daemon: Machine) -> None:

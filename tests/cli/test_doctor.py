@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .conftest import Machine
 
 
@@ -12,6 +14,7 @@ def test_a_fine_machine(roost: Machine) -> None:
         "python",
         "sqlite",
         "machine",
+        "user",
         "home",
         "fsync",
         "disk",
@@ -23,6 +26,7 @@ def test_a_fine_machine(roost: Machine) -> None:
         "sessions",
     }
     assert {item["status"] for item in findings.values()} <= {"ok", "warn"}
+    assert findings["user"]["status"] == ("warn" if os.geteuid() == 0 else "ok")
     assert "roost.db, layout" in findings["store"]["detail"]
     assert findings["sessions"]["detail"].startswith("1 sessions, ")
     assert "level 0 runs commands" in findings["sandbox"]["detail"]

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roost.errors import TooLarge
-from roost.workspace.manifest import PIECE, SnapshotDamaged
+from roost.workspace.manifest import PIECE, Item, SnapshotDamaged, segments, unpack_items
 from roost.workspace.objects import open_objects
 from roost.workspace.saving import Caps
 from roost.workspace.scan import scan
@@ -505,3 +505,9 @@ def test_a_damaged_store_is_noticed(here: Machine, there: Machine, tmp_path: Pat
 def test_what_is_no_snapshot(here: Machine, name: str) -> None:
     with pytest.raises(SnapshotDamaged):
         here.restore(name)
+
+
+def test_a_snapshot_from_elsewhere_gives_no_file_the_rights_of_its_owner() -> None:
+    crafted = [Item(b"d", "folder", 0o2777), Item(b"d/tool", "file", 0o106755), Item(b"plain", "file", 0o640)]
+    read = [item for data in segments(crafted) for item in unpack_items(data)]
+    assert [item.mode for item in read] == [0o777, 0o755, 0o640]

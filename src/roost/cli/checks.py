@@ -127,6 +127,17 @@ def machine(app: App) -> Iterator[Finding]:
     )
 
 
+def user(app: App) -> Iterator[Finding]:
+    """Whether Roost runs as root, which it should not."""
+    from roost.sandbox.environment import ROOT, runs_as_root
+
+    said, _, fix = ROOT.partition(". ")
+    if runs_as_root():
+        yield Finding(check="user", status="warn", detail=said, fix=fix)
+    else:
+        yield Finding(check="user", status="ok", detail="not root")
+
+
 def sandbox(app: App) -> Iterator[Finding]:
     """Runs a real command."""
     from roost.sandbox.process import ProcessSandbox

@@ -81,7 +81,7 @@ def _like(fd: int, there: os.stat_result | None) -> None:
     if there is not None:
         with contextlib.suppress(OSError):  # who is not root keeps it as their own
             os.fchown(fd, there.st_uid, there.st_gid)
-        os.fchmod(fd, stat.S_IMODE(there.st_mode))
+        os.fchmod(fd, there.st_mode & 0o777)
 
 
 def _is_stdout(there: os.stat_result) -> bool:

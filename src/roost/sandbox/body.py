@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from roost.errors import SandboxError
-from roost.sandbox import mounts
+from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.egress import Blocked, Egress
@@ -236,16 +236,18 @@ def manner(body: Body) -> Manner:
     return Manner(environment={**proxy, **body.spec.environment})
 
 
-def agent_argv(body: Body, link: int | str = 0, *, own_users: bool = True) -> list[str]:
+def agent_argv(body: Body, link: int | str = 0, *, own_users: bool = True, filtered: bool = False) -> list[str]:
     """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
     processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
-    has its own (`own_users`)."""
+    has its own (`own_users`). `filtered`: the agent sets the filter of system calls, for a runtime that cannot say it
+    whole."""
     relay = {} if body.door is None else {"relay": f"{mounts.NET}/{body.door.name}"}
     limits: list[Limit] = []
     if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
         most = body.spec.bounds.pids + OWN_PROCESSES
         limits.append((resource.RLIMIT_NPROC, most, most))
-    return mounts.agent_argv({"link": link, **relay}, limits)
+    calls = {"filter": seccomp.program().hex()} if filtered and seccomp.supported() else {}
+    return mounts.agent_argv({"link": link, **relay, **calls}, limits)
 
 
 def scratch_bytes(bounds: Bounds) -> int:

@@ -1,4 +1,4 @@
-"""Keeping the daemon's secrets out of what the system shows about its process."""
+"""The daemon's own process: its secrets stay out of what the system shows of it, and it should not belong to root."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import re
 import sys
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|ROOST_STORE", re.IGNORECASE)
+
+
+ROOT = (
+    "Roost runs as root: files that agents make belong to root, and a command that gets out of its sandbox is root."
+    " Run it as a user of its own (deploy/roost.service, deploy/Dockerfile)"
+)
+
+
+def runs_as_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def hide_secrets() -> list[str]:

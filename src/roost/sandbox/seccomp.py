@@ -1,9 +1,11 @@
-"""The list of system calls that a sandbox refuses, as a program for the kernel's filter. No library is needed.
+"""The system calls that a sandbox refuses, as a program for the kernel's filter (seccomp). No library is needed.
 
-Refused is what reaches the kernel's rare and privileged parts: namespaces, mounts, modules, tracing of others,
-io_uring, bpf, userfaultfd, keys, clocks, and terminals' input queue. Everything that ordinary programs use is let
-through. Calls that are newer than this list get ENOSYS, as on an older kernel. Numbers are those of Linux's `unistd.h`
-(x86-64 and the generic table that 64-bit Arm uses); the encoding is classic BPF over `struct seccomp_data`.
+Refused are calls that reach the kernel's rare and privileged parts: namespaces, mounts, modules, tracing of others,
+io_uring, bpf, userfaultfd, keys, clocks, and the input queue of terminals. Refused are also modes with the set-user-id
+or set-group-id bit: files of a workspace belong to the daemon's user outside, so such a file would lend that user's
+rights. What ordinary programs use is let through. Calls that are newer than this list get ENOSYS, as on an older
+kernel; so do `openat2` and `clone3`, which hide their arguments behind a pointer. Numbers are those of Linux's
+`unistd.h` (x86-64 and the generic table that 64-bit Arm uses); the encoding is classic BPF over `struct seccomp_data`.
 """
 
 from __future__ import annotations
@@ -41,18 +43,32 @@ _AARCH64 = {
 
 
 class _Machine(NamedTuple):
+    """`modes`: number of a call, and the place of its mode among the arguments. `opens`: the same with the place of
+    flags without which the mode does not count."""
+
     audit: int
     refused: dict[str, int]
     clone: int
     ioctl: int
     socket: int
+    modes: tuple[tuple[int, int], ...]
+    opens: tuple[tuple[int, int, int], ...]
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, _X86_64, 56, 16, 41),
-    "aarch64": _Machine(0xC00000B7, _AARCH64, 220, 29, 198),
-}
-_CLONE3 = 435
+    "x86_64": _Machine(
+        0xC000003E, _X86_64, 56, 16, 41,
+        ((85, 1), (90, 1), (91, 1), (133, 1), (259, 2), (268, 2), (452, 2)),
+        ((2, 1, 2), (257, 2, 3)),
+    ),
+    "aarch64": _Machine(0xC00000B7, _AARCH64, 220, 29, 198, ((33, 2), (52, 1), (53, 2), (452, 2)), ((56, 2, 3),)),
+}  # fmt: skip
+"""With a mode: creat, chmod, fchmod, mknod, mknodat, fchmodat, fchmodat2. With flags and a mode: open, openat."""
+_HIDING = (435, 437)
+"""clone3 and openat2, whose arguments no filter sees."""
+SET_ID = 0o6000
+CREATES = 0x400040
+"""O_CREAT and the bit that O_TMPFILE adds to O_DIRECTORY."""
 _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEW* of clone's flags."""
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
@@ -61,7 +77,7 @@ _FAMILIES = (1, 2, 10, 16)
 
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_NR, _ARCH, _ARGS = 0, 4, 16
 
 
 def supported() -> bool:
@@ -69,25 +85,35 @@ def supported() -> bool:
 
 
 def program(machine: str | None = None) -> bytes:
-    """The filter as the bytes of `struct sock_filter[]`. Raises `ValueError` for a machine without a list."""
+    """Make the filter, as the bytes of `struct sock_filter[]`. Raises `ValueError` for a machine without a list."""
     name = machine or platform.machine()
     if name not in _MACHINES:
         raise ValueError(f"there is no list of system calls for {name!r}; known are {', '.join(_MACHINES)}")
     own = _MACHINES[name]
     steps = [_op(_LD, _ARCH), _op(_JEQ, own.audit, 1, 0), _op(_RET, _KILL), _op(_LD, _NR)]
     steps += [_op(_JGE, _X32, 0, 1), _refuse(errno.ENOSYS), _op(_JGT, _NEWEST, 0, 1), _refuse(errno.ENOSYS)]
-    steps += [_op(_JEQ, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]
+    steps += _any(_HIDING, _refuse(errno.ENOSYS))
     for number in sorted({*own.refused.values(), *_SAME_EVERYWHERE}):
         steps += [_op(_JEQ, number, 0, 1), _refuse(errno.EPERM)]
-    steps += _if(own.clone, [_op(_LD, _ARG0), _op(_JSET, _NEW_NAMESPACES, 0, 1), _refuse(errno.EPERM)])
-    steps += _if(own.ioctl, [_op(_LD, _ARG1), *_any((_TIOCSTI, _TIOCLINUX), _refuse(errno.EPERM))])
+    set_id = [_op(_JSET, SET_ID, 0, 1), _refuse(errno.EPERM)]
+    for number, mode in own.modes:
+        steps += _if(number, [_argument(mode), *set_id])
+    for number, flags, mode in own.opens:
+        steps += _if(number, [_argument(flags), _op(_JSET, CREATES, 0, 3), _argument(mode), *set_id])
+    steps += _if(own.clone, [_argument(0), _op(_JSET, _NEW_NAMESPACES, 0, 1), _refuse(errno.EPERM)])
+    steps += _if(own.ioctl, [_argument(1), *_any((_TIOCSTI, _TIOCLINUX), _refuse(errno.EPERM))])
     families = _any(_FAMILIES, _op(_RET, _ALLOW))
-    steps += _if(own.socket, [_op(_LD, _ARG0), *families, _refuse(errno.EAFNOSUPPORT)])
+    steps += _if(own.socket, [_argument(0), *families, _refuse(errno.EAFNOSUPPORT)])
     return b"".join([*steps, _op(_RET, _ALLOW)])
 
 
 def _op(code: int, k: int, true: int = 0, false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, true, false, k)
+
+
+def _argument(place: int) -> bytes:
+    """Load the lower half of an argument."""
+    return _op(_LD, _ARGS + 8 * place)
 
 
 def _refuse(number: int) -> bytes:
@@ -99,5 +125,5 @@ def _any(values: tuple[int, ...], then: bytes) -> list[bytes]:
 
 
 def _if(number: int, then: list[bytes]) -> list[bytes]:
-    """Steps for one call; they are its last word."""
+    """The steps for one call, which decide about it."""
     return [_op(_JEQ, number, 0, len(then) + 1), *then, _op(_RET, _ALLOW)]

@@ -13,6 +13,7 @@ but `pid` is traced. Each is a process of its own, so that none makes it easier 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -31,7 +32,9 @@ _NUMBERS = {  # x86-64, 64-bit Arm
     "open_by_handle_at": (304, 265), "finit_module": (313, 273), "kexec_load": (246, 104), "acct": (163, 89),
     "syslog": (103, 116), "quotactl": (179, 60), "sethostname": (170, 161), "reboot": (169, 142), "swapoff": (168, 225),
     "settimeofday": (164, 170), "capset": (126, 91), "mknodat": (259, 33), "clone": (56, 220), "kcmp": (312, 272),
-    "fanotify_init": (300, 262), "request_key": (249, 218),
+    "fanotify_init": (300, 262), "request_key": (249, 218), "fchmodat": (268, 53), "openat": (257, 56),
+    "fchmodat2": (452, 452), "openat2": (437, 437), "setxattrat": (463, 463), "open_tree_attr": (467, 467),
+    "file_getattr": (468, 468), "file_setattr": (469, 469), "newest": (511, 511),
     "io_uring_setup": (425, 425), "open_tree": (428, 428), "fsopen": (430, 430), "clone3": (435, 435),
     "pidfd_getfd": (438, 438), "mount_setattr": (442, 442),
 }  # fmt: skip
@@ -145,6 +148,63 @@ def is_open(fd: int) -> bool:
     return True
 
 
+def marked(make: Callable[[str], object], bits: int = 0o6000) -> str:
+    """A file with the set-user-id or set-group-id bit, which outside belongs to the daemon's user."""
+    try:
+        make("marked")
+        mode = os.stat("marked").st_mode
+        if mode & bits:
+            return f"made a file with mode {mode:o}"
+    finally:
+        if os.path.lexists("marked"):
+            os.unlink("marked")
+    raise OSError("the bits were dropped")
+
+
+def remarked(change: Callable[[str], object]) -> str:
+    def make(path: str) -> None:
+        with open(path, "w"):
+            change(path)
+
+    return marked(make)
+
+
+def created(flags: int, mode: int) -> Callable[[str], None]:
+    return lambda path: os.close(os.open(path, flags | os.O_WRONLY, mode))
+
+
+def linked_later(path: str) -> None:
+    """A file without a name, which gets one."""
+    fd = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o4755)
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def opened_by_struct(path: str) -> None:
+    how = (ctypes.c_uint64 * 3)(os.O_CREAT | os.O_WRONLY, 0o4755, 0)
+    call("openat2", -100, path.encode(), how, 24)
+
+
+def given_rights(path: str) -> str:
+    """`cap_setuid` for all who run the file, as version 2 of the attribute has it."""
+    rights = b"\x01\x00\x00\x02\x80" + bytes(15)
+    try:
+        with open(path, "w"):
+            os.setxattr(path, "security.capability", rights)
+            return "set capabilities"
+    finally:
+        os.unlink(path)
+
+
+def known(name: str) -> str:
+    """Held is a call that the kernel seems not to have."""
+    try:
+        return call(name, -1, 0, 0, 0, 0, 0)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            raise
+        return f"is known: {error.strerror}"
+
+
 def attempts(given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
     yield from _files(given)
     yield from _kernel()
@@ -174,6 +234,20 @@ def _files(given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "engine", lambda: any_of(["/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"])
     yield "device node", lambda: call("mknodat", -100, b"disk", 0o60600, 0xFE00)
     yield "file by handle", lambda: call("open_by_handle_at", -100, ctypes.create_string_buffer(16), 0)
+
+    yield "set-user-id by chmod", lambda: remarked(lambda path: os.chmod(path, 0o4755))
+    yield "set-group-id by chmod", lambda: remarked(lambda path: os.chmod(path, 0o2755))
+    yield "set-user-id by fchmod", lambda: remarked(lambda path: os.fchmod(os.open(path, os.O_RDONLY), 0o4755))
+    yield "set-user-id by fchmodat", lambda: remarked(lambda path: call("fchmodat", -100, path.encode(), 0o4755))
+    yield "set-user-id by fchmodat2", lambda: remarked(lambda path: call("fchmodat2", -100, path.encode(), 0o4755, 0))
+    yield "set-user-id by open", lambda: marked(created(os.O_CREAT, 0o4755))
+    yield "set-group-id by open", lambda: marked(created(os.O_CREAT | os.O_EXCL, 0o2755))
+    yield "set-user-id by a file without a name", lambda: marked(linked_later)
+    yield "set-user-id by openat2", lambda: marked(opened_by_struct)
+    yield "set-user-id by creat", lambda: marked(lambda path: _libc.creat(path.encode(), 0o4755))
+    yield "set-user-id by mknod", lambda: marked(lambda path: os.mknod(path, 0o104755))
+    yield "set-group-id by mknodat", lambda: marked(lambda path: call("mknodat", -100, path.encode(), 0o102755, 0))
+    yield "capabilities of a file", lambda: given_rights("marked")
 
 
 def _kernel() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -208,6 +282,8 @@ def _kernel() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "user", lambda: os.setuid(0)
     yield "groups", lambda: os.setgroups([0])
     yield "capabilities", capable
+    for name in ("open_tree_attr", "file_getattr", "file_setattr", "newest"):
+        yield f"newer call: {name}", lambda name=name: known(name)
     yield "priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, -10)
 
 

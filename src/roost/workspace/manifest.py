@@ -160,8 +160,11 @@ def segments(items: Sequence[Item]) -> Iterator[bytes]:
 
 
 def unpack_items(data: bytes) -> list[Item]:
+    """Decode a segment. Of each mode only the permission bits stay: others may have written it. Raises
+    `SnapshotDamaged`."""
     try:
-        return _items.decode(data)
+        items = _items.decode(data)
+        return [msgspec.structs.replace(one, mode=one.mode & 0o777) if one.mode > 0o777 else one for one in items]
     except msgspec.MsgspecError as error:
         raise SnapshotDamaged(f"a snapshot's list of files cannot be read: {error}") from error
 

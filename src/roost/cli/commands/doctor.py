@@ -37,6 +37,7 @@ def _findings(app: App, *, deep: bool) -> Iterator[checks.Finding]:
         checks.python,
         checks.sqlite,
         checks.machine,
+        checks.user,
         checks.home,
         checks.files,
         checks.store,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from roost.sandbox import mounts
+from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.body import Body
 
@@ -31,6 +31,8 @@ _REFUSED = (
     "_sysctl sysfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vserver"
 ).split()
 """The names of what `roost.sandbox.seccomp` refuses by number. A runtime passes over those it does not know."""
+_MODES = ((["chmod", "fchmod", "creat", "mknod"], 1), (["fchmodat", "fchmodat2", "mknodat"], 2))
+"""Calls, and the place of the mode among their arguments."""
 _NEW_NAMESPACES = 0x7E020080
 _FAMILIES = (1, 2, 10, 16)
 
@@ -170,16 +172,37 @@ def _arg(index: int, op: str, value: int, other: int = 0) -> dict[str, Any]:
     return {"index": index, "value": value, "valueTwo": other, "op": f"SCMP_CMP_{op}"}
 
 
+def _bits(mask: int) -> list[int]:
+    return [1 << bit for bit in range(32) if mask >> bit & 1]
+
+
+def _bit(index: int, bit: int) -> dict[str, Any]:
+    """Whether an argument has the bit."""
+    return _arg(index, "MASKED_EQ", bit, bit)
+
+
 def system_calls() -> dict[str, Any]:
-    bits = [1 << bit for bit in range(32) if _NEW_NAMESPACES >> bit & 1]
+    """The rules of `roost.sandbox.seccomp` in the words of the specification, but for calls that are newer than its
+    list: a runtime can only name those that it knows. So the agent adds the filter itself before it runs a command."""
     families = [_arg(0, "EQ", each) for each in range(17) if each not in _FAMILIES]
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
         "architectures": [],
         "syscalls": [
             _refuse(_REFUSED, errno.EPERM),
-            _refuse(["clone3"], errno.ENOSYS),
-            *(_refuse(["clone"], errno.EPERM, _arg(0, "MASKED_EQ", bit, bit)) for bit in bits),
+            _refuse(["clone3", "openat2"], errno.ENOSYS),
+            *(
+                _refuse(calls, errno.EPERM, _bit(place, bit))
+                for calls, place in _MODES
+                for bit in _bits(seccomp.SET_ID)
+            ),
+            *(
+                _refuse([call], errno.EPERM, _bit(mode - 1, created), _bit(mode, bit))
+                for call, mode in (("open", 2), ("openat", 3))
+                for created in _bits(seccomp.CREATES)
+                for bit in _bits(seccomp.SET_ID)
+            ),
+            *(_refuse(["clone"], errno.EPERM, _bit(0, bit)) for bit in _bits(_NEW_NAMESPACES)),
             *(_refuse(["ioctl"], errno.EPERM, _arg(1, "MASKED_EQ", 0xFFFFFFFF, each)) for each in (0x5412, 0x541C)),
             *(_refuse(["socket"], errno.EAFNOSUPPORT, each) for each in (*families, _arg(0, "GT", 16))),
         ],
@@ -191,7 +214,7 @@ def _filter_in_gvisor() -> dict[str, Any]:
     first process can be ended by others, as one of Linux cannot."""
     made = system_calls()
     for rule in made["syscalls"]:
-        if rule["names"] == ["clone3"]:
+        if rule["errnoRet"] == errno.ENOSYS:
             rule["action"] = "SCMP_ACT_TRACE"
     everybody = [_arg(0, "MASKED_EQ", 0xFFFFFFFF, each) for each in (1, 0xFFFFFFFF)]
     made["syscalls"] += [_refuse(["kill"], errno.EPERM, each) for each in everybody]

@@ -207,7 +207,7 @@ class _Container(Body):
         scratch = {"/tmp": f"rw,nosuid,nodev,mode=1777,size={scratch_bytes(bounds)}"}
         return {
             "Image": image,
-            "Cmd": agent_argv(self, f"{_CALL}/socket", own_users=self._engine.is_podman),
+            "Cmd": agent_argv(self, f"{_CALL}/socket", own_users=self._engine.is_podman, filtered=True),
             "User": f"{os.geteuid()}:{os.getegid()}",
             "Hostname": "sandbox",
             "WorkingDir": "/",

@@ -84,7 +84,7 @@ class OciBackend:
         await body.prepare(await self._groups.get(), self._egress)
         bundle = Bundle(
             body.folder,
-            agent_argv(body),
+            agent_argv(body, filtered=True),
             view(spec, body),
             msgspec.structs.replace(spec.bounds, disk_bytes=scratch_bytes(spec.bounds)),
             user=1000 if runtime.is_crun else 0,

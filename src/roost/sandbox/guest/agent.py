@@ -3,7 +3,7 @@
 It and its neighbours need only the standard library. It is run by `python -I -S agent.py CONFIG`, so that any guest
 with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device or of a socket), `relay` (a
 Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out), `limits` (of itself
-and all that it starts: number, soft, hard).
+and all that it starts: number, soft, hard), `filter` (of system calls, in hexadecimal, where its maker sets none).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
 (body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
@@ -251,6 +251,20 @@ def keep_to_oneself() -> None:
             pass
 
 
+def keep_to_calls(program: bytes) -> None:
+    """Bind this process and all that it starts to a filter of system calls (`sock_filter[]`). Raises `OSError`."""
+    import ctypes
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    given = ctypes.byref(Program(len(program) // 8, program))
+    set_seccomp, filtered = 22, 2
+    if libc.prctl(set_seccomp, filtered, given, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel takes no filter of system calls")
+
+
 class Agent:
     def __init__(self, link: int | str, relay: str | None, limits: Iterable[list[int]]) -> None:
         self.wire = Wire(link if isinstance(link, int) else opened(link))
@@ -373,4 +387,6 @@ class Agent:
 
 if __name__ == "__main__":
     config = json.loads(sys.argv[1])
+    if "filter" in config:
+        keep_to_calls(bytes.fromhex(config["filter"]))
     Agent(config["link"], config.get("relay"), config.get("limits", ())).run()

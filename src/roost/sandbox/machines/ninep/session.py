@@ -24,7 +24,9 @@ _MADE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
 """What a guest may make beside folders and links: no devices."""
 _MAGIC = 0x01021997
 _UNLOCKED = 2
-_WORLD = 0o7777
+_WORLD = 0o1777
+"""The bits of a mode that a guest may set. A file with the set-user-id or set-group-id bit would lend the rights of the
+daemon's user, to whom it belongs."""
 
 
 class Session:
@@ -173,6 +175,8 @@ class Session:
             owner, group = uid if valid & _UID else found.st_uid, gid if valid & _GID else found.st_gid
             if (owner, group) != (found.st_uid, found.st_gid):
                 raise OSError(errno.EPERM, "files belong to whom they belong")
+        if valid & _MODE and mode & ~_WORLD & ~found.st_mode & 0o7777:
+            raise OSError(errno.EPERM, "no file gets the set-user-id or set-group-id bit")
         if valid & _MODE:
             os.chmod(place, mode & _WORLD)
         if valid & (_ATIME | _MTIME):
