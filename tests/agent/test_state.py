@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from roost.agent.compacting.plan import plan_cut
 from roost.agent.fold import apply
+from roost.agent.known_files import CHARACTERS, FILES
 from roost.agent.state import Entry, State, decode_state, encode_state, transcript
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
@@ -249,6 +250,26 @@ def test_results_stand_in_the_order_of_the_calls(count: int) -> None:
     results = [entry.message for entry in state.entries if isinstance(entry.message, ToolMessage)]
     assert [result.call for result in results] == [f"c{place}" for place in range(count)]
     assert state.calls == []
+
+
+def test_of_the_files_that_were_read_the_newest_are_known() -> None:
+    state = State()
+
+    def read(seen: dict[str, str | None]) -> None:
+        apply(state, ev.ModelCompleted(at=1.0, step=1, parts=(ToolCall("c", "t", "{}"),)))
+        apply(state, ev.ToolCompleted(at=2.0, call="c", outcome="ok", seen=seen))
+
+    for number in range(FILES + 10):
+        read({f"f{number}": "old"})
+    assert len(state.seen) == FILES
+    assert "f9" not in state.seen
+    read({"f10": "new", "f11": None})
+    assert (state.seen["f10"], "f11" in state.seen) == ("new", False)
+    assert list(state.seen)[-1] == "f10"
+    for number in range(20):
+        read({f"{number}/" + "x" * 4000: "d"})
+    assert len(state.seen) == CHARACTERS // 4002
+    assert decode_state(encode_state(state)) == state
 
 
 def test_what_a_crash_cut_off_is_spent_and_a_notice_changes_nothing() -> None:

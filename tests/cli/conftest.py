@@ -88,6 +88,14 @@ SCRIPT = Script(
             ),
         ),
         Rule(
+            when="correct",
+            answers=(
+                Reply(calls=(Call("read_file", {"path": "notes.txt"}),)),
+                Reply(calls=(Call("edit_file", {"path": "notes.txt", "old": "old", "new": "new"}),)),
+                Reply(text="Corrected: {result}"),
+            ),
+        ),
+        Rule(
             when="delegate",
             answers=(
                 Reply(calls=(Call("task", {"agent": "worker", "prompt": "make it"}),)),

@@ -1,4 +1,5 @@
-"""A change of several files, in a session whose process dies in the midst of it: all or none, and never twice."""
+"""A change of several files, in a session whose process dies in the midst of it: it is made, and once. What
+the model has read outlives the crash."""
 
 from __future__ import annotations
 
@@ -71,9 +72,7 @@ def files(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 async def test_a_crash_at_each_step(tmp_path: Path) -> None:
-    before = dict.fromkeys(_NAMES, "old")
     after = {"a": "old and new", "b": "new", "made/c": "new"}
-    outcomes: list[str] = []
     crashed = subprocess.run([sys.executable, "-c", _CHILD, str(tmp_path)], capture_output=True, text=True)
     codes = [int(line) for line in crashed.stdout.split()]
     assert codes == [9] * (len(codes) - 1) + [0], crashed.stderr
@@ -84,10 +83,7 @@ async def test_a_crash_at_each_step(tmp_path: Path) -> None:
             log = await events(session, runtime)
             folder = runtime.kernel.workshop.private("ses_1")
         done = [event for event in log if isinstance(event, ev.ToolCompleted)][-1]
-        assert files(folder) == (after if done.outcome == "ok" else before), (last, done)
+        assert (done.outcome, files(folder)) == ("ok", after), (last, done)
         attempts = sum(isinstance(event, ev.ToolStarted) and event.name == "edit_files" for event in log)
         assert attempts == (2 if code else 1)
-        outcomes.append(done.outcome)
-    assert outcomes[0] == "error"
-    assert outcomes.count("ok") >= 4
-    assert len(outcomes) >= 12
+    assert len(codes) >= 12

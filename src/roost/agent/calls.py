@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from roost.agent import children, jobs, judging, memories, points, saving, tasks, travel
 from roost.agent.compacting.hands import OwnLog, OwnPins
 from roost.agent.ending import UNKNOWN_EFFECT, deadline, end_call, not_run
+from roost.agent.known_files import known_files, learned
 from roost.agent.planning import OwnPlans
 from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import PERSON, Call
 from roost.errors import NotFound
 from roost.log import events as ev
-from roost.log.content import Text
+from roost.log.content import ResultPart, Text, ToolOutcome
 from roost.log.inputs import ApprovalInput
 from roost.log.journal import Delivery, TimerSpec
 from roost.policy.checks import Checks
@@ -307,7 +308,7 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
         attempt=call.attempt,
         workspace=means.workspace,
         sandbox=means.sandbox,
-        seen=session.seen,
+        seen=known_files(session.state, means.workspace.place) if tool.files else {},
         emit=session.emit,
         jobs=means.jobs,
         history=OwnLog(session),
@@ -321,25 +322,40 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
     return tool_context
 
 
+class _Ran(NamedTuple):
+    """What became of a call, before checks have a say."""
+
+    outcome: ToolOutcome
+    parts: tuple[ResultPart, ...]
+    seconds: float
+    memory: memories.CallMemory | None
+    seen: dict[str, str | None]
+    told: list[Delivery]
+
+
+async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
+    begun = None if session.early is None else session.early.take(call.call.id)
+    if begun is not None and (done := await begun.outcome()) is not None:
+        return _Ran(*done, begun.seconds, begun.memory, begun.learned(), [])
+    key = _key(session, call)
+    memory = memories.call_memory(session, call, key)
+    tool_context = context_of(session, call, tool, key, memory)
+    began, known = time.monotonic(), dict(tool_context.seen)
+    outcome, parts = await run_tool(tool, tool_context, call.arguments)
+    told = tasks.said(tool_context) if outcome == "ok" else []
+    seen = learned(session.means.workspace.place, known, tool_context.seen)
+    return _Ran(outcome, parts, time.monotonic() - began, memory, seen, told)
+
+
 async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
     """One of those that run at once."""
     means = session.means
     tool = session.means.tools[call.call.name]
-    begun = None if session.early is None else session.early.take(call.call.id)
     files = saving.saves(session, tool)
     if files is not None:
         await files.working()
-    done, told = None if begun is None else await begun.outcome(), list[Delivery]()
-    if begun is not None and done is not None:
-        (outcome, parts), seconds, memory = done, begun.seconds, begun.memory
-    else:
-        key = _key(session, call)
-        memory = memories.call_memory(session, call, key)
-        tool_context = context_of(session, call, tool, key, memory)
-        began = time.monotonic()
-        outcome, parts = await run_tool(tool, tool_context, call.arguments)
-        told = tasks.said(tool_context) if outcome == "ok" else told
-        seconds = time.monotonic() - began
+    ran = await _ran(session, call, tool)
+    outcome, parts = ran.outcome, ran.parts
     _taint(session, call, tool)
     try:
         if means.checks is not None:
@@ -354,10 +370,13 @@ async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, pro
             parts += await saving.save(session, files)
     finally:  # the call has ended, whatever cuts the save off
         parts += session.take_remarks()
-        if memory is not None:
-            memory.settle(ok=outcome == "ok")
-        end = ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds)
-        session.note(end, deliver=told)
+        if ran.memory is not None:
+            ran.memory.settle(ok=outcome == "ok")
+        seen = ran.seen if outcome == "ok" else {}
+        end = ev.ToolCompleted(
+            at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=ran.seconds, seen=seen
+        )
+        session.note(end, deliver=ran.told)
         if means.jobs.kept:
             jobs.after_call(session, call.call.id, outcome, partial(_outside, session, call, tool))
     if len(batch) > 1 and any(other.call.status == "running" for other in batch):

@@ -10,6 +10,7 @@ from typing import Any
 
 from roost.agent import calls, judging, memories
 from roost.agent.compacting.hands import OwnPins
+from roost.agent.known_files import learned
 from roost.agent.session import LiveSession
 from roost.agent.state import Call
 from roost.log.content import ResultPart, ToolCall, ToolOutcome
@@ -39,7 +40,7 @@ class Begun:
         self._session, self._known = session, False
         self.memory = memories.call_memory(session, call, self.key)
         self._context = calls.context_of(session, call, tool, self.key, self.memory)
-        self._context.seen = dict(session.seen)
+        self._known_files = dict(self._context.seen)
         self._context.emit, self._context.pins = self._emit, _Pins(session, self)
         self.task = asyncio.create_task(self._run(tool, call.arguments))
 
@@ -58,8 +59,10 @@ class Begun:
             if waiting is None or waiting.cancelling():
                 raise
             return None
-        self._session.seen.update(self._context.seen)
         return found
+
+    def learned(self) -> dict[str, str | None]:
+        return learned(self._session.means.workspace.place, self._known_files, self._context.seen)
 
     def wait(self) -> None:
         """Cut it off unless it is known. Raises `CancelledError`."""

@@ -7,6 +7,7 @@ from typing import Literal, assert_never
 from roost.agent import family, intents, kept, planning, stalls
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
+from roost.agent.known_files import take_seen
 from roost.agent.remembered import take_changed, take_recalled
 from roost.agent.scheduling import folding as scheduling
 from roost.agent.state import (
@@ -243,6 +244,8 @@ def _apply_tool(
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
             call.status, call.seq = "done", state.seq
+            if event.seen:
+                take_seen(state, event.seen)
             if event.outcome != "ok" and call.undo is not None:
                 state.undo = call.undo
             if state.turn is not None:

@@ -8,7 +8,7 @@ from roost.agent.fold import apply
 from roost.agent.state import State, decode_state, encode_state
 from roost.log import events as ev
 
-_OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan")
+_OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan", "seen")
 """Counters, usage, timers, checkpoints and the snapshots of files are those of now: they never go back."""
 
 

@@ -67,7 +67,6 @@ class LiveSession:
         self.inbox: list[InboxItem] = list(claim.inbox)
         self.woken = asyncio.Event()
         means.jobs.over = self.woken.set
-        self.seen: dict[str, str] = {}
         self._held = held
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
@@ -209,7 +208,6 @@ class LiveSession:
         """What the `session.rolled_back` that was noted last means, with a snapshot in its commit."""
         rewind(self.state, then)
         self._log.write_snapshot()
-        self.seen.clear()
 
     def move(self, moved: Moved) -> None:
         """What the `session.moved` that was noted last means: it goes on where it is woken next."""

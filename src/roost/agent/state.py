@@ -268,6 +268,8 @@ class State(msgspec.Struct):
     limited: bool = False
     """A turn by a schedule had a limit of money, or may have had."""
     jobs: dict[str, OpenJob] = {}
+    seen: dict[str, str] = {}
+    """Files that the model has read or written, the newest last: path in the workspace -> digest of what it was."""
 
     def holds(self, call: Call) -> bool:
         """Whether it waits for one of the children to end. With none there is nothing to wait for."""

@@ -187,6 +187,8 @@ class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
     seconds: float = 0.0
     why: str | None = None
     """Of a call that was denied: who decided, and by what."""
+    seen: dict[str, str | None] = {}
+    """Files that the model knows from now on: path in the workspace -> digest; None: it knows that one no more."""
 
 
 GrantScope: TypeAlias = Literal["session", "agent", "user"]

@@ -80,7 +80,7 @@ class ToolContext(msgspec.Struct, kw_only=True):
     workspace: Workspace
     sandbox: Sandbox
     seen: dict[str, str]
-    """Digest of each file as this turn last read it, by real path."""
+    """Digest of each file as the session last read or wrote it, by real path. What a tool changes here is kept."""
     emit: Callable[[str, Any], Awaitable[None]]
     """Put a program's own event into the session's log."""
     secret: Callable[[str], str] = _no_secret
