@@ -9,40 +9,63 @@ from collections.abc import Awaitable, Callable, Sequence
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a name. Raises `OSError`."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_PRIVATE = [
-    ipaddress.ip_network(text)
+_NOT_PUBLIC_4 = [
+    ipaddress.IPv4Network(text)
     for text in (
-        "192.0.0.0/24",  # protocol assignments; a cloud has its metadata at 192.0.0.192
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+        "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
         "168.63.129.16/32",  # public by number, and yet the host of a virtual machine at one cloud
-        "fec0::/10",  # site-local, RFC 3879
-        "64:ff9b:1::/48",  # NAT64 of a local network, RFC 8215
+    )
+]  # fmt: skip
+"""IANA's registry of special addresses that are not globally reachable (RFC 6890), and multicast. Not asked of Python,
+whose table differs from version to version."""
+_GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
+"""All that is assigned for global unicast. What lies outside is not public: loopback, translated (SIIT), local NAT64,
+unique local, link-local, site-local, segment routing, multicast."""
+_NOT_PUBLIC_6 = [
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",
+        "2002::/16",  # 6to4, out of use, which would lead to any IPv4 address
+        "3fff::/20",
     )
 ]
-_WRAPS = [ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")]
-"""Whose last 32 bits are an IPv4 address: NAT64 (RFC 6052), and the compatible ones of RFC 4291."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""Its last 32 bits are an IPv4 address (RFC 6052). Networks without IPv4 give public hosts such addresses."""
+_METADATA = frozenset(map(ipaddress.ip_address, ("192.0.0.192", "100.100.100.200", "168.63.129.16", "fd00:ec2::254")))
+"""Where clouds tell a machine its own secrets, beside the link-local addresses."""
 
 
 def is_public(address: str) -> bool:
     """Whether `address` is one of the open network: not private, loopback, link-local (where clouds have their
     metadata), shared, multicast or reserved, nor an IPv6 address that stands for such an IPv4 one."""
+    ip = _meant(address)
+    if ip is None:
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in net for net in _NOT_PUBLIC_4)
+    return ip in _GLOBAL_6 and not any(ip in net for net in _NOT_PUBLIC_6)
+
+
+def is_own(address: str) -> bool:
+    """Whether `address` leads to this machine, its link, or what its cloud tells it alone."""
+    ip = _meant(address)
+    return ip is None or ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip in _METADATA
+
+
+def _meant(address: str) -> _Address | None:
+    """The address, or the IPv4 one that it stands for."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return False
-    return all(each.is_global and not each.is_multicast and not _listed(each) for each in _meant(ip))
-
-
-def _meant(ip: _Address) -> list[_Address]:
-    if isinstance(ip, ipaddress.IPv4Address):
-        return [ip]
-    inner = ip.ipv4_mapped or ip.sixtofour
-    if inner is None and any(ip in net for net in _WRAPS):
-        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return [ip] if inner is None else [ip, inner]
-
-
-def _listed(ip: _Address) -> bool:
-    return any(ip.version == net.version and ip in net for net in _PRIVATE)
+        return None
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        return ip.ipv4_mapped or ip
+    return ip
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:

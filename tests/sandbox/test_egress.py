@@ -102,6 +102,29 @@ async def test_a_name_that_means_a_private_address_is_refused(tmp_path: Path, ad
     await egress.close()
 
 
+@pytest.mark.parametrize(
+    ("host", "address", "reached"),
+    [
+        ("wiki.lan", "127.0.0.1", False), ("wiki.lan", "169.254.169.254", False),
+        ("wiki.lan", "::ffff:127.0.0.1", False), ("wiki.lan", "fd00:ec2::254", False), ("wiki.lan", "0.0.0.0", False),
+        ("app.localhost", "127.0.0.1", True), ("127.0.0.1", "127.0.0.1", True),
+    ],
+)  # fmt: skip
+async def test_a_name_on_the_list_cannot_lead_to_this_machine(
+    tmp_path: Path, host: str, address: str, reached: bool
+) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return [address]
+
+    seen: list[Blocked] = []
+    egress = Egress([f"{host}:1"], blocked=seen.append, resolve=resolve)
+    await egress.start(tmp_path / "s")
+    answer = await through(tmp_path / "s", f"CONNECT {host}:1 HTTP/1.1\r\n\r\n".encode())
+    assert (b" 502 " in answer) == reached
+    assert any("not a public address" in event.reason for event in seen) != reached
+    await egress.close()
+
+
 async def test_a_secret_goes_to_its_host_alone(tmp_path: Path, site: tuple[Site, int]) -> None:
     server, port = site
     secrets = {"KEY": Secret(value="s3cr3t-value", hosts=("api.example.com",))}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roost.addresses import is_own, is_public
 from roost.sandbox.egress import Blocked, Egress
 from roost.tools.base import ToolContext, ToolError
 from roost.tools.builtin import builtin_tools
@@ -31,6 +32,56 @@ def cases(kind: str) -> list[str]:
         for one, _, text in lines
         if one == kind
     ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        # IANA's registries of special-purpose addresses, a first and a last one of each.
+        "0.0.0.0", "0.255.255.255", "10.0.0.0", "10.255.255.255", "100.64.0.0", "100.127.255.255", "127.0.0.1",
+        "127.255.255.255", "169.254.169.254", "172.16.0.0", "172.31.255.255", "192.0.0.0", "192.0.0.9", "192.0.0.192",
+        "192.0.2.1", "192.88.99.1", "192.168.255.255", "198.18.0.0", "198.19.255.255", "198.51.100.7", "203.0.113.255",
+        "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "168.63.129.16",
+        "::", "::1", "::7f00:1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:a00:1", "::ffff:169.254.169.254",
+        "::ffff:0:7f00:1", "::ffff:0:808:808", "64:ff9b::7f00:1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254",
+        "64:ff9b:1::1", "64:ff9b:1:ffff::808:808", "100::1", "100:0:0:1::1", "2001::1", "2001:0:4136:e378::",
+        "2001:1::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:1ff:ffff::1", "2001:db8::1", "2002:7f00:1::",
+        "2002:a00:1::1", "2002:808:808::1", "3fff::1", "3fff:fff:ffff::1", "4000::1", "5f00::1", "5f00:ffff::1",
+        "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "febf::1", "fec0::1", "ff02::1", "ff0e::1",
+        "", "localhost", "127.1", "0x7f.0.0.1", "1.2.3.4.5", "12345",
+    ],
+)  # fmt: skip
+def test_special_addresses_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.1.1.1", "8.8.8.8", "93.184.216.34", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0",
+        "198.17.255.255", "198.20.0.0", "223.255.255.255", "2606:4700::1111", "2001:200::1", "2001:4860:4860::8888",
+        "2620:fe::fe", "3ffe:ffff::1", "2003::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8",
+    ],
+)  # fmt: skip
+def test_others_are_public(address: str) -> None:
+    assert is_public(address)
+    assert not is_own(address)
+
+
+def test_private_addresses_are_not_this_machine() -> None:
+    own = [
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "169.254.169.254",
+        "fe80::1%1",
+        "0.0.0.0",
+        "::",
+        "100.100.100.200",
+        "x",
+    ]
+    assert [address for address in own if not is_own(address)] == []
+    assert [address for address in ("10.0.0.7", "192.168.1.1", "fd00::1", "100.64.0.1") if is_own(address)] == []
 
 
 async def fetch(ctx: ToolContext, url: str) -> tuple[str, str]:

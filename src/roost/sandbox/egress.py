@@ -3,7 +3,8 @@
 It speaks HTTP proxying (RFC 9110, 9112): `CONNECT host:port` for anything encrypted, and absolute-form requests for
 plain HTTP, one for each connection. A name is resolved once and the connection goes to the address that was checked, so
 that a name cannot mean another machine a moment later (DNS rebinding). Addresses that are not public are refused,
-unless the list names the host literally with its port, as in `localhost:8080`.
+unless the list names the host literally with its port, as in `wiki.lan:80`; an address of this machine is only reached
+by its number or as `localhost:8080`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from roost.addresses import Resolve, is_public, resolve
+from roost.addresses import Resolve, is_own, is_public, resolve
 from roost.sandbox.client_hello import NotTls, read_hello
 from roost.sandbox.injection import BODY, Injection, Mask, Secret, is_loopback
 from roost.sandbox.proxy_request import Refused, Request, body_of, parse
@@ -133,8 +134,8 @@ class Egress:
             raise Refused("403 Forbidden", f"{host}:{port} is not on the list of hosts that may be reached")
         injection.check()
         addresses = await self._addresses(host, port)
-        if not entry.literal and (private := [each for each in addresses if not is_public(each)]):
-            raise Refused("403 Forbidden", f"{host} is {private[0]}, which is not a public address")
+        if refused := [each for each in addresses if not _may_be(host, each, entry)]:
+            raise Refused("403 Forbidden", f"{host} is {refused[0]}, which is not a public address")
         if injection.plain and not all(map(is_loopback, addresses)):
             raise Refused("403 Forbidden", f"{host} is not this machine, and its secrets go out without TLS")
         tls = injection.tls
@@ -159,6 +160,14 @@ class Egress:
         if not found:
             raise Refused("502 Bad Gateway", f"{host} has no address")
         return found
+
+
+def _may_be(host: str, address: str, entry: _Entry) -> bool:
+    """Whether the host may have the address. One that the list names literally may have a private one; but that a name
+    leads to this machine is not for its owner to say: then the list has to name the address, or localhost."""
+    if is_public(address):
+        return True
+    return entry.literal and (not is_own(address) or host == address or is_loopback(host))
 
 
 class _Entry(msgspec.Struct, frozen=True):
