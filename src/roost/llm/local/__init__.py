@@ -1,1 +1,1 @@
-"""The embedded model: llama.cpp in this process, weights fetched once, tool calls by constrained decoding."""
+"""The embedded model: llama.cpp in a worker process, weights fetched once, tool calls by constrained decoding."""

@@ -1,93 +1,133 @@
-"""One llama.cpp per weights file and process: loaded at first use, fed from a queue, unloaded when idle."""
+"""One llama.cpp worker per weights file and process: started at first use, fed from a queue, ended when idle."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import importlib
+import contextlib
 import os
-import queue
-import secrets
+import socket
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+import msgspec
 
 from roost.errors import Busy, RoostError
+from roost.llm.local import frames
 from roost.llm.local.cache import Progress, Report
-from roost.llm.local.memory import give_back, need_memory
+from roost.llm.local.library import EngineFailed
+from roost.llm.local.memory import need_memory
+from roost.llm.local.process import Worker, WorkerEnded, readable
 from roost.llm.local.settings import Settings
 
 Chunk = dict[str, Any]
-_BATCH = 64
+_GRACE = 30.0
+"""Seconds that a cancelled call may go on before its worker is killed: a batch of the prompt on a busy machine."""
+_TRIES = 2
 
 
-class EngineFailed(RoostError):
-    """The engine cannot run the model. `code` says why."""
+class Source(msgspec.Struct, frozen=True):
+    """A weights file that is on this machine. `identity` names its content; `states` is the folder of its prefix
+    states, None to keep none."""
 
-    code, status = "engine_failed", 503
+    path: Path
+    identity: str
+    states: Path | None = None
+
+
+Locate = Callable[[Report], Source]
 
 
 class _Abandoned(Exception):
-    """Raised inside the engine's thread when nobody waits for the weights any more."""
+    """Raised in the engine's thread when nobody waits for the call any more."""
 
 
 class _Job:
-    """One call. `deliver` hands an item to the caller's loop; None ends the call."""
+    """One call. `deliver` hands an item to the caller's loop; None ends the call. A job without a body only starts the
+    worker."""
 
-    def __init__(self, body: dict[str, Any]) -> None:
-        self.body = body
+    def __init__(self, call: frames.Call | None) -> None:
+        self.call = call
         self.stopped = threading.Event()
+        self.answered = False
         self.inbox: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+        self._loop = None if call is None else asyncio.get_running_loop()
 
     def deliver(self, item: Chunk | BaseException | None) -> None:
+        if self._loop is None:
+            return
         try:
             self._loop.call_soon_threadsafe(self.inbox.put_nowait, item)
         except RuntimeError:  # the caller's loop is closed
             self.stopped.set()
-
-    def callback(self, chunk: Any) -> bool:
-        """Called by the library for every piece, in the engine's thread. True stops the generation."""
-        if not self.stopped.is_set():
-            self.deliver(cast("Chunk", chunk))
-        return self.stopped.is_set()
 
 
 def _closed() -> EngineFailed:
     return EngineFailed("the local model was closed", code="closed")
 
 
+def _crashed(ended: WorkerEnded) -> EngineFailed:
+    if ended.loading:
+        return EngineFailed(
+            f"the process of the local model ended while it loaded the weights ({ended}): is there enough memory?",
+            code="load_failed",
+        )
+    return EngineFailed(f"the process of the local model ended in the middle of a call ({ended})", code="crashed")
+
+
 class Engine:
-    """Serves one weights file. `locate` brings the path of the weights, in the engine's thread, and may take long.
+    """Serves one weights file. `locate` brings the weights, in the engine's thread, and may take long.
 
     One call generates at a time, the others wait in order. All methods are for an event loop and do not block it;
-    different loops may share an engine.
+    different loops may share an engine. The worker is a process: it is started again when it has ended, and a call
+    that it had not begun to answer is made again.
     """
 
-    def __init__(self, locate: Callable[[Report], Path], settings: Settings, *, report: Report | None = None) -> None:
+    def __init__(self, locate: Locate, settings: Settings, *, report: Report | None = None) -> None:
         self._locate = locate
         self._settings = settings
         self._report = report
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reset()
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._waiting = 0
+        self._jobs: deque[_Job] = deque()
+        self._number = 0
         self._current: _Job | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._server: Any = None
+        self._worker: Worker | None = None
+        self._bell: socket.socket | None = None
 
     @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
-        return self._server is not None
+        worker = self._worker
+        return worker is not None and worker.loaded
 
-    async def generate(self, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, if there is one."""
+        worker = self._worker
+        return worker.pid if worker is not None else None
+
+    def warm(self) -> None:
+        """Start the worker, which loads while its caller does something else."""
+        with self._lock:
+            self._put(_Job(None))
+
+    async def generate(
+        self, body: dict[str, Any], *, prefix: tuple[dict[str, str], ...] = (), conversation: str = ""
+    ) -> AsyncGenerator[Chunk]:
         """Run a chat completion and yield its streamed chunks. Raises `EngineFailed`, `WeightsError`, `OutOfMemory`,
         `Busy`. Closing the iterator stops the generation at the next token or, while the prompt is read, within a batch
-        of it. The first chunk is empty: the call's turn has come."""
-        job = _Job(body)
-        self._submit(job)
+        of it. The first chunk is empty: the call's turn has come. `prefix` is the start of the body's messages that
+        other conversations have too; `conversation` names the one that the call belongs to."""
+        job = self._submit(msgspec.Raw(msgspec.json.encode(body)), prefix, conversation)
         watch: asyncio.TimerHandle | None = None
         try:
             while (item := await job.inbox.get()) is not None:
@@ -98,6 +138,7 @@ class Engine:
                 yield item
         finally:
             job.stopped.set()
+            self._ring()
             if watch is not None:
                 watch.cancel()
 
@@ -105,112 +146,207 @@ class Engine:
         message = f"the local model did not finish within {self._settings.deadline:.0f} s; raise ROOST_MODEL_DEADLINE"
         job.inbox.put_nowait(EngineFailed(message, code="deadline"))
 
-    def _submit(self, job: _Job) -> None:
+    def _submit(self, body: msgspec.Raw, prefix: tuple[dict[str, str], ...], conversation: str) -> _Job:
         with self._lock:
-            if self._waiting >= self._settings.queue:
-                raise Busy(f"{self._waiting} calls wait for the local model; try again later")
-            self._waiting += 1
-            self._jobs.put(job)
-            if self._thread is None:
-                self._closing = False
-                self._thread = threading.Thread(target=self._work, name="roost-local-model", daemon=True)
-                self._thread.start()
+            waiting = len(self._jobs) + (self._current is not None)
+            if waiting >= self._settings.queue:
+                raise Busy(f"{waiting} calls wait for the local model; try again later")
+            self._number += 1
+            job = _Job(frames.Call(self._number, body, prefix, conversation))
+            self._put(job)
+            return job
+
+    def _put(self, job: _Job) -> None:
+        self._jobs.append(job)
+        if self._thread is None:
+            self._closing = False
+            self._bell, heard = socket.socketpair()
+            self._bell.setblocking(False)
+            self._thread = threading.Thread(target=self._work, args=(heard,), name="roost-local-model", daemon=True)
+            self._thread.start()
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread. A bell that is full is ringing already; one that is gone has nobody to wake."""
+        with contextlib.suppress(OSError):
+            if (bell := self._bell) is not None:
+                bell.send(b"\0")
 
     def stop(self) -> threading.Thread | None:
-        """Stop the running call, refuse those that wait, and unload. Returns the thread, which ends soon."""
+        """Stop the running call, refuse those that wait, and end the worker. Returns the thread, which ends soon."""
         with self._lock:
             self._closing = True
             if self._current is not None:
                 self._current.deliver(_closed())
                 self._current.stopped.set()
-            self._jobs.put(None)
+            self._ring()
             return self._thread
 
-    def _work(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=self._settings.idle)
-            except queue.Empty:
-                job = None
-            if job is not None:
-                self._run(job)
-                continue
-            self._server = None
-            give_back()
-            with self._lock:
-                if self._jobs.empty():
-                    self._thread = None
-                    return
+    def after_fork(self) -> None:
+        """In a fork the thread does not exist and the worker is the parent's."""
+        if self._worker is not None:
+            self._worker.forget()
+        if self._bell is not None:
+            self._bell.close()
+        self._reset()
 
-    def _run(self, job: _Job) -> None:
-        with self._lock:
-            self._current = job
+    def _work(self, heard: socket.socket) -> None:
         try:
-            if self._closing:
-                raise _closed()
-            if not job.stopped.is_set():
-                server = self._server or self._load(job)
-                job.deliver({})
-                server.handle_chat_completions(job.body, job.callback)
+            while True:
+                job = self._next(heard)
+                if job is not None:
+                    self._run(job, heard)
+                    continue
+                self._end_worker()
+                with self._lock:
+                    if not self._jobs:
+                        self._thread = None
+                        if self._bell is not None:
+                            self._bell.close()
+                        self._bell = None
+                        return
+        finally:
+            heard.close()
+
+    def _next(self, heard: socket.socket) -> _Job | None:
+        """The next job; None when there is none for the idle time, or the engine closes."""
+        until = time.monotonic() + self._settings.idle
+        while True:
+            with self._lock:
+                if self._jobs:
+                    self._current = self._jobs.popleft()
+                    return self._current
+                if self._closing:
+                    return None
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            with contextlib.suppress(WorkerEnded, EngineFailed):  # the next call starts another, or hears why not
+                self._listen(heard, left)
+
+    def _run(self, job: _Job, heard: socket.socket) -> None:
+        try:
+            for attempt in range(_TRIES):
+                try:
+                    self._attempt(job, heard)
+                    break
+                except WorkerEnded as ended:
+                    if job.answered or job.call is None or attempt + 1 == _TRIES:
+                        raise _crashed(ended) from ended
         except _Abandoned:
             pass
-        except Exception as error:  # whatever the native library raises must reach the caller, not end the thread
-            job.deliver(error if isinstance(error, RoostError) else EngineFailed(f"llama.cpp failed: {error}"))
+        except Exception as error:  # whatever goes wrong must reach the caller, not end the thread
+            job.deliver(error if isinstance(error, RoostError) else EngineFailed(f"the local model failed: {error!r}"))
         finally:
             with self._lock:
                 self._current = None
-                self._waiting -= 1
             job.deliver(None)
 
-    def _load(self, job: _Job) -> Any:
+    def _attempt(self, job: _Job, heard: socket.socket) -> None:
+        self._check(job)
+        worker = self._worker or self._start(job)
+        if job.call is None:
+            return
+        while not worker.loaded:
+            self._check(job)
+            self._listen(heard, None)
+        job.deliver({})
+        worker.send(job.call)
+        self._follow(job, job.call.id, worker, heard)
+
+    def _follow(self, job: _Job, number: int, worker: Worker, heard: socket.socket) -> None:
+        """Deliver what comes until the call has ended."""
+        patience: float | None = None
+        while True:
+            if patience is None and (job.stopped.is_set() or self._closing):
+                if self._closing:
+                    raise _closed()
+                worker.send(frames.Cancel(number))
+                patience = time.monotonic() + _GRACE
+            left = None if patience is None else patience - time.monotonic()
+            if left is not None and left <= 0:
+                self._end_worker()
+                raise _Abandoned
+            for frame in self._listen(heard, left):
+                match frame:
+                    case frames.Chunk(id=id, data=data) if id == number and not job.stopped.is_set():
+                        job.deliver(self._heard(job, data))
+                    case frames.Ended(id=id, error=error) if id == number:
+                        if error is not None:
+                            raise EngineFailed(f"llama.cpp failed: {error}")
+                        return
+                    case _:
+                        pass
+
+    def _heard(self, job: _Job, data: msgspec.Raw) -> Chunk:
+        chunk: Chunk = msgspec.json.decode(data)
+        job.answered = job.answered or "prompt_progress" not in chunk
+        return chunk
+
+    def _check(self, job: _Job) -> None:
+        if self._closing:
+            raise _closed()
+        if job.stopped.is_set():
+            raise _Abandoned
+
+    def _listen(self, heard: socket.socket, timeout: float | None) -> list[frames.Up]:
+        """What the worker says next, or nothing when the bell rings. Raises `WorkerEnded`, `EngineFailed`."""
+        worker = self._worker
+        sources = (heard,) if worker is None else (heard, worker.link)
+        ready = readable(*sources, timeout=timeout)
+        if heard in ready:
+            heard.recv(4096)
+        if worker is None or worker.link not in ready:
+            return []
+        try:
+            return worker.receive()
+        except WorkerEnded:
+            if worker.restoring is not None:  # llama.cpp does not survive a damaged state
+                Path(worker.restoring).unlink(missing_ok=True)
+            self._end_worker()
+            raise
+        except EngineFailed:
+            self._end_worker()
+            raise
+
+    def _start(self, job: _Job) -> Worker:
         def report(progress: Progress) -> None:
             if job.stopped.is_set():
                 raise _Abandoned
             if self._report is not None:
                 self._report(progress)
 
-        path = self._locate(report)
-        need_memory(path, self._settings.context)
-        self._server = start_server(path, self._settings)
-        return self._server
+        source = self._locate(report)
+        settings = self._settings
+        need_memory(source.path, settings.context)
+        self._worker = Worker(
+            frames.Load(
+                path=os.fspath(source.path),
+                weights=source.identity,
+                context=settings.context,
+                threads=settings.threads,
+                batch=settings.batch,
+                repack=settings.repack,
+                states=_writable(source.states),
+            )
+        )
+        return self._worker
+
+    def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
 
 
-def start_server(path: Path, settings: Settings) -> Any:
-    """Load the weights. The library always opens a listener on loopback: it gets a random port and a random key, so
-    that no other process can use it. Raises `EngineFailed`."""
-    library = engine_library()
-    params: Any = library.CommonParams()
-    params.model.path = os.fspath(path)
-    params.n_ctx = settings.context
-    params.n_parallel = 1
-    params.n_batch = params.n_ubatch = _BATCH
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
-    params.cache_ram_mib = 256
-    params.no_extra_bufts = True
-    params.warmup = False
-    params.verbosity = -1
-    params.api_keys = [secrets.token_urlsafe(32)]
-    params.endpoint_slots = False
-    params.ui = False
+def _writable(folder: Path | None) -> str | None:
+    """The folder of states, made for this user alone. None where there can be none."""
+    if folder is None:
+        return None
     try:
-        return library.Server(params)
-    except Exception as error:  # the library raises bare RuntimeErrors
-        raise EngineFailed(
-            f"llama.cpp cannot load {path.name!r}: {error}. Is it a whole GGUF file of a model for text?",
-            code="load_failed",
-        ) from error
-
-
-def engine_library() -> Any:
-    """llama.cpp. Raises `EngineFailed`."""
-    try:
-        return importlib.import_module("xllamacpp")
-    except ImportError as error:
-        raise EngineFailed(
-            f"the local model needs xllamacpp, which cannot be used here ({error}): 'pip install xllamacpp', or "
-            "set a provider's key to use a hosted model",
-            code="engine_missing",
-        ) from error
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return os.fspath(folder) if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 class _Shared:
@@ -219,12 +355,15 @@ class _Shared:
     def __init__(self) -> None:
         self._engines: dict[str, tuple[Engine, int]] = {}
         self._lock = threading.Lock()
+        self._registered = False
 
     def acquire(self, key: str, make: Callable[[], Engine]) -> Engine:
         """The process's one engine for these weights; its settings are those of the first who asked."""
         with self._lock:
-            if not self._engines:
+            if not self._registered:
+                self._registered = True
                 atexit.register(self.stop_all)
+                os.register_at_fork(after_in_child=self._after_fork)
             engine, users = self._engines.get(key) or (make(), 0)
             self._engines[key] = (engine, users + 1)
             return engine
@@ -245,6 +384,11 @@ class _Shared:
         for thread in threads:
             if thread is not None:
                 thread.join(10.0)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        for engine, _ in self._engines.values():
+            engine.after_fork()
 
 
 shared = _Shared()

@@ -7,28 +7,27 @@ import contextlib
 import os
 import secrets
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from roost.errors import ConfigError, RoostError
 from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Request, TextDelta
-from roost.llm.local.cache import Report
+from roost.llm.local.cache import Report, cache_dir
 from roost.llm.local.catalog import Weights
 from roost.llm.local.decode import StepReader
-from roost.llm.local.engine import Chunk, Engine, shared
+from roost.llm.local.engine import Chunk, Engine, Source, shared
 from roost.llm.local.guard import RepetitionGuard, is_stuck
 from roost.llm.local.prompt import chat
 from roost.llm.local.schema import step_schema
 from roost.llm.local.settings import Settings, from_environment
-from roost.llm.local.weights import ensure, resolve
+from roost.llm.local.weights import ensure, identity, resolve
 from roost.log.content import AssistantPart, ErrorData, StopReason, Text, ToolCall, Usage
 
 _CAP = 8_000
 _SMALLEST_CAP = 500
 _ROOM = 256
-_RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory"})
+_RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory", "crashed"})
 
 
 class LocalModel:
@@ -74,7 +73,8 @@ class LocalModel:
         try:
             while True:
                 run = _Run(request, self.profile, cap=cap)
-                async with contextlib.aclosing(self._acquire().generate(run.body)) as chunks:
+                calls = self._acquire().generate(run.body, prefix=run.prefix, conversation=run.conversation)
+                async with contextlib.aclosing(calls) as chunks:
                     async for chunk in chunks:
                         for event in run.take(chunk):
                             yield event
@@ -89,6 +89,10 @@ class LocalModel:
                 cap = max(_SMALLEST_CAP, cap // 2)
         except RoostError as error:
             yield _failed(error.code, error.message)
+
+    def warm(self) -> None:
+        """Start to load the weights in the background, which must be on this machine."""
+        self._acquire().warm()
 
     async def close(self) -> None:
         """Unloads the weights when no other model of this process uses them."""
@@ -108,9 +112,11 @@ class LocalModel:
             self._engine = shared.acquire(self._key, lambda: Engine(self._locate, self._settings, report=self._report))
         return self._engine
 
-    def _locate(self, report: Report) -> Path:
-        weights = self._weights
-        return ensure(weights if isinstance(weights, Weights) else os.fspath(weights), progress=report)
+    def _locate(self, report: Report) -> Source:
+        weights = self._weights if isinstance(self._weights, Weights) else os.fspath(self._weights)
+        path = ensure(weights, progress=report)
+        known = weights.sha256 if isinstance(weights, Weights) else identity(path)
+        return Source(path, known, cache_dir() / "states")
 
 
 class _Run:
@@ -130,8 +136,11 @@ class _Run:
         self._error: str | None = None
         self._prompt = self._pieces = 0
         self._usage: Usage | None = None
+        messages = chat(request, cap=cap)
+        self.prefix = () if request.context else (messages[0],)
+        self.conversation = request.meta.get("session") or messages[min(1, len(messages) - 1)]["content"]
         self.body: dict[str, Any] = {
-            "messages": chat(request, cap=cap),
+            "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,

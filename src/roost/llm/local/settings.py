@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 
@@ -11,20 +12,23 @@ from roost.errors import ConfigError
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`deadline`: seconds that one call may generate, waiting and loading not counted. `idle`: seconds without a call
-    after which the weights leave memory. `queue`: calls that may wait."""
+    after which the worker ends. `queue`: calls that may wait. `batch`: tokens of a prompt that are read at once, which
+    cannot be cancelled in between. `repack`: lay the weights out anew for this processor while loading."""
 
     threads: int
     context: int = 8192
     deadline: float = 300.0
     idle: float = 600.0
     queue: int = 64
+    batch: int = 128
+    repack: bool = False
 
 
 def from_environment(**given: float | None) -> Settings:
-    """`ROOST_MODEL_THREADS`, `ROOST_MODEL_CONTEXT`, `ROOST_MODEL_DEADLINE` and `ROOST_MODEL_IDLE` (seconds), under
-    what is `given`. Raises `ConfigError`."""
-    values: dict[str, float] = {"threads": max(1, (os.cpu_count() or 2) - 1)}
-    for field in ("threads", "context", "deadline", "idle"):
+    """`ROOST_MODEL_THREADS`, `ROOST_MODEL_CONTEXT`, `ROOST_MODEL_BATCH`, `ROOST_MODEL_DEADLINE` and `ROOST_MODEL_IDLE`
+    (seconds), under what is `given`; `ROOST_MODEL_REPACK` is 1 or 0. Raises `ConfigError`."""
+    values: dict[str, float] = {"threads": cores()}
+    for field in ("threads", "context", "batch", "deadline", "idle"):
         variable = f"ROOST_MODEL_{field.upper()}"
         if text := os.environ.get(variable):
             try:
@@ -34,4 +38,19 @@ def from_environment(**given: float | None) -> Settings:
     values |= {field: value for field, value in given.items() if value is not None}
     if min(values.values()) <= 0:
         raise ConfigError("the settings of the local model must be above zero")
-    return msgspec.convert({"threads": 1} | values, Settings, strict=False)
+    repack = os.environ.get("ROOST_MODEL_REPACK", "") not in ("", "0")
+    return msgspec.convert({"threads": 1, "repack": repack} | values, Settings, strict=False)
+
+
+def cores() -> int:
+    """The processors that this process may use: those it is bound to, or its control group's share of them."""
+    try:
+        mine = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        mine = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        mine = min(mine, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from roost.llm.local.cache import (
     verify,
 )
 from roost.llm.local.catalog import CATALOG, DEFAULT, Weights, lookup
+
+_SAMPLE = 65_536
 
 
 def _quiet(progress: Progress) -> None:
@@ -150,3 +153,13 @@ def _own_file(path: Path, report: Report) -> Path:
                 code="weights_wrong",
             )
     return path
+
+
+def identity(path: Path) -> str:
+    """A name for the content of a file of the user's: it changes with the file, and costs no reading of the whole."""
+    stat = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(_SAMPLE))
+        file.seek(max(0, stat.st_size - _SAMPLE))
+        digest.update(file.read(_SAMPLE))
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{digest.hexdigest()}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roost.llm.local.engine import EngineFailed, engine_library
+from roost.llm.local.library import EngineFailed, engine_library
 from roost.llm.local.memory import give_back, need_memory
 from roost.llm.local.settings import from_environment
 from roost.llm.serving.header import Header, read_header
