@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 
 def install_extra(extra: str) -> str:
@@ -24,6 +21,10 @@ def install_extra(extra: str) -> str:
 
 def _source() -> str | None:
     """The folder or URL of the installation (PEP 610); None when unknown."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
     try:
         text = distribution("roost").read_text("direct_url.json")
         url = str(json.loads(text or "{}").get("url", ""))
