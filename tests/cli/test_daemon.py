@@ -288,3 +288,18 @@ def test_a_database_that_is_deleted_under_a_daemon_is_noticed(daemon: Machine) -
     saved.rename(daemon.home / "roost.db")
     daemon.up()
     assert daemon("show", session).ok()
+
+
+def test_the_lease_can_be_set(roost: Machine) -> None:
+    assert roost("up", "--lease", "0.1").code == 2
+    assert "'--lease': 'soon'" in roost("up", env={"ROOST_LEASE": "soon"}).err
+    roost.up("--lease", "1")
+    process = roost.daemon_pid()
+    os.kill(process, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.kill(process, signal.SIGCONT)
+    deadline = time.monotonic() + 60
+    while "the lease is lost" not in (roost.home / "daemon.log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert roost("run", "hello").ok()

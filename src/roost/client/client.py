@@ -37,6 +37,7 @@ class Health(msgspec.Struct):
     node: str | None = None
     uptime: float = 0.0
     live: int = 0
+    failed: int | None = None
     reason: str | None = None
 
 

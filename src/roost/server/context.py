@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from roost.errors import RoostError
 from roost.kernel.runtime import Runtime
+from roost.log.journal import SessionQuery
 
 if TYPE_CHECKING:
     from roost.server.stream import Stream
 
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 2.0
+_FAILED_SECONDS = 10.0
+_FAILED_MOST = 1000
 
 
 class Api:
@@ -31,6 +34,7 @@ class Api:
         self._probed = time.monotonic()  # the runtime has started, by a write
         self._store_fails: str | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._failed: tuple[float, int] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
@@ -53,6 +57,19 @@ class Api:
         if kernel.draining:
             return "draining"
         return "ok" if kernel.ailing.reason is None else "degraded"
+
+    async def failed(self) -> int | None:
+        """Count the sessions in state `error`, up to 1,000: they wait for a person. Looked up at most every 10 s, since
+        the look reads the whole index. None while the store cannot be read."""
+        if self._failed is None or time.monotonic() - self._failed[0] >= _FAILED_SECONDS:
+            query = SessionQuery(state="error", limit=_FAILED_MOST)
+            try:
+                async with asyncio.timeout(_PROBE_TIMEOUT):
+                    found = len(await self.runtime.kernel.journal.find(query))
+            except (RoostError, TimeoutError):
+                return None
+            self._failed = (time.monotonic(), found)
+        return self._failed[1]
 
     def reason(self, status: str) -> str | None:
         """What an operator looks at first when the node is `degraded`."""

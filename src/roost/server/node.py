@@ -26,6 +26,7 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         node=api.runtime.kernel.node,
         uptime=round(time.monotonic() - api.started, 3),
         live=len(api.runtime.kernel.live),
+        failed=await api.failed(),
         reason=api.reason(status),
     )
     return json(200 if status == "ok" else 503, body, headers=_FRESH)

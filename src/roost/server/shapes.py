@@ -124,13 +124,15 @@ class Life(_Shape):
 class Health(_Shape):
     """`uptime` in seconds. `degraded`: the store refuses writes, or the node lost its lease and runs nothing until it
     has one again, or several sessions in a row could not be taken up on this machine; `reason` says which. `draining`:
-    its sessions go to other nodes; `live` are still in its memory."""
+    its sessions go to other nodes; `live` are still in its memory. `failed`: sessions in state `error`, of all nodes,
+    up to 1,000; damaged ones are among them once they were met."""
 
     status: Literal["ok", "degraded", "draining", "stopping"]
     version: str
     node: str
     uptime: float
     live: int
+    failed: int | None = None
     reason: str | None = None
 
 

@@ -39,6 +39,13 @@ _FIRST_SECONDS = 0.5
     "--session-timeout", type=click.FloatRange(1), metavar="SECONDS", help="Stop sessions unused for so long."
 )
 @click.option("--retention", type=click.FloatRange(1), metavar="SECONDS", help="Delete sessions stopped so long ago.")
+@click.option(
+    "--lease",
+    type=click.FloatRange(1, 300),
+    envvar="ROOST_LEASE",
+    metavar="SECONDS",
+    help="A node that is silent for so long loses its sessions to others. [env: ROOST_LEASE; default: 10]",
+)
 @click.option("--snapshots", metavar="URL", help="Where files are kept for all nodes: file:///folder or s3://bucket.")
 @click.option("--advertise", metavar="URL", help="Where other nodes reach this one. [default: where it listens]")
 @click.option(
@@ -64,6 +71,7 @@ def up(
     allow_public: bool,
     session_timeout: float | None,
     retention: float | None,
+    lease: float | None,
     snapshots: str | None,
     advertise: str | None,
     shared_folders: tuple[Path, ...],
@@ -87,6 +95,7 @@ def up(
     if background:
         given = {"--host": host, "--port": port, "--session-timeout": session_timeout, "--retention": retention}
         given |= {"--snapshots": snapshots, "--advertise": advertise, "--dispatcher": dispatcher}
+        given |= {"--lease": lease}
         folders = {"--shared-folder": shared_folders, "--agents": agent_places}
         code = _background(app, _arguments(given, allow_public, folders), as_json=as_json)
         if any(missing(model) for model in models):
@@ -114,7 +123,7 @@ def up(
         later.daemon = True
         later.start()
 
-    config = KernelConfig(session_timeout=session_timeout, retention=retention)
+    config = KernelConfig(session_timeout=session_timeout, retention=retention, lease=lease or 10.0)
     main(options, agent_files=files, config=config, ready=ready)
     return 0
 
