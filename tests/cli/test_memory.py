@@ -47,6 +47,9 @@ def test_facts_from_the_command_line(roost: Machine) -> None:
     assert roost("memory", "list", "--space", "user:ann", "--json").ok().json == []
     gone = roost("memory", "list", "--space", "user:ann", "--ended", "--json").ok().json
     assert [fact["text"] for fact in gone] == ["Ann drinks water", "Ann drinks oolong", "Ann drinks mate"]
+    assert "erased: 3 facts" in roost("memory", "purge", "--space", "user:ann", "--yes").ok().err
+    gone = roost("memory", "list", "--space", "user:ann", "--ended").ok().out
+    assert gone.count("(gone) (erased)") == 3
     spaces = roost("memory", "spaces", "--json").ok().json
     assert [(space["name"], space["facts"]) for space in spaces] == [("shared:team", 1), ("user:ann", 0)]
     lines = roost("memory", "export").ok().out.splitlines()

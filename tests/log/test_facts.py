@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from roost.log import move
+from roost.log.memory import EndFact
 from roost.log.sqlite import SqliteJournal
 from roost.log.store import Store, open_store
-from roost.testing.facts import FactsConformance, ids, put
+from roost.testing.facts import HERE, FactsConformance, ids, put
 from roost.testing.postgres import PostgresServer
 
 
@@ -38,6 +41,55 @@ class Lent:
 
 class TestPostgres(Lent, FactsConformance):
     pass
+
+
+async def test_purged_text_is_in_no_file(tmp_path: Path) -> None:
+    """Also while the daemon goes on, with a reader on another connection."""
+    needle, words = "Zanzibarian harpsichord", ("zanzibarian", "harpsichord")
+    store = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
+    await store.change_facts([put(f"n{n}", f"note {n}") for n in range(500)], by="p")
+    await store.change_facts([put("a", needle, key=needle), put("b", f"{needle} again"), put("c", "kept")], by="p")
+    await store.change_facts([put("d", "other", key=needle), EndFact("b"), EndFact("d")], by="p")
+    assert any(_holding(tmp_path, *words))
+    other = await SqliteJournal.open(tmp_path / "roost.db", durability="relaxed")
+    assert (await other.fact("a")).text == needle
+    assert (await store.purge_facts([HERE])).facts == 3
+    assert _holding(tmp_path, *words) == []
+    assert await ids(other, "kept") == ["c"]
+    await store.change_facts([put("later")], by="p")
+    assert (await other.fact("later")).version > 0
+    await other.close()
+    await store.close()
+    assert _holding(tmp_path, *words) == []
+
+
+def _holding(folder: Path, *words: str) -> list[Path]:
+    """Files in which one of the words is, whatever its case."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if any(word.encode() in path.read_bytes().lower() for word in words)]
+
+
+async def test_purged_text_is_in_no_table_file_of_postgresql(postgres: PostgresServer) -> None:
+    needle = "zanzibarian harpsichord"
+    async with postgres.borrowed() as url:
+        store = await open_store(url)
+        await store.change_facts([put(f"n{n}", f"note {n}") for n in range(50)], by="p")
+        await store.change_facts([put("a", needle), put("b", "kept")], by="p")
+        await store.change_facts([EndFact("a")], by="p")
+        done = await store.purge_facts([HERE])
+        assert done.facts == 1
+        assert not any("dead rows" in one for one in done.left)
+        link = await asyncpg.connect(url)
+        try:
+            await link.execute("CHECKPOINT")
+            folder = Path(await link.fetchval("SHOW data_directory"))
+            oid = await link.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
+        finally:
+            await link.close()
+        assert await ids(store, "kept") == ["b"]
+        await store.close()
+        if os.access(folder / "base" / str(oid), os.R_OK):
+            assert _holding(folder / "base" / str(oid), *needle.split()) == []
 
 
 class TestMoves(Lent):

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, Invalid, NotFound
+from roost.kernel.check import check
 from roost.log.memory import Fact, NewFact, PutFact
 from roost.memory.spaces import check_space
 from roost.policy.vault import Vault
 from roost.testing.scripted import Answer, Call
-from tests.kernel.support import agent, calling, running
+from tests.kernel.support import agent, calling, place, running
+from tests.memory.concepts import Concepts
+from tests.memory.test_tools import with_meanings
 
 
 async def test_add_get_update_remove_retrieve(tmp_path: Path) -> None:
@@ -34,6 +37,41 @@ async def test_add_get_update_remove_retrieve(tmp_path: Path) -> None:
         assert [fact.id for fact in await memories.list(["user:ann"], at=1)] == [one.id]
         with pytest.raises(NotFound):
             await memories.remove("fct_none")
+
+
+async def test_purging_erases_the_text_and_its_vector(tmp_path: Path) -> None:
+    needle = b"harpsichord"
+    keeper = agent([calling("remember", text="Ann plays the clavichord", scope="agent"), "done"], ["remember"])
+    async with running(tmp_path, keeper) as runtime:
+        with_meanings(runtime, Concepts())
+        memories = runtime.memories
+        one = (await memories.add("user:ann", "Ann plays the harpsichord")).fact
+        same = (await memories.add("user:bob", "Ann plays the harpsichord")).fact
+        found = await memories.retrieve("harpsichord")
+        vector = found.facts[0].likeness
+        (file,) = (runtime.home / "memory").glob("*.vectors")
+        before = file.read_bytes()
+        assert (await memories.purge([one.id])).facts == 1
+        assert file.read_bytes() != before
+        assert [fact.id for fact in await memories.list(["user:*"])] == [same.id]
+        found = await memories.retrieve("harpsichord")
+        assert [(hit.fact.id, hit.likeness) for hit in found.facts] == [(same.id, vector)]
+        await memories.remove(same.id)
+        done = await memories.purge(spaces=["user:*"])
+        assert (done.facts, done.logs) == (1, ())
+        assert (await memories.get(same.id)).text == ""
+        if place.url is None:
+            holding = [path for path in runtime.home.rglob("*") if path.is_file() and needle in path.read_bytes()]
+            assert holding == []
+        session = await runtime.session("a")
+        await session.ask("go")
+        (fact,) = await memories.list(["agent:a"])
+        done = await memories.purge([fact.id])
+        assert (done.facts, done.logs) == (1, (session.id,))
+        assert (await check(place.url or tmp_path / "roost.db")).faults == []
+        assert await memories.undo(session.id, 0) == 0
+        with pytest.raises(NotFound):
+            await memories.purge(["fct_none"])
 
 
 async def test_a_fact_tells_what_it_superseded_and_what_superseded_it(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_a_key_makes_it_safe_to_repeat(shared):
     assert len(shared.get("/memory/facts?space=user:twice")["facts"]) == 1
 
 
+def test_purge(shared):
+    made = [_ask(shared, "POST", "/memory/facts", {"space": "user:purge", "text": text})[1] for text in ("one", "two")]
+    status, done = _ask(shared, "POST", "/memory/purge", {"facts": [made[0]["fact"]["id"]]})
+    assert (status, done["facts"], done["logs"]) == (200, 1, [])
+    assert any("backups" in one for one in done["left"])
+    _ask(shared, "DELETE", f"/memory/facts/{made[1]['fact']['id']}")
+    assert _ask(shared, "POST", "/memory/purge", {"space": "user:purge"})[1]["facts"] == 1
+    gone = shared.get("/memory/facts?space=user:purge&ended=true")["facts"]
+    assert [fact["text"] for fact in gone] == ["", ""]
+    assert _ask(shared, "POST", "/memory/purge", {"facts": ["fct_none"]})[0] == 404
+
+
+def test_a_proposal_is_accepted_without_a_body(shared):
+    assert shared.request("POST", "/memory/facts/fct_none/accept").status == 404
+
+
 def test_what_cannot_be(shared):
     for method, path, body, status, code in (
         ("GET", "/memory/facts/fct_none", None, 404, "not_found"),

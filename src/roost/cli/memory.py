@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roost.log.memory import Category, Fact, Space
+from roost.log.memory import Category, Fact, Purged, Space
 from roost.memory.learning import Learned
 from roost.memory.search import Found
 from roost.memory.story import FactStory
@@ -47,6 +47,8 @@ class NodeMemory(Protocol):
     def accept(self, id: str, *, text: str | None = None) -> Fact: ...
 
     def reject(self, id: str) -> Fact: ...
+
+    def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged: ...
 
     def undo(self, session: str, since: int, until: int | None = None) -> int: ...
 
@@ -107,6 +109,9 @@ class EmbeddedMemory:
 
     def reject(self, id: str) -> Fact:
         return self._do(self._memories.reject(id))
+
+    def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
+        return self._do(self._memories.purge(ids, spaces))
 
     def undo(self, session: str, since: int, until: int | None = None) -> int:
         return self._do(self._memories.undo(session, since, until))

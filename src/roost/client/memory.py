@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from roost.ids import new_id
-from roost.log.memory import Category, Fact, Space
+from roost.log.memory import Category, Fact, Purged, Space
 
 if TYPE_CHECKING:
     from roost.memory.learning import Learned
@@ -100,6 +100,10 @@ class MemoryClient:
     def undo(self, session: str, since: int, until: int | None = None) -> int:
         body = {"session": session, "since": since, "until": until}
         return self._ask("POST", "/memory/undo", _Undone, body=body, again=True).changed
+
+    def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
+        body = {"facts": list(ids), "space": ",".join(spaces)}
+        return self._ask("POST", "/memory/purge", Purged, body=body, again=True)
 
     def _ask(self, method: str, path: str, kind: type[T], **given: Any) -> T:
         return self._decode(self._call(method, path, **given), kind)

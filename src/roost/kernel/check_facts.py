@@ -177,4 +177,7 @@ async def _went_along(store: Store, space: str, at: float) -> bool:
 
 
 def _same(row: Fact, fact: NewFact) -> bool:
+    """A purged fact has lost its text and its key."""
+    if row.ended is not None and not row.text:
+        return (row.space, row.category) == (fact.space, fact.category)
     return (row.space, row.text, row.category, row.key) == (fact.space, fact.text, fact.category, fact.key)

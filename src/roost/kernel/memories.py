@@ -16,7 +16,18 @@ from roost.kernel.cores import Cores
 from roost.llm.accounts import Models
 from roost.llm.embed.base import Embedder
 from roost.log.fact_rows import LATE
-from roost.log.memory import Category, EndFact, Fact, FactChange, FactQuery, MemoryRevert, NewFact, PutFact, Space
+from roost.log.memory import (
+    Category,
+    EndFact,
+    Fact,
+    FactChange,
+    FactQuery,
+    MemoryRevert,
+    NewFact,
+    Purged,
+    PutFact,
+    Space,
+)
 from roost.log.store import Store
 from roost.memory.index import Index
 from roost.memory.learning import Learned, check_key, check_text, learn, supersede
@@ -171,6 +182,31 @@ class Memories:
         await self._store.fact(id)
         await self._store.change_facts([EndFact(id)], by=by)
         return await self._store.fact(id)
+
+    async def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
+        """Erase facts for good: those of `ids`, which are removed first, or all that have ended in the spaces that fit.
+        Logs of sessions are not changed. Raises `NotFound` and `Invalid`."""
+        for id in ids:
+            await self._store.fact(id)
+        if ids:
+            await self._store.change_facts([EndFact(id) for id in ids], by=PERSON)
+        names = await self.names(("*",) if ids else spaces)
+        texts = await self._ended(names, ids or None)
+        told = await self._store.purge_facts(names, ids=list(ids) or None)
+        if self.search.index is not None:
+            await self.search.index.erase(texts)
+        return told
+
+    async def _ended(self, names: Sequence[str], ids: Sequence[str] | None) -> list[str]:
+        """The texts of what has ended there."""
+        found: dict[str, None] = {}
+        query = FactQuery(
+            spaces=tuple(names), ids=None if ids is None else tuple(ids), ended=True, proposed=None, limit=LIMIT
+        )
+        while names and (page := await self._store.facts(query)):
+            found |= {fact.text: None for fact in page if fact.ended is not None}
+            query = msgspec.structs.replace(query, before=page[-1].id)
+        return list(found)
 
     async def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
         """What fits best. Raises `Invalid`."""

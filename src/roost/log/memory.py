@@ -124,6 +124,15 @@ class Space(NamedTuple):
     facts: int
 
 
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """`facts`: rows whose text was erased. `logs`: sessions whose logs made or ended them and still tell of them.
+    `left`: what else may still hold the texts, each with what to do."""
+
+    facts: int
+    logs: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
 class Hit(NamedTuple):
     fact: Fact
     score: float
@@ -134,6 +143,12 @@ class Facts(Protocol):
         """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`; as of
         `PutFact`, `Conflict` with code `fact_ended` when something superseded is gone, and `Invalid` with code
         `no_session` for the space of a session that is not there."""
+        ...
+
+    async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
+        """Erase the text and the key of facts that have ended, in the rows, the indexes and the free space of the
+        files. The rows stay, empty, so that versions and logs still agree. Nothing brings such a fact back. Blocks
+        other writers for as long as rewriting the tables takes. Raises `StoreFailed`."""
         ...
 
     async def fact(self, id: str) -> Fact:

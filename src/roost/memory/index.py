@@ -17,7 +17,7 @@ from typing import NamedTuple
 from roost.errors import RoostError
 from roost.llm.embed.base import Embedder, Embedding, Use, Vector
 from roost.log.memory import Fact, Facts
-from roost.memory.vectors import SpaceVectors, VectorFile, digest_of
+from roost.memory.vectors import SpaceVectors, VectorFile, digest_of, erase_in
 
 log = logging.getLogger("roost.memory")
 AT_ONCE = 16
@@ -91,6 +91,18 @@ class Index:
             self._explain(error)
             return []
         return await asyncio.to_thread(_likeness, vector, vectors)
+
+    async def erase(self, texts: Sequence[str]) -> None:
+        """Overwrite the vectors of these texts on this node; where another fact has such a text, it is embedded again.
+        Raises `OSError`."""
+        digests = [digest_of(text) for text in texts]
+        async with self._opening:
+            if self._file is None:
+                await asyncio.to_thread(erase_in, self._folder, digests)
+                return
+            await asyncio.to_thread(self._file.erase, digests)
+        with self._numbers:
+            self._spaces.clear()
 
     async def settled(self) -> None:
         """Wait for what is being embedded."""

@@ -76,6 +76,14 @@ class VectorFile:
             for place, digest in enumerate(digests):
                 self.known[digest] = first + place
 
+    def erase(self, digests: Sequence[bytes]) -> None:
+        """Overwrite the vectors of these texts with zeros. Raises `OSError`."""
+        with self._lock:
+            for digest in digests:
+                if (row := self.known.pop(digest, None)) is not None:
+                    os.pwrite(self._file, bytes(self._row), _HEAD + row * self._row)
+            os.fsync(self._file)
+
     def vectors(self, rows: NDArray[np.int64]) -> Floats:
         """Of these rows, one below the other."""
         import numpy as np
@@ -133,6 +141,21 @@ class VectorFile:
     def _check(self, digest: Any, vector: Any) -> int:
         """Never 0, which a hole in the file has."""
         return zlib.crc32(vector, zlib.crc32(digest)) + 1
+
+
+def erase_in(folder: Path, digests: Sequence[bytes]) -> None:
+    """As `VectorFile.erase`, in every file of a folder, when none is open. Raises `OSError`."""
+    for path in folder.glob("*.vectors"):
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        try:
+            told = msgspec.json.decode(head, type=_Head)
+        except msgspec.MsgspecError:  # begun anew when it is opened next
+            path.unlink(missing_ok=True)
+            continue
+        vectors = VectorFile(path, told.model, told.size)
+        vectors.erase(digests)
+        vectors.close()
 
 
 class SpaceVectors:

@@ -63,7 +63,8 @@ class Endpoint(Generic[B, Q]):
     """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
     those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
     `open`: needs no token; `texts`: the media types of its answers, where they are not JSON;
-    `most`: bytes of its body. `file`: the media type of a body that the handler's reply takes itself, as it comes."""
+    `most`: bytes of its body. `file`: the media type of a body that the handler's reply takes itself, as it comes.
+    `bodiless`: a request without a body counts as one with `{}`."""
 
     method: str
     path: str
@@ -79,6 +80,7 @@ class Endpoint(Generic[B, Q]):
     texts: Sequence[str] = ()
     most: int = BODY_BYTES
     file: str | None = None
+    bodiless: bool = False
 
     @cached_property
     def decoder(self) -> msgspec.json.Decoder[B]:
@@ -100,7 +102,9 @@ class Endpoint(Generic[B, Q]):
         """Raises `RoostError` for what the table or the handler refuses."""
         query = self._query(scope["query_string"])
         body = cast(B, _NOTHING)
-        if self.takes_body:
+        if self.bodiless and not has_body(scope):
+            body = msgspec.convert({}, self.body)
+        elif self.takes_body:
             body = decode_body(scope, await read_body(scope, receive, limit=self.most), self.decoder)
         elif self.method != "GET" and self.file is None and has_body(scope):
             data = await read_body(scope, receive, limit=self.most)

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from roost.log.memory import Category, Fact, Space
+from roost.log.memory import Category, Fact, Purged, Space
 from roost.memory.learning import Learned, fact_id
 from roost.memory.search import Found
 from roost.memory.story import FactStory
@@ -58,6 +58,13 @@ class UndoBody(_Shape):
     session: Annotated[str, Meta(min_length=1, max_length=128)]
     since: _Version
     until: _Version | None = None
+
+
+class PurgeBody(_Shape):
+    """`facts`: ids; they are removed first. Without any, all that is gone in `space`, names or globs with commas."""
+
+    facts: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1000)] = []
+    space: _Spaces = "*"
 
 
 class FactsQuery(_Shape):
@@ -181,6 +188,10 @@ async def undo(call: Call[UndoBody, Nothing]) -> Reply:
     return json(200, Undone(changed=await call.api.runtime.memories.undo(body.session, body.since, body.until)))
 
 
+async def purge(call: Call[PurgeBody, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.memories.purge(call.body.facts, _patterns(call.body.space)))
+
+
 _FACT = "/memory/facts/{fact}"
 
 ENDPOINTS = [
@@ -240,6 +251,7 @@ ENDPOINTS = [
         summary="Let a proposed fact count",
         handler=accept,
         body=AcceptBody,
+        bodiless=True,
         query=Nothing,
         answers={200: Fact},
         errors=(404, 409),
@@ -280,6 +292,16 @@ ENDPOINTS = [
         body=UndoBody,
         query=Nothing,
         answers={200: Undone},
+        errors=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/memory/purge",
+        summary="Erase facts that are gone, in rows, indexes and free space",
+        handler=purge,
+        body=PurgeBody,
+        query=Nothing,
+        answers={200: Purged},
         errors=(404,),
     ),
 ]

@@ -67,7 +67,7 @@ def _operation(endpoint: Endpoint[Any, Any], named: dict[str, Any], components: 
     }
     if endpoint.takes_body:
         schema = named[_key(endpoint.body)]
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+        operation["requestBody"] = {"required": not endpoint.bodiless, "content": {_JSON: {"schema": schema}}}
     if endpoint.file is not None:
         content = {endpoint.file: {"schema": {"type": "string", "format": "binary"}}}
         operation["requestBody"] = {"required": True, "content": content}

@@ -130,6 +130,36 @@ class _Changes(Opens):
             assert sorted(fact.version for fact in await there.fact_changes(HERE, after=0)) == list(range(1, 41))
 
 
+class _Purging(Opens):
+    async def test_what_has_ended_is_erased_and_still_counts(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.change_facts([put("a", "blue", key="k"), put("b", "tea"), put("c", "red", key="k")], by="p")
+            await here.change_facts([put("x", "blue", space="user:x"), EndFact("b"), EndFact("x")], by="p")
+            before = await here.spaces()
+            done = await there.purge_facts([HERE], ids=["a", "c"])
+            assert (done.facts, done.logs) == (1, ())
+            assert [(fact.id, fact.text, fact.key) for fact in await _all(here)] == [
+                ("c", "red", "k"), ("b", "tea", None), ("a", "", None)
+            ]  # fmt: skip
+            assert (await here.fact("x")).text == "blue"
+            assert (await there.purge_facts([HERE, "user:x"])).facts == 2
+            assert (await there.purge_facts([HERE, "user:x"])).facts == 0
+            assert (await here.fact("x")).ended is not None
+            assert await here.spaces() == before
+            assert await ids(here, "red tea blue") == ["c"]
+
+    async def test_going_back_does_not_bring_back_what_was_erased(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as store:
+            await store.change_facts([put("old", "old"), put("kept", "kept")], by="p")
+            await new(store, "s")
+            claim = await own(store, "s")
+            head = await append(store, claim, 1, put("b", "b", supersedes=("old",)), EndFact("kept"))
+            done = await store.purge_facts([HERE], ids=["old"])
+            assert done.logs == ("s",)
+            await append(store, claim, head, MemoryRevert(1))
+            assert await texts(store) == ["kept"]
+
+
 class _Sessions(Opens):
     async def test_facts_come_with_the_events_or_not_at_all(self, tmp_path: Path) -> None:
         async with self.two(tmp_path) as (here, there):
@@ -311,5 +341,5 @@ async def _broken(rows: list[StoredFact]) -> AsyncIterator[list[StoredFact]]:
     raise RuntimeError("cut off")
 
 
-class FactsConformance(_Changes, FactsOnce, _Sessions, _Search, _Moving):
+class FactsConformance(_Changes, _Purging, FactsOnce, _Sessions, _Search, _Moving):
     """All of it."""

@@ -174,6 +174,37 @@ def remove(app: App, facts: tuple[str, ...]) -> int:
     return 0
 
 
+@command("purge", store=True)
+@click.argument("facts", nargs=-1, metavar="[FACT]...")
+@_spaces
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@as_json
+def purge(app: App, facts: tuple[str, ...], spaces: tuple[str, ...], yes: bool, as_json: bool) -> int:
+    """Erase facts for good: each FACT, or without one all that is gone.
+
+    Rows, indexes, checkpoints' memory, the log of the database and its free pages are overwritten. What sessions said
+    stays in their logs until they are deleted.
+    """
+    import sys
+
+    if facts and spaces:
+        raise click.UsageError("give FACTs or --space, not both")
+    if not yes and sys.stdin.isatty():
+        what = f"{len(facts)} {'fact' if len(facts) == 1 else 'facts'}" if facts else "all facts that are gone"
+        click.confirm(f"Erase {what} for good?", abort=True, err=True)
+    with _memory(app) as known:
+        done = known.purge(facts, spaces or ("*",))
+    if as_json:
+        say_json(done)
+        return 0
+    note(f"erased: {done.facts} {'fact' if done.facts == 1 else 'facts'}")
+    if done.logs:
+        note(f"still in the logs of {', '.join(done.logs)}: roost rm erases them", "yellow")
+    for one in done.left:
+        note(f"not erased: {one}", "yellow")
+    return 0
+
+
 @command("search", store=True)
 @click.argument("query")
 @_spaces
@@ -267,8 +298,8 @@ def _rows(facts: list[Fact]) -> None:
 
 
 def _text(fact: Fact) -> str:
-    return fact.text if fact.ended is None else f"(gone) {fact.text}"
+    return fact.text if fact.ended is None else f"(gone) {fact.text or '(erased)'}"
 
 
-for one in (list_, spaces, show, add, update, remove, search, review, undo, export):
+for one in (list_, spaces, show, add, update, remove, purge, search, review, undo, export):
     memory.add_command(one)

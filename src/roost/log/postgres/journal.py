@@ -26,7 +26,7 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
-from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Purged, Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.postgres import dispatch, forks, inputs, memory, partitions, portable, reads, rows, shared
 from roost.log.postgres.errors import FAILURES, failure
@@ -244,6 +244,9 @@ class PostgresJournal:
 
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
         return await memory.change(self._pool, changes, by)
+
+    async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
+        return await memory.purge(self._pool, spaces, ids)
 
     async def fact(self, id: str) -> Fact:
         return await memory.fact(self._pool, id)

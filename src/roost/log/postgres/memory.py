@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from roost.errors import Conflict, NotFound
+from roost.errors import Conflict, NotFound, StoreFailed
 from roost.log.fact_rows import (
     CANDIDATES,
     COLUMNS,
@@ -22,7 +22,7 @@ from roost.log.fact_rows import (
     words_of,
 )
 from roost.log.journal import Append
-from roost.log.memory import EndFact, Fact, FactChange, FactQuery, Hit, MemoryRevert, PutFact, Space
+from roost.log.memory import EndFact, Fact, FactChange, FactQuery, Hit, MemoryRevert, Purged, PutFact, Space
 from roost.log.postgres.pool import ANSWER, Link, Pool
 from roost.log.shared import beginning
 from roost.log.words import bm25, weight, words
@@ -30,6 +30,21 @@ from roost.log.words import bm25, weight, words
 _EACH = 0.05
 """Seconds for one change among many, on a slow disk."""
 _PUT = "SELECT put_fact_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+_ERASE = """
+WITH gone AS (
+    SELECT f, session, ended_session FROM facts WHERE n = ANY (SELECT n FROM spaces WHERE name = ANY ($1::text[]))
+        AND ended_version IS NOT NULL AND (text <> '' OR key IS NOT NULL OR words <> '')
+        AND ($2::text[] IS NULL OR id = ANY ($2)) FOR UPDATE
+), erased AS (
+    UPDATE facts x SET text = '', key = NULL, words = '', ended_session = NULL, ended_seq = NULL
+    FROM gone WHERE x.f = gone.f
+) SELECT session, ended_session FROM gone"""
+_REWRITE = 600.0
+"""Seconds to rewrite a table."""
+_LEFT = (
+    "the write-ahead log of PostgreSQL, its archive and its replicas, until they are recycled: CHECKPOINT, and wait",
+    "backups of the database: delete those that are older than this purge",
+)
 _KEEP = "SELECT 1 FROM sessions WHERE id = $1 FOR KEY SHARE"
 """It is not deleted before what is written is committed, and goes then."""
 _END = "SELECT end_fact_1($1, $2, $3)"
@@ -65,6 +80,21 @@ async def change(pool: Pool, changes: Sequence[FactChange], by: str) -> int:
             return sum([await _apply(link, one, Origin(by, 0.0)) for one in changes])
 
     return await pool.do(write, seconds=ANSWER + _EACH * len(changes))
+
+
+async def purge(pool: Pool, names: Sequence[str], ids: Sequence[str] | None) -> Purged:
+    async def erase(link: Link) -> list[Any]:
+        return await link.fetch(_ERASE, list(names), None if ids is None else list(ids))
+
+    rows = await pool.run(erase)
+    left: list[str] = [*_LEFT]
+    for table in ("facts", "fact_words"):
+        try:
+            await pool.run(lambda link, table=table: link.execute(f"VACUUM FULL {table}"), seconds=_REWRITE)
+        except StoreFailed as error:
+            left.append(f"dead rows of the table {table}, which was not rewritten ({error}): VACUUM FULL {table}")
+    logs = {session for row in rows for session in row if session is not None}
+    return Purged(facts=len(rows), logs=tuple(sorted(logs)), left=tuple(left))
 
 
 async def fact(pool: Pool, id: str) -> Fact:

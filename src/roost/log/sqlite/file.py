@@ -21,6 +21,10 @@ from roost.log.watchers import Watchers
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.2
+LARGEST_REWRITE = 512 * 1024**2
+"""Bytes of a file that is rewritten while it is in use: longer than some seconds no other write may wait."""
+_CHECKPOINTS = 25
+"""Tries to empty the log."""
 
 
 class File:
@@ -80,6 +84,21 @@ class File:
         while following is not None:
             following = await self.write(lambda c, out, s=following: removal.purge(c, out, s))
 
+    async def scrub(self, compact: Callable[[sqlite3.Connection], None]) -> tuple[str, ...]:
+        """Rewrite the file without what was deleted, in the writer's thread, and empty the log. Returns what may still
+        hold it, and what to do."""
+        left = ["copies and backups of the database: delete those that are older than this purge"]
+        size = self._path.stat().st_size
+        if size > LARGEST_REWRITE:
+            left.append(f"free pages of the database, of {size >> 20} MiB: stop the daemon, then sqlite3 FILE VACUUM")
+        else:
+            await self._writer.apart(compact)
+        for _ in range(_CHECKPOINTS):  # a reader may still look at what was
+            if await self._writer.apart(_emptied):
+                return tuple(left)
+            await asyncio.sleep(_POLL_SECONDS)
+        return (*left, "the log beside the database, which another program is reading: purge again when it is done")
+
     def purge_later(self, s: int) -> None:
         task = asyncio.create_task(self.purge(s))
         self._background.add(task)
@@ -130,3 +149,9 @@ class File:
         elif found.result() != self._elsewhere:
             self._elsewhere = found.result()
             self.watchers.publish([Change("", None, None)])
+
+
+def _emptied(connection: sqlite3.Connection) -> bool:
+    """Whether the log could be moved into the database and cut to nothing."""
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy

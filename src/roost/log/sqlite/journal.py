@@ -28,7 +28,7 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
-from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Purged, Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, Charge
 from roost.log.sqlite import dispatch, forks, memory, operations, portable, removal, rows, shared
@@ -238,6 +238,11 @@ class SqliteJournal:
 
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
         return await self._file.write(lambda c, out: memory.change(c, changes, by))
+
+    async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
+        facts, logs = await self._file.write(lambda c, out: memory.purge(c, spaces, ids))
+        left = await self._file.scrub(memory.compact)
+        return Purged(facts=facts, logs=tuple(sorted(logs)), left=left)
 
     async def fact(self, id: str) -> Fact:
         return await self._file.read(lambda c: memory.fact(c, id))

@@ -70,6 +70,26 @@ def change(connection: sqlite3.Connection, changes: Sequence[FactChange], by: st
     return done
 
 
+_ERASED = "ended_version IS NOT NULL AND (text <> '' OR key IS NOT NULL OR words <> '')"
+
+
+def purge(connection: sqlite3.Connection, names: Sequence[str], ids: Sequence[str] | None) -> tuple[int, set[str]]:
+    """Empty the rows of facts that have ended. Returns how many, and the sessions whose logs tell of them."""
+    where, values = f"n IN (SELECT n FROM spaces WHERE name IN ({_marks(names)})) AND {_ERASED}", list[object](names)
+    if ids is not None:
+        where, values = f"{where} AND id IN ({_marks(ids)})", [*values, *ids]
+    told = connection.execute(f"SELECT session, ended_session FROM facts WHERE {where}", values).fetchall()
+    empty = "text = '', key = NULL, words = '', ended_session = NULL, ended_seq = NULL"
+    connection.execute(f"UPDATE facts SET {empty} WHERE {where}", values)
+    return len(told), {session for row in told for session in row if session is not None}
+
+
+def compact(connection: sqlite3.Connection) -> None:
+    """Outside a transaction: remove what deleted entries left in the index of words, and in free pages and the log."""
+    connection.execute("INSERT INTO fact_words (fact_words) VALUES ('optimize')")
+    connection.execute("VACUUM")
+
+
 def forget_session(connection: sqlite3.Connection, session: str) -> None:
     """The private space of a session that is deleted."""
     clear_space(connection, f"session:{session}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -46,6 +47,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._gathered: list[_Job] = []
+        self._apart: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
         self._closed = self._over = False
         self._numbers: dict[str, int] = {}
         self._thread = threading.Thread(target=self._main, name="roost-journal", daemon=True)
@@ -65,6 +67,13 @@ class Writer:
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append((operation, future))
+        return future
+
+    def apart(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """As `submit`, but between two groups and outside any transaction, for what SQLite refuses in one."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._apart.append((operation, future))
+        self.submit(lambda connection, group: None)  # wakes the thread
         return future
 
     def _hand_over(self) -> None:
@@ -104,7 +113,19 @@ class Writer:
                 self._take(jobs)
                 if jobs:
                     self._group(connection, jobs)
+                while self._apart:
+                    self._run_apart(connection, *self._apart.popleft())
             self._presence.closing(connection)
+
+    def _run_apart(
+        self, connection: sqlite3.Connection, run: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]
+    ) -> None:
+        try:
+            result: object = run(connection)
+        except Exception as error:  # the caller's, whatever it is
+            result = failure(error) if isinstance(error, sqlite3.Error) else error
+        job: _Job = (lambda connection, group: None, future)
+        self._finish([job], [result], [])
 
     def _take(self, jobs: list[_Job]) -> None:
         """The next of what is handed over, and whatever waits behind it; None is the last."""
