@@ -41,6 +41,36 @@ def test_long_ones_are_judged_in_time_that_grows_with_them() -> None:
     assert analyse("a|" * 200 + "rm").unclear
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ls " + "{a,b}" * 200,
+        "ls " + "{" * 5_000 + "}" * 5_000,
+        "ls {1..999999999} {a..z}{a..z}{a..z}",
+        "; ".join(f"x{n + 1}=$x{n}$x{n}" for n in range(60)) + "; cat $x60",
+        "for f in " + " ".join(f"a{n}" for n in range(5_000)) + "; do " + "cat $f; " * 500 + "done",
+        "ls " + "*a*b*c*d*e*f?[a-z] " * 2_000,
+        "".join(f"f{n}() {{ f{n + 1}; f{n + 1}; }}; " for n in range(40)) + "f0",
+        "cd a; " * 5_000,
+        "for a in 1; do " * 60 + "cd x;" + " done" * 60,
+        " || ".join(["cd a"] * 4_000),
+        "$(" * 80 + "ls" + ")" * 80,
+        "bash -c '" + "x; " * 10_000 + "'",
+        "sed " + "'s/a/b/;'" * 4_000,
+        "sed '" + "s/" * 2_000 + "'",
+        "env " * 3_000 + "ls",
+        "awk '" + "(" * 6_000 + "'",
+        "x=(" + "a " * 8_000 + "); cat ${x[@]}",
+        "case x in " + "a) ls;; " * 4_000 + "esac",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_is_made_to_take_long_does_not(text: str) -> None:
+    before = time.process_time()
+    analyse(text)
+    assert time.process_time() - before < 2
+
+
 def test_what_is_empty_huge_or_no_text_at_all() -> None:
     assert analyse("").read_only
     assert analyse("# a remark").read_only

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from roost.policy.command import Analysis
+from roost.policy.globs import could_match
 from roost.policy.rules import Effect, Rule, Touches, anchor, decide, held_back, needles, within
 from roost.workspace.files import Held
 
@@ -177,9 +178,10 @@ class LayeredGate:
 
     def _says(self, laid: _Laid, call: GateCall) -> Verdict | None:
         wary, touches = self._wary and laid.layer != "system", call.touches
-        rules = (
-            laid.rules if wary and touches.unknown else laid.near(touches.paths("any"), touches.below + touches.picked)
-        )
+        if touches.patterns("any") or (wary and touches.unknown):
+            rules = laid.rules
+        else:
+            rules = laid.near(touches.paths("any") + touches.named, touches.below + touches.picked)
         found = decide(rules, call.tool, touches, call.root, wary=wary)
         if found is None:
             return None
@@ -190,6 +192,8 @@ class LayeredGate:
         """Also when a folder around it would be taken from its place, or read with all that is in it."""
         if any(self._hides(path, root) for path in touches.paths("any")):
             return True
+        if any(self._may_hide(pattern, root) for pattern in touches.patterns("any")):
+            return True
         gone = (*touches.removes, *touches.below, *touches.picked)
         return any(within(home, path.casefold()) for path in gone for home in self._hidden)
 
@@ -197,6 +201,12 @@ class LayeredGate:
         """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""
         path, root = path.casefold(), root.casefold()
         return any(within(path, home) and not (within(root, home) and within(path, root)) for home in self._hidden)
+
+    def _may_hide(self, pattern: str, root: str) -> bool:
+        """Whether a pattern of the shell may match something of Roost's."""
+        if within(pattern.casefold(), root.casefold()):
+            return any(within(home, root.casefold()) and could_match(pattern, home + "/**") for home in self._hidden)
+        return any(could_match(pattern, way) for home in self._hidden for way in (home, home + "/**"))
 
     def _minding(self, call: GateCall, verdict: Verdict) -> Verdict:
         trusted = verdict.layer in ("user", "config")

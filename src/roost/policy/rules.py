@@ -14,6 +14,7 @@ import msgspec
 
 from roost.errors import ConfigError
 from roost.policy.command import Analysis, Category
+from roost.policy.globs import could_match
 from roost.workspace.files import Held
 from roost.workspace.pattern import BadPattern, matcher, plain_parts
 
@@ -26,18 +27,24 @@ _LOOKED = 512
 
 
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call would touch, as far as its arguments say. `reads` and `writes` are real paths: links followed, `..`
-    gone; `removes` are those of them that are gone from their place then, with all that is in them; `below` are
-    folders that are read with all that is in them, `picked` those of which some is read, nobody knows what. `unknown`:
-    it may touch more, which only running it would tell. `command` is a shell command's analysis, `hosts` the machines
-    that it speaks to. `outside`: it has an effect beyond the workspace (a message, a request). `agent`: whom it
-    calls."""
+    """What a call would touch, as far as its arguments say. Paths are real: links followed, `..` gone.
+
+    removes: those of `writes` that are gone from their place then, with all that is in them. below: folders that are
+    read with all that is in them; picked: those of which some is read, nobody knows what. named: words that may be
+    files that are read. read_patterns, write_patterns: absolute patterns of the shell, which may match more than is
+    there now. unknown: it may touch more, which only running it would tell. command: a shell command's analysis. hosts:
+    the machines that it speaks to. outside: it has an effect beyond the workspace (a message, a request). agent: whom
+    it calls.
+    """
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
     picked: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    read_patterns: tuple[str, ...] = ()
+    write_patterns: tuple[str, ...] = ()
     unknown: bool = False
     command: Analysis | None = None
     hosts: tuple[str, ...] = ()
@@ -53,14 +60,24 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
             case "any":
                 return self.reads + self.writes
 
+    def patterns(self, access: Access) -> tuple[str, ...]:
+        match access:
+            case "read":
+                return self.read_patterns
+            case "write":
+                return self.write_patterns
+            case "any":
+                return self.read_patterns + self.write_patterns
+
 
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Speaks of the calls for which all that it names is so.
 
-    `tool` is a glob on the tool's name. `path` is a glob on real paths (`**` for any folders; relative ones count from
-    the workspace, `~` is the home of the user), for `access` of one kind or any. `command` is a glob on a program's
-    name, or `category:` and one of the dangers of `roost.policy.command`. `host` is a glob. To allow, everything that
-    the call touches must fit; to ask or deny, one thing is enough.
+    tool: a glob on the tool's name. path: a glob on real paths (`**` for any folders; relative ones count from the
+    workspace, `~` is the home of the user), for `access` of one kind or any. command: a glob on a program's name,
+    perhaps with words that follow it (`npm test`), or `category:` and one of the dangers of `roost.policy.command`. A
+    name without `/` is, to allow, the program on the search path and none in the workspace. host: a glob. To allow,
+    everything that the call touches must fit; to ask or deny, one thing is enough.
     """
 
     effect: Effect
@@ -140,7 +157,7 @@ def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:
     """Of a call of `tool` in the workspace `root`. `maybe`: of what is not known of the call."""
     if not fnmatchcase(tool, rule.tool):
         return "no"
-    answers = [*_path(rule, touches, root), *_command(rule, touches.command), *_host(rule, touches)]
+    answers = [*_path(rule, touches, root), *_command(rule, touches.command, root), *_host(rule, touches)]
     return "no" if "no" in answers else "maybe" if "maybe" in answers else "yes"
 
 
@@ -151,8 +168,11 @@ def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root), strict=rule.effect != "allow")
     paths = touches.paths(rule.access)
     if rule.effect == "allow":
-        return ["yes" if paths and not touches.unknown and all(map(test, paths)) else "no"]
-    if any(map(test, paths)):
+        sure = not touches.unknown and not touches.patterns(rule.access)
+        return ["yes" if paths and sure and all(map(test, paths)) else "no"]
+    if any(map(test, paths)) or (rule.access != "write" and any(map(test, touches.named))):
+        return ["yes"]
+    if any(_may_match(pattern, rule.path, str(root)) for pattern in touches.patterns(rule.access)):
         return ["yes"]
     place = "/" if rule.path[:1] in ("/", "~") else str(root)
     found: set[Answer] = set()
@@ -162,6 +182,16 @@ def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
             named = place == "/" and any(within(anchor(rule.path, "/"), folder) for folder in touches.picked)
             found.add("yes" if named else "maybe")
     return ["yes" if "yes" in found else "maybe" if touches.unknown or "maybe" in found else "no"]
+
+
+def _may_match(pattern: str, path: str, root: str) -> bool:
+    return any(could_match(pattern, way) for way in _ways("/" if path[:1] in ("/", "~") else root, path))
+
+
+@lru_cache(maxsize=1024)
+def _ways(root: str, path: str) -> tuple[str, ...]:
+    absolute = os.path.join(root, os.path.expanduser(path))
+    return tuple({absolute, _resolved(absolute)})
 
 
 def anchor(pattern: str, root: str) -> str:
@@ -210,7 +240,7 @@ def within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _command(rule: Rule, command: Analysis | None) -> list[Answer]:
+def _command(rule: Rule, command: Analysis | None, root: Path) -> list[Answer]:
     if rule.command is None:
         return []
     if command is None:
@@ -220,10 +250,53 @@ def _command(rule: Rule, command: Analysis | None) -> list[Answer]:
         named = any(fnmatchcase(finding.category, category) for finding in command.findings)
         return ["yes" if named else "maybe" if command.unclear and rule.effect != "allow" else "no"]
     if rule.effect == "allow":
-        fine = bool(command.programs) and not command.unclear and not command.findings
-        return ["yes" if fine and all(fnmatchcase(name, rule.command) for name in command.programs) else "no"]
-    named = any(fnmatchcase(name, rule.command) for name in command.programs)
+        return ["yes" if allowed_by((rule.command,), command, command.calls, root) else "no"]
+    words = rule.command.split() or [rule.command]
+    named = any(fnmatchcase(name, words[0]) for name in command.programs) and any(
+        _has(words, call) for call in command.calls
+    )
     return ["yes" if named else "maybe" if command.unclear else "no"]
+
+
+def _has(words: Sequence[str], call: tuple[str, ...]) -> bool:
+    """Whether the words of a rule that asks or denies stand in a call in this order, whatever options are between."""
+    if not fnmatchcase(call[0].rsplit("/", 1)[-1].removesuffix(".exe"), words[0]):
+        return False
+    rest = iter(call[1:])
+    return all(any(fnmatchcase(word, wanted) for word in rest) for wanted in words[1:])
+
+
+def allowed_by(prefixes: Sequence[str], command: Analysis, calls: Sequence[tuple[str, ...]], root: Path) -> bool:
+    """Whether a command that is understood, and in which no danger is known, makes no other of these calls than such
+    as begin with the words of a prefix. A bare name is the program on the search path outside of the workspace."""
+    if not calls or command.unclear or command.findings:
+        return False
+    wanted = [prefix.split() for prefix in prefixes]
+    return all(any(words and _begins(words, call, str(root)) for words in wanted) for call in calls)
+
+
+def _begins(words: Sequence[str], call: tuple[str, ...], root: str) -> bool:
+    if len(call) < len(words) or not all(map(fnmatchcase, call[1:], words[1:])):
+        return False
+    if "/" in words[0]:
+        return fnmatchcase(call[0], words[0])
+    folder, _, name = call[0].rpartition("/")
+    if not fnmatchcase(name, words[0]):
+        return False
+    return _is_found(name, root) if not folder else folder in _PROGRAMS
+
+
+_PROGRAMS = tuple(f"{place}/{kind}" for place in ("", "/usr", "/usr/local") for kind in ("bin", "sbin"))
+
+
+def _is_found(name: str, root: str) -> bool:
+    """Whether the search path leads to nothing in the workspace, where anybody may have put it."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if not folder.startswith("/"):
+            return False
+        if within(os.path.realpath(folder), root) and os.path.lexists(os.path.join(folder, name)):
+            return False
+    return True
 
 
 def _host(rule: Rule, touches: Touches) -> list[Answer]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from roost.policy.command import analyse
+from roost.policy.command import Analysis, analyse
 from roost.policy.command.words import GAP
+from roost.policy.globs import TooMany, is_pattern, on_disk
 from roost.policy.rules import Touches
 
-_MATCHES = 256
-"""Files of one pattern that are looked at; what it may match beside is not known in any case."""
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
 """From a call's arguments, valid or not, and the workspace's real folder to what the call would touch."""
 _analysed = lru_cache(maxsize=32)(analyse)
@@ -65,32 +63,70 @@ def files(root: Path, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) 
 def command(text: str, root: Path) -> Touches:
     """Of a shell command that begins in `root`, as far as its words say: what programs do beyond them is for the
     sandbox to hold."""
-    found = _analysed(text)
-    writes, gap = _all(_matched(found.writes, root), root)
-    reads, more = _all(_matched([path for path in found.paths if path not in found.writes], root), root)
-    removes, _ = _all(_matched(found.removes, root), root)
-    below, _ = _all(_matched(found.below, root), root)
-    picked, _ = _all(_matched(found.picked, root), root)
+    found = _analysed(text, str(root))
+    if any(not os.path.isdir(os.path.join(root, os.path.expanduser(each))) for each in _not_made(found)):
+        found = _analysed(text, str(root), wary=True)
+    written = _Paths(found.writes, root)
+    read = _Paths((path for path in found.paths if path not in found.writes), root)
+    below, picked = _Paths(found.below, root), _Paths(found.picked, root)
     return Touches(
-        reads=reads,
-        writes=writes,
-        removes=removes,
-        below=below,
-        picked=picked,
-        unknown=gap or more or bool(found.unclear),
+        reads=read.known,
+        writes=written.known,
+        removes=_Paths(found.removes, root).known,
+        below=below.known,
+        picked=picked.known,
+        named=_Paths(found.named, root).known,
+        read_patterns=(*read.patterns, *below.patterns, *picked.patterns),
+        write_patterns=written.patterns,
+        unknown=written.unknown or read.unknown or bool(found.unclear),
         command=found,
         hosts=found.hosts,
         outside=bool(found.hosts) or not found.read_only,
     )
 
 
-def _matched(paths: Iterable[str], root: Path) -> Iterator[str]:
-    """And what the shell will make of those that are patterns, as far as that is there now."""
-    for path in paths:
-        yield path
-        pattern = path.removesuffix(GAP)
-        if GAP not in pattern and "\0" not in pattern and glob.has_magic(pattern):
-            yield from itertools.islice(glob.iglob(os.path.join(root, os.path.expanduser(pattern))), _MATCHES)
+class _Paths:
+    """Words of a command as real paths: `known`, with what patterns match now; `patterns`, which may match more;
+    `unknown`: some cannot be told."""
+
+    def __init__(self, words: Iterable[str], root: Path) -> None:
+        found: dict[str, None] = {}
+        patterns: dict[str, None] = {}
+        self.unknown = False
+        for word in words:
+            pattern = word.removesuffix(GAP)
+            if pattern and is_pattern(pattern) and GAP not in pattern and "\0" not in pattern:
+                whole = _pattern(pattern, root)
+                patterns[whole] = None
+                try:
+                    found.update(dict.fromkeys(map(os.path.realpath, on_disk(whole))))
+                except (TooMany, OSError, ValueError):
+                    self.unknown = True
+            if pattern == word or not is_pattern(pattern):
+                path = real(word, root)
+                self.unknown = self.unknown or path is None
+                found.update({} if path is None else {path: None})
+        self.known = tuple(found)
+        self.patterns = tuple(patterns)
+
+
+def _pattern(pattern: str, root: Path) -> str:
+    """The absolute pattern, with what stands before the first wildcard as it really is."""
+    segments = os.path.join(root, os.path.expanduser(pattern)).split("/")
+    plain = list(itertools.takewhile(lambda segment: not is_pattern(segment), segments))
+    rest: list[str] = []
+    for segment in segments[len(plain) :]:
+        if segment == ".." and rest:
+            rest.pop()  # out of a folder that was just named: it may be another way, but no other place
+        elif segment not in ("", "."):
+            rest.append(segment)
+    return "/".join([os.path.realpath("/".join(plain) or "/").rstrip("/"), *rest])
+
+
+def _not_made(found: Analysis) -> list[str]:
+    """Folders that `cd` must reach, but for those that the command makes before."""
+    made = {os.path.normpath(path) for path in found.writes}
+    return [folder for folder in found.reached if os.path.normpath(folder) not in made]
 
 
 def _all(paths: Iterable[str], root: Path) -> tuple[tuple[str, ...], bool]:

@@ -8,19 +8,27 @@ import re
 from roost.policy.command import files, harmless, hidden, outputs, running, scripts
 from roost.policy.command.answer import Analysis, Finding
 from roost.policy.command.found import Acts, Found
+from roost.policy.command.harmless import names_files
 from roost.policy.command.lines import Line, Simple, read
-from roost.policy.command.tables import INSTALLERS, READERS, WRITERS
-from roost.policy.command.unwrap import inner_of, name_of
+from roost.policy.command.scope import from_start
+from roost.policy.command.tables import GLOBBING, INSTALLERS, READERS, SCRIPTED, WRITERS
+from roost.policy.command.unwrap import inner_of
 from roost.policy.command.words import GAP, Word
 
 _DEEPEST = 6
+MOST_SAID = 12
+"""Words of each call that are kept, for rules that name a beginning."""
+_PARTS = re.compile(r"[=@,]")
+_BLANK = re.compile(r"\s")
 _URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+)", re.IGNORECASE)
 
 
-def analyse(text: str) -> Analysis:
-    """Looks at a line for a POSIX shell or bash; runs nothing and touches no file. Raises nothing."""
-    found = Found()
+def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
+    """As `roost.policy.command.analyse`."""
+    found = Found(root, wary=wary)
     _look(text, found, 0)
+    for texts in (found.paths, found.writes, found.removes, found.below, found.picked, found.named, found.reached):
+        texts[:] = [from_start(path) for path in texts]
     clear = not found.unclear and not found.findings
     return Analysis(
         programs=tuple(dict.fromkeys(found.programs)),
@@ -33,66 +41,69 @@ def analyse(text: str) -> Analysis:
         hosts=tuple(dict.fromkeys(found.hosts)),
         installs=tuple(dict.fromkeys(found.installs)),
         unclear=tuple(dict.fromkeys(found.unclear)),
+        named=tuple(dict.fromkeys(found.named)),
+        calls=tuple(dict.fromkeys(found.calls)),
+        doing=tuple(dict.fromkeys(found.doing)),
+        reached=tuple(dict.fromkeys(found.reached)),
         read_only=clear and found.only_reads and not found.writes and not found.installs,
     )
 
 
-def _look(text: str, found: Found, depth: int) -> None:
+def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",)) -> None:
     if depth > _DEEPEST:
         found.unclear.append("commands within commands go too deep")
         return
-    line = read(text)
+    line = read(text, folders, root=found.root, wary=found.wary)
     if (socket := running.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
     found.unclear += line.unclear
+    found.reached += line.reached
     if not line.commands and not line.unclear and text.strip():
         found.only_reads = found.only_reads and text.lstrip().startswith("#")
     for simple in line.commands:
-        found.aside = ""
+        found.folders, found.aside = simple.folders, ()
+        since = found.mark()
+        for redirect in simple.redirects:
+            files.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
+        found.settle(since, simple.folders)
         for act in _acts(simple, line):
             _act(act, found, depth)
-    paths, writes = len(found.paths), len(found.writes)
-    for redirect in line.redirects:
-        files.redirected(redirect, "a group of commands", found)
-    found.also_there(found.paths, paths)
-    found.also_there(found.writes, writes)
     running.across(line, found)
 
 
 def _act(act: Acts, found: Found, depth: int) -> None:
-    found.aside = posixpath.join(found.aside, *outputs.folders(act))
-    paths, writes = len(found.paths), len(found.writes)
-    removes, below, picked = len(found.removes), len(found.below), len(found.picked)
+    led = outputs.folders(act)
+    if led:
+        found.aside = tuple(posixpath.join(base, *led) for base in found.there)
+    since = found.mark()
     _note(act, found)
     files.judge(act, found)
     outputs.judge(act, found)
     for redirect in scripts.judge(act, found):
         files.redirected(redirect, act, found)
-    found.also_there(found.paths, paths)
-    found.also_there(found.writes, writes)
-    found.also_there(found.removes, removes)
-    found.also_there(found.below, below)
-    found.also_there(found.picked, picked)
+    whole = not led or act.name in outputs.GOES_THERE
+    found.settle(since, found.there if whole else tuple(dict.fromkeys((*found.folders, *found.there))))
     _inner(act, found, depth)
-    found.moved(act)
-    found.only_reads = found.only_reads and harmless.reads(act)
+    reads = harmless.reads(act)
+    found.only_reads = found.only_reads and reads
+    if act.words and not reads and act.name not in act.functions:
+        found.doing.append(_said(act.words))
 
 
 def _inner(act: Acts, found: Found, depth: int) -> None:
-    folder, aside = found.folder, found.aside
     codes = running.judge(act, found)
     maybe = hidden.judge(act, found)
     if act.through is not None and " " in act.words[0].text.strip():
         codes = [*codes, " ".join(word.text for word in act.words).replace("{}", "'..'")]
     if not codes and not maybe:
         return
-    there = found.folder = found.there
+    folders, aside, there = found.folders, found.aside, found.there
     for code in codes:
-        _look(code, found, depth + 1)
-    found.folder, found.aside = folder if found.folder == there else found.folder, aside
+        _look(code, found, depth + 1, there)
+    found.folders, found.aside = folders, aside
     for text in maybe:
-        inside = Found()
-        _look(text, inside, depth + 1)
+        inside = Found(found.root)
+        _look(text, inside, depth + 1, there)
         if inside.findings or hidden.RISKY & set(inside.programs):
             found.unclear.append(f"{act.name} may run what is among its words")
 
@@ -110,33 +121,62 @@ def _acts(simple: Simple, line: Line) -> list[Acts]:
 
 def _note(act: Acts, found: Found) -> None:
     words = act.words
-    if words:
-        name = name_of(words[0])
-        if GAP in name:
-            found.unclear.append("which program runs is known only to the shell")
-        elif name not in act.functions:
-            found.programs.append(name)
-        if name in INSTALLERS and (not INSTALLERS[name] or any(word.text in INSTALLERS[name] for word in words[1:])):
-            found.installs.append(act.shown)
-    for word in words[1:]:
-        found.paths += _paths(name_of(words[0]), word)
-        found.hosts += _URL.findall(word.text)
     for name, word in act.simple.assigns.items():
         found.hosts += _URL.findall(word.text)
         if name.isupper() and "/" in word.text:
             found.paths.append(word.text)
+    if not words:
+        return
+    name = act.name
+    if GAP in name or (words[0].globs and name not in ("[", "[[")):
+        found.unclear.append("which program runs is known only to the shell")
+    elif name not in act.functions:
+        found.programs.append(name)
+        found.calls.append(_said(words))
+    if name in INSTALLERS and (not INSTALLERS[name] or any(word.text in INSTALLERS[name] for word in words[1:])):
+        found.installs.append(act.shown)
+    if name == "git" and any(not word.known for word in act.operands()[:1]):
+        found.unclear.append("what git is told to do is known only to the shell")
+    if name == "shopt" and GLOBBING & set(act.texts):
+        found.unclear.append("shopt changes what patterns match")
+    for word in words[1:]:
+        found.paths += _paths(name, word)
+        found.hosts += _URL.findall(word.text)
+    if names_files(act):
+        _named(act, found)
+
+
+def _said(words: tuple[Word, ...]) -> tuple[str, ...]:
+    return tuple(from_start(word.text) for word in words[:MOST_SAID])
+
+
+def _named(act: Acts, found: Found) -> None:
+    """Words that may be files, though nothing in them says so."""
+    script = act.operands()[:1] if act.name in SCRIPTED else []
+    for word in act.words[1:]:
+        if any(word is one for one in script):
+            continue
+        if not word.known:
+            found.unclear.append(f"what {act.name} is given is known only to the shell")
+            continue
+        parts = [word.text, *(_PARTS.split(word.text)[1:])]
+        if act.name == "git" and ":" in word.text:
+            parts.append(word.text.rpartition(":")[2])
+        found.named += [part for part in parts if part and len(part) < 256 and not _BLANK.search(part)]
 
 
 def _paths(program: str, word: Word) -> list[str]:
     text = word.text
     if text.startswith("-"):
-        short = text[2:] if text[1:2] != "-" and "/" in text else ""  # -fPATH
+        glued = text[1:2] != "-" and ("/" in text or text[2:3] in (".", "~", "@"))
+        short = text[2:] if glued else ""  # -fPATH
         text = text.partition("=")[2] or short
     elif program == "dd":
         text = text.partition("=")[2] or text
     text = text.removeprefix("@")
-    if "=" in text and "/" in text and not word.globs:  # name=PATH, name=@PATH
-        return [text, text.partition("=")[2].removeprefix("@")]
+    value = text.partition("=")[2]
+    if value and not word.globs and ("/" in text or value.startswith((".", "~", "@", "<"))):  # name=PATH, name=@PATH
+        return [text, value.lstrip("@<")]
     if "://" in text:
         text = text[7:] if text.lower().startswith("file://") else ""
     if not text:

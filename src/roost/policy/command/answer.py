@@ -27,12 +27,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
-    """`programs` are all that would run, as far as it is known. `paths` are the words that may be files or folders, as
-    written, with a `GAP` where only the shell knows the rest; `writes` those of them that are written, `removes` those
-    that are gone from their place then, with all that is in them, `below` folders that are read with all that is in
-    them, `picked` those of which some is read, nobody knows what, `hosts` the machines that are named. `installs` are
-    package managers' orders. `unclear` says what cannot be understood: then the rest is not all. `read_only`:
-    everything in it is known, and known to change nothing."""
+    """What a command would do, as far as it is known.
+
+    programs: the names of all that would run. paths: words that may be files or folders, as written, with a `GAP` where
+    only the shell knows the rest. writes: those of them that are written. removes: those that are gone from their place
+    then, with all that is in them. below: folders that are read with all that is in them; picked: those of which some
+    is read, nobody knows what. named: words that may be files, though nothing in them says so. hosts: the machines that
+    are named. installs: orders of package managers. unclear: what cannot be understood; then the rest is not all.
+    calls: of each program the first words, as written; doing: those of them that may change something. reached: folders
+    that a `cd` must have reached for all this to be so. read_only: everything is known, and known to change nothing.
+    """
 
     programs: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -44,4 +48,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     installs: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    calls: tuple[tuple[str, ...], ...] = ()
+    doing: tuple[tuple[str, ...], ...] = ()
+    reached: tuple[str, ...] = ()
     read_only: bool = False

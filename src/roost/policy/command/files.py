@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from itertools import pairwise
 
 from roost.policy.command.found import Acts, Found
 from roost.policy.command.lines import Redirect
+from roost.policy.command.scope import from_start, joined
 from roost.policy.command.tables import DESTROYERS, HARMLESS_TARGETS, PERSISTENCE, STARTUP, SYSTEM, WRITERS
 from roost.policy.command.unwrap import inner_of, name_of
 from roost.policy.command.words import GAP, Word
@@ -67,8 +69,6 @@ _PICKS = frozenset(
 
 
 def judge(act: Acts, found: Found) -> None:
-    for redirect in act.simple.redirects:
-        redirected(redirect, act, found)
     if not act.words:
         return
     name = act.name
@@ -96,7 +96,9 @@ def judge(act: Acts, found: Found) -> None:
 
 def redirected(redirect: Redirect, act: Acts | str, found: Found) -> None:
     target = redirect.target
-    found.paths.append(target.text)
+    found.paths += [target.text + GAP] if target.globs else [target.text]
+    if not target.known and not redirect.writes:
+        found.unclear.append("which file is read is known only to the shell")
     if redirect.writes:
         _written_to(target, act, found)
 
@@ -107,7 +109,7 @@ def _written_to(target: Word, act: Acts | str, found: Found) -> None:
     found.writes.append(target.text)
     if target.text.startswith("/dev/"):
         found.add("system_destroy", "it writes to a device", act)
-    elif is_outside(target):
+    elif is_outside(target, found.there):
         found.add("redirect", f"it writes to {_shown(target)}, which is elsewhere", act)
     text = target.text.replace("\\", "/")
     if any(place in text for place in STARTUP):
@@ -116,10 +118,13 @@ def _written_to(target: Word, act: Acts | str, found: Found) -> None:
         found.add("privilege", f"{_shown(target)} says who may do what", act)
 
 
-def is_outside(word: Word) -> bool:
-    """Whether a path may lead out of the folder that the command runs in."""
-    text = word.text
-    return text.startswith(("/", "~")) or GAP in text or ".." in text.split("/")
+def is_outside(word: Word, bases: tuple[str, ...] = ("",)) -> bool:
+    """Whether a path may lead out of the folder in which the line begins. `bases`: from where it counts."""
+    return any(_leaves(from_start(joined(base, word.text))) for base in bases)
+
+
+def _leaves(path: str) -> bool:
+    return path.startswith(("/", "~")) or GAP in path or posixpath.normpath(path).split("/")[0] == ".."
 
 
 def _shown(word: Word) -> str:
@@ -169,7 +174,7 @@ def _removal(act: Acts, found: Found) -> None:
             words and name_of(words[0]) in _REMOVERS for words in inner_of(act.words)
         )
         picks = _PICKS & set(act.texts)
-        if removes and (any(is_outside(word) for word in begins) or not picks):
+        if removes and (any(is_outside(word, found.there) for word in begins) or not picks):
             found.add("system_destroy", "it removes whatever it finds", act)
         return
     if name == "mv" and act.operands()[-1:] and act.operands()[-1].text.startswith("/dev/"):
@@ -182,7 +187,7 @@ def _removal(act: Acts, found: Found) -> None:
     for word in act.operands():
         if (many or word.globs) and _wide(word):
             found.add("system_destroy", f"it removes {_shown(word)} and all in it", act)
-        elif is_outside(word) and (many or word.globs or word.text.startswith(SYSTEM)):
+        elif is_outside(word, found.there) and (many or word.globs or word.text.startswith(SYSTEM)):
             found.add("system_destroy", f"it removes {_shown(word)}, which is elsewhere", act)
 
 
@@ -198,13 +203,7 @@ def roots(act: Acts) -> list[Word]:
 
 def _wide(word: Word) -> bool:
     """The root, a home, the whole present folder, or nobody knows what."""
-    text = re.sub(r"/+", "/", word.text)
-    braces = re.search(r"\{([^{}]*)\}", text) if word.globs else None
-    if braces is not None:
-        return any(
-            _wide(Word(text[: braces.start()] + choice + text[braces.end() :], globs=True))
-            for choice in braces[1].split(",")
-        )
+    text = re.sub(r"/+", "/", from_start(word.text))
     bare = text.rstrip("/*.") if text.strip("/*.") else ""
     return GAP in text or not bare or bare in ("~", *SYSTEM) or text in ("*", ".", "./", "..", "./*", "../*", ".*")
 

@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from roost.policy.command.lines import Simple
+from roost.policy.command.scope import joined
 from roost.policy.command.unwrap import name_of
 from roost.policy.command.words import Word
 
@@ -69,7 +70,12 @@ class Acts(msgspec.Struct):
 class Found:
     """Filled in while a line is looked at. `findings` are (category, why, command)."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str = "", *, wary: bool = False) -> None:
+        self.root = root
+        self.wary = wary
+        self.named: list[str] = []
+        self.calls: list[tuple[str, ...]] = []
+        self.doing: list[tuple[str, ...]] = []
         self.programs: list[str] = []
         self.findings: list[tuple[str, str, str]] = []
         self.paths: list[str] = []
@@ -81,32 +87,34 @@ class Found:
         self.below: list[str] = []
         self.picked: list[str] = []
         self.only_reads = True
-        self.folder = ""
-        """Where `cd` has led, from where the line begins."""
+        self.folders: tuple[str, ...] = ("",)
+        """Those in which the command that is looked at may run, from where the line begins."""
 
-        self.aside = ""
-        """Where an option has led the command that is looked at, and those that it runs, from `folder`."""
+        self.aside: tuple[str, ...] = ()
+        """Those to which an option has led it, and those that it runs, from `folders`."""
+
+        self.reached: list[str] = []
+        """Folders that a `cd` must have reached for all this to be so."""
 
     @property
-    def there(self) -> str:
-        return posixpath.join(self.folder, self.aside) if self.aside else self.folder
+    def there(self) -> tuple[str, ...]:
+        return self.aside or self.folders
+
+    def mark(self) -> tuple[int, ...]:
+        return tuple(len(texts) for texts in self._paths())
+
+    def settle(self, since: tuple[int, ...], bases: tuple[str, ...]) -> None:
+        """Paths noted since `mark` count from `bases`."""
+        for texts, begin in zip(self._paths(), since, strict=True):
+            if len(texts) > begin:
+                noted = [own for text in texts[begin:] if (own := _own(text)) is not None]
+                texts[begin:] = [joined(base, text) for text in noted for base in bases]
+
+    def _paths(self) -> tuple[list[str], ...]:
+        return self.paths, self.writes, self.removes, self.below, self.picked, self.named
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
         self.findings.append((category, why, act if isinstance(act, str) else act.shown))
-
-    def moved(self, act: Acts) -> None:
-        """A `cd` counts for all that follows, whether the shell comes back from it or not."""
-        if act.name in ("cd", "pushd") and act.operands():
-            self.folder = posixpath.join(self.folder, _own(act.operands()[0].text) or ".")
-
-    def also_there(self, texts: list[str], since: int) -> None:
-        """Paths that were noted after the first `since` may count from the folder that `cd` has led to."""
-        if len(texts) == since:
-            return
-        texts[since:] = [own for text in texts[since:] if (own := _own(text)) is not None]
-        if bases := {self.folder, self.there} - {""}:
-            bare = [text for text in texts[since:] if not text.startswith(("/", "~"))]
-            texts += [posixpath.join(base, text) for base in bases for text in bare]
 
 
 def _own(text: str) -> str | None:

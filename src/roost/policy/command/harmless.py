@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 
 from roost.policy.command.found import Acts
-from roost.policy.command.tables import GIT_READERS, HARMLESS_TARGETS, LOADERS, READERS
+from roost.policy.command.tables import (
+    GIT_READERS,
+    GIT_SHOWS,
+    HARMLESS_TARGETS,
+    LOADERS,
+    NO_FILES,
+    READERS,
+    WRAPPERS,
+)
 
 _SED = re.compile(
     r"(?:s([/|,#@!%])(?:(?!\1)[^\\\n]|\\.)*\1(?:(?!\1)[^\\\n]|\\.)*\1[gIip0-9]*|[0-9$]*(?:,[0-9$]+)?[pdq=]|/[^/]*/(?:,/[^/]*/)?[pd])"
@@ -40,6 +48,13 @@ def reads(act: Acts) -> bool:
     if name == "uniq":
         return len(act.operands()) < 2
     return True
+
+
+def names_files(act: Acts) -> bool:
+    """Whether words of the program may be files that it reads, shows or changes."""
+    if act.name == "git":
+        return bool(GIT_SHOWS & {word.text for word in act.operands()[:2]})
+    return act.name not in NO_FILES and act.name not in WRAPPERS and act.name not in act.functions
 
 
 def _changes(act: Acts, name: str) -> bool:

@@ -11,6 +11,8 @@ from roost.policy.command.tables import INTERPRETERS, READERS, RUN_IN, SHELLS, S
 from roost.policy.command.words import Word
 
 _FOLDER = frozenset("-C --chdir --directory --cwd --working-directory --work-tree --prefix --project-directory".split())
+GOES_THERE = frozenset("git make gmake ninja env sudo doas uv npm pnpm yarn cargo just docker".split())
+"""Programs that such an option leads away before they look at any other word."""
 _NOT_FILES = frozenset(
     "ssh scp sftp mount set shopt pytest ps kubectl helm systemctl journalctl unzip rsync chown useradd lsof docker"
     " podman gh ls grep strings apt apt-get dpkg javac java stdbuf npm dig sudo tmux ip od kill git".split()
@@ -89,7 +91,8 @@ def judge(act: Acts, found: Found) -> None:
     if act.name not in _NAMED or (act.name == "yq" and "-i" in act.options()):
         there = found.there
         for text in texts:
-            if _ITSELF.search(text) or (there and "/." in "/" + there and _ITSELF.search(f"{there}/{text}")):
+            places = [f"{base}/{text}" for base in there if "/." in "/" + base]
+            if _ITSELF.search(text) or any(map(_ITSELF.search, places)):
                 found.writes.append(text.partition("=")[2] or text)
 
 
@@ -198,6 +201,8 @@ def _all_of(act: Acts, found: Found) -> None:
 
 def _fed_with(act: Acts, found: Found) -> None:
     """`find … | xargs cat`: of what is picked nobody knows what it is."""
+    if act.simple.stdin is not None:
+        found.named += act.simple.stdin.text.split()[:64]
     for feed in act.simple.feeds:
         lister = Acts(feed, feed.words)
         if lister.name not in ("find", "fd", "fdfind", "git", "ls"):

@@ -51,6 +51,9 @@ _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
     "go": frozenset("-exec -toolexec -vettool".split()),
 }  # fmt: skip
 """Options of programs that name another program or code to run."""
+_LONGEST_SCRIPT = 4_096
+_SED_RUNS = re.compile(r"(?:^|[;{\n])\s*(?:[0-9$,]*|/[^/]*/)\s*e(?:\s|$)")
+_SED_EVALUATES = re.compile(r"s([/|,#@!%])(?:\\.|(?!\1).)*+\1(?:\\.|(?!\1).)*+\1[gpIi0-9]*e")
 _TAKING_RIGHTS = re.compile(r"^(?:[ugoa]*\+[rwxXt]*s|[0-7]?[2467][0-7]{3})")
 
 
@@ -113,10 +116,11 @@ def _net_cat(act: Acts, found: Found) -> None:
 def _stream_editors(act: Acts, found: Found) -> None:
     for word in act.operands():
         text = word.text
+        if len(text) > _LONGEST_SCRIPT:
+            found.unclear.append(f"the {act.name} script is too long to be looked at")
+            continue
         if act.name == "sed":
-            bad = re.search(r"(?:^|[;{\n])\s*(?:[0-9$,]*|/[^/]*/)\s*e(?:\s|$)", text) or re.search(
-                r"s([/|,#@!%]).*\1.*\1[gpIi0-9]*e", text
-            )
+            bad = _SED_RUNS.search(text) or _SED_EVALUATES.search(text)
         else:
             bad = re.search(r"system\s*\(|\|\s*getline|\|\s*[\"&]|print[^;}]*\|", text)
         if bad:
@@ -179,7 +183,7 @@ def _builtin(act: Acts, found: Found) -> list[str]:
     if name == "eval":
         return _text(" ".join(texts), act, found)
     if name in ("source", ".") and texts:
-        if not act.words[1].known or texts[0].startswith(("/dev/", "/proc/")):
+        if not act.words[1].known or texts[0].startswith(("/dev/", "/proc/", "~")):
             _made(act, found)
         return []
     if name == "trap" and len(texts) > 1:

@@ -191,3 +191,15 @@ STARTUP = (
     ".envrc", ".vimrc", ".emacs", ".inputrc", ".pam_environment", ".xinitrc", ".xprofile",
 )  # fmt: skip
 """Places whose content runs by itself later."""
+
+NO_FILES = frozenset(
+    "echo printf test [ [[ expr let sleep kill seq export declare local readonly typeset unset read return exit shift"
+    " break continue true false : date wait trap cd pushd popd set shopt type which hash basename dirname pwd whoami id"
+    " uname hostname tty logger ps pgrep pkill killall getopts umask ulimit nproc yes cal exec".split()
+)
+"""Programs whose words name no file that they read or change."""
+GIT_SHOWS = frozenset("show cat-file diff blame annotate archive grep apply am hash-object".split())
+"""Orders of git that give out what is in files that they are named."""
+GLOBBING = frozenset("dotglob extglob globstar nocaseglob nullglob globasciiranges".split())
+SCRIPTED = frozenset("sed gsed awk gawk mawk nawk grep egrep fgrep rg ag ack jq yq".split())
+"""Programs whose first operand is a pattern or a script."""

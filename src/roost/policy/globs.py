@@ -1,0 +1,184 @@
+"""What a shell's pattern may match: on disk, and among the paths that a rule names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+from roost.policy.command.scope import braces
+
+_WILD = re.compile(r"[*?\[]")
+_LOOKED = 4_096
+"""Names that are compared with one pattern on disk."""
+_CLASSES = {
+    "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "space": r"\s",
+    "blank": r" \t", "punct": r"!-/:-@\[-`{-~", "xdigit": "0-9a-fA-F", "word": r"\w", "print": r"\x20-\x7e",
+    "graph": r"\x21-\x7e", "cntrl": r"\x00-\x1f\x7f",
+}  # fmt: skip
+_Token: TypeAlias = str | re.Pattern[str] | None
+"""A character, a class of characters, or None for any run of them."""
+_ANY = re.compile(r"[^/]", re.DOTALL)
+
+
+class TooMany(Exception):
+    """A folder holds more names than are compared."""
+
+
+def is_pattern(path: str) -> bool:
+    return _WILD.search(path) is not None
+
+
+def on_disk(pattern: str) -> list[str]:
+    """The paths that an absolute pattern matches now. Raises `TooMany`."""
+    found, looked = [""], 0
+    for segment in pattern.strip("/").split("/"):
+        if not is_pattern(segment):
+            found = [path + "/" + segment for path in found]
+            continue
+        test = re.compile("".join(map(_regex, _tokens(segment))), re.DOTALL)
+        there: list[str] = []
+        for folder in found:
+            try:
+                with os.scandir(folder or "/") as entries:
+                    for entry in entries:
+                        looked += 1
+                        if looked > _LOOKED:
+                            raise TooMany
+                        hidden = entry.name.startswith(".") and segment[0] in "*?["
+                        if not hidden and test.fullmatch(entry.name):
+                            there.append(f"{folder}/{entry.name}")
+            except OSError:
+                continue
+        found = there
+    return [path for path in found if os.path.lexists(path)]
+
+
+@lru_cache(maxsize=4096)
+def could_match(pattern: str, rule: str) -> bool:
+    """Whether an absolute pattern of a shell may match a path that fits the absolute pattern of a rule, of whatever
+    case. A pattern that begins with `*` and says little else (`*`, `*.py`) counts for what it matches on disk alone."""
+    segments = pattern.strip("/").casefold().split("/")
+    return any(_aimed(segments, one) and _meets(segments, 0, one, 0) for one in _rule(rule))
+
+
+@lru_cache(maxsize=1024)
+def _rule(rule: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(text.strip("/").casefold().split("/")) for text in braces(rule))
+
+
+def _aimed(segments: list[str], rule: tuple[str, ...]) -> bool:
+    if not is_pattern(segments[-1]):
+        return True
+    named = " ".join(rule)
+    for segment in segments:
+        if is_pattern(segment):
+            said = "".join(token for token in _tokens(segment) if isinstance(token, str))
+            if segment[0] != "*" or (said and said in named):
+                return True
+    return False
+
+
+def _meets(one: list[str], i: int, rule: tuple[str, ...], j: int) -> bool:
+    if j == len(rule):
+        return i == len(one)
+    if rule[j] == "**":
+        return any(_meets(one, k, rule, j + 1) for k in range(i, len(one) + 1))
+    return i < len(one) and _common(one[i], rule[j]) and _meets(one, i + 1, rule, j + 1)
+
+
+@lru_cache(maxsize=4096)
+def _common(shell: str, rule: str) -> bool:
+    """Whether one name fits both."""
+    if not is_pattern(shell) and not is_pattern(rule):
+        return shell == rule
+    if shell[0] in "*?[" and rule[0] == ".":
+        return False  # a shell's wildcard matches no first dot
+    a, b = _tokens(shell), _tokens(rule)
+    places = {(0, 0)}
+    waiting = [(0, 0)]
+    while waiting:
+        i, j = waiting.pop()
+        if i == len(a) and j == len(b):
+            return True
+        for place in _onward(a, i, b, j):
+            if place not in places:
+                places.add(place)
+                waiting.append(place)
+    return False
+
+
+def _onward(a: tuple[_Token, ...], i: int, b: tuple[_Token, ...], j: int) -> Iterator[tuple[int, int]]:
+    if i < len(a) and a[i] is None:
+        yield i + 1, j
+    if j < len(b) and b[j] is None:
+        yield i, j + 1
+    if i < len(a) and j < len(b) and _one(a[i], b[j]):
+        yield i + (a[i] is not None), j + (b[j] is not None)
+
+
+def _one(a: _Token, b: _Token) -> bool:
+    """Whether one character fits both; of two classes it is taken for so."""
+    if isinstance(a, str) and isinstance(b, str):
+        return a == b
+    if isinstance(a, str) and isinstance(b, re.Pattern):
+        return b.match(a) is not None
+    if isinstance(b, str) and isinstance(a, re.Pattern):
+        return a.match(b) is not None
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _tokens(segment: str) -> tuple[_Token, ...]:
+    made: list[_Token] = []
+    at = 0
+    while at < len(segment):
+        char = segment[at]
+        if char == "*":
+            made += [None] if made[-1:] != [None] else []
+        elif char == "?":
+            made.append(_ANY)
+        elif char == "[" and (found := _class(segment, at)) is not None:
+            made.append(found[0])
+            at = found[1]
+            continue
+        else:
+            made.append(char)
+        at += 1
+    return tuple(made)
+
+
+def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
+    """What stands in brackets, and where they end; None where they do not."""
+    place = at + 1
+    negated = segment[place : place + 1] in ("!", "^")
+    place += negated
+    said = ""
+    first = True
+    while place < len(segment):
+        char = segment[place]
+        if char == "]" and not first:
+            try:
+                return re.compile(f"[{'^' if negated else ''}{said}]", re.IGNORECASE | re.DOTALL), place + 1
+            except re.error:
+                return _ANY, place + 1
+        known = re.match(r"\[:(\w+):\]", segment[place:])
+        if known is not None and known[1] in _CLASSES:
+            said += _CLASSES[known[1]]
+            place += known.end()
+        elif (equal := re.match(r"\[[.=](.+?)[.=]\]", segment[place:])) is not None:
+            said += re.escape(equal[1])
+            place += equal.end()
+        else:
+            said += char if char == "-" else re.escape(char)
+            place += 1
+        first = False
+    return None
+
+
+def _regex(token: _Token) -> str:
+    if token is None:
+        return "[^/]*"
+    return re.escape(token) if isinstance(token, str) else f"(?i:{token.pattern})"
