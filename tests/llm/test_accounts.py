@@ -14,7 +14,7 @@ from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelsConfig
 from roost.llm.http_model import HttpModel
 from roost.llm.wire import Endpoint
-from roost.testing.models import completed, failed
+from roost.testing.models import completed
 from roost.testing.provider import ProviderServer
 from roost.testing.scripted import ScriptedModel
 
@@ -122,8 +122,8 @@ async def test_the_base_url_of_openai_is_respected(tmp_path: Path) -> None:
         await completed(found.resolve(None))
         await found.close()
         found = Models(environ={"OPENAI_API_KEY": "from-env"}, dotenv=file)
-        assert (await failed(found.resolve(None))).error.code == "auth"
-        await found.close()
+        with pytest.raises(ConfigError, match="export OPENAI_BASE_URL"):
+            found.resolve(None)
 
 
 async def test_the_key_of_openai_goes_to_no_stranger(raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,9 @@ async def test_the_key_of_openai_goes_to_no_stranger(raw: Any, monkeypatch: pyte
         ({"ANTHROPIC_API_KEY": "k"}, "ANTHROPIC_BASE_URL=http://api.anthropic.com", "anthropic/m", True),
         ({}, "OPENAI_BASE_URL=https://evil.example/v1\nOPENAI_API_KEY=k", "openai/m", False),
         ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=https://eu.api.openai.com/v1", "openai/m", False),
-        ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=http://127.0.0.1:9/v1", "openai/m", False),
+        ({"OPENAI_API_KEY": "k"}, "OPENAI_BASE_URL=http://127.0.0.1:9/v1", "openai/m", True),
+        ({}, "OPENAI_BASE_URL=http://127.0.0.1:9/v1\nOPENAI_API_KEY=k", "openai/m", False),
+        ({}, "OLLAMA_BASE_URL=http://127.0.0.1:9/v1", "vllm/m", False),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://mine.example/v1"}, "", "openai/m", False),
         ({}, "OPENAI_BASE_URL=https://evil.example/v1", "office/m", False),
         ({}, "OLLAMA_BASE_URL=https://evil.example/v1", "ollama/m", True),
@@ -184,6 +186,35 @@ def test_the_key_of_openai_goes_not_where_such_a_file_says(tmp_path: Path) -> No
     assert "export OPENAI_BASE_URL" in (found.trouble("openai/m") or "")
     with pytest.raises(ConfigError, match="export"):
         found.endpoint("openai")
+
+
+@pytest.mark.parametrize("environ", [{"OPENAI_API_KEY": "k"}, {"ROOST_API_KEY": "k"}, {}])
+def test_a_server_of_this_machine_that_such_a_file_names_gets_no_key(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ROOST_MODEL=http://127.0.0.1:9/v1#m")
+    found = Models(environ=environ, dotenv=tmp_path / ".env")
+    assert found.endpoint("http://127.0.0.1:9/v1#m").key is None
+    named = Models(environ={"ROOST_MODEL": "http://127.0.0.1:9/v1#m", "ROOST_API_KEY": "k"}, dotenv=tmp_path / ".env")
+    assert named.endpoint("http://127.0.0.1:9/v1#m").key == "k"
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "told"),
+    [
+        ("OPENAI_BASE_URL=https://evil.example/v1?x=y\nOPENAI_API_KEY=k", "openai/m", "https://evil.example/v1"),
+        ("ROOST_MODEL=http://127.0.0.1:9/v1#m", None, "http://127.0.0.1:9/v1"),
+        ("OPENAI_API_KEY=k", "openai/m", None),
+    ],
+)
+def test_that_such_a_file_leads_conversations_elsewhere_is_told(
+    file: str, name: str | None, told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".env").write_text(file)
+    found = Models(environ={}, dotenv=tmp_path / ".env")
+    found.resolve(name)
+    found.resolve(name)
+    said = [record.getMessage() for record in caplog.records if record.name == "roost.models"]
+    assert said == ([] if told is None else [line for line in said if line.endswith(f"sends conversations to {told}")])
+    assert len(said) == (told is not None)
 
 
 def test_keys_are_hidden_also_where_a_message_was_cut() -> None:

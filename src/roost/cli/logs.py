@@ -34,5 +34,6 @@ def quiet_logs() -> None:
         return
     root.propagate = False
     root.setLevel(logging.ERROR)
+    logging.getLogger("roost.models").setLevel(logging.WARNING)  # a folder's .env that leads conversations elsewhere
     root.addHandler(_Lines())
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from roost.llm.loading import load_config
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire as make_wire
 
+log = logging.getLogger("roost.models")
 Factory: TypeAlias = Callable[[str | None], Model]
 """Makes the model of `prefix/rest`; gets the rest, or None where the name is the prefix alone."""
 Wrap: TypeAlias = Callable[[Model, Card], Model]
@@ -63,6 +65,8 @@ class Models:
         self._own = Directory(ModelsConfig())
         """What was registered, which no other configuration takes away."""
         self._client = HttpClient()
+        self._told: set[str] = set()
+        """Servers that a `.env` file names, which the operator was told of."""
 
     @classmethod
     def at_home(cls, home: Path | None, *, wrap: Wrap | None = None) -> Models:
@@ -265,6 +269,8 @@ class Models:
     def _at_account(self, card: Card, env: Environment) -> Model:
         place = self._place(card.account, env)
         _check_key(place, card.name)
+        if place.where in env.filed and not place.at_home:
+            self._tell(place.where, place.url)
         kind = card.profile.wire or place.account.wire
         wire = make_wire(kind, self._directory.options(place, kind, card.profile))
 
@@ -283,8 +289,16 @@ class Models:
     def _at_url(self, name: str, card: Card, env: Environment) -> Model:
         url, _, model = name.partition("#")
         where = _url_endpoint(url, env)
+        if "ROOST_MODEL" in env.filed and url == env["ROOST_MODEL"].partition("#")[0]:
+            self._tell("ROOST_MODEL", where.base_url)
         wire = make_wire(card.profile.wire or "openai_chat", card.profile.options)
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
+
+    def _tell(self, variable: str, url: str) -> None:
+        """Log once that conversations go to a server that a `.env` file names: the file may be anybody's."""
+        if url not in self._told:
+            self._told.add(url)
+            log.warning("%s in %s sends conversations to %s", variable, self._dotenv, url.partition("?")[0])
 
 
 def _url_endpoint(url: str, env: Environment) -> Endpoint:
@@ -296,8 +310,10 @@ def _url_endpoint(url: str, env: Environment) -> Endpoint:
         variable = "OPENAI_API_KEY"
     key = env.get(variable)
     chosen = env.get("ROOST_MODEL", "").partition("#")[0]
-    if key and not own and url == chosen and "ROOST_MODEL" in env.filed and variable not in env.filed:
-        raise _stray("ROOST_MODEL")
+    if key and url == chosen and "ROOST_MODEL" in env.filed and variable not in env.filed:
+        if not own:
+            raise _stray("ROOST_MODEL")
+        key = None  # a server of this machine mostly needs none, and it may be anybody's
     return Endpoint(base_url=url, key=key, idle_timeout=OWN_IDLE if own else None)
 
 

@@ -94,7 +94,7 @@ class Directory:
             lacks = None
         elif key is None and account.keys and at_home:
             lacks = account.keys[0]
-        trusted = is_loopback(url) or (at_home and url.startswith("https:"))
+        trusted = at_home and url.startswith("https:")
         stray = what in env.filed and not trusted and self._keeps(name, key, env)
         return Place(name, account, url, what, key, at_home, priced, lacks, stray)
 
