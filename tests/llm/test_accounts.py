@@ -54,10 +54,10 @@ def test_a_model_is_made_once_even_by_many_threads() -> None:
 def test_a_factory_may_shadow_an_account_and_be_replaced() -> None:
     found = models(OPENAI_API_KEY="k")
     real = found.resolve("openai")
-    for _ in range(2):
-        mine = ScriptedModel([])
-        found.register("openai", lambda _, mine=mine: mine)
-        assert found.resolve("openai") is mine
+    first, mine = ScriptedModel([]), ScriptedModel([])
+    for one in (first, mine):
+        found.register("openai", lambda _, one=one: one)
+        assert found.resolve("openai") is one
     assert real is not mine
     for prefix in ("", "a/b", "http:"):
         with pytest.raises(ConfigError, match="prefix"):

@@ -53,3 +53,38 @@ def test_the_operators_log_holds_no_secret():
     done = subprocess.run([sys.executable, "-c", _LOGS], capture_output=True, text=True, timeout=60)
     assert done.stderr.count("[secret:DATABASE]") >= 2
     assert "hunter2" not in done.stderr
+
+
+VALUE = "tok-4f9a8b7c6d5e4f3a2b1c"
+
+
+def test_names_of_sessions_hold_no_secret(serve, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEPLOY_TOKEN", VALUE)
+    served = serve(ScriptedModel(by_step(["done"])))
+    masked = "[secret:DEPLOY_TOKEN]"
+    made = served.post("/sessions", {"id": "one", "agent": "clerk", "title": f"use {VALUE}", "labels": {"by": VALUE}})
+    assert made.status == 201
+    assert made.json["title"] == f"use {masked}"
+    assert served.get("/sessions/one")["info"]["labels"] == {"by": masked}
+    assert served.post("/sessions/one/fork", {"id": "two", "title": VALUE, "labels": {"x": VALUE}}).status == 201
+    forked = served.get("/sessions/two")["info"]
+    assert (forked["title"], forked["labels"]) == (masked, {"by": masked, "x": masked})
+    served.post("/sessions/one/checkpoints", {"label": f"before {VALUE}"})
+    assert f"before {masked}" in served.request("GET", "/sessions/one/checkpoints").body.decode()
+    refused = served.post("/sessions", {"agent": "clerk", "labels": {f"{VALUE}:": "x"}})
+    assert (refused.status, VALUE in refused.body.decode()) == (422, False)
+    for path in ("/sessions", "/sessions/one", "/sessions/two", "/sessions/one/events?limit=1000"):
+        assert VALUE not in served.request("GET", path).body.decode()
+
+
+def test_roosts_own_folders_are_no_workspace(serve, tmp_path):
+    served = serve(ScriptedModel(by_step(["done"])))
+    home = served.home
+    (tmp_path / "link").symlink_to(home / "workspaces")
+    (inside := home / "workspaces" / "x").mkdir(parents=True)
+    for folder in (home, home / "workspaces", inside, tmp_path / "link" / "x", home / "workspaces" / ".."):
+        answer = served.post("/sessions", {"agent": "clerk", "workspace": str(folder)})
+        assert (answer.status, answer.code) == (422, "workspace_refused"), folder
+    (tmp_path / "task").mkdir()
+    assert served.post("/sessions", {"agent": "clerk", "workspace": str(tmp_path / "task")}).status == 201
+    assert served.post("/sessions", {"agent": "clerk", "workspace": str(home.parent)}).status == 201

@@ -150,6 +150,11 @@ class Workshop:
         self._patterns = Patterns(sandboxes.process)
         self._deltas = deltas
 
+    @property
+    def home_folder(self) -> Path:
+        """Roost's home, with the token, the logs and every session's own files."""
+        return self._root.parent
+
     def private(self, session: str) -> Path:
         """Where a session's own files are when it was given no folder."""
         return self._root / session

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from roost.errors import Invalid
 from roost.kernel.travelled import LABEL
+
+if TYPE_CHECKING:
+    from roost.policy.vault import Vault
 
 TITLE = 1024
 """Characters."""
@@ -17,6 +21,17 @@ _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"))
 """Unicode's categories of what shows nothing."""
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal obeys, what ends a line or turns it around, and halves of characters, which UTF-8 has not."""
+
+
+def masked_names(
+    vault: Vault, title: str | None, labels: Mapping[str, str] | None
+) -> tuple[str | None, dict[str, str]]:
+    """A title and labels without any value of the vault. Raises `Invalid` (`bad_title`, `bad_label`)."""
+    title = None if title is None else vault.scrub(title)
+    clean = {vault.scrub(key): vault.scrub(value) for key, value in (labels or {}).items()}
+    check_title(title)
+    check_labels(clean)
+    return title, clean
 
 
 def check_title(title: str | None) -> None:

@@ -58,7 +58,7 @@ class Schedules:
     ) -> ScheduleView | None:
         """Make a schedule of a session, or change it; a paused one stays paused. Returns it as soon as it took effect;
         None when that is still to come after `wait` seconds: the order is on disk. Raises `Invalid`, `NotFound`."""
-        check_name(name)
+        check_name(name := self._sessions.scrubbed(name))
         await asyncio.to_thread(check, spec, time.time())
         _, state = await self._sessions.state(session)
         if name not in state.schedules and len(state.schedules) >= MOST:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,9 +15,10 @@ from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.compacted import Compacted, until_compacted, waiting
+from roost.kernel.folders import check_folder
 from roost.kernel.kin import below
 from roost.kernel.load import load_state
-from roost.kernel.naming import check_labels, check_title
+from roost.kernel.naming import masked_names
 from roost.kernel.placement import needs
 from roost.kernel.stream import Frame, frames
 from roost.kernel.timers import check_timer
@@ -126,15 +126,15 @@ class Sessions(Travels):
     ) -> SessionInfo:
         """A session of the agent's present version, or of a `variant`. `workspace` is an existing folder of yours;
         without it the session gets a private one. `key` makes it safe to call again. `family`: another session makes
-        it. Raises `Invalid`, `Conflict` when the id is taken, `IsolationUnavailable`."""
+        it. Raises `Invalid` (`workspace_refused` for a folder of Roost's home), `Conflict` when the id is taken,
+        `IsolationUnavailable`."""
         known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
         spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        check_title(title)
-        check_labels(labels or {})
-        if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
-            raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
+        title, labels = masked_names(self._kernel.workshop.vault, title, labels)
+        if workspace is not None and family is None:  # a child has its parent's, which may be private
+            await asyncio.to_thread(check_folder, workspace, self._kernel.workshop.home_folder)
         await self._kernel.sandboxes.demand(spec.isolation, self._kernel.offered)
         session = NewSession(
             id=id or new_id("ses"),
@@ -142,7 +142,7 @@ class Sessions(Travels):
             version=spec.version,
             workspace=workspace,
             title=title,
-            labels=dict(labels or {}),
+            labels=labels,
             parent=None if family is None else family.parent,
             needs=needs(known, workspace, self._kernel.place, self._kernel.offered),
         )
@@ -374,6 +374,10 @@ class Sessions(Travels):
         runs. Raises `NotFound`, and `Conflict` when another node has the session and cannot be asked."""
         await self._kernel.removal.delete(session)
 
+    def scrubbed(self, text: str) -> str:
+        """The text without any value of the vault."""
+        return self._kernel.workshop.vault.scrub(text)
+
     async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
         """Any input into its inbox. Raises as of `Journal.accept`."""
         return await self._accept(session, item, key)
@@ -400,10 +404,6 @@ def _changed(agent: Agent, spec: AgentSpec) -> Agent:
     changed = Agent.of(spec)
     changed.own_tools = agent.own_tools
     return changed
-
-
-def _is_folder(path: str) -> bool:
-    return Path(path).is_absolute() and Path(path).is_dir()
 
 
 def _masked(item: Input, vault: Vault) -> Input:

@@ -18,7 +18,7 @@ from roost.ids import is_id, new_id
 from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
-from roost.kernel.naming import check_label, check_labels, check_title
+from roost.kernel.naming import check_label, masked_names
 from roost.kernel.travelled import CheckpointInfo, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
@@ -130,8 +130,7 @@ class Travels(ABC):
         `NotFound`, `Invalid` (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-        check_title(title)
-        check_labels(labels or {})
+        title, labels = masked_names(self._kernel.workshop.vault, title, labels)
         info, now = await self._now(session)
         where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
         position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
@@ -147,7 +146,7 @@ class Travels(ABC):
             version=info.version if then.spec == now.spec else decode_spec(then.spec).version,
             workspace=info.workspace,
             title=title if title is not None else info.title,
-            labels={**info.labels, **(labels or {})},
+            labels={**info.labels, **labels},
             needs=info.needs,
         )
         there = {one.seq for one in now.checkpoints}

@@ -28,6 +28,7 @@ from roost.llm.accounts import Models
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Durability, Store, is_postgres
 from roost.sandbox.environment import ROOT, hide_secrets, runs_as_root
+from roost.server import problems
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
 from roost.server.home import Home
@@ -142,6 +143,7 @@ class Daemon:
                 await self._runtime.start()
                 gc.set_threshold(YOUNG, *gc.get_threshold()[1:])  # a start puts it off for longer than that
                 mask(lambda text: self._runtime.vault.scrub(text))
+                problems.mask(lambda text: self._runtime.vault.scrub(text))
                 try:
                     await self._serve(listener, token or await self._shared_token())
                 finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -11,6 +12,15 @@ from roost.errors import Busy, RoostError
 
 log = logging.getLogger("roost.server")
 CONTENT_TYPE = b"application/problem+json"
+
+
+_scrub: Callable[[str], str] = str
+
+
+def mask(scrub: Callable[[str], str]) -> None:
+    """From now on, `scrub` takes secrets out of what problems say."""
+    global _scrub
+    _scrub = scrub
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,4 +69,4 @@ def session_halted(session: str, state: str, reason: str | None) -> Problem:
 
 
 def problem(status: int, code: str, detail: str) -> Problem:
-    return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, code=code, detail=detail)
+    return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, code=code, detail=_scrub(detail))

@@ -22,8 +22,9 @@ from roost.kernel.exchange import own
 from roost.kernel.exchange.closing import IMPORT, Folded, closing
 from roost.kernel.exchange.converting import convert, format_of
 from roost.kernel.exchange.items import Brought, Report, Source
+from roost.kernel.folders import check_folder
 from roost.kernel.kernel import Kernel
-from roost.kernel.naming import check_labels, check_title, fold
+from roost.kernel.naming import fold, masked_names
 from roost.kernel.placement import needs
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
@@ -63,9 +64,9 @@ async def bring(
     is nothing of it."""
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
-    if workspace is not None and not await asyncio.to_thread(_is_folder, workspace):
-        raise Invalid(f"the workspace {workspace!r} is not a folder: give an absolute path that exists")
-    check_title(title)
+    if workspace is not None:
+        await asyncio.to_thread(check_folder, workspace, kernel.workshop.home_folder)
+    title, _ = masked_names(kernel.workshop.vault, title, None)
     create_key = None if key is None else f"import:{await asyncio.to_thread(_digest, path)}:{_short(key)}"
     session = id or (new_id("ses") if key is None else f"ses_{_short(key)}")
     asked = _Asked(agent, title or None, workspace, user or None)
@@ -136,7 +137,7 @@ class _Work:
             self._labels[_USER] = self._user
         elif _USER in self._header.labels:
             self._report.leave_out(_LEFT)
-        check_labels(self._labels)
+        self._title, self._labels = masked_names(self._kernel.workshop.vault, self._title, self._labels)
         self._spec = msgspec.Raw(encode_spec(self._agent.spec))
         self._folded = await asyncio.to_thread(Folded, self._path, self._marks, self._ours)
         for event in closing(self._folded.state, self._header.id, format):
@@ -283,10 +284,6 @@ async def _known(kernel: Kernel, session: str, create_key: str | None, asked: _A
             code="idempotency_mismatch",
         )
     return Brought(session=dump.info, report=Report(), duplicate=True)
-
-
-def _is_folder(path: str) -> bool:
-    return Path(path).is_absolute() and Path(path).is_dir()
 
 
 def _digest(path: Path) -> str:

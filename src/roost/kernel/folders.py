@@ -1,0 +1,31 @@
+"""Which folders of a user a session may work in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from roost.errors import Invalid
+
+
+def check_folder(folder: str, home: Path) -> None:
+    """Refuse what is no existing folder, and the home of Roost with all that lies in it: the token, the logs and the
+    private files of other sessions. A folder that holds the home may be a workspace; the home is covered there. Blocks.
+    Raises `Invalid` (`workspace_refused` for the home's own)."""
+    if not Path(folder).is_absolute() or not Path(folder).is_dir():
+        raise Invalid(f"the workspace {folder!r} is not a folder: give an absolute path that exists")
+    real = Path(os.path.realpath(folder))
+    if any(_is_same(each, home) for each in (real, *real.parents)):
+        raise Invalid(
+            f"the workspace {folder!r} belongs to Roost's home {str(home)!r}: give a folder of the task, or leave it"
+            " out to get a private one",
+            code="workspace_refused",
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """By what the file system says: names may differ, by their case or by a mount."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
