@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.local.test_local_model import STORY, alive, ask, collect, until, workers
 
-from roost.llm.ir import Completed, Failed, Request, TextDelta
+from roost.llm.ir import Completed, Failed, Progress, Request, TextDelta
 from roost.llm.local.cache import cache_dir
 from roost.llm.local.model import LocalModel
 from roost.log.content import Text, UserMessage
@@ -266,3 +266,40 @@ async def test_a_folder_that_takes_no_states_costs_only_time(states: Path) -> No
         await done(model, say("Hi."))
     finally:
         await model.close()
+
+
+async def test_loading_and_reading_are_told_before_the_answer(model: LocalModel) -> None:
+    events = await collect(model, say("Tell me of the sun. " * 40))
+    stages = [(event.stage, event.done, event.total) for event in events if isinstance(event, Progress)]
+    assert stages[0] == ("loading", 0, 0)
+    reading = stages[1:]
+    assert reading
+    assert {stage for stage, _, _ in reading} == {"reading"}
+    assert any(done == total > 0 for _, done, total in reading)
+    assert isinstance(events[-1], Completed)
+
+
+def test_a_terminal_is_not_needed_to_see_that_it_reads(states: Path, tmp_path: Path) -> None:
+    """Stopped while it reads, so that it lasts on any machine."""
+    program = [sys.executable, "-m", "roost", "run", "--private", "--model", "local/smollm2-135m", "Say hello."]
+    environ = {**os.environ, "ROOST_HOME": str(tmp_path / "home")}
+    running = subprocess.Popen(program, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    stopped: list[int] = []
+
+    def stop() -> None:
+        while not stopped and running.poll() is None:
+            stopped.extend(workers(running.pid))
+            time.sleep(0.02)
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert running.stderr is not None
+    try:
+        said = next((line for line in running.stderr if "the local model" in line), "")
+        assert "loading the local model" in said
+    finally:
+        thread.join()
+        running.kill()
+        running.wait()
+        running.stderr.close()

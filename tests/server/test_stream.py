@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
 from typing import Any, cast
 
 import pytest
@@ -14,6 +14,7 @@ from starlette.types import Send
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
+from roost.llm.ir import ModelEvent, Progress, Request
 from roost.server.app import build_app
 from roost.server.context import Api
 from roost.server.events import STREAMS
@@ -60,7 +61,7 @@ def test_resume_while_the_turn_runs(serve):
     )
     session = served.session()
     served.post(f"/sessions/{session}/messages", {"text": "go"})
-    got: list[tuple[int, object]] = []
+    got: list[tuple[int, Any]] = []
     hops = 0
     while not got or got[-1][1]["type"] != "turn.completed":
         hops += 1
@@ -294,3 +295,41 @@ async def test_a_message_that_nobody_can_follow_is_not_taken(tmp_path):
         await asyncio.gather(*readers, return_exceptions=True)
         heard = await ask("POST", "/sessions/one/messages", b'{"text":"hello"}')
         assert (heard[0]["status"], api.streams) == (200, set())
+
+
+class Reading(ScriptedModel):
+    """Says how far it is before it answers, and answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: "done")
+        self.go_on = asyncio.Event()
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        yield Progress("loading")
+        yield Progress("reading", 10, 40)
+        async with asyncio.timeout(60):
+            await self.go_on.wait()
+        async for event in super().stream(request):
+            yield event
+
+
+def test_progress_of_a_step_is_streamed_and_not_kept(serve):
+    model = Reading()
+    served = serve(model)
+    session = served.session()
+    served.post(f"/sessions/{session}/messages", {"text": "go"})
+    with served.events(session) as stream:
+        seen = stream.until("progress")
+        while seen[-1].data["stage"] != "reading":
+            seen += stream.until("progress")
+        assert seen[-1].id is None
+        started = next(event for event in seen if event.kind == "model.started")
+        assert seen[-1].data == {
+            "type": "progress", "step": 1, "after": started.id, "stage": "reading", "done": 10, "total": 40,
+        }  # fmt: skip
+        with served.events(session) as late:
+            assert late.until("progress")[-1].data["stage"] == "reading"
+        served.loop.call_soon_threadsafe(model.go_on.set)
+        rest = stream.until("turn.completed")
+    assert not any(event.kind == "progress" for event in rest)
+    assert not any(entry["event"]["type"] == "progress" for entry in served.history(session))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from roost.agent.state import State
-from roost.llm.ir import Model
+from roost.llm.ir import Model, Progress
 from roost.log import events as ev
 from roost.log.content import Usage
 from roost.log.journal import Record, SessionInfo
@@ -84,6 +84,10 @@ class Deltas(Protocol):
     def push(
         self, session: str, step: int, after: int, kind: Literal["text", "thinking", "call"], text: str
     ) -> None: ...
+
+    def progress(self, session: str, step: int, after: int, progress: Progress) -> None:
+        """How far the step is that has said nothing yet."""
+        ...
 
     def clear(self, session: str) -> None: ...
 

@@ -10,7 +10,7 @@ from roost.agent.compacting import room
 from roost.agent.compacting.size import fixed_tokens
 from roost.agent.ending import fail_step
 from roost.agent.session import Interrupted, LiveSession
-from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, TextDelta, ThinkingDelta
+from roost.llm.ir import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
 from roost.log import events as ev
 from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 
@@ -107,6 +107,8 @@ class _Call:
                             self._heard = True
                             push(session.id, step, self._after, "call", event.arguments)
                             self._early.hear(event.index, event.name, event.arguments)
+                        case Progress():
+                            session.means.deltas.progress(session.id, step, self._after, event)
                         case Notice():
                             await self._tell(event)
             finally:

@@ -16,7 +16,7 @@ from roost.cli.screen import Screen
 from roost.cli.signals import Signals
 from roost.client.endpoint import Unreachable
 from roost.errors import RoostError, UnknownEvent
-from roost.kernel.hub import Delta
+from roost.kernel.hub import Delta, Progress
 from roost.kernel.sessions import PendingApproval
 from roost.kernel.stream import Frame
 from roost.log import events as ev
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from roost.cli.node import Node
 
 _TICK = 0.2
-_delta = msgspec.json.Decoder(Delta)
+_piece = msgspec.json.Decoder(Delta | Progress)
 Outcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed", "paused", "stopped", "left", "gone"]
 
 
@@ -109,7 +109,7 @@ class Follower:
             case Frame(seq=seq, body=body):
                 if seq is not None:
                     return self._event(seq, body, signals)
-                self._screen.delta(_delta.decode(body))
+                self._piece(body)
             case Gap(lost=lost):
                 self._screen.note("the daemon is away; waiting for it" if lost else "the daemon is back")
                 if not lost:
@@ -124,6 +124,13 @@ class Follower:
             case Exception():
                 raise item
         return None
+
+    def _piece(self, body: bytes) -> None:
+        piece = _piece.decode(body)
+        if isinstance(piece, Delta):
+            self._screen.delta(piece)
+        else:
+            self._screen.progress(piece)
 
     def _event(self, seq: int, body: bytes, signals: Signals) -> Turn | None:
         if seq <= self.seq:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sized
 from typing import assert_never
 
@@ -12,7 +11,8 @@ import msgspec
 from roost.agent.scheduling.times import local_time
 from roost.cli.notices import ending, notice_line
 from roost.cli.out import clean, note, one_line, styled, unfinished
-from roost.kernel.hub import Delta
+from roost.cli.working import Working
+from roost.kernel.hub import Delta, Progress
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
 
@@ -20,7 +20,6 @@ _WIDTH = 100
 _RESULT_LINES = 4
 _ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadline"}
 """Codes of model calls that somebody ended on purpose."""
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _MARKS: dict[ToolOutcome, str] = {"error": "✗ ", "cancelled": "✗ ", "interrupted": "✗ "}
 
 
@@ -42,7 +41,7 @@ class Screen:
         self._inputs = inputs
         self._results = results
         self._spin = spin and sys.stderr.isatty() and not self._quiet
-        self._spinning: float | None = None
+        self._working = Working()
         self._shown = 0
         self._step: int = 0
         self._seen: int = 0
@@ -52,9 +51,18 @@ class Screen:
         self._calls: dict[str, tuple[str, str]] = {}
         self._trouble = ""
 
+    def progress(self, progress: Progress) -> None:
+        """Keep how far the step is; `tick` shows it."""
+        if progress.step > self._done:
+            self._working.at(progress)
+            self.tick()
+
     def delta(self, delta: Delta) -> None:
         """Print what is new of the text; a reader that starts over gets it from offset 0 again."""
-        if delta.kind != "text" or delta.step <= self._done:
+        if delta.step <= self._done:
+            return
+        self._working.at(None)
+        if delta.kind != "text":
             return
         self._begin(delta.step)
         text = delta.text[max(0, self._seen - delta.offset) :]
@@ -73,7 +81,7 @@ class Screen:
             case ev.ModelNotice():
                 self._noticed(event)
             case ev.ToolStarted():
-                self._spinning = time.monotonic()
+                self._working.begin()
             case ev.ToolCompleted():
                 self._outcome(event)
             case ev.InputReceived():
@@ -195,13 +203,15 @@ class Screen:
 
     def tick(self) -> None:
         """Called a few times a second when nothing happens."""
-        if self._spin and self._spinning is not None and not self._column:
-            passed = time.monotonic() - self._spinning
-            if passed > 0.5:
-                sign = _SPINNER[int(passed * 5) % len(_SPINNER)]
-                sys.stderr.write(styled(f"\r{sign} working {passed:.0f} s ", "dim", to=sys.stderr))
-                sys.stderr.flush()
-                self._shown = 1
+        if self._column or self._quiet:
+            return
+        if not self._spin:
+            if line := self._working.line():
+                self.note(line)
+        elif line := self._working.spinner():
+            sys.stderr.write(styled(f"\r{line}", "dim", to=sys.stderr) + "\x1b[K")
+            sys.stderr.flush()
+            self._shown = 1
 
     def _wipe(self) -> None:
         if self._shown:
@@ -226,7 +236,7 @@ class Screen:
         self._column = 0 if text.endswith("\n") else 1
 
     def _started(self, event: ev.ModelStarted) -> None:
-        self._spinning = time.monotonic()
+        self._working.begin()
         self._again(event.step)
 
     def _noticed(self, event: ev.ModelNotice) -> None:
@@ -243,7 +253,7 @@ class Screen:
 
     def _complete(self, event: ev.ModelCompleted) -> None:
         self._begin(event.step)
-        self._spinning = None
+        self._working.end()
         message = AssistantMessage(event.parts)
         self._text(message.text[self._seen :])
         self._seen, self._done = len(message.text), event.step
@@ -257,13 +267,13 @@ class Screen:
                 note(f"● {name} {one_line(arguments_line(call.arguments), _WIDTH)}", None)
 
     def _failed(self, event: ev.ModelFailed) -> None:
-        self._spinning = None
+        self._working.end()
         if event.error.code not in _ORDERED:
             self._trouble = f"{event.error.code}: {event.error.message}"
             self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}")
 
     def _outcome(self, event: ev.ToolCompleted) -> None:
-        self._spinning = None
+        self._working.end()
         if self._results and not self._quiet and event.outcome != "denied":
             self.fresh_line()
             name = f"{self._calls[event.call][0]}: " if len(self._calls) > 1 and event.call in self._calls else ""
@@ -282,7 +292,7 @@ class Screen:
         self.note(f"  {word}" + (f": {event.note}" if event.note else ""))
 
     def _end(self, event: ev.TurnCompleted) -> None:
-        self._spinning = None
+        self._working.end()
         self.fresh_line()
         if event.outcome != "answered":
             known = event.reason is not None and event.reason == self._trouble

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from roost.llm import ir
+
 DeltaKind: TypeAlias = Literal["text", "thinking", "call"]
 _BUFFER = 512
 _encode = msgspec.json.Encoder().encode
@@ -23,6 +25,17 @@ class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
     kind: DeltaKind
     offset: int
     text: str
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
+    """How far step `step` is, which has said nothing yet: as of `roost.llm.ir.Progress`. Each replaces the one before.
+    Only readers on the session's own node are told."""
+
+    step: int
+    after: int
+    stage: ir.Stage
+    done: int
+    total: int
 
 
 class Cleared(msgspec.Struct, frozen=True, tag_field="type", tag="cleared"):
@@ -70,6 +83,7 @@ class _Partial:
         self.foreign = foreign
         self.text: dict[DeltaKind, list[str]] = {}
         self.length: dict[DeltaKind, int] = {}
+        self.progress: bytes | None = None
 
 
 class Hub:
@@ -83,10 +97,22 @@ class Hub:
     def push(self, session: str, step: int, after: int, kind: DeltaKind, text: str) -> None:
         if not text:
             return
+        self._add(session, self._own(session, step, after), kind, text)
+
+    def progress(self, session: str, step: int, after: int, progress: ir.Progress) -> None:
+        partial = self._own(session, step, after)
+        body = _encode(Progress(step, after, progress.stage, progress.done, progress.total))
+        partial.progress = body
+        for listener in self._listeners.get(session, ()):
+            if not listener.relays:
+                listener.put(after, body)
+
+    def _own(self, session: str, step: int, after: int) -> _Partial:
+        """The pieces of a step that runs on this node."""
         partial = self._partial.get(session)
         if partial is None or (partial.step, partial.after) != (step, after) or partial.foreign:
             partial = self._partial[session] = _Partial(step, after, foreign=False)
-        self._add(session, partial, kind, text)
+        return partial
 
     def feed(self, session: str, piece: Delta) -> None:
         """A piece from the node where the session runs, known already or not. What does not fit is left out: it is of a
@@ -138,15 +164,19 @@ class Hub:
             partial = self._partial.get(session)
             if partial is None:
                 return [(0, _CLEARED)] if listener.relays else []
-            return [
+            pieces = [
                 (partial.after, _encode(Delta(partial.step, partial.after, kind, 0, "".join(text))))
                 for kind, text in partial.text.items()
             ]
+            if partial.progress is not None and not listener.relays:
+                pieces.append((partial.after, partial.progress))
+            return pieces
         taken = list(listener.queue)
         listener.queue.clear()
         return taken
 
     def _add(self, session: str, partial: _Partial, kind: DeltaKind, text: str) -> None:
+        partial.progress = None
         offset = partial.length.get(kind, 0)
         partial.text.setdefault(kind, []).append(text)
         partial.length[kind] = offset + len(text)

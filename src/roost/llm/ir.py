@@ -24,7 +24,9 @@ __all__ = [
     "Notice",
     "Price",
     "Profile",
+    "Progress",
     "Request",
+    "Stage",
     "TextDelta",
     "ThinkingDelta",
     "ToolChoice",
@@ -138,6 +140,18 @@ class Notice(msgspec.Struct, frozen=True):
     data: dict[str, Any] = {}
 
 
+Stage: TypeAlias = Literal["fetching", "loading", "reading"]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a model does before it answers, for people who wait: `fetching` its weights (bytes), `loading` them,
+    `reading` the prompt (tokens). `total` 0: nobody knows how far it is. It is not kept, and counts as nothing said."""
+
+    stage: Stage
+    done: int = 0
+    total: int = 0
+
+
 class Completed(msgspec.Struct, frozen=True):
     """The whole answer. Every `ToolCall` in it has an id that is unique within the answer."""
 
@@ -156,7 +170,7 @@ class Failed(msgspec.Struct, frozen=True):
     sent: bool = True
 
 
-ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Completed | Failed
+ModelEvent: TypeAlias = TextDelta | ThinkingDelta | CallDelta | Notice | Progress | Completed | Failed
 
 
 class Model(Protocol):

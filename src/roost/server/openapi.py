@@ -20,8 +20,8 @@ _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 403, 422, 500, 503, 507)
 _STREAM = (
     "Server-Sent Events. `id` is the event's number in the log (come back with `Last-Event-ID`), `event` its type,"
-    " `data` the event. `delta` events have no id: pieces of the running step. A last `problem` event says why a"
-    " stream ended before its time."
+    " `data` the event. `delta` events have no id: pieces of the running step. Nor have `progress` events: how far a"
+    " step is that has said nothing yet. A last `problem` event says why a stream ended before its time."
 )
 
 

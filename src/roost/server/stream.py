@@ -190,9 +190,10 @@ def chunks(frames: Sequence[Frame]) -> Iterator[bytes]:
 def encode_frame(frame: Frame) -> bytes:
     """Only events of the log have an `id`: that is what a client comes back with."""
     seq, body = frame
+    kind = body[_KIND : body.index(b'"', _KIND)]
     if seq is None:
-        return b"event: delta\ndata: %b\n\n" % body
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, body[_KIND : body.index(b'"', _KIND)], body)
+        return b"event: %b\ndata: %b\n\n" % (kind, body)
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (seq, kind, body)
 
 
 def _abort(send: Any) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 import msgspec
 
 from roost.errors import Busy, RoostError
-from roost.llm.local import frames
-from roost.llm.local.cache import Progress, Report
+from roost.llm.ir import Progress
+from roost.llm.local import cache, frames
 from roost.llm.local.library import EngineFailed
 from roost.llm.local.memory import need_memory
 from roost.llm.local.process import Worker, WorkerEnded, readable
 from roost.llm.local.settings import Settings
 
 Chunk = dict[str, Any]
+_Item = Chunk | Progress | BaseException | None
 _GRACE = 30.0
 """Seconds that a cancelled call may go on before its worker is killed: a batch of the prompt on a busy machine."""
 _TRIES = 2
@@ -39,7 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     states: Path | None = None
 
 
-Locate = Callable[[Report], Source]
+Locate = Callable[[cache.Report], Source]
 
 
 class _Abandoned(Exception):
@@ -54,10 +55,10 @@ class _Job:
         self.call = call
         self.stopped = threading.Event()
         self.answered = False
-        self.inbox: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
+        self.inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._loop = None if call is None else asyncio.get_running_loop()
 
-    def deliver(self, item: Chunk | BaseException | None) -> None:
+    def deliver(self, item: _Item) -> None:
         if self._loop is None:
             return
         try:
@@ -87,7 +88,7 @@ class Engine:
     that it had not begun to answer is made again.
     """
 
-    def __init__(self, locate: Locate, settings: Settings, *, report: Report | None = None) -> None:
+    def __init__(self, locate: Locate, settings: Settings, *, report: cache.Report | None = None) -> None:
         self._locate = locate
         self._settings = settings
         self._report = report
@@ -122,16 +123,18 @@ class Engine:
 
     async def generate(
         self, body: dict[str, Any], *, prefix: tuple[dict[str, str], ...] = (), conversation: str = ""
-    ) -> AsyncGenerator[Chunk]:
+    ) -> AsyncGenerator[Chunk | Progress]:
         """Run a chat completion and yield its streamed chunks. Raises `EngineFailed`, `WeightsError`, `OutOfMemory`,
-        `Busy`. Closing the iterator stops the generation at the next token or, while the prompt is read, within a batch
-        of it. The first chunk is empty: the call's turn has come. `prefix` is the start of the body's messages that
-        other conversations have too; `conversation` names the one that the call belongs to."""
+        `Busy`.
+
+        Closing the iterator stops the generation at the next token or, while the prompt is read, within a batch of it.
+        Progress comes first, if there is any; the first chunk is empty: the call's turn has come. `prefix` is the start
+        of the body's messages that other conversations have too; `conversation` names the one of the call."""
         job = self._submit(msgspec.Raw(msgspec.json.encode(body)), prefix, conversation)
         watch: asyncio.TimerHandle | None = None
         try:
             while (item := await job.inbox.get()) is not None:
-                if watch is None:
+                if watch is None and not isinstance(item, Progress):
                     watch = asyncio.get_running_loop().call_later(self._settings.deadline, self._expire, job)
                 if isinstance(item, BaseException):
                     raise item
@@ -247,6 +250,8 @@ class Engine:
         worker = self._worker or self._start(job)
         if job.call is None:
             return
+        if not worker.loaded:
+            job.deliver(Progress("loading"))
         while not worker.loaded:
             self._check(job)
             self._listen(heard, None)
@@ -310,9 +315,11 @@ class Engine:
             raise
 
     def _start(self, job: _Job) -> Worker:
-        def report(progress: Progress) -> None:
+        def report(progress: cache.Progress) -> None:
             if job.stopped.is_set():
                 raise _Abandoned
+            if progress.stage != "checking":
+                job.deliver(Progress("fetching", progress.done, progress.total))
             if self._report is not None:
                 self._report(progress)
 

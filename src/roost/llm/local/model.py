@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from roost.errors import ConfigError, RoostError
-from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Request, TextDelta
+from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Progress, Request, TextDelta
 from roost.llm.local.cache import Report, cache_dir
 from roost.llm.local.catalog import Weights
 from roost.llm.local.decode import StepReader
@@ -27,6 +27,8 @@ from roost.log.content import AssistantPart, ErrorData, StopReason, Text, ToolCa
 _CAP = 8_000
 _SMALLEST_CAP = 500
 _ROOM = 256
+_LONG = 64
+"""Tokens of a prompt from which it is told how far it was read."""
 _RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory", "crashed"})
 
 
@@ -76,7 +78,7 @@ class LocalModel:
                 calls = self._acquire().generate(run.body, prefix=run.prefix, conversation=run.conversation)
                 async with contextlib.aclosing(calls) as chunks:
                     async for chunk in chunks:
-                        for event in run.take(chunk):
+                        for event in [chunk] if isinstance(chunk, Progress) else run.take(chunk):
                             yield event
                         if run.too_long or run.over:
                             break
@@ -159,14 +161,17 @@ class _Run:
             self._error = str(error.get("message"))
             self.over = True
             return []
+        events: list[ModelEvent] = []
         if progress := chunk.get("prompt_progress"):
             self._prompt = int(progress["total"])
             self.too_long = self._prompt + _ROOM > self._window
+            cached = int(progress["cache"])
+            if self._prompt - cached >= _LONG:
+                events.append(Progress("reading", int(progress["processed"]) - cached, self._prompt - cached))
         if usage := chunk.get("usage"):
             details: dict[str, int] = usage.get("prompt_tokens_details") or {}
             cached = details.get("cached_tokens", 0)
             self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], cached, 0)
-        events: list[ModelEvent] = []
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
             if piece := choice["delta"].get("content"):
