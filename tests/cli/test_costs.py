@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Reply, Rule, Script
 from roost.testing.scripted import Answer
 
 from .conftest import Machine
@@ -51,6 +54,61 @@ def test_what_was_spent_is_shown_and_a_limit_holds(roost: Machine) -> None:
     assert f"the budget of {month} has $0.00022 left and this call may cost " in refused.err
     assert "[budget] in models.toml" in refused.err
     assert "past the warning at $0.0001" in roost("costs").ok().err
+
+
+def test_a_killed_run_is_charged_a_little_and_settled_by_hand(roost: Machine) -> None:
+    """Nobody takes its session up: the next command of the home finds what it may have cost."""
+    roost.home.mkdir(mode=0o700)
+    price = "price = { input = 3.0, output = 15.0 }\nmax_output = 128000\nwindow = 1000000"
+    (roost.home / "models.toml").write_text(f'[models."openai/scripted"]\n{price}\n[budget]\nmonth = 14.7\n')
+    with ProviderServer(Script(rules=(Rule(answers=(Reply(text="word " * 5_000, piece=5, pace=0.02),)),))) as provider:
+        roost.env["OPENAI_BASE_URL"] = provider.url
+        process = roost.start("run", "endless")
+        deadline = time.monotonic() + 60
+        while not provider.stats.open:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(2.5)  # of its answer
+        process.kill()
+        process.wait(30)
+        while provider.stats.open:
+            time.sleep(0.02)
+        served = provider.stats.served["scripted"]
+    found = roost("costs", "--by", "session", "--json").ok().json
+    month, (call,), (row,) = found["month"], found["lost"], found["rows"]
+    assert call["reserved"] > 1.9e9
+    assert (month["spent"], month["reserved"], month["lost"], month["lost_calls"]) == (call["cost"], 0, call["cost"], 1)
+    assert served.input * 3_000 + served.output * 15_000 <= call["cost"] < 0.12e9
+    assert (row["name"], row["calls"], row["cost"], row["lost"]) == (call["session"], 1, call["cost"], call["cost"])
+    shown = roost("costs").ok()
+    assert "reserved" not in shown.out
+    assert "is lost, at most: 1 call cut off by a crash; see `roost costs lost`" in shown.err
+    listed = roost("costs", "lost").ok().out
+    assert call["id"] in listed
+    assert "it was charged $0.0" in roost("costs", "settle", call["id"], "0.02").ok().err
+    found = roost("costs", "--by", "agent", "--json").ok().json
+    assert (found["month"]["spent"], found["month"]["lost"]) == (20_000_000, 0)
+    assert [row["cost"] for row in found["rows"]] == [20_000_000]
+    assert "by hand" in roost("costs", "lost").ok().out
+    wrong = roost("costs", "settle", "none", "1")
+    assert wrong.code == 1
+    assert "there is no lost call 'none'; `roost costs lost` lists them" in wrong.err
+
+
+def test_a_budget_in_another_currency_is_shown_in_it(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    toml = TOML.replace("month = 0.0005", 'month = 0.7\ncurrency = "CNY"')
+    (roost.home / "models.toml").write_text(toml + "[rates]\nCNY = 0.1\n")
+    roost("run", "hello").ok()
+    shown = roost("costs").ok()
+    assert shown.out.splitlines()[0].endswith(": CNY 0.0014 spent of CNY 0.70 (0%)")
+    assert "1 CNY = $0.1, by models.toml" in shown.err
+    assert "agent  assistant  CNY 0.0014" in shown.out
+    (roost.home / "models.toml").write_text(toml.replace("month = 0.7", "month = 0.002"))
+    dated = roost("costs").ok().err
+    assert re.search(r"the rate of 20\d\d-\d\d-\d\d", dated)
+    refused = roost("run", "hello")
+    assert re.search(r"has CNY 0\.\d+ left and this call may cost CNY ", refused.err)
 
 
 def test_a_month_that_ends_is_told_in_a_line(roost: Machine) -> None:

@@ -28,7 +28,7 @@ from roost.log.events import (
 )
 from roost.log.journal import Record, SessionInfo
 from roost.log.portable import SessionDump
-from roost.log.shared import Balance
+from roost.log.shared import Balance, LostCall
 from roost.log.store import Store, open_store
 
 from .support import place, running
@@ -92,7 +92,7 @@ async def test_what_a_month_was_spent_on_is_read_from_the_logs(store: Store) -> 
     lost = ModelLost(at=at(4), step=1, attempt=1, usage=Usage(cost=500))
     await write(store, "b", "scout", [*step(at(3), "acme/small", Usage(input=10, output=5, cost=20)), lost])
     big = CostRow(name="acme/big", calls=3, input=105, cached=40, output=10, cost=1_690, saved=360)
-    small = CostRow(name="acme/small", calls=2, input=10, output=5, cost=520)
+    small = CostRow(name="acme/small", calls=2, input=10, output=5, cost=520, lost=500)
     other = CostRow(name="own/unknown", calls=1, unpriced=1, input=7, output=1)
     assert list((await rows(store, "model", "2026-11")).values()) == [big, small, other]
     days = await rows(store, "day", "2026-11")
@@ -111,6 +111,37 @@ async def test_what_a_month_was_spent_on_is_read_from_the_logs(store: Store) -> 
     assert [row.cost for row in (await rows(store, "session", "2026-10")).values()] == [9]
     assert [row.cost for row in (await rows(store, "session", "2026-12")).values()] == [8]
     assert await rows(store, "model", "2025-11") == {}
+    await store.close()
+
+
+async def test_what_a_crash_cut_off_is_in_the_rows_once_and_as_it_was_corrected(store: Store) -> None:
+    it = Ledger(store, owner="dead", now=lambda: at(4))
+
+    async def lose(session: str | None) -> LostCall:
+        who = Spender(session=session, agent="clerk", model="acme/big")
+        assert isinstance(await it.reserve(500, who), Held)
+        heir = Ledger(store, owner="heir", now=lambda: at(4))
+        if session is not None:
+            await heir.recover(session)
+        else:
+            await heir.recover_dead(none)
+        return (await heir.lost())[-1]
+
+    async def none() -> list[str]:
+        return []
+
+    told = await lose("a")
+    await write(store, "a", "clerk", [ModelStarted(at=at(4), step=1, model="acme/big", attempt=1),
+                                      ModelLost(at=at(4), step=1, attempt=1, usage=Usage(cost=500))])  # fmt: skip
+    await lose("deleted")
+    await lose(None)
+    for agent in ("agent", "model"):
+        (row,) = (await rows(store, agent, "2026-11")).values()
+        assert (row.calls, row.cost, row.lost) == (2, 1_000, 1_000)
+    await it.correct(told.id, 120)
+    found = await rows(store, "session", "2026-11")
+    assert {name: (row.calls, row.cost) for name, row in found.items()} == {"unknown": (1, 500), "a": (1, 120)}
+    assert (await store.balance("month:2026-11")).spent == 500 + 500 + 120
     await store.close()
 
 

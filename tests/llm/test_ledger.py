@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.errors import ConfigError, RoostError
+from roost.errors import ConfigError, NotFound, RoostError
 from roost.llm.budgets import NANO, Held, Refused, Spender, called
 from roost.llm.config import BudgetEntry
 from roost.llm.embed.base import Embedding
@@ -22,8 +22,10 @@ from roost.llm.ir import Budget
 from roost.llm.ledger import Ledger
 from roost.llm.meter import affordable, dearest, savings
 from roost.llm.profile import Price, Tier
+from roost.llm.underway import Plan
 from roost.log.content import Usage
-from roost.log.shared import Balance
+from roost.log.dispatch import NodeCard
+from roost.log.shared import Balance, Charge
 from roost.log.store import Store, open_store
 
 NOVEMBER = 1_795_000_000.0  # 2026-11-18 UTC
@@ -281,11 +283,15 @@ async def test_what_a_crash_cut_off_is_settled_with_what_was_reserved(store: Sto
     assert await heir.recover("s") is None
     assert await store.balance("month:2026-11") == Balance(97, 5)
     assert await store.balance("user:ann:2026-11") == Balance(97, 0)
+    assert (await heir.month()).lost == 37
     for each in lost:
-        await dead.settle(each, 1)  # it was not dead
-    assert await store.balance("month:2026-11") == Balance(97, 5)
+        await dead.settle(each, 1)  # it was not dead, and says what they have cost
+        await dead.settle(each, 5)
+    assert await store.balance("month:2026-11") == Balance(62, 5)
+    assert [(call.charged, call.cost, call.settled) for call in await heir.lost()] == [(30, 1, "end"), (7, 1, "end")]
+    assert (await heir.month()).lost == 0
     await dead.settle(other, 2)
-    assert await store.balance("month:2026-11") == Balance(99, 0)
+    assert await store.balance("month:2026-11") == Balance(64, 0)
     assert await heir.recover("s:1") is None
 
 
@@ -302,29 +308,97 @@ async def test_calls_of_no_session_are_recovered_when_their_node_is_gone(store: 
     async def none() -> list[str]:
         return ["late"]
 
-    assert await it.recover_dead(one) == Usage(cost=10)
-    assert await it.recover_dead(none) == Usage(cost=10)
-    assert await it.recover_dead(none) is None
-    assert await store.balance("month:2026-11") == Balance(20, 16)
+    assert await it.recover_dead(one) == 1
+    assert await it.recover_dead(none) == 2
+    assert await it.recover_dead(none) == 0
+    assert await store.balance("month:2026-11") == Balance(21, 15)
+    assert await it.recover("s") == Usage(cost=1)  # the log of a session that is taken up is told
+    assert await it.recover("s") is None
+    assert await store.balance("month:2026-11") == Balance(21, 15)
 
 
-async def test_calls_that_no_session_will_take_up_are_recovered_when_they_are_found_twice(store: Store) -> None:
-    for session in ("gone", "ti:red", "busy"):
-        await held(ledger(store), 10, Spender(session=session))
-    await held(ledger(store), 1, Spender())
+async def test_a_killed_call_is_charged_its_input_what_was_heard_and_what_the_time_allows(store: Store) -> None:
+    """A kill in mid-call, and the next process comes 0.3 s later."""
+    plan = Plan(NANO, base=1_000, token=10.0, speed=100.0, heard=lambda: 50)
+    dead = Ledger(store, owner="dead", window=1.0)
+    asked = await dead.reserve(NANO, Spender(session="s"), plan)
+    assert isinstance(asked, Held)
+    (call,) = await store.open_calls("")
+    assert call.cost == 1_000
+    async with asyncio.timeout(60):
+        while (await store.open_calls(""))[0].cost == 1_000:
+            await asyncio.sleep(0.05)
+    await dead.close()  # as a kill does: nothing is noted any more
+    await asyncio.sleep(0.3)
+    heir = Ledger(store, owner="heir")
+    lost = await heir.recover("s")
+    assert lost is not None
+    assert lost.cost is not None
+    # The silence of a second counts as reasoning; then the window of 1 s, and 1 s of a provider that goes on.
+    assert 1_000 + 500 < lost.cost <= 1_000 + 500 + 1_000 * (60 + 2)
+    (told,) = await heir.lost()
+    assert (told.reserved, told.charged, told.session) == (NANO, lost.cost, "s")
+    month = await heir.month()
+    assert (month.spent, month.reserved, month.lost, month.lost_calls) == (lost.cost, 0, lost.cost, 1)
+    await heir.correct(told.id, 700)
+    month = await heir.month()
+    assert (month.spent, month.lost) == (700, 0)
+    with pytest.raises(NotFound, match="roost costs lost"):
+        await heir.correct("none", 1)
+
+
+async def test_a_call_whose_process_stands_still_is_charged_in_full(store: Store) -> None:
+    await store.beat(NodeCard(id="asleep"), ttl=60)
+    asleep = Ledger(store, owner="asleep", window=1.0)
+    plan = Plan(500, base=100, token=1.0)
+    await asleep.reserve(500, Spender(session="s"), plan)
+    heir = Ledger(store, owner="heir")
+
+    async def none() -> list[str]:
+        return []
+
+    assert await heir.recover_dead(none) == 0
+    assert await heir.recover("s") == Usage(cost=500)
+
+
+async def test_calls_that_nobody_settles_are_charged_in_the_end(store: Store) -> None:
+    it = ledger(store)
+    await held(ledger(store), 10, Spender(session="s"))
+    mine = await held(it, 5, Spender(session="s"))
+
+    async def none(_: Collection[str]) -> list[str]:
+        return []
+
+    assert await it.recover_left(none) == 0
+    assert await it.recover_left(none, stale=-1) == 1
+    await it.settle(mine, 2)
+    assert await store.balance("month:2026-11") == Balance(12, 0)
+
+
+async def test_calls_of_older_versions_that_no_session_will_take_up_are_recovered_when_found_twice(
+    store: Store,
+) -> None:
+    async def plain(session: str, amount: int) -> str:
+        id = f"call:{session}:{amount}"
+        await store.reserve(id, [Charge("month:2026-11", amount)])
+        return id
+
+    for session in ("gone", "ti/red", "busy"):
+        await plain(session, 10)
+    await plain("-n1", 1)
     it, asked = ledger(store), list[set[str]]()
 
     async def over(sessions: Collection[str]) -> Collection[str]:
         asked.append(set(sessions))
         return {"gone", "ti:red"}.intersection(sessions)
 
-    assert await it.recover_left(over) is None
-    late = await held(ledger(store), 5, Spender(session="gone"))
-    assert await it.recover_left(over) == Usage(cost=20)
+    assert await it.recover_left(over) == 0
+    late = await plain("gone", 5)
+    assert await it.recover_left(over) == 2
     assert asked == [{"gone", "ti:red", "busy"}]
     assert await store.balance("month:2026-11") == Balance(20, 16)
-    await it.settle(late, 2)  # it came to its end in time
-    assert await it.recover_left(over) is None
+    await store.settle(late, {"month:2026-11": 2})  # it came to its end in time
+    assert await it.recover_left(over) == 0
     assert await store.balance("month:2026-11") == Balance(22, 11)
 
 

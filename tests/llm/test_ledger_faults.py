@@ -13,7 +13,7 @@ from roost.errors import StoreUnreachable
 from roost.llm.budgets import Held, Spender
 from roost.llm.ir import Budget
 from roost.llm.ledger import PAUSES, Ledger
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge
 from roost.log.store import Store, open_store
 from roost.testing.clock import FakeClock
 
@@ -49,9 +49,9 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+    async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         await self.before("reserve")
-        answer = await self.inner.reserve(id, charges)
+        answer = await self.inner.reserve(id, charges, note)
         await self.after("reserve")
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from roost.agent.definition import Agent
 from roost.client.client import Client
 from roost.client.endpoint import Endpoint
 from roost.client.http import ApiError
+from roost.llm.budgets import Spender
+from roost.llm.ledger import Ledger
+from roost.log.store import open_store
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Fault, Reply
 
@@ -96,6 +100,31 @@ def test_the_models_of_the_profile_and_a_switch_that_counts_at_once(node: Served
     refused = node.request("PUT", "/models/profile", {"profile": "nothing"})
     assert (refused.status, refused.code) == (404, "unknown_profile")
     assert node.get("/models")["profile"] == "other"
+
+
+def test_a_lost_call_is_settled_over_http(node: Served, tmp_path: Path) -> None:
+    async def lose() -> str:
+        store = await open_store(tmp_path / "home" / "roost.db")
+        dead, heir = Ledger(store, owner="dead"), Ledger(store, owner="heir")
+        await dead.reserve(500, Spender(session="s", model="one/m"))
+        await heir.recover("s")
+        (call,) = await heir.lost()
+        await store.close()
+        return call.id
+
+    call = asyncio.run(lose())
+    found = node.get("/costs")
+    assert (found["month"]["spent"], found["month"]["lost"], found["lost"][0]["id"]) == (500, 500, call)
+    settled = node.request("POST", "/costs/settle", {"call": call, "cost": 20})
+    assert (settled.status, settled.json["cost"], settled.json["settled"]) == (200, 20, "hand")
+    assert (node.get("/costs")["month"]["spent"], node.get("/costs")["month"]["lost"]) == (20, 0)
+    missing = node.request("POST", "/costs/settle", {"call": "none", "cost": 20})
+    assert (missing.status, missing.code) == (404, "unknown_call")
+    client = Client(lambda: Endpoint(node.url, node.token))
+    try:
+        assert client.settle_lost(call, 30).cost == 30
+    finally:
+        client.close()
 
 
 def test_the_client_lists_and_switches(node: Served) -> None:

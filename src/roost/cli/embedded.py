@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roost.kernel.exchange.items import Brought, Format, Report
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
+    from roost.log.shared import LostCall
 
 T = TypeVar("T")
 
@@ -169,6 +170,9 @@ class EmbeddedNode:
 
     def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         return self._do(self._runtime.costs(by=by, month=month))
+
+    def settle_lost(self, call: str, cost: int) -> LostCall:
+        return self._do(self._runtime.settle_lost(call, cost))
 
     @property
     def configuration(self) -> NodeConfiguration:

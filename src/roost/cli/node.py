@@ -20,6 +20,7 @@ from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
 from roost.log.journal import Record, SessionInfo
+from roost.log.shared import LostCall
 
 
 class Node(Protocol):
@@ -115,6 +116,10 @@ class Node(Protocol):
 
     def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         """What was spent in a month. `by` reads logs."""
+        ...
+
+    def settle_lost(self, call: str, cost: int) -> LostCall:
+        """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
         ...
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.sessions import SessionView, WaitingCall
+    from roost.log.shared import LostCall
 
 Content: TypeAlias = str | Sequence[UserPart]
 """What may be said to an agent: text, or parts of which some are media."""
@@ -252,6 +253,12 @@ class Client:
         from roost.kernel.costs import Costs
 
         return self._get("/costs", Costs, {"by": by, "month": month})
+
+    def settle_lost(self, call: str, cost: int) -> LostCall:
+        from roost.log.shared import LostCall
+
+        answer = self._requests.call("POST", "/costs/settle", body={"call": call, "cost": cost}, again=True)
+        return _decode(answer, LostCall)
 
     @property
     def configuration(self) -> ConfigurationClient:

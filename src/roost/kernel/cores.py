@@ -24,8 +24,8 @@ class Cores:
 
     Implements `roost.agent.session.Ledger`."""
 
-    def __init__(self, models: Models, store: Store, *, node: str) -> None:
-        self.ledger = _ledger(models.config, store, node)
+    def __init__(self, models: Models, store: Store, *, node: str, lease: float) -> None:
+        self.ledger = _ledger(models.config, store, node, lease)
         self.parts = Parts(models.config, shared=store, ledger=self.ledger)
         self.profiles = connect(models, self.parts, shared=store, saving=self.ledger)
         self._models = models
@@ -50,6 +50,14 @@ class Cores:
     def core(self, model: Model, *, own: bool = False) -> Model:
         """`own`: one that a program brought. What is a core already stays as it is."""
         return stacked(model, self.parts, own=own)
+
+    def rate_of(self) -> str | None:
+        """The day, or the file, of the rate by which the budgets' currency is converted; None for dollars."""
+        config = self._models.config
+        currency = config.budget.currency
+        if currency == "USD":
+            return None
+        return "models.toml" if currency in config.rates else catalog().rates.dated
 
     async def recover(self, session: str) -> Usage | None:
         return await self.ledger.recover(session)
@@ -76,8 +84,9 @@ class Cores:
         return self.core(model if self._outer is None else self._outer(model, card))
 
 
-def _ledger(config: ModelsConfig, store: Store, node: str) -> Ledger:
-    return Ledger(store, owner=node, budget=config.budget, rate=_rate(config), models=budgeted(config))
+def _ledger(config: ModelsConfig, store: Store, node: str, lease: float) -> Ledger:
+    models, rate = budgeted(config), _rate(config)
+    return Ledger(store, owner=node, budget=config.budget, rate=rate, models=models, window=lease)
 
 
 def _rate(config: ModelsConfig) -> Callable[[str], float | None]:

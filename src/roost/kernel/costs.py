@@ -6,7 +6,7 @@ import asyncio
 import calendar
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -30,6 +30,7 @@ from roost.log.events import (
     SessionImported,
 )
 from roost.log.journal import SessionInfo, SessionQuery
+from roost.log.shared import LostCall
 from roost.log.store import Store
 
 By: TypeAlias = Literal["session", "agent", "model", "day"]
@@ -53,8 +54,8 @@ log = logging.getLogger("roost.costs")
 
 class CostRow(msgspec.Struct, kw_only=True):
     """Model calls of the logs that have something in common: `calls` of them, in tokens and nano-dollars. `cost` leaves
-    out the `unpriced` ones, whose cost is not known. `saved` is what tokens read from prompt caches would have cost
-    more."""
+    out the `unpriced` ones, whose cost is not known. `lost` is the part of it that stands for calls which a crash cut
+    off. `saved` is what tokens read from prompt caches would have cost more."""
 
     name: str
     calls: int = 0
@@ -63,6 +64,7 @@ class CostRow(msgspec.Struct, kw_only=True):
     cached: int = 0
     output: int = 0
     cost: int = 0
+    lost: int = 0
     saved: int = 0
 
     def add(self, usage: Usage, price: Price | None) -> None:
@@ -76,11 +78,13 @@ class CostRow(msgspec.Struct, kw_only=True):
 
 
 class Costs(msgspec.Struct, kw_only=True):
-    """`month` and `shares` (of users, agents and models) are the ledger's: all that was spent. `rows` are read from the
-    logs of the sessions that there still are, the dearest first."""
+    """`month`, `shares` (of users, agents and models) and `lost` (calls of the month that a crash cut off) are the
+    ledger's: all that was spent. `rows` are read from the logs of the sessions that there still are, the dearest
+    first."""
 
     month: Month
     shares: list[Share]
+    lost: list[LostCall] = []
     by: By | None = None
     rows: list[CostRow] = []
 
@@ -95,12 +99,15 @@ async def costs(
 ) -> Costs:
     """Of this month, or of `month` (`2026-11`). With `by` it reads the logs of all sessions that were active then,
     which takes its time. `price` is of a model by its name, and may block."""
-    found = Costs(month=await ledger.month(month), shares=await ledger.shares(month), by=by)
+    now = await ledger.month(month)
+    lost = [call for call in await ledger.lost() if f"month:{now.month}" in call.lasting]
+    found = Costs(month=now, shares=await ledger.shares(month), lost=lost, by=by)
     if by is None:
         return found
     rows: dict[str, CostRow] = {}
     prices: dict[str, Price | None] = {}
     span = _span(found.month.month)
+    seen: set[str] = set()
     async for info in _sessions(store, span):
         try:
             calls: list[tuple[_Spent, str]] = []
@@ -114,13 +121,34 @@ async def costs(
         except (NotFound, StoreCorrupt, UnknownEvent) as error:
             log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
             continue
+        seen.add(info.id)
         for event, model in calls:
             if model not in prices:
                 prices[model] = await asyncio.to_thread(price, model)
             name = {"session": info.id, "agent": info.agent, "model": model, "day": _day(event.at)}[by]
-            rows.setdefault(name, CostRow(name=name)).add(event.usage or Usage(cost=0), prices[model])
+            row = rows.setdefault(name, CostRow(name=name))
+            row.add(event.usage or Usage(cost=0), prices[model])
+            if isinstance(event, ModelLost):
+                row.lost += event.usage.cost or 0
+    _add_lost(rows, by, lost, seen)
     ordered = sorted(rows.values(), key=lambda row: row.name if by == "day" else (-row.cost, row.name))
     return msgspec.structs.replace(found, rows=ordered)
+
+
+def _add_lost(rows: dict[str, CostRow], by: By, lost: Sequence[LostCall], seen: Container[str]) -> None:
+    """Add what the logs do not say of lost calls: those that no log was told of, and corrections of those that one
+    was."""
+    for call in lost:
+        told = call.session if call.told else None
+        if told is not None and told not in seen:
+            continue
+        missing = call.cost if told is None else call.cost - call.charged
+        if missing:
+            names = {"session": call.session, "agent": call.agent, "model": call.model, "day": _day(call.lost_at)}
+            row = rows.setdefault(name := names[by] or _UNKNOWN, CostRow(name=name))
+            row.cost += missing
+            row.lost += missing
+            row.calls += told is None
 
 
 _Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted | MemoryConsolidated

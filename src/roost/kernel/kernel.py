@@ -79,7 +79,7 @@ class Kernel:
         self.node = node
         self.config = config or KernelConfig()
         self.place = Place()
-        self.cores = Cores(models, store, node=node)
+        self.cores = Cores(models, store, node=node, lease=self.config.lease)
         self.workshop = Workshop(agents, models, workspaces, sandboxes, self.hub, cores=self.cores)
         self.remembering = Remembering(store, models, self.cores, workspaces.parent / "memory")
         self.workshop.memory = self.remembering.search

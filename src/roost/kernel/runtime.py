@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from roost.agent.definition import Agent
 from roost.agent.reading import AgentFiles
 from roost.errors import RoostError
@@ -40,6 +42,7 @@ from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
 from roost.log.journal import Accepted, Record, SessionInfo
+from roost.log.shared import LostCall
 from roost.log.store import Durability, Store, open_store
 from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
@@ -268,7 +271,14 @@ class Runtime:
 
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
         """What was spent in a month (`2026-11`; None is this one), and with `by` what for."""
-        return await costs(self.kernel.journal, self.kernel.cores.ledger, self._price, by=by, month=month)
+        await self.kernel.keeper.charge_dead()
+        found = await costs(self.kernel.journal, self.kernel.cores.ledger, self._price, by=by, month=month)
+        unit = msgspec.structs.replace(found.month.unit, of=self.kernel.cores.rate_of())
+        return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
+
+    async def settle_lost(self, call: str, cost: int) -> LostCall:
+        """Say what a call that a crash cut off has cost, in nano-dollars. Raises `NotFound`."""
+        return await self.kernel.cores.ledger.correct(call, cost)
 
     def _price(self, model: str) -> Price | None:
         try:

@@ -11,6 +11,7 @@ import msgspec
 from roost.errors import ConfigError
 from roost.llm.config import BudgetEntry
 from roost.llm.ir import Budget, Request
+from roost.llm.underway import Underway
 from roost.log.content import ErrorData
 
 Scope: TypeAlias = Literal["user", "agent", "model"]
@@ -30,6 +31,24 @@ def dollars(nano: int) -> str:
         return f"${nano / NANO:.2f}"
     two = float(f"{nano / NANO:.2g}")
     return "$" + f"{two:.9f}".rstrip("0")
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """The currency of a budget. `rate`: what one of it is worth in dollars; `of`: the day of that rate, or the
+    file that says it."""
+
+    currency: str = "USD"
+    rate: float = 1.0
+    of: str | None = None
+
+    def show(self, nano: int) -> str:
+        """An amount of nano-dollars, for people, in this currency."""
+        if self.currency == "USD" or not self.rate:
+            return dollars(nano)
+        return f"{self.currency} {dollars(round(nano / self.rate)).removeprefix('$')}"
+
+
+DOLLARS = Unit()
 
 
 def called(budget: str) -> str:
@@ -71,13 +90,17 @@ class Spender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """What a calendar month (UTC) holds, in nano-dollars. `warn` is where people are warned."""
+    """What a calendar month (UTC) holds, in nano-dollars. `lost` of what is spent is an upper bound of what calls that
+    a crash cut off have cost (`lost_calls` of them). `warn` is where people are warned, `unit` the limit's currency."""
 
     month: str
     spent: int
     reserved: int
+    lost: int = 0
+    lost_calls: int = 0
     limit: int | None = None
     warn: int | None = None
+    unit: Unit = DOLLARS
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +114,12 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A reservation that stands: `amount` nano-dollars on each of `budgets`."""
+    """A reservation that stands: `amount` nano-dollars on each of `budgets`. `underway`: how its call is getting on."""
 
     id: str
     budgets: tuple[str, ...]
     amount: int
+    underway: Underway | None = None
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -107,13 +131,15 @@ class Refused(msgspec.Struct, frozen=True):
     left: int = 0
 
 
-def no_room(budget: str, left: int, amount: int, *, waits: bool) -> ErrorData:
-    """`waits`: there would be room but for the reservations of calls that are under way."""
+def no_room(budget: str, left: int, amount: int, *, waits: bool, unit: Unit = DOLLARS) -> ErrorData:
+    """`waits`: there would be room but for the reservations of calls that are under way. `unit`: the currency of the
+    budgets in models.toml; those of agents are in dollars."""
     fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
     fixes["tree"] = fixes["session"]
-    fix = fixes.get(budget.partition(":")[0], "[budget] in models.toml")
+    own = fixes.get(budget.partition(":")[0])
+    fix, show = (own, dollars) if own else ("[budget] in models.toml", unit.show)
     message = (
-        f"{called(budget)} has {dollars(left)} left and this call may cost {dollars(amount)}: "
+        f"{called(budget)} has {show(left)} left and this call may cost {show(amount)}: "
         f"raise {fix}, or choose a cheaper model"
     )
     return ErrorData("budget", message, waits)
@@ -125,6 +151,11 @@ def price_unknown(model: str | None, budget: str) -> ErrorData:
         f'[models."{model}"] price = {{ input = 0.2, output = 0.6 }}, or set allow_unknown under [budget]'
     )
     return ErrorData("price_unknown", message)
+
+
+LASTING = ("month", *SCOPES)
+"""The kinds of budgets that a correction of a lost call changes. Those of turns and sessions stay as the log has
+them."""
 
 
 class Terms:
@@ -143,6 +174,7 @@ class Terms:
                 f"put {entry.currency} = (dollars for one of it) under [rates] into models.toml"
             )
         self._unit = (unit or 0.0) * NANO
+        self.unit = Unit(currency=entry.currency, rate=unit or 0.0)
         self.month = self._nano(entry.month)
         self.warn = None if self.month is None else round(self.month * entry.warn)
 

@@ -12,6 +12,7 @@ from roost.llm.ir import CallDelta, Completed, Failed, Model, ModelEvent, Notice
 from roost.llm.ledger import Ledger
 from roost.llm.meter import Meter, affordable, dearest
 from roost.llm.tokens import MEDIA, estimate_request, foreign, margin
+from roost.llm.underway import TOKENS_PER_SECOND
 from roost.llm.wrapped import Wrapped, events
 from roost.log.content import AssistantPart, Text, Thinking, ToolCall, Usage
 
@@ -35,17 +36,19 @@ class Charging(Wrapped):
     estimate of what was sent and heard, a third too high, so that the ledger is not below the provider's count; of an
     answer that comes in one document nothing is heard until its end, and it counts with the most that it may have. The
     bill of the request gets each call that was sent once, however it ends. Goes closest to the wire: every attempt is
-    a call.
+    a call. `speed`: the output tokens that the model writes in a second at most, which bound what a call has cost whose
+    process dies (`roost.llm.underway`).
     """
 
-    def __init__(self, inner: Model, ledger: Ledger) -> None:
+    def __init__(self, inner: Model, ledger: Ledger, *, speed: float = TOKENS_PER_SECOND) -> None:
         super().__init__(inner)
         self._ledger = ledger
+        self._speed = speed
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         who = Spender.of(request, self.name)
-        meter = Meter(self._ledger, self.profile.price, who)
         heard = _Heard(request)
+        meter = Meter(self._ledger, self.profile.price, who, heard=heard.output, speed=self._speed)
         ask, told = await self._reserve(meter, request, heard, limited=self._ledger.limit(who) is not None)
         spent: Usage | None = None
         sent, end, unheard = False, None, 0
@@ -63,6 +66,7 @@ class Charging(Wrapped):
                         sent = isinstance(event, Completed) or event.sent
                         break
                     heard.add(event)
+                    meter.touch()
                     yield event
         finally:
             if sent:
@@ -85,7 +89,7 @@ class Charging(Wrapped):
         tokens = heard.sent if price is not None and dearest(price, Usage(input=1, output=1)) else 0
         wanted = room = self._room(request, tokens, limited=limited)
         told: list[ModelEvent] = []
-        refused = await meter.reserve(Usage(input=tokens, output=room))
+        refused = await meter.reserve(Usage(input=tokens, output=room), streamed=request.stream)
         for _ in range(_TRIES):
             if refused is None or refused.budget is None or price is None:
                 break
@@ -93,7 +97,7 @@ class Charging(Wrapped):
             if room < min(LEAST, wanted):
                 break
             told = [Notice("budget", {"budget": refused.budget, "max_output": room})] if room < wanted else []
-            refused = await meter.reserve(Usage(input=tokens, output=room))
+            refused = await meter.reserve(Usage(input=tokens, output=room), streamed=request.stream)
         if refused is None:
             bound = told or (limited and tokens)
             return (msgspec.structs.replace(request, max_output=room) if bound else request), told
@@ -132,6 +136,10 @@ class _Heard:
         self._plain += len(text) - wide
         self._wide += wide
 
+    def output(self) -> int:
+        """The output tokens that were heard so far, a third too high."""
+        return margin(self._plain // 4 + self._wide)
+
     def usage(self, end: Completed | Failed | None, unheard: int) -> tuple[Usage, bool]:
         """(the usage, whether it is the provider's word). `unheard`: tokens that a call which was cut off may have had
         for an answer without a word of it being heard."""
@@ -141,7 +149,7 @@ class _Heard:
         if isinstance(end, Completed) and not (self._plain or self._wide):
             for part in end.parts:
                 self.add(TextDelta(_text(part)))
-        output = margin(self._plain // 4 + self._wide)
+        output = self.output()
         return Usage(input=self.sent, output=output if isinstance(end, Completed) else max(output, unheard)), False
 
 

@@ -60,7 +60,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`), never the key itself; a value of `headers` may be one. `free`:
     what is served there costs nothing, for example on one's own machine. `limits` hold for all its models together;
     `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
-    longest wait in seconds. What headers hold is in no repr."""
+    longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
+    process died (400 without it). What headers hold is in no repr."""
 
     base_url: str | None = None
     wire: str | None = None
@@ -76,6 +77,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     patience: float | None = None
     breaker: Breaking | None = None
     retry: Retry | None = None
+    tokens_per_second: float | None = None
 
     def __repr__(self) -> str:
         return f"AccountEntry(base_url={self.base_url!r}, wire={self.wire!r})"

@@ -7,24 +7,27 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any
 
-from roost.errors import RoostError
-from roost.llm.budgets import SCOPES, Held, Month, Refused, Share, Spender, Terms, dollars, month_of, no_room
+from roost.errors import NotFound, RoostError
+from roost.llm.budgets import LASTING, SCOPES, Held, Month, Refused, Share, Spender, Terms, dollars, month_of, no_room
 from roost.llm.clock import Clock, LoopClock, sleep
 from roost.llm.config import BudgetEntry
 from roost.llm.embed.base import Embedding
 from roost.llm.ir import Budget, Notice
 from roost.llm.meter import Meter, TokenMeter
 from roost.llm.profile import Price
+from roost.llm.underway import BEAT, Plan, Underway, bound
 from roost.log.content import Usage
-from roost.log.shared import Balance, Charge, Shared
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, Shared
 
 PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds between the tries to settle at a store that does not answer."""
 STALE = 5.0
 """Seconds after which `refresh` reads the month's balance again."""
+_STALE = 60.0
+"""Seconds without progress from which a call is taken for one that its owner could not settle."""
 _CLOSING = 5.0
 _MARKS = (0.9, 1.0)
 _CALL = "call:"
@@ -36,7 +39,8 @@ class Ledger:
     """One for all calls of a process, over the store that all processes share.
 
     `owner` names this life of the process, as a node's id does. `now` is the wall time in seconds, which says the
-    month; `clock` is for waiting. `rate` and `models` are as in `Terms`. A method raises what the store raises
+    month; `clock` is for waiting. `rate` and `models` are as in `Terms`. `window`: seconds after which a process that
+    cannot reach the store ends its calls, its lease. A method raises what the store raises
     (`StoreFailed`), but for `settle`, `count`, `warnings`, `refresh` and `constrained`, which never raise. Belongs to
     one event loop.
     Raises `ConfigError` for a limit that cannot be computed.
@@ -50,6 +54,7 @@ class Ledger:
         budget: BudgetEntry | None = None,
         rate: Callable[[str], float | None] = lambda _: None,
         models: Collection[str] = (),
+        window: float = 10.0,
         now: Callable[[], float] = time.time,
         clock: Clock | None = None,
     ) -> None:
@@ -64,6 +69,9 @@ class Ledger:
         self._seen: tuple[str, float, Balance] | None = None
         self._told: set[str] = set()
         self._left: frozenset[str] = frozenset()
+        self._window = window
+        self._running: dict[str, Underway] = {}
+        self._beating: asyncio.Task[None] | None = None
         self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
 
     def change(self, budget: BudgetEntry, *, rate: Callable[[str], float | None], models: Collection[str]) -> None:
@@ -94,18 +102,24 @@ class Ledger:
         """Whether a model of unknown price may be called under a limit."""
         return self._entry.allow_unknown
 
-    async def reserve(self, amount: int, who: Spender) -> Held | Refused:
-        """Sets `amount` aside in all budgets or in none. When it is cancelled or raises, nothing stays reserved."""
+    async def reserve(self, amount: int, who: Spender, plan: Plan | None = None) -> Held | Refused:
+        """Sets `amount` aside in all budgets or in none. When it is cancelled or raises, nothing stays reserved. `plan`
+        bounds what the call has cost if this process dies; without it that is all of `amount`."""
         budgets = self._terms.budgets(who, self._month())
-        held = Held(self._new_id(who.session), tuple(budget.name for budget in budgets), amount)
+        plan = plan or Plan(amount, amount)
+        names = tuple(budget.name for budget in budgets)
+        held = Held(self._new_id(who.session), names, amount, Underway(plan))
         charges = [Charge(budget.name, amount, budget.limit) for budget in budgets]
-        asking = asyncio.ensure_future(self._shared.reserve(held.id, charges))
+        asking = asyncio.ensure_future(self._shared.reserve(held.id, charges, self._note(who, plan, names)))
         try:
             refused = await asyncio.shield(asking)
         except BaseException:  # cancelled, or lost on the way: whether it stands is not known
             self._later(self._undo(asking, held), held.budgets)
             raise
-        return held if refused is None else await self._refusal(refused, amount, budgets)
+        if refused is not None:
+            return await self._refusal(refused, amount, budgets)
+        self._watch(held)
+        return held
 
     async def count(self, amount: int, who: Spender) -> None:
         """For what was spent without a reservation, since its price was not known before; else as `settle`."""
@@ -118,34 +132,60 @@ class Ledger:
         """Puts what was spent in the place of what was reserved. Returns after the first try; where the store does not
         answer there are more, beside what goes on, and in the end the reservation stands: too much, never too little.
         Cancelling it stops nothing. A reservation that was settled before stays as it was."""
+        self._running.pop(held.id, None)
         tried = asyncio.Event()
         self._later(self._settle(held, amount, tried), held.budgets)
         await tried.wait()
 
     async def recover(self, session: str) -> Usage | None:
-        """Settles what calls of `session` reserved that can have no end any more, because it has a new owner, with what
-        they reserved. Returns their sum, None where there was none. Twice is once."""
-        return await self._recover(await self._shared.reserved(_ids(session)))
+        """Charge the calls of `session` that can have no end any more, because it has a new owner, with the most that
+        they may have cost. Returns what its log has not been told yet, None where there is nothing. Twice is once."""
+        for call in await self._shared.open_calls(_ids(session)):
+            await self._lose(call, told=False)
+        untold = [call for call in await self._shared.lost(_ids(session)) if not call.told]
+        await self._shared.tell([call.id for call in untold])
+        return Usage(cost=sum(call.cost for call in untold)) if untold else None
 
-    async def recover_dead(self, living: Callable[[], Awaitable[Collection[str]]]) -> Usage | None:
-        """As `recover`, for the calls of no session whose owner is not among the `living` nodes."""
-        held = await self._shared.reserved(f"{_CALL}-")
-        if not held:
-            return None
-        # In this order: who begins to live meanwhile has reserved none of them.
-        owners = tuple(_ids(f"-{node}") for node in {*await living(), self._owner})
-        return await self._recover({id: amounts for id, amounts in held.items() if not id.startswith(owners)})
+    async def recover_dead(self, living: Callable[[], Awaitable[Collection[str]]]) -> int:
+        """Charge the calls whose owner is not among the `living` nodes and whose process is gone, as `recover` does.
+        The log of their session is told when it is taken up. Returns how many there were."""
+        calls = await self._shared.open_calls(_CALL)
+        if not calls:
+            return 0
+        # In this order: a node that begins to live meanwhile has reserved none of them.
+        alive = {*await living(), self._owner}
+        dead = [call for call in calls if call.gone and (owner := _owner(call, alive)) and owner not in alive]
+        for call in dead:
+            await self._lose(call, told=call.note is None or call.note.session is None)
+        return len(dead)
 
-    async def recover_left(self, over: Callable[[Collection[str]], Awaitable[Collection[str]]]) -> Usage | None:
-        """As `recover`, for what nobody will take up: calls of the sessions that `over` picks, which are deleted or
-        have nothing under way. Only what was there the last time as well: a call may be about to end."""
-        held = await self._shared.reserved(_CALL)
-        held = {id: amounts for id, amounts in held.items() if not id.startswith(f"{_CALL}-")}
-        old, self._left = {id: _session(id) for id in held if id in self._left}, frozenset(held)
-        if not old:
-            return None
-        sessions = await over(set(old.values()))
-        return await self._recover({id: held[id] for id, session in old.items() if session in sessions})
+    async def recover_left(
+        self, over: Callable[[Collection[str]], Awaitable[Collection[str]]], *, stale: float = _STALE
+    ) -> int:
+        """Charge the calls that nobody will settle, as `recover` does: those of which no progress was noted for `stale`
+        seconds, because their owner could not settle them, and those without a note of the sessions that `over` picks,
+        which are deleted or have nothing under way. Of the latter only those that were there the last time as well.
+        Returns how many there were."""
+        calls = [call for call in await self._shared.open_calls(_CALL) if call.id not in self._running]
+        left = [call for call in calls if call.note is not None and call.idle > stale]
+        plain = {call.id: call for call in calls if call.note is None and not call.id.startswith(f"{_CALL}-")}
+        old, self._left = {id: _session(id) for id in plain if id in self._left}, frozenset(plain)
+        sessions = await over(set(old.values())) if old else ()
+        left += [plain[id] for id, session in old.items() if session in sessions]
+        for call in left:
+            await self._lose(call, told=call.note is None or call.note.session is None)
+        return len(left)
+
+    async def lost(self) -> list[LostCall]:
+        """The calls that a crash cut off, the oldest first."""
+        return await self._shared.lost(_CALL)
+
+    async def correct(self, id: str, cost: int, by: SettledBy = "hand") -> LostCall:
+        """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
+        if (call := await self._shared.correct(id, cost, by)) is None:
+            raise NotFound(f"there is no lost call {id!r}; `roost costs lost` lists them", code="unknown_call")
+        self._seen = None
+        return call
 
     async def spent(self, model: str | None = None) -> int:
         """In this month, in nano-dollars: by all, or by a model that has a budget of its own."""
@@ -156,8 +196,18 @@ class Ledger:
         """This month, or one that is named as in `2026-11`. The limits are today's."""
         month = month or self._month()
         balance = await self._look(month)
-        terms = self._terms
-        return Month(month=month, spent=balance.spent, reserved=balance.reserved, limit=terms.month, warn=terms.warn)
+        terms, budget = self._terms, f"month:{month}"
+        lost = [call.cost for call in await self.lost() if budget in call.lasting and call.settled is None]
+        return Month(
+            month=month,
+            spent=balance.spent,
+            reserved=balance.reserved,
+            lost=sum(lost),
+            lost_calls=len(lost),
+            limit=terms.month,
+            warn=terms.warn,
+            unit=terms.unit,
+        )
 
     async def shares(self, month: str | None = None) -> list[Share]:
         """What users, agents and models with a budget of their own have of a month, the dearest of each kind first."""
@@ -212,8 +262,8 @@ class Ledger:
             return None
         if seen is None or seen[0] != month or seen[2].spent < warn:
             return None
-        share = f"{seen[2].spent / limit:.0%} of " if limit else ""
-        return f"{dollars(seen[2].spent)} are spent in {month}, {share}the month's {dollars(limit)}"
+        share, show = f"{seen[2].spent / limit:.0%} of " if limit else "", self._terms.unit.show
+        return f"{show(seen[2].spent)} are spent in {month}, {share}the month's {show(limit)}"
 
     async def forget(self, *budgets: str) -> None:
         """Drops budgets that are over (`turn:...`, `session:...`), as soon as what this process settles on them is
@@ -227,6 +277,10 @@ class Ledger:
 
     async def close(self) -> None:
         """Waits a few seconds for what is still to be settled. What is not stays reserved."""
+        self._running.clear()
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING)
         for task in tuple(self._tasks):
@@ -248,12 +302,45 @@ class Ledger:
                 left[budget.name] = budget.limit - now.spent - now.reserved
                 waits = waits and now.spent + amount <= budget.limit
         name = min(left, key=lambda name: (left[name], name != refused))
-        return Refused(name, no_room(name, max(0, left[name]), amount, waits=waits), max(0, left[name]))
+        error = no_room(name, max(0, left[name]), amount, waits=waits, unit=self._terms.unit)
+        return Refused(name, error, max(0, left[name]))
 
-    async def _recover(self, held: Mapping[str, Mapping[str, int]]) -> Usage | None:
-        for id, amounts in held.items():
-            await self._shared.settle(id, amounts)
-        return Usage(cost=sum(max(amounts.values(), default=0) for amounts in held.values())) if held else None
+    def _note(self, who: Spender, plan: Plan, budgets: tuple[str, ...]) -> CallNote:
+        return CallNote(
+            owner=self._owner,
+            started=self._now(),
+            model=who.model,
+            session=who.session,
+            agent=who.agent,
+            user=who.user,
+            cost=plan.base,
+            rate=plan.rate,
+            window=self._window,
+            lasting=_lasting(budgets),
+        )
+
+    def _watch(self, held: Held) -> None:
+        if held.underway is not None:
+            self._running[held.id] = held.underway
+            if self._beating is None or self._beating.done():
+                self._beating = asyncio.create_task(self._beats())
+
+    async def _beats(self) -> None:
+        """Note what the calls under way have cost so far, as long as there are any: one statement a second."""
+        while self._running:
+            await asyncio.sleep(BEAT)
+            costs = {id: underway.cost() for id, underway in self._running.items()}
+            try:
+                if costs:
+                    await self._shared.progress(costs)
+            except RoostError as error:  # the bound of what they have cost grows meanwhile
+                _log.debug("what calls have cost so far cannot be noted: %s", error)
+
+    async def _lose(self, call: OpenCall, *, told: bool) -> None:
+        note = call.note or CallNote(
+            owner="", started=self._now(), session=_session(call.id), lasting=_lasting(call.amounts)
+        )
+        await self._shared.lose(call.id, bound(call), note, told=told)
 
     async def _settle(self, held: Held, amount: int, tried: asyncio.Event) -> None:
         amounts = dict.fromkeys(held.budgets, amount)
@@ -321,6 +408,19 @@ class Ledger:
         task = asyncio.create_task(work)
         self._tasks[task] = budgets
         task.add_done_callback(self._tasks.pop)
+
+
+def _lasting(budgets: Iterable[str]) -> tuple[str, ...]:
+    return tuple(budget for budget in budgets if budget.partition(":")[0] in LASTING)
+
+
+def _owner(call: OpenCall, nodes: Collection[str]) -> str | None:
+    """The node that makes a call. Without a note only the ids of calls of no session tell it."""
+    if call.note is not None:
+        return call.note.owner
+    if not call.id.startswith(f"{_CALL}-"):
+        return None
+    return next((node for node in nodes if call.id.startswith(_ids(f"-{node}"))), call.id)
 
 
 def _ids(owner: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +12,7 @@ from roost.errors import RoostError
 from roost.llm.budgets import Held, Refused, Spender, price_unknown
 from roost.llm.embed.base import EmbedFailed
 from roost.llm.profile import Price, Tier
+from roost.llm.underway import TOKENS_PER_SECOND, Plan
 from roost.log.content import ErrorData, Usage
 
 if TYPE_CHECKING:
@@ -21,16 +23,28 @@ class Meter:
     """`reserve` before a call, `settle` after it; what is reserved and never settled stays reserved. Nothing is written
     for what is free, and for what has no known price."""
 
-    def __init__(self, ledger: Ledger, price: Price | None, who: Spender) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        price: Price | None,
+        who: Spender,
+        *,
+        heard: Callable[[], int] = lambda: 0,
+        speed: float = TOKENS_PER_SECOND,
+    ) -> None:
+        """`heard`: the output tokens of the call so far; `speed`: how many its model writes in a second at most."""
         self._ledger = ledger
         self._price = price
         self._who = who
+        self._heard = heard
+        self._speed = speed
         self._held: Held | None = None
         self._settled = False
 
-    async def reserve(self, most: Usage) -> Refused | None:
-        """Sets aside what `most` may cost. None: the call may be made. Refused with the code `budget`, `price_unknown`,
-        or `overloaded` where the store does not answer; one may then ask again for less."""
+    async def reserve(self, most: Usage, *, streamed: bool = True) -> Refused | None:
+        """Set aside what `most` may cost. None: the call may be made. Refused with the code `budget`, `price_unknown`,
+        or `overloaded` where the store does not answer; the caller may then ask again for less. A call without
+        `streamed` counts in full if this process dies: its provider writes the answer to the end."""
         cost = None if self._price is None else dearest(self._price, most)
         if cost is None:
             limited = None if self._ledger.allows_unknown else self._ledger.limit(self._who)
@@ -38,7 +52,7 @@ class Meter:
         if cost == 0:
             return None
         try:
-            held = await self._ledger.reserve(cost, self._who)
+            held = await self._ledger.reserve(cost, self._who, self._plan(cost, most, streamed=streamed))
         except RoostError as error:
             message = f"{self._who.model} was not called, the store cannot be asked for its budget: {error}"
             return Refused(None, ErrorData("overloaded", message, retryable=True))
@@ -46,6 +60,18 @@ class Meter:
             return held
         self._held = held
         return None
+
+    def touch(self) -> None:
+        """Something of the answer was heard."""
+        if self._held is not None and self._held.underway is not None:
+            self._held.underway.touch()
+
+    def _plan(self, cost: int, most: Usage, *, streamed: bool) -> Plan:
+        if self._price is None or not (streamed and most.output):
+            return Plan(cost, cost)
+        base = dearest(self._price, Usage(input=most.input)) or 0
+        token = _worst(self._price, most.input)[1] * (_rate(self._price) or 1.0)
+        return Plan(cost, base, token, self._speed, self._heard)
 
     def priced(self, usage: Usage) -> Usage:
         """With its cost: the provider's word, else by the price."""

@@ -16,11 +16,14 @@ from roost.llm.media.fitting import Fitting
 from roost.llm.recovery import Batching, Continuing, Degrading
 from roost.llm.repair import Repairing
 from roost.llm.retry import Retry, Retrying
+from roost.llm.underway import TOKENS_PER_SECOND
 from roost.llm.wrapped import Whole, Wrapped
 from roost.log.shared import Shared
 
 PATIENCE = 120.0
 """Seconds that a call waits for its limits at most, where no account says otherwise; as long as `Retry` waits."""
+_FAST = {"groq": 2_000.0, "cerebras": 4_000.0}
+"""The output tokens a second of accounts that are faster than `TOKENS_PER_SECOND`."""
 _LATER = 2.0
 """Seconds of waiting for a limit, or because a provider asked for it, from which another model is asked first."""
 
@@ -84,6 +87,11 @@ class Parts:
     def retry(self, name: str) -> Retry | None:
         return self._account(name).retry
 
+    def speed(self, name: str) -> float:
+        """The output tokens that the model writes in a second at most."""
+        own = self._account(name).tokens_per_second
+        return _FAST.get(name.partition("/")[0], TOKENS_PER_SECOND) if own is None else own
+
     def trouble(self, name: str) -> str | None:
         """Why the model would not answer now, as far as is known without asking; None where nothing is against it.
         Call it in the event loop."""
@@ -135,7 +143,7 @@ def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> M
     name, have = model.name, _layers(model)
     limiters = () if own or model.profile.local else parts.limiters(name)
     if parts.ledger is not None and Charging not in have:
-        model = Charging(model, parts.ledger)
+        model = Charging(model, parts.ledger, speed=parts.speed(name))
     if limiters and Limited not in have:
         model = Limited(model, limiters)
     if Guarded not in have:

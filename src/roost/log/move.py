@@ -277,8 +277,8 @@ def _waits_there_alone(theirs: SessionDump, ours: SessionDump) -> bool:
     return any(item.id > ours.inputs or known.get(item.id, item.accepted_at) != item.accepted_at for item in waiting)
 
 
-def _ledger(dump: SharedDump) -> tuple[object, object]:
-    return dump.budgets, dump.reservations
+def _ledger(dump: SharedDump) -> tuple[object, ...]:
+    return dump.budgets, dump.reservations, dump.calls
 
 
 def _covers(there: SharedDump, ours: SharedDump) -> bool:

@@ -11,6 +11,7 @@ from roost.log.fact_rows import StoredFact
 from roost.log.inputs import decode_input, urgency
 from roost.log.journal import CheckpointRow, Record, SessionInfo, Snapshot
 from roost.log.memory import Space
+from roost.log.shared import LostCall
 
 
 class StoredInput(NamedTuple):
@@ -53,11 +54,13 @@ class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
-    """`settings` by name, `budgets` as (spent, reserved) by name, `reservations`: id → budget → amount."""
+    """`settings` by name, `budgets` as (spent, reserved) by name, `reservations`: id → budget → amount. `calls`: the
+    lost ones. The notes of calls under way are not moved: their reservations count in full."""
 
     settings: dict[str, str]
     budgets: dict[str, tuple[int, int]]
     reservations: dict[str, dict[str, int]]
+    calls: tuple[LostCall, ...] = ()
 
 
 class Portable(Protocol):
@@ -77,7 +80,7 @@ class Portable(Protocol):
     async def dump_shared(self) -> SharedDump: ...
 
     async def restore_shared(self, dump: SharedDump) -> None:
-        """Settings that exist stay as they are; budgets and reservations are replaced."""
+        """Settings that exist stay as they are; budgets, reservations and lost calls are replaced."""
         ...
 
     async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from roost.errors import Invalid
 
@@ -29,6 +31,63 @@ class Balance(NamedTuple):
     reserved: int
 
 
+SettledBy: TypeAlias = Literal["end", "hand", "report"]
+"""Who said what a lost call has cost: its own end, which came late; a person; the provider's usage report."""
+
+
+class CallNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reservation is for, so that another process can bound the cost of a call whose process died. Persisted.
+
+    `owner`: the node that makes the call. `started`: wall time. `cost`: nano-dollars that it has cost before a word of
+    its answer. `rate`: nano-dollars that its answer may cost in a second. `window`: seconds for which its owner may go
+    on with it after its last progress. `lasting`: those of its budgets that a later correction changes.
+    """
+
+    owner: str
+    started: float
+    model: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    user: str | None = None
+    cost: int = 0
+    rate: int = 0
+    window: float = 0.0
+    lasting: tuple[str, ...] = ()
+
+
+class OpenCall(NamedTuple):
+    """A reservation that is not settled. `amounts`: what it set aside, by budget. `note` is None where a version before
+    notes reserved it. `cost`: nano-dollars by its last progress, `idle` seconds ago. `gone`: its owner's process is not
+    there any more; False also where that process stands still."""
+
+    id: str
+    amounts: dict[str, int]
+    note: CallNote | None
+    cost: int
+    idle: float
+    gone: bool
+
+
+class LostCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call whose process died before its end. `charged`: nano-dollars that it was counted with then; `cost`: those
+    that it counts with now, the truth once it is `settled`. `told`: whether its session's log has it."""
+
+    id: str
+    started: float
+    lost_at: float
+    reserved: int
+    charged: int
+    cost: int
+    settled: SettledBy | None = None
+    told: bool = False
+    owner: str = ""
+    model: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    user: str | None = None
+    lasting: tuple[str, ...] = ()
+
+
 class Shared(Protocol):
     async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
         """A value that all nodes see. The first that is given stays for ever, unless a later one is to `replace` it.
@@ -45,15 +104,43 @@ class Shared(Protocol):
         """Let go of a duty. Nothing happens when another holds it."""
         ...
 
-    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+    async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         """Before spending: set the amounts of all charges aside, or none. Returns the budget that refused, None when
-        the reservation `id` stands. The same `id` again changes nothing."""
+        the reservation `id` stands. The same `id` again changes nothing. `note` is kept until it is settled."""
+        ...
+
+    async def progress(self, costs: Mapping[str, int]) -> None:
+        """Note what calls under way have cost so far, by their ids. A cost never falls. Nothing happens to those that
+        are settled or lost, or were reserved without a note."""
         ...
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         """After spending: what was really spent on each budget takes the place of what was reserved; what is not named
         was 0. Once: settling again, or what was never reserved, changes nothing. A settled `id` is forgotten: reserved
-        again it is a new reservation, and is settled on its own."""
+        again it is a new reservation, and is settled on its own. A lost call that is not settled yet is corrected
+        (`correct`, by its `end`) to the largest of `amounts`."""
+        ...
+
+    async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
+        """Settle a call that can have no end any more with `cost` on each of its budgets, and keep it among the lost
+        ones under `note`. False, and nothing has changed, where nothing is reserved under `id`."""
+        ...
+
+    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
+        """Say what a lost call has cost: the difference is added to its lasting budgets. May be said again. None where
+        no lost call has this id."""
+        ...
+
+    async def tell(self, ids: Sequence[str]) -> None:
+        """Note that the logs of their sessions have these lost calls."""
+        ...
+
+    async def lost(self, prefix: str) -> list[LostCall]:
+        """The lost calls whose ids begin so, the oldest loss first."""
+        ...
+
+    async def open_calls(self, prefix: str) -> list[OpenCall]:
+        """The reservations that are not settled and whose ids begin so, by id."""
         ...
 
     async def balance(self, budget: str) -> Balance:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from roost.kernel.costs import Costs
+from roost.log.shared import LostCall
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
-from roost.server.shapes import CostsQuery
+from roost.server.shapes import CostsQuery, SettleBody
 
 
 async def costs(call: Call[Nothing, CostsQuery]) -> Reply:
     return json(200, await call.api.runtime.costs(by=call.query.by, month=call.query.month))
+
+
+async def settle(call: Call[SettleBody, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.settle_lost(call.body.call, call.body.cost))
 
 
 ENDPOINTS = [
@@ -21,5 +26,15 @@ ENDPOINTS = [
         body=Nothing,
         query=CostsQuery,
         answers={200: Costs},
+    ),
+    Endpoint(
+        method="POST",
+        path="/costs/settle",
+        summary="Say what a call that a crash cut off has cost",
+        handler=settle,
+        body=SettleBody,
+        query=Nothing,
+        answers={200: LostCall},
+        errors=(404,),
     ),
 ]

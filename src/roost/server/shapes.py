@@ -40,6 +40,13 @@ class CostsQuery(_Shape):
     month: Annotated[str, Meta(pattern=MONTH)] | None = None
 
 
+class SettleBody(_Shape):
+    """`call` is the id of a lost call, `cost` what it has cost in nano-dollars."""
+
+    call: Annotated[str, Meta(max_length=1024)]
+    cost: Annotated[int, Meta(ge=0)]
+
+
 class NewSessionBody(_Shape):
     """`model` takes the place of the agent's own. `definition` is an agent of this `name` as data, which need not be
     known to the node. `workspace` is an absolute path of an existing folder; without it the session gets a private

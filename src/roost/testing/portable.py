@@ -27,7 +27,7 @@ from roost.log.inputs import TimerInput
 from roost.log.journal import Append, Checkpoint, CheckpointRow, NewSession, Record, SessionQuery, Snapshot, TimerSpec
 from roost.log.move import copy
 from roost.log.portable import SessionDump
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge
 from roost.log.store import Store
 from roost.testing.stores import Opens, bodies, created, new, own, said
 
@@ -371,6 +371,9 @@ class PortableConformance(_Moves):
             await source.reserve("two", [Charge("day", 1)])
             await source.reserve("old", [Charge("day", 5)])
             await source.settle("old", {"day": 4})
+            note = CallNote(owner="n1", started=7.5, session="s", lasting=("day",))
+            await source.reserve("lost", [Charge("day", 9)], note)
+            await source.lose("lost", 0, note, told=True)
             dump = await source.dump_shared()
             assert dump.settings == {"token": "source's", "only": "here"}
             assert dump.budgets == {"day": (4, 61), "week": (0, 70)}
@@ -381,6 +384,8 @@ class PortableConformance(_Moves):
                 await target.restore_shared(dump)
             now = await target.dump_shared()
             assert (now.budgets, now.reservations) == (dump.budgets, dump.reservations)
+            assert now.calls == dump.calls
+            assert [call.id for call in await target.lost("")] == ["lost"]
             assert now.settings == {"token": "target's", "only": "here"}
             assert await target.balance("gone") == Balance(0, 0)
             await target.settle("one", {"day": 50})

@@ -14,7 +14,7 @@ import pytest
 
 from roost.errors import Invalid
 from roost.log.dispatch import NodeCard
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge, Shared
 from roost.testing.stores import PATIENCE, Opens, eventually
 
 _NEVER = 1e-6
@@ -291,7 +291,81 @@ class _Prefixes(_Budgets):
             assert await stores[1].balances("turn:") == {}
 
 
-class SharedConformance(_Prefixes):
+class _Calls(_Prefixes):
+    async def test_what_a_call_has_cost_so_far_is_known_to_all(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            charges = [Charge("month:a", 60, 100), Charge("turn:s:1", 60)]
+            assert await here.reserve("call:s:1", charges, _note(cost=5)) is None
+            assert await here.reserve("call:t:1", [Charge("month:a", 7)]) is None
+            assert await here.reserve("call:u:1", [Charge("month:a", 70, 100)], _note()) == "month:a"
+            await here.progress({"call:s:1": 11, "call:t:1": 3, "call:u:1": 4, "none": 5})
+            await there.progress({"call:s:1": 9})
+            (call,) = await there.open_calls("call:s:")
+            assert call.note == _note(cost=5)
+            assert (call.amounts, call.cost, call.gone) == ({"month:a": 60, "turn:s:1": 60}, 11, True)
+            assert 0 <= call.idle < 60
+            old = (await here.open_calls("call:"))[1]
+            assert (old.id, old.amounts, old.note, old.gone) == ("call:t:1", {"month:a": 7}, None, True)
+            await here.settle("call:s:1", {"month:a": 12, "turn:s:1": 12})
+            assert [call.id for call in await there.open_calls("")] == ["call:t:1"]
+            assert await there.lost("") == []
+
+    async def test_the_owner_of_a_call_is_there_until_its_process_is_not(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.beat(NodeCard(id="n1"), ttl=60)
+            await here.reserve("call:s:1", [Charge("month:a", 60)], _note(owner="n1"))
+            assert [call.gone for call in await there.open_calls("")] == [False]
+            await here.leave("n1")
+            await eventually(lambda: _gone(there))
+
+    async def test_a_lost_call_counts_once_and_is_corrected_later(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.reserve("call:s:1", [Charge("month:a", 60), Charge("turn:s:1", 60)], _note())
+            lost = await asyncio.gather(*(one.lose("call:s:1", 20, _note(), told=False) for one in (here, there) * 3))
+            assert sorted(lost) == [False] * 5 + [True]
+            assert await here.balances("") == {"month:a": Balance(20, 0), "turn:s:1": Balance(20, 0)}
+            (call,) = await there.lost("call:s:")
+            assert (call.id, call.reserved, call.charged, call.cost) == ("call:s:1", 60, 20, 20)
+            assert (call.settled, call.told, call.session, call.model) == (None, False, "s", "acme/big")
+            await there.tell(["call:s:1", "none"])
+            corrected = await here.correct("call:s:1", 8, "hand")
+            assert corrected is not None
+            assert (corrected.charged, corrected.cost, corrected.settled, corrected.told) == (20, 8, "hand", True)
+            assert await there.lost("") == [corrected]
+            assert await there.balances("") == {"month:a": Balance(8, 0), "turn:s:1": Balance(20, 0)}
+            await here.settle("call:s:1", {"month:a": 30})  # it is settled already
+            await here.progress({"call:s:1": 90})
+            assert await there.correct("call:s:1", 9, "report") is not None
+            assert (await here.balance("month:a")).spent == 9
+            assert await here.correct("none", 5, "hand") is None
+            assert await here.lose("none", 5, _note(), told=True) is False
+
+    async def test_a_lost_call_that_ends_after_all_says_itself_what_it_has_cost(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            await here.reserve("call:s:1", [Charge("month:a", 60)], _note())
+            assert await there.lose("call:s:1", 20, _note(), told=True)
+            await here.settle("call:s:1", {"month:a": 33, "turn:s:1": 33})
+            assert await there.balances("") == {"month:a": Balance(33, 0)}
+            await here.settle("call:s:1", {"month:a": 1})
+            assert [(call.cost, call.settled) for call in await there.lost("")] == [(33, "end")]
+
+    async def test_a_call_from_before_notes_can_be_lost_too(self, tmp_path: Path) -> None:
+        async with self.journal(tmp_path) as store:
+            await store.reserve("call:s:1", [Charge("month:a", 60)])
+            assert await store.lose("call:s:1", 60, _note(), told=True)
+            assert [(call.id, call.cost) for call in await store.lost("")] == [("call:s:1", 60)]
+
+
+def _note(owner: str = "n9", cost: int = 0) -> CallNote:
+    who = {"model": "acme/big", "session": "s", "agent": "a", "user": "ann"}
+    return CallNote(owner=owner, started=1000.5, cost=cost, rate=3, window=10.0, lasting=("month:a",), **who)
+
+
+async def _gone(store: Shared) -> bool:
+    return all(call.gone for call in await store.open_calls(""))
+
+
+class SharedConformance(_Calls):
     # Rates
 
     async def test_a_bucket_starts_full_and_runs_dry(self, tmp_path: Path) -> None:

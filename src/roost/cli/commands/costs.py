@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from roost.cli.app import App
-from roost.cli.options import as_json, command
-from roost.cli.out import note, say, say_json, table
+from roost.cli.options import as_json, command, places
+from roost.cli.out import clean, note, say, say_json, table
 
 if TYPE_CHECKING:
-    from roost.kernel.costs import By, CostRow
-    from roost.llm.budgets import Month, Share
+    from roost.kernel.costs import By, CostRow, Costs
+    from roost.llm.budgets import Month, Share, Unit
+    from roost.log.shared import LostCall
 
 _BY = ("session", "agent", "model", "day")
 
@@ -25,66 +27,134 @@ def _month(context: click.Context, parameter: click.Parameter, value: str | None
     return value
 
 
-@command("costs", store=True)
+@click.group("costs", invoke_without_command=True)
+@places(hidden=True, store=True)
 @click.option("--by", type=click.Choice(_BY), help="What for, from the logs of the month's sessions.")
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="A month in UTC. [default: this one]")
 @as_json
-def costs(app: App, by: By | None, month: str | None, as_json: bool) -> int:
+@click.pass_context
+def costs(context: click.Context, by: By | None, month: str | None, as_json: bool) -> int:
     """Show what was spent in a month, of which limit, and by whom.
 
     The sum is the ledger's: all calls of all nodes, also of sessions that were deleted. RESERVED is set aside for calls
-    under way. With --by it reads the logs: SAVED is what tokens from prompt caches would have cost more, and calls of
-    unknown price count with their tokens alone.
+    under way; "lost" is what calls that a crash cut off have cost at most. With --by it reads the logs: SAVED is what
+    tokens from prompt caches would have cost more, and calls of unknown price count with their tokens alone.
     """
-    node = app.node()
-    try:
-        found = node.costs(by=by, month=month)
-    finally:
-        node.close()
+    if context.invoked_subcommand is not None:
+        return 0
+    found = _costs(context.ensure_object(App), by, month)
     if as_json:
         say_json(found)
         return 0
     _summary(found.month)
     if by is not None:
-        _rows(by, found.rows)
+        _rows(by, found.rows, found.month.unit)
     elif found.shares:
         say()
-        table(("WHOSE", "NAME", "SPENT", "RESERVED", "LIMIT"), [_share(share) for share in found.shares])
+        rows = [_share(share, found.month.unit) for share in found.shares]
+        table(("WHOSE", "NAME", "SPENT", "RESERVED", "LIMIT"), rows)
     return 0
 
 
-def _summary(month: Month) -> None:
-    from roost.llm.budgets import dollars
+@command("lost", store=True)
+@click.option("--month", metavar="YYYY-MM", callback=_month, help="A month in UTC. [default: this one]")
+@as_json
+def lost_command(app: App, month: str | None, as_json: bool) -> int:
+    """List the model calls that a crash cut off.
 
-    line = f"{month.month}: {dollars(month.spent)} spent"
+    Such a call is charged its input, what was heard of its answer, and what its model may have written until its
+    process must have ended it. The provider knows what it really was: `roost costs settle` says it.
+    """
+    found = _costs(app, None, month)
+    if as_json:
+        say_json(found.lost)
+    elif not found.lost:
+        note(f"no call of {found.month.month} was cut off by a crash")
+    else:
+        unit = found.month.unit
+        table(
+            ("CALL", "MODEL", "SESSION", "STARTED", "RESERVED", "COST", "SETTLED"), [_lost(c, unit) for c in found.lost]
+        )
+    return 0
+
+
+@command("settle", store=True)
+@click.argument("call")
+@click.argument("dollars", type=click.FloatRange(0))
+def settle_command(app: App, call: str, dollars: float) -> int:
+    """Say what a call that a crash cut off has cost, in dollars.
+
+    CALL is its id in `roost costs lost`. The budgets of its month, user, agent and model are corrected; those of its
+    turn and its session stay as their log has them.
+    """
+    from roost.llm.budgets import NANO
+    from roost.llm.budgets import dollars as shown
+
+    node = app.node()
+    try:
+        settled = node.settle_lost(call, round(dollars * NANO))
+    finally:
+        node.close()
+    note(f"{call} counts with {shown(settled.cost)} now; it was charged {shown(settled.charged)}")
+    return 0
+
+
+for _made in (lost_command, settle_command):
+    costs.add_command(_made)
+
+
+def _costs(app: App, by: By | None, month: str | None) -> Costs:
+    node = app.node()
+    try:
+        return node.costs(by=by, month=month)
+    finally:
+        node.close()
+
+
+def _summary(month: Month) -> None:
+    show = month.unit.show
+    line = f"{month.month}: {show(month.spent)} spent"
     if month.limit is not None:
-        line += f" of {dollars(month.limit)}"
+        line += f" of {show(month.limit)}"
         line += f" ({month.spent / month.limit:.0%})" if month.limit else ""
     if month.reserved:
-        line += f", {dollars(month.reserved)} reserved"
+        line += f", {show(month.reserved)} reserved"
     say(line)
+    if month.unit.currency != "USD":
+        note(f"1 {month.unit.currency} = ${month.unit.rate:.4g}, {_dated(month.unit.of)}")
+    if month.lost_calls:
+        calls = "1 call" if month.lost_calls == 1 else f"{month.lost_calls} calls"
+        note(f"{show(month.lost)} of it is lost, at most: {calls} cut off by a crash; see `roost costs lost`")
     if month.limit is not None and month.spent >= month.limit:
         note("the month's budget is spent: raise [budget] in models.toml, or wait for the next month", "yellow")
     elif month.warn is not None and month.spent >= month.warn:
-        note(f"past the warning at {dollars(month.warn)}", "yellow")
+        note(f"past the warning at {show(month.warn)}", "yellow")
 
 
-def _share(share: Share) -> tuple[str, ...]:
-    from roost.llm.budgets import dollars
-
-    limit = "-" if share.limit is None else dollars(share.limit)
-    reserved = dollars(share.reserved) if share.reserved else "-"
-    return share.kind, share.name, dollars(share.spent), reserved, limit
+def _dated(of: str | None) -> str:
+    return f"by {of}" if of == "models.toml" else f"the rate of {of}; [rates] in models.toml may say another"
 
 
-def _rows(by: str, rows: Sequence[CostRow]) -> None:
-    from roost.llm.budgets import dollars
+def _lost(call: LostCall, unit: Unit) -> tuple[str, ...]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(call.started))
+    settled = {None: "-", "end": "by its end", "hand": "by hand", "report": "by the provider"}[call.settled]
+    who = (clean(call.id), clean(call.model or "-"), clean(call.session or "-"))
+    return *who, started, unit.show(call.reserved), unit.show(call.cost), settled
 
+
+def _share(share: Share, unit: Unit) -> tuple[str, ...]:
+    limit = "-" if share.limit is None else unit.show(share.limit)
+    reserved = unit.show(share.reserved) if share.reserved else "-"
+    return share.kind, share.name, unit.show(share.spent), reserved, limit
+
+
+def _rows(by: str, rows: Sequence[CostRow], unit: Unit) -> None:
     if not rows:
         note("no log of this month tells of a model call")
         return
     say()
-    head = (by.upper(), "CALLS", "INPUT", "CACHED", "OUTPUT", "COST", "SAVED")
+    lost = any(row.lost for row in rows)
+    head = (by.upper(), "CALLS", "INPUT", "CACHED", "OUTPUT", "COST", *(("LOST",) if lost else ()), "SAVED")
     table(
         head,
         [
@@ -94,8 +164,9 @@ def _rows(by: str, rows: Sequence[CostRow]) -> None:
                 f"{row.input:,}",
                 f"{row.cached:,}",
                 f"{row.output:,}",
-                _cost(row),
-                dollars(row.saved) if row.saved else "-",
+                _cost(row, unit),
+                *((unit.show(row.lost) if row.lost else "-",) if lost else ()),
+                unit.show(row.saved) if row.saved else "-",
             )
             for row in rows
         ],
@@ -106,9 +177,7 @@ def _rows(by: str, rows: Sequence[CostRow]) -> None:
         note(f"of {calls} the price is not known: put it into models.toml", "yellow")
 
 
-def _cost(row: CostRow) -> str:
-    from roost.llm.budgets import dollars
-
+def _cost(row: CostRow, unit: Unit) -> str:
     if row.calls == row.unpriced:
         return "unknown"
-    return f"{dollars(row.cost)}{' + ?' if row.unpriced else ''}"
+    return f"{unit.show(row.cost)}{' + ?' if row.unpriced else ''}"

@@ -37,7 +37,7 @@ from roost.log.postgres.notices import ANYTHING, INBOX, LOG, WORK
 from roost.log.postgres.patrol import Patrol
 from roost.log.postgres.pool import Address, Pool, shut
 from roost.log.postgres.writer import GroupWriter
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy
 from roost.log.store import Durability
 from roost.log.tail import follow
 from roost.log.watchers import Watchers
@@ -219,11 +219,29 @@ class PostgresJournal:
     async def drop(self, name: str, node: str) -> None:
         await shared.drop(self._pool, name, node)
 
-    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
-        return await shared.reserve(self._pool, id, charges)
+    async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
+        return await shared.reserve(self._pool, id, charges, note)
+
+    async def progress(self, costs: Mapping[str, int]) -> None:
+        await shared.progress(self._pool, costs)
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         await shared.settle(self._pool, id, amounts)
+
+    async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
+        return await shared.lose(self._pool, id, cost, note, told)
+
+    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
+        return await shared.correct(self._pool, id, cost, by)
+
+    async def tell(self, ids: Sequence[str]) -> None:
+        await shared.tell(self._pool, ids)
+
+    async def lost(self, prefix: str) -> list[LostCall]:
+        return await shared.lost(self._pool, prefix)
+
+    async def open_calls(self, prefix: str) -> list[OpenCall]:
+        return await shared.open_calls(self._pool, prefix)
 
     async def balance(self, budget: str) -> Balance:
         return await shared.balance(self._pool, budget)

@@ -6,12 +6,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
+from roost.log.call_rows import encode_note, group_calls, lost_row, read_lost
 from roost.log.portable import SharedDump
 from roost.log.postgres.pool import Link, Pool
-from roost.log.shared import Balance, Charge, beginning, check_take
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, beginning, check_take
 
 _REPLACE = (
     "INSERT INTO settings VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value"
+)
+
+
+_LOST = "SELECT id, lost_at, reserved, charged, cost, settled, told, note FROM calls WHERE lost_at IS NOT NULL"
+_PROGRESS = (
+    "UPDATE calls c SET cost = greatest(c.cost, p.cost), beat_at = clock_1()"
+    " FROM unnest($1::text[], $2::numeric[]) AS p (id, cost) WHERE c.id = p.id AND c.lost_at IS NULL"
+)
+_PUT_LOST = (
+    "INSERT INTO calls (beat_at, id, lost_at, reserved, charged, cost, settled, told, note)"
+    " VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8)"
 )
 
 
@@ -29,20 +43,75 @@ async def drop(pool: Pool, name: str, node: str) -> None:
     await pool.run(lambda link: link.execute("UPDATE holds SET node = NULL WHERE name = $1 AND node = $2", name, node))
 
 
-async def reserve(pool: Pool, id: str, charges: Sequence[Charge]) -> str | None:
+async def reserve(pool: Pool, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
     return await pool.run(
         lambda link: link.fetchval(
-            "SELECT reserve_1($1, $2, $3, $4)",
+            "SELECT reserve_3($1, $2, $3, $4, $5, $6)",
             id,
             [charge.budget for charge in charges],
             [charge.amount for charge in charges],
             [charge.limit for charge in charges],
+            None if note is None else note.cost,
+            None if note is None else encode_note(note),
         )
     )
 
 
+async def progress(pool: Pool, costs: Mapping[str, int]) -> None:
+    await pool.run(lambda link: link.execute(_PROGRESS, list(costs), list(costs.values())))
+
+
 async def settle(pool: Pool, id: str, amounts: Mapping[str, int]) -> None:
-    await pool.run(lambda link: link.execute("SELECT settle_1($1, $2, $3)", id, list(amounts), list(amounts.values())))
+    await pool.run(lambda link: link.execute("SELECT settle_3($1, $2, $3)", id, list(amounts), list(amounts.values())))
+
+
+async def lose(pool: Pool, id: str, cost: int, note: CallNote, told: bool) -> bool:
+    return await pool.run(
+        lambda link: link.fetchval("SELECT lose_3($1, $2, $3, $4)", id, cost, encode_note(note), told)
+    )
+
+
+async def correct(pool: Pool, id: str, cost: int, by: SettledBy) -> LostCall | None:
+    async def write(link: Link) -> LostCall | None:
+        async with link.transaction():
+            row = await link.fetchrow(f"{_LOST} AND id = $1 FOR UPDATE", id)
+            if row is None:
+                return None
+            call = read_lost(row)
+            await link.execute("SELECT correct_3($1, $2, $3, $4)", id, cost, by, list(call.lasting))
+            return msgspec.structs.replace(call, cost=cost, settled=by)
+
+    return await pool.run(write)
+
+
+async def tell(pool: Pool, ids: Sequence[str]) -> None:
+    await pool.run(lambda link: link.execute("UPDATE calls SET told = true WHERE id = ANY ($1)", list(ids)))
+
+
+async def lost(pool: Pool, prefix: str) -> list[LostCall]:
+    where, ids = _beginning("id", prefix)
+    rows: Any = await pool.run(lambda link: link.fetch(f"{_LOST} AND {where} ORDER BY lost_at, id", *ids))
+    return [read_lost(row) for row in rows]
+
+
+async def open_calls(pool: Pool, prefix: str) -> list[OpenCall]:
+    where, ids = _beginning("r.id", prefix)
+    sql = (
+        "SELECT r.id, budget, amount, note, cost, beat_at FROM reservations r LEFT JOIN calls c ON c.id = r.id"
+        f" WHERE {where} ORDER BY r.id"
+    )
+
+    async def read(link: Link) -> list[OpenCall]:
+        rows: list[Any] = await link.fetch(sql, *ids)
+        if not rows:
+            return []
+        owners = sorted({call.note.owner for call in group_calls(rows, 0.0, lambda _: False) if call.note is not None})
+        now = await link.fetchval("SELECT clock_1()")
+        free: Any = await link.fetch("SELECT n, unlocked_3(n) FROM unnest($1::text[]) AS o (n)", owners)
+        gone: dict[str, bool] = dict(free)
+        return group_calls(rows, now, gone.__getitem__)
+
+    return await pool.run(read)
 
 
 async def balance(pool: Pool, budget: str) -> Balance:
@@ -77,19 +146,21 @@ async def take(pool: Pool, bucket: str, amount: float, rate: float, burst: float
 
 
 async def dump(pool: Pool) -> SharedDump:
-    async def ask(link: Link) -> tuple[list[Any], list[Any], list[Any]]:
+    async def ask(link: Link) -> tuple[list[LostCall], list[Any], list[Any], list[Any]]:
         async with link.transaction(isolation="repeatable_read", readonly=True):
             return (
+                [read_lost(row) for row in await link.fetch(f"{_LOST} ORDER BY id")],
                 await link.fetch("SELECT name, value FROM settings"),
                 await link.fetch("SELECT name, spent, reserved FROM budgets"),
                 await link.fetch("SELECT id, budget, amount FROM reservations"),
             )
 
-    settings, budgets, held = await pool.run(ask)
+    calls, settings, budgets, held = await pool.run(ask)
     return SharedDump(
         settings=dict(settings),
         budgets={name: (int(spent), int(reserved)) for name, spent, reserved in budgets},
         reservations=_by_id(held),
+        calls=tuple(calls),
     )
 
 
@@ -106,6 +177,8 @@ async def restore(pool: Pool, dump: SharedDump) -> None:
             await link.execute("DELETE FROM budgets")
             await link.executemany("INSERT INTO budgets VALUES ($1, $2, $3)", budgets)
             await link.executemany("INSERT INTO reservations VALUES ($1, $2, $3)", reservations)
+            await link.execute("DELETE FROM calls")
+            await link.executemany(_PUT_LOST, [lost_row(call) for call in dump.calls])
 
     await pool.run(write)
 

@@ -30,7 +30,7 @@ from roost.log.journal import (
 )
 from roost.log.memory import Fact, FactChange, FactQuery, Hit, Purged, Space
 from roost.log.portable import SessionDump, SharedDump
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy
 from roost.log.sqlite import dispatch, forks, memory, operations, portable, removal, rows, shared
 from roost.log.sqlite.file import File
 from roost.log.store import Durability
@@ -213,11 +213,29 @@ class SqliteJournal:
     async def drop(self, name: str, node: str) -> None:
         await self._file.write(lambda c, out: shared.drop(c, name, node))
 
-    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
-        return await self._file.write(lambda c, out: shared.reserve(c, id, charges))
+    async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
+        return await self._file.write(lambda c, out: shared.reserve(c, id, charges, note))
+
+    async def progress(self, costs: Mapping[str, int]) -> None:
+        await self._file.write(lambda c, out: shared.progress(c, costs))
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         await self._file.write(lambda c, out: shared.settle(c, id, amounts))
+
+    async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
+        return await self._file.write(lambda c, out: shared.lose(c, id, cost, note, told))
+
+    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
+        return await self._file.write(lambda c, out: shared.correct(c, id, cost, by))
+
+    async def tell(self, ids: Sequence[str]) -> None:
+        await self._file.write(lambda c, out: shared.tell(c, ids))
+
+    async def lost(self, prefix: str) -> list[LostCall]:
+        return await self._file.read(lambda c: shared.lost(c, prefix))
+
+    async def open_calls(self, prefix: str) -> list[OpenCall]:
+        return await self._file.read(lambda c: shared.open_calls(c, prefix, self._nodes.is_free))
 
     async def balance(self, budget: str) -> Balance:
         return await self._file.read(lambda c: shared.balance(c, budget))

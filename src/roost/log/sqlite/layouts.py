@@ -6,7 +6,7 @@ import sqlite3
 
 from roost.log.sqlite.fact_tables import FACT_TABLES
 
-VERSION = 3
+VERSION = 4
 
 _FIRST = """
 CREATE TABLE sessions (
@@ -120,7 +120,22 @@ CREATE UNIQUE INDEX checkpoints_position ON checkpoints (s, seq);
     + FACT_TABLES
 )
 
-_LAYOUTS = (_FIRST, _SECOND, _THIRD)
+# Beside its reservation, what a call may have cost so far; of a call that a crash cut off, what it was counted with.
+_FOURTH = """
+CREATE TABLE calls (
+    id TEXT PRIMARY KEY,
+    beat_at REAL NOT NULL,
+    cost INTEGER NOT NULL,
+    reserved INTEGER NOT NULL,
+    lost_at REAL,
+    charged INTEGER,
+    settled TEXT,
+    told INTEGER NOT NULL DEFAULT 0,
+    note BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import msgspec
+
+from roost.log.call_rows import encode_note, group_calls, lost_row, read_lost
 from roost.log.portable import SharedDump
-from roost.log.shared import Balance, Charge, beginning, check_take
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, beginning, check_take
 from roost.log.sqlite.dispatch import IsDead, owner_is_dead
+
+_LOST = "SELECT id, lost_at, reserved, charged, cost, settled, told, note FROM calls WHERE lost_at IS NOT NULL"
 
 
 def setting(connection: sqlite3.Connection, name: str) -> str | None:
@@ -42,7 +47,9 @@ def drop(connection: sqlite3.Connection, name: str, node: str) -> None:
     connection.execute("UPDATE holds SET node = NULL WHERE name = ? AND node = ?", (name, node))
 
 
-def reserve(connection: sqlite3.Connection, id: str, charges: Sequence[Charge]) -> str | None:
+def reserve(
+    connection: sqlite3.Connection, id: str, charges: Sequence[Charge], note: CallNote | None = None
+) -> str | None:
     if connection.execute("SELECT 1 FROM reservations WHERE id = ?", (id,)).fetchone():
         return None
     wanted: Counter[str] = Counter()
@@ -54,16 +61,77 @@ def reserve(connection: sqlite3.Connection, id: str, charges: Sequence[Charge]) 
     for budget, amount in wanted.items():
         connection.execute("INSERT INTO reservations VALUES (?, ?, ?)", (id, budget, amount))
         _add(connection, budget, reserved=amount)
+    if note is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO calls (id, beat_at, cost, reserved, note) VALUES (?, ?, ?, ?, ?)",
+            (id, time.time(), note.cost, max(wanted.values(), default=0), encode_note(note)),
+        )
     return None
+
+
+def progress(connection: sqlite3.Connection, costs: Mapping[str, int]) -> None:
+    now = time.time()
+    connection.executemany(
+        "UPDATE calls SET cost = max(cost, ?), beat_at = ? WHERE id = ? AND lost_at IS NULL",
+        [(cost, now, id) for id, cost in costs.items()],
+    )
 
 
 def settle(connection: sqlite3.Connection, id: str, amounts: Mapping[str, int]) -> None:
     reserved = dict(connection.execute("SELECT budget, amount FROM reservations WHERE id = ?", (id,)).fetchall())
-    if not reserved:
+    if reserved:
+        connection.execute("DELETE FROM reservations WHERE id = ?", (id,))
+        connection.execute("DELETE FROM calls WHERE id = ? AND lost_at IS NULL", (id,))
+    elif (call := _lost_call(connection, id)) is not None and call.settled is None:
+        correct(connection, id, max(amounts.values(), default=0), "end")
         return
-    connection.execute("DELETE FROM reservations WHERE id = ?", (id,))
+    else:
+        return
     for budget in {**reserved, **amounts}:
         _add(connection, budget, spent=amounts.get(budget, 0), reserved=-reserved.get(budget, 0))
+
+
+def lose(connection: sqlite3.Connection, id: str, cost: int, note: CallNote, told: bool) -> bool:
+    budgets = [name for (name,) in connection.execute("SELECT budget FROM reservations WHERE id = ?", (id,))]
+    if not budgets:
+        return False
+    (most,) = connection.execute("SELECT max(amount) FROM reservations WHERE id = ?", (id,)).fetchone()
+    settle(connection, id, dict.fromkeys(budgets, cost))
+    connection.execute(
+        "INSERT OR REPLACE INTO calls (id, beat_at, cost, reserved, lost_at, charged, told, note)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, (now := time.time()), cost, most, now, cost, told, encode_note(note)),
+    )
+    return True
+
+
+def correct(connection: sqlite3.Connection, id: str, cost: int, by: SettledBy) -> LostCall | None:
+    call = _lost_call(connection, id)
+    if call is None:
+        return None
+    connection.execute("UPDATE calls SET cost = ?, settled = ? WHERE id = ?", (cost, by, id))
+    for budget in call.lasting:
+        _add(connection, budget, spent=cost - call.cost)
+    return msgspec.structs.replace(call, cost=cost, settled=by)
+
+
+def tell(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
+    connection.executemany("UPDATE calls SET told = 1 WHERE id = ?", [(id,) for id in ids])
+
+
+def lost(connection: sqlite3.Connection, prefix: str) -> list[LostCall]:
+    where, ids = _beginning("id", prefix)
+    return [read_lost(row) for row in connection.execute(f"{_LOST} AND {where} ORDER BY lost_at, id", ids)]
+
+
+def open_calls(connection: sqlite3.Connection, prefix: str, is_gone: Callable[[str], bool]) -> list[OpenCall]:
+    where, ids = _beginning("r.id", prefix)
+    rows = connection.execute(
+        "SELECT r.id, budget, amount, note, cost, beat_at FROM reservations r LEFT JOIN calls c ON c.id = r.id"
+        f" WHERE {where} ORDER BY r.id",
+        ids,
+    ).fetchall()
+    return group_calls(rows, time.time(), is_gone)
 
 
 def balance(connection: sqlite3.Connection, budget: str) -> Balance:
@@ -112,6 +180,7 @@ def _dump(connection: sqlite3.Connection) -> SharedDump:
         settings=dict(connection.execute("SELECT name, value FROM settings").fetchall()),
         budgets={name: (spent, held) for name, spent, held in connection.execute("SELECT * FROM budgets")},
         reservations=_by_id(connection.execute("SELECT id, budget, amount FROM reservations")),
+        calls=tuple(read_lost(row) for row in connection.execute(f"{_LOST} ORDER BY id")),
     )
 
 
@@ -123,6 +192,12 @@ def restore(connection: sqlite3.Connection, dump: SharedDump) -> None:
     connection.executemany("INSERT INTO budgets VALUES (?, ?, ?)", budgets)
     held = [(id, name, amount) for id, amounts in dump.reservations.items() for name, amount in amounts.items()]
     connection.executemany("INSERT INTO reservations VALUES (?, ?, ?)", held)
+    connection.execute("DELETE FROM calls")
+    connection.executemany(
+        "INSERT INTO calls (beat_at, id, lost_at, reserved, charged, cost, settled, told, note)"
+        " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [lost_row(call) for call in dump.calls],
+    )
 
 
 def _beginning(column: str, prefix: str) -> tuple[str, list[str]]:
@@ -135,6 +210,11 @@ def _by_id(rows: Iterable[tuple[str, str, int]]) -> dict[str, dict[str, int]]:
     for id, budget, amount in rows:
         reservations.setdefault(id, {})[budget] = amount
     return reservations
+
+
+def _lost_call(connection: sqlite3.Connection, id: str) -> LostCall | None:
+    row = connection.execute(f"{_LOST} AND id = ?", (id,)).fetchone()
+    return None if row is None else read_lost(row)
 
 
 def _add(connection: sqlite3.Connection, budget: str, *, spent: int = 0, reserved: int = 0) -> None:

@@ -30,7 +30,7 @@ from roost.log.journal import (
 )
 from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
 from roost.log.portable import SessionDump, SharedDump
-from roost.log.shared import Balance, Charge
+from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy
 from roost.log.store import Store
 
 T = TypeVar("T")
@@ -202,9 +202,28 @@ class KillingJournal:
     async def drop(self, name: str, node: str) -> None:
         await self._commit(None, "drop", lambda: self._inner.drop(name, node))
 
-    async def reserve(self, id: str, charges: Sequence[Charge]) -> str | None:
+    async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         whose = self._whose(charge.budget for charge in charges)
-        return await self._commit(whose, "reserve", lambda: self._inner.reserve(id, charges))
+        return await self._commit(whose, "reserve", lambda: self._inner.reserve(id, charges, note))
+
+    async def progress(self, costs: Mapping[str, int]) -> None:
+        await self._commit(None, "progress", lambda: self._inner.progress(costs))
+
+    async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
+        whose = note.session if note.session in self._sessions else None
+        return await self._commit(whose, "lose", lambda: self._inner.lose(id, cost, note, told=told))
+
+    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
+        return await self._commit(None, "correct", lambda: self._inner.correct(id, cost, by))
+
+    async def tell(self, ids: Sequence[str]) -> None:
+        await self._commit(None, "tell", lambda: self._inner.tell(ids))
+
+    async def lost(self, prefix: str) -> list[LostCall]:
+        return await self._alive(lambda: self._inner.lost(prefix))
+
+    async def open_calls(self, prefix: str) -> list[OpenCall]:
+        return await self._alive(lambda: self._inner.open_calls(prefix))
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         await self._commit(self._whose(amounts), "settle", lambda: self._inner.settle(id, amounts))

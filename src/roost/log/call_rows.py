@@ -1,0 +1,69 @@
+"""Calls under way and lost ones, as the stores keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.log.shared import CallNote, LostCall, OpenCall
+
+LostRow: TypeAlias = tuple[str, float, int, int, int, str | None, bool, bytes]
+"""id, lost_at, reserved, charged, cost, settled, told, note."""
+
+encode_note = msgspec.json.Encoder().encode
+_decode_note = msgspec.json.Decoder(CallNote).decode
+
+
+def read_lost(row: Iterable[Any]) -> LostCall:
+    """Read a `LostRow`. Numbers may be of any type that a database has for them."""
+    id, lost_at, reserved, charged, cost, settled, told, body = row
+    note = _decode_note(body)
+    return LostCall(
+        id=id,
+        lost_at=lost_at,
+        reserved=int(reserved),
+        charged=int(charged),
+        cost=int(cost),
+        settled=settled,
+        told=bool(told),
+        started=note.started,
+        owner=note.owner,
+        model=note.model,
+        session=note.session,
+        agent=note.agent,
+        user=note.user,
+        lasting=note.lasting,
+    )
+
+
+def lost_row(call: LostCall) -> LostRow:
+    note = CallNote(
+        owner=call.owner,
+        started=call.started,
+        model=call.model,
+        session=call.session,
+        agent=call.agent,
+        user=call.user,
+        lasting=call.lasting,
+    )
+    body = encode_note(note)
+    return call.id, call.lost_at, call.reserved, call.charged, call.cost, call.settled, call.told, body
+
+
+def group_calls(rows: Iterable[Any], now: float, is_gone: Callable[[str], bool]) -> list[OpenCall]:
+    """Join rows (id, budget, amount, note, cost, wall time of the last progress), those of one id after each other.
+    `is_gone` is asked once for each owner."""
+    found: dict[str, OpenCall] = {}
+    gone: dict[str, bool] = {}
+    for id, budget, amount, body, cost, beat_at in rows:
+        if (call := found.get(id)) is None:
+            note = None if body is None else _decode_note(body)
+            idle = 0.0 if note is None else max(0.0, now - beat_at)
+            if note is not None and note.owner not in gone:
+                gone[note.owner] = is_gone(note.owner)
+            call = OpenCall(id, {}, note, int(cost or 0), idle, note is None or gone[note.owner])
+            found[id] = call
+        call.amounts[budget] = int(amount)
+    return list(found.values())
