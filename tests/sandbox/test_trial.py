@@ -8,7 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.choose import Chooser, Isolation
 from roost.sandbox.trial import tried
 from roost.testing.backends import Backend
 
@@ -52,3 +55,26 @@ async def test_a_dead_probe_is_swept() -> None:
 
 def as_backend(backend: Reaped) -> Backend:
     return backend  # pyright: ignore[reportReturnType]
+
+
+class Broken(Reaped):
+    """A backend whose machine fails in ways that it did not expect."""
+
+    async def create(self, spec: SandboxSpec) -> object:
+        raise OSError(28, "No space left on device")
+
+    async def probe(self) -> object:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+async def test_what_the_machine_does_wrong_is_the_probes_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = await tried(as_backend(Broken()), "2", script="true", fix="none")
+    assert not probe.able
+    assert "No space left" in (probe.why or "")
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    probe = await tried(as_backend(Reaped()), "3", script="true", fix="none")
+    assert not probe.able
+    assert "/no/such/folder" in (probe.why or "")
+    choice = await Chooser([as_backend(Broken())]).choose(Isolation(prefers=1))
+    assert choice.level == 0
+    assert "its probe failed" in (choice.why or "")

@@ -140,7 +140,11 @@ class Chooser:
 
     async def _probe(self, backend: Backend) -> Probe:
         recall.set(self._kept)
-        return await backend.probe()
+        try:
+            return await backend.probe()
+        except (SandboxError, OSError) as error:  # a backend's own fault: sessions go on below it
+            why = str(error) or type(error).__name__
+            return Probe(backend=backend.name, level=backend.level, able=False, why=f"its probe failed: {why}")
 
     async def probes(self) -> list[Probe]:
         return list(await asyncio.gather(*map(self.probe, self.backends)))

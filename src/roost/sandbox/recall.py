@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -56,7 +57,8 @@ class Recall:
             fresh.write_bytes(msgspec.json.encode(now))
             os.replace(fresh, place)
         except OSError:  # a full disk, another's home: the next start probes again
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
     def _read(self, name: str) -> list[_Finding]:
         try:

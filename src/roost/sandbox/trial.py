@@ -51,26 +51,36 @@ def version_of(program: str) -> str:
 
 
 async def _try(backend: Backend, version: str, script: str, fix: str, seconds: float) -> Probe:
+    """Run a guest. Whatever the machine does wrong (a full disk, no descriptors left) is the probe's answer: a session
+    that prefers this level gets a lower one and is told why."""
     began = time.monotonic()
-    await _sweep(backend)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_prefix(backend)}{os.getpid()}-"))
     able = Capabilities()
     try:
-        async with asyncio.timeout(seconds):
-            guest = await backend.create(SandboxSpec(session="probe", workspace=folder, marker=_marker(os.getpid())))
-            try:
-                said = await guest.exec(["/bin/sh", "-c", script], cwd=str(folder))
-            finally:
-                await guest.close()
-        why = None if said.stdout == "fine\n" else f"what it must hold does not hold: {said.stderr[-300:] or said}"
-        able = guest.capabilities if why is None else able
-    except (SandboxError, TimeoutError) as error:
-        why = str(error) or f"its guest did not run within {seconds:.0f} s"
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await _sweep(backend)
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_prefix(backend)}{os.getpid()}-"))
+        try:
+            async with asyncio.timeout(seconds):
+                why, able = await _run(backend, script, folder)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    except TimeoutError:
+        why = f"its guest did not run within {seconds:.0f} s"
+    except (SandboxError, OSError) as error:
+        why = str(error) or type(error).__name__
     probe = unable(backend, why, fix) if why else Probe(backend=backend.name, level=backend.level, able=True)
     spent = time.monotonic() - began
     return msgspec.structs.replace(probe, version=version, seconds=spent, capabilities=able)
+
+
+async def _run(backend: Backend, script: str, folder: Path) -> tuple[str | None, Capabilities]:
+    guest = await backend.create(SandboxSpec(session="probe", workspace=folder, marker=_marker(os.getpid())))
+    try:
+        said = await guest.exec(["/bin/sh", "-c", script], cwd=str(folder))
+    finally:
+        await guest.close()
+    if said.stdout == "fine\n":
+        return None, guest.capabilities
+    return f"what it must hold does not hold: {said.stderr[-300:] or said}", Capabilities()
 
 
 async def _sweep(backend: Backend) -> None:
