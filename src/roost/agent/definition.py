@@ -237,6 +237,26 @@ class Agent:
         agent.spec = spec
         return agent
 
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Names of its own hooks and guardrails, which every node that runs its sessions must know."""
+        return tuple(dict.fromkeys(one.name for one in (*self.own_hooks, *self.own_guards)))
+
+    @property
+    def is_python(self) -> bool:
+        """Whether a part of it is no data: only a process that has run its file knows all of it."""
+        return bool(self.own_tools or self.own_model or self.own_hooks or self.own_guards)
+
+    def changed(self, spec: AgentSpec) -> Agent:
+        """The same agent under another definition: with all its hooks and guardrails, with its own tools as far as the
+        definition names them, and with its own model only where the definition names it."""
+        changed = Agent.of(spec)
+        changed.own_tools = {name: tool for name, tool in self.own_tools.items() if name in spec.tools}
+        changed.own_hooks, changed.own_guards = self.own_hooks, self.own_guards
+        if self.own_model is not None and self.own_model.name == spec.model:
+            changed.own_model = self.own_model
+        return changed
+
 
 def _name(model: str | Model | None) -> str | None:
     return model if isinstance(model, str) else None

@@ -65,16 +65,10 @@ def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], file
     if path is not None and not wanted.quiet:
         note(f"agent {name} from {_shown(path)}")
     if agent is not None and wanted.model is not None:
-        agent = _with_model(agent, wanted.model)
+        agent = agent.changed(msgspec.structs.replace(agent.spec, model=wanted.model))
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
         return node.create_as(agent, workspace=wanted.workspace).id
     return node.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
-
-
-def _with_model(agent: Agent, model: str) -> Agent:
-    changed = Agent.of(msgspec.structs.replace(agent.spec, model=model))
-    changed.own_tools = agent.own_tools
-    return changed
 
 
 def _is_local(app: App, path: Path | None) -> bool:
@@ -89,6 +83,10 @@ def _revive(node: Node, session: str) -> str:
         raise Invalid(
             f"session {session} is {info.state}: `roost {word} {session}` first", code=f"session_{info.state}"
         )
+    if unknown := node.inspect(session).unknown:
+        from roost.kernel.placement import PartsUnknown
+
+        raise PartsUnknown(session, unknown)
     return session
 
 

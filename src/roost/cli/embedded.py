@@ -126,8 +126,10 @@ class EmbeddedNode:
         return Sent(accepted.id, accepted.duplicate, head)
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:
-        """To begin work is left to whoever works on the session; to end it is done here when nobody does."""
-        if action in ("start", "resume") and session not in self._mine:
+        """Beginning work is left to the node that works on the session. Ending it is done here when none does, unless
+        this node does not know the checks of the session's agent."""
+        left = action in ("start", "resume") or self.inspect(session).unknown
+        if left and session not in self._mine:
             return self._do(self._sessions.control(session, action, wait=0.5))
         self.work_on(session)
         return self._do(self._sessions.control(session, action))
@@ -267,4 +269,4 @@ class EmbeddedNode:
 
 def row_of(agent: Agent) -> AgentRow:
     spec = agent.spec
-    return AgentRow(spec.name, spec.description, spec.model, spec.tools, spec.permissions, spec.version)
+    return AgentRow(spec.name, spec.description, spec.model, spec.tools, spec.permissions, spec.version, agent.checks)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from roost.client.client import Client
-from roost.errors import RoostError
+from roost.errors import Invalid, RoostError
 from roost.log.events import ControlAction
 from roost.log.journal import SessionInfo
 
@@ -25,12 +25,29 @@ class RemoteNode(Client):
     daemon = True
 
     def create_as(self, agent: Agent, *, workspace: str | None = None, title: str | None = None) -> SessionInfo:
-        """What of it is Python the daemon must know itself."""
+        """What of it is Python the daemon must know itself. Raises `Invalid` when it does not."""
         name = agent.spec.name
-        if agent.own_tools or agent.own_model:
+        if agent.is_python:
+            self._must_know(agent)
             model = None if agent.own_model else agent.spec.model
             return self.create(name, workspace=workspace, title=title, model=model)
         return self.create(name, workspace=workspace, title=title, definition=agent.spec)
+
+    def _must_know(self, agent: Agent) -> None:
+        name = agent.spec.name
+        known = next((row for row in self.agents() if row.name == name), None)
+        checks, tools = ((), ()) if known is None else (known.checks, known.tools)
+        missing = [
+            *(one for one in agent.checks if one not in checks),
+            *(one for one in agent.own_tools if one not in tools),
+        ]
+        if known is None or missing:
+            parts = f"its {', '.join(missing)}" if missing else "it"
+            raise Invalid(
+                f"agent {name!r} is written in Python and the daemon does not know {parts}: start the daemon again in"
+                " this folder (roost down, then roost up -d)",
+                code="agent_parts_unknown",
+            )
 
     def work_on(self, session: str) -> None:
         pass

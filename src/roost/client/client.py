@@ -95,6 +95,8 @@ class AgentRow(msgspec.Struct):
     tools: tuple[str, ...] = ()
     permissions: str = "workspace"
     version: str = ""
+    checks: tuple[str, ...] = ()
+    """Hooks and guardrails of its own, by name."""
 
 
 class Sent(msgspec.Struct):

@@ -25,7 +25,7 @@ from roost.kernel.means import Agents, Workshop
 from roost.kernel.memories import Remembering
 from roost.kernel.meters import Meters
 from roost.kernel.peers import Peers
-from roost.kernel.placement import Place, offers
+from roost.kernel.placement import PartsUnknown, Place, offers, python_parts, unknown_parts
 from roost.kernel.removal import Removal
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.trouble import Trouble
@@ -33,7 +33,7 @@ from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Append, Change, Claim, Delivery, InboxItem, Record, SessionQuery
+from roost.log.journal import Append, Change, Claim, Delivery, InboxItem, Record, SessionInfo, SessionQuery
 from roost.log.store import Store
 from roost.version import version
 
@@ -198,6 +198,18 @@ class Kernel:
                 self._work.set()
                 self.keeper.look_again(None)
 
+    def unknown_parts(self, info: SessionInfo) -> list[str]:
+        """What this node does not know of the session's agent, which is written in Python: it must not run it."""
+        return unknown_parts(info.needs, python_parts(self.agents)) if info.needs else []
+
+    async def unknown_everywhere(self, info: SessionInfo) -> list[str]:
+        """As `unknown_parts`, of all running nodes. Raises `StoreFailed`."""
+        if not self.unknown_parts(info):
+            return []
+        if unknown_parts(info.needs, self.offered) or not unknown_parts(info.needs, self._offers):
+            await self.renew()  # a node may have come since the last beat, or this one's agents have changed
+        return unknown_parts(info.needs, self.offered)
+
     def scan(self) -> None:
         """Look for work now."""
         self._work.set()
@@ -281,7 +293,8 @@ class Kernel:
         await self.dispatcher.beat(card, ttl=self.config.lease)
         self._lease.renewed(began)
         self.ailing.see(one.card.id for one in nodes if _helps(one, self.node))
-        self.offered = self._offers.union(*(one.card.offers for one in nodes if one.alive))
+        others = (one.card for one in nodes if one.alive and one.card.id != self.node)
+        self.offered = self._offers.union(*(card.offers for card in others))
 
     async def _accounts(self) -> dict[str, bool]:
         """Which accounts can be used: as it was at an earlier beat while tools keep all threads busy."""
@@ -410,7 +423,8 @@ class Kernel:
     async def _claim_named(self, sessions: set[str]) -> None:
         for session in sorted(sessions - self._tasks.keys() - self._parked - self.ailing.held.keys()):
             with contextlib.suppress(NotFound):
-                if not self.draining and await has_work(self.journal, await self.journal.get(session)):
+                info = await self.journal.get(session)
+                if not self.draining and not self.unknown_parts(info) and await has_work(self.journal, info):
                     await self._claim(session=session)
 
     async def _claim(self, *, session: str | None = None, limit: int = 1, due: bool = False) -> int:
@@ -450,9 +464,11 @@ class Kernel:
             self._won_back.add(session)
             return
         try:
+            if unknown := self.unknown_parts(claim.info):
+                raise PartsUnknown(session, unknown)
             live = self._wake(claim)
         except Exception as error:  # whatever is wrong with one session, the others of this batch must begin
-            if is_local(error):
+            if is_local(error) or isinstance(error, PartsUnknown):
                 work = self.ailing.refuse(claim, error)
             else:
                 log.error("session %s: cannot be woken: %s", session, error)

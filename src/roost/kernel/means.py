@@ -83,7 +83,7 @@ class Agents:
             self.add(agent)
         names = {agent.spec.name for agent in after}
         gone = [one for one in before if one.spec.name not in names and self._agents.get(one.spec.name) is one]
-        gone = [one for one in gone if not (one.own_tools or one.own_model)]
+        gone = [one for one in gone if not one.is_python]
         for agent in gone:
             del self._agents[agent.spec.name]
         return sorted(agent.spec.name for agent in (*changed, *gone))
@@ -94,6 +94,9 @@ class Agents:
             known = ", ".join(sorted(self._agents)) or "none"
             raise Invalid(f"there is no agent {name!r}; the agents are: {known}", code="unknown_agent")
         return agent
+
+    def find(self, name: str) -> Agent | None:
+        return self._agents.get(name)
 
     def all(self) -> list[Agent]:
         return [self._agents[name] for name in sorted(self._agents)]

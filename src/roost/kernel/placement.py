@@ -2,6 +2,7 @@
 
 `account:NAME`  an account of models that the node can use
 `agent:NAME`    the tools and the model of an agent that is written in Python
+`check:NAME/C`  the hook or guardrail C of an agent that is written in Python
 `folder:HOME`   a folder of the user's own on the machine of that home
 `home:HOME`     the session's private files, which stay at that home
 `sandbox:LEVEL` commands run at least as isolated as that level
@@ -10,15 +11,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from roost.agent.definition import Agent
+from roost.errors import Conflict
 from roost.kernel.means import Agents
 from roost.log.dispatch import NodeInfo
 from roost.tools.builtin import builtin_tool
+
+_AGENT, _CHECK = "agent:", "check:"
+
+
+class PartsUnknown(Conflict):
+    code = "agent_parts_unknown"
+
+    def __init__(self, session: str, unknown: Iterable[str]) -> None:
+        super().__init__(
+            f"session {session!r} needs {', '.join(unknown)}, which no running node knows; start a node with the file"
+            f" that defines it, or give the session the agent as it is here: roost move {session}"
+        )
 
 
 class Place(msgspec.Struct, kw_only=True):
@@ -40,8 +54,7 @@ def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[s
     account = None if agent.own_model is not None else _account(agent.spec.model)
     if account is not None and f"account:{account}" in offered:
         tags.append(f"account:{account}")
-    if agent.own_model is not None or agent.own_tools:
-        tags.append(f"agent:{agent.spec.name}")
+    tags.extend(_python_parts(agent))
     if workspace is not None:
         if not _shared(workspace, place.shared_folders):
             tags.append(f"folder:{place.home}")
@@ -62,10 +75,34 @@ def offers(
     if node < min((card.id for card in there if not card.draining), default="~"):
         missing = {f"account:{name}" for name, usable in accounts.items() if not usable}
         tags |= missing.difference(*(card.offers for card in there))
-    tags |= {f"agent:{agent.spec.name}" for agent in agents.all() if agent.own_tools or agent.own_model}
+    tags |= python_parts(agents)
     tags |= {f"folder:{place.home}", f"home:{place.home}"}
     tags |= {f"sandbox:{lower}" for lower in range(level + 1)}
     return frozenset(tags)
+
+
+def python_parts(agents: Agents) -> set[str]:
+    """The tags of what a node knows of agents written in Python."""
+    return {tag for agent in agents.all() if agent.is_python for tag in _python_parts(agent)}
+
+
+def _python_parts(agent: Agent) -> list[str]:
+    name = agent.spec.name
+    own = [f"{_AGENT}{name}"] if agent.own_model is not None or agent.own_tools else []
+    return [*own, *(f"{_CHECK}{name}/{check}" for check in agent.checks)]
+
+
+def unknown_parts(needed: Iterable[str], offered: Container[str]) -> list[str]:
+    """What a session needs of its agent that is written in Python and is not `offered`, for people."""
+    missing = [tag for tag in needed if tag.startswith((_AGENT, _CHECK)) and tag not in offered]
+    return [_named(tag) for tag in missing]
+
+
+def _named(tag: str) -> str:
+    if tag.startswith(_AGENT):
+        return f"the Python part of agent {tag.removeprefix(_AGENT)!r}"
+    agent, _, check = tag.removeprefix(_CHECK).partition("/")
+    return f"the hook or guardrail {check!r} of agent {agent!r}"
 
 
 def _account(model: str | None) -> str | None:

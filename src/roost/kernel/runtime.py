@@ -346,7 +346,8 @@ class SessionHandle:
 
     async def answer(self, item: int, *, after: int = 0) -> str:
         """The answer of the turn that took an accepted input in, waiting for it if need be. Raises `TurnFailed` when
-        there is none, and when the session is stopped or failed."""
+        there is none, and when the session is stopped or failed; `PartsUnknown` when no node can run it."""
+        await self._sessions.demand_parts(self.id)
         watch = TurnWatch(self._sessions, self.id, item)
         said: Record | None = None
         async for record in self._sessions.tail(self.id, after=after):

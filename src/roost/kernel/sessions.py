@@ -19,7 +19,7 @@ from roost.kernel.folders import check_folder
 from roost.kernel.kin import below
 from roost.kernel.load import load_state
 from roost.kernel.naming import masked_names
-from roost.kernel.placement import needs
+from roost.kernel.placement import PartsUnknown, needs
 from roost.kernel.stream import Frame, frames
 from roost.kernel.timers import check_timer
 from roost.kernel.travel import Travels
@@ -94,24 +94,26 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     pins: Mapping[str, str]
     turn: int | None = None
     jobs: tuple[RunningJob, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Parts of its agent, written in Python, that no running node knows. Until one does, the session waits."""
 
 
 class Sessions(Travels):
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
         """The agent of a name as this node knows it, or as `definition` says, which may use the Python tools that the
-        node knows under the name; with another `model`, if one is named. Raises `Invalid`."""
+        node knows under the name and keeps the hooks and guardrails; with another `model`, if one is named. Raises
+        `Invalid`."""
         if definition is None:
             known = self._kernel.agents.get(name)
-            return known if model is None else _changed(known, msgspec.structs.replace(known.spec, model=model))
+            return known if model is None else known.changed(msgspec.structs.replace(known.spec, model=model))
         own = self._kernel.agents.own_tools(name)
         missing = [tool for tool in definition.tools if tool not in own and tool not in builtin_tools()]
         if definition.name != name or not is_id(name):
             raise Invalid(f"the definition is of {definition.name!r}, not of an agent {name!r}")
         if missing:
             raise Invalid(f"agent {name!r} names tools that this node does not know: {', '.join(missing)}")
-        agent = Agent(name)
-        agent.own_tools = {tool: own[tool] for tool in definition.tools if tool in own}
-        return _changed(agent, definition if model is None else msgspec.structs.replace(definition, model=model))
+        known = self._kernel.agents.find(name) or Agent(name)
+        return known.changed(definition if model is None else msgspec.structs.replace(definition, model=model))
 
     async def create(
         self,
@@ -340,7 +342,13 @@ class Sessions(Travels):
             pins=dict(state.pins),
             turn=None if state.turn is None else state.turn.number,
             jobs=tuple(RunningJob(key, one.command, one.began, one.due) for key, one in state.jobs.items()),
+            unknown=tuple(await self._kernel.unknown_everywhere(info)),
         )
+
+    async def demand_parts(self, session: str) -> None:
+        """Raises `PartsUnknown` when no running node knows all that is Python of the session's agent."""
+        if unknown := await self._kernel.unknown_everywhere(await self._journal.get(session)):
+            raise PartsUnknown(session, unknown)
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)
@@ -397,13 +405,6 @@ class Sessions(Travels):
         """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""
         info = await self._journal.get(session)
         return info, await load_state(self._journal, session)
-
-
-def _changed(agent: Agent, spec: AgentSpec) -> Agent:
-    """With the same tools in Python, and without a model in Python."""
-    changed = Agent.of(spec)
-    changed.own_tools = agent.own_tools
-    return changed
 
 
 def _masked(item: Input, vault: Vault) -> Input:

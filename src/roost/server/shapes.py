@@ -232,6 +232,7 @@ class AgentInfo(_Shape):
     tools: tuple[str, ...]
     permissions: Permissions
     version: str
+    checks: tuple[str, ...] = ()
 
     @staticmethod
     def of(agent: Agent) -> AgentInfo:
@@ -243,6 +244,7 @@ class AgentInfo(_Shape):
             tools=spec.tools,
             permissions=spec.permissions,
             version=spec.version,
+            checks=agent.checks,
         )
 
 

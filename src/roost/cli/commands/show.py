@@ -56,6 +56,8 @@ def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
     }
     if info.pending:
         facts["queue"] = f"{info.pending} not begun"
+    if view.unknown:
+        facts["unknown"] = f"waits for a node that knows {', '.join(view.unknown)}"
     for name, value in facts.items():
         say(f"{styled(name.ljust(10), 'dim')} {clean(value)}")
     for timer, due in view.timers.items():

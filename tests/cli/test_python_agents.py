@@ -1,0 +1,65 @@
+"""An agent in Python with a hook: with another model, over a daemon, and where nobody knows the hook."""
+
+from __future__ import annotations
+
+from .conftest import Machine
+
+AGENT = """
+from roost import Agent
+from roost.policy.hooks import PythonHook
+
+def guard(moment):
+    return False
+
+agent = Agent("guarded", tools=["shell"], permissions="all", hooks=[PythonHook(guard, on=["pre_tool"])])
+"""
+KNOWN = ("--agents", "guarded.py")
+
+
+def put(roost: Machine) -> None:
+    (roost.work / "guarded.py").write_text(AGENT)
+
+
+def test_another_model_has_the_same_hooks(roost: Machine) -> None:
+    put(roost)
+    for more in ([], ["--model", "openai/other"]):
+        done = roost("run", *KNOWN, "guarded", "make it", "--yes", *more, "-q").ok()
+        assert "[denied" in done.out
+    assert not (roost.work / "made.txt").exists()
+
+
+def test_a_daemon_that_does_not_know_a_hook_runs_nothing_of_its_agent(roost: Machine) -> None:
+    roost.up()
+    put(roost)
+    done = roost("run", *KNOWN, "guarded", "make it", "--yes")
+    assert done.code == 1
+    assert "the daemon does not know it" in done.err
+    roost("down").ok()
+    (roost.home / "agents").mkdir()
+    (roost.home / "agents/guarded.toml").write_text('tools = ["shell"]\npermissions = "all"\n')
+    roost.up()  # with an agent of this name that asks nobody
+    done = roost("run", *KNOWN, "guarded", "make it", "--yes")
+    assert done.code == 1
+    assert "the daemon does not know its guard" in done.err
+    assert not (roost.work / "made.txt").exists()
+
+
+def test_a_daemon_that_knows_it_asks_it(roost: Machine) -> None:
+    put(roost)
+    roost.up(*KNOWN)
+    for more in ([], ["--model", "openai/other"]):
+        done = roost("run", *KNOWN, "guarded", "make it", "--yes", *more, "-q").ok()
+        assert "[denied" in done.out
+
+
+def test_a_session_does_not_go_on_without_its_hook(roost: Machine) -> None:
+    put(roost)
+    session = roost("run", *KNOWN, "guarded", "hello", "--json").ok().json["session"]
+    for where in ("alone", "daemon"):
+        if where == "daemon":
+            roost.up()
+        done = roost("run", "--session", session, "make it", "--yes")
+        assert done.code == 1
+        assert "the hook or guardrail 'guard' of agent 'guarded', which no running node knows" in done.err
+        assert "waits for a node that knows" in roost("show", session).ok().out
+    assert not (roost.work / "made.txt").exists()
