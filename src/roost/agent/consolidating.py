@@ -140,7 +140,8 @@ def _request(session: LiveSession) -> Request:
     """It begins as every request of the session does, so that a prompt cache serves most of it."""
     request = context.build(session, Bill())
     ask = UserMessage((Text(_ASK.format(turn=session.state.consolidated + 1)),))
-    return msgspec.structs.replace(request, messages=(*request.messages, ask), max_output=_OUTPUT)
+    messages = (*request.messages, ask)
+    return msgspec.structs.replace(request, messages=messages, since=len(request.messages), max_output=_OUTPUT)
 
 
 async def _told(model: Model, request: Request) -> _Told:

@@ -6,7 +6,7 @@ from typing import cast
 
 from roost.agent import money, stalls
 from roost.agent.session import LiveSession
-from roost.agent.state import transcript
+from roost.agent.state import State, transcript
 from roost.llm.ir import Bill, Intent, Request
 
 
@@ -27,7 +27,18 @@ def build(session: LiveSession, bill: Bill) -> Request:
         meta=_meta(session),
         budgets=money.budgets(session),
         bill=bill,
+        since=_since(session.state),
     )
+
+
+def _since(state: State) -> int:
+    """Where the messages of the turn begin; behind all of them where there is no turn."""
+    if state.turn is None:
+        return len(state.entries)
+    for place in range(len(state.entries) - 1, -1, -1):
+        if state.entries[place].turn == state.turn.number:
+            return place
+    return 0
 
 
 def _meta(session: LiveSession) -> dict[str, str]:

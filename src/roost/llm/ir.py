@@ -113,6 +113,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = True
     budgets: tuple[Budget, ...] = ()
     bill: Bill | None = None
+    since: int = 0
+    """Index of the first message of the present turn. Media before it may become a note, even where no answer stands
+    between them and what was said last, because that turn failed."""
 
 
 class TextDelta(msgspec.Struct, frozen=True):

@@ -12,12 +12,12 @@ from roost.log.content import AssistantMessage, File, Message, Text, Thinking, T
 _PLAIN = (Text, Thinking, ToolCall)
 
 
-def needed(messages: Sequence[Message]) -> frozenset[MediaKind]:
-    """The kinds in the user's newest messages, but for files that are text. Whatever is older, or was shown by a tool,
-    can become a note for a model that does not take it (`media.Fitting`)."""
+def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
+    """The kinds in the user's newest messages, from `since` on, but for files that are text. Whatever is older, or was
+    shown by a tool, can become a note for a model that does not take it (`media.Fitting`)."""
     kinds: set[MediaKind] = set()
     found = False
-    for message in reversed(messages):
+    for message in reversed(messages[since:]):
         if isinstance(message, UserMessage):
             found = True
             kinds.update(kind_of(part) for part in message.parts if not isinstance(part, Text) and not _is_text(part))

@@ -87,7 +87,7 @@ class Degrading:
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         chain = [self._models[name] for name in self._chains.of(request.intent)]
-        media = needed(request.messages)
+        media = needed(request.messages, request.since)
         chain = [model for model in chain if all(map(model.profile.takes, media))] or chain[:1]
         while True:
             model, *chain = chain

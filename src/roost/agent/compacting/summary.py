@@ -51,6 +51,7 @@ def asked(session: LiveSession, entries: Sequence[Entry], *, cap: int) -> Reques
     return msgspec.structs.replace(
         request,
         messages=(*(entry.message for entry in entries), UserMessage((Text(ask),))),
+        since=len(entries),
         max_output=min(most, max(_FACTOR * cap, _LEAST)),
     )
 

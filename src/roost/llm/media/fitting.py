@@ -43,11 +43,11 @@ class Fitting(Wrapped):
     media type is corrected, a file that is text becomes text. URLs go only where the provider fetches them; nothing is
     fetched here.
 
-    What cannot be made to fit fails the call where the user's newest messages hold it, because who sent it is there to
-    send another: `unsupported` where another model may take it, `bad_request` where none could (no data, no base64, not
-    what it says). Anything else becomes a short note that says why: older media, so that a conversation goes on with a
-    model for text alone, and what tools showed, because the model can act on the note and nobody can take the result
-    back. Where there are too many or too large media together, the oldest become notes first.
+    What cannot be made to fit fails the call where the user's newest messages of this turn hold it, because the sender
+    can send another: `unsupported` where another model may take it, `bad_request` where none could (no data, no base64,
+    not what it says). Anything else becomes a short note that says why: older media, so that a conversation goes on
+    with a model for text alone, and what tools showed, because the model can act on the note and nobody can take the
+    result back. Where there are too many or too large media together, the oldest become notes first.
 
     A notice `media` with `changes` (`part`, `how`, `why`) tells what was changed: of the newest message with every
     call, of older ones once a turn. A request without media costs one look at its parts.
@@ -82,9 +82,9 @@ class Fitting(Wrapped):
         verdicts, limits = self._verdicts or _shared(), limits_of(self._wire, self.profile)
         parts = (part for message in request.messages for part in message.parts)
         if sum(len(part.data) for part in parts if isinstance(part, MEDIA)) <= INLINE:
-            return planned(request.messages, limits, verdicts)
+            return planned(request.messages, limits, verdicts, request.since)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_workers(), planned, request.messages, limits, verdicts)
+        return await loop.run_in_executor(_workers(), planned, request.messages, limits, verdicts, request.since)
 
 
 def _wire_of(model: Model) -> str | None:

@@ -55,10 +55,11 @@ def has_media(messages: Sequence[Message]) -> bool:
 
 
 def planned(
-    messages: Sequence[Message], limits: Limits, verdicts: Verdicts
+    messages: Sequence[Message], limits: Limits, verdicts: Verdicts, since: int = 0
 ) -> tuple[tuple[Message, ...], list[dict[str, Any]]]:
-    """(the messages that fit, what was changed of them for people). Raises `Unfit` for a part of the user's newest."""
-    slots = list(_slots(messages, limits))
+    """(the messages that fit, what was changed of them for people). Raises `Unfit` for a part of the user's newest.
+    `since` as of `Request`."""
+    slots = list(_slots(messages, limits, since))
     pictures = sum(isinstance(slot.sent, Image) for slot in slots)
     for slot in slots:
         if isinstance(slot.sent, MEDIA):
@@ -72,8 +73,8 @@ def planned(
     return _with(messages, slots), changes
 
 
-def _slots(messages: Sequence[Message], limits: Limits) -> Iterable[Slot]:
-    fresh = _fresh(messages)
+def _slots(messages: Sequence[Message], limits: Limits, since: int) -> Iterable[Slot]:
+    fresh = _fresh(messages, since)
     for at, message in enumerate(messages):
         for index, part in enumerate(message.parts):
             if isinstance(part, MEDIA):
@@ -81,13 +82,13 @@ def _slots(messages: Sequence[Message], limits: Limits) -> Iterable[Slot]:
                 yield Slot((at, index), part, at in fresh, part if kept else Text(named(part)))
 
 
-def _fresh(messages: Sequence[Message]) -> range:
-    """The user's newest messages: the last one, and those directly before it."""
+def _fresh(messages: Sequence[Message], since: int) -> range:
+    """The user's newest messages: the last one, and those directly before it in the same turn."""
     last = next((at for at in range(len(messages) - 1, -1, -1) if isinstance(messages[at], UserMessage)), -1)
     first = last
     while first > 0 and isinstance(messages[first - 1], UserMessage):
         first -= 1
-    return range(max(first, 0), last + 1)
+    return range(max(first, since, 0), last + 1)
 
 
 def _settle(slot: Slot, limits: Limits, verdicts: Verdicts, pictures: int) -> None:

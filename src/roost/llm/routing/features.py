@@ -13,7 +13,7 @@ ANSWER_TOKENS = 4_096
 
 def features(request: Request) -> Features:
     return Features(
-        media=needed(request.messages),
+        media=needed(request.messages, request.since),
         shown=shown(request.messages),
         tokens=estimate_request(request),
         room=request.max_output or ANSWER_TOKENS,
