@@ -111,6 +111,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     reads: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     """Covered, where they lie in a folder that can be seen."""
+    sockets: tuple[Path, ...] = ()
+    """Of programs outside, covered likewise; the backend finds them."""
     environment: Mapping[str, str] = {}
 
 

@@ -21,6 +21,7 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
+from roost.sandbox.dialling import Dialling
 from roost.sandbox.egress import Blocked, Egress
 from roost.sandbox.guest.guest import Manner
 from roost.sandbox.guest.link import Limit, Link
@@ -56,6 +57,7 @@ class Body:
         self.link: Link | None = None
         self.group: Group | None = None
         self.egress: Egress | None = None
+        self.dialling: Dialling | None = None
         self.watchdog: Watchdog | None = None
         self.joins = True
         """Whether what is started belongs to the group from the start."""
@@ -165,6 +167,8 @@ class Body:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
+        if self.dialling is not None:
+            await self.dialling.close()
         if self.egress is not None:
             await self.egress.close()
         await asyncio.to_thread(self._clean)
@@ -236,18 +240,20 @@ def manner(body: Body) -> Manner:
     return Manner(environment={**proxy, **body.spec.environment})
 
 
-def agent_argv(body: Body, link: int | str = 0, *, own_users: bool = True, filtered: bool = False) -> list[str]:
+def agent_argv(
+    body: Body, link: int | str = 0, *, own_users: bool = True, filtered: bool = False, relay: str | None = None
+) -> list[str]:
     """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
     processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
     has its own (`own_users`). `filtered`: the agent sets the filter of system calls, for a runtime that cannot say it
-    whole."""
-    relay = {} if body.door is None else {"relay": f"{mounts.NET}/{body.door.name}"}
+    whole. `relay`: what stands behind the way out inside, by default its socket."""
+    way_out = {} if body.door is None else {"relay": relay or f"{mounts.NET}/{body.door.name}"}
     limits: list[Limit] = []
     if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
         most = body.spec.bounds.pids + OWN_PROCESSES
         limits.append((resource.RLIMIT_NPROC, most, most))
     calls = {"filter": seccomp.program().hex()} if filtered and seccomp.supported() else {}
-    return mounts.agent_argv({"link": link, **relay, **calls}, limits)
+    return mounts.agent_argv({"link": link, **way_out, **calls}, limits)
 
 
 def scratch_bytes(bounds: Bounds) -> int:

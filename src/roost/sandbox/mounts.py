@@ -17,6 +17,7 @@ from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import Quota
 from roost.sandbox.guest.link import Limit
 from roost.sandbox.guest.running import limits_of
+from roost.sandbox.sockets import living_sockets
 
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
@@ -80,7 +81,7 @@ def agent_argv(config: Mapping[str, object], limits: Sequence[Limit] = ()) -> li
     return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", told]
 
 
-def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> list[str]:
+def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path], sockets: Iterable[Path] = ()) -> list[str]:
     """The workspace, what may be read, and what is covered although it lies in one of them. What is deeper comes later,
     so it holds for its own part. Python's own files stay read-only even inside a workspace: the daemon runs them."""
     kinds = [(path, "--bind") for path in _around(hidden, workspace)]
@@ -93,6 +94,8 @@ def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path]) -> l
             args += ["--perms", "0500", "--size", "4096", kind, str(path)]
         elif kind == "--bind" or not _in_system(path):
             args += [kind, str(path), str(path)]
+    for path in sockets:
+        args += ["--ro-bind", "/dev/null", str(path)]
     return args
 
 
@@ -123,11 +126,13 @@ def steps(view: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def settled_spec(spec: SandboxSpec) -> SandboxSpec:
-    """With the workspace's real path. Raises `SandboxError` for one that would uncover too much."""
+    """With the workspace's real path, and the sockets of others that a sandbox would see. Blocks. Raises `SandboxError`
+    for a workspace that would uncover too much."""
     workspace = Path(os.path.realpath(spec.workspace))
     if workspace == Path("/") or workspace in python():
         raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
-    return msgspec.structs.replace(spec, workspace=workspace)
+    sockets = living_sockets([workspace, *spec.reads], spec.hidden)
+    return msgspec.structs.replace(spec, workspace=workspace, sockets=sockets)
 
 
 def _in_system(path: Path) -> bool:

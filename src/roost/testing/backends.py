@@ -375,7 +375,7 @@ async def inherited(backend: Backend, workspace: Path) -> list[str]:
 async def attempt_all(backend: Backend, folder: Path) -> dict[str, str | None]:
     """What each attempt of `roost.testing.escapes` got."""
     (workspace := folder / "workspace").mkdir()
-    with target(folder) as setting:
+    with target(folder, workspace) as setting:
         async with made(backend, workspace) as guest:
             return await attempt(guest, workspace, {**setting, "pid": os.getpid()})
 
@@ -389,13 +389,24 @@ async def attempt(sandbox: Sandbox, workspace: Path, setting: Mapping[str, Any])
 
 
 @contextmanager
-def target(folder: Path) -> Generator[dict[str, Any]]:
-    """What there is outside to be reached, as `roost.testing.escapes` takes it, but for a process."""
+def target(folder: Path, workspace: Path | None = None) -> Generator[dict[str, Any]]:
+    """What there is outside to be reached, as `roost.testing.escapes` takes it, but for a process. Programs outside
+    listen in the workspace too."""
     (secret := folder / "secret").write_text("the secret")
     name = f"roost-test-{secrets.token_hex(6)}"
-    with socket.create_server(("127.0.0.1", 0)) as outside, socket.socket(socket.AF_UNIX) as abstract:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as outside,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as service,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mailbox,
+    ):
         abstract.bind("\0" + name)
         abstract.listen()
+        if workspace is not None:
+            (workspace / "run").mkdir(exist_ok=True)
+            service.bind(str(workspace / "run" / "service"))
+            service.listen()
+            mailbox.bind(str(workspace / "mailbox"))
         yield {
             "secret": str(secret),
             "port": outside.getsockname()[1],

@@ -73,6 +73,12 @@ def connected(family: int, address: Any) -> str:
     return f"connected to {address!r}"
 
 
+def sent(address: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.sendto(b"x", address)
+    return f"sent to {address!r}"
+
+
 def made(family: int, kind: int, protocol: int = 0) -> str:
     socket.socket(family, kind, protocol).close()
     return "made the socket"
@@ -302,6 +308,8 @@ def _others(given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]
     yield "the network", lambda: connected(socket.AF_INET, ("1.1.1.1", 80))
     yield "metadata service", lambda: connected(socket.AF_INET, ("169.254.169.254", 80))
     yield "abstract socket", lambda: connected(socket.AF_UNIX, "\0" + given["socket"])
+    yield "service's socket in the workspace", lambda: connected(socket.AF_UNIX, "run/service")
+    yield "service's mailbox in the workspace", lambda: sent("mailbox")
     yield "raw socket", lambda: made(socket.AF_INET, socket.SOCK_RAW, 1)
     yield "packet socket", lambda: made(17, socket.SOCK_RAW, 0)
     yield "vsock", lambda: made(40, socket.SOCK_STREAM)

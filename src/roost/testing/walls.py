@@ -121,7 +121,7 @@ async def _without_wall(folder: Path) -> dict[str, str | None]:
     """At level 0, with a process of ours as the one outside."""
     (workspace := folder / "workspace").mkdir()
     sandbox = ProcessSandbox(marker=f"walls-{secrets.token_hex(4)}")
-    with target(folder) as setting, _decoy() as pid:
+    with target(folder, workspace) as setting, _decoy() as pid:
         try:
             return await attempt(sandbox, workspace, {**setting, "pid": pid, "bare": True})
         finally:

@@ -131,15 +131,16 @@ class Bundle(NamedTuple):
         return made
 
 
-def view(spec: SandboxSpec, body: Body) -> list[str]:
-    """What a container sees, as bwrap's arguments."""
-    args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
+def view(spec: SandboxSpec, body: Body, *, sockets: bool = True) -> list[str]:
+    """What a container sees, as bwrap's arguments. `sockets`: it could connect to those of this machine."""
+    covered = spec.sockets if sockets else ()
+    args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden, covered)]
     args += mounts.agent()
     if spec.network.open:
         for name in ("/etc/resolv.conf", "/etc/hosts"):
             if os.path.exists(name):
                 args += ["--ro-bind", os.path.realpath(name), name]
-    if body.door is not None:
+    if body.door is not None and sockets:
         args += ["--bind", str(body.door.parent), mounts.NET]
     return args
 

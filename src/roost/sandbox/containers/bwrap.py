@@ -83,7 +83,7 @@ class BwrapBackend:
         program = find_bwrap()
         if program is None:
             raise SandboxError(f"there is no bwrap on this machine: {_FIX}")
-        body = Body(mounts.settled_spec(spec), "bwrap")
+        body = Body(await asyncio.to_thread(mounts.settled_spec, spec), "bwrap")
         return await made_or_ended(body, self._make(program, body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
@@ -128,7 +128,7 @@ def _arguments(body: Body, filters: int, users: int) -> list[str]:
     else:
         args += ["--unshare-net"]
     args += mounts.scratch(scratch_bytes(spec.bounds))
-    args += mounts.folders(spec.workspace, spec.reads, spec.hidden)
+    args += mounts.folders(spec.workspace, spec.reads, spec.hidden, spec.sockets)
     args += mounts.agent()
     if door is not None:
         args += ["--bind", str(door.parent), mounts.NET]

@@ -76,7 +76,7 @@ class DockerBackend:
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
         engine, _ = await self._find()
-        body = _Container(engine, mounts.settled_spec(spec))
+        body = _Container(engine, await asyncio.to_thread(mounts.settled_spec, spec))
         return await made_or_ended(body, self._make(body))
 
     async def _make(self, body: _Container) -> LinkedGuest:

@@ -38,7 +38,9 @@ from roost.sandbox.body import (
 )
 from roost.sandbox.cgroups import OwnGroups
 from roost.sandbox.containers.bundle import Bundle, view
+from roost.sandbox.dialling import Dialling
 from roost.sandbox.guest.link import Link
+from roost.sandbox.guest.relay import OVER_THE_LINK
 from roost.sandbox.image import Image, Keeping, KeptGuest, take
 from roost.sandbox.marks import reap_orphans
 from roost.sandbox.trial import tried, unable, version_of
@@ -100,7 +102,7 @@ class GvisorBackend:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no runsc on this machine: {_FIX}")
-        spec = mounts.settled_spec(spec)
+        spec = await asyncio.to_thread(mounts.settled_spec, spec)
         version = await asyncio.to_thread(version_of, program)
         if image is not None:
             image.check(version, spec.workspace)
@@ -113,6 +115,8 @@ class GvisorBackend:
         await body.prepare(await self._groups.get(), self._egress, bounds)
         await asyncio.to_thread(box.write)
         link = await body.launch(box.run(image), Link(image.last if image is not None else 0))
+        if body.door is not None:
+            body.dialling = Dialling(link, body.door)
         guest = GvisorGuest(box, link)
         if image is not None:
             guest.take_up(image.kept)  # before it says a word
@@ -149,8 +153,8 @@ class _Box:
         disk = scratch_bytes(bounds)
         Bundle(
             body.folder,
-            agent_argv(body),
-            view(body.spec, body),
+            agent_argv(body, relay=OVER_THE_LINK),
+            view(body.spec, body, sockets=False),
             msgspec.structs.replace(bounds, disk_bytes=disk, pids=None if bounds.pids is None else bounds.pids + 1),
             user=0,
             mapped=False,
@@ -160,7 +164,7 @@ class _Box:
     def run(self, image: Image | None) -> Sequence[str]:
         dates = re.findall(r"20\d{6}", self.version)
         platform = "systrap" if dates and int(dates[0]) >= _SYSTRAP else "ptrace"
-        flags = [f"--platform={platform}", "--ignore-cgroups", "--overlay2=none", "--host-uds=open", "--oci-seccomp"]
+        flags = [f"--platform={platform}", "--ignore-cgroups", "--overlay2=none", "--host-uds=none", "--oci-seccomp"]
         flags.append("--network=host" if self.body.spec.network.open else "--network=none")
         what = ["run"] if image is None else ["restore", f"--image-path={image.folder}"]
         return [

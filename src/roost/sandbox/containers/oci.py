@@ -75,7 +75,7 @@ class OciBackend:
         program = self._find()
         if program is None:
             raise SandboxError(f"there is no OCI runtime on this machine: {_FIX}")
-        spec = mounts.settled_spec(spec)
+        spec = await asyncio.to_thread(mounts.settled_spec, spec)
         runtime = _Runtime(program)
         body = Body(spec, "oci", runtime.delete)
         return await made_or_ended(body, self._make(spec, body, runtime))

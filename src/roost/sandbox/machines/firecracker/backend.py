@@ -90,7 +90,7 @@ class FirecrackerBackend:
             kernel = await asyncio.to_thread(find_kernel, self._image, MODULES)
         except Missing as error:
             raise SandboxError(f"cannot make a machine: {error}: {error.fix}") from error
-        spec, version = mounts.settled_spec(spec), await self._version(program, kernel)
+        spec, version = await asyncio.to_thread(mounts.settled_spec, spec), await self._version(program, kernel)
         if image is not None:
             image.check(version, spec.workspace)
         box = Box(Body(spec, "firecracker"), lambda body: Vmm(body, program, jailer))

@@ -95,7 +95,8 @@ class QemuBackend:
             raise SandboxError(f"there is no QEMU on this machine: {_FIX}")
         if spec.network.open:
             raise SandboxError("a machine of QEMU has no open network; name hosts in the agent's isolation")
-        box = Box(Body(mounts.settled_spec(spec), "qemu"), program, accelerated=not self._emulate)
+        spec = await asyncio.to_thread(mounts.settled_spec, spec)
+        box = Box(Body(spec, "qemu"), program, accelerated=not self._emulate)
         try:
             kernel = await asyncio.to_thread(find_kernel, self._image)
             version = await self._version(program, kernel)
