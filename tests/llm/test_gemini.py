@@ -1,5 +1,7 @@
 """The Gemini wire against a server that checks what it is sent as strictly as the real one."""
 
+# Parts and ends are unions, whose kind a test asserts by their content.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportPossiblyUnboundVariable=false
 from __future__ import annotations
 
 import asyncio
@@ -346,8 +348,8 @@ async def test_stops(model: Make, raw: Raw) -> None:
     assert isinstance(cut, Completed)
     assert (cut.stop, cut.parts[1]) == ("length", Text("ha"))
     silent = await said(part("MAX_TOKENS"))
-    assert isinstance(silent, Failed)
-    assert silent.error.code == "empty"
+    assert isinstance(silent, Completed)
+    assert (silent.parts, silent.stop, silent.cut) == ((), "length", "")
     for reason in ("SAFETY", "PROHIBITED_CONTENT", "SPII"):
         half = await said(part(text="half"), part(reason))
         assert isinstance(half, Completed)

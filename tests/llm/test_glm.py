@@ -1,5 +1,7 @@
 """The GLM wire against a server that checks what it is sent as strictly as the real one."""
 
+# Parts and ends are unions, whose kind a test asserts by their content.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportPossiblyUnboundVariable=false
 from __future__ import annotations
 
 import asyncio
@@ -293,7 +295,8 @@ async def test_finish_reasons_with_and_without_words(finish: str, stop: str, cod
         url = await raw(chunk(**said), {**chunk(finish), **usage})
         _, end = await run(model(url, "glm"))
         if isinstance(end, Completed):
-            assert (end.stop, end.parts) == (stop, (Text("words"),))
+            # A limit that comes before the first word is for the caller to make good.
+            assert (end.stop, end.parts) == (stop, (Text("words"),) if end.cut is None else ())
             assert end.usage == Usage(8, 2, 3)
             continue
         assert end.error.code == (stop if "content" in said else code)

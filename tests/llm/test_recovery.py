@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from roost.errors import ConfigError
 from roost.llm.arguments import mend, misfit
-from roost.llm.ir import Completed, Failed, Notice, Profile, TextDelta, ToolSpec
+from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request, TextDelta, ToolSpec
 from roost.llm.recovery import Batching, Chains, Continuing, Degrading
 from roost.llm.repair import Repairing
 from roost.log.content import (
@@ -25,6 +26,7 @@ from roost.log.content import (
 )
 from roost.testing.models import ask, completed, failed, run
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.testing.transcript import check_transcript
 
 from .test_retry import Breaks
 
@@ -132,13 +134,58 @@ async def test_an_answer_without_end_stays_cut_off_and_a_failure_keeps_what_ther
 async def test_a_call_that_was_cut_off_is_made_anew_with_more_room() -> None:
     call, whole = Call("write", '{"text": "ab'), Call("write", {"text": "abc"})
     model = ScriptedModel([_cut(calls=(call,)), Answer(calls=(whole,))], profile=Profile(max_output=1000))
-    events, end = await run(Continuing(model), ask(max_output=600))
+    events, end = await run(Continuing(model))
     assert _kinds(events) == ["recovery", "restart"]
     assert model.requests[1].max_output == 1000
     assert isinstance(end, Completed)
     assert end.stop == "tool_calls"
-    end = await completed(Continuing(ScriptedModel([_cut(calls=(call,))])))
-    assert end.stop == "length"
+
+
+async def test_a_call_that_the_models_limit_cuts_off_is_to_be_made_in_pieces() -> None:
+    call, whole = Call("write", '{"text": "ab'), Call("write", {"text": "abc"})
+    model = ScriptedModel(
+        [_cut(calls=(call,)), _cut(calls=(call,)), Answer(calls=(whole,))], profile=Profile(max_output=5)
+    )
+    events, end = await run(Continuing(model))
+    assert [event.data["how"] for event in events if isinstance(event, Notice) and event.kind == "recovery"] == [
+        "in pieces",
+        "in pieces",
+    ]
+    _, said, result = model.requests[1].messages
+    assert isinstance(said, AssistantMessage)
+    assert isinstance(result, ToolMessage)
+    assert said.calls[0].id == result.call
+    assert "cut off at the output limit of 5 tokens" in str(result.parts)
+    assert len(model.requests[2].messages) == 5
+    assert isinstance(end, Completed)
+    assert end.stop == "tool_calls"
+    check_transcript(model.requests[2].messages)
+
+
+async def test_a_bound_of_the_answer_holds_over_all_calls() -> None:
+    model = ScriptedModel([_cut("a")] * 9)
+    end = await completed(Continuing(model), ask(max_output=5))
+    assert (model.calls, end.parts, end.stop) == (1, (Text("a"),), "length")
+    # The provider's own limit was lower: what is left of the bound may still be used.
+    model = ScriptedModel([_cut("a")] * 9)
+    end = await completed(
+        Continuing(model),
+        ask(max_output=100),
+    )
+    assert [request.max_output for request in model.requests] == [100, 95, 90, 85]
+    model = ScriptedModel([_cut(calls=(Call("write", '{"text": "ab'),))] * 9, profile=Profile(max_output=1000))
+    await completed(Continuing(model), ask(max_output=5))
+    assert model.calls == 1
+
+
+async def test_a_lone_cut_call_that_cannot_be_made_good_is_told_in_words() -> None:
+    class Cuts(ScriptedModel):
+        async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+            yield Completed((), "length", Usage(10, 5), cut="write_file")
+
+    error = (await failed(Continuing(Cuts([])), ask(max_output=5))).error
+    assert (error.code, error.retryable) == ("empty", False)
+    assert "in the midst of a call of 'write_file'" in error.message
 
 
 TOOL = ToolSpec(

@@ -80,7 +80,7 @@ async def _asked(models: Models, name: str, account: Account, client: HttpClient
     url = _listing(account, endpoint)
     if url is None:
         return await _word(models, name, account, model)
-    async with client.stream("GET", url, _headers(account, endpoint)) as response:
+    async with client.stream("GET", url, _headers(account, endpoint), ca=endpoint.ca) as response:
         body = await response.read_all(_CAP)
         status = response.status
     if status in (404, 405, 501):
@@ -95,7 +95,8 @@ def _listing(account: Account, endpoint: Endpoint) -> str | None:
     if account.listing is None:
         return None
     if "://" not in account.listing:
-        return endpoint.url(account.listing) + ("?limit=1000" if account.wire == "anthropic" else "")
+        url = endpoint.url(account.listing)
+        return url + ("&" if "?" in url else "?") + "limit=1000" if account.wire == "anthropic" else url
     # Elsewhere than the models are: at another server there is the common list.
     return account.listing if endpoint.base_url == account.base_url else endpoint.url("models")
 

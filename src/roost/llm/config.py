@@ -61,7 +61,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     what is served there costs nothing, for example on one's own machine. `limits` hold for all its models together;
     `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
     longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
-    process died (400 without it). What headers hold is in no repr."""
+    process died (400 without it); `ca` a file of certificates that are trusted there beside the system's. What headers
+    hold is in no repr."""
 
     base_url: str | None = None
     wire: str | None = None
@@ -70,6 +71,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     headers: dict[str, str] = {}
     options: dict[str, Any] = {}
     idle_timeout: float | None = None
+    ca: str | None = None
     free: bool | None = None
     limits: tuple[Limit, ...] = ()
     adaptive: bool = True

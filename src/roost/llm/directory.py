@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -121,7 +122,9 @@ class Directory:
         idle = place.account.idle_timeout
         if idle is None and is_loopback(url):
             idle = OWN_IDLE
-        return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle)
+        entry = self.accounts.get(place.name)
+        ca = str(Path(entry.ca).expanduser()) if entry and entry.ca else None
+        return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle, ca=ca)
 
     def card(self, name: str, env: Environment, seen: tuple[str, ...] = ()) -> Card | None:
         """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
@@ -197,7 +200,10 @@ def _at_url(name: str) -> Card:
     checked_url(url, "the model's URL")
     if not model:
         raise ConfigError(f"{name!r} names no model: put it after '#', as in 'http://host:port/v1#model'")
-    profile = Profile(family=family_of(model), price=FREE if is_loopback(url) else None)
+    own = is_loopback(url)
+    # A server of one's own may run the model without a parser for its calls.
+    options = {"text_calls": True} if own else {}
+    profile = Profile(family=family_of(model), price=FREE if own else None, options=options)
     return Card(account=url, model=model, profile=profile)
 
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
+import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
 
+OVERSIZED = "oversized"
+"""The code of an answer without end: asking for it again would be paid again."""
+_STALE = 8
+"""Connections of the pool that may turn out to be dead before a request is given up."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PIECEWISE = 64 * 1024
 """Bytes of a body that the transport takes at once, whatever the server does."""
 
@@ -45,6 +53,13 @@ class HttpMalformed(HttpFailed):
     """What came is not what the protocol allows."""
 
     code = "malformed"
+
+
+class HttpOversized(HttpFailed):
+    """More came than any answer has."""
+
+    code = OVERSIZED
+    retryable = False
 
 
 class HttpUnusable(HttpFailed):
@@ -83,7 +98,11 @@ class HttpClient:
     """A pool of connections for one event loop. Making one costs nothing: the library is loaded by the first request.
 
     `connect_timeout` and `idle_timeout` (the longest silence while reading) are in seconds. With `proxies` a proxy of
-    the environment (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Redirects are not followed.
+    the environment (`HTTPS_PROXY`, `NO_PROXY`) is used, except for the loopback. Certificates are checked against the
+    system's, `SSL_CERT_FILE`, and `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`. Redirects are not followed.
+
+    A server may have closed a kept connection since its last answer. A request that dies on one before a byte of an
+    answer is sent again at once on another, at last on a fresh one.
     """
 
     def __init__(
@@ -99,6 +118,7 @@ class HttpClient:
         self._max_connections = max_connections
         self._proxies = proxies
         self._session: aiohttp.ClientSession | None = None
+        self._trusted: dict[str, ssl.SSLContext] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @asynccontextmanager
@@ -110,22 +130,23 @@ class HttpClient:
         body: bytes | None = None,
         *,
         idle_timeout: float | None = None,
+        ca: str | None = None,
     ) -> AsyncGenerator[HttpResponse]:
-        """Leaving the block, by whatever way, closes a connection whose answer was not read to its end."""
+        """Leaving the block, by whatever way, closes a connection whose answer was not read to its end. `ca`: a file of
+        certificates that are trusted beside the system's."""
         session, timeout = await self._ready(idle_timeout)
         # A server may have closed the connection of the last call (llama.cpp's does after each stream): the loop must
         # see that, and then tell the pool, before the connection is taken again.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        proxy = _proxy(url) if self._proxies else None
         try:
-            async with asyncio.timeout(None) as timer:
-                data = body if body is None or len(body) <= _PIECEWISE else _Upload(body, timer, timeout.sock_read)
-                response = await session.request(
-                    method, url, data=data, headers=headers, timeout=timeout, proxy=proxy, allow_redirects=False
-                )
-                if isinstance(data, _Upload):
-                    data.answered = True
+            options: dict[str, Any] = {
+                "headers": headers, "timeout": timeout, "proxy": _proxy(url) if self._proxies else None,
+                "ssl": await self._trust(ca) or True, "allow_redirects": False,
+            }  # fmt: skip
+            response = await _sent(session, method, url, body, options, timeout.sock_read)
+        except HttpFailed:
+            raise
         except Exception as error:  # whatever the library raises becomes one of ours
             raise _normalised(error) from error
         try:
@@ -135,6 +156,15 @@ class HttpClient:
                 response.release()
             else:
                 response.close()
+
+    async def _trust(self, ca: str | None) -> ssl.SSLContext | None:
+        """None for the library's own. Raises `HttpUnusable` for a file that cannot be read."""
+        files = tuple(filter(None, (ca, *map(os.environ.get, _BUNDLES))))
+        if not files:
+            return None
+        if (known := self._trusted.get("\n".join(files))) is None:
+            known = self._trusted["\n".join(files)] = await asyncio.to_thread(_trusting, files)
+        return known
 
     async def prepare(self) -> None:
         """Load the library now, so that the first request need not wait for it."""
@@ -154,7 +184,10 @@ class HttpClient:
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
             connector = aiohttp.TCPConnector(limit=self._max_connections)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            traces = [_reuse_trace()]
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=traces
+            )
             self._loop = loop
         idle = self._idle_timeout if idle_timeout is None else idle_timeout
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout, sock_read=idle)
@@ -176,7 +209,71 @@ def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and not proxy.lower().startswith(("http://", "https://")):
+        kind = proxy.partition("://")[0]
+        raise HttpUnusable(
+            f"the proxy of the environment is of the kind {kind!r}: only http and https proxies are used"
+        )
+    return proxy
+
+
+def _trusting(files: tuple[str, ...]) -> ssl.SSLContext:
+    import ssl
+
+    context = ssl.create_default_context()
+    for file in files:
+        try:
+            if os.path.isdir(file):
+                context.load_verify_locations(capath=file)
+            else:
+                context.load_verify_locations(cafile=file)
+        except (OSError, ValueError) as error:
+            raise HttpUnusable(f"the file of certificates {file!r} cannot be read: {error}") from error
+    return context
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    """Tell each request's context (`_Reuse`) whether it got a kept connection."""
+    import aiohttp
+
+    async def reused(_: Any, context: Any, __: Any) -> None:
+        if isinstance(context.trace_request_ctx, _Reuse):
+            context.trace_request_ctx.yes = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(reused)
+    return trace
+
+
+class _Reuse:
+    yes = False
+
+
+async def _sent(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    body: bytes | None,
+    options: dict[str, Any],
+    idle: float | None,
+) -> aiohttp.ClientResponse:
+    """Send the request, again where a kept connection was dead. Raises what the library raises."""
+    import aiohttp
+
+    for left in range(_STALE, -1, -1):
+        reuse = _Reuse()
+        try:
+            async with asyncio.timeout(None) as timer:
+                data = body if body is None or len(body) <= _PIECEWISE else _Upload(body, timer, idle)
+                response = await session.request(method, url, data=data, trace_request_ctx=reuse, **options)
+                if isinstance(data, _Upload):
+                    data.answered = True
+                return response
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not reuse.yes or not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 class _Upload(io.BytesIO):

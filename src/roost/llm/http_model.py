@@ -10,13 +10,14 @@ import msgspec
 
 from roost.errors import RoostError
 from roost.llm.compile import compiler as find_compiler
-from roost.llm.http import HttpClient, HttpFailed, HttpResponse
+from roost.llm.http import OVERSIZED, HttpClient, HttpFailed, HttpResponse
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
 from roost.llm.limits.headers import HEARD, about_limits
 from roost.llm.prompt import Compiler
 from roost.llm.sse import SSEParser
 from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
 from roost.llm.wires.body import clean
+from roost.llm.wires.errors import body_error
 from roost.log.content import ErrorData, Usage
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -38,10 +39,11 @@ class HttpModel:
     """A model behind an endpoint. Keeps the contract of `Model`.
 
     Failure codes: `auth`, `quota`, `rate_limited`, `overloaded`, `bad_request`, `context_overflow`, `refused`,
-    `connection`, `timeout`, `malformed`, `empty`, `unsupported`, `internal`. `model` is its name at the endpoint,
-    `name` the one for people. Without a compiler the one of the profile's family is taken. `client` is shared and stays
-    open when given; without one the model makes and closes its own. The key is sent and never shown. Raises
-    `ConfigError` for an unknown family.
+    `connection`, `timeout`, `malformed`, `empty`, `oversized`, `unsupported`, `internal`.
+
+    `model` is its name at the endpoint, `name` the one for people. Without a compiler the one of the profile's family
+    is taken. `client` is shared and stays open when given; without one the model makes and closes its own. The key is
+    sent and never shown. Raises `ConfigError` for an unknown family.
     """
 
     def __init__(
@@ -100,7 +102,12 @@ class HttpModel:
             while True:
                 try:
                     async with self._client.stream(
-                        call.method, call.url, self._headers(call), call.body, idle_timeout=self._endpoint.idle_timeout
+                        call.method,
+                        call.url,
+                        self._headers(call),
+                        call.body,
+                        idle_timeout=self._endpoint.idle_timeout,
+                        ca=self._endpoint.ca,
                     ) as response:
                         if limits := about_limits(response.headers):
                             yield Notice(HEARD, limits)
@@ -191,7 +198,8 @@ class _Frames:
         data = await self._next_bytes()
         self._size += len(data)
         if self._size > MAX_ANSWER:
-            return self._fail("malformed", f"sent more than {MAX_ANSWER} bytes")
+            what = f"sent more than {MAX_ANSWER >> 20} MiB: the answer has no end, and is not asked for again"
+            return self._fail(OVERSIZED, what, retryable=False)
         if not data:
             return self._end()
         if not self._started and (head := data.lstrip()):
@@ -220,13 +228,17 @@ class _Frames:
         for frame in self._parser.finish() if data is None else self._parser.feed(data):
             self._framed = True
             events += answer.feed(frame)
+            if frame.event == b"error" and not answer.finished and answer.error is None:
+                answer.error = body_error(frame.data, where=self._where) or ErrorData(
+                    "overloaded", f"{self._where} broke off: {frame.data[:300].decode('utf-8', 'replace')}", True
+                )
             if answer.over or answer.error is not None:
                 self._over = True
                 break
         return events
 
     def _end(self) -> list[ModelEvent]:
-        events = self._take(None) if self._whole is None else self._answer.whole(b"".join(self._whole))
+        events = self._take(None) if self._whole is None else self._document(b"".join(self._whole))
         self._over = True
         if not self._started:
             return self._fail("empty", "gave an empty body")
@@ -235,9 +247,16 @@ class _Frames:
             return self._fail("malformed", f"answered with {kind}, not with an event stream; check the base URL")
         return events
 
-    def _fail(self, code: str, what: str) -> list[ModelEvent]:
+    def _document(self, body: bytes) -> list[ModelEvent]:
+        answer = self._answer
+        events = answer.whole(body)
+        if not answer.finished and answer.follow is None and answer.error is None:
+            answer.error = body_error(body, where=self._where)
+        return events
+
+    def _fail(self, code: str, what: str, *, retryable: bool = True) -> list[ModelEvent]:
         self._over = True
-        self._answer.error = ErrorData(code, f"{self._where}: the server {what}", True)
+        self._answer.error = ErrorData(code, f"{self._where}: the server {what}", retryable)
         return []
 
     async def _drain(self) -> None:

@@ -156,11 +156,16 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """The whole answer. Every `ToolCall` in it has an id that is unique within the answer."""
+    """The whole answer. Every `ToolCall` in it has an id that is unique within the answer.
+
+    `cut`: the name of the call that the output limit (`stop` `length`) cut off, which is not among the `parts`; empty
+    where the limit came before anything was said. Only with it there may be no parts.
+    """
 
     parts: tuple[AssistantPart, ...]
     stop: StopReason
     usage: Usage = Usage()
+    cut: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):

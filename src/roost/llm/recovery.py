@@ -11,16 +11,20 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 import msgspec
 
 from roost.errors import ConfigError
+from roost.ids import new_id
 from roost.llm.ir import Completed, Failed, Intent, Model, ModelEvent, Notice, Profile, Request
 from roost.llm.needs import needed
 from roost.llm.retry import told
+from roost.llm.wires.body import is_json_object
 from roost.llm.wrapped import Wrapped, events, is_delta
 from roost.log.content import (
     AssistantMessage,
     AssistantPart,
+    ErrorData,
     Text,
     Thinking,
     ToolCall,
+    ToolMessage,
     Usage,
     UserMessage,
 )
@@ -31,6 +35,12 @@ OTHERS_MAY = frozenset(
 )
 """The failures after which another model is asked. One that costs less, or has a price, may fit into the budget."""
 _BROKEN = frozenset({"connection", "malformed", "timeout"})
+_LEAST = 16
+"""Tokens of an answer, below which some providers take no limit."""
+_IN_PIECES = (
+    "This call was cut off at the output limit of {tokens} tokens and was not run. Do not make it again as it was: do"
+    " the same in several smaller calls, one after the other, each well below that limit."
+)
 _GO_ON = "Your answer was cut off. Go on exactly where it ends. Repeat nothing and say nothing about the interruption."
 
 
@@ -151,11 +161,13 @@ def _broke_off(failed: Failed) -> bool:
 
 
 class Continuing(Wrapped):
-    """LENGTH: an answer that was cut off at the output limit is continued, up to `rounds` times, and the pieces become
-    one answer whose usage is their sum. Each is told with a notice `recovery`.
+    """LENGTH: finish an answer that was cut off at the output limit, in up to `rounds` more calls, whose usage is
+    added. Each is told with a notice `recovery`.
 
-    Text goes on where it ended. One that was cut off in its thinking, in a tool call or in a document of a schema is
-    made anew with twice the room, after `restart`, where the profile has more; else it is passed on as it is.
+    Text goes on where it ended. A tool call, a document of a schema or reasoning that was cut off is made anew, after
+    `restart`, with the model's whole limit where less was given. A call that is cut off at that limit is answered with
+    a result that says so, and the model makes a smaller one. A `max_output` of the request is a bound for all calls
+    together: at the bound the answer stays cut off. One without parts fails as `empty`.
     """
 
     def __init__(self, inner: Model, *, rounds: int = 3) -> None:
@@ -179,32 +191,67 @@ class Continuing(Wrapped):
                 yield end if not said else Completed(said, "length", usage + (end.usage or Usage(cost=0)))
                 return
             usage += end.usage
-            after = _next(request, ask, said, end, self.profile) if left and end.stop == "length" else None
+            parts = joined(said, end.parts)
+            after = _next(request, ask, parts, end, usage, self.profile) if left and end.stop == "length" else None
             if after is None:
-                yield Completed(joined(said, end.parts), end.stop, usage)
+                yield _last(self.name, parts, end, usage)
                 return
-            ask, said = after
-            yield Notice("recovery", {"type": "LENGTH", "how": "continue" if said else "more room"})
+            ask, said, how = after
+            yield Notice("recovery", {"type": "LENGTH", "how": how})
             if not said:
                 yield Notice("restart")
 
 
 def _next(
-    request: Request, ask: Request, said: tuple[AssistantPart, ...], end: Completed, profile: Profile
-) -> tuple[Request, tuple[AssistantPart, ...]] | None:
-    """(what to ask for next, what stays of the answer so far); None when nothing helps."""
-    parts = joined(said, end.parts)
-    called = any(isinstance(part, ToolCall) for part in parts)
-    # A document that must fit a schema would begin anew.
-    if parts and isinstance(parts[-1], Text) and not called and request.output_schema is None:
-        # Reasoning that is not finished by its provider's signature may not be sent back.
-        shown = tuple(part for part in parts if not isinstance(part, Thinking) or part.signature is not None)
-        messages = (*request.messages, AssistantMessage(shown), UserMessage((Text(_GO_ON),)))
-        return msgspec.structs.replace(ask, messages=messages), parts
+    request: Request, ask: Request, parts: tuple[AssistantPart, ...], end: Completed, usage: Usage, profile: Profile
+) -> tuple[Request, tuple[AssistantPart, ...], str] | None:
+    """(what to ask for next, what stays of the answer so far, how that is told); None when nothing helps."""
     room = ask.max_output
-    if room is None or room >= profile.max_output:
+    if request.max_output is not None:
+        room = request.max_output - (usage.output or request.max_output)
+        if room < _LEAST:
+            return None
+    called = any(isinstance(part, ToolCall) and is_json_object(part.arguments) for part in parts)
+    cut = _cut(end)
+    # A document that must fit a schema would begin anew.
+    if parts and isinstance(parts[-1], Text) and not called and not cut and request.output_schema is None:
+        messages = (*request.messages, AssistantMessage(_sendable(parts)), UserMessage((Text(_GO_ON),)))
+        return msgspec.structs.replace(ask, messages=messages, max_output=room), parts, "continue"
+    if called:
+        # What is whole can be done; the model makes the rest anew when it sees the results.
         return None
-    return msgspec.structs.replace(request, max_output=min(room * 2, profile.max_output)), ()
+    if ask.max_output is None and end.usage.output < profile.max_output:
+        return msgspec.structs.replace(request, max_output=profile.max_output), (), "more room"
+    if not cut:
+        return None
+    tokens = end.usage.output or ask.max_output or profile.max_output
+    call = ToolCall(new_id("call"), cut)
+    said = tuple(part for part in _sendable(end.parts) if not isinstance(part, ToolCall))
+    told = ToolMessage(call.id, cut, (Text(_IN_PIECES.format(tokens=tokens)),), error=True)
+    messages = (*ask.messages, AssistantMessage((*said, call)), told)
+    return msgspec.structs.replace(ask, messages=messages, max_output=room), (), "in pieces"
+
+
+def _cut(end: Completed) -> str | None:
+    """The name of the call that was cut off. A model may pass on a half call as it is."""
+    last = end.parts[-1] if end.parts else None
+    if isinstance(last, ToolCall) and not is_json_object(last.arguments):
+        return last.name
+    return end.cut
+
+
+def _sendable(parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+    # Reasoning that is not finished by its provider's signature may not be sent back.
+    return tuple(part for part in parts if not isinstance(part, Thinking) or part.signature is not None)
+
+
+def _last(name: str, parts: tuple[AssistantPart, ...], end: Completed, usage: Usage) -> Completed | Failed:
+    if parts:
+        return Completed(parts, end.stop, usage, end.cut)
+    where = f"in the midst of a call of {end.cut!r}, which was not made" if end.cut else "before it said anything"
+    tokens = f" of {end.usage.output} tokens" if end.usage.output else ""
+    told = f"{name} reached its output limit{tokens} {where}; raise max_output, or ask for less at once"
+    return Failed(ErrorData("empty", told), usage)
 
 
 def joined(said: tuple[AssistantPart, ...], more: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:

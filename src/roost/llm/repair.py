@@ -36,7 +36,7 @@ class Repairing(Wrapped):
                 else:
                     return
             if isinstance(end, Failed):
-                yield end if best is None else Completed(best.parts, best.stop, usage + (end.usage or Usage(cost=0)))
+                yield end if best is None else _with(best, usage + (end.usage or Usage(cost=0)))
                 return
             usage += end.usage
             best, names = _mended(end, tools)
@@ -44,12 +44,16 @@ class Repairing(Wrapped):
                 yield Notice("repair", {"type": "TOOL_REPAIR", "how": "mended", "tools": names})
             wrong = _wrong(best, tools)
             if not wrong or not left or best.stop == "length":
-                yield Completed(best.parts, best.stop, usage)
+                yield _with(best, usage)
                 return
             names = [call.name for call in _calls(best) if call.id in wrong]
             yield Notice("repair", {"type": "TOOL_REPAIR", "how": "asked again", "tools": names})
             yield Notice("restart")
             ask = msgspec.structs.replace(request, messages=(*request.messages, *_complaint(best, wrong)))
+
+
+def _with(answer: Completed, usage: Usage) -> Completed:
+    return msgspec.structs.replace(answer, usage=usage)
 
 
 def _calls(answer: Completed) -> list[ToolCall]:

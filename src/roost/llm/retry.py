@@ -72,7 +72,7 @@ class Retrying(Wrapped):
             failed: Failed | None = None
             async with events(self.inner, request) as stream:
                 async for event in stream:
-                    if isinstance(event, Completed) and not event.parts:
+                    if isinstance(event, Completed) and not event.parts and event.cut is None:
                         event = Failed(ErrorData("empty", f"{self.name} answered nothing", True), event.usage)
                     if isinstance(event, Failed):
                         failed = event

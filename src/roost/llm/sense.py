@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from roost.errors import ConfigError
@@ -52,6 +53,8 @@ def _check_account(file: TomlFile, place: Place, entry: Mapping[str, Any]) -> No
     for field in ("idle_timeout", "patience"):
         if (seconds := entry.get(field)) is not None and not 0 < seconds <= _MOST:
             raise file.wrong((*place, field), "must be seconds, above 0")
+    if (ca := entry.get("ca")) is not None and not Path(ca).expanduser().is_file():
+        raise file.wrong((*place, "ca"), f"is no file of certificates: {ca!r} is not there")
     for header, value in entry.get("headers", {}).items():
         if not header or _UNPRINTABLE.search(header + value):
             raise file.wrong((*place, "headers", header), "holds a line break or a letter that no header has")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from roost.llm.http import HttpMalformed
+from roost.llm.http import HttpOversized
 
 MAX_EVENT = 64 * 1024 * 1024
 """Bytes, as many as of a whole answer: providers send a picture in one event."""
@@ -21,7 +21,7 @@ class SSEEvent(msgspec.Struct, frozen=True):
 class SSEParser:
     """Push bytes in, get whole events out. Lines may end in LF, CRLF or CR and be split anywhere.
 
-    Raises `HttpMalformed` once an event grows above `max_event` bytes.
+    Raises `HttpOversized` once an event grows above `max_event` bytes.
     """
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
@@ -115,4 +115,4 @@ class SSEParser:
 
     def _check(self) -> None:
         if self._data_size + self._partial_size > self._max:
-            raise HttpMalformed(f"the server sent an event of more than {self._max} bytes")
+            raise HttpOversized(f"the server sent an event of more than {self._max} bytes")

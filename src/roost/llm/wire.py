@@ -16,18 +16,22 @@ from roost.llm.sse import SSEEvent
 from roost.log.content import ErrorData
 
 _VERSION = re.compile(r"v\d+\w*")
+_LEAVES = ("/chat/completions", "/responses", "/messages", "/embeddings")
+"""What people copy from a provider's documentation along with the base."""
 _SECRET = 12
 """Characters from which a header's value counts as a secret; a shorter one may be a plain word."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model is, and with which key. `headers` go with every call, over the wire's own. `idle_timeout` is the
-    longest silence in seconds; None takes the HTTP client's. The key and the headers are in no repr."""
+    longest silence in seconds; None takes the HTTP client's. `ca` is a file of certificates that are trusted there
+    beside the system's. The key and the headers are in no repr."""
 
     base_url: str
     key: str | None = None
     headers: dict[str, str] = {}
     idle_timeout: float | None = None
+    ca: str | None = None
 
     def __repr__(self) -> str:
         return f"Endpoint(base_url={self.base_url!r})"
@@ -45,18 +49,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     def url(self, path: str) -> str:
         """Return the address of `path` below the base URL.
 
-        The base may end with the whole path or with its version (`/v1`), which are not doubled, and may have a query
-        (`?api-version=...`), which stays behind the path.
+        The base may end with its version (`/v1`), which is not doubled, or with the whole address of one operation
+        (`/chat/completions`), and may have a query (`?api-version=...`), which stays behind the path.
         """
-        base, mark, query = self.base_url.partition("?")
-        base, path = base.rstrip("/"), path.lstrip("/")
-        version, _, rest = path.partition("/")
-        if base.endswith(f"/{path}"):
-            path = ""
-        elif _VERSION.fullmatch(version):
-            whole = base.endswith(f"/{rest}")
-            path = "" if whole else rest if base.endswith(f"/{version}") else path
-        return f"{base}/{path}".rstrip("/") + mark + query
+        base = self.root
+        version, _, rest = path.lstrip("/").partition("/")
+        path = rest if rest and base.endswith(f"/{version}") and _VERSION.fullmatch(version) else path.lstrip("/")
+        return self.with_query(f"{base}/{path}")
+
+    @property
+    def root(self) -> str:
+        """The base URL without its query and without what names an operation."""
+        base = self.base_url.partition("?")[0].rstrip("/")
+        return next((base.removesuffix(leaf) for leaf in _LEAVES if base.endswith(leaf)), base)
+
+    def with_query(self, url: str) -> str:
+        query = self.base_url.partition("?")[2]
+        return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 class HttpCall(msgspec.Struct, frozen=True):

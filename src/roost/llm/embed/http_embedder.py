@@ -187,7 +187,9 @@ class HttpEmbedder:
         idle = self._endpoint.idle_timeout
         call.sent = True
         try:
-            async with self._client.stream(asked.method, asked.url, headers, asked.body, idle_timeout=idle) as response:
+            async with self._client.stream(
+                asked.method, asked.url, headers, asked.body, idle_timeout=idle, ca=self._endpoint.ca
+            ) as response:
                 if 200 <= response.status < 300:
                     return await response.read_all(self._room(count) + 1)
                 call.sent = False

@@ -16,7 +16,7 @@ from roost.llm.profile import Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wire import Follow
 from roost.llm.wires.body import MOST_TOKENS, clean, is_json_object
-from roost.llm.wires.errors import stream_error
+from roost.llm.wires.errors import body_error, stream_error
 from roost.llm.wires.pieces import Pieces
 from roost.llm.wires.stops import Stops
 from roost.log.content import (
@@ -210,9 +210,8 @@ class Assembly:
         """What came is not of this wire. After the end it does not matter."""
         if not self.finished:
             shown = data[:80].decode("utf-8", "replace")
-            self.error = ErrorData(
-                "malformed", f"{self.where} sent a frame that cannot be read: {error}: {shown}", True
-            )
+            what = f"{self.where} sent a frame that cannot be read: {error}: {shown}"
+            self.error = body_error(data, where=self.where) or ErrorData("malformed", what, True)
 
     def rest(self) -> list[ModelEvent]:
         """What was held back, because more might have come: the beginning of a stop word, half a character."""
@@ -243,13 +242,16 @@ class Assembly:
                 return Completed(parts, "refusal", self.spent())
             return self._failed("refused", f"refused to answer{': ' if self.why else ''}{self.why}")
         if self.stop == "length":
-            if not parts:
-                return self._failed("empty", "reached the output limit before it said anything; raise max_output")
-            return Completed(parts, "length", self.spent())
+            return Completed(parts, "length", self.spent(), self._cut() or (None if parts else ""))
         if not said:
             return self._failed("empty", "gave an empty answer", True)
         calls = any(isinstance(part, ToolCall) for part in said)
         return Completed(parts, "tool_calls" if calls else "end", self.spent())
+
+    def _cut(self) -> str | None:
+        """The name of the call that is not whole."""
+        halves = (call for call in self.calls if call.name and not is_json_object(call.arguments.text()))
+        return next((call.name for call in halves), None)
 
     def spent(self) -> Usage:
         usage = self.usage

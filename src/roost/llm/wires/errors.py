@@ -27,11 +27,22 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 
+_WRONG = re.compile(
+    r"(does|do) not exist|not found|no such|not supported|unsupported|invalid|not valid|must be|is required|unknown"
+    r" (model|parameter|name)|missing required",
+    re.IGNORECASE,
+)
+"""Words of a server that will say the same again."""
+_SAID = ("error", "message", "detail", "msg", "error_msg", "errorMessage")
+"""The fields in which servers put their words."""
+
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
     """The error of an answer whose status is not 2xx. `where` names the model in the message."""
     said, codes = describe(body)
     code, retryable = classify(status, f"{codes} {said}")
+    if headers.get("x-should-retry", "").strip().lower() == "false":
+        retryable = False
     message = f"{where} answered {status}: {said or 'no explanation'}{_hint(code, status)}"
     return ErrorData(code, message[:MAX_MESSAGE], retryable, retry_after(headers) if retryable else None)
 
@@ -39,8 +50,22 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes, *, where: s
 def stream_error(error: Any, *, where: str) -> ErrorData:
     """The error of an `error` object that came inside a 200 stream."""
     said, codes = describe(encode({"error": error}))
-    code, retryable = classify(_status(codes), f"{codes} {said}")
+    code, retryable = classify(_status(codes, said), f"{codes} {said}")
     return ErrorData(code, f"{where} broke off: {said or 'no explanation'}"[:MAX_MESSAGE], retryable)
+
+
+def body_error(body: bytes, *, where: str) -> ErrorData | None:
+    """The error of a document that came with the status 200 in place of an answer, such as `{"code": 20012, "message":
+    "Model does not exist"}` or `{"detail": ...}`; None where it does not say one."""
+    try:
+        read = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    top = cast("dict[str, Any]", read) if isinstance(read, dict) else {}
+    said = any(isinstance(top.get(field), str) and top[field] for field in _SAID)
+    if not said and not isinstance(top.get("error"), dict):
+        return None
+    return stream_error(top.get("error") or top, where=where)
 
 
 def judged(error: ErrorData, verdict: tuple[str, bool] | None, headers: Mapping[str, str] | None = None) -> ErrorData:
@@ -66,24 +91,29 @@ def describe(body: bytes) -> tuple[str, str]:
     if not isinstance(inner, dict):
         return str(inner)[:MAX_MESSAGE], ""
     error = cast("dict[str, Any]", inner)
-    said = error.get("message") or error.get("detail") or error
+    said = next((error[field] for field in _SAID[1:] if error.get(field)), error)
     codes = " ".join(str(error[key]) for key in ("code", "type", "status") if error.get(key))
     return (said if isinstance(said, str) else msgspec.json.encode(said).decode())[:MAX_MESSAGE], codes
 
 
-def _status(codes: str) -> int:
+def _status(codes: str, said: str) -> int:
     if number := re.search(r"\b[45]\d\d\b", codes):
         return int(number[0])
     known = {
         "rate_limit": 429,
         "authentication": 401,
+        "apikey": 401,
+        "api_key": 401,
+        "unauthorized": 401,
         "permission": 403,
         "invalid_request": 400,
         "not_found": 404,
         "too_large": 413,
         "timeout": 408,
     }
-    return next((status for word, status in known.items() if word in codes), 500)
+    return next(
+        (status for word, status in known.items() if word in codes.lower()), 400 if _WRONG.search(said) else 500
+    )
 
 
 def classify(status: int, said: str) -> tuple[str, bool]:

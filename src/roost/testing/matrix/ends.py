@@ -7,11 +7,12 @@ import contextlib
 import time
 
 from roost.llm.ir import Completed, Failed, Notice
+from roost.llm.recovery import Continuing
 from roost.log.content import Text, ToolCall
 from roost.testing.matrix.base import behaviour
 from roost.testing.matrix.ground import Ground, NotHere, Place
 from roost.testing.matrix.tools import TOOLS
-from roost.testing.models import ask, user
+from roost.testing.models import ask, run, user
 from roost.testing.script import Fault, Reply
 from roost.testing.scripted import Call
 
@@ -110,6 +111,24 @@ async def length(ground: Ground) -> None:
             # A protocol whose arguments are objects has none that is half.
             assert all(part.arguments.endswith("}") for part in whole)
             assert end.stop == "length"
+
+
+@behaviour()
+async def cut_call(ground: Ground) -> None:
+    """A call that the output limit cut off, and that stands alone, is told as that: the answer is no failure, and the
+    half call is not among its parts. The result that tells the model so can be sent."""
+    cut = Reply(calls=(Call("look", '{"path": "a/ve'),), stop="length", piece=4)
+    whole = Reply(text="done")
+    async with ground.place(lambda body: whole if "was cut off" in str(body) else cut) as place:
+        # Only a stream can hold half an object.
+        end = await place.completed(ask(tools=TOOLS))
+        halves = [part for part in end.parts if isinstance(part, ToolCall) and not part.arguments.endswith("}")]
+        assert not halves
+        assert end.cut in ("look", "") or any(isinstance(part, ToolCall) for part in end.parts)
+        _, mended = await run(Continuing(place.model(max_output=100)), ask(tools=TOOLS))
+        assert isinstance(mended, Completed), mended
+        if end.cut == "look":
+            assert [part for part in mended.parts if isinstance(part, Text)] == [Text("done")]
 
 
 @behaviour()

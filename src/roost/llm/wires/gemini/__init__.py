@@ -30,14 +30,14 @@ class Gemini:
         self._quirks = quirks or Quirks()
 
     def call(self, prompt: Prompt, model: str, profile: Profile, endpoint: Endpoint, *, stream: bool) -> HttpCall:
-        base = endpoint.base_url.rstrip("/")
+        base = endpoint.root
         base = base if _VERSIONED.search(base) else f"{base}/{VERSION}"
         path = model if "/" in model else f"models/{model}"
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         key = {"x-goog-api-key": endpoint.key} if endpoint.key else {}
         accept = "text/event-stream" if stream else "application/json"
         body = encode(body_of(prompt, profile, self._quirks))
-        return HttpCall("POST", f"{base}/{path}:{method}", {"Accept": accept, **key}, body)
+        return HttpCall("POST", endpoint.with_query(f"{base}/{path}:{method}"), {"Accept": accept, **key}, body)
 
     def answer(
         self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None

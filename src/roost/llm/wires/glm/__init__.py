@@ -32,7 +32,9 @@ class Glm:
         key = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
         accept = "text/event-stream" if stream else "application/json"
         path = "async/chat/completions" if self._quirks.asynchronous and not stream else "chat/completions"
-        return HttpCall("POST", f"{_base(endpoint)}/{path}", {"Accept": accept, **key}, encode(body))
+        return HttpCall(
+            "POST", endpoint.with_query(f"{_base(endpoint)}/{path}"), {"Accept": accept, **key}, encode(body)
+        )
 
     def answer(
         self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None
@@ -44,7 +46,7 @@ class Glm:
 
 
 def _base(endpoint: Endpoint) -> str:
-    base = endpoint.base_url.rstrip("/")
+    base = endpoint.root
     return base if "/paas/" in base else f"{base.removesuffix('/v1')}/{ROOT}"
 
 

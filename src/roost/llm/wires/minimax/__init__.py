@@ -40,8 +40,8 @@ class MiniMax:
             headers["Authorization"] = f"Bearer {endpoint.key}"
         if interface == "messages":
             headers["anthropic-version"] = VERSION
-        base = endpoint.base_url.rstrip("/").removesuffix("/v1").removesuffix("/anthropic")
-        return HttpCall("POST", f"{base}/{PATHS[interface]}", headers, encode(body))
+        base = endpoint.root.removesuffix("/v1").removesuffix("/anthropic")
+        return HttpCall("POST", endpoint.with_query(f"{base}/{PATHS[interface]}"), headers, encode(body))
 
     def answer(
         self, prompt: Prompt, profile: Profile, *, where: str, model: str = "", endpoint: Endpoint | None = None

@@ -117,6 +117,7 @@ class Frame(msgspec.Struct):
     error: Any = None
     x_groq: Groq | None = None
     code: Any = None
+    status: Any = None
     message: Any = None
     detail: Any = None
     msg: Any = None
@@ -333,7 +334,7 @@ def _odd_error(frame: Frame) -> Any:
         return None
     if isinstance(frame.code, int | str | None) and frame.code in _FINE and frame.code is not None:
         return None
-    return {"code": frame.code, "message": said}
+    return {"code": frame.code, "status": frame.status, "message": said}
 
 
 def _format_of(audio: Any) -> str:

@@ -33,11 +33,12 @@ class Tags:
         if think == "open":
             self._state = "think"
         self._line = True
-        self._after = False
+        self._before = self._after = False
+        """Whether the space after the opening tag, or that after the closing one, may still come."""
 
     def take(self, piece: str) -> tuple[str, str]:
         """Return (reasoning, text) that can be shown now."""
-        if self._state == "text" and not self._tools:
+        if self._state == "text" and not self._tools and not self._after:
             return "", piece
         text, self._held = self._held + piece, ""
         thought = ""
@@ -68,8 +69,8 @@ class Tags:
         head = text.lstrip()
         tag = next((tag for tag in _OPEN if head.startswith(tag)), None)
         if tag is not None:
-            self._state = "think"
-            return head[len(tag) :].removeprefix("\n")
+            self._state, self._before = "think", True
+            return head[len(tag) :]
         if any(tag.startswith(head) for tag in _OPEN):
             self._held = text
             return ""
@@ -77,6 +78,8 @@ class Tags:
         return text
 
     def _think(self, text: str) -> tuple[str, str]:
+        if self._before and text:
+            text, self._before = text.removeprefix("\n"), False
         if found := _CLOSE.search(text):
             self._state, self._after = "text", True
             return text[: found.start()].removesuffix("\n"), text[found.end() :]
