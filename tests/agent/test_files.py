@@ -207,13 +207,13 @@ def test_where_agents_are_looked_for(tmp_path: Path) -> None:
         search_path(home, cwd=cwd, extra=[tmp_path / "none"])
 
 
-def test_the_default_agent_has_the_file_tools_the_shell_and_its_history() -> None:
+def test_the_default_agent_has_the_file_tools_the_shell_a_calculator_and_its_history() -> None:
     spec = default_agent().spec
     assert spec.name == "assistant"
     files = {"list_files", "glob", "grep", "read_file", "write_file", "edit_file"}
-    assert set(spec.tools) == {*files, "shell", "read_history"}
+    assert set(spec.tools) == {*files, "shell", "calculate", "read_history"}
     size = sum(len(msgspec.json.encode(builtin_tools()[name].spec)) for name in spec.tools)
-    assert size < 4_500, "each request of it, to a small model in this process too, begins with these"
+    assert size < 5_000, "each request of it, to a small model in this process too, begins with these"
     assert set(spec.tools) <= set(builtin_tools())
     assert spec.permissions == "workspace"
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from roost.llm.ir import Completed, Failed, ModelEvent, Profile, Request
+from roost.agent.builtin import default_agent
+from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
 from roost.log.content import ErrorData, Text, ToolCall, ToolMessage, Usage
-from roost.testing.evals import dev, heldout
+from roost.testing.evals import dev, front, front_heldout, heldout
 from roost.testing.evals.__main__ import main, table
-from roost.testing.evals.score import as_json, by_kind, run_task, run_tasks, total
+from roost.testing.evals.score import as_json, by_kind, judge, run_task, run_tasks, total
 from roost.testing.evals.task import Outcome, Task, holds, number, says, silent
 
-ALL = dev.TASKS + heldout.TASKS
+ALL = dev.TASKS + heldout.TASKS + front.TASKS + front_heldout.TASKS
 
 
 class Puppet:
@@ -57,16 +58,23 @@ def outcome(answer: str, **after: str) -> Outcome:
 
 
 def test_there_are_two_halves_of_the_same_make() -> None:
-    assert len(ALL) >= 40
     assert len({task.id for task in ALL}) == len(ALL)
     assert sorted(task.kind for task in dev.TASKS) == sorted(task.kind for task in heldout.TASKS)
-    assert not {task.prompt for task in dev.TASKS} & {task.prompt for task in heldout.TASKS}
+    assert {task.kind for task in front.TASKS} <= {task.kind for task in front_heldout.TASKS} | {"arithmetic"}
+    tuned, held = dev.TASKS + front.TASKS, heldout.TASKS + front_heldout.TASKS
+    assert not {task.prompt for task in tuned} & {task.prompt for task in held}
+
+
+def test_enough_is_asked_of_each_kind() -> None:
+    assert sum(task.kind == "paraphrase" for task in ALL) >= 10
+    assert sum(task.invents is not None for task in ALL) >= 40
+    assert sum(task.kind in ("chat", "sum", "clock") for task in ALL) >= 20
 
 
 @pytest.mark.parametrize("task", ALL, ids=lambda task: task.id)
-async def test_saying_nothing_is_never_right(task: Task) -> None:
-    result = await run_task(acting("Hm."), task)
-    assert not result.right
+def test_saying_nothing_is_never_right(task: Task) -> None:
+    said = Outcome(answer="Hm.", calls=(), before=task.files, after=task.files)
+    assert not judge(task, said, seconds=1.0).right
 
 
 async def test_a_file_is_read_and_the_answer_judged() -> None:
@@ -101,22 +109,54 @@ async def test_what_goes_wrong_is_data() -> None:
     failed = await run_task(acting(Failed(ErrorData("deadline", "too slow"))), reading)
     assert failed.outcome.failure == "deadline: too slow"
     assert not failed.right
-    endless = await run_task(Puppet(lambda request: ("list_files", {})), reading)
-    assert endless.outcome.failure == "no answer after 8 steps"
-    assert len(endless.outcome.calls) == 8
+    endless = await run_task(Puppet(lambda request: ("list_files", {"depth": len(request.messages)})), reading)
+    assert endless.outcome.failure
+    assert not endless.right
 
 
-async def test_without_tools_none_are_offered() -> None:
-    offered: list[int] = []
+async def test_the_agent_is_the_one_that_ships() -> None:
+    seen: list[Request] = []
 
     def play(request: Request) -> str:
-        offered.append(len(request.tools))
-        return "bonjour"
+        seen.append(request)
+        return "Paris"
 
-    assert (await run_task(Puppet(play), task("dev-plain-hello"))).right
-    assert (await run_task(Puppet(play), task("dev-plain-capital"))).right is False
-    assert offered[0] == 0
-    assert offered[1] >= 7
+    assert (await run_task(Puppet(play), task("dev-plain-capital"))).right
+    shipped = default_agent().spec
+    assert seen[0].instruction == shipped.instructions
+    assert tuple(tool.name for tool in seen[0].tools) == shipped.tools
+    assert "Files: notes.txt" in str(seen[0].messages)
+
+
+async def test_calls_that_ask_are_approved() -> None:
+    counted = ("shell", {"command": "wc -l < data.txt"})
+    result = await run_task(acting(counted, "23"), task("dev-shell-lines"))
+    assert result.right
+    assert not result.outcome.calls[0].error
+
+
+async def test_an_invented_fact_is_counted_apart() -> None:
+    asked = task("dev-para-readme")
+    assert (await run_task(acting("Ann has them."), asked)).right
+    invented = await run_task(acting("Alice has them."), asked)
+    assert (invented.right, invented.invented, invented.fact) == (False, True, True)
+    honest = await run_task(acting("The files do not say that."), asked)
+    assert (honest.right, honest.invented) == (False, False)
+    absent = task("dev-absent-umbrella")
+    assert (await run_task(acting("The files do not say that."), absent)).right
+    assert (await run_task(acting("Ann has it."), absent)).invented
+
+
+@pytest.mark.parametrize(("chance", "right"), [(0.69, False), (0.31, False), (0.71, True), (0.29, True)])
+async def test_a_choice_near_a_coin_flip_fails(chance: float, right: bool) -> None:
+    class Chooser(Puppet):
+        async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+            yield Notice("choice", {"from": "chat", "tool": 0.1, "led": chance, "held": []})
+            async for event in super().stream(request):
+                yield event
+
+    result = await run_task(Chooser(lambda request: "Paris"), task("dev-plain-capital"))
+    assert (result.right, result.near) == (right, not right)
 
 
 async def test_results_reach_the_model() -> None:
@@ -146,11 +186,11 @@ async def test_the_report(capsys: pytest.CaptureFixture[str]) -> None:
     results = await run_tasks(Puppet(lambda request: "43"), tasks, seen=lambda result: None)
     assert by_kind(results) == {"arithmetic": (1, 1), "plain": (0, 1)}
     assert "all            1 of 2" in table("puppet", results)
+    assert "0 invented facts in 0 questions" in table("puppet", results)
     report = json.loads(json.dumps(as_json("puppet", results)))
     assert report["totals"]["right"] == 1
     assert [task["right"] for task in report["tasks"]] == [True, False]
-    with pytest.raises(SystemExit):
-        main(["--only", "no such task"])
+    assert main(["--only", "no such task"]) == 2
     assert "no such task" in capsys.readouterr().err
 
 
@@ -164,6 +204,7 @@ def test_the_command() -> None:
         "local/smollm2-135m",
         "--only",
         "plain-hello",
+        "--here",
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)

@@ -4,8 +4,8 @@ from typing import Any
 
 from roost.llm.ir import Request, ToolSpec
 from roost.llm.local.guard import RepetitionGuard, is_stuck
-from roost.llm.local.prompt import chat, cut
-from roost.llm.local.schema import simplify, step_schema
+from roost.llm.local.prompt import chat, cut, prefix
+from roost.llm.local.schema import labels, simplify, step_schema
 from roost.log.content import AssistantMessage, Image, Message, Text, ToolCall, ToolMessage, UserMessage
 
 READ = ToolSpec(
@@ -23,29 +23,50 @@ def request(*messages: Message, **more: Any) -> Request:
     return Request(**({"instruction": "Be kind.", "messages": messages, "tools": (READ,)} | more))
 
 
+def said(request: Request, cap: int = 2000) -> list[dict[str, str]]:
+    """The messages behind the prefix."""
+    fixed = prefix(request)
+    messages = chat(request, cap=cap)
+    assert messages[: len(fixed)] == fixed
+    return messages[len(fixed) :]
+
+
 def test_what_was_said_stays_the_prefix_of_what_is_said_next() -> None:
-    first = chat(request(ASK), cap=2000)
-    second = chat(request(ASK, CALL, RESULT), cap=2000)
-    third = chat(request(ASK, CALL, RESULT, ANSWER, ASK), cap=2000)
+    first = said(request(ASK))
+    second = said(request(ASK, CALL, RESULT))
+    third = said(request(ASK, CALL, RESULT, ANSWER, ASK))
     assert second[0] == first[0]
-    assert first[1]["content"].startswith(second[1]["content"])
-    assert third[:3] == second[:3]
-    assert second[3]["content"].startswith(third[3]["content"])
-    assert [message["role"] for message in third] == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert third[2]["content"] == '{"tool": "read_file", "args": {"path": "a.txt"}}'
-    assert third[4]["content"] == '{"answer": "It says \\"x\\"."}'
+    assert third[:2] == second[:2]
+    assert second[2]["content"].startswith(third[2]["content"])
+    assert [message["role"] for message in third] == ["user", "assistant", "user", "assistant", "user"]
+    assert third[1]["content"] == '{"from": "files", "tool": "read_file", "args": {"path": "a.txt"}}'
+    assert third[3]["content"] == '{"answer": "It says \\"x\\"."}'
 
 
-def test_the_system_message_holds_everything_that_does_not_change() -> None:
-    text = chat(request(ASK, constraints=("No swearing.",), context=("Today is Monday.",)), cap=100)[0]["content"]
-    for part in (
-        "Be kind.",
-        "- No swearing.",
-        "Today is Monday.",
-        "- read_file(path: string): Read a file. All of it.",
-    ):
+def test_the_prefix_is_the_same_for_every_session() -> None:
+    around = Text("[Now: Monday, 3 March 2025, 09:15 (UTC)\nFiles: a.txt]")
+    one = request(ASK, context=("Today is Monday.",))
+    other = request(UserMessage((Text("Hello"), around)), CALL, RESULT)
+    assert prefix(one) == prefix(other)
+    assert said(one)[0]["content"] == "Today is Monday.\n\nWhat is in a.txt?"
+    assert said(other)[0]["content"] == f"{around.text}\n\nHello"
+
+
+def test_the_prefix_holds_everything_that_does_not_change() -> None:
+    messages = prefix(request(ASK, constraints=("No swearing.",)))
+    text = messages[0]["content"]
+    for part in ("Be kind.", "- No swearing.", "- read_file(path): the text of a file", '{"from": "files"}'):
         assert part in text
-    assert "write_file" not in text
+    assert "write_file" not in str(messages)
+    assert "calculator" not in text.split("With files")[0]
+    assert [message["role"] for message in messages] == ["system"] + ["user", "assistant"] * (len(messages) // 2)
+
+
+def test_numbers_of_lines_are_not_seen() -> None:
+    numbered = ToolMessage("c1", "read_file", (Text("     1\tone\n     2\t12\ttwo"),))
+    assert "read_file:\none\n12\ttwo" in said(request(ASK, CALL, numbered))[-1]["content"]
+    failed = ToolMessage("c1", "read_file", (Text("1\tx"),), error=True)
+    assert "1\tx" in said(request(ASK, CALL, failed))[-1]["content"]
 
 
 def test_without_tools_it_is_plain_chat() -> None:
@@ -68,10 +89,10 @@ def test_results_of_one_step_and_images_and_errors() -> None:
         ToolMessage("c1", "read_file", (Image("image/png", "aGk="),)),
         ToolMessage("c2", "read_file", (Text("no such file"),), error=True),
     )
-    messages = chat(request(ASK, calls, *results), cap=1000)
-    assert len(messages) == 4
-    assert "cannot see" in messages[3]["content"]
-    assert "Error of read_file:\nno such file" in messages[3]["content"]
+    messages = said(request(ASK, calls, *results), cap=1000)
+    assert len(messages) == 3
+    assert "cannot see" in messages[2]["content"]
+    assert "Error of read_file:\nno such file" in messages[2]["content"]
 
 
 def test_the_grammar_of_a_step() -> None:
@@ -83,6 +104,13 @@ def test_the_grammar_of_a_step() -> None:
     assert answer["properties"] == {"answer": {"type": "string"}}
     assert step_schema(request(ASK, tool_choice="required")) == call
     assert step_schema(request(ASK, tool_choice="none")) == answer
+    first = step_schema(request(ASK), only=labels(request(ASK)))
+    assert first is not None
+    assert [list(step["properties"]) for step in first["anyOf"]] == [["from", "tool", "args"], ["from", "answer"]]
+    assert first["anyOf"][1]["properties"]["from"] == {"enum": ["knowledge", "clock", "chat"]}
+    looks = step_schema(request(ASK), only=["files"])
+    assert looks is not None
+    assert looks["properties"]["from"] == {"const": "files"}
     data = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     assert step_schema(request(ASK, tools=(), output_schema=data)) == simplify(data)
 

@@ -158,6 +158,7 @@ EVENTS: list[ev.Event] = [
         seconds=0.5,
     ),
     ev.MemoryRecalled(at=9.0, turn=2),
+    ev.EnvironmentNoted(at=9.0, turn=2, text="[Now: Monday\nFiles: a.txt]"),
     ev.MemoryConsolidated(at=9.0, upto=20, facts=3, model="m", usage=Usage(10, 5, 0, 700), seconds=0.5),
     ev.MemoryConsolidated(at=9.0, upto=20, error="no answer"),
     ev.ModelStarted(at=2.0, step=1, model="m", context=900),

@@ -61,6 +61,7 @@ def test_the_set_and_its_classes() -> None:
         "pin": ("read_only", "safe", True),
         "unpin": ("read_only", "safe", True),
         "plan": ("read_only", "safe", True),
+        "calculate": ("read_only", "safe", True),
         "remember": ("safe_write", "safe", True),
         "recall": ("read_only", "safe", True),
         "update_memory": ("safe_write", "safe", True),

@@ -27,6 +27,7 @@ from roost.tools.base import Tool
 Horizon: TypeAlias = Literal["long"]
 SnapshotsWhen: TypeAlias = Literal["steps"]
 RollbackWhen: TypeAlias = Literal["failed"]
+Surrounding: TypeAlias = Literal["clock", "files"]
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +98,8 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
     `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
     `checkpoints` says when what it is, is kept to go back to, `stall` when a turn gets nowhere and what is done then.
-    `intents` are what turns may be about (`roost.agent.intents`), by which tools are left out.
+    `intents` are what turns may be about (`roost.agent.intents`), by which tools are left out. `environment`
+    is what the model is told beside each message that begins a turn: the "clock", the names of the "files".
     """
 
     name: str
@@ -126,6 +128,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     checkpoints: CheckpointPolicy = CheckpointPolicy()
     stall: Stall = Stall()
     intents: tuple[IntentRule | Known, ...] = ()
+    environment: tuple[Surrounding, ...] = ()
 
     @property
     def points(self) -> bool:
@@ -192,6 +195,7 @@ class Agent:
         checkpoints: CheckpointPolicy | None = None,
         stall: Stall | None = None,
         intents: Sequence[IntentRule | Known] = (),
+        environment: Sequence[Surrounding] = (),
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -228,6 +232,7 @@ class Agent:
             callable_by=tuple(callable_by),
             memory=memory,
             intents=tuple(intents),
+            environment=tuple(environment),
             **fields,
         )
 

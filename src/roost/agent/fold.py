@@ -8,7 +8,7 @@ from roost.agent import family, intents, kept, planning, stalls
 from roost.agent.compacting import folding as compacting
 from roost.agent.imported import take_imported
 from roost.agent.known_files import take_seen
-from roost.agent.remembered import take_changed, take_recalled
+from roost.agent.remembered import take_changed, take_noted, take_recalled
 from roost.agent.scheduling import folding as scheduling
 from roost.agent.state import (
     PERSON,
@@ -106,6 +106,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             take_changed(state, event)
         case ev.MemoryRecalled():
             take_recalled(state, event)
+        case ev.EnvironmentNoted():
+            take_noted(state, event)
         case ev.ConsolidationStarted():
             state.consolidating = event.attempt
         case ev.MemoryConsolidated():

@@ -7,6 +7,7 @@ from roost.agent import (
     calls,
     children,
     consolidating,
+    environment,
     inbox,
     jobs,
     judging,
@@ -74,6 +75,7 @@ async def run_turn(session: LiveSession) -> None:
         await points.put_back(session)
         await points.at_turn(session)
         await memories.recall_at_turn(session)
+        await environment.note_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             if session.disturbed and not await _goes_on(session):
                 return

@@ -179,6 +179,7 @@ class Screen:
                 | ev.SandboxChosen()
                 | ev.PolicyDecided()
                 | ev.MemoryRecalled()
+                | ev.EnvironmentNoted()
                 | ev.MemoryChanged()
                 | ev.ConsolidationStarted()
                 | ev.MemoryConsolidated()

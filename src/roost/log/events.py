@@ -457,6 +457,14 @@ class MemoryRecalled(_Event, frozen=True, tag="memory.recalled"):
     seconds: float = 0.0
 
 
+class EnvironmentNoted(_Event, frozen=True, tag="environment.noted"):
+    """At the start of a turn: the time and the names of files, put beside the message that began it. They stay there
+    as they were, so that a step that is made again sees what it saw before."""
+
+    turn: int
+    text: str
+
+
 class ConsolidationStarted(_Event, frozen=True, tag="consolidation.started"):
     """Intent: a model is about to be asked what is worth keeping of the turns up to and with `upto`."""
 
@@ -680,6 +688,7 @@ Event: TypeAlias = (
     | SessionTainted
     | MemoryChanged
     | MemoryRecalled
+    | EnvironmentNoted
     | ConsolidationStarted
     | MemoryConsolidated
     | CheckpointMade

@@ -24,6 +24,7 @@ _MODULES = {
     "history": ("read_history",),
     "pins": ("pin", "unpin"),
     "plan": ("plan",),
+    "calculate": ("calculate",),
     "memory": ("remember", "recall", "update_memory", "forget"),
     "agents": ("task", "cancel_task", "list_agents", "message_agent"),
 }

@@ -81,13 +81,15 @@ class Step(msgspec.Struct):
 
 
 class StepReader:
-    """Reads `{"answer": "..."}` or `{"tool": "...", "args": {...}}` from pieces of text.
+    """Reads `{"answer": "..."}` or `{"tool": "...", "args": {...}}` from pieces of text; either may begin with a
+    `"from"`, which is the `label`.
 
     `feed` returns the deltas that became certain. `step` is the result so far: an answer that is not a string is given
     as its JSON text, arguments exactly as the model wrote them.
     """
 
     def __init__(self) -> None:
+        self.label: str | None = None
         self._raw = ""
         self._mode: Literal["head", "string", "args", "data"] = "head"
         self._string = StringReader()
@@ -116,6 +118,9 @@ class StepReader:
         """Leave the head once it is whole, and return what follows it."""
         head = _Head(self._raw)
         key = head.string("{")
+        if key == "from":
+            self.label = head.string(":")
+            key = head.string(",")
         if key == "tool":
             tool = head.string(":")
             head.string(",")

@@ -17,12 +17,12 @@ from roost.llm.local.cache import Report, cache_dir
 from roost.llm.local.catalog import Weights
 from roost.llm.local.decode import StepReader
 from roost.llm.local.engine import Chunk, Engine, Source, shared
-from roost.llm.local.guard import RepetitionGuard, is_stuck
-from roost.llm.local.prompt import chat
-from roost.llm.local.schema import step_schema
+from roost.llm.local.guard import RepetitionGuard
+from roost.llm.local.lead import Lead
+from roost.llm.local.prompt import prefix
 from roost.llm.local.settings import Settings, from_environment
 from roost.llm.local.weights import ensure, identity, resolve
-from roost.log.content import AssistantPart, ErrorData, StopReason, Text, ToolCall, Usage
+from roost.log.content import AssistantMessage, AssistantPart, ErrorData, StopReason, Text, ToolCall, Usage
 
 _CAP = 8_000
 _SMALLEST_CAP = 500
@@ -71,10 +71,10 @@ class LocalModel:
         return self._engine is not None and self._engine.loaded
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
-        cap = min(_CAP, self._settings.context)
+        cap, lead = min(_CAP, self._settings.context), Lead(request)
         try:
             while True:
-                run = _Run(request, self.profile, cap=cap)
+                run = _Run(lead, self.profile, cap=cap)
                 calls = self._acquire().generate(run.body, prefix=run.prefix, conversation=run.conversation)
                 async with contextlib.aclosing(calls) as chunks:
                     async for chunk in chunks:
@@ -83,7 +83,14 @@ class LocalModel:
                         if run.too_long or run.over:
                             break
                 if not run.too_long:
-                    yield run.result()
+                    result = run.result()
+                    if isinstance(result, Completed):
+                        if lead.again(result):
+                            continue
+                        result = lead.final(result)
+                        if lead.checks and (text := AssistantMessage(result.parts).text):
+                            yield TextDelta(text)
+                    yield result
                     return
                 if cap <= _SMALLEST_CAP:
                     yield _failed("context_overflow", "the conversation does not fit the local model's context")
@@ -95,16 +102,6 @@ class LocalModel:
     def warm(self) -> None:
         """Start to load the weights in the background, which must be on this machine."""
         self._acquire().warm()
-
-    async def prepare(self, request: Request) -> AsyncGenerator[Progress]:
-        """Read what all requests of this agent begin with, once, so that the first call finds it. Says how far it is.
-        Raises `RoostError`."""
-        run = _Run(request, self.profile, cap=_CAP)
-        async with contextlib.aclosing(self._acquire().generate(None, prefix=run.prefix)) as chunks:
-            async for chunk in chunks:
-                for event in [chunk] if isinstance(chunk, Progress) else run.take(chunk):
-                    if isinstance(event, Progress):
-                        yield event
 
     async def close(self) -> None:
         """Unloads the weights when no other model of this process uses them."""
@@ -134,10 +131,9 @@ class LocalModel:
 class _Run:
     """One attempt at a request: what is asked of the engine, and what came of it."""
 
-    def __init__(self, request: Request, profile: Profile, *, cap: int) -> None:
-        if request.tools and request.tool_choice != "required" and is_stuck(request.messages):
-            request = msgspec.structs.replace(request, tool_choice="none")
-        schema = step_schema(request)
+    def __init__(self, lead: Lead, profile: Profile, *, cap: int) -> None:
+        request, schema = lead.request, lead.schema()
+        self._lead = lead
         self.too_long = False
         self.over = False
         self._window = profile.window
@@ -148,9 +144,9 @@ class _Run:
         self._error: str | None = None
         self._prompt = self._pieces = 0
         self._usage: Usage | None = None
-        messages = chat(request, cap=cap)
-        self.prefix = () if request.context else (messages[0],)
-        self.conversation = request.meta.get("session") or messages[min(1, len(messages) - 1)]["content"]
+        messages, fixed = lead.messages(cap), prefix(request)
+        self.prefix = tuple(fixed)
+        self.conversation = request.meta.get("session") or messages[min(len(fixed), len(messages) - 1)]["content"]
         self.body: dict[str, Any] = {
             "messages": messages,
             "stream": True,
@@ -163,6 +159,8 @@ class _Run:
         }
         if schema is not None:
             self.body["response_format"] = {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
+        if lead.chooses:
+            self.body |= {"logprobs": True, "top_logprobs": 20}
 
     def take(self, chunk: Chunk) -> list[ModelEvent]:
         """Learn from a chunk. `too_long`: the prompt must shrink; `over`: nothing more is wanted."""
@@ -184,8 +182,11 @@ class _Run:
             self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"], cached, 0)
         for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
+            if (notice := self._lead.hear("".join(self._text), choice)) is not None:
+                events.append(notice)
             if piece := choice["delta"].get("content"):
                 events += self._piece(piece)
+        self.over = self.over or self._lead.redirected
         return events
 
     def _piece(self, piece: str) -> list[ModelEvent]:
@@ -193,7 +194,10 @@ class _Run:
         self._text.append(piece)
         if self._guard.circles(piece):
             self.over, self._finish = True, "length"
-        return self._reader.feed(piece) if self._reader else [TextDelta(piece)]
+        if self._reader is None:
+            return [TextDelta(piece)]
+        deltas = self._reader.feed(piece)
+        return [] if self._lead.checks else deltas
 
     def result(self) -> Completed | Failed:
         if self._error is not None:

@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from roost.llm.ir import Request, ToolSpec
 
+LOOKS = frozenset({"list_files", "glob", "grep", "read_file"})
+CALCULATE = "calculate"
+LABELS = {
+    "files": "what only the user's own files can tell: names, places, dates, prices, numbers of the user's people, "
+    "things and projects; anything about a file",
+    "order": "an order to make or change a file, or to run a command",
+    "calculator": "a sum",
+    "knowledge": "what an encyclopedia or a dictionary tells",
+    "clock": "the time or the date now",
+    "chat": "small talk",
+}
+"""Where an answer comes from, in the words of the prompt. The first step of a turn begins with one of these."""
+ANSWERED = frozenset({"knowledge", "clock", "chat"})
+"""Those that need no tool."""
 _KEPT = ("type", "enum", "const", "minimum", "maximum", "minItems", "maxItems")
 _DEPTH = 8
 
 
-def step_schema(request: Request) -> dict[str, Any] | None:
-    """The JSON Schema that the next step must match; None when the model may write plain text."""
+def label_of(tool: str) -> str:
+    """The origin that a call of this tool stands for."""
+    return "files" if tool in LOOKS else "calculator" if tool == CALCULATE else "order"
+
+
+def labels(request: Request) -> tuple[str, ...]:
+    """Those that this agent's tools allow, in the order of the prompt."""
+    there = {label_of(tool.name) for tool in request.tools} | ANSWERED
+    return tuple(label for label in LABELS if label in there)
+
+
+def step_schema(request: Request, *, only: Collection[str] | None = None) -> dict[str, Any] | None:
+    """The JSON Schema that the next step must match; None when the model may write plain text. `only` are the labels
+    that it may begin with; None where a step carries none, as after a result."""
     answer = simplify(request.output_schema) if request.output_schema else {"type": "string"}
     if not request.tools:
         return answer if request.output_schema else None
-    steps = [] if request.tool_choice == "none" else [_call(tool) for tool in request.tools]
+    steps = [] if request.tool_choice == "none" else [_step(tool, only) for tool in request.tools]
     if request.tool_choice != "required":
-        steps.append(_closed({"answer": answer}, ["answer"]))
-    return steps[0] if len(steps) == 1 else {"anyOf": steps}
+        said = None if only is None else {"enum": [label for label in LABELS if label in only and label in ANSWERED]}
+        steps.append(_labelled(said, {"answer": answer}))
+    allowed = [step for step in steps if step is not None]
+    return allowed[0] if len(allowed) == 1 else {"anyOf": allowed}
+
+
+def _step(tool: ToolSpec, only: Collection[str] | None) -> dict[str, Any] | None:
+    label = label_of(tool.name)
+    if only is not None and label not in only:
+        return None
+    arguments = simplify({"type": "object"} | tool.schema | {"properties": offered(tool.schema)})
+    return _labelled(None if only is None else {"const": label}, {"tool": {"const": tool.name}, "args": arguments})
+
+
+def _labelled(label: dict[str, Any] | None, properties: dict[str, Any]) -> dict[str, Any] | None:
+    """None where no label is allowed for it."""
+    if label == {"enum": []}:
+        return None
+    named = properties if label is None else {"from": label, **properties}
+    return _closed(named, list(named))
 
 
 def offered(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -28,11 +72,6 @@ def offered(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     properties = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
     required = schema.get("required") or [name for name, value in properties.items() if value.get("type") == "string"]
     return {name: value for name, value in properties.items() if name in required}
-
-
-def _call(tool: ToolSpec) -> dict[str, Any]:
-    arguments = simplify({"type": "object"} | tool.schema | {"properties": offered(tool.schema)})
-    return _closed({"tool": {"const": tool.name}, "args": arguments}, ["tool", "args"])
 
 
 def _closed(properties: dict[str, Any], required: Sequence[str]) -> dict[str, Any]:

@@ -192,7 +192,6 @@ TASKS: tuple[Task, ...] = (
         kind="plain",
         prompt="How do you say 'good morning' in French? Answer in a few words.",
         check=says("bonjour"),
-        tools=False,
     ),
     Task(
         id="dev-restraint-spelling",

@@ -194,7 +194,6 @@ TASKS: tuple[Task, ...] = (
         kind="plain",
         prompt="What is the Spanish word for 'cat'? Be brief.",
         check=says("gato"),
-        tools=False,
     ),
     Task(
         id="test-restraint-review",

@@ -12,13 +12,18 @@ from typing import Any
 
 import msgspec
 
+from roost.kernel.runtime import Runtime
 from roost.llm.ir import Model
-from roost.testing.evals.agent import run_agent
+from roost.testing.evals.agent import assistant, run_agent
 from roost.testing.evals.task import Kind, Outcome, Task
+
+NEAR = 0.2
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """`unrequested`: paths that were changed though nobody asked. `seconds` is the wall time of the task."""
+    """`unrequested`: paths that were changed though nobody asked. `seconds` is the wall time of the task. `near`: the
+    first choice, between a call and an answer, was within 0.2 of a coin flip: such a task is not right, whatever came
+    of it. `fact`: the task is about a fact of the user's files; `invented`: the answer made one up."""
 
     id: str
     kind: Kind
@@ -26,16 +31,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     unrequested: tuple[str, ...]
     seconds: float
     outcome: Outcome
+    near: bool = False
+    fact: bool = False
+    invented: bool = False
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """`unrequested` counts tasks with at least one unrequested write."""
+    """`unrequested` counts tasks with at least one unrequested write. `invented` of `facts` answers made up a fact
+    about the user's files. `near` counts first choices within 0.2 of a coin flip."""
 
     model: str
     tasks: int
     right: int
     unrequested: int
     failed: int
+    near: int
+    facts: int
+    invented: int
     seconds_median: float
     seconds_most: float
     tokens_in: int
@@ -45,20 +57,26 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 async def run_tasks(model: Model, tasks: Sequence[Task], *, seen: Callable[[Result], None]) -> list[Result]:
     """One after the other; `seen` hears of each result as it comes."""
     results: list[Result] = []
-    for task in tasks:
-        result = await run_task(model, task)
-        seen(result)
-        results.append(result)
+    with tempfile.TemporaryDirectory(prefix="roost-eval-home-") as home:
+        async with assistant(model, Path(home)) as runtime:
+            for task in tasks:
+                result = await _run_task(runtime, task)
+                seen(result)
+                results.append(result)
     return results
 
 
 async def run_task(model: Model, task: Task) -> Result:
     """Do one task in a folder of its own, which is removed afterwards."""
+    return (await run_tasks(model, [task], seen=lambda _: None))[0]
+
+
+async def _run_task(runtime: Runtime, task: Task) -> Result:
     with tempfile.TemporaryDirectory(prefix="roost-eval-") as name:
         folder = Path(name)
         await asyncio.to_thread(_write, folder, task.files)
         started = time.perf_counter()
-        trace = await run_agent(model, task.prompt, folder, tools=task.tools)
+        trace = await run_agent(runtime, task.prompt, folder)
         seconds = time.perf_counter() - started
         outcome = Outcome(
             answer=trace.answer,
@@ -67,6 +85,7 @@ async def run_task(model: Model, task: Task) -> Result:
             after=await asyncio.to_thread(_read, folder),
             failure=trace.failure,
             steps=trace.steps,
+            tool=trace.tool,
             tokens_in=trace.usage.input,
             tokens_out=trace.usage.output,
         )
@@ -76,8 +95,18 @@ async def run_task(model: Model, task: Task) -> Result:
 def judge(task: Task, outcome: Outcome, *, seconds: float) -> Result:
     """A run without an answer is wrong, whatever it did to the files; so is one with an unrequested change."""
     unrequested = tuple(sorted(outcome.changed - task.may_change))
-    right = outcome.failure is None and not unrequested and task.check(outcome)
-    return Result(id=task.id, kind=task.kind, right=right, unrequested=unrequested, seconds=seconds, outcome=outcome)
+    near = outcome.tool is not None and abs(outcome.tool - 0.5) < NEAR
+    return Result(
+        id=task.id,
+        kind=task.kind,
+        right=outcome.failure is None and not unrequested and not near and task.check(outcome),
+        unrequested=unrequested,
+        seconds=seconds,
+        outcome=outcome,
+        near=near,
+        fact=task.invents is not None,
+        invented=task.invents is not None and task.invents(outcome),
+    )
 
 
 def total(model: str, results: Sequence[Result]) -> Totals:
@@ -88,6 +117,9 @@ def total(model: str, results: Sequence[Result]) -> Totals:
         right=sum(result.right for result in results),
         unrequested=sum(bool(result.unrequested) for result in results),
         failed=sum(result.outcome.failure is not None for result in results),
+        near=sum(result.near for result in results),
+        facts=sum(result.fact for result in results),
+        invented=sum(result.invented for result in results),
         seconds_median=statistics.median(seconds),
         seconds_most=max(seconds),
         tokens_in=sum(result.outcome.tokens_in for result in results),

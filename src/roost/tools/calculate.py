@@ -1,0 +1,146 @@
+"""`calculate`: exact arithmetic on numbers, without running code."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated
+
+import msgspec
+
+from roost.tools.base import ToolError
+from roost.tools.function import tool
+
+_DIGITS = 2_000
+"""Of a number, before and after the point."""
+_POWER = 4_096
+_PLACES = 12
+_BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: lambda a, b: a / b,
+    ast.FloorDiv: lambda a, b: Fraction(a // b),
+    ast.Mod: operator.mod,
+}
+_SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "€": "", "$": ""})
+_PERCENT_OF = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|percent)\s*of\b", re.IGNORECASE)
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+
+
+def _round(number: Fraction, places: Fraction) -> Fraction:
+    if abs(places) > _PLACES:
+        raise ToolError(f"round to at most {_PLACES} places")
+    return Fraction(round(number, int(places)))
+
+
+def _call(name: str, numbers: list[Fraction]) -> Fraction | int:
+    match name, numbers:
+        case "abs", [number]:
+            return abs(number)
+        case "floor", [number]:
+            return math.floor(number)
+        case "ceil", [number]:
+            return math.ceil(number)
+        case "sqrt", [number]:
+            return _root(number)
+        case "round", [number]:
+            return round(number)
+        case "round", [number, places]:
+            return _round(number, places)
+        case "sum", _:
+            return sum(numbers, Fraction(0))
+        case "min" | "max", [_, *_]:
+            return min(numbers) if name == "min" else max(numbers)
+        case _:
+            raise ToolError(f"there is no function {name} of {len(numbers)} numbers")
+
+
+@tool(safety="read_only", replay="safe", inside=True)
+async def calculate(
+    expression: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=1000, description="such as (12.50 + 3) * 4, 15% of 80 or sqrt(2)")
+    ],
+) -> str:
+    """Work out an arithmetic expression exactly: + - * / // % ** and abs, min, max, sum, round, floor, ceil, sqrt."""
+    return shown(value_of(expression))
+
+
+def value_of(expression: str) -> Fraction:
+    """The value of an arithmetic expression. Raises `ToolError` for anything else, and for numbers that grow huge."""
+    text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), expression.translate(_SIGNS).replace("^", "**"))
+    text = _PERCENT.sub(r"(\1/100)", _PERCENT_OF.sub(r"(\1/100)*", text)).strip().rstrip("=? ")
+    try:
+        return _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, RecursionError, MemoryError, UnicodeError):
+        raise ToolError(f"{expression!r} is not an arithmetic expression: write it as (12.50 + 3) * 4") from None
+    except ZeroDivisionError:
+        raise ToolError(f"{expression!r} divides by zero") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ToolError(f"{expression!r} cannot be worked out: {error}") from None
+
+
+def shown(value: Fraction) -> str:
+    """An integer, or a decimal number: exact where it ends within 12 places, else rounded to them."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    scaled = value * 10**_PLACES
+    text = format(Decimal(round(scaled)).scaleb(-_PLACES), "f").rstrip("0").rstrip(".")
+    return text if scaled.denominator == 1 else f"about {text}"
+
+
+def _value(node: ast.expr) -> Fraction:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return _bounded(Fraction(str(number)))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _value(operand)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return _power(_value(left), _value(right))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _bounded(_BINARY[type(op)](_value(left), _value(right)))
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+            return _bounded(Fraction(_call(name, [_value(argument) for argument in _members(arguments)])))
+        case _:
+            raise ToolError(f"only numbers and arithmetic are allowed, not {ast.unparse(node)[:80]!r}")
+
+
+def _members(arguments: list[ast.expr]) -> list[ast.expr]:
+    """`sum([1, 2])` is `sum(1, 2)`."""
+    if len(arguments) == 1 and isinstance(arguments[0], ast.List | ast.Tuple):
+        return arguments[0].elts
+    return arguments
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction:
+    if exponent.denominator != 1:
+        if exponent == Fraction(1, 2):
+            return _root(base)
+        raise ToolError("only whole powers and square roots can be worked out")
+    digits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if abs(exponent) > _POWER or digits * abs(exponent) > _DIGITS * 4:
+        raise ToolError("the number would be too large")
+    return Fraction(base ** int(exponent))
+
+
+def _root(number: Fraction) -> Fraction:
+    if number < 0:
+        raise ToolError("a negative number has no square root here")
+    top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
+    if top * top == number.numerator and bottom * bottom == number.denominator:
+        return Fraction(top, bottom)
+    return Fraction(math.isqrt(number.numerator * 10**40 // number.denominator), 10**20)
+
+
+def _bounded(value: Fraction) -> Fraction:
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _DIGITS * 4:
+        raise ToolError("the number would be too large")
+    return value
