@@ -192,3 +192,29 @@ def test_no_room_for_descriptors_is_an_error_and_leaves_nothing() -> None:
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.startswith("ran with"), done.stderr
+
+
+_SHARES = """
+import os, time
+for _ in range(4):
+    if os.fork() == 0:
+        held = bytearray(b"x") * (80 * 1024**2)
+        time.sleep(60)
+        os._exit(0)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the memory of processes is read from /proc")
+async def test_memory_counts_for_all_processes_of_a_command(tmp_path: Path) -> None:
+    """Each of them stays below the limit of one process."""
+    sandbox = ProcessSandbox(marker=f"test-{secrets.token_hex(6)}", memory_bytes=200 * 1024**2)
+    try:
+        began = time.monotonic()
+        result = await sandbox.exec([sys.executable, "-S", "-c", _SHARES], cwd=str(tmp_path))
+        assert (result.exit_code, result.killed_by) == (None, "memory_bytes")
+        assert time.monotonic() - began < 50
+        fine = await sandbox.exec([sys.executable, "-S", "-c", "import time; time.sleep(0.6); print(1)"], cwd="/")
+        assert (fine.stdout, fine.killed_by) == ("1\n", None)
+    finally:
+        await sandbox.close()

@@ -17,8 +17,9 @@ from typing import Literal
 from roost.errors import SandboxError
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.launch import launch_argv, launch_env, stand_back
-from roost.sandbox.marks import kill_tree, new_mark, read_process
+from roost.sandbox.marks import kill_tree, new_mark, read_process, tree_of
 from roost.sandbox.output import HeadTail
+from roost.sandbox.watchdog import EVERY, machine_memory, own_memory
 
 _log = logging.getLogger(__name__)
 _CHUNK = 65536
@@ -32,7 +33,8 @@ _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 
 class Command:
     """`stdin` is what the command reads, or a descriptor that it reads from, which is closed here. With `heard` its
-    output is not kept but told as it comes, in this command's thread."""
+    output is not kept but told as it comes, in this command's thread. `memory`: bytes that all its processes together
+    may have, watched four times a second; None is no limit."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Command:
         quota: Quota,
         home: str,
         heard: Callable[[bytes], None] | None = None,
+        memory: int | None = None,
     ) -> None:
         self._mark = new_mark(home)
         self._argv, self._cwd, self._quota = argv, cwd, quota
@@ -50,6 +53,8 @@ class Command:
         self._feed = stdin if isinstance(stdin, int) else None
         self._stdin = memoryview(stdin) if isinstance(stdin, bytes) and stdin else None
         self._heard = heard
+        self._memory = memory
+        self._look = time.monotonic() + EVERY
         self._outputs: dict[int, HeadTail] = {}
         self._lock = threading.Lock()
         self._cancelled: str | None = None
@@ -115,7 +120,7 @@ class Command:
             exit_fd = _exit_fd(process.pid)
             with selectors.DefaultSelector() as selector:
                 self._register(selector, process, exit_fd)
-                ended = self._pump(selector, process, started + self._quota.wall_seconds)
+                ended = self._pump(selector, process, started + self._quota.wall_seconds, born)
                 if not ended and self._cancelled in (None, "cancelled"):
                     self._terminate(selector, process)
                 self._kill(process, born)
@@ -149,10 +154,21 @@ class Command:
         if exit_fd is not None:
             selector.register(exit_fd, selectors.EVENT_READ, "exit")
 
-    def _pump(self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        """Move bytes until the first process ends (True), or the deadline or a cancel comes (False)."""
+    def _pump(
+        self,
+        selector: selectors.BaseSelector,
+        process: subprocess.Popen[bytes],
+        deadline: float,
+        born: int | None = None,
+    ) -> bool:
+        """Move bytes until the first process ends (True), or the deadline or a cancel comes (False). With `born`, when
+        it started, its memory is watched."""
         has_exit = any(key.data == "exit" for key in selector.get_map().values())
+        watched = born is not None and self._memory is not None
         while (left := deadline - time.monotonic()) > 0:
+            if watched and self._takes_too_much(process.pid, born or 0):
+                self.cancel("memory_bytes")
+            left = min(left, EVERY) if watched else left
             for key, _ in selector.select(left if has_exit else min(left, 0.02)):
                 kind: Literal["output", "input", "wake", "exit"] = key.data
                 if kind == "exit":
@@ -164,6 +180,20 @@ class Command:
             if not has_exit and _has_ended(process):
                 return True
         return False
+
+    def _takes_too_much(self, leader: int, born: int) -> bool:
+        """Only a machine that has so much in use is worth a look at its processes."""
+        if self._memory is None or (now := time.monotonic()) < self._look:
+            return False
+        self._look = now + EVERY
+        if machine_memory()[1] < self._memory:
+            return False
+        try:
+            tree = tree_of(self._mark, leader, born)
+        except OSError:
+            return False
+        self._look = time.monotonic() + EVERY
+        return sum(map(own_memory, tree)) > self._memory
 
     def _move(
         self, selector: selectors.BaseSelector, fd: int, kind: str, process: subprocess.Popen[bytes] | None

@@ -167,6 +167,11 @@ def _kill_until_gone(find: Callable[[], set[int]], seconds: float) -> tuple[int,
         pause = min(pause * 2, 0.05)
 
 
+def tree_of(mark: Mark, leader: int, started: int) -> set[int]:
+    """The processes of a command that live, its first one among them. Raises `OSError`."""
+    return _of_command(mark, leader, started) | {leader}
+
+
 def kill_tree(mark: Mark, leader: int, started: int, *, seconds: float = 5.0) -> set[int]:
     """Kill every process of the command `mark` whose first process is `leader`, which must not have been reaped yet:
     its number then still names its process group. Blocks; returns what outlived `seconds`. Raises `OSError` when /proc

@@ -16,6 +16,7 @@ from roost.errors import SandboxError
 from roost.sandbox.background import Background
 from roost.sandbox.base import ExecResult, Quota, with_files_of
 from roost.sandbox.command import Command
+from roost.sandbox.watchdog import machine_memory
 from roost.threads import settled
 
 _ENDLESS = Quota(cpu_seconds=None, wall_seconds=7 * 86400.0)
@@ -28,8 +29,10 @@ class ProcessSandbox:
     Each command has a thread while it runs and costs about 4 ms; between commands there is nothing.
     """
 
-    def __init__(self, *, marker: str, quota: Quota | None = None) -> None:
+    def __init__(self, *, marker: str, quota: Quota | None = None, memory_bytes: int | None = None) -> None:
+        """`memory_bytes`: of one command with all its processes, by default three quarters of the machine's."""
         self._marker = marker
+        self._memory = machine_memory()[0] * 3 // 4 or None if memory_bytes is None else memory_bytes
         self._quota = quota or Quota()
         self._running: dict[Command, Future[ExecResult]] = {}
         self._closed = False
@@ -55,7 +58,7 @@ class ProcessSandbox:
             raise SandboxError("this sandbox is closed; make a new one")
         if not argv:
             raise SandboxError("exec needs at least the name of a program in `argv`")
-        command = Command(argv, cwd, env, stdin, quota or self._quota, self._marker)
+        command = Command(argv, cwd, env, stdin, quota or self._quota, self._marker, memory=self._memory)
         done = self._start(command)
         if stop is not None:
             stop.add_done_callback(lambda said: None if said.cancelled() else command.cancel(said.result()))
@@ -79,9 +82,8 @@ class ProcessSandbox:
         theirs, ours = os.pipe()
         background = Background(ours)
         try:
-            command = Command(
-                argv, cwd, env, theirs, with_files_of(_ENDLESS, file_bytes), self._marker, background.heard
-            )
+            limits = with_files_of(_ENDLESS, file_bytes)
+            command = Command(argv, cwd, env, theirs, limits, self._marker, background.heard, self._memory)
             done = self._start(command)
         except BaseException:
             os.close(theirs)

@@ -15,6 +15,21 @@ EVERY = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
+def machine_memory() -> tuple[int, int]:
+    """Bytes that the machine has, and those that are in use; zeros where the system does not say."""
+    found: dict[str, int] = {}
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                name, _, rest = line.partition(":")
+                if name in ("MemTotal", "MemAvailable"):
+                    found[name] = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+    total = found.get("MemTotal", 0)
+    return total, total - found.get("MemAvailable", total)
+
+
 class Watchdog:
     """Watches the processes below `root`, the supervisor of a sandbox; `spared` of them (the supervisor and the agent)
     are neither counted nor killed."""
@@ -32,7 +47,7 @@ class Watchdog:
         """Blocks for some milliseconds."""
         pids = self._commands()
         return Usage(
-            memory_bytes=sum(map(_memory, pids)),
+            memory_bytes=sum(map(own_memory, pids)),
             pids=len(pids),
             cpu_seconds=sum(map(_cpu_seconds, pids)),
             hits=dict(self.hits),
@@ -47,7 +62,7 @@ class Watchdog:
         pids = self._commands()
         most, memory = self._bounds.pids, self._bounds.memory_bytes
         over = "pids" if most is not None and len(pids) > most else None
-        if over is None and memory is not None and sum(map(_memory, pids)) > memory:
+        if over is None and memory is not None and sum(map(own_memory, pids)) > memory:
             over = "memory_bytes"
         if over is None:
             return
@@ -84,7 +99,7 @@ def _read(pid: int) -> int | None:
     return None if process is None or process.dead else process.parent
 
 
-def _memory(pid: int) -> int:
+def own_memory(pid: int) -> int:
     """Bytes that are its own: shared libraries are not counted for each."""
     total = 0
     try:
