@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from roost.agent.definition import Agent as Agent
     from roost.agent.definition import Limits as Limits
     from roost.errors import RoostError as RoostError
+    from roost.kernel.asking import Approval as Approval
+    from roost.kernel.asking import ApprovalNeeded as ApprovalNeeded
     from roost.kernel.config import KernelConfig as KernelConfig
     from roost.kernel.runtime import Runtime as Runtime
     from roost.kernel.runtime import SessionHandle as SessionHandle
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "Approval",
+    "ApprovalNeeded",
     "Compaction",
     "KernelConfig",
     "Limits",
@@ -43,6 +47,8 @@ _WHERE = {
     "Compaction": "roost.agent.compacting.settings",
     "Limits": "roost.agent.definition",
     "RoostError": "roost.errors",
+    "Approval": "roost.kernel.asking",
+    "ApprovalNeeded": "roost.kernel.asking",
     "KernelConfig": "roost.kernel.config",
     "Runtime": "roost.kernel.runtime",
     "SessionHandle": "roost.kernel.runtime",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -199,6 +199,7 @@ class Agent:
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
+        _check(name, tools, permissions)
         self.own_tools = {tool.name: tool for tool in tools if isinstance(tool, Tool)}
         self.own_hooks, self.own_guards = tuple(hooks), tuple(guardrails)
         self.own_model = model if model is not None and not isinstance(model, str) else None
@@ -261,6 +262,23 @@ class Agent:
         if self.own_model is not None and self.own_model.name == spec.model:
             changed.own_model = self.own_model
         return changed
+
+
+def _check(name: str, tools: Sequence[object], permissions: object) -> None:
+    """What a type checker would have said. Raises `ConfigError`."""
+    if permissions not in (modes := get_args(Permissions)):
+        raise ConfigError(f"agent {name!r}: permissions={permissions!r} is none of {', '.join(map(repr, modes))}")
+    for tool in tools:
+        if isinstance(tool, str | Tool):
+            continue
+        called = getattr(tool, "__name__", None)
+        if callable(tool) and called is not None:
+            raise ConfigError(
+                f"agent {name!r}: {called!r} is a plain function; put @tool (from roost import tool) above it"
+            )
+        raise ConfigError(
+            f"agent {name!r}: {tool!r} is no tool; give the name of a built-in one or a function with @tool"
+        )
 
 
 def _name(model: str | Model | None) -> str | None:

@@ -15,6 +15,7 @@ from roost.agent.definition import Agent
 from roost.agent.reading import AgentFiles
 from roost.errors import RoostError
 from roost.ids import new_id
+from roost.kernel.asking import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
 from roost.kernel.exchange.items import Brought, Format, Report
@@ -336,19 +337,24 @@ class SessionHandle:
     ) -> Accepted:
         return await self._sessions.send(self.id, content, mode=mode, key=key)
 
-    async def ask(self, content: str | Sequence[UserPart], *, key: str | None = None) -> str:
-        """Send, and wait for the answer. Raises `TurnFailed` when the turn ends without one."""
+    async def ask(
+        self, content: str | Sequence[UserPart], *, key: str | None = None, on_approval: OnApproval | None = None
+    ) -> str:
+        """Send, and wait for the answer. Raises `TurnFailed` when the turn ends without one, and `ApprovalNeeded` when
+        a call waits for a person, unless `on_approval` answers it."""
         head = (await self._sessions.get(self.id)).head
         accepted = await self.send(content, key=key)
         if accepted.duplicate:
             head = await find_turn(self._sessions, self.id, accepted.id) or 0
-        return await self.answer(accepted.id, after=head)
+        return await self.answer(accepted.id, after=head, on_approval=on_approval)
 
-    async def answer(self, item: int, *, after: int = 0) -> str:
+    async def answer(self, item: int, *, after: int = 0, on_approval: OnApproval | None = None) -> str:
         """The answer of the turn that took an accepted input in, waiting for it if need be. Raises `TurnFailed` when
-        there is none, and when the session is stopped or failed; `PartsUnknown` when no node can run it."""
+        there is none, and when the session is stopped or failed; `PartsUnknown` when no node can run it; and
+        `ApprovalNeeded` as `ask` does."""
         await self._sessions.demand_parts(self.id)
         watch = TurnWatch(self._sessions, self.id, item)
+        approvals = Approvals(self._sessions, self.id, item, on_approval)
         said: Record | None = None
         async for record in self._sessions.tail(self.id, after=after):
             if record.body.startswith(_MODEL_COMPLETED):
@@ -360,7 +366,7 @@ class SessionHandle:
                 case Halted(state, reason):
                     raise TurnFailed(f"the session is {state}: {reason or 'start it again first'}")
                 case None:
-                    pass
+                    await approvals.see(record)
         raise TurnFailed(f"session {self.id!r} was deleted")
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:

@@ -249,6 +249,17 @@ class Sessions(Travels):
                     ]
         return found
 
+    async def unanswered(self, session: str, call: str) -> WaitingCall | None:
+        """The call, if it waits for a person and no answer is on its way. Raises `NotFound`."""
+        view = await self.inspect(session)
+        found = next((one for one in view.approvals if one.call == call), None)
+        if found is None:
+            return None
+        coming = (item.input for item in await self._journal.pending(session)) if view.info.pending else ()
+        if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
+            return None
+        return WaitingCall(**msgspec.structs.asdict(found), session=session, agent=view.info.agent)
+
     async def tree(self, session: str) -> list[SessionInfo]:
         """The session and all that come from it, parents before children. Raises `NotFound`."""
         return [await self._journal.get(session), *await below(self._journal, session)]

@@ -122,6 +122,15 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     delegates: bool = False
     """It gives tasks to other agents (`roost.tools.agents`): the outcome of its call is that of the task."""
 
+    function: Callable[..., Any] | None = None
+    """Of a tool that `@tool` made: calling the tool calls it."""
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call the Python function as it was written, for tests and other code. No gate, log or sandbox has a part."""
+        if self.function is None:
+            raise TypeError(f"the tool {self.name!r} is not made from a function")
+        return self.function(*args, **named)
+
     @property
     def spec(self) -> ToolSpec:
         return ToolSpec(self.name, self.description, self.schema)

@@ -80,6 +80,7 @@ def tool(
             reach=reach,
             secrets=tuple(secrets),
             early=early,
+            function=function,
         )
 
     return make if function is None else make(function)

@@ -1,0 +1,110 @@
+"""`ask` and `answer` never wait for ever for a person: they raise, or call back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roost import Agent, Approval, ApprovalNeeded, tool
+from roost.errors import ConfigError
+from roost.kernel.sessions import WaitingCall
+from roost.log import events as ev
+from roost.policy.loading import Approvals, Policy
+from roost.testing.scripted import ScriptedModel, by_step
+
+from .policies import Notes, found, under, writer
+from .support import calling, events, outcomes
+
+
+async def test_ask_raises_and_the_session_goes_on(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes)) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(ApprovalNeeded, match=r'allow write {"text":"x"}') as caught:
+            await session.ask("go")
+        needed = caught.value
+        assert (needed.waiting.tool, needed.waiting.session) == ("write", session.id)
+        with pytest.raises(ApprovalNeeded):
+            await session.answer(needed.input)
+        await session.approve(needed.waiting.call)
+        assert await session.answer(needed.input) == "end"  # also while the answer is still on its way
+    assert notes.written == ["x"]
+
+
+async def awaited(waiting: WaitingCall) -> Approval:
+    return Approval(True, arguments={"text": "y", "times": 2})
+
+
+@pytest.mark.parametrize(
+    ("answer", "written", "outcome"),
+    [
+        (lambda waiting: True, ["x"], "ok"),
+        (lambda waiting: False, [], "denied"),
+        (lambda waiting: Approval(False, "not today"), [], "denied"),
+        (awaited, ["yy"], "ok"),
+    ],
+)
+async def test_it_calls_back(tmp_path: Path, answer: Callable[..., Any], written: list[str], outcome: str) -> None:
+    notes = Notes()
+    asked: list[WaitingCall] = []
+
+    def on_approval(waiting: WaitingCall) -> Any:
+        asked.append(waiting)
+        return answer(waiting)
+
+    async with under(tmp_path, writer(notes)) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go", on_approval=on_approval) == "end"
+        log = await events(session, runtime)
+        assert list(outcomes(log).values()) == [outcome]
+        (resolved,) = found(log, ev.ApprovalResolved)
+        assert resolved.note == ("not today" if resolved.note else None)
+    assert [one.arguments for one in asked] == ['{"text":"x"}']
+    assert notes.written == written
+
+
+async def test_a_callback_that_answers_nonsense_raises(tmp_path: Path) -> None:
+    async with under(tmp_path, writer(Notes())) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(TypeError, match="on_approval returned str"):
+            await session.ask("go", on_approval=lambda waiting: "yes")  # pyright: ignore[reportArgumentType]
+
+
+async def test_with_a_deadline_it_waits_for_that(tmp_path: Path) -> None:
+    notes = Notes()
+    async with under(tmp_path, writer(notes), Policy(approvals=Approvals(seconds=0.3))) as runtime:
+        session = await runtime.session("a")
+        assert await session.ask("go") == "end"
+    assert notes.written == []
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_a_plain_tool_is_asked_about(tmp_path: Path) -> None:
+    @tool
+    def greet(name: str) -> str:
+        """Say hello."""
+        return f"hello {name}"
+
+    assert greet("you") == "hello you"
+    assert greet(name="you") == "hello you"
+    agent = Agent("a", model=ScriptedModel(by_step([calling("greet", name="you"), "end"])), tools=[greet])
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        with pytest.raises(ApprovalNeeded, match="greet"):
+            await session.ask("go")
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+async def test_what_is_written_wrong_is_said_where_it_is_written() -> None:
+    def plain(name: str) -> str:
+        return name
+
+    with pytest.raises(ConfigError, match=r"permissions='everything' is none of .*'all'"):
+        Agent("a", permissions="everything")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="'plain' is a plain function; put @tool"):
+        Agent("a", tools=[plain])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="3 is no tool"):
+        Agent("a", tools=[3])  # pyright: ignore[reportArgumentType]
