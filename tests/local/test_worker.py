@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -303,3 +304,24 @@ def test_a_terminal_is_not_needed_to_see_that_it_reads(states: Path, tmp_path: P
         running.kill()
         running.wait()
         running.stderr.close()
+
+
+def roost(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "ROOST_HOME": str(home)}
+    command = [sys.executable, "-m", "roost", *words]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=500, check=True)
+
+
+def test_fetching_prepares_the_first_call_of_the_assistant(states: Path, tmp_path: Path) -> None:
+    """Weights without the mark that they were verified are as good as just fetched."""
+    for mark in states.parent.glob("*.verified"):
+        mark.unlink()
+    said = roost(tmp_path / "home", "pull", "smollm2-135m").stderr
+    assert "preparing the local model" in said
+    assert len(list(states.glob("*.state"))) == 1
+    again = roost(tmp_path / "home", "pull", "smollm2-135m").stderr
+    assert "preparing" not in again
+    asked = roost(tmp_path / "home", "run", "--private", "--json", "--model", "local/smollm2-135m", "Say hello.")
+    assert len(list(states.glob("*.state"))) == 1
+    usage = json.loads(asked.stdout)["usage"]
+    assert usage["cached"] > 400

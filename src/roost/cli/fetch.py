@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 import threading
 import time
@@ -10,13 +12,20 @@ from typing import TYPE_CHECKING
 
 from roost.cli.out import note, size
 from roost.errors import RoostError
+from roost.log.content import Text, UserMessage
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
     from roost.llm.accounts import Models
     from roost.llm.local.cache import Progress
 
-_WORDS = {"waiting": "waiting for another process", "hub": "fetching", "packages": "fetching", "checking": "checking"}
+_WORDS = {
+    "waiting": "waiting for another process",
+    "hub": "fetching",
+    "packages": "fetching",
+    "checking": "checking",
+    "preparing": "preparing",
+}
 _BAR = 24
 _ROUTED = "auto"
 """What a router answers: it asks whichever of its models it can."""
@@ -33,7 +42,7 @@ def ensure_model(name: str | None, agent: Agent | None = None, *, quiet: bool = 
         return full
     model = models.resolve(full)
     if model.profile.local and model.name.startswith("local/"):
-        fetch(model.name, quiet=quiet)
+        fetch(model.name, agent, quiet=quiet)
     return model.name
 
 
@@ -46,18 +55,13 @@ def hosted(name: str | None) -> bool:
 
 def missing(name: str | None) -> bool:
     """Whether the model's weights must be fetched before it can answer."""
-    from roost.llm.local.cache import cache_dir, is_verified
-    from roost.llm.local.weights import resolve
+    from roost.llm.local.weights import is_verified_here
 
     try:
         model = _models().resolve(name)
-        weights = resolve(model.name) if model.profile.local else None
+        return model.profile.local and model.name.startswith("local/") and not is_verified_here(model.name)
     except RoostError:
         return False
-    if weights is None or isinstance(weights, Path):
-        return False
-    path = cache_dir() / weights.file
-    return not is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified"))
 
 
 def _models() -> Models:
@@ -67,15 +71,46 @@ def _models() -> Models:
     return Models.at_home(App().home)
 
 
-def fetch(name: str | None, *, quiet: bool = False) -> Path:
-    """The weights' verified file. Ctrl-C ends it; what came is kept."""
-    from roost.llm.local.weights import ensure
+def fetch(name: str | None, agent: Agent | None = None, *, quiet: bool = False, ready: bool = True) -> Path:
+    """Return the weights' verified file. With `ready` weights that were just fetched are prepared for the agent, by
+    default for the built-in one. Ctrl-C ends it; what came is kept."""
+    from roost.llm.local.weights import ensure, is_verified_here
 
+    fresh = ready and not is_verified_here(name)
     shown = Shown(quiet=quiet)
     try:
-        return ensure(name, progress=shown)
+        path = ensure(name, progress=shown)
+        if fresh:
+            prepare(name, agent, shown)
+        return path
     finally:
         shown.end()
+
+
+def prepare(name: str | None, agent: Agent | None, shown: Shown) -> None:
+    """Let a chat model read once what all its requests begin with. Raises nothing: the first call does it else."""
+    from roost.agent.builtin import default_agent
+    from roost.llm.ir import Request
+    from roost.llm.local.cache import Progress
+    from roost.llm.local.model import LocalModel
+    from roost.tools.builtin import builtin_tool
+
+    agent = agent or default_agent()
+    tools = [agent.own_tools.get(tool) or builtin_tool(tool) for tool in agent.spec.tools]
+    request = Request(
+        instruction=agent.spec.instructions,
+        constraints=agent.spec.constraints,
+        messages=(UserMessage((Text(""),)),),
+        tools=tuple(tool.spec for tool in tools if tool is not None),
+    )
+
+    async def read() -> None:
+        async for progress in LocalModel(name).prepare(request):
+            if progress.total:
+                shown(Progress("preparing", progress.done, progress.total))
+
+    with contextlib.suppress(RoostError):
+        asyncio.run(read())
 
 
 class Shown:
@@ -122,6 +157,8 @@ def _line(progress: Progress, rate: float) -> str:
     if progress.stage == "waiting":
         return f"{what[: len(_WORDS['waiting'])]} that is fetching the local model"
     bar = "█" * round(share * _BAR)
+    if progress.stage == "preparing":
+        return f"{what}, once {bar:·<{_BAR}} {share:4.0%}"
     line = f"{what} {bar:·<{_BAR}} {share:4.0%} of {size(progress.total)}"
     if rate > 0 and progress.stage != "checking":
         left = (progress.total - progress.done) / rate

@@ -18,6 +18,7 @@ from roost.cli.ids import short
 from roost.cli.options import agent_places, command
 from roost.cli.out import ago, note, say, styled
 from roost.cli.screen import Screen
+from roost.cli.warming import warm
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def chat(
     one runs, else it works by itself, for as long as it is open. A pipe is read line by line, each one a message.
     """
     place = None if private else folder(workspace)
+    if session is None and (agent is None or model is not None):
+        warm(app, model)
     wanted = Wanted(agent, model, agent_places, session, place)
     node, session = begin(app, wanted)
     talk = _Chat(node, session, yes=yes)

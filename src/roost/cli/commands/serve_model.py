@@ -83,7 +83,7 @@ def _gguf(wanted: Any, model: str | None, embeddings: bool | None) -> int:
 
     check_exposure(wanted)
     free_port(wanted.host, wanted.port)
-    path = fetch(model)
+    path = fetch(model, ready=False)
     if wanted.key is None and wanted.host in LOOPBACK:
         wanted = msgspec.structs.replace(wanted, key=secrets.token_urlsafe(24))
     note(f"loading {path.name} …")

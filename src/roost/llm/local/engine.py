@@ -122,14 +122,15 @@ class Engine:
             self._put(_Job(None))
 
     async def generate(
-        self, body: dict[str, Any], *, prefix: tuple[dict[str, str], ...] = (), conversation: str = ""
+        self, body: dict[str, Any] | None, *, prefix: tuple[dict[str, str], ...] = (), conversation: str = ""
     ) -> AsyncGenerator[Chunk | Progress]:
         """Run a chat completion and yield its streamed chunks. Raises `EngineFailed`, `WeightsError`, `OutOfMemory`,
         `Busy`.
 
         Closing the iterator stops the generation at the next token or, while the prompt is read, within a batch of it.
         Progress comes first, if there is any; the first chunk is empty: the call's turn has come. `prefix` is the start
-        of the body's messages that other conversations have too; `conversation` names the one of the call."""
+        of the body's messages that other conversations have too; `conversation` names the one of the call. Without a
+        body only the prefix is read, and kept as a state."""
         job = self._submit(msgspec.Raw(msgspec.json.encode(body)), prefix, conversation)
         watch: asyncio.TimerHandle | None = None
         try:

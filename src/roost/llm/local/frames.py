@@ -27,12 +27,15 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a chat completion. `prefix` is the start of its messages that other conversations have too. `conversation`
-    is the same for the calls of one conversation."""
+    is the same for the calls of one conversation. With the body `NOTHING` only the prefix is brought into the slot."""
 
     id: int
     body: msgspec.Raw
     prefix: tuple[dict[str, str], ...] = ()
     conversation: str = ""
+
+
+NOTHING = msgspec.Raw(b"null")
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -103,6 +103,16 @@ class LocalModel:
         """Start to load the weights in the background, which must be on this machine."""
         self._acquire().warm()
 
+    async def prepare(self, request: Request) -> AsyncGenerator[Progress]:
+        """Read what all requests of this agent begin with, once, so that the first call finds it. Says how far it is.
+        Raises `RoostError`."""
+        run = _Run(Lead(request), self.profile, cap=_CAP)
+        async with contextlib.aclosing(self._acquire().generate(None, prefix=run.prefix)) as chunks:
+            async for chunk in chunks:
+                for event in [chunk] if isinstance(chunk, Progress) else run.take(chunk):
+                    if isinstance(event, Progress):
+                        yield event
+
     async def close(self) -> None:
         """Unloads the weights when no other model of this process uses them."""
         if self._engine is None:

@@ -64,7 +64,7 @@ class Resident:
     def run(self, call: frames.Call, generate: Callable[[bytes, Forward], None], forward: Forward) -> None:
         """Generate with the prefix of the call in the slot."""
         expected = self._prepare(call, forward)
-        if expected is None:
+        if expected is None or bytes(call.body) == bytes(frames.NOTHING):
             return
 
         def watched(chunk: bytes) -> bool:

@@ -78,6 +78,16 @@ def is_here(weights: Weights) -> bool:
     return (cache_dir() / weights.file).exists()
 
 
+def is_verified_here(name: str | None) -> bool:
+    """Whether the model can be loaded as it is: a user's file, or verified weights on this machine. Raises `NotFound`
+    for a name that is neither."""
+    weights = resolve(name)
+    if isinstance(weights, Path):
+        return True
+    path = cache_dir() / weights.file
+    return is_verified(path, weights.sha256, mark=path.with_name(f"{path.name}.verified"))
+
+
 def _fetch(weights: Weights, path: Path, mark: Path, progress: Report) -> None:
     if os.environ.get("ROOST_OFFLINE", "") not in ("", "0"):
         raise _missing(weights, ["ROOST_OFFLINE is set"])
