@@ -20,6 +20,7 @@ from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.llm.directory import OWN_IDLE, Directory, Place, checked_url, origin
 from roost.llm.dotenv import Environment, merged
+from roost.llm.hooks import AccountHooks
 from roost.llm.http import HttpClient, is_loopback
 from roost.llm.http_model import HttpModel
 from roost.llm.ir import Model
@@ -65,6 +66,7 @@ class Models:
         self._own = Directory(ModelsConfig())
         """What was registered, which no other configuration takes away."""
         self._client = HttpClient()
+        self._hooked: dict[str, tuple[tuple[str | None, str], AccountHooks]] = {}
         self._told: set[str] = set()
         """Servers that a `.env` file names, which the operator was told of."""
 
@@ -180,7 +182,8 @@ class Models:
         with self._lock:
             place = self._place(name, env)
         _check_key(place, name)
-        return self._directory.endpoint(place, env)
+        endpoint, helper = self._directory.endpoint(place, env), self._hooks(place, env).helper
+        return endpoint if helper is None else msgspec.structs.replace(endpoint, key=helper.read().value)
 
     def lacks(self, account: str) -> str | None:
         """The variable that its key should be in and is not. Raises `ConfigError` where no account has the name."""
@@ -232,7 +235,7 @@ class Models:
 
     def _usable(self, name: str, env: Environment) -> bool:
         place = self._place(name, env)
-        if place.lacks is not None or place.stray:
+        if place.lacks is not None or place.stray or place.unset is not None:
             return False
         return (
             bool(place.account.keys)
@@ -282,9 +285,19 @@ class Models:
                 wire=wire,
                 profile=card.profile,
                 client=self._client,
+                hooks=self._hooks(place, env),
             )
 
         return Late(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
+
+    def _hooks(self, place: Place, env: Environment) -> AccountHooks:
+        """One for all models of an account: they share its key helper."""
+        with self._lock:
+            known = self._hooked.get(place.name)
+            if known is None or known[0] != (place.key, place.account.hooks):
+                known = ((place.key, place.account.hooks), self._directory.hooks(place, env))
+                self._hooked[place.name] = known
+            return known[1]
 
     def _at_url(self, name: str, card: Card, env: Environment) -> Model:
         url, _, model = name.partition("#")
@@ -344,6 +357,8 @@ def _check_prefix(prefix: str) -> None:
 def _check_key(place: Place, name: str) -> None:
     if place.stray:
         raise _stray(place.where)
+    if place.unset is not None:
+        raise ConfigError(f"the address of the account {place.name!r} needs {place.unset}: set it, as a plain name")
     if place.lacks is not None:
         raise ConfigError(f"the model {name!r} needs a key: set {place.lacks} (or put it into .env)")
 

@@ -92,7 +92,7 @@ async def _asked(models: Models, name: str, account: Account, client: HttpClient
 
 
 def _listing(account: Account, endpoint: Endpoint) -> str | None:
-    if account.listing is None:
+    if not account.listing:
         return None
     if "://" not in account.listing:
         url = endpoint.url(account.listing)

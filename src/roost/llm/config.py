@@ -57,7 +57,9 @@ class ModelEntry(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An account of one's own, or what is different about a known one of the same name. `key` is a reference
-    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`), never the key itself; a value of `headers` may be one. `free`:
+    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`), never the key itself; a value of
+    `headers` may be one. `{NAME}` in `base_url` stands for an environment variable. `hooks`: what the account does to a
+    call beyond its wire, `azure`, `bedrock`, `vertex`, or `module:Class` of one's own (`roost.llm.hooks`). `free`:
     what is served there costs nothing, for example on one's own machine. `limits` hold for all its models together;
     `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
     longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
@@ -69,6 +71,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     key: str | None = None
     default: str | None = None
     headers: dict[str, str] = {}
+    hooks: str | None = None
     options: dict[str, Any] = {}
     idle_timeout: float | None = None
     ca: str | None = None

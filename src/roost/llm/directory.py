@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,20 +17,25 @@ from roost.llm.catalog.facts import FREE, Account
 from roost.llm.catalog.reader import catalog
 from roost.llm.compile import family_of
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.llm.credentials import Helper
 from roost.llm.dotenv import Environment
+from roost.llm.hooks import AccountHooks, make_hooks
 from roost.llm.http import is_loopback
 from roost.llm.profile import Profile
 from roost.llm.wire import Endpoint, Options
 
+_VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+"""What a variable in a URL may hold: a part of a host's name, and nothing that ends the host."""
 OWN_IDLE = 900.0
 """Seconds: a server on the user's own machine may load the model first."""
 
 
 class Place(NamedTuple):
-    """An account as it counts here, with its URL, which stands at `where`, and the reference to its key. `at_home`: the
-    URL is the provider's own or a host below it. `priced`: it is the very one that the catalog's prices hold for.
-    `lacks` is the variable that its key should be in and is not. `stray`: the URL is somebody else's, from a `.env`
-    file, and a secret is not from there."""
+    """An account as it counts here, with its URL, which stands at `where`, and the reference to its key. `at_home`:
+    the URL is the provider's own or a host below it. `priced`: it is the very one that the catalog's prices
+    hold for. `lacks` is the variable that its key should be in and is not, `unset` one that its URL needs.
+    `stray`: the URL is somebody else's, from a `.env` file, and a secret is not from there."""
 
     name: str
     account: Account
@@ -40,6 +46,7 @@ class Place(NamedTuple):
     priced: bool
     lacks: str | None
     stray: bool
+    unset: str | None = None
 
     @property
     def foreign(self) -> bool:
@@ -86,8 +93,11 @@ class Directory:
         variable = next((variable for variable in account.urls if variable in env), None)
         if variable is not None and not (entry and entry.base_url):
             url, what = env[variable], variable
+        named = _VARIABLE.findall(url)
+        unset = next((each for each in named if not _NAME.fullmatch(env.get(each, ""))), None)
+        url, what = _expanded(url, env), next((each for each in named if each in env.filed), what)
         known = catalog().accounts.get(name)
-        home = known.base_url if known else url
+        home = _expanded(known.base_url, env) if known else url
         key = self._key(name, account, env)
         at_home, priced = _distance(url, home)
         lacks = key.removeprefix("env:") if key and key.startswith("env:") else None
@@ -95,9 +105,10 @@ class Directory:
             lacks = None
         elif key is None and account.keys and at_home:
             lacks = account.keys[0]
-        trusted = at_home and url.startswith("https:")
+        # A variable in the URL says whose server it is, also at the provider's.
+        trusted = at_home and url.startswith("https:") and not named
         stray = what in env.filed and not trusted and self._keeps(name, key, env)
-        return Place(name, account, url, what, key, at_home, priced, lacks, stray)
+        return Place(name, account, url, what, key, at_home, priced, lacks, stray, unset)
 
     def options(self, place: Place, wire: str, profile: Profile) -> Options:
         """Those for a model of the account that is spoken to by this wire."""
@@ -113,7 +124,7 @@ class Directory:
         """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
         url = checked_url(place.url, place.where)
         key = self.keys.get(place.name)
-        if key is None and place.key:
+        if key is None and place.key and keys.command_of(place.key) is None:
             key = keys.read(place.key, env, where=f"the key of the account {place.name!r}")
         headers = dict(place.account.headers)
         for name, value in headers.items():
@@ -125,6 +136,15 @@ class Directory:
         entry = self.accounts.get(place.name)
         ca = str(Path(entry.ca).expanduser()) if entry and entry.ca else None
         return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle, ca=ca)
+
+    def hooks(self, place: Place, env: Environment) -> AccountHooks:
+        """What the account does to a call, with its key helper. Raises `ConfigError`."""
+        command = keys.command_of(place.key) if place.key else None
+        where = f"the key of the account {place.name!r}"
+        # Without what a folder's `.env` adds, which could name another program.
+        own = {name: value for name, value in env.items() if name not in env.filed}
+        helper = Helper(command, where=where, env=own) if command is not None else None
+        return make_hooks(place.account.hooks, env=env, helper=helper, where=f"the account {place.name!r}")
 
     def card(self, name: str, env: Environment, seen: tuple[str, ...] = ()) -> Card | None:
         """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
@@ -194,6 +214,15 @@ class Directory:
         return msgspec.structs.replace(other, wire=profile.wire, knobs=shape.knobs, options=shape.options, price=price)
 
 
+def _expanded(url: str, env: Environment) -> str:
+    """The URL with its variables; those that are not set, or are no part of a host's name, stay."""
+    values = {name: env.get(name, "") for name in _VARIABLE.findall(url)}
+    for name, value in values.items():
+        if _NAME.fullmatch(value):
+            url = url.replace(f"{{{name}}}", value)
+    return url
+
+
 def _at_url(name: str) -> Card:
     """Raises `ConfigError`."""
     url, _, model = name.partition("#")
@@ -211,7 +240,7 @@ def _laid(name: str, known: Account | None, entry: AccountEntry) -> Account:
     base = known or Account(title=name, base_url=entry.base_url or "", free=is_loopback(entry.base_url or ""))
     given = {
         field: value
-        for field in ("base_url", "wire", "default", "idle_timeout", "free")
+        for field in ("base_url", "wire", "default", "idle_timeout", "free", "hooks")
         if (value := getattr(entry, field)) is not None
     }
     options = entry.options if entry.wire not in (None, base.wire) else {**base.options, **entry.options}

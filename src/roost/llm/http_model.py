@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 
 import msgspec
 
-from roost.errors import RoostError
+from roost.errors import ConfigError, RoostError
 from roost.llm.compile import compiler as find_compiler
+from roost.llm.credentials import Helper
+from roost.llm.hooks import AccountHooks
 from roost.llm.http import OVERSIZED, HttpClient, HttpFailed, HttpResponse
-from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
+from roost.llm.ir import Failed, ModelEvent, Notice, Profile, Request
 from roost.llm.limits.headers import HEARD, about_limits
-from roost.llm.prompt import Compiler
+from roost.llm.prompt import Compiler, Prompt
 from roost.llm.sse import SSEParser
 from roost.llm.wire import Answer, Endpoint, HttpCall, Wire
 from roost.llm.wires.body import clean
@@ -43,7 +46,7 @@ class HttpModel:
 
     `model` is its name at the endpoint, `name` the one for people. Without a compiler the one of the profile's family
     is taken. `client` is shared and stays open when given; without one the model makes and closes its own. The key is
-    sent and never shown. Raises `ConfigError` for an unknown family.
+    sent and never shown. `hooks` are the account's. Raises `ConfigError` for an unknown family.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class HttpModel:
         profile: Profile | None = None,
         name: str | None = None,
         client: HttpClient | None = None,
+        hooks: AccountHooks | None = None,
     ) -> None:
         self._name = name or model
+        self._hooks = hooks or AccountHooks()
         self._model = model
         self._endpoint = endpoint
         self._wire = wire
@@ -87,17 +92,32 @@ class HttpModel:
         if self._own:
             await self._client.close()
 
-    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+    def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        return self._attempt(request) if self._hooks.helper is None else self._with_helper(request, self._hooks.helper)
+
+    async def _with_helper(self, request: Request, helper: Helper) -> AsyncGenerator[ModelEvent]:
+        """Ask again, once, when the server refuses a key that the key helper gave a while ago."""
+        for last in (False, True):
+            used = helper.used
+            async with contextlib.aclosing(self._attempt(request)) as events:
+                async for event in events:
+                    if not last and isinstance(event, Failed) and event.error.code == "auth" and helper.expire(used):
+                        break
+                    yield event
+                else:
+                    return
+
+    async def _attempt(self, request: Request) -> AsyncGenerator[ModelEvent]:
         answer: Answer | None = None
         ends: list[ModelEvent]
         turned_away: Usage | None = FREE
         tries, sent = FOLLOW_TRIES, False
+        endpoint = self._endpoint
         try:
             prompt = self._compiler.compile(request, self._profile)
-            answer = self._wire.answer(
-                prompt, self._profile, where=self._name, model=self._model, endpoint=self._endpoint
-            )
-            first = call = self._wire.call(prompt, self._model, self._profile, self._endpoint, stream=request.stream)
+            endpoint = await self._endpoint_now()
+            answer = self._wire.answer(prompt, self._profile, where=self._name, model=self._model, endpoint=endpoint)
+            first = call = self._call(prompt, endpoint, stream=request.stream)
             sent = True
             while True:
                 try:
@@ -112,7 +132,7 @@ class HttpModel:
                         if limits := about_limits(response.headers):
                             yield Notice(HEARD, limits)
                         await self._look(response, turned_away)
-                        frames = _Frames(response, answer, self._name)
+                        frames = _Frames(response, answer, self._name, self._hooks)
                         while (events := await frames.read()) is not None:
                             for event in events:
                                 yield event
@@ -127,15 +147,31 @@ class HttpModel:
                 call = follow.behind(first)
             ends = self._ended(answer)
         except _Refused as error:
-            ends = [self._hide(error.failed)]
+            ends = [error.failed]
         except HttpFailed as error:
             ends = self._broken(error, answer, turned_away if error.unsent else None)
         except Exception as error:  # the contract: a stream ends in `Failed`, it does not raise
             _log.exception("model %s: unexpected failure", self._name)
             said = str(error) if isinstance(error, RoostError) else type(error).__name__
-            ends = [self._hide(Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent))]
+            ends = [Failed(ErrorData("internal", f"{self._name}: unexpected failure: {said}"), sent=sent)]
         for event in ends:
-            yield event
+            yield _hidden(event, endpoint) if isinstance(event, Failed) else event
+
+    async def _endpoint_now(self) -> Endpoint:
+        try:
+            return await self._hooks.endpoint(self._endpoint)
+        except ConfigError as error:
+            raise self._unset(error) from error
+
+    def _call(self, prompt: Prompt, endpoint: Endpoint, *, stream: bool) -> HttpCall:
+        call = self._wire.call(prompt, self._model, self._profile, endpoint, stream=stream)
+        try:
+            return self._hooks.request(call, model=self._model, stream=stream)
+        except ConfigError as error:
+            raise self._unset(error) from error
+
+    def _unset(self, error: ConfigError) -> _Refused:
+        return _Refused(Failed(ErrorData("auth", f"{self._name}: {error.message}"), sent=False))
 
     def _headers(self, call: HttpCall) -> dict[str, str]:
         kind = {} if call.body is None else {"Content-Type": "application/json"}
@@ -153,21 +189,20 @@ class HttpModel:
         raise _Refused(Failed(error, usage))
 
     def _ended(self, answer: Answer) -> list[ModelEvent]:
-        return [*answer.rest(), self._hide(answer.end())]
+        return [*answer.rest(), answer.end()]
 
     def _broken(self, error: HttpFailed, answer: Answer | None, usage: Usage | None) -> list[ModelEvent]:
         if answer is not None and answer.finished:
             # The whole answer came; only the count of its tokens was lost.
             return self._ended(answer)
         told = ErrorData(error.code, f"{self._name}: {error.message}", error.retryable)
-        return [self._hide(Failed(told, usage))]
+        return [Failed(told, usage)]
 
-    def _hide(self, event: Completed | Failed) -> Completed | Failed:
-        if isinstance(event, Completed):
-            return event
-        # What a server says may hold halves of characters, which no log can carry.
-        hidden = self._endpoint.hide(clean(event.error.message))
-        return msgspec.structs.replace(event, error=msgspec.structs.replace(event.error, message=hidden))
+
+def _hidden(failed: Failed, endpoint: Endpoint) -> Failed:
+    """The failure without the key. What a server says may hold halves of characters, which no log can carry."""
+    message = endpoint.hide(clean(failed.error.message))
+    return msgspec.structs.replace(failed, error=msgspec.structs.replace(failed.error, message=message))
 
 
 class _Refused(Exception):
@@ -180,8 +215,9 @@ class _Refused(Exception):
 class _Frames:
     """The deltas of a body, streamed or sent as one JSON document. A class, so that nothing waits to be closed."""
 
-    def __init__(self, response: HttpResponse, answer: Answer, where: str) -> None:
+    def __init__(self, response: HttpResponse, answer: Answer, where: str, hooks: AccountHooks) -> None:
         self._response = response
+        self._hooks = hooks
         self._where = where
         self._answer = answer
         self._parser = SSEParser()
@@ -227,6 +263,7 @@ class _Frames:
         events: list[ModelEvent] = []
         for frame in self._parser.finish() if data is None else self._parser.feed(data):
             self._framed = True
+            frame = self._hooks.frame(frame)
             events += answer.feed(frame)
             if frame.event == b"error" and not answer.finished and answer.error is None:
                 answer.error = body_error(frame.data, where=self._where) or ErrorData(

@@ -1,4 +1,5 @@
-"""References to keys: `env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`. What they lead to is in no error and no log."""
+"""References to keys: `env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`. The keys themselves
+are in no error and no log."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from roost.errors import ConfigError
 from roost.install import install_extra
 
-KINDS = ("env", "keyring", "file")
+KINDS = ("env", "keyring", "file", "command")
 MAX_KEY = 64 * 1024
 """Bytes of a key file."""
 
@@ -23,7 +24,12 @@ def is_reference(text: str) -> bool:
 
 def may_block(reference: str) -> bool:
     """Whether reading it may wait for a person or another process: a keyring may have to be unlocked."""
-    return reference.startswith("keyring:")
+    return reference.startswith(("keyring:", "command:"))
+
+
+def command_of(reference: str) -> str | None:
+    """The command line of a key helper; None for any other reference."""
+    return reference.removeprefix("command:").strip() if reference.startswith("command:") else None
 
 
 def read(reference: str, env: Mapping[str, str], *, where: str) -> str:
@@ -39,12 +45,16 @@ def read(reference: str, env: Mapping[str, str], *, where: str) -> str:
                 raise ConfigError(f"{where}: the variable {rest.strip()} is not set: set it (or put it into .env)")
         case "keyring":
             key = _from_keyring(*_parts(rest), where=where)
+        case "command":
+            from roost.llm.credentials import run_helper
+
+            key = run_helper(rest.strip(), where=where).value
         case _:
             key = _from_file(Path(rest.strip()).expanduser(), where=where)
     return checked(key, where=where)
 
 
-FORMS = "Use env:NAME for an environment variable, keyring:SERVICE/NAME, or file:PATH"
+FORMS = "Use env:NAME for an environment variable, keyring:SERVICE/NAME, file:PATH, or command:PROGRAM"
 
 
 def checked(key: str, *, where: str) -> str:

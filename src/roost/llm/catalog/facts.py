@@ -126,12 +126,13 @@ class ModelFacts(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An endpoint. `keys` and `urls` name environment variables, the first one set counts; without `keys` no key is
-    needed. `default` is the model when the name gives none. `options` are those of its `wire`.
+    needed. `{NAME}` in `base_url` stands for an environment variable. `hooks` names a class of `roost.llm.hooks`.
+    `default` is the model when the name gives none. `options` are those of its `wire`.
 
     `facts` are the common ground of its models. `shared` names the account whose models it serves too. `free`: what is
     served there costs nothing. `common`: its protocol is everybody's, so at another URL its knobs, options and models
     do not count. `implied` lets it be picked for an agent without a model when its key is set. `site` is where keys are
-    made. `listing` is the path under the base URL that lists models; None: it has none.
+    made. `listing` is the path under the base URL that lists models; empty: it has none.
     """
 
     title: str
@@ -142,6 +143,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     wire: str = "openai_chat"
     options: dict[str, Any] = {}
     headers: dict[str, str] = {}
+    hooks: str = ""
     idle_timeout: float | None = None
     facts: Facts = Facts()
     models: dict[str, ModelFacts] = {}
