@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from roost.llm.breakers import Breaking
-from roost.llm.catalog.facts import Facts, PriceTable
+from roost.llm.catalog.facts import Facts, PriceTable, SignIn
 from roost.llm.ir import Intent
 from roost.llm.limits.config import Limit
 from roost.llm.retry import Retry
@@ -72,6 +72,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     default: str | None = None
     headers: dict[str, str] = {}
     hooks: str | None = None
+    sign_in: SignIn | None = None
     options: dict[str, Any] = {}
     idle_timeout: float | None = None
     ca: str | None = None

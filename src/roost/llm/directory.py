@@ -240,7 +240,7 @@ def _laid(name: str, known: Account | None, entry: AccountEntry) -> Account:
     base = known or Account(title=name, base_url=entry.base_url or "", free=is_loopback(entry.base_url or ""))
     given = {
         field: value
-        for field in ("base_url", "wire", "default", "idle_timeout", "free", "hooks")
+        for field in ("base_url", "wire", "default", "idle_timeout", "free", "hooks", "sign_in")
         if (value := getattr(entry, field)) is not None
     }
     options = entry.options if entry.wire not in (None, base.wire) else {**base.options, **entry.options}

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from roost.cli.app import App
+from roost.cli.login import login_command
 from roost.cli.options import as_json, command
 from roost.cli.out import clean, note, say, say_json, styled, table
 from roost.cli.prices import ABILITIES, as_table, brief, can, in_words, window, within
@@ -43,6 +44,7 @@ def models() -> None:
       roost models --can images --window 500k --max-price 5
       roost models check              ask every account that has a key
       roost models use budget         switch what `auto` means
+      roost models login openrouter   sign in to an account in the browser
       roost models list --help        every filter
 
     Prices are for a million tokens. Keys come from the environment, .env and models.toml.
@@ -209,7 +211,7 @@ def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: 
     return 1 if accounts and any(one.state != "ok" for one in found) else 0
 
 
-for _made in (list_command, show_command, check_command, use_command):
+for _made in (list_command, show_command, check_command, use_command, login_command):
     models.add_command(_made)
 list_command.hidden = True
 

@@ -124,6 +124,13 @@ class ModelFacts(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True, o
         return msgspec.structs.replace(self, price=self.later[max(begun)], later={}) if begun else self
 
 
+class SignIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where people sign in (OAuth with PKCE): the page, and the address that turns its code into a key."""
+
+    authorize: str
+    token: str
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An endpoint. `keys` and `urls` name environment variables, the first one set counts; without `keys` no key is
     needed. `{NAME}` in `base_url` stands for an environment variable. `hooks` names a class of `roost.llm.hooks`.
@@ -131,8 +138,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `facts` are the common ground of its models. `shared` names the account whose models it serves too. `free`: what is
     served there costs nothing. `common`: its protocol is everybody's, so at another URL its knobs, options and models
-    do not count. `implied` lets it be picked for an agent without a model when its key is set. `site` is where keys are
-    made. `listing` is the path under the base URL that lists models; empty: it has none.
+    do not count. `implied` lets it be picked for an agent without a model when its key is set. `site` is where
+    keys are made; `sign_in`: the account lets any program sign people in. `listing` is the path under the
+    base URL that lists models; empty: it has none.
     """
 
     title: str
@@ -152,6 +160,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     common: bool = False
     implied: bool = True
     site: str | None = None
+    sign_in: SignIn | None = None
     listing: str | None = "models"
 
 

@@ -1,0 +1,82 @@
+"""`roost models login`: a key from a provider's own sign-in page."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import webbrowser
+from pathlib import Path
+
+import click
+
+from roost.cli.app import App
+from roost.cli.options import as_json, command
+from roost.cli.out import note, say, say_json
+from roost.errors import ConfigError
+from roost.llm.accounts import Models
+from roost.llm.keys import checked
+from roost.llm.loading import FILE
+from roost.llm.sign_in import sign_in
+
+
+@command("login")
+@click.argument("account", metavar="ACCOUNT")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@as_json
+def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> int:
+    """Sign in to an account in the browser and keep the key that it gives.
+
+    The key goes into a file of the home that only you can read, and models.toml is told where it is. Only accounts
+    that let any program sign people in have this; others have a page where keys are made: `roost models check` names
+    it.
+    """
+    models = Models.at_home(app.home)
+    found = models.account(account)
+    if found is None:
+        raise ConfigError(f"there is no account {account!r}")
+    if found.sign_in is None:
+        where = f": make a key at {found.site}" if found.site else ""
+        raise ConfigError(f"{account} does not let other programs sign people in{where}")
+
+    def show(url: str) -> None:
+        note(f"sign in here, in a browser of this machine:\n  {url}", None)
+        if not no_browser:
+            webbrowser.open(url)
+
+    key = checked(asyncio.run(sign_in(found.sign_in, show=show)), where=f"the key of {account}")
+    path = _kept(app.home, account, key)
+    said = _named(app.home, account, path)
+    if as_json:
+        say_json({"account": account, "file": str(path), "configured": said})
+    elif said:
+        say(f"{account} is signed in; its key is in {path}")
+    else:
+        say(f"{account} is signed in; write this into {app.home / FILE}:\n\n[accounts.{account}]\nkey = 'file:{path}'")
+    return 0
+
+
+def _kept(home: Path, account: str, key: str) -> Path:
+    folder = home / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, draft = folder / account, folder / f".{account}.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(key + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return path
+
+
+def _named(home: Path, account: str, path: Path) -> bool:
+    """Whether models.toml names the file now: it is added to, and an entry of the user's own is left alone."""
+    file = home / FILE
+    text = file.read_text() if file.exists() else ""
+    if f"file:{path}" in text:
+        return True
+    if f"[accounts.{account}]" in text:
+        return False
+    with file.open("a") as out:
+        out.write(
+            f"{'' if not text or text.endswith(chr(10)) else chr(10)}\n[accounts.{account}]\nkey = 'file:{path}'\n"
+        )
+    return True

@@ -1,0 +1,115 @@
+"""Signing in to an account, with a provider on loopback that checks the proof (PKCE) as the real one does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from .conftest import Machine
+
+
+class Provider(ThreadingHTTPServer):
+    """Gives a key for a code whose verifier fits the challenge, once."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.challenges: dict[str, str] = {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        digest = base64.urlsafe_b64encode(hashlib.sha256(sent["code_verifier"].encode()).digest()).rstrip(b"=").decode()
+        fits = self.server.challenges.pop(sent["code"], None) == digest and sent["code_challenge_method"] == "S256"
+        body = json.dumps({"key": "sk-or-signed-in-1234"} if fits else {"error": "wrong"}).encode()
+        self.send_response(200 if fits else 403)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def provider_of_keys() -> Iterator[Provider]:
+    with Provider() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def configure(roost: Machine, provider: Provider) -> None:
+    url = f"http://127.0.0.1:{provider.server_port}"
+    roost.home.mkdir(exist_ok=True)
+    (roost.home / "models.toml").write_text(f'[accounts.mine]\nbase_url = "{url}"\nkey = "env:MINE"\n')
+    with (roost.home / "models.toml").open("a") as file:
+        file.write(f'sign_in = {{ authorize = "{url}/auth", token = "{url}/keys" }}\n')
+
+
+def begin(roost: Machine):
+    """The process, and what its address asks for."""
+    process = roost.start("models", "login", "mine", "--no-browser")
+    assert process.stderr is not None
+    process.stderr.readline()
+    return process, parse_qs(urlsplit(process.stderr.readline().strip()).query)
+
+
+def visit(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_sign_in_and_the_key_is_there(roost: Machine, provider_of_keys: Provider) -> None:
+    configure(roost, provider_of_keys)
+    process, asked = begin(roost)
+    (back,) = asked["callback_url"]
+    assert visit(back.replace("state=", "state=not")) == 404
+    assert visit(back.partition("?")[0]) == 404
+    provider_of_keys.challenges["code-1"] = asked["code_challenge"][0]
+    assert visit(f"{back}&code=code-1") == 200
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    kept = roost.home / "keys" / "mine"
+    assert kept.read_text() == "sk-or-signed-in-1234\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert f"key = 'file:{kept}'" in out, "an entry of the user's own is left alone"
+    assert "signed-in" not in out + err
+
+
+def test_a_code_of_somebody_else_is_refused(roost: Machine, provider_of_keys: Provider) -> None:
+    configure(roost, provider_of_keys)
+    process, asked = begin(roost)
+    provider_of_keys.challenges["code-2"] = "of another verifier"
+    assert visit(f"{asked['callback_url'][0]}&code=code-2") == 200
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "gave no key" in err) == (1, True)
+    assert not (roost.home / "keys").exists()
+
+
+def test_a_person_who_says_no(roost: Machine, provider_of_keys: Provider) -> None:
+    configure(roost, provider_of_keys)
+    process, asked = begin(roost)
+    assert visit(f"{asked['callback_url'][0]}&error=access_denied") == 400
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "access_denied" in err) == (1, True)
+
+
+def test_accounts_without_it_say_where_keys_are_made(roost: Machine) -> None:
+    refused = roost("models", "login", "anthropic")
+    assert (refused.code, "platform.claude.com" in refused.err) == (1, True)
+    assert roost("models", "login", "nobody").code == 1
