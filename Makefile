@@ -5,10 +5,10 @@ READY  := $(VENV)/.ready
 DIR    ?= examples/trip
 ASK    ?= Who has the train tickets?
 
-.PHONY: run chat test check format lock bench soak eval clean help
+.PHONY: run chat test test-all test-fresh check format lock bench soak eval clean help
 
 help:           ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: $(READY)   ## set up, fetch the local model once, and ask an agent about a folder: make run DIR=. ASK="..."
 	@$(BIN)/roost run --workspace "$(DIR)" "$(ASK)"
@@ -16,8 +16,14 @@ run: $(READY)   ## set up, fetch the local model once, and ask an agent about a 
 chat: $(READY)  ## set up and talk to an agent
 	@$(BIN)/roost chat
 
-test: $(READY)  ## set up and pass the tests
+test: $(READY)  ## set up and pass the tests; what is skipped is listed with reasons
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not engines"
+
+test-all: $(READY) ## the tests, and the contracts of every sandbox that this machine has
 	$(BIN)/pytest -n 2 --dist loadfile -m "not soak"
+
+test-fresh:     ## the tests on a bare Debian made by debootstrap; needs root
+	.ci/fresh
 
 check: $(READY) ## format, lint, types, layers, dependencies
 	$(BIN)/ruff format --check src tests bench

@@ -44,12 +44,12 @@ async def sandbox(backend: DockerBackend, tmp_path: Path) -> AsyncIterator[Linke
     await made.close()
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 class TestContract(SandboxContract):
     pass
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 class TestBackend(BackendContract):
     maker = f"{__name__.rpartition('.')[2]}:engine"
     not_held = frozenset({"user"})

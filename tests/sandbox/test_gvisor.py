@@ -46,12 +46,12 @@ OF_ITS_OWN_KERNEL = {
 """What gVisor lets be opened or set: it is its own, nothing of this machine."""
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 class TestContract(SandboxContract):
     knows_kin = False
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 class TestBackend(BackendContract):
     maker = "roost.sandbox.containers.gvisor:GvisorBackend"
     not_held = OF_ITS_OWN_KERNEL

@@ -54,13 +54,13 @@ class TestBackend(BackendContract):
     maker = "roost.sandbox.containers.oci:OciBackend"
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestContractOfTheOther(SandboxContract):
     pass
 
 
-@pytest.mark.soak
+@pytest.mark.engines
 @pytest.mark.parametrize("backend", RUNTIMES[1:], indirect=True)
 class TestBackendOfTheOther(BackendContract):
     maker = "roost.sandbox.containers.oci:OciBackend"
