@@ -171,6 +171,13 @@ async def test_a_call_is_not_forced_where_the_model_refuses_that() -> None:
         assert account.bodies[-1]["tool_choice"] == "auto"
         await completed(account.model("openai/gpt-6-luna"), request)
         assert account.bodies[-1]["tool_choice"] == "required"
+    async with Account("anthropic") as account:
+        await completed(account.model("claude-sonnet-5-5"), request)
+        assert account.bodies[-1]["tool_choice"] == {"type": "auto"}
+        assert "call of at least one of the tools" in account.bodies[-1]["system"][-1]["text"]
+        await completed(account.model("claude-haiku-5-5"), request)
+        assert account.bodies[-1]["tool_choice"] == {"type": "any"}
+        assert not account.violations
 
 
 @pytest.mark.parametrize(

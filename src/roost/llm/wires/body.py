@@ -15,6 +15,8 @@ Json: TypeAlias = dict[str, Any]
 
 MOST_TOKENS = 1_000_000_000
 """Of one call. A server that says more, or less than none, has not counted."""
+MUST_CALL = "Answer with a call of at least one of the tools, not with text."
+"""What a model is told where its server takes no forced call."""
 _BAD_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: dict[type, MediaKind] = {Image: "image", Audio: "audio", Video: "video", File: "file"}

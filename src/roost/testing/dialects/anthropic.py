@@ -36,11 +36,14 @@ class Anthropic:
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
-        check_anthropic_request(body, signed, version=headers.get("anthropic-version", ""))
+        version, betas = headers.get("anthropic-version", ""), headers.get("anthropic-beta", "")
+        check_anthropic_request(body, signed, version=version, betas=betas)
 
     def asked(self, body: dict[str, Any], path: str) -> Asked:
         messages: list[dict[str, Any]] = []
         for message in body["messages"]:
+            if message["role"] == "system":
+                continue  # what the client is told midway is nobody's turn
             messages += _plain(message["role"], message["content"])
         return Asked(body["model"], bool(body.get("stream")), messages, body)
 

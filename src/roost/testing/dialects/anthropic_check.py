@@ -10,8 +10,14 @@ _ID = re.compile(r"[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _KEYS = {
     "model", "max_tokens", "messages", "system", "tools", "tool_choice", "stream", "stop_sequences", "thinking",
-    "output_config", "cache_control", "metadata", "service_tier", "speed",
+    "output_config", "cache_control", "metadata", "service_tier", "speed", "inference_geo", "container",
 }  # fmt: skip
+_BETAS = {"context_management": "context-management-", "mcp_servers": "mcp-client-"}
+"""Fields that are taken where the header `anthropic-beta` names their beta."""
+_MIDWAY = "mid-conversation-system-"
+"""The beta that takes messages of the role system after the first of the user's."""
+_ALWAYS = re.compile(r"claude-(opus-5-5|sonnet-5-5|fable-5)")
+"""Models that always think."""
 _USER = {"text", "image", "document", "tool_result"}
 _ASSISTANT = {"text", "thinking", "redacted_thinking", "tool_use"}
 _UNMARKED = {"thinking", "redacted_thinking"}
@@ -23,10 +29,14 @@ _SAMPLING = {"temperature", "top_p", "top_k"}
 Signed = Callable[[str], str]
 
 
-def check_anthropic_request(body: dict[str, Any], signed: Signed | None = None, *, version: str = NEWEST) -> None:
-    """Raises `AssertionError` with the reason. `signed` gives the signature that a piece of reasoning must have."""
+def check_anthropic_request(
+    body: dict[str, Any], signed: Signed | None = None, *, version: str = NEWEST, betas: str = ""
+) -> None:
+    """Raise `AssertionError` with the reason. `signed` gives the signature that a piece of reasoning must have;
+    `betas` is the header of that name."""
     _need(version in (NEWEST, OLDER), f"anthropic-version: {version!r} is not a valid version")
     known = _KEYS if version == NEWEST else _KEYS | _SAMPLING
+    known = known | {field for field, beta in _BETAS.items() if beta in betas}
     _need(not set(body) - known, f"{sorted(set(body) - known)}: extra inputs are not permitted")
     _need(isinstance(body.get("model"), str) and bool(body["model"]), "model: field required")
     _need(isinstance(body.get("max_tokens"), int) and body["max_tokens"] > 0, "max_tokens: field required")
@@ -36,7 +46,10 @@ def check_anthropic_request(body: dict[str, Any], signed: Signed | None = None, 
         _need(block.get("type") == "text" and bool(str(block.get("text", "")).strip()), "system: a block is empty")
     _check_tools(body)
     _check_thinking(body)
-    _check_messages(_list(body.get("messages")), signed)
+    messages = _list(body.get("messages"))
+    if _MIDWAY in betas:
+        messages = messages[:1] + [one for one in messages[1:] if _dict(one).get("role") != "system"]
+    _check_messages(messages, signed)
     _need(_marks(body) <= 4, f"a maximum of 4 blocks with cache_control may be provided, found {_marks(body)}")
 
 
@@ -46,9 +59,14 @@ def _check_tools(body: dict[str, Any]) -> None:
     _need(len(names) == len(set(names)), "tools: tool names must be unique")
     for tool in tools:
         _need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"tools: the name {tool.get('name')!r} is invalid")
-        _need(_dict(tool.get("input_schema")).get("type") == "object", "tools: input_schema.type must be object")
+        # Those of a dated type (`web_search_20250305`, `bash_20250124`) are the server's, which knows their schema.
+        own = str(tool.get("type", "custom")) != "custom"
+        whole = own or _dict(tool.get("input_schema")).get("type") == "object"
+        _need(whole, "tools: input_schema.type must be object")
     _need(bool(tools) or "tool_choice" not in body, "tool_choice: may only be specified while providing tools")
     kind = _dict(body.get("tool_choice", {"type": "auto"})).get("type")
+    forced = kind in ("any", "tool") and _ALWAYS.match(str(body.get("model"))) is not None
+    _need(not forced, "tool_choice: this model always thinks, and thinking may not be combined with a forced tool")
     _need(kind in ("auto", "any", "none", "tool"), "tool_choice: unknown type")
     for node in _objects(_dict(_dict(body.get("output_config")).get("format")).get("schema")):
         closed = node.get("additionalProperties") is False

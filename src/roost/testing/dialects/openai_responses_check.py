@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any, cast
 
 _KEYS = {
-    "background", "include", "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model",
-    "parallel_tool_calls", "previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier",
-    "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
-    "top_logprobs", "top_p", "truncation",
+    "background", "client_metadata", "context_management", "conversation", "include", "input", "instructions",
+    "max_output_tokens", "max_tool_calls", "metadata", "model", "parallel_tool_calls", "previous_response_id",
+    "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store",
+    "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation",
+    "user",
 }  # fmt: skip
 _ITEMS: dict[str, tuple[set[str], set[str]]] = {
     "message": ({"role", "content"}, {"type", "id", "status", "phase"}),
     "reasoning": ({"type", "summary"}, {"id", "encrypted_content", "content", "status"}),
-    "function_call": ({"type", "call_id", "name", "arguments"}, {"id", "status"}),
+    "function_call": ({"type", "call_id", "name", "arguments"}, {"id", "status", "namespace", "caller"}),
     "function_call_output": ({"type", "call_id", "output"}, {"id", "status"}),
 }
 """The fields that an item must have, and those that it may have too."""
@@ -25,6 +26,19 @@ _PARTS = {
     "developer": {"input_text"},
     "assistant": {"output_text", "refusal"},
 }
+_HOSTED = {
+    "apply_patch", "code_interpreter", "computer", "computer_use_preview", "file_search", "image_generation",
+    "local_shell", "mcp", "namespace", "shell", "tool_search", "web_search", "web_search_preview",
+}  # fmt: skip
+"""Tools that the server has by itself, or that hold others; those of `custom` take any text."""
+_SERVED = {
+    "additional_tools", "agent_message", "apply_patch_call", "code_interpreter_call", "compaction",
+    "compaction_trigger", "computer_call", "computer_call_output", "custom_tool_call", "custom_tool_call_output",
+    "file_search_call", "image_generation_call", "item_reference", "local_shell_call", "local_shell_call_output",
+    "mcp_approval_request", "mcp_approval_response", "mcp_call", "mcp_list_tools", "shell_call", "shell_call_output",
+    "apply_patch_call_output", "tool_search_call", "tool_search_output", "web_search_call",
+}  # fmt: skip
+"""Items of these tools, which are not looked into."""
 _EFFORTS = {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FILE = re.compile(r"data:[^;,]+;base64,.+", re.DOTALL)
@@ -51,8 +65,11 @@ def check_responses_request(body: dict[str, Any], signed: Signed | None = None) 
 
 def _check_tools(body: dict[str, Any]) -> None:
     tools = [_dict(tool) for tool in _list(body.get("tools", []))]
-    tools = [tool for tool in tools if tool.get("type") != "image_generation"]  # the server's own
+    tools = [tool for tool in tools if tool.get("type") not in _HOSTED]
     for tool in tools:
+        if tool.get("type") == "custom":
+            _need(_NAME.fullmatch(str(tool.get("name"))) is not None, "'tools': the name of a custom tool is invalid")
+            continue
         _need(tool.get("type") == "function", "'tools': type must be function")
         _need(_NAME.fullmatch(str(tool.get("name"))) is not None, f"'tools': the name {tool.get('name')!r} is invalid")
         schema = _dict(tool.get("parameters"))
@@ -79,11 +96,16 @@ def _check_items(items: list[dict[str, Any]], signed: Signed | None, *, stored: 
     for at, item in enumerate(items):
         kind = str(item.get("type", "message"))
         where = f"input[{at}]"
+        if kind in _SERVED:
+            _need(stored or kind != "item_reference", f"{where}: item with id {item.get('id')!r} not found")
+            continue
         _need(kind in _ITEMS, f"{where}: invalid type {kind!r}")
         needed, more = _ITEMS[kind]
         _need(needed <= set(item), f"{where}: missing {needed - set(item)}")
         _need(set(item) <= needed | more, f"{where}: unknown parameter {set(item) - needed - more}")
-        _need(stored or "id" not in item, f"{where}: item with id {item.get('id')!r} not found: it is not stored")
+        # An id alone means what the server keeps; beside the content itself it is only a name.
+        lost = kind == "reasoning" and "id" in item and not item.get("encrypted_content")
+        _need(stored or not lost, f"{where}: item with id {item.get('id')!r} not found: it is not stored")
         match kind:
             case "message":
                 _check_content(item["content"], _PARTS.get(str(item["role"]), set()), where)

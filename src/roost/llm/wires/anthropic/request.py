@@ -12,7 +12,7 @@ from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile
 from roost.llm.prompt import Prompt
 from roost.llm.wires.assembly import origin_of
-from roost.llm.wires.body import Json, call_id, json_object, named, takes, tool_name
+from roost.llm.wires.body import MUST_CALL, Json, call_id, json_object, named, takes, tool_name
 from roost.log.content import (
     AssistantMessage,
     Audio,
@@ -78,6 +78,9 @@ OWN = Terms()
 def body_of(prompt: Prompt, model: str, profile: Profile, *, stream: bool, terms: Terms = OWN) -> Json:
     knobs = knobs_of(profile, terms.knobs)
     cache = knobs.pop("cache", None)
+    if prompt.tool_choice == "required" and profile.thinks == "always" and terms.thinks_alone:
+        # A model that always thinks refuses a forced call, as every other one does while it thinks.
+        prompt = msgspec.structs.replace(prompt, tool_choice="auto", system=(*prompt.system, MUST_CALL))
     body: Json = {"model": model, "max_tokens": prompt.max_output or profile.max_output}
     if stream:
         body["stream"] = True

@@ -11,7 +11,7 @@ import msgspec
 from roost.llm.knobs import knobs_of, turn
 from roost.llm.profile import Knob, Profile, ThinkingBack
 from roost.llm.prompt import Prompt
-from roost.llm.wires.body import Json, closed, json_object, location, named, takes, tool_name
+from roost.llm.wires.body import MUST_CALL, Json, closed, json_object, location, named, takes, tool_name
 from roost.llm.wires.openai_chat.reasoning import Unsigned, back_of, kept, mark_unsigned, vendor
 from roost.llm.wires.openai_chat.tags import ThinkTags
 from roost.log.content import (
@@ -85,7 +85,6 @@ def media_part(part: Media) -> Json | None:
 MOST_STOPS = 4
 """Stop words that OpenAI and most others take. The wire keeps to the others by itself."""
 _MARK = {"type": "ephemeral"}
-_MUST_CALL = "Answer with a call of at least one of the tools, not with text."
 
 
 def reasoning_content(text: str) -> Json:
@@ -118,7 +117,7 @@ def body_of(
     """`origin` names the reader of the signatures that go back; None sends none."""
     choice, blocks = prompt.tool_choice, prompt.system
     if choice == "required" and not _may_force(quirks, model, profile):
-        choice, blocks = "auto", (*blocks, _MUST_CALL)
+        choice, blocks = "auto", (*blocks, MUST_CALL)
     system = "\n\n".join(blocks)
     messages = compile_messages(
         prompt.messages, profile=profile, quirks=quirks, terms=terms, model=model, origin=origin
