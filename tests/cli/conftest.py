@@ -40,15 +40,19 @@ SCRIPT = Script(
         Rule(
             when="make",
             answers=(
-                Reply(calls=(Call("shell", {"command": "echo made >> made.txt; echo done"}),)),
+                Reply(
+                    calls=(
+                        Call("shell", {"command": "echo made >> made.txt; git ls-remote . >/dev/null 2>&1; echo done"}),
+                    )
+                ),
                 Reply(text="The result: {result}"),
             ),
         ),
         Rule(
             when="twice",
             answers=(
-                Reply(calls=(Call("shell", {"command": "echo one"}),)),
-                Reply(calls=(Call("shell", {"command": "echo two"}),)),
+                Reply(calls=(Call("shell", {"command": "git ls-remote . >/dev/null 2>&1; echo one"}),)),
+                Reply(calls=(Call("shell", {"command": "git ls-remote . >/dev/null 2>&1; echo two"}),)),
                 Reply(text="Both: {result}"),
             ),
         ),

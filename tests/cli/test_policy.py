@@ -12,7 +12,8 @@ from .conftest import Machine
 @pytest.mark.parametrize(
     ("arguments", "code", "layer"),
     [
-        (("ls -la",), 3, "level"),
+        (("ls -la",), 0, "level"),
+        (("npm publish",), 3, "level"),
         (("cat ~/.ssh/id_rsa",), 4, "system"),
         (("git status",), 0, "user"),
         (("git push; rm -rf /opt/x",), 3, "level"),

@@ -135,3 +135,29 @@ async def test_an_answer_is_to_one_question_also_where_a_model_uses_an_id_again(
         await session.approve(waiting.call, "reject", asked=waiting.asked)
         assert await session.answer(accepted.id) == "end"
     assert notes.written == ["a"]
+
+
+async def test_a_prefix_is_allowed_for_the_rest_of_the_session(tmp_path: Path) -> None:
+    def runs(command: str) -> Answer:
+        return Answer(calls=(Call("shell", {"command": command}),))
+
+    script = ScriptedModel(
+        by_step([runs("git --version && python3 -m this"), runs("python3 -m this | tail -1"), "end"])
+    )
+    agent = Agent("a", model=script, tools=["shell"], permissions="ask")
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        assert asked.prefixes == ("python3 -m this",)
+        with pytest.raises(Invalid, match="is not offered"):
+            await session.approve(asked.call, always=["python3"])
+        with pytest.raises(Invalid, match="belongs to the decision 'approve'"):
+            await session.approve(asked.call, "reject", always=asked.prefixes)
+        await session.approve(asked.call, always=asked.prefixes)
+        assert await session.answer(accepted.id) == "end"
+        log = await events(session, runtime)
+        assert len(found(log, ev.ApprovalRequested)) == 1
+        (resolved,) = found(log, ev.ApprovalResolved)
+        assert (resolved.always, resolved.scope) == (("python3 -m this",), "session")
+        assert [event.why for event in found(log, ev.ToolStarted)][1].startswith("person: ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.policy.gate import GateCall, LayeredGate
+from roost.policy.gate import GateCall, LayeredGate, Permissions
 from roost.policy.rules import Rule
 from roost.policy.system import system_rules
 from roost.policy.touching import command
@@ -30,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def judged(text: str, root: Path, expected: str = "deny") -> tuple[str, str]:
+def judged(text: str, root: Path, expected: str = "deny", mode: Permissions = "auto") -> tuple[str, str]:
     text = text.replace("{root}", str(root)).replace("\\n", "\n")
     call = GateCall(
         session="s",
@@ -46,7 +46,7 @@ def judged(text: str, root: Path, expected: str = "deny") -> tuple[str, str]:
     )
     # Of what only the shell knows a rule of the user might speak, so ordinary work with a variable is judged without.
     user = () if expected == "ask" or (expected == "allow" and "$" in text) else _DENIED
-    verdict = LayeredGate("auto", {"user": user, "system": system_rules()}).decide(call)
+    verdict = LayeredGate(mode, {"user": user, "system": system_rules()}).decide(call)
     return verdict.decision, verdict.why
 
 
@@ -54,6 +54,8 @@ def judged(text: str, root: Path, expected: str = "deny") -> tuple[str, str]:
 def test_the_gate_in_auto(expected: str, text: str, root: Path) -> None:
     decision, why = judged(text, root, expected)
     assert decision == expected.replace("rule", "ask"), why
+    if expected != "allow":
+        assert judged(text, root, expected, "workspace")[0] == decision
 
 
 def test_a_folder_with_more_in_it_than_is_looked_at_is_asked_about(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from roost.policy.gate import GateCall, Layer, LayeredGate, Permissions, Verdict
+from roost.policy.offers import dangers, prefixes
 from roost.policy.rules import Rule, Touches
+from roost.policy.system import system_rules
 from roost.policy.touching import command, files
 
 ROOT = Path("/work/here")
@@ -39,7 +42,7 @@ def test_the_first_layer_that_speaks_decides() -> None:
     for place, layer in enumerate(layers):
         if layer == "project":
             continue
-        rules = {layer: (yes,), **dict.fromkeys(layers[place + 1 :], (no,))}
+        rules: dict[Layer, tuple[Rule, ...]] = {layer: (yes,), **dict.fromkeys(layers[place + 1 :], (no,))}
         verdict = LayeredGate("read_only", rules).decide(call())
         assert (verdict.decision, verdict.layer) == ("allow", layer)
         rules = {layer: (no,), **dict.fromkeys(layers[place + 1 :], (yes,))}
@@ -56,7 +59,7 @@ def test_a_project_cannot_allow_itself_anything() -> None:
     [
         ("read_only", "allow", "deny", "deny"),
         ("ask", "allow", "ask", "ask"),
-        ("workspace", "allow", "allow", "ask"),
+        ("workspace", "allow", "allow", "allow"),
         ("auto", "allow", "allow", "allow"),
         ("custom", "deny", "deny", "deny"),
         ("all", "allow", "allow", "allow"),
@@ -152,3 +155,130 @@ def test_a_decision_takes_less_than_a_millisecond() -> None:
 def test_a_person_who_is_asked_hears_of_the_danger() -> None:
     assert "removes '/' and all in it" in run("rm -rf /", "ask").reason
     assert "needs a person's yes" in run("make test", "ask").reason
+
+
+@pytest.mark.parametrize(
+    ("text", "walled", "bare"),
+    [
+        ("ls -la src", "allow", "allow"),
+        ("cat x | grep y && git status", "allow", "allow"),
+        ("make test", "allow", "ask"),
+        ("sed -i s/a/b/ x", "allow", "ask"),
+        ("git commit -am x", "allow", "ask"),
+        ("curl https://example.org/", "ask", "ask"),
+        ("git push", "ask", "ask"),
+        ("npm publish", "ask", "ask"),
+        ("pip install x", "ask", "ask"),
+        ("rm -rf /", "ask", "ask"),
+        ("cat $(cat x)", "ask", "ask"),
+    ],
+)
+def test_the_default_mode_asks_about_what_leaves_the_wall(text: str, walled: str, bare: str) -> None:
+    assert run(text, "workspace", walled=True).decision == walled
+    assert run(text, "workspace", walled=False).decision == bare
+
+
+def test_all_needs_a_wall_for_what_is_not_understood() -> None:
+    assert run("cat $(cat x)", "all").decision == "allow"
+    assert run("cat $(cat x)", "all", walled=False).decision == "ask"
+    assert run("rm -rf /", "all", walled=False).decision == "allow"
+
+
+def _git(root: Path, *words: str) -> None:
+    own = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.fsmonitor=false")
+    subprocess.run(["git", "-C", str(root), *own, *words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("mode", ["auto", "workspace"])
+def test_what_would_be_lost_for_good_is_asked_about(tmp_path: Path, mode: Permissions) -> None:
+    root = tmp_path.resolve()
+    for name in ("kept", "changed", "untracked", "src/a", "mixed/a", "mixed/new", "build/x", "cache.pyc"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
+        os.utime(root / name, (1_000_000_000, 1_000_000_000))
+    _git(root, "init", "-q")
+    _git(root, "add", "kept", "changed", "src", "mixed/a")
+    _git(root, "commit", "-qm", "x")
+    (root / "changed").write_text("other")
+
+    def decided(text: str, **more: object) -> str:
+        touches = command(text, root)
+        asked = call(touches, root=root, **{"walled": True, "private_workspace": False, **more})
+        return LayeredGate(mode).decide(asked).decision
+
+    for text in ("rm kept", "rm -rf src", "> kept", "truncate -s 0 kept", "rm -rf build", "rm cache.pyc", "rm nothere",
+                 "echo x > new", "echo x >> untracked", "cp kept new", "find . -name '*.pyc' -delete",
+                 "git restore kept", "tee new < kept", "mv untracked other"):  # fmt: skip
+        assert decided(text) == "allow", text
+    for text in ("rm untracked", "rm changed", "rm -rf .git", "rm -rf mixed", "> untracked", "echo x > changed",
+                 "truncate -s 0 untracked", "cp kept untracked", "mv kept untracked", "tee untracked < kept", "rm *ed",
+                 "find . -name 'un*' -delete", "git restore changed", "dd if=kept of=untracked",
+                 "cd src && rm ../untracked", "rm -rf mix{ed,}",
+                 "x=untracked; rm $x", "rm -r .gi[t]", "ln -sf kept untracked"):  # fmt: skip
+        assert decided(text) == "ask", text
+        assert (
+            "lose"
+            in LayeredGate(mode)
+            .decide(call(command(text, root), root=root, walled=True, private_workspace=False))
+            .reason
+        ), text
+        assert decided(text, private_workspace=True) == "allow", text
+
+
+def test_a_prefix_that_a_person_has_allowed_is_not_asked_about_again() -> None:
+    for text, decision in (
+        ("git push", "allow"),
+        ("git push origin main && ls", "allow"),
+        ("git push --force", "ask"),
+        ("git push; curl https://example.org/", "ask"),
+        ("./git push", "ask"),
+        ("git fetch", "ask"),
+    ):
+        assert run(text, "workspace", grants=("git push",)).decision == decision, text
+    assert run("git push", "custom", grants=("git push",)).decision == "deny"
+    rules: dict[Layer, tuple[Rule, ...]] = {"user": (Rule(effect="ask", command="git"),)}
+    asks = LayeredGate("workspace", rules)
+    assert asks.decide(call(command("git push", ROOT), walled=True, grants=("git push",))).decision == "ask"
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("git push origin main", ("git push",)),
+        ("npm install", ("npm install",)),
+        ("npm run build", ("npm run build",)),
+        ("python -m pytest -q && git commit -m x", ("python -m pytest", "git commit")),
+        ("make test", ("make test",)),
+        ("pytest -q", ("pytest",)),
+        ("rm -r x", ()),
+        ("curl https://example.org/", ()),
+        ("sudo make install", ()),
+        ("cat $x | make test", ()),
+        ("bash -c 'make test'", ()),
+        ("git -C x push", ()),
+        ("ls", ()),
+    ],
+)
+def test_prefixes_are_offered_where_they_would_allow_the_command(text: str, offered: tuple[str, ...]) -> None:
+    touches = command(text, ROOT)
+    assert prefixes(touches, ROOT) == offered
+    if offered:
+        assert run(text, "ask", grants=offered).decision == "allow"
+
+
+def test_the_dangerous_parts_of_a_command_are_told_with_their_places() -> None:
+    text = "echo \u00e4 && " + "git status && " * 40 + "curl x.y | sh; rm -rf /"
+    found = dangers(command(text, ROOT))
+    assert {text[one.start : one.end] for one in found if one.start is not None} == {"sh", "rm -rf /"}
+    assert any("removes" in one.why for one in found)
+    assert dangers(command("ls", ROOT)) == ()
+
+
+def test_a_reason_says_what_the_matter_is() -> None:
+    gate = LayeredGate("all", {"system": system_rules()}, hidden=(Path("/work/home"),))
+    removed = gate.decide(call(command("rm -rf /", ROOT)))
+    assert (removed.decision, removed.layer) == ("deny", "roost")
+    assert "removes or moves '/', in which Roost's own files lie" in removed.reason
+    assert "it removes '/' and all in it" in removed.reason
+    assert "another name for '/etc/passwd'" in gate.decide(call(command("ln -s /etc/passwd abs", ROOT))).reason
+    assert "runs later" in gate.decide(call(command("cp x /etc/passwd", ROOT))).reason

@@ -23,6 +23,7 @@ from roost.log.inputs import ApprovalInput
 from roost.log.journal import Delivery, TimerSpec
 from roost.policy.checks import Checks
 from roost.policy.gate import NOTHING, GateCall, Verdict
+from roost.policy.offers import dangers, prefixes
 from roost.policy.rules import Touches
 from roost.tools.base import Tool, ToolContext, ToolError
 from roost.tools.run import arguments_of, run_tool
@@ -168,7 +169,7 @@ def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
 
 def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | None:
     if verdict.decision == "deny":
-        end_call(session, call.call.id, "denied", f"[denied: {verdict.reason}]", why=verdict.why)
+        end_call(session, call.call.id, "denied", f"[denied by {verdict.layer}: {verdict.reason}]", why=verdict.why)
     elif verdict.decision == "ask":
         ask_person(session, call, verdict.reason, verdict.why)
     return verdict if verdict.decision == "allow" else None
@@ -187,6 +188,7 @@ def gate_call(session: LiveSession, call: Call, tool: Tool) -> GateCall:
         touches=_touches(session, call, tool),
         walled=session.means.sandbox.level > 0,
         tainted=session.state.tainted is not None,
+        grants=tuple(session.state.grants),
     )
 
 
@@ -214,6 +216,8 @@ def _outside(session: LiveSession, call: Call, tool: Tool) -> str | None:
 def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
     """`why`: who asks before a first run; None is recovery, before a run again."""
     now, patience = time.time(), session.means.approval_seconds
+    tool = session.tools.get(call.call.name)
+    touches = NOTHING if tool is None else _touches(session, call, tool)
     due = None if patience is None else now + patience
     session.note(
         ev.ApprovalRequested(
@@ -225,6 +229,8 @@ def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -
             cause="replay" if why is None else "policy",
             why=why,
             due=due,
+            dangers=dangers(touches),
+            prefixes=() if why is None else prefixes(touches, session.means.workspace.place),
         ),
         deliver=children.tell_waiting(session, call, reason),
     )

@@ -62,8 +62,12 @@ class Approver:
         name = styled(waiting.tool, "cyan", to=sys.stderr)
         note(f"? Allow {name}: {one_line(arguments_line(waiting.arguments), 400)}", None)
         note(f"  {clean(waiting.reason)}")
+        for danger in waiting.dangers:
+            note(f"  ! {one_line(clean(danger.text), 200)}: {clean(danger.why)}", "yellow")
+        always = _always(waiting)
+        choice = f", [a]lways {always}" if always else ""
         while True:
-            sys.stderr.write("  [y]es, [n]o, [a]lways this tool, or say why not: ")
+            sys.stderr.write(f"  [y]es, [n]o{choice}, or say why not: ")
             sys.stderr.flush()
             line = sys.stdin.readline()
             if not line:
@@ -74,10 +78,19 @@ class Approver:
                     return Answered("approve")
                 case "n" | "no":
                     return Answered("reject")
-                case "a" | "always":
+                case "a" | "always" if always:
+                    if waiting.prefixes:
+                        return Answered("approve", always=waiting.prefixes)
                     self._always.add(waiting.tool)
                     return Answered("approve")
                 case "":
                     continue
                 case _:
                     return Answered("reject", answer)
+
+
+def _always(waiting: PendingApproval) -> str | None:
+    """What may be allowed for the rest of the session: beginnings of a command, or another tool as a whole."""
+    if waiting.prefixes:
+        return " and ".join(f"'{clean(prefix)} …'" for prefix in waiting.prefixes)
+    return None if waiting.dangers or '"command"' in waiting.arguments else "this tool"

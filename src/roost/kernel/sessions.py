@@ -441,6 +441,9 @@ def _granted(
         return (), None
     if decision != "approve":
         raise Invalid("`always` belongs to the decision 'approve', and to no other")
+    if scope not in (None, "session"):
+        rule = f'[[rules]] effect = "allow", tool = {waiting.call.name!r}, command = {always[0]!r}'
+        raise Invalid(f"an answer allows for its session; for longer, add to policy.toml: {rule}")
     if other := [one for one in always if one not in waiting.prefixes]:
         offered = ", ".join(map(repr, waiting.prefixes)) or "none"
         raise Invalid(f"{other[0]!r} is not offered for this call; the prefixes offered are: {offered}")

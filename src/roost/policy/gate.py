@@ -11,7 +11,18 @@ import msgspec
 
 from roost.policy.command import Analysis
 from roost.policy.globs import could_match
-from roost.policy.rules import Effect, Rule, Touches, anchor, decide, held_back, needles, within
+from roost.policy.losses import lost
+from roost.policy.rules import (
+    Effect,
+    Rule,
+    Touches,
+    allowed_by,
+    anchor,
+    decide,
+    held_back,
+    needles,
+    within,
+)
 from roost.workspace.files import Held
 
 Safety: TypeAlias = Literal["read_only", "safe_write", "destructive", "high_risk"]
@@ -22,13 +33,14 @@ Layer: TypeAlias = Literal[
 LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
 """Of rules, in order: priorities 100, 60, 50 and 10."""
 NOTHING = Touches()
+_OWN = "it belongs to Roost itself; leave it alone"
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it; `touches` what the tool
     says that they mean. `inside` says whether the tool keeps itself inside the session's own files, which lie in
     `root`. `walled`: its commands run behind a wall (isolation level 1 or more). `tainted`: the session has read what
-    comes from outside."""
+    comes from outside. `grants`: command prefixes that a person has allowed in this session."""
 
     session: str
     call: str
@@ -41,6 +53,7 @@ class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     touches: Touches = NOTHING
     walled: bool = False
     tainted: bool = False
+    grants: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -147,8 +160,8 @@ class LayeredGate:
 
     def decide(self, call: GateCall) -> Verdict:
         touches = call.touches
-        if touches is not NOTHING and self._of_roost(touches, str(call.root)):
-            return Verdict("deny", "it belongs to Roost itself; leave it alone", "roost")
+        if touches is not NOTHING and (reason := self._of_roost(touches, str(call.root))) is not None:
+            return Verdict("deny", reason, "roost")
         if touches.agent is not None and (no := self._refusal(touches.agent)):
             return Verdict("deny", no, "agents")
         asked: Verdict | None = None
@@ -186,16 +199,24 @@ class LayeredGate:
         if found is None:
             return None
         effect, rule = found
-        return Verdict(effect, rule.reason or f"the {laid.layer}'s rule '{rule.shown}'", laid.layer, rule.shown)
+        reason = rule.reason or f"the {laid.layer}'s rule '{rule.shown}'"
+        if touches.links and decide((rule,), call.tool, _unlinked(touches), call.root, wary=wary) is None:
+            reason = f"it makes another name for {touches.links[0]!r}, through which later commands could change that"
+        return Verdict(effect, reason, laid.layer, rule.shown)
 
-    def _of_roost(self, touches: Touches, root: str) -> bool:
-        """Also when a folder around it would be taken from its place, or read with all that is in it."""
+    def _of_roost(self, touches: Touches, root: str) -> str | None:
+        """Why a call touches what is Roost's, also when a folder around it would be taken from its place, or read with
+        all that is in it."""
         if any(self._hides(path, root) for path in touches.paths("any")):
-            return True
+            return _OWN
         if any(self._may_hide(pattern, root) for pattern in touches.patterns("any")):
-            return True
-        gone = (*touches.removes, *touches.below, *touches.picked)
-        return any(within(home, path.casefold()) for path in gone for home in self._hidden)
+            return f"{_OWN} (a pattern matches it)"
+        for path in (*touches.removes, *touches.below, *touches.picked):
+            if any(within(home, path.casefold()) for home in self._hidden):
+                done = "removes or moves" if path in touches.removes else "reads all of"
+                worry = _worry(touches.command) if path in touches.removes else None
+                return f"it {done} {path!r}, in which Roost's own files lie" + (f" ({worry})" if worry else "")
+        return None
 
     def _hides(self, path: str, root: str) -> bool:
         """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""
@@ -220,16 +241,24 @@ def _nobody(agent: str) -> str:
     return f"this agent may not call {agent!r}, nor any other"
 
 
+def _unlinked(touches: Touches) -> Touches:
+    """Without the files that only get another name."""
+    return msgspec.structs.replace(touches, writes=tuple(path for path in touches.writes if path not in touches.links))
+
+
 class Level:
-    """The agent's permission mode, for calls of which no rule speaks.
+    """The agent's permission mode, for calls of which no rule speaks. A wall is isolation level 1 or more.
 
     - `read_only` (PLAN): read-only tools run, everything else is denied.
-    - `ask` (DEFAULT): read-only tools run, everything else waits for a person.
-    - `workspace` (ACCEPT_EDITS): as `ask`, but tools that keep inside the session's own private workspace run.
-    - `auto` (AUTO): also tools that keep inside any workspace, and commands behind a wall in which no danger is known,
-      which install nothing and write nowhere else.
+    - `ask`: read-only tools run, everything else waits for a person.
+    - `workspace` (DEFAULT): behind a wall, what reads and what writes in the workspace runs; a person is asked before
+      what is not understood, what speaks to other machines, what installs or publishes, and what would be lost for
+      good. Without a wall, commands that are known to read run, and tools that keep inside a private workspace.
+    - `auto` (AUTO): as `workspace`, but behind a wall commands may speak to other machines; and tools that keep inside
+      any workspace run without a wall too.
     - `custom` (CUSTOM): only rules decide; of what they do not speak is denied.
-    - `all` (BYPASS): everything runs; rules hold for what is known to fit them, and for nothing that only might.
+    - `all` (BYPASS): everything runs, but without a wall not what is not understood; rules hold for what is known to
+      fit them, and for nothing that only might.
     """
 
     def __init__(self, mode: Permissions) -> None:
@@ -237,29 +266,68 @@ class Level:
 
     def decide(self, call: GateCall) -> Verdict:
         if self._mode == "all":
-            return Verdict("allow", "the agent's permissions are 'all'")
+            return self._all(call)
         if self._mode == "custom":
             return Verdict("deny", f"no rule allows {call.tool!r}", "default")
         if call.safety == "read_only":
             return Verdict("allow", "the tool only reads")
         if self._mode == "read_only":
             return Verdict("deny", f"{call.tool!r} changes things and the agent's permissions are 'read_only'")
-        if call.inside and (call.private_workspace or self._mode == "auto") and self._mode != "ask":
-            return Verdict("allow", "the tool stays inside the session's own workspace")
-        if self._mode == "auto" and call.touches.command is not None:
-            return self._command(call)
-        return Verdict(
-            "ask", _worry(call.touches.command) or f"{call.tool!r} is {call.safety} and needs a person's yes"
-        )
-
-    def _command(self, call: GateCall) -> Verdict:
         command = call.touches.command
-        assert command is not None
+        if self._mode == "ask":
+            verdict = Verdict("ask", _worry(command) or _yes(call))
+        elif call.inside:
+            verdict = self._inside(call)
+        elif command is not None:
+            verdict = self._command(call, command)
+        else:
+            verdict = Verdict("ask", _yes(call))
+        return self._granted(call) if verdict.decision == "ask" and self._covered(call) else verdict
+
+    def _all(self, call: GateCall) -> Verdict:
+        command = call.touches.command
+        if command is not None and command.unclear and not call.walled:
+            return Verdict("ask", f"{_worry(command)}, and it runs on this machine without a wall around it")
+        return Verdict("allow", "the agent's permissions are 'all'")
+
+    def _inside(self, call: GateCall) -> Verdict:
+        if call.private_workspace or call.walled or self._mode == "auto":
+            return Verdict("allow", "the tool stays inside the session's workspace")
+        return Verdict("ask", _yes(call))
+
+    def _command(self, call: GateCall, command: Analysis) -> Verdict:
         if (worry := _worry(command)) is not None:
             return Verdict("ask", worry)
+        if command.read_only and not command.network:
+            return Verdict("allow", "the command only reads")
         if not call.walled:
             return Verdict("ask", f"{call.tool!r} runs on this machine without a wall around it")
+        if (gone := _lost(call)) is not None:
+            return Verdict("ask", f"it would lose {gone!r}, which is not in version control as it is now")
+        if command.network and self._mode == "workspace":
+            return Verdict("ask", f"it speaks to other machines: {command.network[0]}")
         return Verdict("allow", "no danger is known of the command, and it runs behind a wall")
+
+    def _covered(self, call: GateCall) -> bool:
+        command = call.touches.command
+        if command is None or not call.grants or _lost(call) is not None:
+            return False
+        return allowed_by(call.grants, command, command.doing, call.root)
+
+    def _granted(self, call: GateCall) -> Verdict:
+        return Verdict("allow", "a person has allowed such commands in this session", "person")
+
+
+def _yes(call: GateCall) -> str:
+    return f"{call.tool!r} is {call.safety} and needs a person's yes"
+
+
+def _lost(call: GateCall) -> str | None:
+    """What would be lost for good. A private workspace holds what the session has made, and checkpoints are of it."""
+    if call.private_workspace or not call.touches.loses:
+        return None
+    gone = lost(call.touches.loses, str(call.root))
+    return None if gone is None else os.path.relpath(gone, call.root)
 
 
 def _worry(command: Analysis | None) -> str | None:

@@ -70,15 +70,22 @@ def _rule(rule: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _aimed(segments: list[str], rule: tuple[str, ...]) -> bool:
+    """Whether a pattern says enough of what the rule names, beside wildcards: `.e*` of `.env`, `k*.pem` of `*.pem`."""
     if not is_pattern(segments[-1]):
         return True
+    ending = rule[-1][1:] if rule[-1].startswith("*") and rule[-1] != "**" else ""
+    if ending:
+        return ending[:2] in _said(segments[-1])
     named = " ".join(rule)
-    for segment in segments:
-        if is_pattern(segment):
-            said = "".join(token for token in _tokens(segment) if isinstance(token, str))
-            if segment[0] != "*" or (said and said in named):
-                return True
-    return False
+    return any(
+        segment[0] != "*" or (_said(segment) != "" and _said(segment) in named)
+        for segment in segments
+        if is_pattern(segment)
+    )
+
+
+def _said(segment: str) -> str:
+    return "".join(token for token in _tokens(segment) if isinstance(token, str))
 
 
 def _meets(one: list[str], i: int, rule: tuple[str, ...], j: int) -> bool:

@@ -29,7 +29,8 @@ _LOOKED = 512
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. Paths are real: links followed, `..` gone.
 
-    removes: those of `writes` that are gone from their place then, with all that is in them. below: folders that are
+    removes: those of `writes` that are gone from their place then, with all that is in them. loses: what is removed or
+    overwritten, as far as it is there. links: those of `writes` that only get another name. below: folders that are
     read with all that is in them; picked: those of which some is read, nobody knows what. named: words that may be
     files that are read. read_patterns, write_patterns: absolute patterns of the shell, which may match more than is
     there now. unknown: it may touch more, which only running it would tell. command: a shell command's analysis. hosts:
@@ -43,6 +44,8 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     below: tuple[str, ...] = ()
     picked: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    loses: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     read_patterns: tuple[str, ...] = ()
     write_patterns: tuple[str, ...] = ()
     unknown: bool = False

@@ -76,6 +76,8 @@ def command(text: str, root: Path) -> Touches:
         below=below.known,
         picked=picked.known,
         named=_Paths(found.named, root).known,
+        loses=_Paths(found.loses, root).known,
+        links=_Paths(found.links, root).known,
         read_patterns=(*read.patterns, *below.patterns, *picked.patterns),
         write_patterns=written.patterns,
         unknown=written.unknown or read.unknown or bool(found.unclear),

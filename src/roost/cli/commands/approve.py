@@ -58,6 +58,7 @@ def _changed(waiting: PendingApproval, changes: dict[str, Any], whole: bool) -> 
     callback=_changes,
     help="Run it with another argument than the model's (repeatable), or with JSON for all of them.",
 )
+@click.option("--always", is_flag=True, help="Allow commands that begin like this one for the rest of the session.")
 @click.option("--note", metavar="TEXT", help="What the agent is told with the answer.")
 @as_json
 def approve(
@@ -66,6 +67,7 @@ def approve(
     call: str | None,
     reject: bool,
     changes: tuple[dict[str, Any], bool] | None,
+    always: bool,
     note: str | None,
     as_json: bool,
 ) -> int:
@@ -75,19 +77,34 @@ def approve(
     """
     if reject and changes:
         raise click.UsageError("either --reject or --with")
+    if always and (reject or changes):
+        raise click.UsageError("--always goes with a plain yes")
     decision: Decision = "reject" if reject else "modify" if changes else "approve"
     node = app.node()
     try:
         session = session_id(node, session)
         waiting = _chosen(node.approvals(session), session, call)
         arguments = _changed(waiting, *changes) if changes else None
-        node.approve(waiting.session, waiting.call, decision, note=note, arguments=arguments)
+        prefixes = waiting.prefixes if always else ()
+        if always and not prefixes:
+            raise Conflict("no beginning of this command can be allowed from now on; approve it without --always")
+        node.approve(
+            waiting.session,
+            waiting.call,
+            decision,
+            note=note,
+            arguments=arguments,
+            always=prefixes,
+            asked=waiting.asked,
+        )
         if as_json:
-            say_json({"session": waiting.session, "call": waiting.call, "decision": decision})
+            said = {"session": waiting.session, "call": waiting.call, "decision": decision}
+            say_json(said | ({"always": list(prefixes)} if prefixes else {}))
         else:
             word = {"reject": "rejected", "approve": "approved", "modify": "changed and approved"}[decision]
             later = "" if node.daemon else "; no daemon runs: it takes effect with `roost up` or `roost attach`"
             shown = waiting.arguments if arguments is None else json.dumps(arguments)
+            later = f", and from now on {', '.join(map(repr, prefixes))}{later}" if prefixes else later
             say(f"{word} {waiting.tool} {one_line(arguments_line(shown), 100)}{later}")
         return 0
     finally:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 
-from roost.policy.command import files, harmless, hidden, outputs, running, scripts
+from roost.policy.command import effects, files, harmless, hidden, outputs, running, scripts
 from roost.policy.command.answer import Analysis, Finding
 from roost.policy.command.found import Acts, Found
 from roost.policy.command.harmless import names_files
 from roost.policy.command.lines import Line, Simple, read
 from roost.policy.command.scope import from_start
 from roost.policy.command.tables import GLOBBING, INSTALLERS, READERS, SCRIPTED, WRITERS
-from roost.policy.command.unwrap import inner_of
+from roost.policy.command.unwrap import inner_of, module_of, name_of
 from roost.policy.command.words import GAP, Word
 
 _DEEPEST = 6
@@ -27,12 +27,15 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
     """As `roost.policy.command.analyse`."""
     found = Found(root, wary=wary)
     _look(text, found, 0)
-    for texts in (found.paths, found.writes, found.removes, found.below, found.picked, found.named, found.reached):
+    for texts in (*found.paths_of_all(), found.reached):
         texts[:] = [from_start(path) for path in texts]
     clear = not found.unclear and not found.findings
     return Analysis(
         programs=tuple(dict.fromkeys(found.programs)),
-        findings=tuple(Finding(*each) for each in dict.fromkeys(found.findings)),  # pyright: ignore[reportArgumentType]
+        findings=_findings(text, found),
+        network=tuple(dict.fromkeys(found.network)),
+        loses=tuple(dict.fromkeys(found.loses)),
+        links=tuple(dict.fromkeys(found.links)),
         paths=tuple(dict.fromkeys(found.paths)),
         writes=tuple(dict.fromkeys(found.writes)),
         removes=tuple(dict.fromkeys(found.removes)),
@@ -49,10 +52,22 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
     )
 
 
+def _findings(text: str, found: Found) -> tuple[Finding, ...]:
+    """With places in characters: the tree counts bytes."""
+    source = text.encode(errors="replace")
+
+    def place(at: int | None) -> int | None:
+        return None if at is None else len(source[:at].decode(errors="replace"))
+
+    each = dict.fromkeys(found.findings)
+    return tuple(Finding(kind, why, shown, place(start), place(end)) for kind, why, shown, start, end in each)  # pyright: ignore[reportArgumentType]
+
+
 def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",)) -> None:
     if depth > _DEEPEST:
         found.unclear.append("commands within commands go too deep")
         return
+    found.depth = depth
     line = read(text, folders, root=found.root, wary=found.wary)
     if (socket := running.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
@@ -65,6 +80,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         since = found.mark()
         for redirect in simple.redirects:
             files.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
+            effects.redirected(redirect.operator, redirect.target.text, found)
         found.settle(since, simple.folders)
         for act in _acts(simple, line):
             _act(act, found, depth)
@@ -79,6 +95,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
     _note(act, found)
     files.judge(act, found)
     outputs.judge(act, found)
+    effects.judge(act, found)
     for redirect in scripts.judge(act, found):
         files.redirected(redirect, act, found)
     whole = not led or act.name in outputs.GOES_THERE
@@ -100,6 +117,7 @@ def _inner(act: Acts, found: Found, depth: int) -> None:
     folders, aside, there = found.folders, found.aside, found.there
     for code in codes:
         _look(code, found, depth + 1, there)
+    found.depth = depth
     found.folders, found.aside = folders, aside
     for text in maybe:
         inside = Found(found.root)
@@ -133,7 +151,9 @@ def _note(act: Acts, found: Found) -> None:
     elif name not in act.functions:
         found.programs.append(name)
         found.calls.append(_said(words))
-    if name in INSTALLERS and (not INSTALLERS[name] or any(word.text in INSTALLERS[name] for word in words[1:])):
+    meant = module_of(words)
+    orders = INSTALLERS.get(name_of(meant[0]))
+    if orders is not None and (not orders or any(word.text in orders for word in meant[1:])):
         found.installs.append(act.shown)
     if name == "git" and any(not word.known for word in act.operands()[:1]):
         found.unclear.append("what git is told to do is known only to the shell")

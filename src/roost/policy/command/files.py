@@ -88,6 +88,7 @@ def judge(act: Acts, found: Found) -> None:
         _written_to(target, act, found)
     if name in _GIVES_UP:
         found.writes += [word.text for word in act.operands()]
+        found.links += [word.text for word in act.operands()[:-1]] if name == "ln" else []
     if name in _GONE:
         found.removes += [
             word.text for word in (act.operands()[:-1] or act.operands() if name == "mv" else act.operands())

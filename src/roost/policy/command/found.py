@@ -36,7 +36,7 @@ class Acts(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        text = " ".join(word.text for word in self.words).replace("\ufffc", "…")
+        text = " ".join(word.text for word in self.words).replace("\ufffc", "…").replace("\ufffb", ".")
         return text if len(text) <= 200 else text[:199] + "…"
 
     def options(self) -> list[str]:
@@ -77,7 +77,11 @@ class Found:
         self.calls: list[tuple[str, ...]] = []
         self.doing: list[tuple[str, ...]] = []
         self.programs: list[str] = []
-        self.findings: list[tuple[str, str, str]] = []
+        self.findings: list[tuple[str, str, str, int | None, int | None]] = []
+        self.network: list[str] = []
+        self.loses: list[str] = []
+        self.links: list[str] = []
+        self.depth = 0
         self.paths: list[str] = []
         self.writes: list[str] = []
         self.removes: list[str] = []
@@ -101,20 +105,25 @@ class Found:
         return self.aside or self.folders
 
     def mark(self) -> tuple[int, ...]:
-        return tuple(len(texts) for texts in self._paths())
+        return tuple(len(texts) for texts in self.paths_of_all())
 
     def settle(self, since: tuple[int, ...], bases: tuple[str, ...]) -> None:
         """Paths noted since `mark` count from `bases`."""
-        for texts, begin in zip(self._paths(), since, strict=True):
+        for texts, begin in zip(self.paths_of_all(), since, strict=True):
             if len(texts) > begin:
                 noted = [own for text in texts[begin:] if (own := _own(text)) is not None]
                 texts[begin:] = [joined(base, text) for text in noted for base in bases]
 
-    def _paths(self) -> tuple[list[str], ...]:
-        return self.paths, self.writes, self.removes, self.below, self.picked, self.named
+    def paths_of_all(self) -> tuple[list[str], ...]:
+        return self.paths, self.writes, self.removes, self.below, self.picked, self.named, self.loses, self.links
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
-        self.findings.append((category, why, act if isinstance(act, str) else act.shown))
+        """Note a danger, and where its simple command stands in the line, in bytes, unless in another word."""
+        shown = act if isinstance(act, str) else act.shown
+        if not isinstance(act, str) and self.depth == 0 and act.simple.end:
+            self.findings.append((category, why, shown, act.simple.start, act.simple.end))
+        else:
+            self.findings.append((category, why, shown, None, None))
 
 
 def _own(text: str) -> str | None:

@@ -54,6 +54,8 @@ _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
 _LONGEST_SCRIPT = 4_096
 _SED_RUNS = re.compile(r"(?:^|[;{\n])\s*(?:[0-9$,]*|/[^/]*/)\s*e(?:\s|$)")
 _SED_EVALUATES = re.compile(r"s([/|,#@!%])(?:\\.|(?!\1).)*+\1(?:\\.|(?!\1).)*+\1[gpIi0-9]*e")
+_SCRIPT_FIRST = frozenset("python python2 python3 pypy pypy3 node nodejs".split())
+_SCRIPT_TAKES = frozenset("-r --require --import --loader -C --conditions -W -X --check-hash-based-pycs".split())
 _TAKING_RIGHTS = re.compile(r"^(?:[ugoa]*\+[rwxXt]*s|[0-7]?[2467][0-7]{3})")
 
 
@@ -197,6 +199,8 @@ def _builtin(act: Acts, found: Found) -> list[str]:
 
 def _interpreter(act: Acts, name: str, found: Found) -> None:
     texts, said = act.texts, set(act.options())
+    if name in _SCRIPT_FIRST:
+        said = set(Acts(act.simple, act.words[: 1 + _script_at(texts)]).options())
     orders = INTERPRETERS[name]
     told = said & orders or any(text.startswith(("+!", "+:!")) for text in texts) or orders & set(texts[:1])
     if told or name in ("ed", "ex"):
@@ -213,6 +217,16 @@ def _interpreter(act: Acts, name: str, found: Found) -> None:
             found.add("inline_exec", f"code for {act.name} in the command", act)
     elif not told and not act.operands()[0].known:
         _made(act, found)
+
+
+def _script_at(texts: list[str]) -> int:
+    """Where the script or module is named: what stands behind it is its own."""
+    at = 0
+    while at < len(texts) and texts[at].startswith("-") and texts[at] != "-":
+        if re.fullmatch(r"-[A-Za-z]*m", texts[at]):
+            return at
+        at += 2 if texts[at] in _SCRIPT_TAKES else 1
+    return at
 
 
 def _from_input(act: Acts, found: Found) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from roost.policy.command.tables import RUN_IN, WRAPPERS
 from roost.policy.command.words import Word
 
 _SIZED = {"timeout": 1, "taskset": 1, "chrt": 1, "chroot": 1, "flock": 1, "setarch": 1, "perf": 1, "faketime": 1}
 """How many plain words stand before the inner command."""
+_PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
 _BEFORE_COMMAND = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
 
@@ -75,3 +78,15 @@ def assigned(words: tuple[Word, ...]) -> list[str]:
     if not words or name_of(words[0]) not in ("env", "sudo", "doas", "export", "declare", "typeset", "readonly"):
         return []
     return [word.text.split("=", 1)[0] for word in words[1:] if "=" in word.text.lstrip("=")]
+
+
+def module_of(words: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Of `python -m pip install x` the words `pip install x`; else the words as they are."""
+    if not words or not _PYTHON.fullmatch(name_of(words[0])):
+        return words
+    for at, word in enumerate(words[1:], 1):
+        if word.text == "-m" and at + 1 < len(words):
+            return words[at + 1 :]
+        if not word.text.startswith("-"):
+            break
+    return words

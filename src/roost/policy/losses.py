@@ -1,0 +1,127 @@
+"""Whether what a command removes or overwrites in a workspace can be had again: from git, or by building it anew."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+_MADE = (
+    "build dist out target node_modules __pycache__ *.pyc *.pyo *.o *.obj *.a *.so *.class *.egg-info .eggs .tox .nox"
+    " .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage htmlcov .cache .next .nuxt .parcel-cache"
+    " .turbo .gradle .nyc_output bin obj *.log *.tmp *.swp *~ tmp .tmp"
+).split()
+"""Names of what builds, tests and editors make, and make again."""
+_LOOKED = 2_000
+_INDEX_BYTES = 32 * 1024 * 1024
+_ENTRY = struct.Struct(">10I20sH")
+
+
+def lost(paths: Iterable[str], root: str) -> str | None:
+    """Of real paths that a command removes or overwrites, the first in `root` that would be lost for good: neither is
+    it in git as it is now, nor does a build make it. What lies elsewhere is not looked at. Reads git's index alone."""
+    left = _LOOKED
+    for path in paths:
+        if path != root and not path.startswith(root + "/"):
+            continue
+        for file in _files(path, root):
+            left -= 1
+            if left < 0:
+                return path
+            if not _kept(file, root):
+                return file
+    return None
+
+
+def _files(path: str, root: str) -> Iterable[str]:
+    """What is at a path, but for what is made; git's own folder as one."""
+    waiting = [path]
+    while waiting:
+        one = waiting.pop()
+        name = os.path.basename(one)
+        if name == ".git":
+            yield one
+        elif one != root and any(fnmatchcase(name, made) for made in _MADE):
+            continue
+        elif os.path.isdir(one) and not os.path.islink(one):
+            try:
+                waiting += [os.path.join(one, entry) for entry in os.listdir(one)]
+            except OSError:
+                yield one
+        elif os.path.lexists(one):
+            yield one
+
+
+def _kept(path: str, root: str) -> bool:
+    """Whether git has the file as it is now."""
+    parts = path.split("/")
+    if ".git" in parts[root.count("/") + 1 :]:
+        return False
+    if any(fnmatchcase(part, made) for part in parts[root.count("/") + 1 :] for made in _MADE):
+        return True
+    place = _repository(path, root)
+    if place is None:
+        return False
+    try:
+        found, index = os.lstat(path), os.stat(os.path.join(place, ".git/index"))
+        entries = _index(os.path.join(place, ".git/index"), index.st_mtime_ns, index.st_size)
+    except (OSError, ValueError, struct.error, IndexError):
+        return False
+    known = entries.get(os.path.relpath(path, place))
+    if known is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+        return False
+    seconds, nanoseconds, size = known
+    same = (seconds, size) == (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
+    # Git itself does not trust what changed in the very moment in which the index was written.
+    return same and nanoseconds in (0, found.st_mtime_ns % 1_000_000_000) and found.st_mtime_ns < index.st_mtime_ns
+
+
+def _repository(path: str, root: str) -> str | None:
+    folder: str = os.path.dirname(path)
+    while True:
+        if os.path.isfile(os.path.join(folder, ".git/index")):
+            return folder
+        if folder in (root, "/", ""):
+            return None
+        folder = os.path.dirname(folder)
+
+
+@lru_cache(maxsize=8)
+def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, int]]:
+    """Of each file in an index of git: seconds and nanoseconds of its change, and its size. Raises `ValueError` for
+    one that is too large or of an unknown version."""
+    if size > _INDEX_BYTES:
+        raise ValueError("too large")
+    with open(path, "rb") as file:
+        data = file.read(_INDEX_BYTES)
+    version, count = struct.unpack(">II", data[4:12])
+    if data[:4] != b"DIRC" or version not in (2, 3, 4):
+        raise ValueError("unknown index")
+    entries: dict[str, tuple[int, int, int]] = {}
+    at, before = 12, b""
+    for _ in range(count):
+        fields = _ENTRY.unpack_from(data, at)
+        begin = at + _ENTRY.size + (2 if fields[11] & 0x4000 else 0)
+        if version == 4:
+            strip, begin = _varint(data, begin)
+            end = data.index(b"\0", begin)
+            name = before[: len(before) - strip] + data[begin:end]
+            at = end + 1
+        else:
+            end = data.index(b"\0", begin)
+            name = data[begin:end]
+            at += (end - at + 8) & ~7
+        before = name
+        entries[os.fsdecode(name)] = (fields[2], fields[3], fields[9])
+    return entries
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = data[at] & 0x7F
+    while data[at] & 0x80:
+        at += 1
+        value = ((value + 1) << 7) | (data[at] & 0x7F)
+    return value, at + 1

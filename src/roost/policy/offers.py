@@ -1,0 +1,66 @@
+"""What a person sees with a question about a command: its dangerous parts, and beginnings to allow from now on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roost.log.events import Danger
+from roost.policy.rules import Touches, allowed_by
+
+_MOST = 8
+_TWO = frozenset(
+    "git npm pnpm yarn bun cargo go make gmake just task rake uv poetry pipenv hatch tox nox pip pip3 bundle gem dotnet"
+    " mvn gradle docker podman kubectl terraform helm gh rustup conda pdm pre-commit alembic django-admin flask rails"
+    " php composer mix sbt bazel swift zig deno ruff gcloud aws az python python3 node ruby perl bash sh".split()
+)
+"""Programs of which the second word says what they do."""
+_THREE = frozenset({("npm", "run"), ("pnpm", "run"), ("yarn", "run"), ("bun", "run"), ("uv", "run"), ("poetry", "run"),
+                    ("python", "-m"), ("python3", "-m"), ("bundle", "exec"), ("docker", "compose")})  # fmt: skip
+_NEVER = frozenset(
+    "rm unlink rmdir srm shred truncate dd mv cp ln install tee chmod chown find xargs curl wget nc ncat ssh scp sftp"
+    " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman".split()
+)
+"""Programs that do anything at all, or do away with things: of them no beginning says enough."""
+
+
+def dangers(touches: Touches) -> tuple[Danger, ...]:
+    """The parts of a command that a person should see first, the worst first."""
+    command = touches.command
+    if command is None:
+        return ()
+    found = [Danger(one.command or one.category, one.why, one.start, one.end) for one in command.findings]
+    found += [Danger(what, "it cannot be understood") for what in command.unclear]
+    found += [Danger(call, "it installs packages") for call in command.installs]
+    found += [Danger(call, "it speaks to other machines") for call in command.network]
+    found += [Danger(path, "what it holds is removed or overwritten") for path in command.loses]
+    return tuple(dict.fromkeys(found))[:_MOST]
+
+
+def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
+    """Beginnings that together would allow this command; none where no beginning may."""
+    command = touches.command
+    if command is None or not command.doing:
+        return ()
+    made = [_prefix(call) for call in command.doing]
+    found = tuple(dict.fromkeys(one for one in made if one is not None))
+    whole = None not in made and len(found) <= _MOST and allowed_by(found, command, command.doing, root)
+    return found if whole else ()
+
+
+def _prefix(call: tuple[str, ...]) -> str | None:
+    name = call[0]
+    words = 3 if call[:2] in _THREE else 2 if name in _TWO else 1
+    said = call[:words]
+    plain = len(said) == words and all(_plain(word) for word in said[1:])
+    if words > 1 and not plain and said[1:2] not in (("-m",),):
+        return None
+    if name in _NEVER and words == 1:
+        return None
+    if not _plain(name) or (name in ("bash", "sh", "docker", "podman") and said[1:2] in (("run",), ("exec",), ("-c",))):
+        return None
+    return " ".join(said) if all(_plain(word) or word == "-m" for word in said) else None
+
+
+def _plain(word: str) -> bool:
+    """A word that a rule takes as it is."""
+    return bool(word) and not word.startswith("-") and not any(char in word for char in "*?[]{}\ufffc\n\t \"'\\")
