@@ -169,6 +169,19 @@ async def test_results_reach_the_model() -> None:
     assert (await run_task(Puppet(play), task("dev-shell-lines"))).right
 
 
+@pytest.mark.parametrize(("chance", "right"), [(0.1, True), (0.4, False), (0.9, False)])
+async def test_a_first_choice_alone_is_judged_by_what_the_task_needs(chance: float, right: bool) -> None:
+    class Chooser(Puppet):
+        async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+            yield Notice("choice", {"led": chance})
+            async for event in super().stream(request):
+                yield event
+
+    task_, model = task("dev-plain-capital"), Chooser(lambda request: "no idea")
+    (result,) = await run_tasks(model, [task_], seen=lambda result: None, choice_only=True)
+    assert (result.right, result.outcome.answer) == (right, "")
+
+
 def test_words_of_the_judge() -> None:
     assert number(1250)(outcome("It is 1,250."))
     assert number(43)(outcome("17 + 26 = 43."))

@@ -204,7 +204,9 @@ def leaning(stand: Stand) -> float:
     """What the words of the question add to the odds of a tool, as a logarithm."""
     if _PATH.search(stand.question) or _named(stand):
         return 2.5
-    return 1.5 if _OURS.search(stand.question) else 0.0
+    if _OURS.search(stand.question):
+        return 1.5
+    return 1.0 if re.search(r"\bI\b", stand.question) else 0.0
 
 
 def _named(stand: Stand) -> bool:

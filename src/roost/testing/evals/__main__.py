@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no task's id matches {options.only!r}", file=sys.stderr)
         return 2
     if options.model.partition("/")[0] != "local" or options.quick or options.here:
-        results = asyncio.run(_run(options.model, tasks))
+        results = asyncio.run(_run(options.model, tasks, choice_only=options.choices))
         report = as_json(options.model, results)
         print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else table(options.model, results))
         return 0
@@ -53,6 +53,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", help="only the tasks whose id matches this regular expression")
     parser.add_argument("--quick", action="store_true", help="each fifth task, under the engine's own settings")
     parser.add_argument("--here", action="store_true", help="only under the engine's own settings (ROOST_MODEL_…)")
+    parser.add_argument("--choices", action="store_true", help="end each task at its first choice, call or answer")
     parser.add_argument("--json", action="store_true", help="print one JSON document with every answer and call")
     return parser.parse_args(argv)
 
@@ -63,6 +64,7 @@ def _every_setting(options: argparse.Namespace) -> int:
     for setting in SETTINGS:
         print(f"# {setting.name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "roost.testing.evals", "--here", "--json", "--set", options.set]
+        command += ["--choices"] * options.choices
         command += ["--model", options.model, *(["--only", options.only] if options.only else [])]
         done = subprocess.run(command, env=os.environ | setting.environment, stdout=subprocess.PIPE, check=True)
         reports.append({"setting": setting.name, **json.loads(done.stdout)})
@@ -76,12 +78,12 @@ def _every_setting(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(name: str, tasks: Sequence[Task]) -> list[Result]:
+async def _run(name: str, tasks: Sequence[Task], *, choice_only: bool) -> list[Result]:
     from roost.llm.accounts import Models
 
     models = Models()
     try:
-        return await run_tasks(models.resolve(name), tasks, seen=_say)
+        return await run_tasks(models.resolve(name), tasks, seen=_say, choice_only=choice_only)
     finally:
         await models.close()
 

@@ -41,27 +41,29 @@ async def assistant(model: Model, home: Path) -> AsyncGenerator[Runtime]:
         yield runtime
 
 
-async def run_agent(runtime: Runtime, prompt: str, folder: Path) -> Trace:
-    """Have the assistant work on `prompt` in `folder`; every call that it asks for is approved. Never raises for what
-    the model does."""
+async def run_agent(runtime: Runtime, prompt: str, folder: Path, *, choice_only: bool = False) -> Trace:
+    """Have the assistant work on `prompt` in `folder`; every call that it asks for is approved. `choice_only` ends it
+    after its first choice. Never raises for what the model does."""
     session = await runtime.session(DEFAULT_AGENT, workspace=str(folder))
     trace = Trace()
     try:
         async with asyncio.timeout(SECONDS):
             await session.send(prompt)
-            await _follow(session, trace)
+            await _follow(session, trace, choice_only=choice_only)
     except TimeoutError:
         trace.failure = f"no answer after {SECONDS:.0f} s"
     await session.delete()
     return trace
 
 
-async def _follow(session: SessionHandle, trace: Trace) -> None:
+async def _follow(session: SessionHandle, trace: Trace, *, choice_only: bool) -> None:
     planned: dict[str, Call] = {}
     async for event in session.events():
         match event:
             case ev.ModelNotice(kind="choice") if trace.tool is None:
                 trace.tool = event.data.get("led")
+                if choice_only:
+                    return
             case ev.ModelCompleted():
                 message = AssistantMessage(event.parts)
                 trace.steps += 1

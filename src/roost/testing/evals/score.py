@@ -54,13 +54,16 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     tokens_out: int
 
 
-async def run_tasks(model: Model, tasks: Sequence[Task], *, seen: Callable[[Result], None]) -> list[Result]:
-    """One after the other; `seen` hears of each result as it comes."""
+async def run_tasks(
+    model: Model, tasks: Sequence[Task], *, seen: Callable[[Result], None], choice_only: bool = False
+) -> list[Result]:
+    """One after the other; `seen` hears of each result as it comes. With `choice_only` a task ends at its first choice,
+    and is right when that is the choice between a call and an answer that it needs, and not near a coin flip."""
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="roost-eval-home-") as home:
         async with assistant(model, Path(home)) as runtime:
             for task in tasks:
-                result = await _run_task(runtime, task)
+                result = await _run_task(runtime, task, choice_only=choice_only)
                 seen(result)
                 results.append(result)
     return results
@@ -71,12 +74,12 @@ async def run_task(model: Model, task: Task) -> Result:
     return (await run_tasks(model, [task], seen=lambda _: None))[0]
 
 
-async def _run_task(runtime: Runtime, task: Task) -> Result:
+async def _run_task(runtime: Runtime, task: Task, *, choice_only: bool) -> Result:
     with tempfile.TemporaryDirectory(prefix="roost-eval-") as name:
         folder = Path(name)
         await asyncio.to_thread(_write, folder, task.files)
         started = time.perf_counter()
-        trace = await run_agent(runtime, task.prompt, folder)
+        trace = await run_agent(runtime, task.prompt, folder, choice_only=choice_only)
         seconds = time.perf_counter() - started
         outcome = Outcome(
             answer=trace.answer,
@@ -89,7 +92,15 @@ async def _run_task(runtime: Runtime, task: Task) -> Result:
             tokens_in=trace.usage.input,
             tokens_out=trace.usage.output,
         )
-    return judge(task, outcome, seconds=seconds)
+    return (_judge_choice if choice_only else judge)(task, outcome, seconds=seconds)
+
+
+def _judge_choice(task: Task, outcome: Outcome, *, seconds: float) -> Result:
+    by_answer = task.kind in ("chat", "clock", "plain")
+    wanted = outcome.tool is not None and (outcome.tool < 0.5) == by_answer
+    near = outcome.tool is not None and abs(outcome.tool - 0.5) < NEAR
+    right = wanted and not near
+    return Result(id=task.id, kind=task.kind, right=right, unrequested=(), seconds=seconds, outcome=outcome, near=near)
 
 
 def judge(task: Task, outcome: Outcome, *, seconds: float) -> Result:

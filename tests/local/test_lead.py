@@ -1,0 +1,198 @@
+"""How a small model is led: what a turn may begin with, and which answers about files do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from roost.llm.ir import Completed, Notice, Request, ToolSpec
+from roost.llm.local.lead import UNKNOWN, Lead, choose, is_supported, leaning, redirect, stand_of
+from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, UserMessage
+
+TEXT = {"type": "string"}
+AROUND = Text("[Now: Monday, 3 March 2025, 09:15 (UTC)\nFiles: budget.csv, packing.txt]")
+PACKING = "rain jacket\ntrain tickets (Ann has them)\nwalking shoes"
+
+
+def spec(name: str, *arguments: str) -> ToolSpec:
+    properties = dict.fromkeys(arguments, TEXT)
+    return ToolSpec(name, name, {"type": "object", "properties": properties, "required": list(arguments)})
+
+
+TOOLS = (spec("grep", "pattern"), spec("read_file", "path"), spec("shell", "command"), spec("calculate", "expression"))
+
+
+def asked(question: str, *more: Message, **options: Any) -> Request:
+    said = UserMessage((Text(question), AROUND))
+    return Request(**({"instruction": "Help.", "messages": (said, *more), "tools": TOOLS} | options))
+
+
+def call(name: str, result: str, number: int = 1, **arguments: str) -> tuple[Message, Message]:
+    import json
+
+    made = ToolCall(f"c{number}", name, json.dumps(arguments))
+    return AssistantMessage((made,)), ToolMessage(made.id, name, (Text(result),))
+
+
+def answer(text: str) -> Completed:
+    return Completed((Text(text),), "end")
+
+
+def text_of(done: Completed) -> str:
+    return AssistantMessage(done.parts).text
+
+
+def chunk(label: str, **chances: float) -> dict[str, Any]:
+    """What the engine streams with the first token of a label."""
+    top = [{"token": name, "logprob": math.log(chance)} for name, chance in chances.items()]
+    return {"delta": {"content": label}, "logprobs": {"content": [{"token": label, "top_logprobs": top}]}}
+
+
+def steps(lead: Lead) -> list[tuple[str | None, str | None]]:
+    """The origin and the tool of each step that the grammar allows."""
+    schema = lead.schema()
+    assert schema is not None
+    found: list[tuple[str | None, str | None]] = []
+    for step in schema.get("anyOf", [schema]):
+        properties = step["properties"]
+        origin = properties.get("from", {})
+        names = origin.get("enum", [origin.get("const")])
+        found += [(name, properties.get("tool", {}).get("const")) for name in names]
+    return found
+
+
+def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
+    first = Lead(asked("Who has the tickets?"))
+    assert first.chooses
+    assert steps(first) == [
+        ("files", "grep"),
+        ("files", "read_file"),
+        ("order", "shell"),
+        ("calculator", "calculate"),
+        ("knowledge", None),
+        ("clock", None),
+        ("chat", None),
+    ]
+    after = Lead(asked("Who has the tickets?", *call("grep", "a.txt:1: x", pattern="x")))
+    assert not after.chooses
+    assert (None, None) in steps(after)
+    assert (None, "shell") in steps(after)
+
+
+def test_a_model_that_would_answer_is_held_to_a_look_without_the_shell() -> None:
+    lead = Lead(asked("Who has our tickets?"))
+    assert lead.hear("{", {"delta": {"content": '"from'}, "logprobs": {"content": [{"token": '"from'}]}}) is None
+    notice = lead.hear('{"from": "', chunk("know", files=0.4, know=0.55))
+    assert isinstance(notice, Notice)
+    assert notice.data == {"from": "knowledge", "tool": 0.4211, "led": 0.7652, "held": ["files", "calculator"]}
+    assert lead.redirected
+    assert lead.again(answer(""))
+    assert not lead.redirected
+    assert steps(lead) == [("files", "grep"), ("files", "read_file"), ("calculator", "calculate")]
+
+
+def test_small_talk_is_left_alone_whatever_its_words() -> None:
+    lead = Lead(asked("Thanks for reading our budget.csv!"))
+    notice = lead.hear('{"from": "', chunk("chat", chat=0.98, files=0.01))
+    assert notice is not None
+    assert notice.data["held"] == []
+    assert not lead.redirected
+
+
+@pytest.mark.parametrize(
+    ("question", "least"),
+    [
+        ("What is in budget.csv?", 2.0),
+        ("Which columns does the budget have?", 2.0),
+        ("Where is our hotel?", 1.0),
+        ("What is the capital of Japan?", 0.0),
+    ],
+)
+def test_words_of_the_question_lean_to_a_look(question: str, least: float) -> None:
+    assert leaning(stand_of(asked(question))) >= least
+    assert least > 0 or leaning(stand_of(asked(question))) == 0
+
+
+def test_a_choice_is_turned_only_over_the_middle() -> None:
+    stand = stand_of(asked("What is the capital of Japan?"))
+    assert redirect(choose(stand, "knowledge", {"knowledge": 0.6, "files": 0.4}), ["files", "knowledge"]) is None
+    assert redirect(choose(stand, "files", {"knowledge": 0.4, "files": 0.6}), ["files", "knowledge"]) is None
+    split = choose(stand, "files", {"knowledge": 0.4, "chat": 0.2, "files": 0.41})
+    assert redirect(split, ["files", "knowledge", "chat"]) == ("knowledge", "chat")
+
+
+@pytest.mark.parametrize(
+    ("question", "seen", "said", "good"),
+    [
+        ("Who has the train tickets?", PACKING, "Ann has the train tickets.", True),
+        ("Who has the train tickets?", PACKING, "Alice has the train tickets.", False),
+        ("Who has the umbrella?", PACKING, "Ann has the umbrella.", False),
+        ("What does the castle cost?", "budget.csv:4: castle,26", "The castle costs 26 euros.", True),
+        ("What does the castle cost?", "budget.csv:4: castle,26", "The castle costs 35 euros.", False),
+        ("How many items are there?", "items:\na\nb\nc", "There are 3 items.", True),
+        ("When is Meera's birthday?", "Meera,2022,flute", "Meera's birthday is in 2022.", False),
+        ("Who borrowed the spade?", "tools.txt:1: spade: lent to Oskar", "Oskar borrowed the spade.", True),
+    ],
+)
+def test_an_answer_must_stand_in_what_was_read(question: str, seen: str, said: str, good: bool) -> None:
+    stand = stand_of(asked(question, *call("read_file", seen, path="x.txt")))
+    assert is_supported(stand, said) is good
+
+
+def test_an_unsupported_answer_leads_to_another_look() -> None:
+    lead = Lead(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
+    assert lead.checks
+    assert lead.again(answer("Ann has the umbrella."))
+    assert {tool for _, tool in steps(lead)} == {"grep", "read_file", "calculate"}
+    assert lead.messages(2000)[-1]["content"].endswith("for another word.)")
+    looked = Completed((ToolCall("c2", "grep", '{"pattern": "umbrella"}'),), "tool_calls")
+    assert not lead.again(looked)
+    assert lead.final(looked) == looked
+
+
+def test_a_look_that_was_taken_before_ends_with_an_honest_answer() -> None:
+    lead = Lead(asked("Who has the umbrella?", *call("read_file", PACKING, path="packing.txt")))
+    assert lead.again(answer("Ann has the umbrella."))
+    again = Completed((ToolCall("c2", "read_file", '{"path": "packing.txt"}'),), "tool_calls")
+    assert text_of(lead.final(again)) == UNKNOWN
+
+
+def test_after_three_looks_the_answer_is_honest() -> None:
+    looks = [message for n in range(3) for message in call("grep", PACKING, n, pattern=f"word{n}")]
+    lead = Lead(asked("Who has the umbrella?", *looks))
+    wrong = answer("Ann has the umbrella.")
+    assert not lead.again(wrong)
+    assert text_of(lead.final(wrong)) == UNKNOWN
+    honest = answer("The files do not say who has the umbrella.")
+    other = Lead(asked("Who has the umbrella?", *looks))
+    assert not other.again(honest)
+    assert other.final(honest) == honest
+
+
+def test_one_search_without_a_hit_is_not_enough_to_give_up() -> None:
+    gave_up = answer("The files do not say that.")
+    assert Lead(asked("Who has the tickets?", *call("grep", "No match", pattern="ticket holder"))).again(gave_up)
+    looked = (*call("grep", "No match", pattern="x"), *call("read_file", "nothing of it", 2, path="packing.txt"))
+    assert not Lead(asked("Who has the umbrella?", *looked)).again(gave_up)
+
+
+def test_what_was_done_is_not_checked() -> None:
+    done = (*call("read_file", "a", path="a.txt"), *call("shell", "b", 2, command="cp a.txt b.txt"))
+    lead = Lead(asked("Copy a.txt to Zanzibar.txt", *done))
+    assert not lead.checks
+    assert not lead.again(answer("Zanzibar.txt is there."))
+
+
+def test_a_model_that_repeats_itself_must_answer() -> None:
+    made = call("grep", "No match", pattern="x")
+    lead = Lead(asked("Who?", *made, *made))
+    assert steps(lead) == [(None, None)]
+
+
+def test_no_tools_no_lead() -> None:
+    lead = Lead(asked("Who has the tickets?", tools=()))
+    assert lead.schema() is None
+    assert not lead.chooses
+    assert not lead.checks
