@@ -133,6 +133,7 @@ def test_a_choice_is_turned_only_over_the_middle() -> None:
         ("What does the castle cost?", "budget.csv:4: castle,26", "The castle costs 35 euros.", False),
         ("How many items are there?", "items:\na\nb\nc", "There are 3 items.", True),
         ("When is Meera's birthday?", "Meera,2022,flute", "Meera's birthday is in 2022.", False),
+        ("How fast is the motor?", "SPEED = 120 # motor", "The motor runs at 120 RPM.", True),
         ("Who borrowed the spade?", "tools.txt:1: spade: lent to Oskar", "Oskar borrowed the spade.", True),
     ],
 )

@@ -25,7 +25,7 @@ _OURS = re.compile(r"\b(our|ours|my|mine|we|us)\b", re.IGNORECASE)
 _PATH = re.compile(r"\b[\w-]+\.[a-z][a-z0-9]{0,4}\b|\b\w+/\w+|\b(files?|folders?|director(y|ies))\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_NAME = re.compile(r"(?<![\w'])[A-Z][^\W\d_]{2,}")
+_NAME = re.compile(r"(?<![\w'])[A-Z][^\W\d_A-Z]{2,}")
 _ADMITS = re.compile(r"\b(not|no|none|nothing|nobody|unable|cannot|without|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
 _COUNTS = re.compile(r"\b(how many|how much|count|number of|total|sum|together|altogether|average)\b", re.IGNORECASE)
 _GENERIC = frozenset(
@@ -103,6 +103,7 @@ class Lead:
 
     `chooses`: the model chooses between a tool and an answer, and its chances are wanted. `checks`: an answer is looked
     at before anybody hears of it. `redirected`: the model began otherwise than it should, so the step is made again.
+    `refused`: the answer that was not good enough.
     """
 
     def __init__(self, request: Request) -> None:
@@ -118,6 +119,7 @@ class Lead:
         self.checks = bool(request.tools) and not request.output_schema and is_about_files(self._stand)
         self._forced = False
         self._first: Completed | None = None
+        self.refused = ""
 
     def schema(self) -> dict[str, Any] | None:
         request = self.request
@@ -164,7 +166,7 @@ class Lead:
         message = AssistantMessage(result.parts)
         if not self.checks or self._forced or message.calls or not look_on(self._stand, message.text):
             return False
-        self._first = result
+        self._first, self.refused = result, message.text
         self._forced = self.request.tool_choice == "auto" and self._stand.looks < MOST_LOOKS
         return self._forced
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from roost.errors import ConfigError, RoostError
-from roost.llm.ir import Completed, Failed, ModelEvent, Price, Profile, Progress, Request, TextDelta
+from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Price, Profile, Progress, Request, TextDelta
 from roost.llm.local.cache import Report, cache_dir
 from roost.llm.local.catalog import Weights
 from roost.llm.local.decode import StepReader
@@ -85,7 +85,10 @@ class LocalModel:
                 if not run.too_long:
                     result = run.result()
                     if isinstance(result, Completed):
-                        if lead.again(result):
+                        again = lead.again(result)
+                        if lead.refused:
+                            yield Notice("unsupported", {"answer": lead.refused[:400]})
+                        if again:
                             continue
                         result = lead.final(result)
                         if lead.checks and (text := AssistantMessage(result.parts).text):

@@ -97,7 +97,8 @@ def _row(result: Result) -> str:
     verdict = "right" if result.right else "INVENTED" if result.invented else "near" if result.near else "wrong"
     chance = "" if result.outcome.tool is None else f"{result.outcome.tool:.2f}"
     note = result.outcome.failure or (f"changed {', '.join(result.unrequested)}" if result.unrequested else "")
-    said = "" if result.right else " ".join(result.outcome.answer.split())[:90]
+    refused = "".join(f" (refused: {one})" for one in result.outcome.refused)
+    said = "" if result.right else " ".join((result.outcome.answer + refused).split())[:160]
     return f"{verdict:<8} {result.seconds:6.1f} s {chance:>5} {result.id:<26} {tools:<30} {note or said}".rstrip()
 
 

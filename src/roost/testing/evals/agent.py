@@ -22,13 +22,14 @@ SECONDS = 600.0
 
 class Trace(msgspec.Struct, kw_only=True):
     """`failure` names why there is no answer. `tool`: of a model that says so, the probability that the first step is a
-    call and not an answer, as it was decided by."""
+    call and not an answer, as it was decided by. `refused`: answers that did not stand in what was read."""
 
     answer: str = ""
     calls: list[Call] = []
     failure: str | None = None
     steps: int = 0
     tool: float | None = None
+    refused: list[str] = []
     usage: Usage = Usage(cost=0)
 
 
@@ -64,6 +65,8 @@ async def _follow(session: SessionHandle, trace: Trace, *, choice_only: bool) ->
                 trace.tool = event.data.get("led")
                 if choice_only:
                     return
+            case ev.ModelNotice(kind="unsupported"):
+                trace.refused.append(str(event.data.get("answer")))
             case ev.ModelCompleted():
                 message = AssistantMessage(event.parts)
                 trace.steps += 1

@@ -89,6 +89,7 @@ async def _run_task(runtime: Runtime, task: Task, *, choice_only: bool) -> Resul
             failure=trace.failure,
             steps=trace.steps,
             tool=trace.tool,
+            refused=tuple(trace.refused),
             tokens_in=trace.usage.input,
             tokens_out=trace.usage.output,
         )

@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     steps: int = 0
     tool: float | None = None
+    refused: tuple[str, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
 
