@@ -292,7 +292,7 @@ async def test_a_flood_without_end_is_a_failure(steady: HttpClient) -> None:
     flood = Fault(kind="flood", at=100, size=MAX_ANSWER + (8 << 20))
     with ProviderServer(lambda _: Reply(text=SAID, fault=flood)) as server:
         error = (await failed(made(server, "openai_chat", steady))).error
-    assert (error.code, error.retryable) == ("malformed", True)
+    assert (error.code, error.retryable) == ("oversized", False)
 
 
 @pytest.mark.parametrize("kind", WIRES)
