@@ -6,6 +6,7 @@ The contract is `base.py` and `backend.py`. Which one a session gets says `choos
 - Level 0: `process.py`, with `command.py`, `background.py`, `launch.py`; `marks.py` finds what a command left.
 - Level 1: `containers/`. Level 2: `machines/`.
 - What both have outside: `body.py`, with its limits (`cgroups.py`, else `watchdog.py`) and its way out (`egress.py`,
-  `dialling.py`). What they show of this machine: `mounts.py`. What they refuse: `seccomp.py`. Their sleep: `image.py`.
+  `proxy_request.py`, `client_hello.py`, `injection.py` for secrets; `dialling.py`). What they show of this machine:
+  `mounts.py`, less `sockets.py`. What they refuse: `seccomp.py`. Their sleep: `image.py`.
 - Inside runs the agent of `guest/`, beside our end of the link to it.
 """
