@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from roost.agent.definition import Agent, Limits
+from roost.agent.definition import Agent, Limits, Unattended
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
@@ -97,9 +97,10 @@ def agent(
     permissions: Permissions = "all",
     limits: Limits | None = None,
     name: str = "a",
+    unattended: Unattended = "tell",
 ) -> Agent:
     model = ScriptedModel(by_step(answers))
-    return Agent(name, model=model, tools=tools, permissions=permissions, limits=limits)
+    return Agent(name, model=model, tools=tools, permissions=permissions, limits=limits, unattended=unattended)
 
 
 def calling(*names: str, **arguments: Any) -> Answer:

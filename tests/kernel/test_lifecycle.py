@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from roost.agent.definition import Unattended
 from roost.agent.session import LiveSession
 from roost.agent.steps import CRASHES
 from roost.errors import NotFound
@@ -23,6 +24,7 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput, MessageInput
 from roost.log.journal import Append, NewSession, Snapshot
+from roost.policy.gate import Permissions
 from roost.testing.scripted import Answer
 
 from .support import FAST, Traces, agent, asleep, calling, events, kinds, outcomes, place, running, said, until
@@ -96,9 +98,12 @@ async def test_graceful_stop_in_a_tool_carries_on_later(tmp_path: Path, name: st
         assert set(outcomes(await events(session, runtime)).values()) == {outcome}
 
 
-async def test_a_rule_of_ask_asks_before_it_runs_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("permissions", "unattended"), [("all", "ask"), ("workspace", "tell")])
+async def test_a_rule_of_ask_asks_before_it_runs_again(
+    tmp_path: Path, permissions: Permissions, unattended: Unattended
+) -> None:
     traces = Traces()
-    crew = agent([calling("ask"), "end"], traces.tools())
+    crew = agent([calling("ask"), "end"], traces.tools(), permissions=permissions, unattended=unattended)
     async with running(tmp_path, crew) as runtime:
         session = await runtime.session("a")
         accepted = await session.send("hi")

@@ -154,17 +154,24 @@ def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
 
 
 def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
-    """The call started and has no outcome: a crash or a pause cut it. The stricter of the rule in the log and the
-    tool's present one decides."""
+    """Whether a call that started and has no outcome runs again: a crash or a pause cut it off. The stricter of the
+    rule in the log and the tool's present one decides."""
     rules = {call.replay, tool.replay}
-    if "never" in rules:
+    unattended = session.spec.unattended if "ask" in rules and _nobody_watches(session) else "ask"
+    if "never" in rules or unattended == "tell":
         known = f"{UNKNOWN_EFFECT} {points.UNDONE}" if call.undone else UNKNOWN_EFFECT
         end_call(session, call.call.id, "interrupted", known)
         return False
-    if "ask" in rules:
+    if "ask" in rules and unattended == "ask":
         ask_person(session, call, "it was interrupted and may have taken effect; approve to run it again", None)
         return False
     return True
+
+
+def _nobody_watches(session: LiveSession) -> bool:
+    turn = session.state.turn
+    scheduled = turn is not None and turn.firing is not None
+    return scheduled or session.state.family is not None or session.spec.permissions == "all"
 
 
 def _obeyed(session: LiveSession, call: Call, verdict: Verdict) -> Verdict | None:

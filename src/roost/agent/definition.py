@@ -59,6 +59,9 @@ class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     keep: int = 20
 
 
+Unattended: TypeAlias = Literal["ask", "tell", "again"]
+
+
 class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """What an agent may have others do. `agents` are globs of the names that it may call; each of them must let it
     (`AgentSpec.callable_by`). `depth`: levels of children below its sessions. `breadth`: children that one turn may
@@ -100,6 +103,10 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     `checkpoints` says when what it is, is kept to go back to, `stall` when a turn gets nowhere and what is done then.
     `intents` are what turns may be about (`roost.agent.intents`), by which tools are left out. `environment`
     is what the model is told beside each message that begins a turn: the "clock", the names of the "files".
+
+    `unattended` says what becomes of a call with `replay="ask"` that a crash, a restart or a pause cut off while nobody
+    watches: in a session with permissions "all", in a child, in a turn that a schedule began. "tell": the model reads
+    that the effect is unknown; "again": the call runs again; "ask": it waits for a person, as everywhere else.
     """
 
     name: str
@@ -129,6 +136,7 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     stall: Stall = Stall()
     intents: tuple[IntentRule | Known, ...] = ()
     environment: tuple[Surrounding, ...] = ()
+    unattended: Unattended = "tell"
 
     @property
     def points(self) -> bool:
@@ -196,6 +204,7 @@ class Agent:
         stall: Stall | None = None,
         intents: Sequence[IntentRule | Known] = (),
         environment: Sequence[Surrounding] = (),
+        unattended: Unattended = "tell",
     ) -> None:
         if not is_id(name):
             raise ConfigError(f"{name!r} cannot name an agent: use letters, digits and ._:- (at most 128)")
@@ -234,6 +243,7 @@ class Agent:
             memory=memory,
             intents=tuple(intents),
             environment=tuple(environment),
+            unattended=unattended,
             **fields,
         )
 

@@ -63,6 +63,6 @@ def agents(model: str, witness: Path, *, delay: tuple[float, float] = (0.0, 0.02
     """One agent that may do everything, and a careful one that must ask first. `delay` is of the tools, in seconds."""
     tools = [*witness_tools(witness, delay=delay), "shell"]
     return [
-        Agent(AGENT, model=model, tools=tools, permissions="all", isolation=BARE),
+        Agent(AGENT, model=model, tools=tools, permissions="all", isolation=BARE, unattended="ask"),
         Agent(CAREFUL, model=model, tools=tools, permissions="ask", isolation=BARE),
     ]
