@@ -23,6 +23,8 @@ from roost.memory.spaces import beginning_of, check_space, own_spaces, scope_of
 log = logging.getLogger("roost.memory")
 _QUERY = 2000
 """Characters of a message that are searched for."""
+_BESIDE_BEST = 0.8
+"""Of the best fit, for a fact to be recalled beside it."""
 _SPACES = 64
 """That one recall looks into, beside the session's own."""
 
@@ -184,8 +186,9 @@ async def recall_at_turn(session: LiveSession) -> None:
 
 
 def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:
-    """Those that are worth being shown unasked."""
-    kept = [one for one in distinct(found.facts) if found.how == "words" or (one.likeness or 0.0) >= settings.least]
+    """Those that are worth being shown unasked: that fit well enough, and not much worse than the best one."""
+    enough = max([settings.least, *(_BESIDE_BEST * one.fit for one in found.facts)])
+    kept = [one for one in distinct(found.facts) if found.how == "words" or one.fit >= enough]
     return tuple(
         RecalledFact(
             id=one.fact.id,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from roost.errors import Invalid
-from roost.log.memory import Fact, NewFact
+from roost.log.memory import Fact, Hit, NewFact
 from roost.log.words import words
 
 CANDIDATES = 100
@@ -92,6 +93,11 @@ def about_of(fact: NewFact, origin: Origin) -> bytes:
 def words_of(text: str, key: str | None) -> str:
     """For the index: joined by spaces."""
     return " ".join(words(text if key is None else f"{text} {key}"))
+
+
+def best_first(hits: Sequence[Hit]) -> list[Hit]:
+    """By their scores; of equal ones the newest first."""
+    return sorted(hits, key=lambda hit: (-hit.score, -hit.fact.version, hit.fact.id))
 
 
 def fact_of(space: str, row: Any) -> Fact:

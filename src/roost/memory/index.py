@@ -12,12 +12,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from roost.errors import RoostError
 from roost.llm.embed.base import Embedder, Embedding, Use, Vector
 from roost.log.memory import Fact, Facts
-from roost.memory.vectors import SpaceVectors, VectorFile, digest_of, erase_in
+from roost.memory.ranking import REFERENCES
+from roost.memory.vectors import NearFact, SpaceVectors, VectorFile, digest_of, erase_in
+
+if TYPE_CHECKING:
+    from roost.memory.vectors import Floats
 
 log = logging.getLogger("roost.memory")
 AT_ONCE = 16
@@ -33,10 +37,12 @@ _MOST_FACTS = 1_000_000
 
 
 class Near(NamedTuple):
-    """`why`: what kept all or some facts from being found by their meaning."""
+    """`why`: what kept all or some facts from being found by their meaning. `background`: the query's likeness to
+    sentences about something else (`roost.memory.ranking`)."""
 
-    hits: list[tuple[str, float]]
+    hits: list[NearFact]
     why: str | None = None
+    background: float | None = None
 
 
 class _Space:
@@ -59,6 +65,7 @@ class Index:
         self._folder = folder
         self._spaces: OrderedDict[str, _Space] = OrderedDict()
         self._file: VectorFile | None = None
+        self._references: Floats | None = None
         self._opening = asyncio.Lock()
         self._numbers = threading.Lock()
         self._filling: asyncio.Task[None] | None = None
@@ -78,8 +85,9 @@ class Index:
             missing = sum(len(self._spaces[space].missing) for space in spaces if space in self._spaces)
         elif missing:
             self._fill_later()
-        hits = await asyncio.to_thread(self._nearest, spaces, vector, limit)
-        return Near(hits, f"{missing:,} facts have no vector yet" if missing else None)
+        references = await self._referenced()
+        hits, background = await asyncio.to_thread(self._nearest, spaces, vector, limit, references)
+        return Near(hits, f"{missing:,} facts have no vector yet" if missing else None, background)
 
     async def alike(self, query: str, texts: Sequence[str]) -> list[float]:
         """The likeness of each text; empty where it cannot be told now."""
@@ -152,6 +160,22 @@ class Index:
                 log.warning("memory is searched by words alone: %s", why)
             self._failed = (time.monotonic(), why)
         return why
+
+    async def _referenced(self) -> Floats | None:
+        """The centre of the references of each language, embedded once for each model; None while that fails."""
+        assert self._file is not None
+        if self._references is None:
+            texts = [text for language in REFERENCES.values() for text in language]
+            digests = [digest_of(text) for text in texts]
+            try:
+                if not all(digest in self._file.known for digest in digests):
+                    vectors = await self._embed(texts, "document", {})
+                    await asyncio.to_thread(self._file.add, digests, vectors)
+            except (RoostError, OSError) as error:
+                self._explain(error)
+                return None
+            self._references = await asyncio.to_thread(_centres, self._file, digests)
+        return self._references
 
     # Keeping up
 
@@ -228,14 +252,24 @@ class Index:
             with contextlib.suppress(KeyError):
                 total -= len(self._spaces.pop(name).vectors)
 
-    def _nearest(self, names: Sequence[str], vector: Vector, limit: int) -> list[tuple[str, float]]:
+    def _nearest(
+        self, names: Sequence[str], vector: Vector, limit: int, references: Floats | None
+    ) -> tuple[list[NearFact], float | None]:
         import numpy as np
 
         query = np.frombuffer(vector, dtype="<f4")
         with self._numbers:
             spaces = [space for name in names if (space := self._spaces.get(name)) is not None]
-            found = [hit for space in spaces for hit in space.vectors.nearest(query, limit)]
-        return sorted(found, key=lambda hit: -hit[1])[:limit]
+            found = [hit for space in spaces for hit in space.vectors.nearest(query, limit, references)]
+        background = None if references is None else float((references @ query).max())
+        return sorted(found, key=lambda hit: (-hit.likeness, hit.id))[:limit], background
+
+
+def _centres(file: VectorFile, digests: Sequence[bytes]) -> Floats:
+    import numpy as np
+
+    rows = np.array([file.known[digest] for digest in digests], dtype=np.int64)
+    return file.vectors(rows).reshape(len(REFERENCES), -1, file.size).mean(axis=1)
 
 
 def _likeness(vector: Vector, others: Sequence[Vector]) -> list[float]:

@@ -31,8 +31,8 @@ class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """`read` and `write` are globs of spaces beyond the agent's own (`shared:team-*`). `recall` "auto": at the start
     of every turn up to `limit` facts that fit what was said are put beside it; "tool": only the agent's own calls ask.
-    `least`: the likeness of meaning, from 0 to 1, below which a fact without a word in common is not recalled by
-    itself."""
+    `least`: the fit (`roost.memory.ranking`), about a likeness of English texts from 0 to 1, below which a fact is not
+    recalled by itself."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -12,27 +12,23 @@ import msgspec
 from roost.log.memory import Fact, FactQuery
 from roost.log.store import Store
 from roost.memory.comparing import tokens_of
-from roost.memory.index import Index
+from roost.memory.index import Index, Near
+from roost.memory.ranking import Candidate, content_of, rank
 
 How: TypeAlias = Literal["hybrid", "words"]
-_K = 60
-"""Of reciprocal rank fusion: Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual
-rank learning methods" (SIGIR 2009)."""
-_TIE = 0.8
-"""Facts that share the same words of a query differ in BM25 by their length alone, which says nothing where all are a
-sentence: as ranks of their own such differences would outweigh the meaning."""
 DEPTH = 50
-"""Facts of each ranking that are fused."""
+"""Facts that are found by their words, and as many by their meaning; they are ranked together."""
 
 
 class FoundFact(msgspec.Struct, frozen=True):
     """`score` compares facts of one search. `likeness`: of meaning, the cosine; None where it was not looked at or is
-    not among the nearest. `words`: whether it shares words with the query."""
+    not among the nearest. `words`: whether it shares words with the query. `fit`: as of `roost.memory.ranking.Rank`."""
 
     fact: Fact
     score: float
     likeness: float | None = None
     words: bool = False
+    fit: float = 0.0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -60,25 +56,21 @@ class Search:
         spaces = list(dict.fromkeys(spaces))
         if not spaces:
             return Found([], "hybrid")
-        by_words = asyncio.ensure_future(self.facts.search_facts(spaces, query, limit=DEPTH))
+        by_words = asyncio.ensure_future(self.facts.search_facts(spaces, content_of(query), limit=DEPTH))
         try:
-            near, why = [], "there is no index of meanings on this node"
+            near = Near([], "there is no index of meanings on this node")
             if self.index is not None:
-                near, why = await self.index.near(spaces, query, limit=DEPTH, meta=meta)
+                near = await self.index.near(spaces, query, limit=DEPTH, meta=meta)
             hits = await by_words
         finally:
             by_words.cancel()
         known = {hit.fact.id: hit.fact for hit in hits}
-        meant = {id: rank for rank, (id, _) in enumerate(near, 1)}
-        scores = fused([ranks_of([(hit.fact.id, hit.score) for hit in hits], tie=_TIE), meant])
-        best = sorted(scores, key=lambda id: (-scores[id], meant.get(id, DEPTH + 1)))[:limit]
-        if other := tuple(id for id in best if id not in known):
+        if other := tuple(hit.id for hit in near.hits if hit.id not in known):
             query_ = FactQuery(spaces=tuple(spaces), ids=other, limit=len(other))
             known |= {fact.id: fact for fact in await self.facts.facts(query_)}
-        likeness, worded = dict(near), {hit.fact.id for hit in hits}
-        found = [FoundFact(known[id], scores[id], likeness.get(id), id in worded) for id in best if id in known]
-        how: How = "hybrid" if near or why is None else "words"
-        return Found(found, how, why, time.monotonic() - began)
+        ranked = await asyncio.to_thread(_ranked, query, near, known, {hit.fact.id for hit in hits})
+        how: How = "hybrid" if near.hits or near.why is None else "words"
+        return Found(ranked[:limit], how, near.why, time.monotonic() - began)
 
     async def likeness(self, text: str, others: Sequence[str]) -> list[float]:
         """Of meaning, as of `FoundFact`, between a text and each of others, which need not be facts; 0 where it cannot
@@ -95,21 +87,16 @@ def distinct(found: Sequence[FoundFact]) -> list[FoundFact]:
     return list(kept.values())
 
 
-def fused(rankings: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """Reciprocal rank fusion of ranks from 1."""
-    scores: dict[str, float] = {}
-    for ranks in rankings:
-        for id, rank in ranks.items():
-            scores[id] = scores.get(id, 0.0) + 1 / (_K + rank)
-    return scores
-
-
-def ranks_of(scored: Sequence[tuple[str, float]], *, tie: float = 1.0) -> dict[str, int]:
-    """Ranks from the best on. What scores at least `tie` of the first of its rank shares that rank."""
-    ranks: dict[str, int] = {}
-    rank, first = 0, float("inf")
-    for place, (id, score) in enumerate(scored, 1):
-        if rank == 0 or score < tie * first:
-            rank, first = place, score
-        ranks[id] = rank
-    return ranks
+def _ranked(query: str, near: Near, known: Mapping[str, Fact], worded: Collection[str]) -> list[FoundFact]:
+    """The best first; of equal ones the newest."""
+    meant = {hit.id: hit for hit in near.hits}
+    candidates = [
+        Candidate(fact.text if fact.key is None else f"{fact.text} {fact.key}", *(meant[id][1:] if id in meant else ()))
+        for id, fact in known.items()
+    ]
+    ranks = rank(query, near.background, candidates)
+    found = [
+        FoundFact(fact, one.score, candidate.likeness, fact.id in worded, one.fit)
+        for fact, candidate, one in zip(known.values(), candidates, ranks, strict=True)
+    ]
+    return sorted(found, key=lambda one: (-round(one.score, 9), -one.fact.version, one.fact.id))

@@ -14,7 +14,7 @@ import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -158,6 +158,15 @@ def erase_in(folder: Path, digests: Sequence[bytes]) -> None:
         vectors.close()
 
 
+class NearFact(NamedTuple):
+    """`likeness`: the cosine of its vector and the query's. `background`: its likeness to the nearest of the
+    references."""
+
+    id: str
+    likeness: float
+    background: float | None = None
+
+
 class SpaceVectors:
     """The facts of one space that have a vector: their rows in the file, and their codes. Not thread safe."""
 
@@ -203,8 +212,8 @@ class SpaceVectors:
             self._rows[place] = self._rows[end]
             self._codes[:, place] = self._codes[:, end]
 
-    def nearest(self, query: Floats, limit: int) -> list[tuple[str, float]]:
-        """Ids and the cosine of their angle to the query, the nearest first."""
+    def nearest(self, query: Floats, limit: int, references: Floats | None = None) -> list[NearFact]:
+        """The nearest first."""
         import numpy as np
 
         count = len(self._ids)
@@ -214,9 +223,16 @@ class SpaceVectors:
         if count > EXACT:
             apart = _apart(self._codes[:, :count], codes_of(query[None, :])[:, 0])
             chosen = np.argpartition(apart, max(NEAREST, limit))[: max(NEAREST, limit)]
-        likeness = self._file.vectors(self._rows[chosen]) @ query
+        vectors = self._file.vectors(self._rows[chosen])
+        likeness = vectors @ query
         best = np.argsort(-likeness, kind="stable")[:limit]
-        return [(self._ids[int(chosen[place])], float(likeness[place])) for place in best]
+        beside = None if references is None or not len(best) else (vectors[best] @ references.T).max(axis=1)
+        return [
+            NearFact(
+                self._ids[int(chosen[place])], float(likeness[place]), None if beside is None else float(beside[at])
+            )
+            for at, place in enumerate(best)
+        ]
 
     def _make_room(self, count: int) -> None:
         import numpy as np

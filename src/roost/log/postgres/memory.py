@@ -16,6 +16,7 @@ from roost.log.fact_rows import (
     Origin,
     StoredFact,
     about_of,
+    best_first,
     fact_of,
     no_session,
     session_of,
@@ -199,7 +200,7 @@ async def search(pool: Pool, names: Sequence[str], query: str, limit: int) -> li
     best: list[Any] = await pool.run(lambda link: link.fetch(_SEARCH, ns, rare, weights, max(CANDIDATES, limit)))
     scores = bm25(asked, [row[1] for row in best], counts, total)
     hits = [Hit(fact_of(row[0], row[2:]), score) for row, score in zip(best, scores, strict=True)]
-    return sorted(hits, key=lambda hit: -hit.score)[:limit]
+    return best_first(hits)[:limit]
 
 
 async def _apply(link: Link, change: FactChange, origin: Origin) -> int:

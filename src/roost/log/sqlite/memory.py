@@ -19,6 +19,7 @@ from roost.log.fact_rows import (
     Origin,
     StoredFact,
     about_of,
+    best_first,
     fact_of,
     no_session,
     session_of,
@@ -187,14 +188,15 @@ def search(connection: sqlite3.Connection, names: Sequence[str], query: str, lim
     asked = list(dict.fromkeys(words(query)))[:32]
     where = f"SELECT n, name, facts FROM spaces WHERE facts > 0 AND name IN ({_marks(names)})"
     found = {n: (name, count) for n, name, count in connection.execute(where, tuple(names))}
-    counts = _counts(connection, asked)
-    if not found or not counts:
+    if not found:
         return []
     total = sum(count for _, count in found.values())
+    counts = _counts_in(connection, asked, list(found)) if total <= COMMON else _counts(connection, asked)
+    if not counts:
+        return []
     rows = _candidates(connection, list(found), counts, max(CANDIDATES, limit), few=total <= COMMON)
     scores = bm25(asked, [row[2] for row in rows], counts, total)
-    best = sorted(zip(scores, rows, strict=True), key=lambda pair: -pair[0])[:limit]
-    return [Hit(fact_of(found[row[1]][0], row[3:]), score) for score, row in best]
+    return best_first([Hit(fact_of(found[row[1]][0], row[3:]), s) for s, row in zip(scores, rows, strict=True)])[:limit]
 
 
 def _candidates(
@@ -249,6 +251,18 @@ def _counts(connection: sqlite3.Connection, asked: Iterable[str]) -> dict[str, i
         row = connection.execute("SELECT doc FROM fact_vocab WHERE term = ?", (word,)).fetchone()
         if row is not None:
             counts[word] = row[0]
+    return counts
+
+
+def _counts_in(connection: sqlite3.Connection, asked: Iterable[str], ns: Sequence[int]) -> dict[str, int]:
+    """As `_counts`, of these spaces, which are small."""
+    places = " OR ".join(f"s{n}" for n in ns)
+    counts: dict[str, int] = {}
+    for word in asked:
+        match = f"words : {_quoted(word)} AND place : ({places})"
+        ((count,),) = connection.execute("SELECT count(*) FROM fact_words WHERE fact_words MATCH ?", (match,))
+        if count:
+            counts[word] = count
     return counts
 
 
