@@ -2,8 +2,8 @@
 
 The likeness of a small English model means little in other languages: all German texts are alike to it. So a likeness
 is compared with that to sentences about something else (`REFERENCES`), and the higher that background is, the more the
-words count. Weights were tuned on one half of `tests/memory/paraphrases.py`. What is computed here depends on the query and
-the facts alone, so that every store ranks alike.
+words count. The weights were tuned on one half of `tests/memory/paraphrases.py`. What is computed here depends on the
+query and the facts alone, so that every store ranks alike.
 """
 
 from __future__ import annotations
