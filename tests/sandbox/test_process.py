@@ -179,7 +179,7 @@ def test_no_room_for_descriptors_is_an_error_and_leaves_nothing() -> None:
                     held.append(os.open("/dev/null", os.O_RDONLY))
                 except OSError:
                     break
-            for free in range(1, 16):
+            for free in range(1, 40):
                 os.close(held.pop())
                 try:
                     result = await asyncio.wait_for(sandbox.exec(["echo", "hi"], cwd="/"), 20)
