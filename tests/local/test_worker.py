@@ -13,12 +13,16 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.local.test_local_model import STORY, alive, ask, collect, until, workers
 
 from roost.llm.ir import Completed, Failed, Progress, Request, TextDelta
 from roost.llm.local.cache import cache_dir
+from roost.llm.local.catalog import lookup
 from roost.llm.local.model import LocalModel
+from roost.llm.local.settings import cores
+from roost.llm.local.tuning import Tuned, machine_of
 from roost.log.content import Text, UserMessage
 
 pytestmark = [
@@ -325,3 +329,43 @@ def test_fetching_prepares_the_first_call_of_the_assistant(states: Path, tmp_pat
     assert len(list(states.glob("*.state"))) == 1
     usage = json.loads(asked.stdout)["usage"]
     assert usage["cached"] > 400
+
+
+async def pieces(model: LocalModel) -> int:
+    """In how many pieces a prompt is read."""
+    events = await collect(model, say("Tell me of the sun. " * 40, instruction="You are helpful."))
+    assert isinstance(events[-1], Completed)
+    return sum(isinstance(event, Progress) and event.stage == "reading" for event in events)
+
+
+async def test_what_a_trial_found_is_used_and_what_somebody_chose_stays(
+    model: LocalModel, states: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = lookup("smollm2-135m")
+    file = states.parent / f"{weights.file}.tuned"
+    found = Tuned(machine_of(weights.sha256), threads=1, batch=32, repack=True)
+    file.write_bytes(msgspec.json.encode(found))
+    small = await pieces(model)
+    await model.close()
+    monkeypatch.setenv("ROOST_MODEL_BATCH", "128")
+    other = LocalModel("smollm2-135m", context=2048)
+    assert await pieces(other) < small - 3
+    await other.close()
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, machine="another")))
+    assert await pieces(model) < small - 3
+
+
+async def test_a_trial_leaves_a_finding_or_nothing(model: LocalModel, states: Path) -> None:
+    """Nothing, where the machine has other work."""
+    heard: list[tuple[int, int]] = []
+    model.tune(lambda done, total: heard.append((done, total)))
+    assert heard
+    assert not workers()
+    for file in states.parent.glob("*.tuned"):
+        assert heard[-1][0] == heard[-1][1]
+        found = msgspec.json.decode(file.read_bytes(), type=Tuned)
+        assert 1 <= found.threads <= cores()
+        heard.clear()
+        model.tune(lambda done, total: heard.append((done, total)))
+        assert not heard
+    await done(model, say("Hi."))

@@ -25,6 +25,7 @@ _WORDS = {
     "packages": "fetching",
     "checking": "checking",
     "preparing": "preparing",
+    "trying": "trying what is fastest for",
 }
 _BAR = 24
 _ROUTED = "auto"
@@ -113,6 +114,23 @@ def prepare(name: str | None, agent: Agent | None, shown: Shown) -> None:
         asyncio.run(read())
 
 
+def tune(name: str | None, *, quiet: bool) -> None:
+    """Find out which settings of a chat model are the fastest on this machine, once."""
+    from roost.llm.local.cache import Progress
+    from roost.llm.local.engine import shared
+    from roost.llm.local.model import LocalModel
+
+    shown = Shown(quiet=quiet)
+    try:
+        model = LocalModel(name)
+        shared.stop_all()
+        model.tune(lambda done, total: shown(Progress("trying", done, total)))
+    except RoostError:
+        pass
+    finally:
+        shown.end()
+
+
 class Shown:
     """A bar on a terminal, else a line now and then."""
 
@@ -157,7 +175,7 @@ def _line(progress: Progress, rate: float) -> str:
     if progress.stage == "waiting":
         return f"{what[: len(_WORDS['waiting'])]} that is fetching the local model"
     bar = "█" * round(share * _BAR)
-    if progress.stage == "preparing":
+    if progress.stage in ("preparing", "trying"):
         return f"{what}, once {bar:·<{_BAR}} {share:4.0%}"
     line = f"{what} {bar:·<{_BAR}} {share:4.0%} of {size(progress.total)}"
     if rate > 0 and progress.stage != "checking":

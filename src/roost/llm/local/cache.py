@@ -16,12 +16,13 @@ import msgspec
 
 from roost.errors import RoostError
 
-Stage: TypeAlias = Literal["waiting", "hub", "packages", "checking", "preparing"]
+Stage: TypeAlias = Literal["waiting", "hub", "packages", "checking", "preparing", "trying"]
 _MARGIN = 64 * 1024 * 1024
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`done` of `total` bytes; of tokens when `preparing`. `waiting`: another process is fetching the same file."""
+    """`done` of `total` bytes; of tokens when `preparing`, of trials when `trying`. `waiting`: another process is
+    fetching the same file."""
 
     stage: Stage
     done: int

@@ -23,6 +23,7 @@ from roost.llm.local.library import EngineFailed
 from roost.llm.local.memory import need_memory
 from roost.llm.local.process import Worker, WorkerEnded, readable
 from roost.llm.local.settings import Settings
+from roost.llm.local.tuning import Tuned, applied
 
 Chunk = dict[str, Any]
 _Item = Chunk | Progress | BaseException | None
@@ -33,11 +34,12 @@ _TRIES = 2
 
 class Source(msgspec.Struct, frozen=True):
     """A weights file that is on this machine. `identity` names its content; `states` is the folder of its prefix
-    states, None to keep none."""
+    states, None to keep none; `tuned` what a trial has found for it."""
 
     path: Path
     identity: str
     states: Path | None = None
+    tuned: Tuned | None = None
 
 
 Locate = Callable[[cache.Report], Source]
@@ -325,7 +327,7 @@ class Engine:
                 self._report(progress)
 
         source = self._locate(report)
-        settings = self._settings
+        settings = applied(self._settings, source.tuned)
         need_memory(source.path, settings.context)
         self._worker = Worker(
             frames.Load(

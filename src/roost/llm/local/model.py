@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from roost.llm.local.guard import RepetitionGuard
 from roost.llm.local.lead import Lead
 from roost.llm.local.prompt import prefix
 from roost.llm.local.settings import Settings, from_environment
+from roost.llm.local.tuning import TROUBLES, machine_of, read_tuned, tune
 from roost.llm.local.weights import ensure, identity, resolve
 from roost.log.content import AssistantMessage, AssistantPart, ErrorData, StopReason, Text, ToolCall, Usage
 
@@ -116,6 +118,15 @@ class LocalModel:
                     if isinstance(event, Progress):
                         yield event
 
+    def tune(self, report: Callable[[int, int], None]) -> None:
+        """Find the settings that are fastest on this machine, unless that was done. Takes a minute and blocks; `report`
+        hears how many trials of how many are done. For when nothing else asks the model. Raises nothing: where it
+        fails, or the machine has other work, the settings stay as they are."""
+        with contextlib.suppress(*TROUBLES):
+            source = self._locate(lambda _: None)
+            if source.tuned is None:
+                tune(source.path, source.identity, _tuned_file(source.path), self._settings, report)
+
     async def close(self) -> None:
         """Unloads the weights when no other model of this process uses them."""
         if self._engine is None:
@@ -138,7 +149,11 @@ class LocalModel:
         weights = self._weights if isinstance(self._weights, Weights) else os.fspath(self._weights)
         path = ensure(weights, progress=report)
         known = weights.sha256 if isinstance(weights, Weights) else identity(path)
-        return Source(path, known, cache_dir() / "states")
+        return Source(path, known, cache_dir() / "states", read_tuned(_tuned_file(path), machine_of(known)))
+
+
+def _tuned_file(weights: Path) -> Path:
+    return cache_dir() / f"{weights.name}.tuned"
 
 
 class _Run:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from roost.llm.local import frames
 from roost.llm.local.library import EngineFailed, missing
@@ -95,6 +96,14 @@ class Worker:
             elif isinstance(frame, frames.Refused):
                 raise missing(frame.reason) if frame.missing else self._refused(frame.reason)
         return came
+
+    def spent(self) -> float | None:
+        """Seconds of processor that it has used, where the system says so."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """End it now. It holds nothing that must be put in order: files are written whole or not at all."""

@@ -13,7 +13,8 @@ from roost.errors import ConfigError
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`deadline`: seconds that one call may generate, waiting and loading not counted. `idle`: seconds without a call
     after which the worker ends. `queue`: calls that may wait. `batch`: tokens of a prompt that are read at once, which
-    cannot be cancelled in between. `repack`: lay the weights out anew for this processor while loading."""
+    cannot be cancelled in between. `repack`: lay the weights out anew for this processor while loading. `chosen`: the
+    fields that somebody has set, which a trial does not change."""
 
     threads: int
     context: int = 8192
@@ -22,12 +23,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 64
     batch: int = 128
     repack: bool = False
+    chosen: frozenset[str] = frozenset()
 
 
 def from_environment(**given: float | None) -> Settings:
     """`ROOST_MODEL_THREADS`, `ROOST_MODEL_CONTEXT`, `ROOST_MODEL_BATCH`, `ROOST_MODEL_DEADLINE` and `ROOST_MODEL_IDLE`
     (seconds), under what is `given`; `ROOST_MODEL_REPACK` is 1 or 0. Raises `ConfigError`."""
-    values: dict[str, float] = {"threads": cores()}
+    values: dict[str, float] = {}
     for field in ("threads", "context", "batch", "deadline", "idle"):
         variable = f"ROOST_MODEL_{field.upper()}"
         if text := os.environ.get(variable):
@@ -36,10 +38,12 @@ def from_environment(**given: float | None) -> Settings:
             except ValueError:
                 raise ConfigError(f"{variable}={text!r} is not a number") from None
     values |= {field: value for field, value in given.items() if value is not None}
-    if min(values.values()) <= 0:
+    if min(values.values(), default=1) <= 0:
         raise ConfigError("the settings of the local model must be above zero")
-    repack = os.environ.get("ROOST_MODEL_REPACK", "") not in ("", "0")
-    return msgspec.convert({"threads": 1, "repack": repack} | values, Settings, strict=False)
+    repack = os.environ.get("ROOST_MODEL_REPACK")
+    chosen = [*values, *(["repack"] if repack else [])]
+    more: dict[str, object] = {"threads": cores(), "repack": repack not in (None, "", "0"), "chosen": chosen}
+    return msgspec.convert(more | values, Settings, strict=False)
 
 
 def cores() -> int:
