@@ -119,7 +119,7 @@ async def test_missing_weights_are_a_failure_that_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("ROOST_OFFLINE", "1")
     model = LocalModel("qwen2.5-coder-0.5b")
-    (event,) = await collect(model, ask("Hi."))
+    *_, event = await collect(model, ask("Hi."))
     await model.close()
     assert isinstance(event, Failed)
     assert event.error.code == "weights_missing"
@@ -127,7 +127,7 @@ async def test_missing_weights_are_a_failure_that_says_what_to_do(
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(2000))
     model = LocalModel(str(broken))
-    (event,) = await collect(model, ask("Hi."))
+    *_, event = await collect(model, ask("Hi."))
     await model.close()
     assert isinstance(event, Failed)
     assert event.error.code == "load_failed"
@@ -141,7 +141,7 @@ async def test_a_model_that_does_not_fit_is_not_loaded(cache: Path, tmp_path: Pa
         file.write(b"GGUF")
         file.truncate(10**13)
     model = LocalModel(str(huge))
-    (event,) = await collect(model, ask("Hi."))
+    *_, event = await collect(model, ask("Hi."))
     await model.close()
     assert isinstance(event, Failed)
     assert event.error.code == "out_of_memory"
@@ -310,7 +310,7 @@ async def test_what_does_not_fit_is_cut_or_refused() -> None:
     model = LocalModel("smollm2-135m", context=1024)
     events = await collect(model, ask("a b c d e f g h " * 4000, max_output=2))
     many = tuple(UserMessage((Text("word " * 90),)) for _ in range(60))
-    (event,) = await collect(model, Request(instruction="Hi.", messages=many, max_output=2))
+    *_, event = await collect(model, Request(instruction="Hi.", messages=many, max_output=2))
     await model.close()
     assert isinstance(events[-1], Completed)
     assert isinstance(event, Failed)
