@@ -142,6 +142,7 @@ async def test_what_a_crash_cut_off_is_in_the_rows_once_and_as_it_was_corrected(
     found = await rows(store, "session", "2026-11")
     assert {name: (row.calls, row.cost) for name, row in found.items()} == {"unknown": (1, 500), "a": (1, 120)}
     assert (await store.balance("month:2026-11")).spent == 500 + 500 + 120
+    await it.close()
     await store.close()
 
 
@@ -205,4 +206,5 @@ async def test_what_a_dead_node_had_under_way_for_no_session_is_settled_by_the_o
         while await store.reserved(""):
             await asyncio.sleep(0.02)
     assert await store.balance("month:2026-11") == Balance(50, 0)
+    await dead.close()
     await store.close()

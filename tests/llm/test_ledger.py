@@ -352,6 +352,7 @@ async def test_a_call_whose_process_stands_still_is_charged_in_full(store: Store
     asleep = Ledger(store, owner="asleep", window=1.0)
     plan = Plan(500, base=100, token=1.0)
     await asleep.reserve(500, Spender(session="s"), plan)
+    await asleep.close()
     heir = Ledger(store, owner="heir")
 
     async def none() -> list[str]:
@@ -364,7 +365,8 @@ async def test_a_call_whose_process_stands_still_is_charged_in_full(store: Store
 async def test_calls_that_nobody_settles_are_charged_in_the_end(store: Store) -> None:
     it = ledger(store)
     await held(ledger(store), 10, Spender(session="s"))
-    mine = await held(it, 5, Spender(session="s"))
+    mine = await it.reserve(5, Spender(session="s"), Plan(5, base=1, token=1.0))
+    assert isinstance(mine, Held)
 
     async def none(_: Collection[str]) -> list[str]:
         return []

@@ -71,7 +71,6 @@ class Keeper:
                 self._every("cannot finish what was cut off", self._recover, lambda: kernel.config.recover_every)
             ),
             asyncio.create_task(self._tidy()),
-            asyncio.create_task(self._charge_dead()),
         ]
 
     def look_again(self, session: str | None) -> None:
@@ -208,13 +207,6 @@ class Keeper:
         """Charge the model calls of processes that are gone, whoever will take up their sessions. Raises
         `StoreFailed`."""
         await self._kernel.cores.ledger.recover_dead(self._living)
-
-    async def _charge_dead(self) -> None:
-        """At the start: a program that is run for one answer is not there when the duty comes round."""
-        try:
-            await self.charge_dead()
-        except StoreFailed as error:
-            log.warning("the model calls of processes that are gone are not charged yet: %s", error)
 
     async def _living(self) -> list[str]:
         return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]

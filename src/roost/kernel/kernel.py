@@ -118,6 +118,7 @@ class Kernel:
         await self._beat()
         self._lost = False
         await self.removal.undo()
+        await self.keeper.charge_dead()  # a program that is run for one answer is gone before the duty comes round
         self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
         self.dispatcher.on_work(self.scan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -26,7 +27,7 @@ PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
 """Seconds between the tries to settle at a store that does not answer."""
 STALE = 5.0
 """Seconds after which `refresh` reads the month's balance again."""
-_STALE = 60.0
+_STALE = 900.0
 """Seconds without progress from which a call is taken for one that its owner could not settle."""
 _CLOSING = 5.0
 _MARKS = (0.9, 1.0)
@@ -72,6 +73,7 @@ class Ledger:
         self._window = window
         self._running: dict[str, Underway] = {}
         self._beating: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
 
     def change(self, budget: BudgetEntry, *, rate: Callable[[str], float | None], models: Collection[str]) -> None:
@@ -278,9 +280,9 @@ class Ledger:
     async def close(self) -> None:
         """Waits a few seconds for what is still to be settled. What is not stays reserved."""
         self._running.clear()
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        self._closing.set()
+        if self._beating is not None:  # a query is not cut: its connection would be lost
+            await asyncio.wait([self._beating], timeout=_CLOSING)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING)
         for task in tuple(self._tasks):
@@ -320,20 +322,24 @@ class Ledger:
         )
 
     def _watch(self, held: Held) -> None:
-        if held.underway is not None:
+        if held.underway is not None and held.underway.grows:
             self._running[held.id] = held.underway
             if self._beating is None or self._beating.done():
                 self._beating = asyncio.create_task(self._beats())
 
     async def _beats(self) -> None:
         """Note what the calls under way have cost so far, as long as there are any: one statement a second."""
-        while self._running:
-            await asyncio.sleep(BEAT)
+        while self._running and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT):
+                    await self._closing.wait()
             costs = {id: underway.cost() for id, underway in self._running.items()}
             try:
                 if costs:
                     await self._shared.progress(costs)
             except RoostError as error:  # the bound of what they have cost grows meanwhile
+                if error.code == "store_closed":
+                    return
                 _log.debug("what calls have cost so far cannot be noted: %s", error)
 
     async def _lose(self, call: OpenCall, *, told: bool) -> None:

@@ -43,6 +43,11 @@ class Underway:
         self._last = now()
         self._silent = 0.0
 
+    @property
+    def grows(self) -> bool:
+        """Whether it costs more the longer it takes."""
+        return self._plan.token > 0
+
     def touch(self) -> None:
         self._silent, self._last = self._silence(), self._now()
 
