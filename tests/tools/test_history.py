@@ -151,3 +151,24 @@ async def test_pins_have_keys_texts_and_an_end(ctx: ToolContext) -> None:
     assert "the pins are: rule" in await call(ctx, "unpin", pins=kept, key="other")
     assert await call(ctx, "unpin", pins=kept, key="rule") == "rule is not pinned any more"
     assert kept.texts == {}
+
+
+async def test_a_paraphrase_is_found_before_the_question_and_its_own_calls(ctx: ToolContext) -> None:
+    asked = "what was the host name for staging"
+    call_ = ToolCall("h", "read_history", f'{{"query":"{asked}"}}')
+    log = Log(
+        [
+            ev.InputReceived(at=1.0, input=1, parts=(Text("The staging host is called pg-stage-2"),)),
+            ev.InputReceived(at=1.0, input=2, parts=(Text("Our host for lunch is Ann, her name is on the door"),)),
+            *[ev.InputReceived(at=1.0, input=n, parts=(Text(f"a name {n}"),)) for n in range(3, 40)],
+            ev.ModelCompleted(at=1.0, step=1, parts=(Text("let me look"), call_)),
+            ev.InputReceived(at=1.0, input=40, parts=(Text(asked),)),
+            ev.TurnStarted(at=1.0, turn=1, input=40),
+            ev.ModelCompleted(at=1.0, step=2, parts=(call_,)),
+        ]
+    )
+    text = await call(ctx, "read_history", log, query=asked, limit=3)
+    first, second, *_ = text.splitlines()[1:]
+    assert "pg-stage-2" in first
+    assert "lunch" in second
+    assert asked not in text.split("\n", 1)[1]

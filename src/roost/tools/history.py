@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta
@@ -11,6 +12,7 @@ from msgspec import Meta
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, UserPart
 from roost.log.journal import Record
+from roost.log.words import weight, words
 from roost.tools.base import History, ToolContext, ToolError
 from roost.tools.function import tool
 
@@ -23,6 +25,10 @@ _SECONDS = 5.0
 """Of one search; it then says from where to go on."""
 _LINE = 400
 _AROUND = 120
+_NAME = "read_history"
+_PLACES = 5_000
+"""That are ranked."""
+_SAID = b'{"type":"input.received"'
 _TELLING = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"tool.completed"')
 _TURN = b'{"type":"turn.started"'
 _Number = Annotated[int, Meta(ge=1)]
@@ -44,8 +50,8 @@ async def read_history(
     offset: Annotated[int, Meta(description="First character of the answer to show.", ge=0)] = 0,
     limit: Annotated[int, Meta(description="With query: most places.", ge=1, le=50)] = 10,
 ) -> str:
-    """Read what was said and done earlier in this conversation, also what you do not see any more: by query (newest
-    first), turn or seq, one of them."""
+    """Read what was said and done earlier in this conversation, also what you do not see any more: by query (the
+    best first), turn or seq, one of them."""
     if context.history is None:
         raise ToolError("there is no history here")
     if sum(one is not None for one in (query, turn, seq)) != 1:
@@ -54,7 +60,7 @@ async def read_history(
         return await _at(context.history, seq, offset)
     if turn is not None:
         return await _turn(context.history, turn, offset)
-    return await _search(context.history, (query or "").casefold().split(), before, limit, offset)
+    return await _search(context.history, query or "", before, limit, offset)
 
 
 async def _at(history: History, seq: int, offset: int) -> str:
@@ -111,24 +117,41 @@ async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]
     return 0, 0
 
 
-async def _search(history: History, words: Sequence[str], before: int | None, limit: int, offset: int) -> str:
-    if not words:
+async def _search(history: History, query: str, before: int | None, limit: int, offset: int) -> str:
+    """The places that have the whole query or most of its words, rare ones counting more; the newest first of equal
+    ones."""
+    phrase = " ".join(query.casefold().split())
+    asked = list(dict.fromkeys([*(words(query) or phrase.split()), *filter(None, [phrase])]))
+    if not asked:
         raise ToolError("the query has no words")
     upto = history.head if before is None else min(before - 1, history.head)
-    raw = [word.encode() for word in words if word.isascii() and word.isalnum()]
-    found: list[str] = []
-    began = time.monotonic()
-    while upto > 0 and len(found) < limit and time.monotonic() - began < _SECONDS:
+    raw = [word.rstrip("y").encode() for word in asked] if all(map(str.isascii, asked)) else []
+    places: list[tuple[_Line, frozenset[str]]] = []
+    turn, lines, began = before is None, 0, time.monotonic()
+    question = False
+    while upto > 0 and len(places) < _PLACES and time.monotonic() - began < _SECONDS:
         after = max(0, upto - _PAGE)
         for record in reversed(await _window(history, after, upto)):
             upto = record.seq - 1
-            if (line := _match(record, words, raw)) is not None:
-                found.append(line)
-                if len(found) == limit:
-                    break
-    note = f"; go on with before={upto + 1}" if upto > 0 else ""
-    text = "\n".join(found) or "nothing found" + ("" if upto else ", in all of the log")
-    return _part(f"{len(found)} places with {' '.join(words)!r}, the newest first{note}", text, offset)
+            if turn and record.body.startswith(_TURN):
+                turn, question = False, True
+            elif question and record.body.startswith(_SAID):
+                question = False  # what began this turn is what is asked now
+                continue
+            lines += record.body.startswith(_TELLING)
+            if (place := _match(record, asked, raw)) is not None:
+                places.append(place)
+    counts = Counter(word for _, found in places for word in found)
+    scores = [sum(weight(counts[word], lines) for word in sorted(found)) for _, found in places]
+    best = sorted(zip(scores, places, strict=True), key=lambda pair: (-pair[0], -pair[1][0].seq))[:limit]
+    on = upto + 1 if upto > 0 else 0
+    oldest = min((line.seq for _, (line, _) in best), default=0)
+    if len(places) > len(best) and sum(line.seq >= oldest for line, _ in places) == len(best):
+        on = oldest  # those that are shown are the newest ones
+    note = f"; go on with before={on}" if on else ""
+    shown = "\n".join(_excerpt(line, found) for _, (line, found) in best)
+    text = shown or "nothing found" + ("" if upto else ", in all of the log")
+    return _part(f"{len(best)} of {len(places)} places with {phrase!r}, the best first{note}", text, offset)
 
 
 async def _window(history: History, after: int, upto: int) -> list[Record]:
@@ -139,24 +162,31 @@ async def _window(history: History, after: int, upto: int) -> list[Record]:
     return found
 
 
-def _match(record: Record, words: Sequence[str], raw: Sequence[bytes]) -> str | None:
-    """Most records are ruled out by their bytes alone."""
+def _match(record: Record, asked: Sequence[str], raw: Sequence[bytes]) -> tuple[_Line, frozenset[str]] | None:
+    """What was said there, and which of the words. Most records are ruled out by their bytes alone."""
     if not record.body.startswith(_TELLING):
         return None
-    if raw and not all(word in low for low in [record.body.lower()] for word in raw):
+    if raw and not any(word in low for low in [record.body.lower()] for word in raw):
         return None
-    line = _line(record)
-    if line is None:
+    line = _line(record, asking=False)
+    if line is None or line.text.startswith(HEAD):
         return None
     low = line.text.casefold()
-    if line.text.startswith(HEAD) or not all(word in low for word in words):
-        return None
-    at = max(0, low.find(words[0]) - _AROUND)
+    found = {word for word in asked if word in low}
+    if len(found) < len(asked):
+        found |= set(asked).intersection(words(line.text))
+    return (line, frozenset(found)) if found else None
+
+
+def _excerpt(line: _Line, found: Collection[str]) -> str:
+    """Around the first of the words."""
+    low = line.text.casefold()
+    at = max(0, min((at for word in found if (at := low.find(word)) >= 0), default=0) - _AROUND)
     return _shown(line._replace(text=line.text[at : at + 3 * _AROUND]), _LINE)
 
 
-def _line(record: Record) -> _Line | None:
-    """What was said there, and by whom."""
+def _line(record: Record, *, asking: bool = True) -> _Line | None:
+    """What was said there, and by whom. `asking`: also how this tool was called."""
     if not record.body.startswith(_TELLING):
         return None
     match event := record.event:
@@ -164,7 +194,9 @@ def _line(record: Record) -> _Line | None:
             return _Line(record.seq, event.source or "the user", _text(event.parts))
         case ev.ModelCompleted():
             said = AssistantMessage(event.parts)
-            calls = "".join(f"\n[you called {call.name} {call.arguments}]" for call in said.calls)
+            calls = "".join(
+                f"\n[you called {call.name} {call.arguments}]" for call in said.calls if asking or call.name != _NAME
+            )
             return _Line(record.seq, "you", (said.text + calls).strip())
         case ev.ToolCompleted():
             return _Line(record.seq, "a tool", _text(event.parts) or f"({event.outcome})")
