@@ -174,7 +174,7 @@ def _named(act: Acts, found: Found) -> None:
     """Words that may be files, though nothing in them says so."""
     script = act.operands()[:1] if act.name in SCRIPTED else []
     for word in act.words[1:]:
-        if any(word is one for one in script):
+        if word.stream or any(word is one for one in script):
             continue
         if not word.known:
             found.unclear.append(f"what {act.name} is given is known only to the shell")

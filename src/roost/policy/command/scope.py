@@ -117,6 +117,8 @@ class Scope:
             node, single = node.children[0], True
             if node.type == "command_substitution":
                 return [Word(GAP)]
+        if node.type == "process_substitution":
+            return [Word(GAP, stream=True)]
         parts = node.children if node.type == "concatenation" else [node]
         units = [unit for part in parts for unit in self._units(part, quoted=False)]
         if single and any(len(alternatives) > 1 for alternatives in units):

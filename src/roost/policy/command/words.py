@@ -19,12 +19,14 @@ _ANSI = re.compile(
 
 
 class Word(msgspec.Struct, frozen=True):
-    """`text` with a `GAP` for each part that is not known. `globs`: the shell may make other words of it. `veiled`: it
-    is written so that a reader may not see what it says (quotes in the midst, escapes of plain letters)."""
+    """`text` has a `GAP` for each part that is not known. `globs`: the shell may make other words of it. `veiled`: it is
+    written so that a reader may not see what it says (quotes in the midst, escapes of plain letters). `stream`: it is
+    the output of a command (`<(ls)`), which is looked at on its own."""
 
     text: str
     globs: bool = False
     veiled: bool = False
+    stream: bool = False
 
     @property
     def known(self) -> bool:
