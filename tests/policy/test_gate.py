@@ -282,3 +282,18 @@ def test_a_reason_says_what_the_matter_is() -> None:
     assert "it removes '/' and all in it" in removed.reason
     assert "another name for '/etc/passwd'" in gate.decide(call(command("ln -s /etc/passwd abs", ROOT))).reason
     assert "runs later" in gate.decide(call(command("cp x /etc/passwd", ROOT))).reason
+
+
+def test_without_a_wall_git_reads_unasked_where_its_settings_run_nothing(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    _git(root, "init", "-q")
+    (root / "sub").mkdir()
+
+    def decided(text: str) -> str:
+        return LayeredGate("workspace").decide(call(command(text, root), root=root)).decision
+
+    assert decided("git status && git log -3") == "allow"
+    assert decided("cd sub && git status") == "ask"
+    assert decided("git fetch") == "ask"
+    (root / ".git/config").write_text("[core]\n\tfsMonitor = ./x\n")
+    assert decided("git status") == "ask"

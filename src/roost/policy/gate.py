@@ -11,7 +11,7 @@ import msgspec
 
 from roost.policy.command import Analysis
 from roost.policy.globs import could_match
-from roost.policy.losses import lost
+from roost.policy.losses import lost, plain_repository
 from roost.policy.rules import (
     Effect,
     Rule,
@@ -298,7 +298,7 @@ class Level:
     def _command(self, call: GateCall, command: Analysis) -> Verdict:
         if (worry := _worry(command)) is not None:
             return Verdict("ask", worry)
-        if command.read_only and not command.network:
+        if command.read_only and not command.network and (call.walled or _harmless_here(call, command)):
             return Verdict("allow", "the command only reads")
         if not call.walled:
             return Verdict("ask", f"{call.tool!r} runs on this machine without a wall around it")
@@ -316,6 +316,11 @@ class Level:
 
     def _granted(self, call: GateCall) -> Verdict:
         return Verdict("allow", "a person has allowed such commands in this session", "person")
+
+
+def _harmless_here(call: GateCall, command: Analysis) -> bool:
+    """Without a wall: git runs what the settings of a repository say, also where it only reads."""
+    return "git" not in command.programs or ("cd" not in command.programs and plain_repository(str(call.root)))
 
 
 def _yes(call: GateCall) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 from collections.abc import Iterable
@@ -17,6 +18,11 @@ _MADE = (
 """Names of what builds, tests and editors make, and make again."""
 _LOOKED = 2_000
 _INDEX_BYTES = 32 * 1024 * 1024
+_CONFIG_BYTES = 64 * 1024
+_RUNS = re.compile(
+    rb"fsmonitor|textconv|external|pager|hookspath|include|command|editor|askpass|driver|clean|smudge|process|alias|worktree",
+    re.IGNORECASE,
+)
 _ENTRY = struct.Struct(">10I20sH")
 
 
@@ -125,3 +131,19 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value = ((value + 1) << 7) | (data[at] & 0x7F)
     return value, at + 1
+
+
+def plain_repository(folder: str) -> bool:
+    """Whether the repository around a folder, if there is one, has no setting that makes git run a program."""
+    while True:
+        place = os.path.join(folder, ".git")
+        if os.path.lexists(place):
+            try:
+                with open(os.path.join(place, "config"), "rb") as file:
+                    settings = file.read(_CONFIG_BYTES + 1)
+            except OSError:
+                return False  # also where `.git` is a file that names another folder
+            return len(settings) <= _CONFIG_BYTES and _RUNS.search(settings) is None
+        if folder in ("/", ""):
+            return True
+        folder = os.path.dirname(folder)

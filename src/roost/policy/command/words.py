@@ -19,9 +19,11 @@ _ANSI = re.compile(
 
 
 class Word(msgspec.Struct, frozen=True):
-    """`text` has a `GAP` for each part that is not known. `globs`: the shell may make other words of it. `veiled`: it is
-    written so that a reader may not see what it says (quotes in the midst, escapes of plain letters). `stream`: it is
-    the output of a command (`<(ls)`), which is looked at on its own."""
+    """`text` has a `GAP` for each part that is not known.
+
+    globs: the shell may make other words of it. veiled: it is written so that a reader may not see what it says (quotes
+    in the midst, escapes of plain letters). stream: it is the output of a command (`<(ls)`), looked at on its own.
+    """
 
     text: str
     globs: bool = False
