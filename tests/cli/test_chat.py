@@ -88,7 +88,7 @@ def test_a_session_is_taken_up_in_the_middle_of_its_turn(roost: Machine) -> None
     chat.process.kill()
     chat.process.wait()
     again = roost.terminal("chat", "--session", "@last")
-    again.expect("Allow shell: echo made")
+    assert "$ echo made" in again.expect("say why not:")
     again.type("y\n")
     again.expect("The result: done")
     again.expect("> ")

@@ -14,6 +14,13 @@ PAUSE = 2.5
 """Seconds. A session sleeps after one."""
 
 
+@pytest.fixture(autouse=True)
+def _asks(roost: Machine) -> None:
+    """About an edit, also where a wall makes it harmless."""
+    roost.home.mkdir(parents=True)
+    (roost.home / "policy.toml").write_text('[[rules]]\neffect = "ask"\ntool = "edit_file"\n')
+
+
 @pytest.mark.parametrize("command", ["run", "chat"])
 @pytest.mark.parametrize("where", ["alone", "daemon"])
 def test_an_edit_is_allowed_after_a_pause(roost: Machine, command: str, where: str) -> None:

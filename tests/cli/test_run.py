@@ -244,7 +244,7 @@ def test_a_second_ctrl_c_leaves_and_the_turn_is_found_again(roost: Machine) -> N
 def test_approvals_are_asked_in_a_terminal(roost: Machine) -> None:
     terminal = roost.terminal("run", "make it")
     asked = terminal.expect("say why not:")
-    assert "Allow shell: echo made" in asked
+    assert "$ echo made" in asked
     terminal.type("y\n")
     terminal.expect("The result: done")
     assert terminal.wait() == 0

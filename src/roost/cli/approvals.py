@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from roost.cli.out import clean, note, one_line, styled
-from roost.cli.screen import arguments_line
+from roost.cli.out import clean, note, styled
+from roost.cli.question import Question, settle, visible
 from roost.kernel.sessions import PendingApproval
 from roost.log.events import Decision
 
@@ -15,6 +16,13 @@ Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
 whoever answers them elsewhere."""
 
 _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
+_HELP = """\
+  y      allow this call
+  n      reject it; the agent is told and goes on
+  a      allow it, and from now on what the choice names, without a question
+  m      show the next lines of what is to be allowed; `all` shows the rest at once
+  Anything longer rejects the call and is told to the agent as the reason. Ctrl-C cancels the turn.
+  A line with ! is the part to look at first. <U+....> is a character that a terminal would not show."""
 
 
 class Answered(NamedTuple):
@@ -59,38 +67,62 @@ class Approver:
                 return self._ask(waiting)
 
     def _ask(self, waiting: PendingApproval) -> Answered | None:
-        name = styled(waiting.tool, "cyan", to=sys.stderr)
-        note(f"? Allow {name}: {one_line(arguments_line(waiting.arguments), 400)}", None)
-        note(f"  {clean(waiting.reason)}")
-        for danger in waiting.dangers:
-            note(f"  ! {one_line(clean(danger.text), 200)}: {clean(danger.why)}", "yellow")
-        always = _always(waiting)
-        choice = f", [a]lways {always}" if always else ""
+        question = Question(waiting)
+        note(f"? Allow {styled(visible(waiting.tool), 'cyan', to=sys.stderr)}: {visible(waiting.reason)}", None)
+        _show(question.page())
+        if settle():
+            note("  (what you typed before this question was discarded)", "yellow")
         while True:
-            sys.stderr.write(f"  [y]es, [n]o{choice}, or say why not: ")
+            sys.stderr.write(f"  {_choices(waiting, question.left)}: ")
             sys.stderr.flush()
             line = sys.stdin.readline()
             if not line:
                 return Answered("reject", "the person left")
-            answer = clean(line).strip()
-            match answer.lower():
-                case "y" | "yes":
-                    return Answered("approve")
-                case "n" | "no":
-                    return Answered("reject")
-                case "a" | "always" if always:
-                    if waiting.prefixes:
-                        return Answered("approve", always=waiting.prefixes)
-                    self._always.add(waiting.tool)
-                    return Answered("approve")
-                case "":
-                    continue
-                case _:
-                    return Answered("reject", answer)
+            answered = self._answered(clean(line).strip(), waiting, question)
+            if answered is not None:
+                return answered
+
+    def _answered(self, answer: str, waiting: PendingApproval, question: Question) -> Answered | None:
+        """None: ask again."""
+        word = answer.lower()
+        if word in ("m", "more", "all") or (word in ("y", "yes", "a", "always") and question.left):
+            if word not in ("m", "more", "all"):
+                note("  it goes on; read the rest before you allow it", "yellow")
+            _show(question.page(all=word == "all"))
+            return None
+        match word:
+            case "y" | "yes":
+                return Answered("approve")
+            case "n" | "no":
+                return Answered("reject")
+            case "a" | "always" if waiting.prefixes:
+                return Answered("approve", always=waiting.prefixes)
+            case "a" | "always" if _always(waiting):
+                self._always.add(waiting.tool)
+                return Answered("approve")
+            case "":
+                return None
+            case _ if len(answer) <= 2 or word in ("help", "always"):
+                note(_HELP, None)
+                return None
+            case _:
+                return Answered("reject", answer)
+
+
+def _show(rows: Sequence[str]) -> None:
+    for row in rows:
+        note(row, None)
+
+
+def _choices(waiting: PendingApproval, left: int) -> str:
+    more = f"{left} more lines: [m]ore, all, " if left else ""
+    always = _always(waiting)
+    choice = f"[a]lways {always}, " if always else ""
+    return f"{more}[y]es, [n]o, {choice}[?], or say why not"
 
 
 def _always(waiting: PendingApproval) -> str | None:
     """What may be allowed for the rest of the session: beginnings of a command, or another tool as a whole."""
     if waiting.prefixes:
-        return " and ".join(f"'{clean(prefix)} …'" for prefix in waiting.prefixes)
+        return " and ".join(f"'{visible(prefix)} …'" for prefix in waiting.prefixes)
     return None if waiting.dangers or '"command"' in waiting.arguments else "this tool"

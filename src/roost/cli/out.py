@@ -14,12 +14,16 @@ import msgspec
 Style: TypeAlias = Literal["dim", "bold", "red", "green", "yellow", "cyan"]
 
 _CODES: dict[Style, str] = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 _OPEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?$")
 
 
 def clean(text: str) -> str:
-    """Without what a terminal would obey: a file's or a model's text must not move the cursor or set the title."""
+    """Without what a terminal would obey: a file's or a model's text must not move the cursor, set the title or turn
+    around the order in which other text is shown."""
     return _CONTROL.sub("", text)
 
 
