@@ -335,3 +335,13 @@ def test_a_wrong_agent_file_stops_nothing_but_itself(roost: Machine) -> None:
     roost.up()
     assert "clerk" in roost("agents", "list").ok().out
     assert roost("run", "clerk", "hello").ok()
+
+
+def test_a_routed_answer_names_the_model_that_gave_it(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    toml = 'profile = "mine"\n[profiles.mine]\nchat = ["openai/small"]\nplan = ["openai/scripted"]\n'
+    (roost.home / "models.toml").write_text(toml)
+    assert "(auto: openai/small answered)" in roost("run", "--model", "auto", "hello").ok().err
+    planned = roost("run", "--model", "auto", "Plan a trip to Rome").ok()
+    assert "(auto: openai/scripted answered)" in planned.err
+    assert "auto:" not in roost("run", "hello").ok().err

@@ -49,6 +49,7 @@ class Screen:
         self._held: str = ""
         self._column = 0
         self._calls: dict[str, tuple[str, str]] = {}
+        self._asked = self._routed = ""
         self._trouble = ""
 
     def progress(self, progress: Progress) -> None:
@@ -237,6 +238,7 @@ class Screen:
         self._column = 0 if text.endswith("\n") else 1
 
     def _started(self, event: ev.ModelStarted) -> None:
+        self._asked = event.model
         self._working.begin()
         self._again(event.step)
 
@@ -252,6 +254,12 @@ class Screen:
             self.note("(the answer was cut off and begins again)")
             self._seen = 0
 
+    def _tell_routed(self, event: ev.ModelCompleted) -> None:
+        """Name the model that answered where the router chose it, once until it chooses another one."""
+        if event.model and self._asked.partition("/")[0] == "auto" and event.model != self._routed:
+            self._routed = event.model
+            self.note(f"({self._asked}: {event.model} answered)")
+
     def _complete(self, event: ev.ModelCompleted) -> None:
         self._begin(event.step)
         self._working.end()
@@ -261,6 +269,7 @@ class Screen:
         self.fresh_line()
         for shown in message.media:
             self.note(f"[{shown.media_type}]")
+        self._tell_routed(event)
         for call in message.calls:
             self._calls[call.id] = (call.name, call.arguments)
             if not self._quiet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roost.llm.ir import Request
 from roost.llm.needs import needed, shown
+from roost.llm.routing.guess import guess
 from roost.llm.routing.route import Features
 from roost.llm.tokens import estimate_request
 
@@ -17,7 +18,7 @@ def features(request: Request) -> Features:
         shown=shown(request.messages),
         tokens=estimate_request(request),
         room=request.max_output or ANSWER_TOKENS,
-        intent=request.intent,
+        intent=request.intent or guess(request),
         long_horizon=request.meta.get("horizon") == "long",
         tools=bool(request.tools) and request.tool_choice != "none",
         schema=request.output_schema is not None,
