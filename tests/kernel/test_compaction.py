@@ -149,6 +149,8 @@ async def test_a_provider_sees_one_conversation_that_only_a_compaction_breaks(tm
         (Answer(error=ErrorData("overloaded", "not now")), "overloaded"),
         (Answer(text="I look first", calls=(Call("look", {"what": "x"}),)), "tool_calls"),
         (Answer(text="  \n"), "empty"),
+        (Answer(text="done"), "too_short"),
+        (Answer(text="Understood."), "too_short"),
         (Answer(text="I must not", stop="refusal"), "refusal"),
     ],
 )

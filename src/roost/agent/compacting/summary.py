@@ -21,6 +21,8 @@ from roost.log.content import AssistantMessage, ErrorData, Text, UserMessage
 TITLE = "What was said before, in your own notes:"
 _WORDS = 0.6
 """Of a token."""
+_SHORTEST = 8
+"""Characters of a summary. A single word is none either."""
 _FACTOR, _LEAST = 4, 2_048
 """Of the answer's tokens beside those of the summary: a model may think first."""
 _ASK = """[This is not from the user.] The conversation grows too long for you. Write down what you need of it to go on:
@@ -95,4 +97,6 @@ def _judged(outcome: Completed | Failed | None, cap: int) -> Told:
         return Told(error=ErrorData("refusal", "the model refused to write a summary"))
     if not text:
         return Told(error=ErrorData("empty", "the model wrote no summary"))
+    if len(text) < _SHORTEST or (text.isascii() and len(text.split()) < 2):
+        return Told(error=ErrorData("too_short", f"the model wrote {text[:40]!r} in place of a summary"))
     return Told(f"{TITLE}\n{shortened(text, cap - estimate_text(TITLE))}")
