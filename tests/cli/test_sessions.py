@@ -113,6 +113,8 @@ def test_a_call_that_waits_is_answered_from_another_command(roost: Machine) -> N
     shown = roost("show").ok().out
     assert "waits" in shown
     assert "roost approve" in shown
+    assert "waits for an answer" in shown
+    assert "no result yet" not in shown
     assert roost("approve", "@last", "nothing").code == 1
     assert "approved shell" in roost("approve", "@last").ok().out
     roost.until("idle")

@@ -37,7 +37,7 @@ def show(app: App, session: str | None, count: int, as_json: bool) -> int:
     _facts(view, waits)
     for message in messages:
         say()
-        _message(message)
+        _message(message, {waiting.call for waiting in view.approvals})
     return 0
 
 
@@ -70,7 +70,8 @@ def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
         say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {short(waiting.session)} {waiting.call}")
 
 
-def _message(message: Message) -> None:
+def _message(message: Message, asking: set[str]) -> None:
+    """`asking`: calls that wait for a person, which have no result yet."""
     match message:
         case UserMessage(parts=parts):
             text = "".join(part.text if isinstance(part, Text) else "[image]" for part in parts)
@@ -82,5 +83,7 @@ def _message(message: Message) -> None:
                 say(f"[{shown.media_type}]")
             for call in message.calls:
                 say(f"● {styled(call.name, 'cyan')} {one_line(arguments_line(call.arguments), 100)}")
+        case ToolMessage(call=call) if call in asking:
+            say(styled("  waits for an answer", "yellow"))
         case ToolMessage(parts=parts, error=error):
             say(styled(result_lines(parts, prefix="✗ " if error else ""), "dim"))
