@@ -12,6 +12,7 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.llm.accounts import Models
+from roost.llm.budgets import price_unknown
 from roost.llm.catalog.reader import catalog
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
 from roost.llm.ir import Model, ModelEvent, Request
@@ -362,3 +363,14 @@ def test_the_documentation_is_right(tmp_path: Path) -> None:
         assert f"`{name}`" in text, name
         if account.wire != "openai_chat":
             assert all(f"`{key}`" in text for key in account.keys)
+
+
+def test_an_account_behind_a_gateway_may_take_the_provider_s_prices() -> None:
+    for priced in (None, False, True):
+        entry = AccountEntry(base_url="https://gateway.office", priced=priced)
+        models = Models(environ={}, dotenv=None, config=ModelsConfig(accounts={"anthropic": entry}))
+        price = models.card("anthropic/claude-opus-4-6").profile.price
+        own = Models(environ={}, dotenv=None).card("anthropic/claude-opus-4-6").profile.price
+        assert price == (own if priced else None)
+    told = price_unknown("anthropic/claude-opus-4-6", "month:2026-11").message
+    assert "[accounts.anthropic] names a gateway to the provider, priced = true" in told

@@ -150,6 +150,9 @@ def price_unknown(model: str | None, budget: str) -> ErrorData:
         f"what {model} costs is not known, and {called(budget)} has a limit: put its price into models.toml, as in "
         f'[models."{model}"] price = {{ input = 0.2, output = 0.6 }}, or set allow_unknown under [budget]'
     )
+    account = (model or "").partition("/")[0]
+    if account and model and "://" not in model:
+        message += f"; where [accounts.{account}] names a gateway to the provider, priced = true there takes its prices"
     return ErrorData("price_unknown", message)
 
 

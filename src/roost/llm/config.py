@@ -64,7 +64,8 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
     longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
     process died (400 without it); `ca` a file of certificates that are trusted there beside the system's. What headers
-    hold is in no repr."""
+    hold is in no repr.
+    `priced`: its models cost what the catalog says although `base_url` is not the provider's, as behind a gateway."""
 
     base_url: str | None = None
     wire: str | None = None
@@ -77,6 +78,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     idle_timeout: float | None = None
     ca: str | None = None
     free: bool | None = None
+    priced: bool | None = None
     limits: tuple[Limit, ...] = ()
     adaptive: bool = True
     cluster: bool = False

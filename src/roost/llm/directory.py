@@ -192,7 +192,9 @@ class Directory:
             ground = account.facts.over(Profile(wire=account.wire, family=family_of(model)), self.rate)
             ground = msgspec.structs.replace(ground, knobs={}, options={}) if place.foreign else ground
             card = Card(account=place.name, model=model, profile=ground, source="account")
-        price = FREE if account.free else card.profile.price if place.priced else None
+        entry = self.accounts.get(place.name)
+        priced = place.priced or (entry is not None and bool(entry.priced))
+        price = FREE if account.free else card.profile.price if priced else None
         return msgspec.structs.replace(card, profile=msgspec.structs.replace(card.profile, price=price))
 
     def _own(self, card: Card, entry: ModelEntry, env: Environment, seen: tuple[str, ...]) -> Card:
