@@ -100,3 +100,7 @@ def test_version_and_agents_for_programs(roost: Machine) -> None:
     broken = roost("agents")
     assert broken.code == 1
     assert "agents/broken.toml:1: field 'tools'" in broken.err
+
+
+def test_the_version_is_an_option_too(roost: Machine) -> None:
+    assert roost("--version").ok().out.startswith("roost ")
