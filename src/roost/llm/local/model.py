@@ -29,7 +29,7 @@ from roost.log.content import AssistantMessage, AssistantPart, ErrorData, StopRe
 _CAP = 8_000
 _SMALLEST_CAP = 500
 _ROOM = 256
-_LONG = 64
+_LONG = 8
 """Tokens of a prompt from which it is told how far it was read."""
 _RETRYABLE = frozenset({"busy", "deadline", "weights_missing", "out_of_memory", "crashed"})
 

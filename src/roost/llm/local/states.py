@@ -16,6 +16,8 @@ _FILES = 8
 _BYTES = 512 * 1024 * 1024
 _ABANDONED = 3600.0
 """Seconds after which a draft is one that a kill left behind."""
+_REMEMBERED = 7 * 86_400.0
+"""Seconds for which a rejection holds."""
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 1 << 20
 
@@ -95,7 +97,7 @@ class States:
                 stat = path.stat()
                 if path.suffix == ".state":
                     kept.append((stat.st_mtime, stat.st_size, path))
-                elif now - stat.st_mtime > _ABANDONED and path.suffix == ".draft":
+                elif now - stat.st_mtime > (_ABANDONED if path.suffix == ".draft" else _REMEMBERED):
                     path.unlink()
         total = 0
         for number, (_, size, path) in enumerate(sorted(kept, reverse=True)):
