@@ -28,7 +28,7 @@ from roost.log.journal import (
     SessionQuery,
     Snapshot,
 )
-from roost.log.memory import Fact, FactChange, FactQuery, Hit, Space
+from roost.log.memory import Fact, FactChange, FactQuery, Hit, Purged, Space
 from roost.log.portable import SessionDump, SharedDump
 from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy
 from roost.log.store import Store
@@ -245,6 +245,9 @@ class KillingJournal:
 
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
         return await self._commit(None, "change_facts", lambda: self._inner.change_facts(changes, by=by))
+
+    async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
+        return await self._commit(None, "purge_facts", lambda: self._inner.purge_facts(spaces, ids=ids))
 
     async def fact(self, id: str) -> Fact:
         return await self._alive(lambda: self._inner.fact(id))
