@@ -28,6 +28,8 @@ from roost.workspace.snapshots import Place, Snapshots, Stopped
 STOP = Event()
 SETTLED = 0.05
 """Seconds after which what was written is known by its times."""
+_IMAGE = 2 * 1024**3
+_DATA_AT = 700 * 1024**2 + 8192
 Places = Callable[[str], Place]
 
 
@@ -48,6 +50,12 @@ def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
                 with open(path, "rb") as file:
                     found[path[len(top) :]] = ("file", mode, status.st_mtime_ns, file.read())
     return found
+
+
+def on_disk(path: Path) -> int:
+    """Return the bytes of disk that a file, or a folder with all in it, takes."""
+    found = [path, *(path.rglob("*") if path.is_dir() else ())]
+    return sum(os.lstat(one).st_blocks * 512 for one in found)
 
 
 def write(place: Place, path: str, data: bytes | str) -> Path:
@@ -106,6 +114,33 @@ class SnapshotsContract:
             assert tree(place.folder) == before
             snapshots.restore(place, second, STOP, in_place=in_place)
             assert tree(place.folder) == after
+
+    def test_a_sparse_file_stays_sparse(self, snapshots: Snapshots, places: Places) -> None:
+        one, two = places("one"), places("two")
+        path = write(one, "image", "")
+        with path.open("r+b") as file:
+            file.truncate(_IMAGE)
+            file.seek(_DATA_AT)
+            file.write(b"d" * 4096)
+        write(one, "zeros", bytes(5 * 1024**2) + b"end")
+        first = snapshots.save(one, None, STOP).snapshot
+        before = path.stat().st_mtime_ns
+        for name in ("image", "zeros"):
+            (one.folder / name).unlink()
+        snapshots.restore(one, first, STOP, in_place=True)
+        time.sleep(SETTLED)
+        again = snapshots.save(one, first, STOP).snapshot
+        snapshots.fork(one, first, two, STOP)
+        assert again is not None
+        for place in (one, two):
+            there = (place.folder / "image").stat()
+            assert (there.st_size, there.st_mtime_ns) == (_IMAGE, before)
+            with (place.folder / "image").open("rb") as file:
+                file.seek(_DATA_AT - 1)
+                assert file.read(4098) == b"\0" + b"d" * 4096 + b"\0"
+            assert (place.folder / "zeros").read_bytes() == bytes(5 * 1024**2) + b"end"
+            assert on_disk(place.folder / "image") <= 128 * 1024
+            assert on_disk(place.memory) <= 16 * 1024**2
 
     def test_preparing_keeps_what_is_there(self, snapshots: Snapshots, place: Place) -> None:
         snapshots.prepare(place)

@@ -6,6 +6,7 @@ import errno
 import os
 
 from roost.workspace.space import AT_ONCE, Space
+from roost.workspace.sparse import data_ranges
 
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
 """`copy_file_range(2)`: other file systems than it knows, or a kernel's filter that forbids it."""
@@ -24,15 +25,26 @@ def clone(source: int, target: int) -> None:
 
 
 def copy(source: int, target: int, size: int, space: Space = ANY) -> bool:
-    """`size` bytes from the beginning of one descriptor's file into another's, which is empty. False when there were
-    not so many. Raises `OSError`, and `ObjectsFailed` when `space` ends."""
-    if size > _CHUNK and _cloned(source, target):
+    """Copy `size` bytes from the beginning of one descriptor's file into another's, which is empty. Holes stay holes.
+    Return False when there were not so many. Raises `OSError`, and `ObjectsFailed` when `space` ends."""
+    if size <= _CHUNK:
+        return _copy_range(source, target, 0, size, space)
+    if _cloned(source, target):
         return os.fstat(target).st_size == size
-    offset = 0
+    if not all(_copy_range(source, target, start, end, space) for start, end in data_ranges(source, size)):
+        return False
+    if os.fstat(source).st_size < size:
+        return False
+    os.ftruncate(target, size)
+    return True
+
+
+def _copy_range(source: int, target: int, offset: int, end: int, space: Space) -> bool:
+    """Copy what is between the offsets to the same place. Return False when the source ends before."""
     if hasattr(os, "copy_file_range"):
         try:
-            while offset < size:
-                some = min(size - offset, AT_ONCE)
+            while offset < end:
+                some = min(end - offset, AT_ONCE)
                 with space.taking(some):
                     done = os.copy_file_range(source, target, some, offset, offset)
                 if not done:
@@ -41,8 +53,8 @@ def copy(source: int, target: int, size: int, space: Space = ANY) -> bool:
         except OSError as error:
             if error.errno not in _CANNOT:
                 raise
-    while offset < size:
-        data = os.pread(source, min(size - offset, _CHUNK), offset)
+    while offset < end:
+        data = os.pread(source, min(end - offset, _CHUNK), offset)
         if not data:
             return False
         view = memoryview(data)

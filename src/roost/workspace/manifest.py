@@ -7,8 +7,8 @@ so: a change of one file changes one segment. Segments are pieces too. The *root
 the snapshot's name, lists the segments and every blob that the snapshot needs.
 
 Objects are `blobs/DAY/DIGEST` and `snapshots/DAY/DIGEST`: one byte that names the compression (0 none, 1 zlib, which
-every Python can read), then the data. Times of files are kept, for what builds by them; owners, extended attributes and
-set-user-id bits are not, and hard links become files.
+every Python can read), then the data. A piece of zeros is a hole of a sparse file. Times of files are kept, for what
+builds by them; owners, extended attributes and set-user-id bits are not, and hard links become files.
 """
 
 from __future__ import annotations
@@ -98,6 +98,9 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
     blobs: tuple[Held, ...]
 
 
+HOLE = bytes(PIECE)
+"""The piece that stands for each hole of this size: every sparse file has the same one."""
+HOLE_DIGEST = bytes.fromhex("4b78491340f5f499c8cb365e807455b47d2c05bc362def5ab9a2505a142710f4")
 _encoder = msgspec.msgpack.Encoder()
 _items = msgspec.msgpack.Decoder(list[Item])
 _root = msgspec.msgpack.Decoder(Root)
@@ -108,7 +111,7 @@ def today(now: float) -> int:
 
 
 def digest_of(data: bytes | memoryview) -> bytes:
-    return blake2b(data, digest_size=32).digest()
+    return HOLE_DIGEST if data is HOLE else blake2b(data, digest_size=32).digest()
 
 
 def snapshot_key(snapshot: str) -> str:

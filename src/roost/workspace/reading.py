@@ -6,12 +6,13 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from roost.workspace.manifest import PIECE
+from roost.workspace.manifest import HOLE, PIECE
 from roost.workspace.scan import Signature, signature_of
+from roost.workspace.sparse import is_sparse, next_data
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -89,7 +90,7 @@ class Reader:
                 return None
             pieces: list[bytes] = []
             left = before.st_size
-            while left and (data := _exactly(fd, min(left, PIECE))):
+            for data in _parts(fd, before):
                 pieces.append(take(data))
                 left -= len(data)
             after = os.fstat(fd)
@@ -105,14 +106,30 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _exactly(fd: int, size: int) -> bytes:
+def _parts(fd: int, status: os.stat_result) -> Iterator[bytes]:
+    """Pieces of the file in their order; fewer when it became shorter. Holes are not read."""
+    size, sparse = status.st_size, is_sparse(status)
+    data_at = 0
+    for at in range(0, size, PIECE):
+        end = min(at + PIECE, size)
+        if sparse and data_at <= at:
+            data_at = next_data(fd, at, size)
+        hole = sparse and data_at >= end
+        data = HOLE[: end - at] if hole else _exactly(fd, end - at, at)
+        if data:
+            yield data
+        if len(data) < end - at:
+            return
+
+
+def _exactly(fd: int, size: int, at: int) -> bytes:
     """Short only at the file's end."""
-    data = os.read(fd, size)
+    data = os.pread(fd, size, at)
     if len(data) == size or not data:
         return data
     parts = [data]
     left = size - len(data)
-    while left and (more := os.read(fd, left)):
+    while left and (more := os.pread(fd, left, at + size - left)):
         parts.append(more)
         left -= len(more)
     return b"".join(parts)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 from roost.errors import StoreFailed, TooLarge
 from roost.workspace.borrowing import Borrow
 from roost.workspace.loading import cut, load
-from roost.workspace.manifest import Item, Piece
+from roost.workspace.manifest import HOLE_DIGEST, Item, Piece
 from roost.workspace.pieces import Jobs, Traffic
 from roost.workspace.reading import Reader
 from roost.workspace.remembered import Remembered, glance, read_index, remember
 from roost.workspace.scan import Signature, Tree, scan, signature_of
 from roost.workspace.snapshots import Place, Restored
 from roost.workspace.space import Space
+from roost.workspace.sparse import write_at
 from roost.workspace.swapping import aside, remove_tree, swap, swap_inside
 
 _SETTLE = 0.03
@@ -109,10 +110,11 @@ class Restore:
         empty = [item for item in missing if item.path not in self._copies]
         wanted: dict[str, list[Wanted]] = {}
         for item in empty:
-            os.close(os.open(self._at(item), _CREATE, 0o600))
+            self._create(item)
             offset = 0
             for piece in item.pieces:
-                wanted.setdefault(piece.blob.key, []).append(Wanted(piece, item.path, offset))
+                if piece.digest != HOLE_DIGEST:
+                    wanted.setdefault(piece.blob.key, []).append(Wanted(piece, item.path, offset))
                 offset += piece.size
         with Jobs(self._traffic, self._stop) as jobs:
             for key, pieces in wanted.items():
@@ -125,6 +127,15 @@ class Restore:
             if item.kind == "folder":
                 os.chmod(self._at(item), item.mode)
         return sum(item.kind == "file" for item in items) - len(missing)
+
+    def _create(self, item: Item) -> None:
+        """Make the file one hole of its size: what is not zero is written into it."""
+        fd = os.open(self._at(item), _CREATE, 0o600)
+        try:
+            if item.pieces:
+                os.ftruncate(fd, sum(piece.size for piece in item.pieces))
+        finally:
+            os.close(fd)
 
     def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
         """Make folders, links, and files that are proven the same, as links to the old ones. Returns the files that are
@@ -150,11 +161,8 @@ class Restore:
             data = cut(blob, piece)
             fd = os.open(os.fsencode(self._new) + b"/" + path, _WRITE)
             try:
-                view = memoryview(data)
                 with self._space.taking(len(data)):
-                    while view:
-                        written = os.pwrite(fd, view, offset)
-                        view, offset = view[written:], offset + written
+                    write_at(fd, data, offset)
             finally:
                 os.close(fd)
         return len(blob)
