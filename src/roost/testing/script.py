@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from typing import Any, Literal, cast
 
 import msgspec
@@ -16,6 +17,9 @@ FaultKind = Literal[
     "reset", "close", "short", "stall", "head", "malformed", "error", "flood", "trickle", "empty", "status", "redirect",
     "html", "plain", "json", "stream", "no_finish",
 ]  # fmt: skip
+
+
+_NOTE = re.compile(r"\n*\[Now\b[^\n]*(?:\nFiles: [^\n]*)?\]$")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,11 +103,12 @@ def digest(messages: Any) -> str:
 
 
 def last_user(messages: list[dict[str, Any]]) -> tuple[str, int]:
-    """(the text of the last user's message, how often the assistant spoke since)."""
+    """Return the text of the last user's message, and how often the assistant spoke since. The note on time and files
+    that Roost puts behind a message (`roost.agent.environment`) is left out: the user did not say it."""
     said = 0
     for message in reversed(messages):
         if message["role"] == "user":
-            return text_of(message), said
+            return _NOTE.sub("", text_of(message)), said
         said += message["role"] == "assistant"
     return "", said
 
