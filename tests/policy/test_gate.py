@@ -297,3 +297,26 @@ def test_without_a_wall_git_reads_unasked_where_its_settings_run_nothing(tmp_pat
     assert decided("git fetch") == "ask"
     (root / ".git/config").write_text("[core]\n\tfsMonitor = ./x\n")
     assert decided("git status") == "ask"
+
+
+def test_tilde_is_also_the_workspace(tmp_path: Path) -> None:
+    """A command's HOME is the workspace; a rule that speaks of the person's home is heard all the same."""
+    root = (tmp_path / "work").resolve()
+    (root / "sub").mkdir(parents=True)
+    (root / ".env").write_text("KEY=x")
+    (root / "sub/link").symlink_to("../.env")
+    (root / "only.txt").write_text("mine")
+    (tmp_path / "home").mkdir()
+    (root / "away").symlink_to(tmp_path / "home")
+    gate = LayeredGate("auto", {"system": system_rules()}, hidden=[tmp_path / "home"])
+
+    def decided(text: str) -> str:
+        return gate.decide(call(command(text, root), root=root, walled=True, private_workspace=False)).decision
+
+    for text in ("cat ~/sub/link", "cat $HOME/sub/link", "cat ~/s*/link", "cd && cat sub/link", "cd ~; cat sub/l*"):
+        assert decided(text) == "ask", text
+    assert decided("cat ~/away/token") == "deny"
+    assert decided("cat ~/.ssh/id_rsa") == "deny"
+    assert decided("rm ~/only.txt") == "ask"
+    assert decided("cd; rm only.txt") == "ask"
+    assert decided("cat ~/only.txt") == "allow"

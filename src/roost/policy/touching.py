@@ -95,7 +95,7 @@ class _Paths:
         found: dict[str, None] = {}
         patterns: dict[str, None] = {}
         self.unknown = False
-        for word in words:
+        for word in (each for given in words for each in _at_home(given)):
             pattern = word.removesuffix(GAP)
             if pattern and is_pattern(pattern) and GAP not in pattern and "\0" not in pattern:
                 whole = _pattern(pattern, root)
@@ -110,6 +110,11 @@ class _Paths:
                 found.update({} if path is None else {path: None})
         self.known = tuple(found)
         self.patterns = tuple(patterns)
+
+
+def _at_home(word: str) -> tuple[str, ...]:
+    """A command's HOME is the workspace. That `~` means the person's home is judged too: rules speak of it so."""
+    return (word, "." + word[1:]) if word == "~" or word.startswith(("~/", "~" + GAP)) else (word,)
 
 
 def _pattern(pattern: str, root: Path) -> str:
