@@ -299,6 +299,94 @@ def test_without_a_wall_git_reads_unasked_where_its_settings_run_nothing(tmp_pat
     assert decided("git status") == "ask"
 
 
+def test_without_a_wall_git_reads_no_settings_of_the_workspace_unasked(tmp_path: Path) -> None:
+    """A command's HOME is the workspace, and git looks into repositories within."""
+    root = tmp_path.resolve()
+    _git(root, "init", "-q")
+
+    def decided() -> str:
+        return LayeredGate("workspace").decide(call(command("git status", root), root=root)).decision
+
+    assert decided() == "allow"
+    for place in (".gitconfig", ".config/git/config"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_text("[core]\n\tfsmonitor = ./x\n")
+        assert decided() == "ask", place
+        (root / place).unlink()
+    inner = root / "inner"
+    inner.mkdir()
+    _git(inner, "init", "-q")
+    _git(inner, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "x")
+    _git(root, "add", "inner")
+    assert decided() == "ask"
+
+
+NOT_ONLY_READING = [
+    "GIT_CONFIG_PARAMETERS=\"'core.fsmonitor=./x'\" git status",
+    "GIT_DIR=x/.git git status",
+    "GIT_TRACE=$PWD/x git status",
+    "HOME=x git status",
+    "HOME=x; git status",
+    "read HOME <<< x; git status",
+    "XDG_CONFIG_HOME=x git status",
+    "RIPGREP_CONFIG_PATH=x rg y",
+    "LESS='+!./x' less y",
+    "pushd x; git status",
+    "env -C x git status",
+    "git diff --outp=x",
+    "git log --ext-dif",
+    "git log $(cat x)",
+    "sort --compress-p=./x y",
+    "sort --outp=x y",
+    "sed --expr='1e ./x' p y",
+    "sed --fil=x p",
+    "rg --hostname-bin ./x --hyperlink-format default y",
+    "awk -l ./x 1",
+    'awk -F , \'BEGIN{f="system"; @f("./x")}\'',
+    "gawk --source='BEGIN{system(\"./x\")}' 1",
+    "gawk -o/tmp/x 1",
+    "file -C -m x",
+    "hostname x",
+    "less --lesskey-content='#env LESSOPEN=|./x' y",
+    "rev <<< x | xargs cat",
+    "cut -c2- x | xargs cat",
+    "ls /tmp | xargs -I{} cat /tmp/{}/token",
+]
+
+
+@pytest.mark.parametrize("text", NOT_ONLY_READING)
+def test_without_a_wall_options_and_variables_that_run_or_write_are_asked_about(text: str) -> None:
+    for mode in ("workspace", "auto"):
+        assert run(text, mode, walled=False).decision == "ask"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LC_ALL=C sort x",
+        "sed -n '1,20p' x",
+        "sed -ne 5p -e 7p x",
+        "awk -F, '{print $1}' x",
+        "find . -name '*.py' | sort | xargs grep -n x",
+        "git ls-files | head -3 | xargs -I{} wc -l {}",
+        "ps aux",
+        "ps -e -o pid,etime",
+        "sort -k2 x",
+        "git log --oneline -3",
+    ],
+)
+def test_without_a_wall_what_only_reads_runs_unasked(text: str, tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    verdict = LayeredGate("workspace").decide(call(command(text, root), root=root))
+    assert verdict.decision == "allow"
+
+
+@pytest.mark.parametrize("text", ["ps auxe", "ps eww", "ps axe -o command", "ps -E", "ps -o environ"])
+def test_ps_shows_no_environment_of_other_programs(text: str) -> None:
+    gate = LayeredGate("workspace", {"system": system_rules()})
+    assert gate.decide(call(command(text, ROOT), walled=False)).decision == "deny"
+
+
 def test_tilde_is_also_the_workspace(tmp_path: Path) -> None:
     """A command's HOME is the workspace; a rule that speaks of the person's home is heard all the same."""
     root = (tmp_path / "work").resolve()

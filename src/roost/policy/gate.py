@@ -318,9 +318,15 @@ class Level:
         return Verdict("allow", "a person has allowed such commands in this session", "person")
 
 
+_ELSEWHERE = frozenset({"cd", "pushd", "popd", "env"})
+"""Programs that may lead git to another repository."""
+
+
 def _harmless_here(call: GateCall, command: Analysis) -> bool:
     """Without a wall: git runs what the settings of a repository say, also where it only reads."""
-    return "git" not in command.programs or ("cd" not in command.programs and plain_repository(str(call.root)))
+    if "git" not in command.programs:
+        return True
+    return not _ELSEWHERE & set(command.programs) and plain_repository(str(call.root))
 
 
 def _yes(call: GateCall) -> str:

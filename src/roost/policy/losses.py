@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import NamedTuple
 
 _MADE = (
     "build dist out target node_modules __pycache__ *.pyc *.pyo *.o *.obj *.a *.so *.class *.egg-info .eggs .tox .nox"
@@ -20,10 +21,20 @@ _LOOKED = 2_000
 _INDEX_BYTES = 32 * 1024 * 1024
 _CONFIG_BYTES = 64 * 1024
 _RUNS = re.compile(
-    rb"fsmonitor|textconv|external|pager|hookspath|include|command|editor|askpass|driver|clean|smudge|process|alias|worktree",
+    rb"fsmonitor|submodule|textconv|external|pager|hookspath|include|command|editor|askpass|driver|clean|smudge|process|alias|worktree",
     re.IGNORECASE,
 )
 _ENTRY = struct.Struct(">10I20sH")
+_GITLINK = 0o160000
+
+
+class _Entered(NamedTuple):
+    """What git's index says of a file: its change in seconds and nanoseconds, its size, or that it is a repository."""
+
+    seconds: int
+    nanoseconds: int
+    size: int
+    repository: bool
 
 
 def lost(paths: Iterable[str], root: str) -> str | None:
@@ -79,7 +90,7 @@ def _kept(path: str, root: str) -> bool:
     known = entries.get(os.path.relpath(path, place))
     if known is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
         return False
-    seconds, nanoseconds, size = known
+    seconds, nanoseconds, size, _ = known
     same = (seconds, size) == (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
     # Git itself does not trust what changed in the very moment in which the index was written.
     return same and nanoseconds in (0, found.st_mtime_ns % 1_000_000_000) and found.st_mtime_ns < index.st_mtime_ns
@@ -96,8 +107,8 @@ def _repository(path: str, root: str) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, int]]:
-    """Of each file in an index of git: seconds and nanoseconds of its change, and its size. Raises `ValueError` for
+def _index(path: str, changed: int, size: int) -> dict[str, _Entered]:
+    """Each file in an index of git. Raises `ValueError` for
     one that is too large or of an unknown version."""
     if size > _INDEX_BYTES:
         raise ValueError("too large")
@@ -106,7 +117,7 @@ def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, int]
     version, count = struct.unpack(">II", data[4:12])
     if data[:4] != b"DIRC" or version not in (2, 3, 4):
         raise ValueError("unknown index")
-    entries: dict[str, tuple[int, int, int]] = {}
+    entries: dict[str, _Entered] = {}
     at, before = 12, b""
     for _ in range(count):
         fields = _ENTRY.unpack_from(data, at)
@@ -121,7 +132,7 @@ def _index(path: str, changed: int, size: int) -> dict[str, tuple[int, int, int]
             name = data[begin:end]
             at += (end - at + 8) & ~7
         before = name
-        entries[os.fsdecode(name)] = (fields[2], fields[3], fields[9])
+        entries[os.fsdecode(name)] = _Entered(fields[2], fields[3], fields[9], fields[6] & 0o170000 == _GITLINK)
     return entries
 
 
@@ -134,16 +145,38 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def plain_repository(folder: str) -> bool:
-    """Whether the repository around a folder, if there is one, has no setting that makes git run a program."""
+    """Whether nothing makes git run a program in this folder, which is also the HOME of commands: no setting of the
+    folder's own, none of the repository around it, and no repository within that, where git looks too."""
+    if not all(map(_plain_settings, (f"{folder}/.gitconfig", f"{folder}/.config/git/config"))):
+        return False
     while True:
         place = os.path.join(folder, ".git")
         if os.path.lexists(place):
-            try:
-                with open(os.path.join(place, "config"), "rb") as file:
-                    settings = file.read(_CONFIG_BYTES + 1)
-            except OSError:
-                return False  # also where `.git` is a file that names another folder
-            return len(settings) <= _CONFIG_BYTES and _RUNS.search(settings) is None
+            # Without its settings a repository is no plain one, also where `.git` is a file that names another folder.
+            return os.path.isfile(f"{place}/config") and _plain_settings(f"{place}/config") and not _nested(place)
         if folder in ("/", ""):
             return True
         folder = os.path.dirname(folder)
+
+
+def _plain_settings(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            settings = file.read(_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return len(settings) <= _CONFIG_BYTES and _RUNS.search(settings) is None
+
+
+def _nested(place: str) -> bool:
+    """Whether a repository's index names other repositories: `git status` looks into them, by their own settings."""
+    try:
+        index = os.stat(f"{place}/index")
+        entries = _index(f"{place}/index", index.st_mtime_ns, index.st_size)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, struct.error, IndexError):
+        return True
+    return any(entry.repository for entry in entries.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 
@@ -19,6 +20,7 @@ _DEEPEST = 6
 MOST_SAID = 12
 """Words of each call that are kept, for rules that name a beginning."""
 _PARTS = re.compile(r"[=@,]")
+_TAKES_NEXT = re.compile(r"-[A-Za-z]*[oOCGgUuptsqk]|--[a-z-]+|[A-Za-z]*[oOkUptq]")
 _BLANK = re.compile(r"\s")
 _URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+)", re.IGNORECASE)
 
@@ -93,6 +95,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
         found.aside = tuple(posixpath.join(base, *led) for base in found.there)
     since = found.mark()
     _note(act, found)
+    _patterns(act, found)
     files.judge(act, found)
     outputs.judge(act, found)
     effects.judge(act, found)
@@ -137,6 +140,11 @@ def _acts(simple: Simple, line: Line) -> list[Acts]:
     return acts
 
 
+def _patterns(act: Acts, found: Found) -> None:
+    if "GLOBIGNORE" in act.simple.assigns or (act.name == "shopt" and GLOBBING & set(act.texts)):
+        found.unclear.append("it changes what patterns match")
+
+
 def _note(act: Acts, found: Found) -> None:
     words = act.words
     for name, word in act.simple.assigns.items():
@@ -157,13 +165,24 @@ def _note(act: Acts, found: Found) -> None:
         found.installs.append(act.shown)
     if name == "git" and any(not word.known for word in act.operands()[:1]):
         found.unclear.append("what git is told to do is known only to the shell")
-    if name == "shopt" and GLOBBING & set(act.texts):
-        found.unclear.append("shopt changes what patterns match")
+    if name == "ps" and _shows_environment(act.texts):
+        found.paths.append("/proc/1/environ")
     for word in words[1:]:
         found.paths += _paths(name, word)
         found.hosts += _URL.findall(word.text)
     if names_files(act):
         _named(act, found)
+
+
+def _shows_environment(texts: list[str]) -> bool:
+    """Of `ps`: the letter `e` without a dash, `-E`, the column `environ`."""
+    given = ["", *texts]
+    return any(
+        "environ" in text
+        or re.fullmatch(r"-[A-Za-z]*E[A-Za-z]*", text) is not None
+        or (re.fullmatch(r"[A-Za-z]*e[A-Za-z]*", text) is not None and not _TAKES_NEXT.fullmatch(before))
+        for before, text in itertools.pairwise(given)
+    )
 
 
 def _said(words: tuple[Word, ...]) -> tuple[str, ...]:

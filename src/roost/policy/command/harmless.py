@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from roost.policy.command.found import Acts
 from roost.policy.command.tables import (
@@ -14,37 +15,61 @@ from roost.policy.command.tables import (
     READERS,
     WRAPPERS,
 )
+from roost.policy.command.unwrap import inner_of, name_of
+from roost.policy.command.words import GAP, Word
 
 _SED = re.compile(
     r"(?:s([/|,#@!%])(?:(?!\1)[^\\\n]|\\.)*\1(?:(?!\1)[^\\\n]|\\.)*\1[gIip0-9]*|[0-9$]*(?:,[0-9$]+)?[pdq=]|/[^/]*/(?:,/[^/]*/)?[pd])"
 )
+_SED_SCRIPT = re.compile(r"-[nErszu]*e|--expression")
+_SED_OPTION = re.compile(
+    r"-[nErszu]+|--(?:quiet|silent|regexp-extended|separate|null-data|unbuffered|posix|sandbox|version|help)"
+)
 _AWK = re.compile(r"system|getline|\||print[^;}\n]*>|close|@|ENVIRON")
 _QUIET = frozenset({"time", "command", "builtin", "nice", "timeout", "nohup", "stdbuf", "env", "xargs"})
+
+_SHOWING = frozenset("LANG LANGUAGE TERM COLUMNS LINES NO_COLOR FORCE_COLOR CLICOLOR TZ".split())
+"""Variables that only say how programs show what they show; and LC_*."""
+_SETTING = frozenset("read let printf".split())
+_FILTERS = frozenset("sort head tail uniq grep egrep fgrep".split())
+_GIT_RUNS = frozenset("--ext-diff --output --textconv --open-files-in-pager -O".split())
 
 
 def reads(act: Acts) -> bool:
     """Writing by redirection is not looked at here."""
-    if set(act.simple.assigns) & LOADERS:
-        return False
+    assigns = set(act.simple.assigns)
+    if "HOME" in assigns or (act.name in _SETTING and any(text.startswith("HOME") for text in act.texts)):
+        return False  # where git and others look for settings
     if not act.words:
-        return True
+        return not assigns & LOADERS
+    if not all(name in _SHOWING or name.startswith("LC_") for name in assigns):
+        return False  # many programs run, load or write what a variable of theirs names
     name, word = act.name, act.words[0]
     if not word.known or word.veiled or "/" in word.text or name in act.functions:
         return False  # a path may be anybody's program
+    return _program_reads(act)
+
+
+def _program_reads(act: Acts) -> bool:
+    name = act.name
+    if name == "xargs" and not _known_input(act):
+        return False
     if name in _QUIET:
         return len(act.words) > 1 and not any("=" in text for text in act.texts)
     if name == "git":
         return _git(act)
     if name in ("awk", "gawk", "mawk"):
-        return not _changes(act, "awk") and bool(act.operands()) and not _AWK.search(act.operands()[0].text)
+        return _awk(act)
     if name == "sed":
         return _sed(act)
     if name == "tee":
         return all(word.text in HARMLESS_TARGETS for word in act.operands())
     if name not in READERS:
         return False
-    if name in ("sort", "tree", "find", "date", "hostname", "yq", "base64", "xxd", "less", "fd", "rg"):
-        return not _changes(act, name)
+    if READERS[name] and _changes(act, name):
+        return False
+    if name == "hostname":
+        return not act.operands()
     if name == "uniq":
         return len(act.operands()) < 2
     return True
@@ -58,18 +83,78 @@ def names_files(act: Acts) -> bool:
 
 
 def _changes(act: Acts, name: str) -> bool:
-    said = set(act.options())
-    return bool(said & READERS.get(name, frozenset())) or any(not word.known for word in act.words[1:2])
+    return _says(act, READERS.get(name, frozenset())) or any(not word.known for word in act.words[1:2])
+
+
+def _says(act: Acts, options: Collection[str]) -> bool:
+    """Whether it has one of these options; long ones may be shortened."""
+    return any(
+        said in options or (len(said) > 2 and any(option.startswith(said) for option in options))
+        for said in act.options()
+        if said.startswith("-")
+    )
+
+
+def _awk(act: Acts) -> bool:
+    """Without other options than the separator and variables."""
+    texts, at = act.texts, 0
+    while at < len(texts) and texts[at].startswith("-") and texts[at] != "--":
+        if texts[at][:2] not in ("-F", "-v"):
+            return False
+        at += 2 if texts[at] in ("-F", "-v") else 1
+    at += texts[at : at + 1] == ["--"]
+    return at < len(texts) and act.words[at + 1].known and not _AWK.search(texts[at])
 
 
 def _sed(act: Acts) -> bool:
-    if _changes(act, "sed") or any(option.startswith(("-i", "--in")) for option in act.options()):
+    scripts: list[Word] = []
+    rest: list[Word] = []
+    words = iter(act.words[1:])
+    for word in words:
+        if _SED_SCRIPT.fullmatch(word.text):
+            scripts += [script for script in [next(words, None)] if script is not None]
+        elif word.text == "--":
+            rest += words
+        elif not word.text.startswith("-") or word.text == "-":
+            rest.append(word)
+        elif not _SED_OPTION.fullmatch(word.text):
+            return False
+    scripts = scripts or rest[:1]
+    parts = [part for script in scripts for part in script.text.split(";") if part]
+    return (
+        bool(scripts) and all(script.known for script in scripts) and all(_SED.fullmatch(one.strip()) for one in parts)
+    )
+
+
+def _known_input(act: Acts) -> bool:
+    """Whether what `xargs` gives to a program are names that a search has found, or no names of files."""
+    inner = inner_of(act.words)
+    if not inner or name_of(inner[0][0]) in NO_FILES:
+        return True
+    if any("{}" in word.text and word.text != "{}" for word in inner[0]) or any(
+        text.startswith(("-I", "-i", "--rep")) and text not in ("-I", "-I{}", "-i") for text in act.texts
+    ):
         return False
-    operands = act.operands()
-    scripts = [operands[0].text] if operands and "-e" not in act.options() else []
-    texts = act.texts
-    scripts += [texts[at + 1] for at, text in enumerate(texts[:-1]) if text in ("-e", "--expression")]
-    return bool(scripts) and all(_SED.fullmatch(part.strip()) for text in scripts for part in text.split(";") if part)
+    if "-I" in act.texts and act.texts[act.texts.index("-I") + 1 :][:1] != ["{}"]:
+        return False
+    feeds = [Acts(feed, feed.words) for feed in act.simple.feeds]
+    return bool(feeds) and all(
+        _lists(feed) or (at > 0 and feed.name in _FILTERS and len(feed.operands()) <= 1)
+        for at, feed in enumerate(feeds)
+    )
+
+
+def _lists(act: Acts) -> bool:
+    """Whether it prints names of files that it finds, or words that are known."""
+    if act.name == "git":
+        return [word.text for word in act.operands()[:1]] == ["ls-files"]
+    if act.name in ("grep", "egrep", "fgrep", "rg"):
+        return bool({"-l", "--files", "--files-with-matches"} & set(act.options()))
+    if act.name == "find":
+        return not any(text.startswith("-printf") for text in act.texts)
+    if act.name == "echo":
+        return all(word.known and "\\" not in word.text for word in act.words)
+    return act.name in ("fd", "fdfind", "ls")
 
 
 def _git(act: Acts) -> bool:
@@ -80,7 +165,7 @@ def _git(act: Acts) -> bool:
     said = set(act.options())
     if not operands:
         return "--version" in said
-    if said & {"--ext-diff", "--output", "--textconv", "--open-files-in-pager", "-O"}:
+    if _says(act, _GIT_RUNS) or any(word.text.startswith(GAP) for word in act.words[1:]):
         return False
     if operands[0] in GIT_READERS:
         return True

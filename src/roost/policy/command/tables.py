@@ -145,7 +145,7 @@ LOADERS = frozenset(
 
 _PLAIN = (
     "ls cat head tail wc nl cut paste join comm uniq tac fold fmt expand unexpand column pr cksum md5sum sha1sum"
-    " sha256sum sha512sum b2sum stat file du df pwd echo printf true false test [ [[ basename dirname realpath"
+    " sha256sum sha512sum b2sum stat du df pwd echo printf true false test [ [[ basename dirname realpath"
     " readlink cal uname whoami id groups nproc uptime free ps pgrep which type whereis diff cmp diff3 grep egrep"
     " fgrep ag strings od hexdump seq sleep expr tr rev jq arch locale tty logname getconf printenv lsof pstree vmstat"
     " lscpu lsblk cd : wait break continue return exit shift let read dirs pushd popd base32 zcat bzcat xzcat look"
@@ -155,16 +155,17 @@ _UNLESS = {
     "sort": "-o --output --compress-program",
     "find": "-delete -exec -execdir -ok -okdir -fprint -fprint0 -fprintf -fls",
     "fd": "-x -X --exec --exec-batch",
-    "rg": "--pre",
+    "rg": "--pre --hostname-bin",
+    "file": "-C --compile",
     "date": "-s --set",
     "hostname": "-F -b",
-    "tree": "-o",
+    "tree": "-o -R",
     "base64": "-o",
     "xxd": "-r",
-    "yq": "-i --inplace",
+    "yq": "-i --inplace -s --split-exp",
     "awk": "-f -i --file --include",
     "sed": "-i --in-place -f --file",
-    "less": "-o -O --log-file",
+    "less": "-o -O --log-file --LOG-FILE -k --lesskey-file --lesskey-src --lesskey-content",
 }
 READERS: dict[str, frozenset[str]] = {
     **{name: frozenset[str]() for name in _PLAIN.split()},
@@ -174,7 +175,7 @@ READERS: dict[str, frozenset[str]] = {
 
 GIT_READERS = frozenset(
     "status log show diff blame grep ls-files ls-tree rev-parse describe shortlog cat-file rev-list name-rev"
-    " merge-base for-each-ref show-ref count-objects diff-tree whatchanged check-ignore version help".split()
+    " merge-base for-each-ref show-ref count-objects diff-tree whatchanged check-ignore version".split()
 )
 WRITERS = frozenset("touch mkdir cp mv ln tee install patch split csplit rmdir unlink truncate chmod".split())
 """Programs that change files that they are named, and nothing else."""
