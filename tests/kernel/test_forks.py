@@ -27,7 +27,7 @@ from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
 from .nodes import node
-from .support import BRISK, asleep, events, place
+from .support import BRISK, asleep, events, place, so
 from .test_travel import Stage, heard, one_store, sound
 from .undoing import sh
 
@@ -327,6 +327,31 @@ async def test_killed_between_going_back_and_going_on(tmp_path: Path, mark: str)
         log = await events(runtime.open("s"), runtime)
         assert sum(isinstance(event, ev.SessionRolledBack) for event in log) == 1
         assert [event.state for event in log if isinstance(event, ev.StateChanged)] == ["running", "stopped", "running"]
+        await sound(runtime, "s")
+
+
+@one_store
+async def test_killed_between_dropping_and_removing(tmp_path: Path) -> None:
+    stage, kept = Stage(tmp_path, "home"), tmp_path / "one/workspaces.memory/s/snapshots"
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh echo 1 > a")
+        await sessions.checkpoint("s", "good")
+        await asleep(runtime, session)
+    store = Dying(await place.open(tmp_path), "checkpoint.dropped")
+    runtime = Runtime(tmp_path / "one", agents=[clerk()], config=BRISK, store=store)
+    await runtime.start()
+    with contextlib.suppress(RoostError):
+        await asyncio.wait_for(runtime.sessions.drop_checkpoint("s", "good", key="d"), 20)
+    with contextlib.suppress(RoostError):
+        await runtime.stop(grace=0.0)
+    assert store.dead
+    async with stage.up() as runtime:
+        await so(lambda: not any(path.is_file() for path in (kept / "snapshots").rglob("*")))
+        await so(lambda: not any(path.is_file() for path in (kept / "blobs").rglob("*")))
+        assert await runtime.sessions.checkpoints("s") == []
+        await runtime.open("s").ask("sh echo 2 > a")
+        assert (await runtime.sessions.checkpoint("s", "next")).files
         await sound(runtime, "s")
 
 

@@ -23,12 +23,13 @@ from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserMessage
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.testing.snapshots import on_disk
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
 
 from .filing import look, obey
 from .nodes import node
-from .support import BRISK, asleep, events, place, running, until
+from .support import BRISK, asleep, events, place, running, so, until
 from .undoing import sh
 
 one_store = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -247,6 +248,48 @@ async def test_by_themselves(stage: Stage) -> None:
         with pytest.raises(NotFound):
             await sessions.drop_checkpoint(session.id, "mine")
         await sound(runtime, session.id)
+
+
+async def test_dropping_checkpoints_frees_disk(tmp_path: Path) -> None:
+    """All that only dropped checkpoints needed goes, also while the log still names it; what is kept can be gone back
+    to, and what is saved next is whole."""
+    stage, kept = Stage(tmp_path, "home"), tmp_path / "one/workspaces.memory"
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        for count in range(12):
+            await session.ask(f"sh head -c 300000 /dev/urandom | base64 > a; echo {count} > n")
+            await sessions.checkpoint("s", f"c{count}")
+        full = on_disk(kept / "s")
+        assert full > 12 * 300_000
+        fork = await sessions.fork("s", "c3", id="f")
+        await sessions.rollback("s", "c5")
+        for one in await sessions.checkpoints("s"):
+            if one.label != "c2":
+                await sessions.drop_checkpoint("s", one.seq)
+        await so(lambda: _snapshots(kept / "s") == 1)
+        assert on_disk(kept / "s") < full / 6
+        await session.ask("sh echo more > b")
+        again = await sessions.checkpoint("s", "again")
+        await sessions.rollback("s", "c2")
+        assert stage.files("s")["n"] == "2\n"
+        await sessions.rollback("s", "again")
+        assert (stage.files("s")["n"], stage.files("s")["b"], again.files) == ("5\n", "more\n", True)
+        back = await sessions.rollback(fork.id, "c1")  # which only its source had, and has dropped
+        assert (back.files, stage.files(fork.id)["n"]) == (True, "1\n")
+        for one in await sessions.checkpoints("s"):
+            await sessions.drop_checkpoint("s", one.seq)
+        await so(lambda: _snapshots(kept / "s") == 0)
+        assert on_disk(kept / "s/snapshots") < 100_000
+        await session.ask("sh echo end > b")
+        await sessions.checkpoint("s", "end")
+        await sessions.rollback("s", "end")
+        assert stage.files("s")["b"] == "end\n"
+        await sound(runtime, "s")
+    assert (await check(place.url or tmp_path / "roost.db")).faults == []
+
+
+def _snapshots(memory: Path) -> int:
+    return sum(path.is_file() for path in (memory / "snapshots/snapshots").rglob("*"))
 
 
 @one_store

@@ -176,6 +176,7 @@ EVENTS: list[ev.Event] = [
     ev.CheckpointMade(at=9.0, cause="manual", label="good", files="v1", files_in="home", input=7, dropped=(3,)),
     ev.CheckpointMade(at=9.0, cause="pause", why_no_files="own folder"),
     ev.CheckpointDropped(at=9.0, checkpoint=3, input=8),
+    ev.CheckpointDropped(at=9.0, checkpoint=3, points=("20000-ab",)),
     ev.SessionRolledBack(at=9.0, to=3, input=8, label="good", files="v1", why_no_files="older"),
     ev.SessionForked(
         at=9.0, source="s", position=3, title="t", labels={"k": "v"}, files="v1", files_in="home", why_no_files="older"

@@ -64,10 +64,6 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
             session.note(event, consume=item.id)
         case PinInput(key=key, text=text, by=by):
             session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
-        case DropCheckpointInput(checkpoint=checkpoint):
-            event = ev.CheckpointDropped(at=time.time(), checkpoint=checkpoint, input=item.id)
-            session.note(event, consume=item.id)
-            session.drop_checkpoint(checkpoint)
         case ChildInput() | ChildWaitsInput():
             children.take(session, item, item.input)
         case MoveInput():
@@ -76,7 +72,9 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
             firing.order(session, item, item.input)
         case ConsolidateInput(due=due):
             idling.put_off(session, item, due)
-        case MessageInput() | TimerInput() | DueInput() | CheckpointInput() | RollbackInput():
+        case MessageInput() | TimerInput() | DueInput():
+            pass
+        case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # `travel.settle` does
             pass
         case _:
             assert_never(item.input)

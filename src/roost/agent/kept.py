@@ -47,6 +47,7 @@ def files_at(now: State, then: State, to: int, where: Literal["home", "store"]) 
 def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDropped) -> None:
     if isinstance(event, ev.CheckpointDropped):
         state.checkpoints = [one for one in state.checkpoints if one.seq != event.checkpoint]
+        state.points = [one for one in state.points if one not in event.points]
         return
     made = Kept(
         state.seq, event.at, event.cause, event.label, event.files, event.files_in, state.turns, state.steps

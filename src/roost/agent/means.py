@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -110,12 +110,13 @@ class Ledger(Protocol):
 
 class Means(msgspec.Struct):
     """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
-    calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values
-    are in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`:
-    what it remembers with, if it can. `jobs`: what runs on between its calls, until it sleeps. `summarizer`: the model
-    that compaction asks, where it is not its own. `stronger`: the one that goes on with a turn that has stalled.
-    `read`: its log, as `Journal.read` has it; `past`: what it was. `family`: other agents, if it can reach any. `now`:
-    the wall clock by which schedules come due."""
+    calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values are
+    in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`: what it remembers
+    with, if it can. `jobs`: what runs on between its calls, until it sleeps. `summarizer`: the model that compaction
+    asks, where it is not its own. `stronger`: the one that goes on with a turn that has stalled. `read`: its log, as
+    `Journal.read` has it; `past`: what it was. `pass_on`: lends its forks the snapshots that they can go back to,
+    before it removes some; False where that cannot be now. `family`: other agents, if it can reach any. `now`: the wall
+    clock by which schedules come due."""
 
     model: Model
     tools: Toolbox
@@ -134,5 +135,6 @@ class Means(msgspec.Struct):
     stronger: Model | None = None
     read: Read | None = None
     past: Past | None = None
+    pass_on: Callable[[], Awaitable[bool]] | None = None
     family: FamilyMeans | None = None
     now: Callable[[], float] = time.time

@@ -81,12 +81,29 @@ async def take(session: LiveSession, files: Carried) -> Before:
         log.warning("session %s: its files cannot be kept to go back to: %s", session.id, error)
         return Before(None, str(error))
     note_saved(session, saved)
-    if files.home and saved.snapshot != base:
-        state = session.state
+    if saved.snapshot != base:
+        await collect(session)
+    return Before(saved.snapshot or "")
+
+
+def needless(session: LiveSession, dropped: int) -> tuple[str, ...]:
+    """Return the points that nothing needs without the checkpoint at `dropped`: all that no other checkpoint names,
+    unless the agent keeps points of its own."""
+    state = session.state
+    if session.spec.points or state.points_in != "home":
+        return ()
+    named = {one.files for one in state.checkpoints if one.seq != dropped}
+    return tuple(one for one in state.points if one not in named)
+
+
+async def collect(session: LiveSession, *, thorough: bool = False) -> None:
+    """Remove the snapshots of this home that the session's state does not name. `thorough`: as `Snapshots.forget`."""
+    files, state = session.means.files, session.state
+    if files is not None and files.home:
         undo = [one.undo for one in state.calls if one.undo]
         kept = [one.files for one in state.checkpoints if one.files]
-        await files.forget([*state.points, *undo, *kept, *([state.undo] if state.undo else [])])
-    return Before(saved.snapshot or "")
+        keep = {*state.points, *undo, *kept, *([state.undo] if state.undo else [])}
+        await files.forget(keep, thorough=thorough)
 
 
 def _base(session: LiveSession) -> str | None:

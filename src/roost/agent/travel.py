@@ -17,7 +17,7 @@ from roost.agent.session import Interrupted, LiveSession
 from roost.agent.state import State
 from roost.errors import RoostError
 from roost.log import events as ev
-from roost.log.inputs import CheckpointInput, RollbackInput
+from roost.log.inputs import CheckpointInput, DropCheckpointInput, RollbackInput
 from roost.log.journal import InboxItem
 from roost.log.memory import MemoryRevert
 from roost.workspace.carry import Carried
@@ -28,7 +28,7 @@ log = logging.getLogger("roost.files")
 def waits(session: LiveSession) -> bool:
     """Whether an input is there for `settle`."""
     return bool(session.inbox) and any(
-        isinstance(item.input, CheckpointInput | RollbackInput) for item in session.inbox
+        isinstance(item.input, CheckpointInput | DropCheckpointInput | RollbackInput) for item in session.inbox
     )
 
 
@@ -41,6 +41,8 @@ async def settle(session: LiveSession) -> None:
             match item.input:
                 case CheckpointInput(label=label, cause=cause):
                     await keep(session, cause, label=label, item=item)
+                case DropCheckpointInput(checkpoint=checkpoint):
+                    await _drop(session, item, checkpoint)
                 case RollbackInput(to=to, resume=resume):
                     await _roll_back(session, item, to, resume=resume)
                 case _:
@@ -170,6 +172,21 @@ async def _files(session: LiveSession) -> Files:
     if taken.undo is None:
         return Files(why_not=taken.problem[:500])
     return Files(taken.undo, "home" if files.home else "store")
+
+
+async def _drop(session: LiveSession, item: InboxItem, position: int) -> None:
+    """Drop a checkpoint, then remove the snapshots that it alone needed. The input stays in the inbox until they are
+    removed: after a crash it is handled again."""
+    event = ev.CheckpointDropped(
+        at=time.time(), checkpoint=position, input=item.id, points=points.needless(session, position)
+    )
+    session.note(event)
+    session.drop_checkpoint(position)
+    await session.flush()
+    if session.means.pass_on is None or await session.means.pass_on():
+        await points.collect(session, thorough=True)
+    session.drop(item)
+    await session.flush()
 
 
 async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: bool) -> None:

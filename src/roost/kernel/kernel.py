@@ -492,6 +492,7 @@ class Kernel:
         means = self.workshop.equip(claim.info.id, spec, state.workspace)
         means.read, means.now = self.journal.read, self.config.clock
         means.past = functools.partial(state_at, self.journal, claim.info.id)
+        means.pass_on = functools.partial(self.removal.pass_on, claim.info.id)
         live = LiveSession(self.meters, claim, state, spec, means, held=self._holds)
         if self.draining:
             live.shut_down(cut=False)

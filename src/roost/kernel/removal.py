@@ -198,10 +198,16 @@ class Removal:
                 await self._empty(session)
 
     async def _empty(self, session: str) -> bool:
-        """What its forks need of its files is theirs before these go. False where that cannot be now: `tidy` comes
-        again."""
-        workshop = self._kernel.workshop
-        if await asyncio.to_thread(workshop.heirs, session):
+        """Remove files from the bin. False where that cannot be now: `tidy` comes again."""
+        if not await self.pass_on(session):
+            return False
+        await asyncio.to_thread(self._kernel.workshop.empty_bin, session)
+        return True
+
+    async def pass_on(self, session: str) -> bool:
+        """Lend a session's forks the snapshots that they can go back to, before it loses them. False where that cannot
+        be now, so that none may be removed."""
+        if await asyncio.to_thread(self._kernel.workshop.heirs, session):
             from roost.kernel.holding import pass_on
 
             try:
@@ -209,7 +215,6 @@ class Removal:
             except (RoostError, OSError) as error:
                 log.warning("session %s: its files are still kept, for its forks: %s", session, error)
                 return False
-        await asyncio.to_thread(workshop.empty_bin, session)
         return True
 
     async def tidy(self) -> None:

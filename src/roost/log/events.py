@@ -500,10 +500,12 @@ class CheckpointMade(_Event, frozen=True, tag="checkpoint.made"):
 
 
 class CheckpointDropped(_Event, frozen=True, tag="checkpoint.dropped"):
-    """The checkpoint at the position `checkpoint` is kept no more."""
+    """The checkpoint at the position `checkpoint` is kept no more. `points`: snapshots of the private files that
+    nothing can go back to any more, so that they are removed."""
 
     checkpoint: int
     input: int | None = None
+    points: tuple[str, ...] = ()
 
 
 class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):

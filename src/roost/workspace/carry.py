@@ -140,10 +140,11 @@ class Carried:
             return False
         return True
 
-    async def forget(self, keep: Collection[str]) -> None:
-        """All but these may go. A failure leaves them for the next time."""
+    async def forget(self, keep: Collection[str], *, thorough: bool = False) -> None:
+        """All but these may go, as of `Snapshots.forget`. A failure leaves them for the next time."""
+        snapshots = self._carrier.snapshots
         with contextlib.suppress(ObjectsFailed, SnapshotDamaged):
-            await self._work(lambda stop: self._carrier.snapshots.forget(self._place, keep, stop))
+            await self._work(lambda stop: snapshots.forget(self._place, keep, stop, thorough=thorough))
 
     async def unsaved(self) -> None:
         """The folder holds what is nowhere else: it is to be believed even after a loss of power."""

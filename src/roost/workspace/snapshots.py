@@ -95,9 +95,10 @@ class Snapshots(Protocol):
         """`lend`, and make the other folder what the snapshot holds. Nobody works in `to`."""
         ...
 
-    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+    def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         """Of the place's own snapshots all but these may go: `keep` are those that its log refers to, or is about to.
-        Returns how many went. A store that places share removes nothing here: `sweep` does, by all logs."""
+        Returns how many went: none while it does not pay, which `thorough` allows for an eighth of those kept at most.
+        A store that places share removes nothing here: `sweep` does, by all logs."""
         ...
 
     def close(self) -> None: ...

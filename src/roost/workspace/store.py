@@ -58,7 +58,7 @@ class ObjectSnapshots:
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         return Restore(self._traffic, to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
-    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+    def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         return 0
 
     def items(self, snapshot: str) -> list[Item]:

@@ -26,6 +26,9 @@ from roost.workspace.store import needed_by
 _SLACK = 2
 """Snapshots are removed when there are so many times as many as are to be kept: each look costs one read for each."""
 _FEW = 8
+_EIGHTH = 8
+"""Of the kept ones, so many more than are kept stay after a thorough look, so that a thousand drops cost no thousand
+looks at all others."""
 _SAVING = ".saving"
 """A folder beside the memories: whoever starts sees at once which places a crash left a half in."""
 
@@ -53,6 +56,8 @@ class PortableSnapshots:
             with _held(_store(place.memory)):
                 half.parent.mkdir(mode=0o700, exist_ok=True)
                 half.touch(0o600)
+                if base is not None and not (_store(place.memory) / snapshot_key(base)).exists():
+                    base = None  # what the folder was put back to may be dropped since
                 saved = Save(traffic, place, lambda: today(self._clock()), stop, self._caps).run(base)
         except (OSError, StoreFailed):  # mostly for want of room
             self._tidy(place.memory, stop)
@@ -92,9 +97,12 @@ class PortableSnapshots:
             self.lend(place, snapshot, to)
         return Restore(self._traffic(to), to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
 
-    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
-        objects = self._objects(place.memory)
-        if len(list(objects.list("snapshots/"))) <= max(_FEW, _SLACK * len(keep)):
+    def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
+        if not _store(place.memory).is_dir():  # looking would make it
+            return 0
+        objects, kept = self._objects(place.memory), len(set(keep))
+        most = kept + kept // _EIGHTH if thorough else max(_FEW, _SLACK * kept)
+        if len(list(objects.list("snapshots/"))) <= most:
             return 0
         try:
             with _held(_store(place.memory), alone=True):

@@ -95,7 +95,7 @@ class SubvolumeSnapshots:
         self._replace(None if snapshot is None else _found(to, snapshot), to.folder)
         return _UNKNOWN
 
-    def forget(self, place: Place, keep: Collection[str], stop: Event) -> int:
+    def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         kept = _kept(place)
         doomed = [name for name in (os.listdir(kept) if kept.is_dir() else ()) if name not in keep]
         for name in doomed:
