@@ -303,3 +303,12 @@ def test_the_lease_can_be_set(roost: Machine) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert roost("run", "hello").ok()
+
+
+def test_a_model_of_the_shell_that_a_daemon_does_not_use_is_said(daemon: Machine) -> None:
+    said = daemon("run", "hello", env={"ROOST_MODEL": "openai/other"}).ok()
+    assert "--model openai/other" in said.err
+    assert (
+        "--model"
+        not in daemon("run", "hello", "--model", "openai/scripted", env={"ROOST_MODEL": "openai/other"}).ok().err
+    )

@@ -103,3 +103,9 @@ def test_version_and_agents_for_programs(roost: Machine) -> None:
 
 def test_the_version_is_an_option_too(roost: Machine) -> None:
     assert roost("--version").ok().out.startswith("roost ")
+
+
+def test_help_is_a_word_too(roost: Machine) -> None:
+    assert roost("help").ok().out == roost("--help").out
+    assert roost("help", "run").ok().out == roost("run", "--help").out
+    assert roost("help", "runn").code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,6 +65,8 @@ def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], file
         ensure_model(model, agent, quiet=wanted.quiet)
     if path is not None and not wanted.quiet:
         note(f"agent {name} from {_shown(path)}")
+    if node.daemon and model is None and (own := os.environ.get("ROOST_MODEL")):
+        note(f"the daemon's model answers; for ROOST_MODEL of this shell: --model {own}", "yellow")
     if agent is not None and wanted.model is not None:
         agent = agent.changed(msgspec.structs.replace(agent.spec, model=wanted.model))
     if agent is not None and (wanted.model is not None or _is_local(app, path)):
