@@ -408,3 +408,13 @@ def test_tilde_is_also_the_workspace(tmp_path: Path) -> None:
     assert decided("rm ~/only.txt") == "ask"
     assert decided("cd; rm only.txt") == "ask"
     assert decided("cat ~/only.txt") == "allow"
+
+
+def test_a_pattern_of_many_wildcards_is_matched_at_once(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    for name in ("a" * 200, "a" * 200 + "c"):
+        (root / name).write_text("")
+    began = time.monotonic()
+    touches = command(f"cat {'*a' * 30}*c {'*[ab]?' * 20}*d", root)
+    assert str(root / ("a" * 200 + "c")) in touches.paths("any")
+    assert time.monotonic() - began < 5

@@ -38,7 +38,7 @@ def on_disk(pattern: str) -> list[str]:
         if not is_pattern(segment):
             found = [path + "/" + segment for path in found]
             continue
-        test = re.compile("".join(map(_regex, _tokens(segment))), re.DOTALL)
+        test = _names(segment)
         there: list[str] = []
         for folder in found:
             try:
@@ -185,7 +185,22 @@ def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
     return None
 
 
-def _regex(token: _Token) -> str:
-    if token is None:
-        return "[^/]*"
-    return re.escape(token) if isinstance(token, str) else f"(?i:{token.pattern})"
+def _names(segment: str) -> re.Pattern[str]:
+    """Compile a pattern for one name. What stands between two runs is atomic, at the first place where it fits: a model
+    writes these patterns, and to try all places would take time that grows with the power of their number."""
+    first, *others = _between_runs(_tokens(segment))
+    if not others:
+        return re.compile(first, re.DOTALL)
+    middle = "".join(f"(?>.*?{one})" for one in others[:-1])
+    return re.compile(f"{first}{middle}.*{others[-1]}", re.DOTALL)
+
+
+def _between_runs(tokens: tuple[_Token, ...]) -> list[str]:
+    """The regular expressions of what stands before, between and behind the runs of any characters."""
+    found = [""]
+    for token in tokens:
+        if token is None:
+            found.append("")
+        else:
+            found[-1] += re.escape(token) if isinstance(token, str) else f"(?i:{token.pattern})"
+    return found
