@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -311,6 +313,56 @@ async def test_a_hello_in_many_records_is_read_whole(tmp_path: Path) -> None:
         await place.ask(f"CONNECT localhost:{place.port} HTTP/1.1\r\n\r\n".encode(), records)
         assert "other.example" in place.blocked[0].reason
         assert place.wire.seen == []
+
+
+async def test_a_hello_in_endless_small_records_is_refused_at_once(tmp_path: Path) -> None:
+    message = b"\x01" + (60_000).to_bytes(3, "big") + bytes(10_000)
+    records = b"".join(b"\x16\x03\x01\x00\x01" + bytes([each]) for each in message)
+    async with proxied(tmp_path) as place:
+        began = time.process_time()
+        for _ in range(20):
+            with contextlib.suppress(ConnectionError):  # it is cut off while it sends
+                await place.ask(f"CONNECT localhost:{place.port} HTTP/1.1\r\n\r\n".encode(), records)
+        assert time.process_time() - began < 1
+        assert "too many records" in place.blocked[0].reason
+        assert place.wire.seen == []
+
+
+@pytest.mark.parametrize("tunnel", [True, False])
+async def test_a_long_answer_to_a_silent_client_is_not_cut_off(tmp_path: Path, tunnel: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(10):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    place = f"localhost:{server.sockets[0].getsockname()[1]}"
+    egress = Egress([place], idle_seconds=1)
+    await egress.start(tmp_path / "s")
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+    if tunnel:
+        writer.write(f"CONNECT {place} HTTP/1.1\r\n\r\n".encode())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+    writer.write(f"GET http://{place}/ HTTP/1.1\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.endswith(b"\r\n\r\n" + b"x" * 10)
+    writer.close()
+    await egress.close()
+    server.close()
+
+
+async def test_a_tunnel_in_which_nothing_moves_ends(tmp_path: Path) -> None:
+    async with proxied(tmp_path, idle_seconds=0.3) as place:
+        reader, writer = await asyncio.open_unix_connection(str(place.path))
+        writer.write(f"CONNECT localhost:{place.port} HTTP/1.1\r\n\r\n".encode())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
 
 
 async def test_a_tunnel_to_the_port_of_tls_carries_nothing_else(tmp_path: Path) -> None:

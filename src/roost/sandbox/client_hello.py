@@ -6,6 +6,8 @@ import msgspec
 
 MOST = 64 * 1024
 """Bytes that a ClientHello may have with its records."""
+_RECORDS = 128
+"""Records that a ClientHello may be spread over. It is parsed again with each piece that comes, on the event loop."""
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME = 22, 1, 0
 
 
@@ -30,22 +32,25 @@ def read_hello(data: bytes) -> Hello | None:
 
 def _message(data: bytes) -> bytes | None:
     """The ClientHello without its header, which may be spread over several records."""
-    joined, at = b"", 0
-    while True:
-        record = data[at:]
-        if record[:1] not in (b"", bytes([_HANDSHAKE])) or record[1:2] not in (b"", b"\x03"):
+    joined, at = bytearray(), 0
+    if len(data) > MOST:
+        raise NotTls("the ClientHello is too long")
+    for _ in range(_RECORDS):
+        head = data[at : at + 5]
+        if head[:1] not in (b"", bytes([_HANDSHAKE])) or head[1:2] not in (b"", b"\x03"):
             raise NotTls("this is not TLS")
-        size = int.from_bytes(record[3:5], "big") if len(record) >= 5 else None
-        if size == 0 or len(data) > MOST:
+        size = int.from_bytes(head[3:], "big") if len(head) == 5 else None
+        if size == 0:
             raise NotTls("this is not TLS")
-        joined += record[5 : 5 + (size or 0)]
-        if joined[:1] not in (b"", bytes([_CLIENT_HELLO])):
+        joined += data[at + 5 : at + 5 + (size or 0)]
+        if bytes(joined[:1]) not in (b"", bytes([_CLIENT_HELLO])):
             raise NotTls("a TLS connection begins with a ClientHello")
         if len(joined) >= 4 and len(joined) >= 4 + (whole := int.from_bytes(joined[1:4], "big")):
-            return joined[4 : 4 + whole]
-        if size is None or len(record) < 5 + size:
+            return bytes(joined[4 : 4 + whole])
+        if size is None or len(data) < at + 5 + size:
             return None
         at += 5 + size
+    raise NotTls("the ClientHello is spread over too many records")
 
 
 def _server_name(message: bytes) -> str | None:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,12 +31,13 @@ log = logging.getLogger("roost.egress")
 HEAD = 64 * 1024
 """Bytes of a request's head."""
 CONNECTIONS = 128
+IDLE_SECONDS = 300.0
 _CHUNK = 64 * 1024
 _CONNECT_SECONDS = 15.0
 _HEAD_SECONDS = 30.0
-_IDLE_SECONDS = 300.0
 _TLS_PORT = 443
 """A tunnel to this port carries TLS and nothing else."""
+_BEGINS_AS_TLS = b"\x16\x03"
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -49,7 +51,8 @@ class Blocked(msgspec.Struct, frozen=True):
 class Egress:
     """Serves one sandbox on a Unix socket. `hosts` are globs of names, maybe with a port (`api.example.com`,
     `*.example.com:443`); without a port 80 and 443 are meant. `blocked` is called for each refusal.
-    `tls` says whose certificates count; without it those that the system trusts.
+    `tls` says whose certificates count; without it those that the system trusts. `idle_seconds`: a connection ends when
+    nothing has moved on it for so long, in either direction.
 
     A program that wants a secret in a request sends it as plain HTTP (`http://host/…`) with the handle in a header. To
     a host that has secrets the proxy speaks TLS itself, so the value is never inside the sandbox and never in clear.
@@ -64,8 +67,10 @@ class Egress:
         blocked: Callable[[Blocked], None] = lambda event: None,
         resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._tls = tls
+        self._idle_seconds = idle_seconds
         self._hosts = tuple(map(_parsed, hosts))
         self._secrets = dict(secrets or {})
         self._blocked = blocked
@@ -111,9 +116,9 @@ class Egress:
             there = await self._reach(request, injection)
             if request.tunnel:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await _tunnel(request, (reader, writer), there)
+                await _tunnel(request, (reader, writer), there, _Idle(self._idle_seconds))
             else:
-                await _exchange(request, injection, (reader, writer), there)
+                await _exchange(request, injection, (reader, writer), there, _Idle(self._idle_seconds))
         except Refused as refused:
             self._refuse(request, refused)
             if there is None:
@@ -202,11 +207,12 @@ async def _exchange(
     injection: Injection,
     here: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    idle: _Idle,
 ) -> None:
     """Send one request and its body, and pass the answer on. What the client sends after the body is not passed on: it
     would be a request that was never checked."""
-    sending = asyncio.create_task(_send(request, injection, here[0], there[1]))
-    receiving = asyncio.create_task(_pump(there[0], here[1], injection))
+    sending = asyncio.create_task(_send(request, injection, here[0], there[1], idle))
+    receiving = asyncio.create_task(_pump(there[0], here[1], idle, injection))
     try:
         await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
@@ -219,7 +225,11 @@ async def _exchange(
 
 
 async def _send(
-    request: Request, injection: Injection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    request: Request,
+    injection: Injection,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    idle: _Idle,
 ) -> None:
     pieces, length = body_of(reader, request.length), request.length
     start = b""
@@ -236,7 +246,7 @@ async def _send(
     if length is None:
         writer.write(b"0\r\n\r\n")
     await writer.drain()
-    while await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS):
+    while await idle.read(reader):
         pass
     if writer.can_write_eof():
         writer.write_eof()
@@ -277,32 +287,35 @@ async def _tunnel(
     request: Request,
     here: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    idle: _Idle,
 ) -> None:
-    """Until both directions are over, or nothing has moved for five minutes. The client's first bytes are checked
+    """Until both directions are over, or nothing has moved in either for too long. The client's first bytes are checked
     while the server may already speak. Raises `Refused`."""
-    receiving = asyncio.create_task(_pump(there[0], here[1]))
+    receiving = asyncio.create_task(_pump(there[0], here[1], idle))
     try:
-        start = await _hello(request, here[0])
+        start = await _hello(request, here[0], idle)
         there[1].write(start)
-        await _pump(here[0], there[1])
+        await _pump(here[0], there[1], idle)
         await receiving
     finally:
         receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _hello(request: Request, reader: asyncio.StreamReader) -> bytes:
-    """The client's first bytes. Raises `Refused` when they name another server than the tunnel's, or when a tunnel to
-    port 443 carries no TLS."""
+async def _hello(request: Request, reader: asyncio.StreamReader, idle: _Idle) -> bytes:
+    """The client's first bytes. Raises `Refused` when they name another server than the tunnel's, when they begin as
+    TLS and the name cannot be read, and when a tunnel to port 443 carries no TLS."""
     start = b""
     while True:
-        data = await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS)
+        data = await idle.read(reader)
         start += data
         try:
             hello = read_hello(start)
         except NotTls as error:
             if request.port == _TLS_PORT and start:
                 raise Refused("403 Forbidden", f"a tunnel to port {_TLS_PORT} is for TLS: {error}") from error
+            if start.startswith(_BEGINS_AS_TLS):
+                raise Refused("403 Forbidden", f"the tunnel's TLS cannot be read: {error}") from error
             return start
         if hello is not None:
             if hello.name not in (None, request.host):
@@ -312,10 +325,39 @@ async def _hello(request: Request, reader: asyncio.StreamReader) -> bytes:
             return start
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, injection: Injection | None = None) -> None:
+class _Idle:
+    """The silence of a connection, in both directions together: a client says nothing during a long download."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._moved = time.monotonic()
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Return the next bytes, empty at the end. Raises `TimeoutError` when neither direction has moved for the
+        seconds."""
+        began = time.monotonic()
+        while True:
+            left = max(began, self._moved) + self._seconds - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            timer = asyncio.timeout(left)
+            try:
+                async with timer:
+                    data = await reader.read(_CHUNK)
+            except TimeoutError:
+                if timer.expired():
+                    continue  # the other direction may have moved
+                raise
+            self._moved = time.monotonic()
+            return data
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, idle: _Idle, injection: Injection | None = None
+) -> None:
     mask: Mask | None = None
     try:
-        while data := await asyncio.wait_for(reader.read(_CHUNK), _IDLE_SECONDS):
+        while data := await idle.read(reader):
             if mask is None and injection is not None and injection.masks:
                 mask = injection.mask()  # an answer follows the request, so all values are known
             writer.write(mask.feed(data) if mask is not None else data)
