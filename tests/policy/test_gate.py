@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -293,9 +294,28 @@ def test_without_a_wall_git_reads_unasked_where_its_settings_run_nothing(tmp_pat
         return LayeredGate("workspace").decide(call(command(text, root), root=root)).decision
 
     assert decided("git status && git log -3") == "allow"
-    assert decided("cd sub && git status") == "ask"
+    for text in ("cd sub && git status", "git -C sub status", "git --git-dir=sub log", "GIT_DIR=sub git log",
+                 "env -C sub git status", "export GIT_DIR=sub; git log", "pushd sub; git status",
+                 "GIT_EXTERNAL_DIFF=./x git diff", "HOME=sub git status", "GIT_TRACE=/x git log",
+                 "GIT_CONFIG_PARAMETERS=x git log", "RIPGREP_CONFIG_PATH=x rg a"):  # fmt: skip
+        assert decided(text) == "ask", text
     assert decided("git fetch") == "ask"
-    (root / ".git/config").write_text("[core]\n\tfsMonitor = ./x\n")
+    for name in ("commondir", "hooks/post-index-change"):
+        (root / ".git" / name).parent.mkdir(exist_ok=True)
+        (root / ".git" / name).write_text("../elsewhere\n")
+        assert decided("git status") == "ask", name
+        (root / ".git" / name).unlink()
+    assert decided("git status") == "allow"
+    for setting in ("[core]\n\tfsMonitor = ./x\n", '[gpg "ssh"]\n\tprogram = ./x\n',
+                    "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tpartialClone = o\n"):  # fmt: skip
+        (root / ".git/config").write_text(setting)
+        assert decided("git status") == "ask", setting
+    shutil.rmtree(root / ".git")
+    assert decided("git status") == "allow"
+    os.mkfifo(root / ".gitconfig")
+    assert decided("git status") == "ask"
+    (root / ".gitconfig").unlink()
+    (root / "HEAD").write_text("ref: refs/heads/main\n")
     assert decided("git status") == "ask"
 
 

@@ -21,7 +21,8 @@ _LOOKED = 2_000
 _INDEX_BYTES = 32 * 1024 * 1024
 _CONFIG_BYTES = 64 * 1024
 _RUNS = re.compile(
-    rb"fsmonitor|submodule|textconv|external|pager|hookspath|include|command|editor|askpass|driver|clean|smudge|process|alias|worktree",
+    rb"fsmonitor|submodule|textconv|external|pager|hookspath|include|command|editor|askpass|driver|clean|smudge|process|alias|worktree"
+    rb"|program|uploadpack|receivepack|promisor|partialclone|helper|proxy",
     re.IGNORECASE,
 )
 _ENTRY = struct.Struct(">10I20sH")
@@ -152,14 +153,21 @@ def plain_repository(folder: str) -> bool:
     while True:
         place = os.path.join(folder, ".git")
         if os.path.lexists(place):
+            # Its settings are elsewhere where `commondir` says so; git runs this hook also after `git status`.
+            if any(os.path.lexists(f"{place}/{name}") for name in ("commondir", "hooks/post-index-change")):
+                return False
             # Without its settings a repository is no plain one, also where `.git` is a file that names another folder.
             return os.path.isfile(f"{place}/config") and _plain_settings(f"{place}/config") and not _nested(place)
+        if os.path.lexists(os.path.join(folder, "HEAD")):
+            return False  # git takes a folder for a repository by what is in it, whatever its name is
         if folder in ("/", ""):
             return True
         folder = os.path.dirname(folder)
 
 
 def _plain_settings(path: str) -> bool:
+    if os.path.lexists(path) and not os.path.isfile(path):
+        return False  # to open a pipe would wait for its writer
     try:
         with open(path, "rb") as file:
             settings = file.read(_CONFIG_BYTES + 1)
