@@ -257,6 +257,13 @@ def test_a_prefix_that_a_person_has_allowed_is_not_asked_about_again() -> None:
         ("cat $x | make test", ()),
         ("bash -c 'make test'", ()),
         ("git -C x push", ()),
+        ("python3.12 x.py", ("python3.12 x.py",)),
+        ("python3.12 -m pytest -q", ("python3.12 -m pytest",)),
+        ("pip3 install x", ("pip3 install",)),
+        ("dash x.sh", ("dash x.sh",)),
+        ("docker container ls", ("docker container ls",)),
+        ("flock lock make", ()),
+        ("tmux new make", ()),
         ("ls", ()),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from roost.log.events import Danger
@@ -11,16 +12,20 @@ _MOST = 8
 _TWO = frozenset(
     "git npm pnpm yarn bun cargo go make gmake just task rake uv poetry pipenv hatch tox nox pip pip3 bundle gem dotnet"
     " mvn gradle docker podman kubectl terraform helm gh rustup conda pdm pre-commit alembic django-admin flask rails"
-    " php composer mix sbt bazel swift zig deno ruff gcloud aws az python python3 node ruby perl bash sh".split()
+    " php composer mix sbt bazel swift zig deno ruff gcloud aws az python pypy node nodejs ruby perl lua luajit tclsh"
+    " Rscript julia bash sh dash ksh fish".split()
 )
 """Programs of which the second word says what they do."""
 _THREE = frozenset({("npm", "run"), ("pnpm", "run"), ("yarn", "run"), ("bun", "run"), ("uv", "run"), ("poetry", "run"),
-                    ("python", "-m"), ("python3", "-m"), ("bundle", "exec"), ("docker", "compose")})  # fmt: skip
+                    ("python", "-m"), ("pypy", "-m"), ("bundle", "exec"), ("docker", "compose"),
+                    ("docker", "container")})  # fmt: skip
 _NEVER = frozenset(
     "rm unlink rmdir srm shred truncate dd mv cp ln install tee chmod chown find xargs curl wget nc ncat ssh scp sftp"
-    " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman".split()
+    " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman busybox flock"
+    " setsid screen tmux script gdb vi vim nvim ed ex emacs pwsh osascript open xdg-open".split()
 )
 """Programs that do anything at all, or do away with things: of them no beginning says enough."""
+_VERSION = re.compile(r"(?<=[a-z])[0-9][0-9.]*$")
 
 
 def dangers(touches: Touches) -> tuple[Danger, ...]:
@@ -49,7 +54,9 @@ def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
 
 def _prefix(call: tuple[str, ...]) -> str | None:
     name = call[0]
-    words = 3 if call[:2] in _THREE else 2 if name in _TWO else 1
+    kind = _VERSION.sub("", name)  # python3.12 is python
+    known = _TWO.intersection((name, kind))
+    words = 3 if (kind, *call[1:2]) in _THREE else 2 if known else 1
     said = call[:words]
     plain = len(said) == words and all(_plain(word) for word in said[1:])
     if words > 1 and not plain and said[1:2] not in (("-m",),):
