@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import shlex
@@ -16,7 +17,7 @@ from aiohttp import web
 from roost.errors import ConfigError
 from roost.llm.accounts import Models
 from roost.llm.config import AccountEntry, ModelsConfig
-from roost.llm.credentials import parse
+from roost.llm.credentials import Helper, parse
 from roost.llm.hooks.sigv4 import AwsKeys, sign
 from roost.llm.ir import Completed, Failed, ModelEvent, Request
 from roost.log.content import Text, UserMessage
@@ -259,6 +260,7 @@ async def test_an_expired_key_is_asked_for_again_once(server: Server, tmp_path: 
         (printed("two\nlines"), "printed no key"),
         (printed("{broken"), "broken JSON"),
         (printed('{"token": "t", "expires_at": "soon"}'), "no time"),
+        (printed('{"token": "t", "expires_in": "soon"}'), "no number"),
     ],
 )
 async def test_a_helper_that_fails_says_why(server: Server, key: str, message: str) -> None:
@@ -274,6 +276,25 @@ def test_expiries_in_all_their_forms() -> None:
     for text in ('"2030-01-01T00:00:00Z"', '"2030-01-01T01:00:00+01:00"', str(end), f'"{end:.0f}"'):
         assert parse(f'{{"access_token": "t", "expires_at": {text}}}'.encode(), where="here").until == end
     assert "t-secret" not in repr(parse(b"t-secret", where="here"))
+
+
+async def test_a_slow_helper_runs_once_and_holds_up_nothing(tmp_path: Path) -> None:
+    runs, go = tmp_path / "runs", tmp_path / "go"
+    code = (
+        f"import os, sys, time; open({str(runs)!r}, 'a').write('x')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "sys.exit('log in first')"
+    )
+    helper = Helper(shlex.join([sys.executable, "-c", code]), where="here")
+    asking = [asyncio.create_task(helper.current()) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    asking[0].cancel()
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
+    go.touch()
+    cancelled, *failed = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 30)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert all(isinstance(each, ConfigError) and "log in first" in str(each) for each in failed)
+    assert runs.read_text() == "x"
 
 
 async def test_hooks_of_ones_own(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any, cast
 
 import msgspec
@@ -41,28 +42,47 @@ class Credential(msgspec.Struct, frozen=True):
 
 class Helper:
     """Runs a key helper when the key is about to expire, once for all callers. May be used by several threads and event
-    loops."""
+    loops. A helper that takes its minute holds up no other work: it runs in a thread of its own."""
 
     def __init__(self, command: str, *, where: str, env: Mapping[str, str] | None = None) -> None:
         self._command, self._where = command, where
         self._env = None if env is None else dict(env)
         self._lock = threading.Lock()
         self._found: Credential | None = None
+        self._asking: Future[Credential] | None = None
 
     async def current(self) -> Credential:
         """Return a key that is good for a minute more at least. Raises `ConfigError` when the command fails."""
-        found = self._found
-        if found is not None and found.until - EARLY_SECONDS > time.time():
-            return found
-        return await asyncio.to_thread(self.read)
+        asked = self._ask()
+        return asked if isinstance(asked, Credential) else await asyncio.wrap_future(asked)
 
     def read(self) -> Credential:
         """As `current`; blocks."""
+        asked = self._ask()
+        return asked if isinstance(asked, Credential) else asked.result()
+
+    def _ask(self) -> Credential | Future[Credential]:
         with self._lock:
             found = self._found
-            if found is None or found.until - EARLY_SECONDS <= time.time():
-                found = self._found = run_helper(self._command, where=self._where, env=self._env)
-            return found
+            if found is not None and found.until - EARLY_SECONDS > time.time():
+                return found
+            if self._asking is None:
+                self._asking = Future()
+                self._asking.set_running_or_notify_cancel()  # so that no caller's cancellation reaches it
+                threading.Thread(target=self._run, args=(self._asking,), name="roost-key-helper", daemon=True).start()
+            return self._asking
+
+    def _run(self, asking: Future[Credential]) -> None:
+        try:
+            found = run_helper(self._command, where=self._where, env=self._env)
+        except BaseException as error:  # the callers', whatever it is
+            with self._lock:
+                self._asking = None
+            asking.set_exception(error)
+            return
+        with self._lock:
+            self._found, self._asking = found, None
+        asking.set_result(found)
 
     @property
     def used(self) -> Credential | None:
@@ -70,8 +90,7 @@ class Helper:
         return self._found
 
     def expire(self, refused: Credential | None) -> bool:
-        """Forget a key that the server refused. Return whether asking again may help: not when the refused key was just
-        made."""
+        """Forget a key that the server refused. Return whether asking again may help: not without an earlier key."""
         with self._lock:
             if refused is None:
                 return False
@@ -119,8 +138,11 @@ def parse(printed: bytes, *, where: str) -> Credential:
 
 def _until(fields: Mapping[str, Any], where: str) -> float:
     now = time.time()
-    if fields.get("expires_in"):
-        return now + float(fields["expires_in"])
+    if seconds := fields.get("expires_in"):
+        try:
+            return now + float(seconds)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: the key helper printed an expires_in that is no number") from error
     end = next((fields[name] for name in _ENDS if fields.get(name)), None)
     if end is None:
         return now + DEFAULT_SECONDS
