@@ -32,6 +32,8 @@ _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "€": "",
 _PERCENT_OF = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|percent)\s*of\b", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%(?!\s*[\d(])")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_MEMBERS = re.compile(r"[A-Za-z]\w*\s*\(|\[")
+_IN_MEMBERS = re.compile(r"\d,0\d\d(?!\d)")
 
 
 def _round(number: Fraction, places: Fraction) -> Fraction:
@@ -74,7 +76,7 @@ async def calculate(
 
 def value_of(expression: str) -> Fraction:
     """The value of an arithmetic expression. Raises `ToolError` for anything else, and for numbers that grow huge."""
-    text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), expression.translate(_SIGNS).replace("^", "**"))
+    text = _without_thousands(expression.translate(_SIGNS).replace("^", "**"))
     text = _PERCENT.sub(r"(\1/100)", _PERCENT_OF.sub(r"(\1/100)*", text)).strip().rstrip("=? ")
     try:
         return _value(ast.parse(text, mode="eval").body)
@@ -84,6 +86,15 @@ def value_of(expression: str) -> Fraction:
         raise ToolError(f"{expression!r} divides by zero") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ToolError(f"{expression!r} cannot be worked out: {error}") from None
+
+
+def _without_thousands(text: str) -> str:
+    """Join `1,000`. Where a function has numbers, a comma stands between two of them: `sum(100,200)` is 300."""
+    if _MEMBERS.search(text) is None:
+        return _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+    if (unclear := _IN_MEMBERS.search(text)) is not None:
+        raise ToolError(f"{unclear[0]!r} may be one number or two: write 1000, not 1,000, beside a function")
+    return text
 
 
 def shown(value: Fraction) -> str:
