@@ -279,6 +279,29 @@ def test_a_session_that_was_brought_in_folds_from_any_state() -> None:
     assert (state.seq, state.phase) == (1, "idle")
 
 
+async def test_what_a_person_allowed_there_is_asked_about_here(tmp_path: Path) -> None:
+    """A file of a session may be anybody's."""
+    file = tmp_path / "talk.jsonl"
+    clerk = Agent(
+        "a",
+        model=ScriptedModel([calling("shell", command="python3 -m this"), "one"]),
+        tools=["shell"],
+        permissions="ask",
+    )
+    async with running(tmp_path / "one", clerk) as runtime:
+        session = await runtime.session("a")
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call, always=asked.prefixes)
+        assert await session.answer(accepted.id) == "one"
+        await asleep(runtime, session)
+        assert (await load_state(runtime.kernel.journal, session.id)).grants == ["python3 -m this"]
+        await runtime.export_session(session.id, file)
+    async with running(tmp_path / "two", clerk) as runtime:
+        brought = await runtime.import_session(file, agent="a")
+        assert (await load_state(runtime.kernel.journal, brought.session.id)).grants == []
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["home", "shared"])
 async def test_files_go_out_as_a_tar(tmp_path: Path, shared: bool) -> None:
     """Of the newest snapshot, where nodes share them: the folder may be one that the session has left."""

@@ -25,8 +25,10 @@ _OF_THERE = (
     "schedules",
     "firing",
     "limited",
+    "grants",
 )
-"""What was under way, was promised, was paid for, and lies on a disk, there. All else is the conversation's."""
+"""What was under way, was promised, was allowed, was paid for, and lies on a disk, there. All else is the
+conversation's."""
 
 
 def take_imported(state: State) -> None:
