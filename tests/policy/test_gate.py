@@ -243,6 +243,49 @@ def test_a_prefix_that_a_person_has_allowed_is_not_asked_about_again() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "echo '{}' > package.json && npm test",
+        "npm test; printenv > x",
+        "npm test > package.json",
+        "npm_config_script_shell=./x npm test",
+        "npm_config_script_shell=./x; export npm_config_script_shell; npm test",
+        "HOME=x npm test",
+        "HOME=x; npm test",
+        "env GIT_DIR=x npm test",
+        "npm test --script-shel=./x",
+        "npm test\rsh x",
+        "npm test\vsh x",
+        "npm test\nsh x",
+        "npm test; sh x",
+        "npm test $(sh x)",
+        "npm(){ sh x; }; npm test",
+    ],
+)
+def test_a_prefix_allows_no_writing_no_variables_and_no_other_command(text: str) -> None:
+    assert run(text, "ask", grants=("npm test",)).decision == "ask"
+    assert run(text, "workspace", walled=False, grants=("npm test",)).decision == "ask"
+
+
+def test_a_prefix_allows_what_only_reads_beside_it() -> None:
+    for text in ("npm test", "CI=1 npm test 2>/dev/null | tail -3", "cd sub && npm test || true"):
+        assert run(text, "ask", grants=("npm test",)).decision == "allow", text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "make test --ev='x:;./x'",
+        "tar xf y --checkpoint=1 --checkpoint-act=exec=./x",
+        "git push --recei=./x y",
+        "go test -toolexec=./x",
+    ],
+)
+def test_a_shortened_option_that_runs_a_program_is_known(text: str) -> None:
+    assert run(text, "auto").decision == "ask"
+
+
+@pytest.mark.parametrize(
     ("text", "offered"),
     [
         ("git push origin main", ("git push",)),
@@ -265,6 +308,12 @@ def test_a_prefix_that_a_person_has_allowed_is_not_asked_about_again() -> None:
         ("flock lock make", ()),
         ("tmux new make", ()),
         ("ls", ()),
+        ("vim x", ()),
+        ("setsid x", ()),
+        ("tmux new", ()),
+        ("export X=1", ()),
+        ("FOO=1 npm test", ()),
+        ("npm test > x", ()),
     ],
 )
 def test_prefixes_are_offered_where_they_would_allow_the_command(text: str, offered: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from roost.log.events import Danger
+from roost.policy.command.tables import INTERPRETERS, SHELLS, WRAPPERS
 from roost.policy.rules import Touches, allowed_by
 
 _MOST = 8
@@ -21,9 +22,9 @@ _THREE = frozenset({("npm", "run"), ("pnpm", "run"), ("yarn", "run"), ("bun", "r
                     ("docker", "container")})  # fmt: skip
 _NEVER = frozenset(
     "rm unlink rmdir srm shred truncate dd mv cp ln install tee chmod chown find xargs curl wget nc ncat ssh scp sftp"
-    " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman busybox flock"
-    " setsid screen tmux script gdb vi vim nvim ed ex emacs pwsh osascript open xdg-open".split()
-)
+    " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman set export"
+    " unset declare typeset readonly trap read open xdg-open tmux screen lldb psql mysql".split()
+) | ((SHELLS | frozenset(INTERPRETERS) | frozenset(WRAPPERS)) - _TWO)
 """Programs that do anything at all, or do away with things: of them no beginning says enough."""
 _VERSION = re.compile(r"(?<=[a-z])[0-9][0-9.]*$")
 
@@ -44,7 +45,7 @@ def dangers(touches: Touches) -> tuple[Danger, ...]:
 def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
     """Beginnings that together would allow this command; none where no beginning may."""
     command = touches.command
-    if command is None or not command.doing:
+    if command is None or not command.doing or command.redirected:
         return ()
     made = [_prefix(call) for call in command.doing]
     found = tuple(dict.fromkeys(one for one in made if one is not None))

@@ -271,8 +271,9 @@ def _has(words: Sequence[str], call: tuple[str, ...]) -> bool:
 
 def allowed_by(prefixes: Sequence[str], command: Analysis, calls: Sequence[tuple[str, ...]], root: Path) -> bool:
     """Whether a command that is understood, and in which no danger is known, makes no other of these calls than such
-    as begin with the words of a prefix. A bare name is the program on the search path outside of the workspace."""
-    if not calls or command.unclear or command.findings:
+    as begin with the words of a prefix, without variables that may change what these do. A bare name is the program on
+    the search path outside of the workspace."""
+    if not calls or command.unclear or command.findings or set(command.variables) - _SAYING:
         return False
     wanted = [prefix.split() for prefix in prefixes]
     return all(any(words and _begins(words, call, str(root)) for words in wanted) for call in calls)
@@ -289,6 +290,8 @@ def _begins(words: Sequence[str], call: tuple[str, ...], root: str) -> bool:
     return _is_found(name, root) if not folder else folder in _PROGRAMS
 
 
+_SAYING = frozenset("CI DEBUG NODE_ENV PYTHONUNBUFFERED RUST_BACKTRACE".split())
+"""Variables that make of an allowed command no other one."""
 _PROGRAMS = tuple(f"{place}/{kind}" for place in ("", "/usr", "/usr/local") for kind in ("bin", "sbin"))
 
 

@@ -12,7 +12,7 @@ from roost.policy.command.found import Acts, Found
 from roost.policy.command.harmless import names_files
 from roost.policy.command.lines import Line, Simple, read
 from roost.policy.command.scope import from_start
-from roost.policy.command.tables import GLOBBING, INSTALLERS, READERS, SCRIPTED, WRITERS
+from roost.policy.command.tables import GLOBBING, HARMLESS_TARGETS, INSTALLERS, READERS, SCRIPTED, WRITERS
 from roost.policy.command.unwrap import inner_of, module_of, name_of
 from roost.policy.command.words import GAP, Word
 
@@ -50,6 +50,8 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
         calls=tuple(dict.fromkeys(found.calls)),
         doing=tuple(dict.fromkeys(found.doing)),
         reached=tuple(dict.fromkeys(found.reached)),
+        variables=tuple(dict.fromkeys(found.variables)),
+        redirected=tuple(dict.fromkeys(found.redirected)),
         read_only=clear and found.only_reads and not found.writes and not found.installs,
     )
 
@@ -83,6 +85,8 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         for redirect in simple.redirects:
             files.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
             effects.redirected(redirect.operator, redirect.target.text, found)
+            if redirect.writes and redirect.target.text not in HARMLESS_TARGETS:
+                found.redirected.append(redirect.target.text)
         found.settle(since, simple.folders)
         for act in _acts(simple, line):
             _act(act, found, depth)
@@ -151,6 +155,7 @@ def _note(act: Acts, found: Found) -> None:
         found.hosts += _URL.findall(word.text)
         if name.isupper() and "/" in word.text:
             found.paths.append(word.text)
+    found.variables += harmless.deciding(act)
     if not words:
         return
     name = act.name

@@ -40,7 +40,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     though nothing in them says so. hosts: the machines that are named. installs: orders of package managers. network:
     calls that speak to other machines. unclear: what cannot be understood; then the rest is not all. calls: of each
     program the first words, as written; doing: those of them that may change something. reached: folders that a `cd`
-    must have reached for all this to be so. read_only: everything is known, and known to change nothing.
+    must have reached for all this to be so. variables: those that programs are given which may change what they do.
+    redirected: files that redirections write. read_only: everything is known, and known to change nothing.
     """
 
     programs: tuple[str, ...] = ()
@@ -60,4 +61,6 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[tuple[str, ...], ...] = ()
     doing: tuple[tuple[str, ...], ...] = ()
     reached: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    redirected: tuple[str, ...] = ()
     read_only: bool = False

@@ -81,6 +81,8 @@ class Found:
         self.network: list[str] = []
         self.loses: list[str] = []
         self.links: list[str] = []
+        self.variables: list[str] = []
+        self.redirected: list[str] = []
         self.depth = 0
         self.paths: list[str] = []
         self.writes: list[str] = []

@@ -15,7 +15,7 @@ from roost.policy.command.tables import (
     READERS,
     WRAPPERS,
 )
-from roost.policy.command.unwrap import inner_of, name_of
+from roost.policy.command.unwrap import assigned, inner_of, name_of
 from roost.policy.command.words import GAP, Word
 
 _SED = re.compile(
@@ -37,17 +37,26 @@ _GIT_RUNS = frozenset("--ext-diff --output --textconv --open-files-in-pager -O".
 
 def reads(act: Acts) -> bool:
     """Writing by redirection is not looked at here."""
-    assigns = set(act.simple.assigns)
-    if "HOME" in assigns or (act.name in _SETTING and any(text.startswith("HOME") for text in act.texts)):
-        return False  # where git and others look for settings
+    if deciding(act):
+        return False
     if not act.words:
-        return not assigns & LOADERS
-    if not all(name in _SHOWING or name.startswith("LC_") for name in assigns):
-        return False  # many programs run, load or write what a variable of theirs names
+        return not set(act.simple.assigns) & LOADERS
     name, word = act.name, act.words[0]
     if not word.known or word.veiled or "/" in word.text or name in act.functions:
         return False  # a path may be anybody's program
     return _program_reads(act)
+
+
+def deciding(act: Acts) -> list[str]:
+    """Variables that it gives to programs and that may decide what these run, load or write."""
+    said = assigned(act.words)
+    if act.name in _SETTING and any(text.startswith("HOME") for text in act.texts):
+        said.append("HOME")
+    if act.words:
+        said += act.simple.assigns
+    elif "HOME" in act.simple.assigns:
+        said.append("HOME")  # which programs have anyway
+    return [name for name in said if name not in _SHOWING and not name.startswith("LC_")]
 
 
 def _program_reads(act: Acts) -> bool:

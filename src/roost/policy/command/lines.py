@@ -23,6 +23,7 @@ LONGEST = 64 * 1024
 _DEEPEST = 200
 _PIPED = 100
 _MOST_COMMANDS = 1_000
+_BLANKS = re.compile(r"[\v\f]|\r(?!\n)")
 _CALLED = 64
 """Calls of the line's own functions that are followed."""
 _SUBSCRIPT = re.compile(rb"(?<!\w)[A-Za-z_]\w*\\?\[[^\[\]\n]*?(?:\$\(|`)")
@@ -107,6 +108,8 @@ def read(text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: b
     if "\0" in text:
         line.unclear.append("it holds a zero byte")
         return line
+    if _BLANKS.search(text):
+        line.unclear.append("it holds control characters that the shell does not take for blanks")
     tree = _parser().parse(source).root_node
     scope = Scope(folders, root=root, wary=wary)
     _Reader(line, scope).walk(tree, 0, ())

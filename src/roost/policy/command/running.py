@@ -51,6 +51,9 @@ _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
     "go": frozenset("-exec -toolexec -vettool".split()),
 }  # fmt: skip
 """Options of programs that name another program or code to run."""
+_SHORTEST = 3
+_WHOLE = frozenset({"--checkpoint", "--ext"})
+"""Options that run nothing, though others begin like them."""
 _LONGEST_SCRIPT = 4_096
 _SED_RUNS = re.compile(r"(?:^|[;{\n])\s*(?:[0-9$,]*|/[^/]*/)\s*e(?:\s|$)")
 _SED_EVALUATES = re.compile(r"s([/|,#@!%])(?:\\.|(?!\1).)*+\1(?:\\.|(?!\1).)*+\1[gpIi0-9]*e")
@@ -78,7 +81,7 @@ def judge(act: Acts, found: Found) -> list[str]:
         found.add("remote_exec", "it fetches a package and runs it", act)
     if name == "ssh" and len(act.operands()) > 1:
         found.add("remote_exec", "it runs a command on another machine", act)
-    said = set(act.options()) & _PROGRAM_OPTIONS.get(name, frozenset())
+    said = _running_options(act)
     if name == "git" and act.texts and not act.texts[0].startswith("-"):
         said -= {"-c"}  # behind the order it means something else
     if said or (name in ("ssh", "scp", "sftp") and any("command" in text.lower() for text in act.texts)):
@@ -86,6 +89,18 @@ def judge(act: Acts, found: Found) -> list[str]:
     if name in ("awk", "gawk", "mawk", "sed"):
         _stream_editors(act, found)
     return _code(act, found)
+
+
+def _running_options(act: Acts) -> set[str]:
+    """Those of its options that name another program. Most programs let long ones be shortened."""
+    known = _PROGRAM_OPTIONS.get(act.name, frozenset())
+    said = {*act.options(), *(text.partition("=")[0] for text in act.texts)} if known else set[str]()
+    short = {
+        one
+        for one in said
+        if one.startswith("--") and len(one) > _SHORTEST and any(option.startswith(one) for option in known)
+    }
+    return (said & known) | (short - _WHOLE)
 
 
 def _rights(act: Acts, found: Found) -> None:
