@@ -190,6 +190,22 @@ def test_two_processes_append_to_one_file(tmp_path: Path) -> None:
         file.close()
 
 
+def test_what_another_process_appended_is_erased_too(tmp_path: Path) -> None:
+    import numpy as np
+
+    vector = np.full(8, 7, dtype="<f4").tobytes()
+    one, two = (VectorFile(tmp_path / "v", "m", 8) for _ in range(2))
+    for file in (one, two, one):
+        file.add([b"%016d" % 1], [vector])
+    two.add([b"%016d" % 2], [np.full(8, 8, dtype="<f4").tobytes()])
+    one.erase([b"%016d" % 1])
+    assert vector not in (tmp_path / "v").read_bytes()
+    whole = VectorFile(tmp_path / "v", "m", 8)
+    assert list(whole.known) == [b"%016d" % 2]
+    for file in (one, two, whole):
+        file.close()
+
+
 async def test_codes_find_what_full_comparison_finds(tmp_path: Path) -> None:
     """Beyond `EXACT` vectors the codes choose; nearly all of the true nearest are among what they choose."""
     import numpy as np

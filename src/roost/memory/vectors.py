@@ -77,12 +77,22 @@ class VectorFile:
                 self.known[digest] = first + place
 
     def erase(self, digests: Sequence[bytes]) -> None:
-        """Overwrite the vectors of these texts with zeros. Raises `OSError`."""
+        """Overwrite the vectors of these texts with zeros: all rows, since another process may have appended the same
+        text. Raises `OSError`."""
+        gone = set(digests)
         with self._lock:
-            for digest in digests:
-                if (row := self.known.pop(digest, None)) is not None:
-                    os.pwrite(self._file, bytes(self._row), _HEAD + row * self._row)
-            os.fsync(self._file)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                table = self._map()
+                heads = b"" if table is None else table[:, :_DIGEST].tobytes()
+                for row in range(len(heads) // _DIGEST):
+                    if heads[row * _DIGEST : (row + 1) * _DIGEST] in gone:
+                        os.pwrite(self._file, bytes(self._row), _HEAD + row * self._row)
+                os.fsync(self._file)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            for digest in gone:
+                self.known.pop(digest, None)
 
     def vectors(self, rows: NDArray[np.int64]) -> Floats:
         """Of these rows, one below the other."""
