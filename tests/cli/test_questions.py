@@ -30,6 +30,13 @@ SCRIPT = Script(
         rule("file", "write_file", path="f.py", content=FILE),
         rule("edit", "edit_file", path="f.py", old="before\nit", new="after\nit"),
         rule("slow", "shell", command="echo made >> made.txt"),
+        Rule(
+            when="thrice",
+            answers=(
+                *(Reply(calls=(Call("write_file", {"path": path, "content": "x"}),)) for path in ("a", "b", "secret")),
+                Reply(text="The result: {result}"),
+            ),
+        ),
         Rule(answers=(Reply(text="You said: {input}"),)),
     )
 )
@@ -120,3 +127,18 @@ def test_what_was_typed_before_the_question_is_no_answer(roost: Machine, typed: 
     terminal.type("y\n")
     terminal.expect("The result:")
     assert (roost.work / "made.txt").read_text() == "made\n"
+
+
+def test_always_holds_for_the_reason_that_was_shown(roost: Machine) -> None:
+    policy = roost.home / "policy.toml"
+    secret = '[[rules]]\neffect = "ask"\ntool = "write_file"\npath = "secret"\nreason = "it is secret"\n'
+    policy.write_text(secret + policy.read_text())
+    terminal = roost.terminal("run", "thrice")
+    terminal.expect(ASKED)
+    terminal.type("a\n")
+    assert "it is secret" in terminal.expect(ASKED)
+    assert (roost.work / "b").exists()
+    assert not (roost.work / "secret").exists()
+    terminal.type("n\n")
+    terminal.expect("The result:")
+    assert terminal.wait() == 0

@@ -45,7 +45,8 @@ class Approver:
 
     def __init__(self, mode: Mode) -> None:
         self._mode: Mode = mode
-        self._always: set[str] = set()
+        self._always: set[tuple[str, str]] = set()
+        """Tools that are allowed, each for the reason for which it was asked about."""
         self._told = False
 
     def decide(self, waiting: PendingApproval, session: str) -> Answered | None:
@@ -62,7 +63,7 @@ class Approver:
                 note(f"  {waiting.tool} waits for an answer: roost approve {session} {waiting.call}", "yellow")
                 return None
             case "ask":
-                if waiting.tool in self._always:
+                if (waiting.tool, waiting.reason) in self._always:
                     return Answered("approve")
                 return self._ask(waiting)
 
@@ -98,7 +99,7 @@ class Approver:
             case "a" | "always" if waiting.prefixes:
                 return Answered("approve", always=waiting.prefixes)
             case "a" | "always" if _always(waiting):
-                self._always.add(waiting.tool)
+                self._always.add((waiting.tool, waiting.reason))
                 return Answered("approve")
             case "":
                 return None
