@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from .processes import Prefork, Process, Terminal, run, start
 
 _AT_ITS_START = ("PYTHON", "LANG", "LC_")
 """Beginnings of the names of variables that an interpreter reads once."""
+
+LOOK = "import os; print(open(os.sep + os.path.join('proc', str(os.getppid()), 'environ')).read())"
+"""Reads the environment of the process around a command. The policy denies the plain form of it."""
 
 WORDS = " ".join(f"w{number}" for number in range(40))
 """An answer that does not go on after a part of it, the first time: who asks again gets it whole."""
@@ -73,7 +77,7 @@ SCRIPT = Script(
         Rule(
             when="environ",
             answers=(
-                Reply(calls=(Call("shell", {"command": "env; cat /proc/$PPID/environ || echo HOME="}),)),
+                Reply(calls=(Call("shell", {"command": f"env; {sys.executable} -c \"{LOOK}\" || echo HOME="}),)),
                 Reply(text="It holds: {result}"),
             ),
         ),

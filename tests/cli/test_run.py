@@ -169,12 +169,13 @@ def test_a_command_finds_no_key_in_the_processes_around_it(roost: Machine) -> No
 def test_the_home_is_no_file_of_a_folder_that_holds_it(roost: Machine) -> None:
     roost.up()
     (roost.work / "mine").write_text("mine\n")
-    for folder in (roost.home.parent, roost.home):
-        roost("run", "--yes", "-w", str(folder), "the token").ok()
-        seen = roost("logs", "@last", "--json").ok().out
-        assert "belongs to Roost itself" in seen
-        assert (roost.home / "token").read_text().strip() not in seen
-        assert "roost.db" not in seen
+    assert "belongs to Roost's home" in roost("run", "--yes", "-w", str(roost.home), "the token").err
+    roost("run", "--yes", "-w", str(roost.home.parent), "the token").ok()
+    seen = roost("logs", "@last", "--json").ok().out
+    assert "Roost" in seen
+    assert "denied" in seen
+    assert (roost.home / "token").read_text().strip() not in seen
+    assert "roost.db" not in seen
     assert not (roost.home / "agents").exists()
     roost("run", "-w", str(roost.home.parent), "the token").ok()
     assert "work/mine:1: mine" in roost("logs", "@last", "--json").ok().out
