@@ -77,7 +77,7 @@ SCRIPT = Script(
         Rule(
             when="environ",
             answers=(
-                Reply(calls=(Call("shell", {"command": f"env; {sys.executable} -c \"{LOOK}\" || echo HOME="}),)),
+                Reply(calls=(Call("shell", {"command": f'env; {sys.executable} -c "{LOOK}" || echo HOME='}),)),
                 Reply(text="It holds: {result}"),
             ),
         ),
