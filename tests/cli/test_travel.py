@@ -58,3 +58,30 @@ def test_resumed_from_a_checkpoint(roost: Machine, daemon: bool) -> None:
     assert back["label"] == "good"
     fork = roost("fork", session, "--json").ok().json["id"]
     assert "good" in [one["label"] for one in roost("checkpoints", fork, "--json").ok().json]
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_what_changed_in_the_files(roost: Machine, daemon: bool) -> None:
+    session = roost("run", "make it", "--yes", "--private", "--json").ok().json["session"]
+    if daemon:
+        roost.up()
+    folder = roost.home / "workspaces" / session
+    roost("checkpoint", session, "good").ok()
+    assert "0 added, 0 removed, 0 changed" in roost("diff", session).ok().err
+    (folder / "made.txt").write_text("made\nand \x1b[31mmore\n")
+    (folder / "picture").write_bytes(bytes(10))
+    shown = roost("diff", session, "good").ok()
+    assert "added    picture (binary, 10 bytes)\n" in shown.out
+    assert "--- a/made.txt\n+++ b/made.txt\n@@ -1 +1,2 @@\n made\n+and more\n" in shown.out
+    assert "1 added, 0 removed, 1 changed" in shown.err
+    roost("checkpoint", session, "better").ok()
+    found = roost("diff", session, "better", "good", "--json").ok().json
+    assert [(one["path"], one["change"]) for one in found["changes"]] == [
+        ("made.txt", "changed"),
+        ("picture", "removed"),
+    ]
+    mine = roost("run", "hello", "--json").ok().json["session"]
+    roost("checkpoint", mine, "good").ok()
+    refused = roost("diff", mine, "good")
+    assert (refused.code, "a folder of its user's" in refused.err) == (1, True)
+    assert "no checkpoint 'nowhere'" in roost("diff", session, "nowhere").err

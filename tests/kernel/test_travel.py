@@ -288,6 +288,47 @@ async def test_dropping_checkpoints_frees_disk(tmp_path: Path) -> None:
     assert (await check(place.url or tmp_path / "roost.db")).faults == []
 
 
+async def test_what_changed_since_a_checkpoint(stage: Stage, tmp_path: Path) -> None:
+    async with stage.up() as runtime:
+        session, sessions = await runtime.session("clerk", id="s"), runtime.sessions
+        await session.ask("sh seq 9 > n; echo old > gone; head -c 99 /dev/zero > z; echo same > same; seq 99999 > big")
+        await sessions.checkpoint("s", "one")
+        await session.ask(
+            "sh sed -i s/5/five/ n; rm gone; head -c 98 /dev/zero > z; mkdir d; echo new > d/new; seq 9 > big"
+        )
+        two = await sessions.checkpoint("s", "two")
+        found = await sessions.diff("s", "one", "two")
+        assert [(one.path, one.change, one.why_no_diff) for one in found.changes] == [
+            ("big", "changed", "too_large"),
+            ("d/new", "added", None),
+            ("gone", "removed", None),
+            ("n", "changed", None),
+            ("z", "changed", "binary"),
+        ]
+        assert (found.added, found.removed, found.changed, found.until) == (1, 1, 3, two.seq)
+        text = next(one.diff for one in found.changes if one.path == "n") or ""
+        assert text.startswith("--- a/n\n+++ b/n\n@@ -2,7 +2,7 @@\n")
+        assert "\n-5\n+five\n" in text
+        assert (await sessions.diff("s", "one")).changes == found.changes
+        assert (await sessions.diff("s")).changes == (await sessions.diff("s", two.seq, two.seq)).changes == []
+        await session.ask("sh echo later > same")
+        assert [one.path for one in (await sessions.diff("s")).changes] == ["same"]
+        back = await sessions.diff("s", "two", "one")
+        assert (back.added, back.removed) == (1, 1)
+        fork = await sessions.fork("s", "two", id="f")
+        assert (await sessions.diff(fork.id, "one", "two")).changes == found.changes
+        with pytest.raises(NotFound) as unknown:
+            await sessions.diff("s", "nowhere")
+        assert unknown.value.code == "no_checkpoint"
+        (tmp_path / "mine").mkdir()
+        mine = await runtime.session("clerk", workspace=str(tmp_path / "mine"))
+        await mine.ask("sh echo 1 > a")
+        await sessions.checkpoint(mine.id, "one")
+        with pytest.raises(Conflict) as none:
+            await sessions.diff(mine.id, "one")
+        assert none.value.code == "no_files"
+
+
 def _snapshots(memory: Path) -> int:
     return sum(path.is_file() for path in (memory / "snapshots/snapshots").rglob("*"))
 

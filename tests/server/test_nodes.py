@@ -621,6 +621,13 @@ def test_a_fork_is_made_where_the_files_are(serve, tmp_path: Path, store: str) -
 
     ask(session, "sh echo kept > a")
     assert a.request("POST", f"/sessions/{session}/checkpoints", {"label": "good"}).status == 201
+    ask(session, "sh echo more >> a")
+    diff = a.get(f"/sessions/{session}/diff?since=good")
+    assert (diff["changed"], diff["until"]) == (1, None)
+    assert diff["changes"][0]["diff"] == "--- a/a\n+++ b/a\n@@ -1 +1,2 @@\n kept\n+more\n"
+    assert a.get(f"/sessions/{session}/diff?since=good&until=good")["changes"] == []
+    elsewhere = b.request("GET", f"/sessions/{session}/diff?since=good")
+    assert (elsewhere.status, elsewhere.code) == (409, "files_elsewhere")
     fork = b.request("POST", f"/sessions/{session}/fork", {"at": "good"})
     assert fork.status == 201
     assert b.request("DELETE", f"/sessions/{session}").status == 204

@@ -24,6 +24,8 @@ def test_over_http(shared):
     assert fork.headers["location"] == f"/sessions/{fork.json['id']}"
     assert shared.request("DELETE", f"{place}/checkpoints/good").status == 200
     for method, path, body, status, code in (
+        ("GET", "diff?since=nowhere", None, 404, "no_checkpoint"),
+        ("GET", f"diff?since={10**9}", None, 422, "no_position"),
         ("POST", "rollback", {"to": 0}, 422, "no_position"),
         ("POST", "rollback", {"to": 10**9}, 422, "no_position"),
         ("POST", "rollback", {"to": "nowhere"}, 404, "no_checkpoint"),

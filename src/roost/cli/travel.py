@@ -10,7 +10,7 @@ from roost.log.journal import SessionInfo
 
 if TYPE_CHECKING:
     from roost.kernel.sessions import Sessions
-    from roost.kernel.travelled import CheckpointInfo, Target, Travelled
+    from roost.kernel.travelled import CheckpointInfo, FilesDiff, Target, Travelled
 
 
 class NodeTravel(Protocol):
@@ -21,6 +21,8 @@ class NodeTravel(Protocol):
     def checkpoints(self, session: str) -> list[CheckpointInfo]: ...
 
     def drop_checkpoint(self, session: str, target: Target) -> Travelled: ...
+
+    def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff: ...
 
     def rollback(
         self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False
@@ -52,6 +54,9 @@ class EmbeddedTravel:
     def drop_checkpoint(self, session: str, target: Target) -> Travelled:
         self._work_on(session)
         return self._do(self._sessions.drop_checkpoint(session, target))
+
+    def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff:
+        return self._do(self._sessions.diff(session, since, until))
 
     def rollback(
         self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False

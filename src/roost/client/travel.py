@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from roost.ids import new_id
-from roost.kernel.travelled import CheckpointInfo, Target, Travelled
+from roost.kernel.travelled import CheckpointInfo, FilesDiff, Target, Travelled
 from roost.log.journal import SessionInfo
 
 T = TypeVar("T")
@@ -36,6 +36,10 @@ class TravelClient:
 
     def drop_checkpoint(self, session: str, target: Target) -> Travelled:
         return self._decode(self._call("DELETE", _path(session, "checkpoints", str(target))), Travelled)
+
+    def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff:
+        given = {name: str(value) for name, value in (("since", since), ("until", until)) if value is not None}
+        return self._decode(self._call("GET", _path(session, "diff"), query=given), FilesDiff)
 
     def rollback(
         self, session: str, to: Target | None = None, *, undo: bool = False, resume: bool = False

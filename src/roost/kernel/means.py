@@ -38,8 +38,11 @@ from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.objects import ObjectsFailed
-from roost.workspace.snapshots import Place
+from roost.workspace.remembered import read_index
+from roost.workspace.saving import Caps
+from roost.workspace.snapshots import Place, View
 from roost.workspace.swapping import aside, remove_tree
+from roost.workspace.views import FolderView
 
 _NEW_SECONDS = 3600.0
 """So long after files were kept for a fork it may still be made."""
@@ -190,6 +193,26 @@ class Workshop:
             self.home.snapshots.lend(place, snapshot, to)
         except OSError as error:
             raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
+
+    def view(self, sessions: Sequence[str], snapshot: str | None) -> View:
+        """A snapshot of the first of these sessions that has it. Blocks. Raises `SnapshotDamaged`, `ObjectsFailed`."""
+        carrier = self.carrier or self.home
+        if carrier is None:
+            raise SnapshotDamaged("no snapshots are kept at this home")
+        for place, session in enumerate(sessions):
+            try:
+                return carrier.snapshots.view(Place(self.private(session), self._memory / session), snapshot)
+            except SnapshotDamaged:
+                if place == len(sessions) - 1:
+                    raise
+        raise SnapshotDamaged("no session has it")
+
+    def view_now(self, session: str, saved: str | None) -> View:
+        """A session's private files as they are: of the folder here, or what was saved for all nodes. Blocks. Raises as
+        `view`, and `OSError`, `TooLarge`."""
+        if self.carrier is not None:
+            return self.view([session], saved)
+        return FolderView(self.private(session), files=Caps().files, remembered=read_index(self._memory / session))
 
     def note_heir(self, session: str, fork: str) -> None:
         """That the fork can go back to snapshots which only the session may have. Blocks. Raises `OSError`."""

@@ -15,11 +15,12 @@ from roost.agent.kept import OWN_FOLDER, Files, files_at
 from roost.agent.state import STATE_VERSION, Kept, State, encode_state
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id, new_id
+from roost.kernel.differences import differences
 from roost.kernel.holding import hold, is_held
 from roost.kernel.kernel import Kernel
 from roost.kernel.load import load_state, state_at
 from roost.kernel.naming import check_label, masked_names
-from roost.kernel.travelled import CheckpointInfo, Target, Travelled
+from roost.kernel.travelled import CheckpointInfo, FilesDiff, Target, Travelled
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
 from roost.log.journal import Accepted, NewSession, Record, SessionInfo, Snapshot
@@ -73,6 +74,20 @@ class Travels(ABC):
         accepted = await self._accept(session, DropCheckpointInput(seq), key)
         done = await self._until(session, _DROPPED, accepted, head, 10.0)
         return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=seq)
+
+    async def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff:
+        """Show what changed in the private files from one position or checkpoint's label to another, or to now; without
+        `since`, from the newest checkpoint. Raises `NotFound` (`no_checkpoint`), `Invalid` (`no_position`), `Conflict`
+        (`no_checkpoint`, `no_files`, `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
+        info, now = await self._now(session)
+        first = await self._moment(info, since)
+        last = None if until is None else await self._moment(info, until)
+        return await differences(self._kernel, info, now, first, last)
+
+    async def _moment(self, info: SessionInfo, at: Target | None) -> int:
+        if isinstance(at, int):
+            return _position(info, at, info.head)
+        return (await self._aim(info, at, undo=False))[0]
 
     async def rollback(
         self,

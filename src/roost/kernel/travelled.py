@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from roost.workspace.changes import FileChange
+
 LABEL = 200
 """Characters of a checkpoint's label, at most."""
 
@@ -21,6 +23,22 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     made_at: float
     files: bool
+
+
+class FilesDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed in a session's private files from the position `since` to `until`, None for now. `changes` are
+    sorted by path, the first 1,000; `added`, `removed` and `changed` count all. `why_not_since`, `why_not_until`: why
+    older files than those of that position are shown."""
+
+    session: str
+    since: int
+    until: int | None
+    why_not_since: str | None = None
+    why_not_until: str | None = None
+    changes: list[FileChange]
+    added: int
+    removed: int
+    changed: int
 
 
 class Travelled(msgspec.Struct, frozen=True, kw_only=True):

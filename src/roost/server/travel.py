@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from roost.kernel.travelled import LABEL, CheckpointInfo, Travelled
+from roost.kernel.travelled import LABEL, CheckpointInfo, FilesDiff, Travelled
 from roost.log.journal import SessionInfo
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
@@ -31,6 +31,14 @@ class RollbackBody(_Shape):
     to: Position | _Label | None = None
     undo: bool = False
     resume: bool = False
+
+
+class DiffQuery(_Shape):
+    """Each is a position of the log or a checkpoint's label. Without `since` the newest checkpoint is meant, without
+    `until` the files of now."""
+
+    since: _Label | None = None
+    until: _Label | None = None
 
 
 class ForkBody(_Shape):
@@ -59,10 +67,17 @@ async def checkpoints(call: Call[Nothing, Nothing]) -> Reply:
 
 
 async def drop(call: Call[Nothing, Nothing]) -> Reply:
-    named = call.params["checkpoint"]
-    target = int(named) if named.isdecimal() and len(named) < 19 else named
-    dropped = await call.api.sessions.drop_checkpoint(call.session, target)
+    dropped = await call.api.sessions.drop_checkpoint(call.session, _target(call.params["checkpoint"]))
     return json(200 if dropped.seq is not None else 202, dropped)
+
+
+def _target(named: str) -> int | str:
+    return int(named) if named.isdecimal() and len(named) < 19 else named
+
+
+async def diff(call: Call[Nothing, DiffQuery]) -> Reply:
+    since, until = (None if one is None else _target(one) for one in (call.query.since, call.query.until))
+    return json(200, await call.api.sessions.diff(call.session, since, until))
 
 
 async def rollback(call: Call[RollbackBody, Nothing]) -> Reply:
@@ -110,6 +125,16 @@ ENDPOINTS = [
         query=Nothing,
         answers={200: Travelled, 202: Travelled},
         errors=(404,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/sessions/{session}/diff",
+        summary="What changed in the private files since a checkpoint, or between two",
+        handler=diff,
+        body=Nothing,
+        query=DiffQuery,
+        answers={200: FilesDiff},
+        errors=(404, 409),
     ),
     Endpoint(
         method="POST",

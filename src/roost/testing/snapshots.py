@@ -22,13 +22,16 @@ from threading import Event
 
 import pytest
 
+from roost.workspace.diffing import compare
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.snapshots import Place, Snapshots, Stopped
+from roost.workspace.views import FolderView
 
 STOP = Event()
 SETTLED = 0.05
 """Seconds after which what was written is known by its times."""
 _IMAGE = 2 * 1024**3
+_NO_NEWLINE = "\n\\ No newline at end of file\n"
 _DATA_AT = 700 * 1024**2 + 8192
 Places = Callable[[str], Place]
 
@@ -141,6 +144,29 @@ class SnapshotsContract:
             assert (place.folder / "zeros").read_bytes() == bytes(5 * 1024**2) + b"end"
             assert on_disk(place.folder / "image") <= 128 * 1024
             assert on_disk(place.memory) <= 16 * 1024**2
+
+    def test_a_view_tells_what_changed(self, snapshots: Snapshots, place: Place) -> None:
+        furnish(place)
+        first = snapshots.save(place, None, STOP).snapshot
+        _upset(place)
+        second = snapshots.save(place, first, STOP).snapshot
+        folder = FolderView(place.folder, files=1000)
+        views = [snapshots.view(place, one) for one in (None, first, second)]
+        nothing, before, after = views
+        assert before.read(b"deep/er/file") == b"text\n" * 1000
+        for now in (after, folder):
+            found = {one.path: one for one in compare(before, now).changes}
+            assert {path for path, one in found.items() if one.change == "removed"} == {"closed/file", "deep/er/file"}
+            assert {path for path, one in found.items() if one.change == "added"} == {"moved/er/file", "new/one"}
+            assert {"readme", "link", "run.sh"} <= {path for path, one in found.items() if one.change == "changed"}
+            assert found["new/one"].diff == "--- /dev/null\n+++ b/new/one\n@@ -0,0 +1 @@\n+new" + _NO_NEWLINE
+            assert found["run.sh"].diff is None
+        assert compare(after, folder).changes == []
+        assert compare(nothing, after).added == compare(nothing, folder).added == compare(after, nothing).removed
+        for view in (*views, folder):
+            view.close()
+        with pytest.raises(SnapshotDamaged):
+            snapshots.view(place, "nonsense")
 
     def test_preparing_keeps_what_is_there(self, snapshots: Snapshots, place: Place) -> None:
         snapshots.prepare(place)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from roost.workspace.manifest import Item
+from roost.workspace.scan import Found
 
 GRACE_DAYS = 2
 """So long a blob that nobody refers to is kept: whoever wrote it may be about to commit the snapshot that does."""
@@ -58,6 +59,26 @@ class Swept(NamedTuple):
     kept_bytes: int
 
 
+Entry: TypeAlias = Item | Found
+
+
+class View(Protocol):
+    """All methods block, and raise `OSError`, `ObjectsFailed` and `SnapshotDamaged`. For one thread."""
+
+    entries: Mapping[bytes, Entry]
+    """By path, in `manifest.order`."""
+
+    def digests(self, path: bytes) -> list[bytes]:
+        """Return the digests of a file's pieces."""
+        ...
+
+    def read(self, path: bytes) -> bytes:
+        """Return a file's bytes."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Snapshots(Protocol):
     """Where a machine can do better than copying, it does so behind these methods. `roost.testing.snapshots` is the
     conformance suite.
@@ -93,6 +114,11 @@ class Snapshots(Protocol):
 
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         """`lend`, and make the other folder what the snapshot holds. Nobody works in `to`."""
+        ...
+
+    def view(self, place: Place, snapshot: str | None) -> View:
+        """Return a view of a snapshot of this place, None for no file. Raises `SnapshotDamaged` when it has no such
+        snapshot."""
         ...
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:

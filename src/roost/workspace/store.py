@@ -18,6 +18,7 @@ from roost.workspace.restoring import Restore
 from roost.workspace.saving import Caps, Save
 from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Stopped, Swept
 from roost.workspace.space import Space
+from roost.workspace.views import SnapshotView, View
 
 _DAY = 86_400.0
 
@@ -57,6 +58,9 @@ class ObjectSnapshots:
 
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
         return Restore(self._traffic, to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
+
+    def view(self, place: Place, snapshot: str | None) -> View:
+        return SnapshotView(self._traffic, snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""`roost checkpoint`, `checkpoints`, `rollback` and `fork`."""
+"""`roost checkpoint`, `checkpoints`, `diff`, `rollback` and `fork`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from roost.log.events import SessionForked
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.travelled import Travelled
+    from roost.kernel.travelled import FilesDiff, Travelled
     from roost.log.journal import SessionInfo
+    from roost.workspace.changes import FileChange
 
 LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"
 
@@ -87,6 +88,53 @@ def checkpoints(app: App, session: str | None, as_json: bool) -> int:
             ]
             table(("AT", "MADE", "WHY", "FILES", "LABEL"), rows)
     return 0
+
+
+@command("diff")
+@session_argument
+@click.argument("since", required=False, metavar="[CHECKPOINT]")
+@click.argument("until", required=False, metavar="[CHECKPOINT]")
+@as_json
+def diff(app: App, session: str | None, since: str | None, until: str | None, as_json: bool) -> int:
+    """Show what changed in a session's files since a checkpoint, or between two.
+
+    A checkpoint is a label or an event's number; without one, the newest is meant. The private files are compared, text
+    files line by line; a folder of yours has no checkpoints.
+    """
+    with _session(app, session) as (node, found):
+        done = node.travel.diff(found, target(since), target(until))
+        if as_json:
+            say_json(done)
+        else:
+            _say_diff(done)
+    return 0
+
+
+def _say_diff(done: FilesDiff) -> None:
+    for at, why in ((done.since, done.why_not_since), (done.until, done.why_not_until)):
+        if why is not None:
+            note(f"event {at}: {why}", "yellow")
+    for one in done.changes:
+        say(f"{one.change:8} {clean(one.path)}{_detail(one)}")
+        if one.diff is not None:
+            say(clean(one.diff.rstrip("\n")))
+    if more := done.added + done.removed + done.changed - len(done.changes):
+        note(f"{more} more are not shown")
+    note(f"{done.added} added, {done.removed} removed, {done.changed} changed")
+
+
+def _detail(one: FileChange) -> str:
+    before, after = one.before, one.after
+    said = [one.why_no_diff.replace("_", " ")] if one.why_no_diff is not None else []
+    sizes = [str(state.size) for state in (before, after) if state is not None and state.kind == "file"]
+    if one.why_no_diff is not None and sizes:
+        said.append(f"{' -> '.join(sizes)} bytes")
+    if before is not None and after is not None:
+        if before.kind != after.kind:
+            said.append(f"{before.kind} -> {after.kind}")
+        elif before.mode != after.mode:
+            said.append(f"mode {before.mode:o} -> {after.mode:o}")
+    return f" ({', '.join(said)})" if said else ""
 
 
 @command("rollback")

@@ -22,6 +22,7 @@ from roost.workspace.saving import Caps, Save
 from roost.workspace.snapshots import Place, Restored, Saved, Stopped
 from roost.workspace.space import Space
 from roost.workspace.store import needed_by
+from roost.workspace.views import SnapshotView, View
 
 _SLACK = 2
 """Snapshots are removed when there are so many times as many as are to be kept: each look costs one read for each."""
@@ -96,6 +97,11 @@ class PortableSnapshots:
         if snapshot is not None:
             self.lend(place, snapshot, to)
         return Restore(self._traffic(to), to, stop, self._caps.files, near=place, space=self._space).run(snapshot)
+
+    def view(self, place: Place, snapshot: str | None) -> View:
+        if snapshot is not None and not (_store(place.memory) / snapshot_key(snapshot)).exists():
+            raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
+        return SnapshotView(self._traffic(place), snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         if not _store(place.memory).is_dir():  # looking would make it

@@ -19,6 +19,7 @@ from roost.workspace.saving import Caps
 from roost.workspace.snapshots import Place, Restored, Saved, Stopped
 from roost.workspace.space import Space
 from roost.workspace.swapping import aside, remove_tree
+from roost.workspace.views import FolderView, View
 
 _NAME = re.compile(r"v[0-9a-f]{16}-[0-9a-f]{8}")
 _UNKNOWN = Restored(0, 0)
@@ -94,6 +95,10 @@ class SubvolumeSnapshots:
             self.lend(place, snapshot, to)
         self._replace(None if snapshot is None else _found(to, snapshot), to.folder)
         return _UNKNOWN
+
+    def view(self, place: Place, snapshot: str | None) -> View:
+        folder = _kept(place) / "none" if snapshot is None else _found(place, snapshot)
+        return FolderView(folder, files=self._caps.files)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
         kept = _kept(place)
