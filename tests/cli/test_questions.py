@@ -29,6 +29,8 @@ SCRIPT = Script(
         rule("turned", "shell", command="echo \u202egpj.exe\u202c \x1b[8mhidden\x1b[0m \u200b"),
         rule("file", "write_file", path="f.py", content=FILE),
         rule("edit", "edit_file", path="f.py", old="before\nit", new="after\nit"),
+        rule("wide", "shell", command="sh evil.sh; echo " + "漢" * 1200),
+        rule("blank", "shell", command="git status" + "\u2800\u3164\ufe0f" + "\t" * 50 + "; sh evil.sh"),
         rule("slow", "shell", command="echo made >> made.txt"),
         Rule(
             when="thrice",
@@ -142,3 +144,14 @@ def test_always_holds_for_the_reason_that_was_shown(roost: Machine) -> None:
     terminal.type("n\n")
     terminal.expect("The result:")
     assert terminal.wait() == 0
+
+
+def test_wide_letters_count_twice_and_blank_ones_are_shown(roost: Machine) -> None:
+    terminal = roost.terminal("run", "wide")
+    assert "more lines: [m]ore" in terminal.expect(ASKED)
+    terminal.type("n\n")
+    terminal.expect("The result:")
+    shown = unwrapped((terminal := roost.terminal("run", "blank")).expect(ASKED))
+    assert "<U+2800><U+3164><U+FE0F> <198 spaces> ; sh evil.sh" in shown
+    terminal.type("n\n")
+    terminal.expect("The result:")

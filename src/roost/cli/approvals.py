@@ -6,8 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from roost.cli.out import clean, note, styled
-from roost.cli.question import Question, settle, visible
+from roost.cli.question import COMMANDS, Question, settle, visible
 from roost.kernel.sessions import PendingApproval
 from roost.log.events import Decision
 
@@ -15,6 +17,7 @@ Mode: TypeAlias = Literal["ask", "yes", "reject", "leave"]
 """`ask` a person at this terminal, say `yes` to all, `reject` all because nobody can be asked, or `leave` them to
 whoever answers them elsewhere."""
 
+_TOOL = "this tool"
 _NOBODY = "nobody is there to allow it; do not try it again, answer without it"
 _HELP = """\
   y      allow this call
@@ -63,7 +66,7 @@ class Approver:
                 note(f"  {waiting.tool} waits for an answer: roost approve {session} {waiting.call}", "yellow")
                 return None
             case "ask":
-                if (waiting.tool, waiting.reason) in self._always:
+                if (waiting.tool, waiting.reason) in self._always and _always(waiting) == _TOOL:
                     return Answered("approve")
                 return self._ask(waiting)
 
@@ -123,7 +126,12 @@ def _choices(waiting: PendingApproval, left: int) -> str:
 
 
 def _always(waiting: PendingApproval) -> str | None:
-    """What may be allowed for the rest of the session: beginnings of a command, or another tool as a whole."""
+    """What may be allowed for the rest of the session: beginnings of a command, or another tool where it is asked about
+    for the same reason; not where a rule asks for another."""
     if waiting.prefixes:
         return " and ".join(f"'{visible(prefix)} …'" for prefix in waiting.prefixes)
-    return None if waiting.dangers or '"command"' in waiting.arguments else "this tool"
+    try:
+        arguments = msgspec.json.decode(waiting.arguments)
+    except msgspec.MsgspecError:
+        return None
+    return None if waiting.dangers or waiting.tool in COMMANDS or "command" in arguments else _TOOL

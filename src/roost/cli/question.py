@@ -18,8 +18,13 @@ import msgspec
 from roost.cli.out import Style, styled
 from roost.kernel.sessions import PendingApproval
 
-_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 """Unicode's categories of characters that show nothing, or change how others are shown."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and signs that show nothing."""
+_SELECTS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors."""
+_TAB = "    "
 _QUIET, _PATIENCE = 0.3, 2.0
 """Seconds without a key before a question is put, and how long to wait for that."""
 _LEAST_ROWS = 8
@@ -29,15 +34,27 @@ _SPACES = re.compile(r" {16,}")
 
 def visible(text: str) -> str:
     """With every character that would hide or turn around others as its number: `<U+202E>`. Line ends stay."""
-    shown = "".join(map(_visible, text))
+    shown = "".join(map(_visible, text.replace("\t", _TAB)))
     return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
 
 
 def _visible(character: str) -> str:
-    if character in "\n\t" or " " <= character <= "~":
+    if character == "\n" or " " <= character <= "~":
         return character
-    category = unicodedata.category(character)
-    return f"<U+{ord(character):04X}>" if category in _HIDING or category == "Zs" else character
+    hides = unicodedata.category(character) in _HIDING or character in _BLANK or _SELECTS.match(character)
+    return f"<U+{ord(character):04X}>" if hides else character
+
+
+def _pieces(line: str, width: int) -> Iterator[str]:
+    """Cut a line into pieces that take at most `width` columns each."""
+    piece, columns = "", 0
+    for character in line:
+        takes = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns + takes > width:
+            yield piece
+            piece, columns = "", 0
+        piece, columns = piece + character, columns + takes
+    yield piece
 
 
 class Question:
@@ -61,8 +78,7 @@ class Question:
 
     def _wrapped(self, style: Style | None, line: str) -> list[str]:
         width = max(20, self.columns - 4)
-        pieces = [line[at : at + width] for at in range(0, len(line), width)] or [""]
-        rows = [("  " if at == 0 else "  … ") + piece for at, piece in enumerate(pieces)]
+        rows = [("  " if at == 0 else "  … ") + piece for at, piece in enumerate(_pieces(line, width))]
         return [styled(row, style, to=sys.stderr) if style else row for row in rows]
 
 
@@ -132,9 +148,9 @@ def _fields(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"change": value}
 
 
+COMMANDS = ("shell", "shell_start")
 _CALLS = {
-    "shell": _command,
-    "shell_start": _command,
+    **dict.fromkeys(COMMANDS, _command),
     "write_file": _written,
     "edit_file": _edited,
     "edit_files": _files,
