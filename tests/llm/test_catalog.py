@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from roost.llm.catalog.facts import Account, Facts, ModelFacts, PriceTable, Trait
+from roost.llm.catalog.making import OVERLAY, Maker
 from roost.llm.catalog.reader import Catalog, Data, Rates, catalog, read
+from roost.llm.catalog.sources import Litellm
 from roost.llm.compile import FAMILIES
 from roost.llm.compile import compiler as find_compiler
 from roost.llm.ir import Request
@@ -21,8 +23,6 @@ from roost.llm.profile import Knob, Profile
 from roost.llm.wire import Endpoint
 from roost.llm.wires import WIRES, wire
 from roost.log.content import Text, Usage, UserMessage
-from roost.testing.catalog.making import OVERLAY, Maker
-from roost.testing.catalog.sources import Litellm
 
 ACCOUNTS = (
     "anthropic openai openai-responses google cohere openrouter deepseek glm glm-cn minimax minimax-cn groq novita "
@@ -234,7 +234,7 @@ class Sources:
         return 32_000 if name in self.given else None
 
 
-def test_where_the_sources_differ_a_price_is_unknown_unless_the_overlay_says_it(tmp_path: Any) -> None:
+def test_where_the_sources_differ_a_price_is_unknown_unless_the_overlay_says_it() -> None:
     million = 1e-6
     entries = {
         name: {
@@ -249,8 +249,6 @@ def test_where_the_sources_differ_a_price_is_unknown_unless_the_overlay_says_it(
         }
         for name in ("same", "differ", "said", "alone")
     } | {"old": {"litellm_provider": "p", "max_input_tokens": 5, "deprecation_date": "2026-01-01"}}
-    path = tmp_path / "prices.json"
-    path.write_bytes(msgspec.json.encode(entries))
     agreed, other = {"input": 1.0, "output": 2.0, "cached": 0.5}, {"input": 1.0, "output": 3.0}
     overlay = {
         "dated": "2026-06-01",
@@ -267,7 +265,9 @@ def test_where_the_sources_differ_a_price_is_unknown_unless_the_overlay_says_it(
             }
         },
     }
-    maker = Maker(overlay, Litellm(path), Sources({"same": agreed, "differ": other, "said": other}))  # type: ignore[arg-type]
+    maker = Maker(
+        overlay, Litellm(msgspec.json.encode(entries)), Sources({"same": agreed, "differ": other, "said": other})
+    )  # type: ignore[arg-type]
     data = maker.data()
     models = data.accounts["p"].models
     assert models["same"].price == PriceTable(input=1, output=2, cached=0.5), "a tier beyond the window says nothing"

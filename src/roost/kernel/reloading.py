@@ -16,6 +16,7 @@ from roost.errors import ConfigError
 from roost.kernel.changing import KEYS, Key, Record, Revision, Value, checked
 from roost.kernel.config import KernelConfig
 from roost.kernel.kernel import Kernel
+from roost.llm.catalog.refreshed import FILE as CATALOG
 from roost.llm.config import ModelsConfig
 from roost.llm.loading import FILE as MODELS
 from roost.llm.loading import load_config
@@ -74,7 +75,7 @@ class Reloading:
         self._policy: Policy = policy
         self._take_policy = take_policy
         self._watched = {home / MODELS: models, home / POLICY: policy_file}
-        self._stamps: dict[Path, Stamp] = {}
+        self._stamps: dict[Path, tuple[Stamp, ...]] = {}
         self._applied = 0
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -142,7 +143,7 @@ class Reloading:
         path = self._home / name
         if not self._watched[path]:
             return False
-        now = await asyncio.to_thread(stamp, path)
+        now = await asyncio.to_thread(_stamps, path)
         other = os.environ.get("ROOST_MODELS") if name == MODELS else None
         if now == self._stamps.get(path) and not (ordered and (other or str(path) in self.faults)):
             return False
@@ -192,8 +193,8 @@ class Reloading:
             except Exception as error:  # a node goes on with what it has, and must go on looking
                 self._kernel.trouble.failed("cannot look at the configuration", error)
 
-    def _look(self) -> dict[Path, Stamp]:
-        return {path: stamp(path) for path, mine in self._watched.items() if mine}
+    def _look(self) -> dict[Path, tuple[Stamp, ...]]:
+        return {path: _stamps(path) for path, mine in self._watched.items() if mine}
 
     def _check(self, wanted: Mapping[str, Value | None]) -> None:
         """Raises `ConfigError` for a model or a budget that means nothing here."""
@@ -262,3 +263,8 @@ def _policy(policy: Policy, values: Mapping[str, Value]) -> Policy:
         return policy
     seconds: Any = _meant("approvals.seconds", values["approvals.seconds"])
     return msgspec.structs.replace(policy, approvals=Approvals(seconds=seconds))
+
+
+def _stamps(path: Path) -> tuple[Stamp, ...]:
+    """Of the file, and of the refreshed catalog, which is read together with `models.toml`."""
+    return (stamp(path), stamp(path.with_name(CATALOG))) if path.name == MODELS else (stamp(path),)

@@ -16,7 +16,7 @@ from roost.errors import ConfigError
 from roost.llm import keys
 from roost.llm.catalog.card import Card
 from roost.llm.catalog.facts import Account
-from roost.llm.catalog.reader import catalog
+from roost.llm.catalog.reader import Catalog, catalog
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.llm.directory import OWN_IDLE, Directory, Place, checked_url, origin
 from roost.llm.dotenv import Environment, merged
@@ -74,6 +74,11 @@ class Models:
     def at_home(cls, home: Path | None, *, wrap: Wrap | None = None) -> Models:
         """With the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
         return cls(config=load_config(home, os.environ), wrap=wrap)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that counts here: the home's refreshed one, or the packaged one."""
+        return self.config.known
 
     def register(self, prefix: str, factory: Factory) -> None:
         """`prefix` and `prefix/...` are made by `factory` from now on; it may shadow a known account."""

@@ -31,6 +31,8 @@ import msgspec
 
 from roost.llm.breakers import Breaking
 from roost.llm.catalog.facts import Facts, PriceTable, SignIn
+from roost.llm.catalog.reader import Catalog
+from roost.llm.catalog.reader import catalog as packaged
 from roost.llm.ir import Intent
 from roost.llm.limits.config import Limit
 from roost.llm.retry import Retry
@@ -140,7 +142,8 @@ class EmbedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`rates` are what one unit of a currency is worth in dollars; they come before the dated ones of the catalog.
-    `profile` is the router's profile at the start."""
+    `profile` is the router's profile at the start. `catalog` is the home's refreshed catalog, which no file names; None
+    for the packaged one."""
 
     default: str | None = None
     profile: str = "default"
@@ -150,3 +153,9 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     budget: BudgetEntry = BudgetEntry()
     embeddings: EmbedEntry = EmbedEntry()
     rates: dict[str, float] = {}
+    catalog: Catalog | None = None
+
+    @property
+    def known(self) -> Catalog:
+        """The catalog that counts here."""
+        return self.catalog or packaged()

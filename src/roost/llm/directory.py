@@ -14,7 +14,6 @@ from roost.errors import ConfigError
 from roost.llm import keys
 from roost.llm.catalog.card import Card
 from roost.llm.catalog.facts import FREE, Account
-from roost.llm.catalog.reader import catalog
 from roost.llm.compile import family_of
 from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
 from roost.llm.credentials import Helper
@@ -66,7 +65,7 @@ class Directory:
         self.accounts: dict[str, AccountEntry] = dict(config.accounts)
         self.models: dict[str, ModelEntry] = dict(config.models)
         self.keys: dict[str, str] = {}
-        self._rates = config.rates
+        self._config = config
 
     def lay(self, over: Directory) -> None:
         """The entries of the other take the place of those of the same names."""
@@ -75,14 +74,14 @@ class Directory:
         self.keys |= over.keys
 
     def names(self) -> list[str]:
-        return list(dict.fromkeys([*catalog().accounts, *self.accounts]))
+        return list(dict.fromkeys([*self._config.known.accounts, *self.accounts]))
 
     def account(self, name: str) -> Account | None:
-        entry, known = self.accounts.get(name), catalog().accounts.get(name)
+        entry, known = self.accounts.get(name), self._config.known.accounts.get(name)
         return known if entry is None else _laid(name, known, entry)
 
     def rate(self, currency: str) -> float | None:
-        return self._rates.get(currency) or catalog().rate(currency)
+        return self._config.rates.get(currency) or self._config.known.rate(currency)
 
     def place(self, name: str, env: Environment) -> Place | None:
         """None where no account has this name."""
@@ -96,7 +95,7 @@ class Directory:
         named = _VARIABLE.findall(url)
         unset = next((each for each in named if not _NAME.fullmatch(env.get(each, ""))), None)
         url, what = _expanded(url, env), next((each for each in named if each in env.filed), what)
-        known = catalog().accounts.get(name)
+        known = self._config.known.accounts.get(name)
         home = _expanded(known.base_url, env) if known else url
         key = self._key(name, account, env)
         at_home, priced = _distance(url, home)
@@ -160,7 +159,7 @@ class Directory:
         return card if entry is None else self._own(card, entry, env, (*seen, card.name))
 
     def cards(self, account: str, env: Environment) -> Iterator[Card]:
-        known = [card.name for card in catalog().cards(account)]
+        known = [card.name for card in self._config.known.cards(account)]
         own = [name for name in self.models if name.partition("/")[0] == account]
         for name in dict.fromkeys([*known, *own]):
             if card := self.card(name, env):
@@ -187,7 +186,7 @@ class Directory:
         model = model or account.default or ""
         if not model:
             raise ConfigError(f"{place.name!r} has no default model: name one, as in '{place.name}/MODEL'")
-        card = None if place.foreign else catalog().card(place.name, model, self.rate)
+        card = None if place.foreign else self._config.known.card(place.name, model, self.rate)
         if card is None:
             ground = account.facts.over(Profile(wire=account.wire, family=family_of(model)), self.rate)
             ground = msgspec.structs.replace(ground, knobs={}, options={}) if place.foreign else ground

@@ -11,6 +11,8 @@ from typing import Any, cast
 import msgspec
 
 from roost.errors import ConfigError
+from roost.llm.catalog.reader import catalog
+from roost.llm.catalog.refreshed import read_home
 from roost.llm.config import AccountEntry, BudgetEntry, EmbedEntry, ModelEntry, ModelsConfig, ProfileEntry
 from roost.llm.keys import FORMS, KINDS, is_reference
 from roost.llm.sense import check_sense
@@ -29,8 +31,10 @@ _SINGLE: dict[str, type[msgspec.Struct]] = {"budget": BudgetEntry, "embeddings":
 def load_config(home: Path | None, environ: Mapping[str, str]) -> ModelsConfig:
     """The home's file under the one that `ROOST_MODELS` names, field by field; lists are replaced whole. Without any
     file everything is as the catalog has it. Nothing is looked for in the present folder. Raises `ConfigError`, which
-    names the file, the line and the fix and shows no key. Blocks for a moment."""
+    names the file, the line and the fix and shows no key. The home's refreshed catalog comes with it. Blocks for a
+    moment."""
     files: list[TomlFile] = []
+    refreshed = None if home is None else read_home(home).catalog
     if home is not None and (home / FILE).exists():
         files.append(read_toml(home / FILE))
     if named := environ.get(VARIABLE, "").strip():
@@ -43,8 +47,8 @@ def load_config(home: Path | None, environ: Mapping[str, str]) -> ModelsConfig:
         _check(file)
         _lay(merged, file.data)
     for file in files:
-        check_sense(file, merged)
-    return msgspec.convert(merged, ModelsConfig)
+        check_sense(file, merged, refreshed or catalog())
+    return msgspec.structs.replace(msgspec.convert(merged, ModelsConfig), catalog=refreshed)
 
 
 def _lay(under: dict[str, Any], over: dict[str, Any]) -> None:
@@ -90,7 +94,7 @@ def _table(file: TomlFile, place: Sequence[str], value: object) -> dict[str, Any
 
 
 def _fields(file: TomlFile, place: Sequence[str], given: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
-    known = kind.__struct_fields__
+    known = [name for name in kind.__struct_fields__ if (kind, name) != (ModelsConfig, "catalog")]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from roost.errors import ConfigError
-from roost.llm.catalog.reader import catalog
+from roost.llm.catalog.reader import Catalog, catalog
 from roost.llm.compile import FAMILIES
 from roost.llm.ir import EFFORTS
 from roost.llm.toml_file import TomlFile
@@ -24,12 +24,12 @@ _MOST = 1e9
 _UNPRINTABLE = re.compile(r"[^\t\x20-\x7e]")
 
 
-def check_sense(file: TomlFile, merged: Mapping[str, Any]) -> None:
-    """`merged` is what all files say together. Raises `ConfigError`."""
+def check_sense(file: TomlFile, merged: Mapping[str, Any], known: Catalog) -> None:
+    """`merged` is what all files say together, `known` the catalog that counts. Raises `ConfigError`."""
     for name in file.data.get("accounts", {}):
         _check_account(file, ("accounts", name), merged["accounts"][name])
     for name, entry in file.data.get("models", {}).items():
-        _check_model(file, ("models", name), entry, merged)
+        _check_model(file, ("models", name), entry, merged, known)
     for name, entry in file.data.get("profiles", {}).items():
         _known(file, ("profiles", name, "effort"), entry.get("effort"), EFFORTS)
     if "profile" in file.data:
@@ -61,7 +61,9 @@ def _check_account(file: TomlFile, place: Place, entry: Mapping[str, Any]) -> No
     _check_options(file, place, entry, known[name].wire if name in known else "openai_chat")
 
 
-def _check_model(file: TomlFile, place: Place, entry: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+def _check_model(
+    file: TomlFile, place: Place, entry: Mapping[str, Any], merged: Mapping[str, Any], known: Catalog
+) -> None:
     name = place[-1]
     account, slash, rest = name.partition("/")
     accounts = [*catalog().accounts, *merged.get("accounts", {})]
@@ -71,7 +73,7 @@ def _check_model(file: TomlFile, place: Place, entry: Mapping[str, Any], merged:
         raise file.wrong(place, f"no account {account!r}{_near(account, accounts)}")
     _known(file, (*place, "wire"), entry.get("wire"), WIRES)
     _known(file, (*place, "family"), entry.get("family"), FAMILIES)
-    _check_options(file, place, entry, _wire_of(account, rest, merged))
+    _check_options(file, place, entry, _wire_of(account, rest, merged, known))
     for field in ("window", "max_output"):
         if field in entry and not 1 <= entry[field] <= MOST_TOKENS:
             raise file.wrong((*place, field), "must be at least 1 (tokens)")
@@ -89,12 +91,12 @@ def _check_options(file: TomlFile, place: Place, entry: Mapping[str, Any], wire:
         raise file.wrong((*place, "options"), error.message) from error
 
 
-def _wire_of(account: str, model: str, merged: Mapping[str, Any]) -> str:
+def _wire_of(account: str, model: str, merged: Mapping[str, Any], known: Catalog) -> str:
     if own := merged.get("accounts", {}).get(account, {}).get("wire"):
         return own
-    known = catalog().accounts.get(account)
-    card = catalog().card(account, model) if known else None
-    return (card and card.profile.wire) or (known.wire if known else "openai_chat")
+    at = known.accounts.get(account)
+    card = known.card(account, model) if at else None
+    return (card and card.profile.wire) or (at.wire if at else "openai_chat")
 
 
 def _check_money(file: TomlFile, merged: Mapping[str, Any]) -> None:

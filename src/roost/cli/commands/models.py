@@ -14,9 +14,10 @@ from roost.cli.options import as_json, command
 from roost.cli.out import clean, note, say, say_json, styled, table
 from roost.cli.prices import ABILITIES, as_table, brief, can, in_words, window, within
 from roost.cli.profile import use_command
+from roost.cli.refresh import refresh_command
 from roost.llm.accounts import Models
 from roost.llm.catalog.card import Card
-from roost.llm.catalog.reader import catalog
+from roost.llm.catalog.reader import Catalog
 from roost.llm.checking import Checked, check_account
 from roost.llm.config import ModelsConfig
 from roost.llm.knobs import knobs_of
@@ -45,6 +46,7 @@ def models() -> None:
       roost models check              ask every account that has a key
       roost models use budget         switch what `auto` means
       roost models login openrouter   sign in to an account in the browser
+      roost models refresh            take newer prices from where they are published
       roost models list --help        every filter
 
     Prices are for a million tokens. Keys come from the environment, .env and models.toml.
@@ -107,21 +109,24 @@ def list_command(
         return 0
     if shown:
         table(("MODEL", "IN", "OUT", "WINDOW", "CAN", "HERE"), [_row(known, card, here) for card in shown])
-    _explain(found, shown, text)
+    _explain(known.catalog, found, shown, text)
     return 0
 
 
-def _explain(found: list[Card], shown: list[Card], text: str | None) -> None:
+def _explain(catalog: Catalog, found: list[Card], shown: list[Card], text: str | None) -> None:
     if not found:
         also = f"; an account takes any model that its provider has, as in {text}" if text and "/" in text else ""
         note(f"no known model is like that{also}")
     elif len(shown) < len(found):
         note(f"{len(found) - len(shown)} more are known whose accounts have no key here: `roost models --all`")
     if shown:
-        rates = catalog().rates
+        rates = catalog.rates
         foreign = any(card.profile.price and card.profile.price.currency != "USD" for card in shown)
         said = f"; other currencies at the rates of {rates.dated}" if foreign else ""
-        note(f"prices of {catalog().dated} for a million tokens, ? is unknown{said}; see `roost models show NAME`")
+        origin = "from " + ", ".join(source.partition(", sha256 ")[0] for source in catalog.sources)
+        whose = f"refreshed {origin}" if catalog.refreshed else "which came with this version"
+        note(f"prices of {catalog.dated}, {whose}, for a million tokens; ? is unknown{said}")
+        note("`roost models show NAME` says more, `roost models refresh` takes newer prices")
 
 
 @command("show")
@@ -211,7 +216,7 @@ def check_command(app: App, accounts: tuple[str, ...], timeout: float, as_json: 
     return 1 if accounts and any(one.state != "ok" for one in found) else 0
 
 
-for _made in (list_command, show_command, check_command, use_command, login_command):
+for _made in (list_command, show_command, check_command, use_command, login_command, refresh_command):
     models.add_command(_made)
 list_command.hidden = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -41,9 +42,17 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Catalog:
     """What is known. Nothing in it changes; may be used by all threads."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, *, digest: str = "", refreshed: str | None = None) -> None:
         self._data = data
+        self.digest = digest
+        """SHA-256 of the packaged file; empty for any other catalog."""
+        self.refreshed = refreshed
+        """When the user refreshed it (UTC, ISO 8601); None for the packaged one."""
         self._names: dict[str, dict[str, str]] = {}
+
+    @property
+    def data(self) -> Data:
+        return self._data
 
     @property
     def dated(self) -> str:
@@ -125,13 +134,14 @@ class Catalog:
         )
 
 
-_reading = threading.Lock()
-"""Two threads that decode a type for the first time at the same time can bring the process down (msgspec 0.22)."""
+decoding = threading.Lock()
+"""Held while catalog types are decoded: two threads that decode a type for the first time at the same time can bring
+the process down (msgspec 0.22)."""
 
 
 def catalog() -> Catalog:
-    """The one that comes with this version."""
-    with _reading:
+    """The packaged catalog of this version. A home may have a refreshed one: see `ModelsConfig.known`."""
+    with decoding:
         return read()
 
 
@@ -139,4 +149,4 @@ def catalog() -> Catalog:
 def read() -> Catalog:
     """For `catalog` alone."""
     data = Path(__file__).with_name("data.json").read_bytes()
-    return Catalog(msgspec.json.decode(data, type=Data))
+    return Catalog(msgspec.json.decode(data, type=Data), digest=hashlib.sha256(data).hexdigest())

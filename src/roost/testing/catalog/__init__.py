@@ -1,1 +1,1 @@
-"""Makes the catalog's data: two public sources, and what is written by hand in `overlay.toml`."""
+"""Makes the packaged catalog's data from the two sources, for a release."""

@@ -1,7 +1,7 @@
-"""`python -m roost.testing.catalog --genai-prices DIR --litellm FILE` rewrites the catalog's data.
+"""`python -m roost.testing.catalog --genai-prices PATH --litellm FILE` rewrites the packaged catalog's data.
 
-Prints where the sources do not agree: such a price stays unknown until `overlay.toml` says it, by the provider's own
-documentation. Renew `dated`, the rates and the versions in `SOURCES` with the sources.
+Prints where the sources disagree: such a price stays unknown until `src/roost/llm/catalog/overlay.toml` gives it, from
+the provider's own documentation. Renew `dated` and the rates in the overlay, and `SOURCES` here, with the sources.
 """
 
 from __future__ import annotations
@@ -13,16 +13,27 @@ from pathlib import Path
 
 import msgspec
 
-from roost.testing.catalog.making import make
+from roost.llm.catalog.making import make, read_overlay
+from roost.testing.catalog.wheel import as_json
+
+SOURCES = (
+    "genai-prices 0.2.3 (Pydantic Services Inc., MIT): prices",
+    "litellm 1.109.1 (Berri AI, MIT): windows, prices, abilities",
+    "the providers' own documentation, read in November 2026",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m roost.testing.catalog", description="Make the catalog's data")
-    parser.add_argument("--genai-prices", type=Path, required=True, help="the folder that holds genai_prices")
-    parser.add_argument("--litellm", type=Path, required=True, help="its model_prices_and_context_window_backup.json")
+    parser.add_argument(
+        "--genai-prices", type=Path, required=True, help="its data.json, or the folder where its wheel is unpacked"
+    )
+    parser.add_argument("--litellm", type=Path, required=True, help="its model_prices_and_context_window.json")
     parser.add_argument("--output", type=Path, help="default: the package's own file")
     options = parser.parse_args()
-    data, said = make(options.genai_prices, options.litellm)
+    given: Path = options.genai_prices
+    genai = as_json(given) if given.is_dir() else given.read_bytes()
+    data, said, _ = make(genai, options.litellm.read_bytes(), dated=read_overlay()["dated"], sources=SOURCES)
     text = msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n"
     output = options.output or Path(str(importlib.resources.files("roost.llm.catalog").joinpath("data.json")))
     output.write_bytes(text)

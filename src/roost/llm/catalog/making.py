@@ -1,44 +1,61 @@
-"""One document of the sources and the overlay, and a word for each place where they do not agree."""
+"""Merges the two sources and the overlay into the catalog's data, and names where they disagree."""
 
 from __future__ import annotations
 
 import datetime
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from roost.llm.catalog.reader import Data
-from roost.testing.catalog.sources import GenaiPrices, Json, Litellm
+from roost.llm.catalog.sources import GenaiPrices, Json, Litellm
 
 OVERLAY = Path(__file__).with_name("overlay.toml")
-SOURCES = (
-    "genai-prices 0.2.3 (Pydantic Services Inc., MIT): prices",
-    "litellm 1.109.1 (Berri AI, MIT): windows, prices, abilities",
-    "the providers' own documentation, read in November 2026",
-)
 _HERE = {"litellm", "genai", "prefix", "strip", "pick", "own"}
 _ABILITIES = ("window", "max_output", "images", "audio", "video", "files", "parallel_calls", "thinks", "kind")
 _SAME = 1e-4
 
 
-class Maker:
-    """`said` are the disagreements; what two sources say otherwise is left out."""
+class Made(NamedTuple):
+    """`said` and `silent`: as of `Maker`."""
 
-    def __init__(self, overlay: Json, litellm: Litellm, genai: GenaiPrices) -> None:
+    data: Data
+    said: list[str]
+    silent: list[str]
+
+
+class Maker:
+    """Merges the sources under the overlay. `said` names what they disagree about, which is left out.
+
+    With `before`, the data that counted so far, a known price stays where the sources say nothing of it, or where they
+    disagree and one of them confirms it. `silent` names the former."""
+
+    def __init__(
+        self,
+        overlay: Json,
+        litellm: Litellm,
+        genai: GenaiPrices,
+        *,
+        sources: tuple[str, ...] = (),
+        before: Data | None = None,
+    ) -> None:
         self._overlay = overlay
+        self._sources = sources
+        self._before = before
         self._litellm = litellm
         self._genai = genai
         self._traits: dict[str, Any] = dict(overlay["traits"])
         self._made: dict[str, dict[str, Json]] = {}
         self.said: list[str] = []
+        self.silent: list[str] = []
 
     def data(self) -> Data:
         accounts: dict[str, Json] = self._overlay["accounts"]
         document = {
             "dated": self._overlay["dated"],
-            "sources": SOURCES,
+            "sources": self._sources,
             "rates": _rates(self._overlay["rates"]),
             "accounts": {
                 name: {
@@ -77,6 +94,8 @@ class Maker:
             facts["window"] = window
         if "price" not in own:
             self._price(facts, f"{account}/{name}", entry, provider, model)
+        elif own["price"]:
+            self._by_hand(own["price"], f"{account}/{name}", entry, provider, model)
         own = {field: value for field, value in own.items() if not (field == "price" and value is False)}
         traits = [*own.pop("traits", ()), *self._by_flags(account, name, entry, facts)]
         if account == "google" or any(self._traits[trait].get("facts", {}).get("thinks") for trait in traits):
@@ -108,10 +127,39 @@ class Maker:
             facts["price"] = price
             if prices:
                 facts["later"] = prices
-        elif ours or theirs:
-            self.said.append(f"{name}: prices differ: {ours} and {theirs}")
+            return
+        given = [one for one in (ours, theirs) if one]
+        stays = self._stays(facts, name, given)
+        if given:
+            one = "; the price so far stays, which one of them confirms" if stays else ""
+            self.said.append(f"{name}: prices differ: {ours} and {theirs}{one}")
         else:
-            self.said.append(f"{name}: no price")
+            self.said.append(f"{name}: no price" + ("; the price so far stays" if stays else ""))
+            if stays:
+                self.silent.append(name)
+
+    def _by_hand(self, price: Json, name: str, entry: Json | None, provider: str, model: str) -> None:
+        """Say where both sources agree on another price than the overlay's, which counts."""
+        ours = self._litellm.price(entry) if entry else None
+        theirs = self._genai.prices(provider, model).get("")
+        agreed = _agreed(ours, theirs, None) if ours and theirs else None
+        if agreed and price.get("currency", "USD") == "USD" and not _agreed(price, agreed, None):
+            self.said.append(f"{name}: the overlay says {price}, which counts, and both sources {agreed}")
+
+    def _stays(self, facts: Json, name: str, given: list[Json]) -> bool:
+        """Give `facts` the price that counted so far, unless each of the sources says another one."""
+        account, _, model = name.partition("/")
+        at = self._before.accounts.get(account) if self._before else None
+        old = at.models.get(model) if at else None
+        if old is None or old.price is None:
+            return False
+        was: Json = msgspec.to_builtins(old.price)
+        if given and not any(_agreed(was, one, facts.get("window")) for one in given):
+            return False
+        facts["price"] = was
+        if old.later:
+            facts["later"] = msgspec.to_builtins(old.later)
+        return True
 
     def _by_flags(self, account: str, name: str, entry: Json | None, facts: Json) -> list[str]:
         """The settings that the first source's flags tell of."""
@@ -210,9 +258,16 @@ def _same(one: Json, other: Json) -> bool:
     return all(abs(one[name] - other[name]) <= _SAME * max(abs(one[name]), abs(other[name])) for name in shared)
 
 
-def make(genai: Path, litellm: Path) -> tuple[Data, list[str]]:
-    """The catalog's data, and where the sources do not agree."""
-    overlay: Json = tomllib.loads(OVERLAY.read_text(encoding="utf-8"))
-    day = datetime.date.fromisoformat(overlay["dated"])
-    maker = Maker(overlay, Litellm(litellm), GenaiPrices(genai, day))
-    return maker.data(), maker.said
+def read_overlay() -> Json:
+    return tomllib.loads(OVERLAY.read_text(encoding="utf-8"))
+
+
+def make(
+    genai: bytes, litellm: bytes, *, dated: str, sources: tuple[str, ...] = (), before: Data | None = None
+) -> Made:
+    """Merge the two documents into the catalog's data, as of the day `dated` (YYYY-MM-DD). `before`: as of `Maker`.
+    Raises `msgspec.MsgspecError`, or another `ValueError`, for documents of another shape."""
+    overlay = {**read_overlay(), "dated": dated}
+    day = datetime.date.fromisoformat(dated)
+    maker = Maker(overlay, Litellm(litellm), GenaiPrices(genai, day), sources=sources, before=before)
+    return Made(maker.data(), maker.said, maker.silent)

@@ -1,14 +1,12 @@
-"""The two sources, each as the shape of `roost.llm.catalog.facts.ModelFacts`."""
+"""The two published sources, each read into the shape of `roost.llm.catalog.facts.ModelFacts`."""
 
 from __future__ import annotations
 
 import datetime
-import importlib
-import json
 import re
-import sys
-from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
 
 Json: TypeAlias = dict[str, Any]
 
@@ -29,10 +27,10 @@ _LITELLM_PRICES = {
 
 
 class Litellm:
-    """`model_prices_and_context_window_backup.json` of the package litellm."""
+    """LiteLLM's `model_prices_and_context_window.json`. Raises `msgspec.MsgspecError` for another shape."""
 
-    def __init__(self, path: Path) -> None:
-        self._data: dict[str, Json] = json.loads(path.read_bytes())
+    def __init__(self, document: bytes) -> None:
+        self._data = msgspec.json.decode(document, type=dict[str, Json])
 
     def entry(self, provider: str, prefix: str, name: str) -> Json | None:
         for key in (name if "/" in name and not prefix else prefix + name, name):
@@ -85,13 +83,72 @@ class Litellm:
         return _whole(price, tiers)
 
 
-class GenaiPrices:
-    """The package genai-prices, unpacked in `folder`: its data is Python."""
+class Match(msgspec.Struct, frozen=True):
+    """A rule of genai-prices on a model's name in lower case."""
 
-    def __init__(self, folder: Path, day: datetime.date) -> None:
-        sys.path.insert(0, str(folder))
-        providers = importlib.import_module("genai_prices.data").providers
-        self._models: dict[str, list[Any]] = {provider.id: provider.models for provider in providers}
+    equals: str | None = None
+    starts_with: str | None = None
+    ends_with: str | None = None
+    contains: str | None = None
+    regex: str | None = None
+    any_of: tuple[Match, ...] = msgspec.field(default=(), name="or")
+    all_of: tuple[Match, ...] = msgspec.field(default=(), name="and")
+
+    def holds(self, name: str) -> bool:
+        return (
+            (self.equals is not None and name == self.equals.lower())
+            or (self.starts_with is not None and name.startswith(self.starts_with.lower()))
+            or (self.ends_with is not None and name.endswith(self.ends_with.lower()))
+            or (self.contains is not None and self.contains.lower() in name)
+            or (self.regex is not None and re.search(self.regex, name) is not None)
+            or any(part.holds(name) for part in self.any_of)
+            or (bool(self.all_of) and all(part.holds(name) for part in self.all_of))
+        )
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The price from `start` tokens of input on."""
+
+    start: int
+    price: float
+
+
+class Stepped(msgspec.Struct, frozen=True):
+    base: float
+    tiers: tuple[Step, ...] = ()
+
+
+Amounts: TypeAlias = dict[str, float | Stepped | None]
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    start_date: datetime.date | None = None
+
+
+class Conditional(msgspec.Struct, frozen=True):
+    prices: Amounts
+    constraint: Constraint | None = None
+
+
+class GenaiModel(msgspec.Struct, frozen=True):
+    id: str
+    match: Match
+    prices: Amounts | list[Conditional]
+    context_window: int | None = None
+
+
+class GenaiProvider(msgspec.Struct, frozen=True):
+    id: str
+    models: list[GenaiModel]
+
+
+class GenaiPrices:
+    """The `data.json` of genai-prices. `day` is the day whose prices count as those of today. Raises
+    `msgspec.MsgspecError` for another shape."""
+
+    def __init__(self, document: bytes, day: datetime.date) -> None:
+        providers = msgspec.json.decode(document, type=list[GenaiProvider])
+        self._models = {provider.id: provider.models for provider in providers}
         self._day = day
 
     def prices(self, provider: str, name: str) -> dict[str, Json]:
@@ -99,15 +156,14 @@ class GenaiPrices:
         model = self._find(provider, name)
         if model is None:
             return {}
-        prices: Any = model.prices
-        if not hasattr(prices, "append"):
-            price = _genai_price(prices)
+        if not isinstance(model.prices, list):
+            price = _genai_price(model.prices)
             return {"": price} if price else {}
         now: Json | None = None
         later: dict[str, Json] = {}
-        for conditional in prices:
+        for conditional in model.prices:
             price, constraint = _genai_price(conditional.prices), conditional.constraint
-            start = getattr(constraint, "start_date", None)
+            start = constraint and constraint.start_date
             if price is None:
                 continue
             if start is not None and start > self._day:
@@ -120,22 +176,22 @@ class GenaiPrices:
         model = self._find(provider, name)
         return None if model is None else model.context_window
 
-    def _find(self, provider: str, name: str) -> Any:
-        models = self._models.get(provider, [])
-        exact = next((model for model in models if model.id.lower() == name.lower()), None)
-        return exact or next((model for model in models if model.match.is_match(name.lower())), None)
+    def _find(self, provider: str, name: str) -> GenaiModel | None:
+        models, name = self._models.get(provider, []), name.lower()
+        exact = next((model for model in models if model.id.lower() == name), None)
+        return exact or next((model for model in models if model.match.holds(name)), None)
 
 
-def _genai_price(prices: Any) -> Json | None:
+def _genai_price(prices: Amounts) -> Json | None:
     price: Json = {}
     tiers: dict[int, Json] = {}
     for name, field in _GENAI_PRICES.items():
-        value = getattr(prices, field, None)
+        value = prices.get(field)
         if value is None:
             continue
-        price[name] = _short(float(getattr(value, "base", value)))
-        for tier in getattr(value, "tiers", ()):
-            tiers.setdefault(tier.start, {"above": tier.start})[name] = _short(float(tier.price))
+        price[name] = _short(value.base if isinstance(value, Stepped) else value)
+        for tier in value.tiers if isinstance(value, Stepped) else ():
+            tiers.setdefault(tier.start, {"above": tier.start})[name] = _short(tier.price)
     return _whole(price, list(tiers.values())) if "input" in price else None
 
 
