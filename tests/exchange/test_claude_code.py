@@ -135,6 +135,29 @@ async def test_branches_sidechains_and_parallel_calls(house: House, tmp_path: Pa
     assert brought.report.kept == {"about": 1, "assistant": 2, "sidechain assistant": 1}
 
 
+async def test_lines_without_parents_are_all_the_conversation(house: House, tmp_path: Path) -> None:
+    lines = [
+        _user("u1", None, "hello"),
+        _answer("a1", None, _text("both"), _use("t1")),
+        _user("r1", None, [_used("t1", "one")]),
+        _answer("s1", None, _text("a sub-agent"), id="msg_s", isSidechain=True),
+        _answer("a2", None, _text("done"), id="msg_2"),
+        _user("u2", None, "and now?"),
+        _answer("a3", None, _text("nothing"), id="msg_3"),
+    ]
+    brought = await house.runtime.import_session(write(tmp_path / "x.jsonl", lines))
+    found = await house.runtime.sessions.transcript(brought.session.id)
+    assert [type(one) for one in found] == [
+        UserMessage,
+        AssistantMessage,
+        ToolMessage,
+        AssistantMessage,
+        UserMessage,
+        AssistantMessage,
+    ]
+    assert [one.text for one in found if isinstance(one, AssistantMessage)] == ["both", "done", "nothing"]
+
+
 async def test_what_ends_in_the_middle(house: House, tmp_path: Path) -> None:
     """A crash of Claude Code: calls without results, a line half written, ids used twice, no beginning."""
     path = write(

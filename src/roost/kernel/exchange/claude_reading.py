@@ -8,7 +8,8 @@ transcripts in the tests of such; read 2026-11-21. In short:
 - Each line has a `type`. `user` and `assistant` lines hold a `message` as of the Anthropic Messages API. One answer is
   several lines, a content block each, with the same `message.id` and the same `usage`.
 - `uuid` and `parentUuid` link lines to a tree; what leads to the newest line is the conversation, other branches were
-  abandoned. Results of calls made in parallel hang beside the chain, not in it.
+  abandoned. Results of calls made in parallel hang beside the chain, not in it. Where no message names a parent, all of
+  them are the conversation, in their order.
 - `isSidechain`: a sub-agent's. `isMeta`: not by the user. `isApiErrorMessage`, or the model `<synthetic>`: not by a
   model.
 - A compaction is a `system` line `compact_boundary`, whose `parentUuid` is null and whose `logicalParentUuid` goes on,
@@ -50,6 +51,7 @@ class Survey:
         parents: dict[str, str | None] = {}
         ids: dict[str, str] = {}
         leaf = before = None
+        linked = False
         for _, line in objects(path):
             kind, uuid = words(line.get("type")), words(line.get("uuid"))
             if kind in _TITLES and (title := words(line.get(_TITLES[kind]))):
@@ -63,7 +65,10 @@ class Survey:
             parents[uuid] = parent if parent is None or parent in parents else before
             if kind in ("user", "assistant"):
                 leaf = before = uuid
+                linked = linked or bool(words(line.get("parentUuid")))
                 ids[uuid] = words(mapping(line.get("message")).get("id"))
+        if not linked:
+            self.chain, self.answers, leaf = set(ids), set(ids.values()), None
         while leaf is not None and leaf not in self.chain:
             self.chain.add(leaf)
             self.answers.add(ids.get(leaf, ""))
