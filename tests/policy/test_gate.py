@@ -494,3 +494,19 @@ def test_a_pattern_of_many_wildcards_is_matched_at_once(tmp_path: Path) -> None:
     touches = command(f"cat {'*a' * 30}*c {'*[ab]?' * 20}*d", root)
     assert str(root / ("a" * 200 + "c")) in touches.paths("any")
     assert time.monotonic() - began < 5
+
+
+def test_many_patterns_are_judged_at_once_and_lose_nothing_unasked(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    for number in range(500):
+        (root / str(number)).write_text("")
+
+    def decided(text: str) -> str:
+        asked = call(command(text, root), root=root, walled=True, private_workspace=False)
+        return LayeredGate("auto", {"system": system_rules()}).decide(asked).decision
+
+    began = time.monotonic()
+    decided("cat " + " ".join(f"/usr/*/*{number}*/*" for number in range(1000)))
+    assert time.monotonic() - began < 20
+    assert decided("rm " + " ".join(f"nothing{number}*" for number in range(20))) == "allow"
+    assert decided("rm " + " ".join(f"nothing{number}*" for number in range(200)) + " 29*") == "ask"

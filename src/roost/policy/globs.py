@@ -13,6 +13,8 @@ from roost.policy.command.scope import braces
 _WILD = re.compile(r"[*?\[]")
 _LOOKED = 4_096
 """Names that are compared with one pattern on disk."""
+_PATTERNS = 128
+"""Patterns of one command that are compared with the disk."""
 _CLASSES = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "space": r"\s",
     "blank": r" \t", "punct": r"!-/:-@\[-`{-~", "xdigit": "0-9a-fA-F", "word": r"\w", "print": r"\x20-\x7e",
@@ -24,15 +26,35 @@ _ANY = re.compile(r"[^/]", re.DOTALL)
 
 
 class TooMany(Exception):
-    """A folder holds more names than are compared."""
+    """There are more names on disk than are compared."""
+
+
+class Looks:
+    """What all patterns of one command may look at on disk together: the gate judges on the event loop. Each pattern is
+    looked up once."""
+
+    def __init__(self) -> None:
+        self.names = 16 * _LOOKED
+        self._found: dict[str, list[str] | None] = {}
+
+    def on_disk(self, pattern: str) -> list[str]:
+        """The paths that an absolute pattern matches now. Raises `TooMany`."""
+        if pattern not in self._found:
+            try:
+                self._found[pattern] = _on_disk(pattern, self) if len(self._found) < _PATTERNS else None
+            except TooMany:
+                self._found[pattern] = None
+        if (found := self._found[pattern]) is None:
+            raise TooMany
+        return found
 
 
 def is_pattern(path: str) -> bool:
     return _WILD.search(path) is not None
 
 
-def on_disk(pattern: str) -> list[str]:
-    """The paths that an absolute pattern matches now. Raises `TooMany`."""
+def _on_disk(pattern: str, looks: Looks) -> list[str]:
+    """Raises `TooMany`."""
     found, looked = [""], 0
     for segment in pattern.strip("/").split("/"):
         if not is_pattern(segment):
@@ -45,7 +67,8 @@ def on_disk(pattern: str) -> list[str]:
                 with os.scandir(folder or "/") as entries:
                     for entry in entries:
                         looked += 1
-                        if looked > _LOOKED:
+                        looks.names -= 1
+                        if looked > _LOOKED or looks.names < 0:
                             raise TooMany
                         hidden = entry.name.startswith(".") and segment[0] in "*?["
                         if not hidden and test.fullmatch(entry.name):

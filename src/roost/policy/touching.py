@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from roost.policy.command import Analysis, analyse
 from roost.policy.command.words import GAP
-from roost.policy.globs import TooMany, is_pattern, on_disk
+from roost.policy.globs import Looks, TooMany, is_pattern
 from roost.policy.rules import Touches
 
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
@@ -66,18 +66,20 @@ def command(text: str, root: Path) -> Touches:
     found = _analysed(text, str(root))
     if any(not os.path.isdir(os.path.join(root, os.path.expanduser(each))) for each in _not_made(found)):
         found = _analysed(text, str(root), wary=True)
-    written = _Paths(found.writes, root)
-    read = _Paths((path for path in found.paths if path not in found.writes), root)
-    below, picked = _Paths(found.below, root), _Paths(found.picked, root)
+    looks = Looks()
+    written = _Paths(found.writes, root, looks)
+    read = _Paths((path for path in found.paths if path not in found.writes), root, looks)
+    below, picked = _Paths(found.below, root, looks), _Paths(found.picked, root, looks)
+    lost = _Paths(found.loses, root, looks)
     return Touches(
         reads=read.known,
         writes=written.known,
-        removes=_Paths(found.removes, root).known,
+        removes=_Paths(found.removes, root, looks).known,
         below=below.known,
         picked=picked.known,
-        named=_Paths(found.named, root).known,
-        loses=_Paths(found.loses, root).known,
-        links=_Paths(found.links, root).known,
+        named=_Paths(found.named, root, looks).known,
+        loses=(*lost.known, str(root)) if lost.many else lost.known,
+        links=_Paths(found.links, root, looks).known,
         read_patterns=(*read.patterns, *below.patterns, *picked.patterns),
         write_patterns=written.patterns,
         unknown=written.unknown or read.unknown or bool(found.unclear),
@@ -89,20 +91,22 @@ def command(text: str, root: Path) -> Touches:
 
 class _Paths:
     """Words of a command as real paths: `known`, with what patterns match now; `patterns`, which may match more;
-    `unknown`: some cannot be told."""
+    `unknown`: some cannot be told; `many`: there are too many to look at."""
 
-    def __init__(self, words: Iterable[str], root: Path) -> None:
+    def __init__(self, words: Iterable[str], root: Path, looks: Looks) -> None:
         found: dict[str, None] = {}
         patterns: dict[str, None] = {}
-        self.unknown = False
+        self.unknown = self.many = False
         for word in (each for given in words for each in _at_home(given)):
             pattern = word.removesuffix(GAP)
             if pattern and is_pattern(pattern) and GAP not in pattern and "\0" not in pattern:
                 whole = _pattern(pattern, root)
                 patterns[whole] = None
                 try:
-                    found.update(dict.fromkeys(map(os.path.realpath, on_disk(whole))))
-                except (TooMany, OSError, ValueError):
+                    found.update(dict.fromkeys(map(os.path.realpath, looks.on_disk(whole))))
+                except TooMany:
+                    self.unknown = self.many = True
+                except (OSError, ValueError):
                     self.unknown = True
             if pattern == word or not is_pattern(pattern):
                 path = real(word, root)
