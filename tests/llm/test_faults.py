@@ -119,6 +119,11 @@ async def lengths(server: ProviderServer, model: HttpModel, *, stream: bool) -> 
     return server.provider.said
 
 
+def is_sent_again(fault: str, at: int) -> bool:
+    """Whether the client may ask again at once: a kept connection died before a byte of the answer."""
+    return fault in ("reset", "close") and at == 0
+
+
 CODES = {
     "reset": {"connection"},
     "close": {"connection"},
@@ -142,7 +147,8 @@ async def test_a_stream_that_breaks_at_any_point(kind: str, steady: HttpClient, 
     for (fault, at), (whole, code) in found.items():
         assert whole or code in CODES[fault], (fault, at, code)
         # Half a stream is never a whole one; of the last frame only its end may be missing.
-        assert not whole or fault in ("malformed", "error") or at > sum(map(len, writes)) / 2
+        late = at > sum(map(len, writes)) / 2
+        assert not whole or fault in ("malformed", "error") or late or is_sent_again(fault, at), (fault, at)
     for fault in ("reset", "close", "short"):
         assert {whole for (one, _), (whole, _) in found.items() if one == fault} == {True, False}, fault
 
@@ -158,8 +164,9 @@ async def test_a_document_that_breaks_at_any_point(kind: str, steady: HttpClient
         waits = [("stall", at) for at in (0, 1, size // 2, size - 1)]
         found |= await outcomes(made(server, kind, quick), waits, stream=False)
     for (fault, at), (whole, code) in found.items():
-        assert not whole, (fault, at)
-        assert code in CODES[fault] or (fault, at) == ("short", 0), (fault, at, code)
+        if not is_sent_again(fault, at):
+            assert not whole, (fault, at)
+            assert code in CODES[fault] or (fault, at) == ("short", 0), (fault, at, code)
 
 
 ODD: list[tuple[FaultKind, int, set[str]]] = [

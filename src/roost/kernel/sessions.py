@@ -251,12 +251,13 @@ class Sessions(Travels):
 
     async def unanswered(self, session: str, call: str) -> WaitingCall | None:
         """The call, if it waits for a person and no answer is on its way. Raises `NotFound`."""
+        # The inbox first: an answer leaves it in the commit that the state shows.
+        coming = [item.input for item in await self._journal.pending(session)]
+        if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
+            return None
         view = await self.inspect(session)
         found = next((one for one in view.approvals if one.call == call), None)
         if found is None:
-            return None
-        coming = (item.input for item in await self._journal.pending(session)) if view.info.pending else ()
-        if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
             return None
         return WaitingCall(**msgspec.structs.asdict(found), session=session, agent=view.info.agent)
 

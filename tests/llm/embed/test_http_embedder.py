@@ -146,7 +146,7 @@ async def test_it_tries_again_when_the_provider_says(kind: str, embedder: Make) 
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (Fault(kind="reset"), "connection"),
+        (Fault(kind="reset", at=1), "connection"),
         (Fault(kind="reset", at=-9), "connection"),
         (Fault(kind="close", at=40), "connection"),
         (Fault(kind="malformed", at=40), "malformed"),
