@@ -18,7 +18,7 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, TurnFailed
-from roost.llm.http import HttpClient
+from roost.llm.http import HttpClient, HttpFailed
 from roost.llm.http_model import MAX_ANSWER, HttpModel
 from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, TextDelta
 from roost.llm.wire import Endpoint
@@ -358,3 +358,30 @@ async def test_no_half_answer_is_in_the_log(kind: str, tmp_path: Path, steady: H
                 assert first in ([WHOLE], []), (fault, log)
         finally:
             await runtime.stop(grace=0.2)
+
+
+async def test_a_request_that_a_server_has_worked_on_is_not_sent_again() -> None:
+    """A kept connection that ends late was not dead when the request went out: to send it again would be paid twice."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append(head)
+                if len(seen) > 1:
+                    await asyncio.sleep(1.5)
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    client = HttpClient()
+    async with client.stream("POST", url, {}, b"{}") as response:
+        assert await response.read_all(10) == b"ok"
+    with pytest.raises(HttpFailed):
+        async with client.stream("POST", url, {}, b"{}"):
+            pass
+    assert len(seen) == 2
+    await client.close()
+    server.close()

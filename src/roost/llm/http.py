@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import io
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ OVERSIZED = "oversized"
 """The code of an answer without end: asking for it again would be paid again."""
 _STALE = 8
 """Connections of the pool that may turn out to be dead before a request is given up."""
+_STALE_SECONDS = 1.0
+"""How soon a dead connection shows. Later a server has begun to work on the request, and would be paid twice."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PIECEWISE = 64 * 1024
@@ -262,7 +265,7 @@ async def _sent(
     import aiohttp
 
     for left in range(_STALE, -1, -1):
-        reuse = _Reuse()
+        reuse, began = _Reuse(), time.monotonic()
         try:
             async with asyncio.timeout(None) as timer:
                 data = body if body is None or len(body) <= _PIECEWISE else _Upload(body, timer, idle)
@@ -271,7 +274,7 @@ async def _sent(
                     data.answered = True
                 return response
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not reuse.yes or not left:
+            if not reuse.yes or not left or time.monotonic() - began > _STALE_SECONDS:
                 raise
     raise AssertionError("unreachable")
 
