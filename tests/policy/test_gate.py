@@ -427,6 +427,12 @@ NOT_ONLY_READING = [
     "rev <<< x | xargs cat",
     "cut -c2- x | xargs cat",
     "ls /tmp | xargs -I{} cat /tmp/{}/token",
+    "x=$(cat y); echo $((x))",
+    "read x < y; [[ $x -gt 1 ]]",
+    "echo $(($(cat y)+1))",
+    "x=$(cat y); for ((i=x;i<1;i++)); do ls; done",
+    "x=$(cat y); a=(1); echo ${a[x]}",
+    "x=$(cat y); s=abc; echo ${s:x}",
 ]
 
 
@@ -449,6 +455,9 @@ def test_without_a_wall_options_and_variables_that_run_or_write_are_asked_about(
         "ps -e -o pid,etime",
         "sort -k2 x",
         "git log --oneline -3",
+        "i=0; while [[ $i -lt 5 ]]; do i=$((i+1)); echo $i; done",
+        "for ((i=0;i<3;i++)); do echo $i; done",
+        'x=$(cat x); [ "$x" -gt 1 ] && echo "$x"',
     ],
 )
 def test_without_a_wall_what_only_reads_runs_unasked(text: str, tmp_path: Path) -> None:

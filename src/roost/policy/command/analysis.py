@@ -76,6 +76,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
     if (socket := running.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
     found.unclear += line.unclear
+    found.only_reads = found.only_reads and not line.evaluates
     found.reached += line.reached
     if not line.commands and not line.unclear and text.strip():
         found.only_reads = found.only_reads and text.lstrip().startswith("#")

@@ -14,7 +14,7 @@ from roost.policy.command.unwrap import name_of
 from roost.policy.command.words import GAP, Word, raw_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tree_sitter import Node, Parser
 
@@ -24,6 +24,10 @@ _DEEPEST = 200
 _PIPED = 100
 _MOST_COMMANDS = 1_000
 _BLANKS = re.compile(r"[\v\f]|\r(?!\n)")
+_COMPARES = re.compile(rb"\s-(?:eq|ne|lt|le|gt|ge)\s")
+_NAME = re.compile(rb"[A-Za-z_]\w*")
+_VALUED = frozenset({"variable_name", "simple_expansion", "expansion", "command_substitution"})
+_NUMBER = re.compile(r"-?[0-9]*")
 _CALLED = 64
 """Calls of the line's own functions that are followed."""
 _SUBSCRIPT = re.compile(rb"(?<!\w)[A-Za-z_]\w*\\?\[[^\[\]\n]*?(?:\$\(|`)")
@@ -85,6 +89,9 @@ class Line(msgspec.Struct):
 
     commands: list[Simple] = []
     unclear: list[str] = []
+    evaluates: bool = False
+    """A value that nobody knows is evaluated as arithmetic, which runs `$(x)` in the brackets of a name."""
+
     functions: set[str] = set()
     reached: list[str] = []
 
@@ -115,6 +122,7 @@ def read(text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: b
     _Reader(line, scope).walk(tree, 0, ())
     line.reached = scope.reached
     _subscripts(source, tree, line)
+    line.evaluates = any(_unknown(node, scope) for node in _arithmetic(tree))
     if tree.has_error and not line.unclear:
         line.unclear.append("it is not complete shell syntax")
     return line
@@ -129,6 +137,34 @@ def _subscripts(source: bytes, root: Node, line: Line) -> None:
         if node is None or node.type in ("raw_string", "ansi_c_string", "string_content", "string", "word", "ERROR"):
             line.unclear.append("what stands in brackets behind a name may be run")
             return
+
+
+def _arithmetic(root: Node) -> Iterator[Node]:
+    """Names and substitutions whose values the shell takes for arithmetic."""
+    waiting: list[tuple[Node, bool]] = [(root, False)]
+    while waiting:
+        node, counts = waiting.pop()
+        if counts and (node.type in _VALUED or (node.type == "word" and _NAME.fullmatch(node.text or b""))):
+            yield node
+            continue
+        first = node.children[0].type if node.children else ""
+        if node.type == "test_command" and first == "[[":
+            counts = _COMPARES.search(node.text or b"") is not None
+        elif node.type == "do_group":
+            counts = False
+        counts = counts or node.type in ("arithmetic_expansion", "c_style_for_statement") or first == "(("
+        cut = node.type == "expansion" and any(child.type == ":" for child in node.children)
+        within = counts or cut
+        waiting += [
+            (child, within and not (cut and at <= 1) if node.type != "subscript" else child.type != "variable_name")
+            for at, child in enumerate(node.children)
+        ]
+
+
+def _unknown(node: Node, scope: Scope) -> bool:
+    named = node.type in ("variable_name", "word")
+    values = scope.value(raw_text(node)) if named else scope.text_of(node)
+    return not all(_NUMBER.fullmatch(value) for value in values)
 
 
 _Walk: TypeAlias = "Callable[[Node, int, tuple[Simple, ...]], list[Simple]]"
