@@ -250,3 +250,13 @@ def test_a_folder_that_was_come_upon_leads_no_key_away(tmp_path: Path, text: str
     assert load_agent_files([tmp_path])
     (tmp_path / "clerk.toml").write_text(text.format("http://127.0.0.1:8000/v1#m"))
     assert load_agent_files([tmp_path], found=[tmp_path])
+
+
+@pytest.mark.parametrize("permissions", ["auto", "all"])
+def test_a_folder_that_was_come_upon_gives_itself_no_permissions(tmp_path: Path, permissions: str) -> None:
+    (tmp_path / "clerk.toml").write_text(f'permissions = "{permissions}"')
+    with pytest.raises(ConfigError, match=r"gives itself the permissions.*--agents"):
+        load_agent_files([tmp_path], found=[tmp_path])
+    assert load_agent_files([tmp_path])
+    (tmp_path / "clerk.toml").write_text('permissions = "ask"')
+    assert load_agent_files([tmp_path], found=[tmp_path])

@@ -107,6 +107,8 @@ def check_found(found: AgentFile) -> None:
         what = "names a server by its URL, which would get your key: name an account"
     elif any(rule.effect == "allow" for rule in spec.rules):
         what = "allows itself something in its rules: one that comes with a folder may only ask or deny"
+    elif spec.permissions in ("auto", "all"):
+        what = f"gives itself the permissions {spec.permissions!r}: leave them out, or say 'ask' or 'read_only'"
     elif spec.children is not None:
         what = "would have tasks for other agents"
     elif spec.memory is not None and (spec.memory.read or spec.memory.write):
