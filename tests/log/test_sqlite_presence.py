@@ -104,6 +104,21 @@ async def test_a_killed_process_leaves_a_store_that_opens(tmp_path: Path) -> Non
         assert not path.with_name("roost.db-wal").exists()
 
 
+async def test_a_store_that_another_program_opened_after_a_kill_says_so(tmp_path: Path) -> None:
+    """It has moved the log into the database and removed it: nothing is lost, and a backup would be older."""
+    path = tmp_path / "roost.db"
+    killed(path)
+    other = sqlite3.connect(path)
+    other.execute("SELECT * FROM settings").fetchall()
+    other.close()
+    with pytest.raises(StoreLost, match=r"sqlite3.*remove '.*roost\.db\.state'"):
+        await SqliteJournal.open(path)
+    path.with_name("roost.db.state").unlink()
+    journal = await SqliteJournal.open(path)
+    assert await sessions(journal) == ["kept"]
+    await journal.close()
+
+
 async def test_a_backup_of_the_same_store_takes_its_place(tmp_path: Path) -> None:
     path = tmp_path / "roost.db"
     killed(path)

@@ -53,7 +53,8 @@ class Presence:
         state = self._read()  # another process may have ended cleanly between the two looks
         if state is not None and state.open:
             raise self._gone(
-                f"{str(self._log)!r} is missing: it holds what was committed before the last daemon was killed"
+                f"{str(self._log)!r} is missing: it holds what was committed before the last daemon was killed, unless"
+                " another program (such as sqlite3) has opened the database since, which moves it into the database"
             )
 
     def same_store(self, connection: sqlite3.Connection) -> None:
