@@ -11,12 +11,13 @@ import pytest
 from roost.agent.builtin import default_agent
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
 from roost.log.content import ErrorData, Text, ToolCall, ToolMessage, Usage
-from roost.testing.evals import dev, front, front_heldout, heldout
+from roost.testing.evals import dev, front, front_fresh, front_heldout, heldout
 from roost.testing.evals.__main__ import main, table
 from roost.testing.evals.score import as_json, by_kind, judge, run_task, run_tasks, total
 from roost.testing.evals.task import Outcome, Task, holds, number, says, silent
 
-ALL = dev.TASKS + heldout.TASKS + front.TASKS + front_heldout.TASKS
+HELD = heldout.TASKS + front_heldout.TASKS + front_fresh.TASKS
+ALL = dev.TASKS + front.TASKS + HELD
 
 
 class Puppet:
@@ -61,7 +62,7 @@ def test_there_are_two_halves_of_the_same_make() -> None:
     assert len({task.id for task in ALL}) == len(ALL)
     assert sorted(task.kind for task in dev.TASKS) == sorted(task.kind for task in heldout.TASKS)
     assert {task.kind for task in front.TASKS} <= {task.kind for task in front_heldout.TASKS} | {"arithmetic"}
-    tuned, held = dev.TASKS + front.TASKS, heldout.TASKS + front_heldout.TASKS
+    tuned, held = dev.TASKS + front.TASKS, HELD
     assert not {task.prompt for task in tuned} & {task.prompt for task in held}
 
 

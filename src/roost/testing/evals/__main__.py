@@ -15,12 +15,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from roost.testing.evals import dev, front, front_heldout, heldout
+from roost.testing.evals import dev, front, front_fresh, front_heldout, heldout
 from roost.testing.evals.score import Result, as_json, by_kind, run_tasks
 from roost.testing.evals.settings import SETTINGS
 from roost.testing.evals.task import Task
 
-_DEV, _TEST = front.TASKS + dev.TASKS, front_heldout.TASKS + heldout.TASKS
+_DEV, _TEST = front.TASKS + dev.TASKS, front_heldout.TASKS + front_fresh.TASKS + heldout.TASKS
 _SETS = {"dev": _DEV, "test": _TEST, "all": _DEV + _TEST}
 _QUICK = 5
 """In the quick mode each fifth task is run."""
