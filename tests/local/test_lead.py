@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from roost.llm.ir import Completed, Notice, Request, ToolSpec
-from roost.llm.local.lead import UNKNOWN, Lead, choose, is_supported, leaning, redirect, stand_of
+from roost.llm.local.lead import UNKNOWN, Lead, choose, leaning, redirect, stand_of
+from roost.llm.local.support import Seen, is_supported
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, UserMessage
 
 TEXT = {"type": "string"}
 AROUND = Text("[Now: Monday, 3 March 2025, 09:15 (UTC)\nFiles: budget.csv, packing.txt]")
+TICKETS = "camera and two batteries\ntrain tickets (Ann has them)\nwalking shoes"
+BUDGET = "item,euros\ntrain,37\nhotel,180\ncastle,26"
 PACKING = "rain jacket\ntrain tickets (Ann has them)\nwalking shoes"
 
 
@@ -64,7 +67,7 @@ def steps(lead: Lead) -> list[tuple[str | None, str | None]]:
 
 
 def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
-    first = Lead(asked("Who has the tickets?"))
+    first = Lead(asked("What is the plan?"))
     assert first.chooses
     assert steps(first) == [
         ("files", "grep"),
@@ -79,6 +82,17 @@ def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
     assert not after.chooses
     assert (None, None) in steps(after)
     assert (None, "shell") in steps(after)
+
+
+def test_a_question_for_a_person_is_no_order() -> None:
+    lead = Lead(asked("I need the train tickets. Who should I ask for them?"))
+    assert ("order", "shell") not in steps(lead)
+    assert ("files", "grep") in steps(lead)
+    assert ("order", "shell") in steps(Lead(asked("Write down who has the tickets.")))
+    done = (*call("read_file", BUDGET, path="budget.csv"), *call("shell", "train,37", 2, command="cat budget.csv"))
+    acted = Lead(asked("I need the train tickets. Who should I ask for them?", *done))
+    assert acted.checks
+    assert acted.again(answer("The train tickets should be asked for by the agent."))
 
 
 def test_a_model_that_would_answer_is_held_to_a_look_without_the_shell() -> None:
@@ -111,15 +125,14 @@ def test_small_talk_is_left_alone_whatever_its_words() -> None:
     ],
 )
 def test_words_of_the_question_lean_to_a_look(question: str, least: float) -> None:
-    assert leaning(stand_of(asked(question))) >= least
-    assert least > 0 or leaning(stand_of(asked(question))) == 0
+    assert least <= leaning(stand_of(asked(question))) < least + 0.6
 
 
 def test_a_choice_is_turned_only_over_the_middle() -> None:
     stand = stand_of(asked("What is the capital of Japan?"))
-    assert redirect(choose(stand, "knowledge", {"knowledge": 0.6, "files": 0.4}), ["files", "knowledge"]) is None
+    assert redirect(choose(stand, "knowledge", {"knowledge": 0.8, "files": 0.2}), ["files", "knowledge"]) is None
     assert redirect(choose(stand, "files", {"knowledge": 0.4, "files": 0.6}), ["files", "knowledge"]) is None
-    split = choose(stand, "files", {"knowledge": 0.4, "chat": 0.2, "files": 0.41})
+    split = choose(stand, "files", {"knowledge": 0.6, "chat": 0.2, "files": 0.2})
     assert redirect(split, ["files", "knowledge", "chat"]) == ("knowledge", "chat")
 
 
@@ -138,8 +151,44 @@ def test_a_choice_is_turned_only_over_the_middle() -> None:
     ],
 )
 def test_an_answer_must_stand_in_what_was_read(question: str, seen: str, said: str, good: bool) -> None:
-    stand = stand_of(asked(question, *call("read_file", seen, path="x.txt")))
-    assert is_supported(stand, said) is good
+    assert is_supported(question, [Seen("read_file", "x.txt", seen)], said) is good
+
+
+@pytest.mark.parametrize(
+    ("question", "tool", "path", "seen", "said", "good"),
+    [
+        ("I need the tickets. Who should I ask?", "read_file", "budget.csv", BUDGET, "Ask the budget.csv file.", False),
+        ("Who has the tickets?", "read_file", "packing.txt", TICKETS, "packing.txt has the tickets.", False),
+        ("Who has the camera?", "read_file", "packing.txt", TICKETS, "Ann has the camera.", False),
+        ("Who has the train timetable?", "read_file", "packing.txt", TICKETS, "Ann has it.", False),
+        ("Who is taking care of the tickets?", "read_file", "packing.txt", TICKETS, "Ann takes care of them.", True),
+        ("Who has the tickets?", "glob", "", "Ann/tickets.txt", "Ann has the tickets.", False),
+        ("How many letters are there?", "glob", "", "letters/a.txt\nletters/b.txt", "There are 2 letters.", True),
+        ("Which files are in src?", "list_files", "", "main.py  12\nutil.py  9", "main.py and util.py.", True),
+        ("What does the castle cost?", "read_file", "budget.csv", BUDGET, "The castle costs 180 euros.", False),
+        ("When is the power bill due?", "read_file", "bills/power.txt", "due 15 March", "It is due 15 March.", True),
+        ("How much is the gas bill?", "read_file", "bills/power.txt", "due 15 March", "It is due 15 March.", False),
+        ("When did Meera join?", "read_file", "members.csv", "name,joined\nMeera,2022", "She joined in 2022.", True),
+        ("How fast do the motors spin?", "read_file", "motor.py", "SPEED = 120\n\n\ndef spin(motor):", "120.", True),
+        ("What is the baud rate?", "read_file", "link.toml", "[link]\nbaud = 9600", "The baud rate is 9600.", True),
+        ("Which room is ours?", "read_file", "trip.md", "# Room\n\nNumber 12", "Your room is number 12.", True),
+        ("Where is brunch?", "grep", "", "plan.md:9: brunch at the market", "At the market.", True),
+        ("What is the wifi password?", "read_file", "a.txt", "wifi in the hall", "It is swordfish.", False),
+    ],
+)
+def test_an_answer_must_stand_near_what_was_asked(
+    question: str, tool: str, path: str, seen: str, said: str, good: bool
+) -> None:
+    assert is_supported(question, [Seen(tool, path, seen)], said) is good
+
+
+def test_the_clock_answers_only_questions_about_the_time() -> None:
+    chances = {"clock": 0.85, "files": 0.14, "knowledge": 0.01}
+    meal = choose(stand_of(asked("What time is breakfast on Saturday?")), "clock", chances)
+    assert meal.led > 0.95
+    assert redirect(meal, ["files", "calculator", "clock"]) == ("files", "calculator")
+    for question in ("What time is it?", "Which day of the week is it?", "What's the time right now?"):
+        assert redirect(choose(stand_of(asked(question)), "clock", chances), ["files", "clock"]) is None
 
 
 def test_an_unsupported_answer_leads_to_another_look() -> None:

@@ -14,6 +14,7 @@ from roost.llm.ir import Completed, Notice, Request
 from roost.llm.local.guard import is_stuck
 from roost.llm.local.prompt import chat, environment, question, result_of
 from roost.llm.local.schema import ANSWERED, CALCULATE, LABELS, LOOKS, label_of, labels, step_schema
+from roost.llm.local.support import Seen, asks_for_person, content_words, is_about_names, is_supported, shares_word
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
 
 MOST_LOOKS = 3
@@ -22,33 +23,23 @@ UNKNOWN = "The files that I looked at do not say that."
 _LOOK_ON = "\n\n(These results do not say it. Look in another file, or for another word.)"
 _HEAD = re.compile(r'\s*\{\s*"from"\s*:\s*"')
 _OURS = re.compile(r"\b(our|ours|my|mine|we|us)\b", re.IGNORECASE)
-_PATH = re.compile(r"\b[\w-]+\.[a-z][a-z0-9]{0,4}\b|\b\w+/\w+|\b(files?|folders?|director(y|ies))\b", re.IGNORECASE)
-_WORD = re.compile(r"[^\W\d_]{3,}")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_NAME = re.compile(r"(?<![\w'])[A-Z][^\W\d_A-Z]{2,}")
+_NUMBER = re.compile(r"\d")
 _ADMITS = re.compile(r"\b(not|no|none|nothing|nobody|unable|cannot|without|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
-_COUNTS = re.compile(r"\b(how many|how much|count|number of|total|sum|together|altogether|average)\b", re.IGNORECASE)
-_GENERIC = frozenset(
-    """a about all also am an and any are ask at be been being belong belongs both but by call called can cost costs
-    could date day did do does each else ever everything file files find folder for from get give go goes got
-    had has have hold holds how i if in into is it its just keep keeps kind know last least let like list look
-    made make many may me mean month more most much must my name named names need new no not now number of on
-    one only or order our out own people person phone place please possession price read run say says see she
-    should show some something store summarise summarize tell text than that the their them there these they
-    thing things this those time to today told two type up us use used uses value want was we were what whats
-    when where which who whom whose why will with word words work would write year you your""".split()
+_OF_TIME = frozenset(
+    """clock current currently exactly friday hour minute moment monday next please right saturday sunday thursday
+    tomorrow tuesday wednesday week weekday yesterday""".split()
 )
-"""Words that say what is asked for, or nothing: an answer need not stand near them."""
+"""Words that a question to the clock may have."""
 
 
 class Stand(NamedTuple):
-    """How far the turn is. `seen`: the text of results, in lower case. `looks`: calls that looked and worked; `empty`:
-    the last one found nothing. `acted`: it called something else than looks and sums. `made`: its calls, with
+    """How far the turn is. `seen`: results, and what the user said before. `looks`: calls that looked and worked;
+    `empty`: the last one found nothing. `acted`: it called something else than looks and sums. `made`: its calls, with
     their arguments."""
 
     question: str
     around: str
-    seen: str
+    seen: tuple[Seen, ...]
     looks: int
     reads: int
     empty: bool
@@ -59,7 +50,8 @@ class Stand(NamedTuple):
 
 def stand_of(request: Request) -> Stand:
     said = around = ""
-    seen: list[str] = []
+    seen: list[Seen] = []
+    paths: dict[str, str] = {}
     looks = reads = 0
     empty = acted = False
     opens = True
@@ -67,7 +59,7 @@ def stand_of(request: Request) -> Stand:
     for message in request.messages:
         match message:
             case UserMessage():
-                seen.append(said)
+                seen += [Seen("", "", said)] * bool(said)
                 said, around = question(message), environment(message)
                 looks, reads, empty, acted, opens = 0, 0, False, False, True
                 made.clear()
@@ -75,15 +67,22 @@ def stand_of(request: Request) -> Stand:
                 opens = False
                 made |= {(call.name, call.arguments) for call in calls}
                 acted = acted or any(label_of(call.name) == "order" for call in calls)
-                seen += [call.arguments for call in calls if call.name == "read_file"]
+                paths |= {call.id: _path(call.arguments) for call in calls if call.name == "read_file"}
             case ToolMessage():
                 looks += message.name in LOOKS
                 reads += message.name == "read_file" and not message.error
                 result = result_of(message)
                 empty = message.error or result.startswith(("No match", "No file"))
                 if not empty:
-                    seen.append(result)
-    return Stand(said, around, "\n".join(seen).lower(), looks, reads, empty, acted, opens, frozenset(made))
+                    seen.append(Seen(message.name, paths.get(message.call, ""), result))
+    return Stand(said, around, tuple(seen), looks, reads, empty, acted, opens, frozenset(made))
+
+
+def _path(arguments: str) -> str:
+    try:
+        return str(msgspec.json.decode(arguments, type=dict[str, Any]).get("path", ""))
+    except msgspec.MsgspecError:
+        return ""
 
 
 def first_labels(request: Request, stand: Stand) -> tuple[str, ...] | None:
@@ -93,6 +92,8 @@ def first_labels(request: Request, stand: Stand) -> tuple[str, ...] | None:
     left = set(labels(request))
     if not stand.around.startswith("[Now:"):
         left.discard("clock")
+    if "files" in left and asks_for_person(stand.question):
+        left.discard("order")
     if request.tool_choice == "required":
         left -= ANSWERED
     return tuple(label for label in LABELS if label in left)
@@ -192,7 +193,11 @@ class Choice(NamedTuple):
 
 
 def choose(stand: Stand, label: str, chances: Mapping[str, float]) -> Choice:
-    """`chances` are the probabilities of the labels."""
+    """`chances` are the probabilities of the labels. The time of a thing is not told by the clock: when the
+    question names one, the chance of the clock is one of a look."""
+    thing = any(word not in _OF_TIME for word in content_words(stand.question))
+    if thing and "clock" in chances:
+        chances = {**chances, "clock": 0.0, "files": chances.get("files", 0.0) + chances["clock"]}
     tool = sum(chance for name, chance in chances.items() if name not in ANSWERED)
     answer = sum(chance for name, chance in chances.items() if name in ANSWERED)
     if tool + answer <= 0.0:
@@ -204,18 +209,11 @@ def choose(stand: Stand, label: str, chances: Mapping[str, float]) -> Choice:
 
 def leaning(stand: Stand) -> float:
     """What the words of the question add to the odds of a tool, as a logarithm."""
-    if _PATH.search(stand.question) or _named(stand):
+    if is_about_names(stand.question) or shares_word(stand.question, stand.around.partition("Files: ")[2]):
         return 2.5
     if _OURS.search(stand.question):
         return 1.5
     return 1.0 if re.search(r"\bI\b", stand.question) else 0.0
-
-
-def _named(stand: Stand) -> bool:
-    """Whether the question has a word of a file's name."""
-    _, _, names = stand.around.partition("Files: ")
-    there = {_stem(word) for word in _WORD.findall(names.lower()) if word not in _GENERIC}
-    return any(_stem(word) in there for word in content_words(stand.question))
 
 
 def redirect(choice: Choice, offered: Collection[str]) -> tuple[str, ...] | None:
@@ -242,52 +240,13 @@ def chances_of(label: Mapping[str, float]) -> dict[str, float]:
 
 
 def is_about_files(stand: Stand) -> bool:
-    """Whether an answer now must be found in what was read: there were looks, and nothing else was done."""
-    return stand.looks > 0 and not stand.acted
+    """Whether an answer now must be found in what was read: there were looks, and nothing else was done, or a person
+    was asked for."""
+    return stand.looks > 0 and (not stand.acted or asks_for_person(stand.question))
 
 
 def look_on(stand: Stand, answer: str) -> bool:
     """Whether the answer is not good enough yet: it does not stand in what was read, or gives up after one search."""
     if _ADMITS.search(answer) and not _NUMBER.search(answer):
         return stand.empty and stand.reads == 0 and stand.looks < 2
-    return not is_supported(stand, answer)
-
-
-def is_supported(stand: Stand, answer: str) -> bool:
-    """Whether what was read speaks of what was asked, and has the names and numbers of the answer."""
-    seen = f"{stand.seen}\n{stand.around.lower()}"
-    if not _speaks_of(stand.question, stand.seen):
-        return False
-    known = f"{seen}\n{stand.question.lower()}"
-    if not _COUNTS.search(stand.question):
-        numbers = [number for number in _NUMBER.findall(answer) if len(number) > 1]
-        if any(number.rstrip(".,:") not in known for number in numbers):
-            return False
-    starts = {found.start() for found in re.finditer(r"(?:^|[.!?:]\s+)(?=[A-Z])", answer)}
-    names = [found[0] for found in _NAME.finditer(answer) if found.start() not in starts and found.start() != 0]
-    first = _NAME.match(answer)
-    if first and first[0].lower() not in _GENERIC and len(answer.split()) <= 12:
-        names.append(first[0])
-    return all(_stem(name.lower()) in known for name in names)
-
-
-def _speaks_of(asked: str, seen: str) -> bool:
-    words = content_words(asked)
-    plain = [word for word in words if not re.search(rf"\b{word.capitalize()}", asked[1:])] or words
-    if not plain:
-        return True
-    found = sum(_stem(word) in seen for word in plain)
-    return found * 2 >= len(plain)
-
-
-def content_words(text: str) -> list[str]:
-    """The words that name what a question is about, in lower case, each once."""
-    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _GENERIC))
-
-
-def _stem(word: str) -> str:
-    """What inflected forms of a word have in common, roughly."""
-    for ending in ("ies", "ing", "ers", "ed", "es", "er", "s", "y", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word
+    return not is_supported(stand.question, stand.seen, answer)
