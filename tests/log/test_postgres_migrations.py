@@ -32,8 +32,9 @@ async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+_NEW = len(MIGRATIONS) + 1
 _NEXT = Migration(
-    3,
+    _NEW,
     (
         Step("ALTER TABLE sessions ADD COLUMN mood text; CREATE TABLE moods (s bigint PRIMARY KEY)"),
         Step(
@@ -147,7 +148,7 @@ steps = (
     Step("INSERT INTO one VALUES (2); SELECT pg_sleep(%s)"),
     Step("INSERT INTO one VALUES (3)"),
 )
-asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(3, steps)]))
+asyncio.run(PostgresJournal.open(sys.argv[1], migrations=[*MIGRATIONS, Migration(len(MIGRATIONS) + 1, steps)]))
 """
 
 
@@ -221,9 +222,9 @@ async def test_what_the_first_layout_holds_goes_on(database: str) -> None:
 
 
 async def test_newer_tables_are_refused_unless_they_suit_older_readers(url: str) -> None:
-    await _open_and_close(url, [*MIGRATIONS, Migration(3, (Step("SELECT 1"),), oldest_reader=1)])
+    await _open_and_close(url, [*MIGRATIONS, Migration(_NEW, (Step("SELECT 1"),), oldest_reader=1)])
     await _open_and_close(url)
-    await _open_and_close(url, [*MIGRATIONS, Migration(4, (Step("SELECT 1"),), oldest_reader=4)])
+    await _open_and_close(url, [*MIGRATIONS, Migration(_NEW + 1, (Step("SELECT 1"),), oldest_reader=_NEW + 1)])
     with pytest.raises(StoreFailed, match="upgrade Roost") as refused:
         await PostgresJournal.open(url)
     assert refused.value.code == "store_too_new"
