@@ -90,7 +90,7 @@ async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
 
 async def test_a_folder_that_the_home_lies_in_does_not_show_it(tmp_path: Path) -> None:
     home = tmp_path / ".roost"
-    async with running(home, hand("H=.roo; echo x > here; ls -A . ${H}st; cat ${H}st/*")) as runtime:
+    async with running(home, hand("H=$(printf .roo); echo x > here; ls -A . ${H}st; cat ${H}st/*")) as runtime:
         _, log = await ran(runtime, workspace=str(tmp_path))
         assert "roost.db" not in results(log)[0]
         assert "here" in results(log)[0]
