@@ -217,11 +217,11 @@ def test_mistakes_are_named(roost: Machine) -> None:
 async def test_migrate(roost: Machine, postgres: PostgresServer) -> None:
     where = await postgres.database()
     dry = roost("store", "migrate", "--dry-run", where).ok()
-    assert dry.out.startswith("an empty store would be brought to layout 2: layout 1")
+    assert dry.out.startswith("an empty store would be brought to layout 3: layout 1")
     assert roost("store", "migrate", "--dry-run", "--json", where).ok().json["from"] == 0
     done = roost("store", "migrate", "--json", where).ok().json
-    assert (done["from"], done["to"], done["done"]) == (0, 2, True)
-    assert roost("store", "migrate", where).ok().out == "up to date: layout 2\n"
+    assert (done["from"], done["to"], done["done"]) == (0, 3, True)
+    assert roost("store", "migrate", where).ok().out == "up to date: layout 3\n"
     assert roost("store", "check", env={"ROOST_STORE": where}).ok().out.startswith(f"{where}: 0 sessions")
 
 
