@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.llm.http import HttpMalformed
+from roost.llm.http import HttpOversized
 from roost.llm.sse import SSEEvent, SSEParser
 
 STREAM = (
@@ -63,7 +63,7 @@ def test_the_last_event_may_lack_its_blank_line() -> None:
 def test_one_event_is_capped(line: bytes) -> None:
     parser = SSEParser(max_event=1000)
     assert parser.feed(line) == []
-    with pytest.raises(HttpMalformed, match="1000 bytes"):
+    with pytest.raises(HttpOversized, match="1000 bytes"):
         parser.feed(line * 60)
 
 
