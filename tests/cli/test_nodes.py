@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from roost.install import install_extra
 from roost.testing.provider import ProviderServer
 
 from .conftest import Machine
@@ -107,7 +108,7 @@ def test_the_driver_of_the_database_is_named_when_it_is_missing(roost: Machine, 
     code = "import sys; sys.modules['asyncpg'] = None; from roost.cli.main import run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--store", address, "ps"]
     done = subprocess.run(command, env=roost.env, cwd=roost.work, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "error: PostgreSQL needs asyncpg: pip install 'roost[postgres]'\n")
+    assert (done.returncode, done.stderr) == (1, f"error: PostgreSQL needs asyncpg: {install_extra('postgres')}\n")
 
 
 async def test_dbos_as_the_dispatcher(roost: Machine, other: Machine, address: str) -> None:
@@ -135,7 +136,7 @@ def test_what_dbos_needs_is_said(roost: Machine, address: str) -> None:
     code = "import sys; sys.modules['dbos'] = None; from roost.cli.main import run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "up", "--dispatcher", "dbos", "--store", address]
     done = subprocess.run(command, env=roost.env, cwd=roost.work, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "error: the dispatcher needs DBOS: pip install 'roost[dbos]'\n")
+    assert (done.returncode, done.stderr) == (1, f"error: the dispatcher needs DBOS: {install_extra('dbos')}\n")
     assert "--dispatcher dbos needs PostgreSQL: give --store" in roost("up", "--dispatcher", "dbos").err
     assert "needs PostgreSQL" in roost("up", "-d", env={"ROOST_DISPATCHER": "dbos"}).err
     assert "'rabbit' is no dispatcher: give store or dbos" in roost("up", env={"ROOST_DISPATCHER": "rabbit"}).err
