@@ -73,12 +73,13 @@ async def test_a_flood_is_cut(ctx: ToolContext) -> None:
 
 
 async def test_it_has_its_time(ctx: ToolContext) -> None:
-    _, text = await call(ctx, "shell_start", command="echo $$; sleep 100", seconds=1)
-    job, pid = text.split("[")[1].split()[0], int(text.split()[0])
+    _, text = await call(ctx, "shell_start", command="echo $$ > pid; sleep 100", seconds=3)
+    job = text.split("[")[1].split()[0]
     _, text = await call(ctx, "shell_output", job=job, wait=30)
     while "running" in text:
         _, text = await call(ctx, "shell_output", job=job, wait=30)
     assert text == f"[{job} was ended: its time was over]"
+    pid = (ctx.workspace.root / "pid").read_text().strip()
     assert not os.path.exists(f"/proc/{pid}")
     for seconds in (0, -1, 86_401):
         assert (await call(ctx, "shell_start", command="true", seconds=seconds))[0] == "error"
