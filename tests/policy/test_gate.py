@@ -88,7 +88,7 @@ def test_auto_needs_a_wall() -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", ["../home/token", "/work/home/roost.db", "./../here/../home/x", "../home/*"])
 def test_nobody_touches_the_home(mode: Permissions, path: str) -> None:
-    gate = LayeredGate(mode, {"user": (Rule(effect="allow"),)}, hidden=(Path("/work/home"),))
+    gate = LayeredGate(mode, {"user": (Rule(effect="allow"),)}, hidden=(Path("/some/home"),))
     assert gate.decide(call(command(f"cat {path}", ROOT))).layer == "roost"
     assert gate.decide(call(files(ROOT, reads=[path.rstrip("*")]))).decision == "deny"
 
@@ -332,7 +332,7 @@ def test_the_dangerous_parts_of_a_command_are_told_with_their_places() -> None:
 
 
 def test_a_reason_says_what_the_matter_is() -> None:
-    gate = LayeredGate("all", {"system": system_rules()}, hidden=(Path("/work/home"),))
+    gate = LayeredGate("all", {"system": system_rules()}, hidden=(Path("/some/home"),))
     removed = gate.decide(call(command("rm -rf /", ROOT)))
     assert (removed.decision, removed.layer) == ("deny", "roost")
     assert "removes or moves '/', in which Roost's own files lie" in removed.reason
