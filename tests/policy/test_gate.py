@@ -16,7 +16,7 @@ from roost.policy.rules import Rule, Touches
 from roost.policy.system import system_rules
 from roost.policy.touching import command, files
 
-ROOT = Path("/work/here")
+ROOT = Path("/srv/here")
 MODES: tuple[Permissions, ...] = ("read_only", "ask", "workspace", "auto", "custom", "all")
 
 
@@ -86,15 +86,15 @@ def test_auto_needs_a_wall() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("path", ["../home/token", "/work/home/roost.db", "./../here/../home/x", "../home/*"])
+@pytest.mark.parametrize("path", ["../home/token", "/srv/home/roost.db", "./../here/../home/x", "../home/*"])
 def test_nobody_touches_the_home(mode: Permissions, path: str) -> None:
-    gate = LayeredGate(mode, {"user": (Rule(effect="allow"),)}, hidden=(Path("/some/home"),))
+    gate = LayeredGate(mode, {"user": (Rule(effect="allow"),)}, hidden=(Path("/srv/home"),))
     assert gate.decide(call(command(f"cat {path}", ROOT))).layer == "roost"
     assert gate.decide(call(files(ROOT, reads=[path.rstrip("*")]))).decision == "deny"
 
 
 def test_a_workspace_in_the_home_is_the_sessions_own() -> None:
-    gate = LayeredGate("all", hidden=(Path("/work"),))
+    gate = LayeredGate("all", hidden=(Path("/srv"),))
     assert gate.decide(call(files(ROOT, writes=["notes.txt"]))).decision == "allow"
     assert gate.decide(call(files(ROOT, writes=["../there/notes.txt"]))).decision == "deny"
 
@@ -332,7 +332,7 @@ def test_the_dangerous_parts_of_a_command_are_told_with_their_places() -> None:
 
 
 def test_a_reason_says_what_the_matter_is() -> None:
-    gate = LayeredGate("all", {"system": system_rules()}, hidden=(Path("/some/home"),))
+    gate = LayeredGate("all", {"system": system_rules()}, hidden=(Path("/srv/home"),))
     removed = gate.decide(call(command("rm -rf /", ROOT)))
     assert (removed.decision, removed.layer) == ("deny", "roost")
     assert "removes or moves '/', in which Roost's own files lie" in removed.reason
