@@ -163,6 +163,7 @@ async def test_what_the_policy_asked_a_model_is_among_them(store: Store) -> None
     found = await rows(store, "model", "2026-11")
     assert {name: (row.calls, row.cost) for name, row in found.items()} == {"acme/big": (1, 200), "classifier": (1, 30)}
     assert (await rows(store, "session", "2026-11"))["s1"].cost == 230
+    await store.close()
 
 
 async def test_what_consolidation_has_cost_is_among_them(store: Store) -> None:

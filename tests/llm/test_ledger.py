@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
+import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,42 @@ async def test_calls_that_nobody_settles_are_charged_in_the_end(store: Store) ->
     assert await it.recover_left(none, stale=-1) == 1
     await it.settle(mine, 2)
     assert await store.balance("month:2026-11") == Balance(12, 0)
+
+
+async def test_a_call_of_which_nothing_is_heard_is_not_lost_while_its_process_makes_it(store: Store) -> None:
+    """An answer in one document may take longer than 15 minutes: its owner notes all the same that it goes on."""
+    async with asyncio.timeout(60):
+        maker, other = Ledger(store, owner="maker"), Ledger(store, owner="other")
+        made = await maker.reserve(5, Spender(session="s"), Plan(5, base=5))
+        assert isinstance(made, Held)
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) - (await store.open_calls(""))[0].idle < 0.5:
+            await asyncio.sleep(0.05)
+
+        async def none(_: Collection[str]) -> list[str]:
+            return []
+
+        assert await other.recover_left(none, stale=waited + 1_000) == 0
+        await maker.settle(made, 2)
+        assert await other.lost() == []
+        await maker.close()
+
+
+async def test_a_settled_lost_call_is_removed_in_the_end_and_stays_counted(store: Store) -> None:
+    year = 366 * 86_400.0
+    await held(ledger(store, now=NOVEMBER), 10, Spender(session="s"))
+    it = ledger(store, now=NOVEMBER + year)
+    await it.recover("s")
+    (call,) = await it.lost("2026-11")
+    assert await it.lost("2026-12") == []
+    later = ledger(store, now=NOVEMBER + 2 * year)
+    assert await later.prune() == 0, "nobody has settled it"
+    await it.correct(call.id, 4)
+    assert await it.prune() == 0, "it is not old enough"
+    assert await later.prune() == 1
+    assert await later.lost() == []
+    month = await later.month("2026-11")
+    assert (month.spent, month.lost) == (4, 0)
 
 
 async def test_calls_of_older_versions_that_no_session_will_take_up_are_recovered_when_found_twice(

@@ -218,9 +218,14 @@ async def test_a_provider_that_asks_to_wait_is_waited_for(world: World) -> None:
     models, _ = world.models(retry=Retry(tries=3), mine=ProfileEntry(chat=_chain("one")))
     stub = world.stubs["one"]
     stub.wait = ["20"]
-    assert await _passing(world.clock, _auto(models)) == "one"
-    assert stub.calls == 2
-    assert 20 <= world.clock.now() < 40  # the clock runs on while sockets are slow; twice would be 40
+    asking = asyncio.ensure_future(_auto(models))
+    async with asyncio.timeout(60):
+        while world.clock.due is None:  # the clock stands still as long as the sockets take
+            await asyncio.sleep(0.005)
+        assert (stub.calls, world.clock.due) == (1, 20)
+        await world.clock.advance(20)
+        assert await asking == "one"
+    assert (stub.calls, world.clock.now()) == (2, 20)
 
 
 async def test_who_asks_to_wait_is_asked_later_where_there_is_another(world: World) -> None:

@@ -13,6 +13,7 @@ from roost.log.postgres import PostgresJournal
 from roost.log.postgres.forks import PURGEABLE
 from roost.log.postgres.pool import Address, Pool
 from roost.log.postgres.writer import GroupWriter
+from roost.log.shared import CallNote, Charge
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, eventually, names, new, own, said
 
@@ -107,3 +108,42 @@ async def test_a_database_that_isolates_more_by_default_refuses_nothing_for_it(u
 async def _owned(journal: PostgresJournal, session: str) -> int:
     await new(journal, session)
     return (await own(journal, session)).epoch
+
+
+async def test_a_settlement_and_a_correction_of_one_call_do_not_wait_for_each_other(
+    url: str, journal: PostgresJournal
+) -> None:
+    """Both stand behind a budget that somebody holds. The call is lost and was reserved again, as by a node that was
+    cut off from the database. Each took the budgets and the call in another order: the server broke a deadlock."""
+    admin = await asyncpg.connect(url, server_settings={"search_path": "roost"})
+    note = CallNote(owner="n", started=1.0, lasting=("month",))
+    charges = [Charge("month", 60)]
+    await journal.reserve("call:s:1", charges, note)
+    assert await journal.lose("call:s:1", 20, note, told=True)
+    await journal.reserve("call:s:1", charges, note)
+
+    async def waiting(count: int) -> None:
+        blocked = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+        await eventually(lambda: _is(admin, blocked, count))
+
+    async with admin.transaction():
+        await admin.execute("SELECT FROM budgets WHERE name = 'month' FOR UPDATE")
+        settled = asyncio.create_task(journal.settle("call:s:1", {"month": 5}))
+        await waiting(1)
+        corrected = asyncio.create_task(journal.correct("call:s:1", 7, "hand"))
+        await waiting(2)
+    async with asyncio.timeout(60):
+        await asyncio.gather(settled, corrected)
+    assert await _deadlocks(admin) == 0
+    assert (await journal.balance("month")).spent == 5 + 7
+    await admin.close()
+
+
+async def _is(admin: asyncpg.Connection, sql: str, wanted: int) -> bool:
+    return await admin.fetchval(sql) == wanted
+
+
+async def _deadlocks(admin: asyncpg.Connection) -> int:
+    """Once the server has counted: a connection tells it after a second at the latest."""
+    await asyncio.sleep(1.5)
+    return await admin.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")

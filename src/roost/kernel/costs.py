@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import calendar
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Sequence
@@ -12,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
-from roost.llm.budgets import Month, Share
+from roost.llm.budgets import Month, Share, month_span
 from roost.llm.ledger import Ledger
 from roost.llm.meter import savings
 from roost.llm.profile import Price
@@ -100,13 +99,13 @@ async def costs(
     """Of this month, or of `month` (`2026-11`). With `by` it reads the logs of all sessions that were active then,
     which takes its time. `price` is of a model by its name, and may block."""
     now = await ledger.month(month)
-    lost = [call for call in await ledger.lost() if f"month:{now.month}" in call.lasting]
+    lost = await ledger.lost(now.month)
     found = Costs(month=now, shares=await ledger.shares(month), lost=lost, by=by)
     if by is None:
         return found
     rows: dict[str, CostRow] = {}
     prices: dict[str, Price | None] = {}
-    span = _span(found.month.month)
+    span = month_span(found.month.month)
     seen: set[str] = set()
     async for info in _sessions(store, span):
         try:
@@ -205,13 +204,6 @@ async def _first(store: Store, info: SessionInfo, start: float) -> int:
         else:
             high = middle
     return low
-
-
-def _span(month: str) -> tuple[float, float]:
-    """From when to when, as wall times, a month lasts in UTC."""
-    year, number = map(int, month.split("-"))
-    following = (year + number // 12, number % 12 + 1)
-    return calendar.timegm((year, number, 1, 0, 0, 0)), calendar.timegm((*following, 1, 0, 0, 0))
 
 
 def _day(at: float) -> str:

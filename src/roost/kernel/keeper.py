@@ -201,6 +201,7 @@ class Keeper:
         await self._kernel.journal.purge()
         await self.charge_dead()
         await self._kernel.cores.ledger.recover_left(self._over)
+        await self._kernel.cores.ledger.prune()
         self._recovered_at = time.monotonic()
 
     async def charge_dead(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 from collections.abc import Callable, Collection
 from typing import Literal, TypeAlias
@@ -23,6 +24,13 @@ NANO = 1_000_000_000
 def month_of(seconds: float) -> str:
     """`2026-11`: the calendar month, in UTC, of a wall time."""
     return time.strftime("%Y-%m", time.gmtime(seconds))
+
+
+def month_span(month: str) -> tuple[float, float]:
+    """From when to when, as wall times, a month (`2026-11`) lasts in UTC."""
+    year, number = map(int, month.split("-"))
+    following = (year + number // 12, number % 12 + 1)
+    return calendar.timegm((year, number, 1, 0, 0, 0)), calendar.timegm((*following, 1, 0, 0, 0))
 
 
 def dollars(nano: int) -> str:

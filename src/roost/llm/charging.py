@@ -59,7 +59,7 @@ class Charging(Wrapped):
                 return
             sent = True
             unheard = 0 if ask.stream else ask.max_output or self.profile.max_output
-            async with events(self.inner, ask) as stream:
+            async with events(self.inner, msgspec.structs.replace(ask, named=meter.name)) as stream:
                 async for event in stream:
                     if isinstance(event, Completed | Failed):
                         end = event

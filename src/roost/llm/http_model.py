@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
@@ -132,7 +132,7 @@ class HttpModel:
                         if limits := about_limits(response.headers):
                             yield Notice(HEARD, limits)
                         await self._look(response, turned_away)
-                        frames = _Frames(response, answer, self._name, self._hooks)
+                        frames = _Frames(response, answer, self._name, self._hooks, request.named)
                         while (events := await frames.read()) is not None:
                             for event in events:
                                 yield event
@@ -215,8 +215,16 @@ class _Refused(Exception):
 class _Frames:
     """The deltas of a body, streamed or sent as one JSON document. A class, so that nothing waits to be closed."""
 
-    def __init__(self, response: HttpResponse, answer: Answer, where: str, hooks: AccountHooks) -> None:
+    def __init__(
+        self,
+        response: HttpResponse,
+        answer: Answer,
+        where: str,
+        hooks: AccountHooks,
+        named: Callable[[str], None] | None,
+    ) -> None:
         self._response = response
+        self._named = named
         self._hooks = hooks
         self._where = where
         self._answer = answer
@@ -245,6 +253,9 @@ class _Frames:
             self._whole.append(data)
             return []
         events = self._take(data)
+        if self._named is not None and (id := getattr(self._answer, "id", None)):
+            self._named(id)
+            self._named = None
         if self._over and self._answer.error is None:
             await self._drain()
         return events

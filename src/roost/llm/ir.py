@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -91,7 +91,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     the answer shall look like, in words; None leaves each to the model. Without `stream` the answer is asked for in one
     document. `meta` (`session`, `step`, `attempt`, `agent`, `user`, `horizon`, `others`) is for logs, routing and the
     ledger; it is not sent. `budgets` are charged for the call beside those that hold for everybody. `bill`, where there
-    is one, learns what it cost.
+    is one, learns what it cost. `named` is called with the id that the provider gave the answer, once it is known.
     """
 
     instruction: str
@@ -113,6 +113,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = True
     budgets: tuple[Budget, ...] = ()
     bill: Bill | None = None
+    named: Callable[[str], None] | None = None
     since: int = 0
     """Index of the first message of the present turn. Media before it may become a note, even where no answer stands
     between them and what was said last, because that turn failed."""

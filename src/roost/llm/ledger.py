@@ -12,7 +12,20 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from roost.errors import NotFound, RoostError
-from roost.llm.budgets import LASTING, SCOPES, Held, Month, Refused, Share, Spender, Terms, dollars, month_of, no_room
+from roost.llm.budgets import (
+    LASTING,
+    SCOPES,
+    Held,
+    Month,
+    Refused,
+    Share,
+    Spender,
+    Terms,
+    dollars,
+    month_of,
+    month_span,
+    no_room,
+)
 from roost.llm.clock import Clock, LoopClock, sleep
 from roost.llm.config import BudgetEntry
 from roost.llm.embed.base import Embedding
@@ -28,7 +41,12 @@ PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
 STALE = 5.0
 """Seconds after which `refresh` reads the month's balance again."""
 _STALE = 900.0
-"""Seconds without progress from which a call is taken for one that its owner could not settle."""
+"""Seconds without progress from which a call is taken for one that its owner could not settle: a process notes the
+progress of all its calls once a second, whether anything of their answers is heard or not."""
+SETTLED_KEPT = 400 * 86_400.0
+"""Seconds for which a lost call is listed after it was settled."""
+_NEAR = 60.0
+"""Seconds between the moment that chose a call's month and the one that is noted as its start, at most."""
 _CLOSING = 5.0
 _MARKS = (0.9, 1.0)
 _CALL = "call:"
@@ -164,10 +182,10 @@ class Ledger:
     async def recover_left(
         self, over: Callable[[Collection[str]], Awaitable[Collection[str]]], *, stale: float = _STALE
     ) -> int:
-        """Charge the calls that nobody will settle, as `recover` does: those of which no progress was noted for `stale`
-        seconds, because their owner could not settle them, and those without a note of the sessions that `over` picks,
-        which are deleted or have nothing under way. Of the latter only those that were there the last time as well.
-        Returns how many there were."""
+        """Charge the calls that nobody will settle, as `recover` does: those whose owner has not noted their progress
+        for `stale` seconds, because it could not settle them, and those without a note of the sessions that `over`
+        picks, which are deleted or have nothing under way. Of the latter only those that were there the last time as
+        well. Returns how many there were."""
         calls = [call for call in await self._shared.open_calls(_CALL) if call.id not in self._running]
         left = [call for call in calls if call.note is not None and call.idle > stale]
         plain = {call.id: call for call in calls if call.note is None and not call.id.startswith(f"{_CALL}-")}
@@ -178,9 +196,17 @@ class Ledger:
             await self._lose(call, told=call.note is None or call.note.session is None)
         return len(left)
 
-    async def lost(self) -> list[LostCall]:
-        """The calls that a crash cut off, the oldest first."""
-        return await self._shared.lost(_CALL)
+    async def lost(self, month: str | None = None) -> list[LostCall]:
+        """Return the calls that a crash cut off, the oldest first: all, or those that count in a month (`2026-11`)."""
+        if month is None:
+            return await self._shared.lost(_CALL)
+        begin, end = month_span(month)
+        calls = await self._shared.lost(_CALL, started=(begin - _NEAR, end + _NEAR))
+        return [call for call in calls if f"month:{month}" in call.lasting]
+
+    async def prune(self) -> int:
+        """Remove the lost calls that were settled and are older than 400 days. What they cost stays counted."""
+        return await self._shared.prune_lost(self._now() - SETTLED_KEPT)
 
     async def correct(self, id: str, cost: int, by: SettledBy = "hand") -> LostCall:
         """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
@@ -198,8 +224,8 @@ class Ledger:
         """This month, or one that is named as in `2026-11`. The limits are today's."""
         month = month or self._month()
         balance = await self._look(month)
-        terms, budget = self._terms, f"month:{month}"
-        lost = [call.cost for call in await self.lost() if budget in call.lasting and call.settled is None]
+        terms = self._terms
+        lost = [call.cost for call in await self.lost(month) if call.settled is None]
         return Month(
             month=month,
             spent=balance.spent,
@@ -322,7 +348,7 @@ class Ledger:
         )
 
     def _watch(self, held: Held) -> None:
-        if held.underway is not None and held.underway.grows:
+        if held.underway is not None:
             self._running[held.id] = held.underway
             if self._beating is None or self._beating.done():
                 self._beating = asyncio.create_task(self._beats())
@@ -334,9 +360,10 @@ class Ledger:
                 async with asyncio.timeout(BEAT):
                     await self._closing.wait()
             costs = {id: underway.cost() for id, underway in self._running.items()}
+            named = {id: underway.provider_id for id, underway in self._running.items() if underway.provider_id}
             try:
                 if costs:
-                    await self._shared.progress(costs)
+                    await self._shared.progress(costs, named)
             except RoostError as error:  # the bound of what they have cost grows meanwhile
                 if error.code == "store_closed":
                     return

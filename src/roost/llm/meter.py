@@ -66,6 +66,11 @@ class Meter:
         if self._held is not None and self._held.underway is not None:
             self._held.underway.touch()
 
+    def name(self, provider_id: str) -> None:
+        """Note the id that the provider gave the answer, by which it can be asked for the cost."""
+        if self._held is not None and self._held.underway is not None:
+            self._held.underway.provider_id = provider_id
+
     def _plan(self, cost: int, most: Usage, *, streamed: bool) -> Plan:
         if self._price is None or not (streamed and most.output):
             return Plan(cost, cost)

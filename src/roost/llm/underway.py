@@ -35,18 +35,15 @@ class Plan(NamedTuple):
 
 
 class Underway:
-    """A call that runs. Call `touch` whenever something of its answer is heard. `now`: a monotonic clock."""
+    """A call that runs. Call `touch` whenever something of its answer is heard. `now`: a monotonic clock.
+    `provider_id`: the id that the provider gave the answer, once it is known."""
 
     def __init__(self, plan: Plan, now: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
         self._now = now
         self._last = now()
         self._silent = 0.0
-
-    @property
-    def grows(self) -> bool:
-        """Whether it costs more the longer it takes."""
-        return self._plan.token > 0
+        self.provider_id: str | None = None
 
     def touch(self) -> None:
         self._silent, self._last = self._silence(), self._now()

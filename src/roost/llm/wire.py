@@ -99,7 +99,8 @@ class Answer(Protocol):
     `error` is set by what cannot be read or says an error, by the answer itself or by its feeder: nothing after it
     counts. `finished`: the answer is whole, whatever becomes of the rest, and it is not before. `over`: nothing more is
     wanted. `follow`, looked at when a body has ended, is the call that brings the rest. `rest`, once no more frames
-    come, gives the deltas that were held back. `end` is called once, last.
+    come, gives the deltas that were held back. `end` is called once, last. An answer may have an `id`: the server's
+    name for it, once it is known.
     """
 
     error: ErrorData | None

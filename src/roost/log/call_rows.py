@@ -9,8 +9,8 @@ import msgspec
 
 from roost.log.shared import CallNote, LostCall, OpenCall
 
-LostRow: TypeAlias = tuple[str, float, int, int, int, str | None, bool, bytes]
-"""id, lost_at, reserved, charged, cost, settled, told, note."""
+LostRow: TypeAlias = tuple[str, float, int, int, int, str | None, bool, bytes, str | None, float]
+LOST_COLUMNS = "id, lost_at, reserved, charged, cost, settled, told, note, provider_id, started"
 
 encode_note = msgspec.json.Encoder().encode
 _decode_note = msgspec.json.Decoder(CallNote).decode
@@ -18,7 +18,7 @@ _decode_note = msgspec.json.Decoder(CallNote).decode
 
 def read_lost(row: Iterable[Any]) -> LostCall:
     """Read a `LostRow`. Numbers may be of any type that a database has for them."""
-    id, lost_at, reserved, charged, cost, settled, told, body = row
+    id, lost_at, reserved, charged, cost, settled, told, body, provider_id, _ = row
     note = _decode_note(body)
     return LostCall(
         id=id,
@@ -35,6 +35,7 @@ def read_lost(row: Iterable[Any]) -> LostCall:
         agent=note.agent,
         user=note.user,
         lasting=note.lasting,
+        provider_id=provider_id,
     )
 
 
@@ -48,8 +49,9 @@ def lost_row(call: LostCall) -> LostRow:
         user=call.user,
         lasting=call.lasting,
     )
-    body = encode_note(note)
-    return call.id, call.lost_at, call.reserved, call.charged, call.cost, call.settled, call.told, body
+    numbers = (call.reserved, call.charged, call.cost)
+    rest = (call.settled, call.told, encode_note(note), call.provider_id, call.started)
+    return call.id, call.lost_at, *numbers, *rest
 
 
 def group_calls(rows: Iterable[Any], now: float, is_gone: Callable[[str], bool]) -> list[OpenCall]:

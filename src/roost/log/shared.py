@@ -70,7 +70,8 @@ class OpenCall(NamedTuple):
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call whose process died before its end. `charged`: nano-dollars that it was counted with then; `cost`: those
-    that it counts with now, the truth once it is `settled`. `told`: whether its session's log has it."""
+    that it counts with now, the truth once it is `settled`. `told`: whether its session's log has it. `provider_id`:
+    the id that the provider gave its answer, where it was noted in time."""
 
     id: str
     started: float
@@ -86,6 +87,7 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     user: str | None = None
     lasting: tuple[str, ...] = ()
+    provider_id: str | None = None
 
 
 class Shared(Protocol):
@@ -109,9 +111,10 @@ class Shared(Protocol):
         the reservation `id` stands. The same `id` again changes nothing. `note` is kept until it is settled."""
         ...
 
-    async def progress(self, costs: Mapping[str, int]) -> None:
-        """Note what calls under way have cost so far, by their ids. A cost never falls. Nothing happens to those that
-        are settled or lost, or were reserved without a note."""
+    async def progress(self, costs: Mapping[str, int], provider_ids: Mapping[str, str] | None = None) -> None:
+        """Note what calls under way have cost so far, by their ids. A cost never falls. `provider_ids`: the ids that
+        their providers gave the answers, of those in `costs`. Nothing happens to calls that are settled or lost, or
+        were reserved without a note."""
         ...
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
@@ -126,17 +129,23 @@ class Shared(Protocol):
         ones under `note`. False, and nothing has changed, where nothing is reserved under `id`."""
         ...
 
-    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
-        """Say what a lost call has cost: the difference is added to its lasting budgets. May be said again. None where
-        no lost call has this id."""
+    async def correct(self, id: str, cost: int, by: SettledBy, *, again: bool = True) -> LostCall | None:
+        """Set what a lost call has cost: the difference is added to its lasting budgets. Returns the call as it is now.
+        None, and nothing has changed, where no lost call has this id, or, without `again`, where it is settled."""
         ...
 
     async def tell(self, ids: Sequence[str]) -> None:
         """Note that the logs of their sessions have these lost calls."""
         ...
 
-    async def lost(self, prefix: str) -> list[LostCall]:
-        """The lost calls whose ids begin so, the oldest loss first."""
+    async def lost(self, prefix: str, *, started: tuple[float, float] | None = None) -> list[LostCall]:
+        """Return the lost calls whose ids begin so, the oldest loss first; with `started` those that began from the
+        first wall time up to the second, found by an index."""
+        ...
+
+    async def prune_lost(self, before: float) -> int:
+        """Remove the settled lost calls that began before this wall time. The budgets keep what they cost. Returns
+        how many there were."""
         ...
 
     async def open_calls(self, prefix: str) -> list[OpenCall]:

@@ -33,6 +33,11 @@ class FakeClock:
     def now(self) -> float:
         return self._now
 
+    @property
+    def due(self) -> float | None:
+        """When the next timer fires; None where none is set."""
+        return min((when for when, _, timer in self._timers if timer.callback is not None), default=None)
+
     def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
         timer = _Timer(callback)
         self._count += 1

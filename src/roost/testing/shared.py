@@ -337,6 +337,8 @@ class _Calls(_Prefixes):
             await here.progress({"call:s:1": 90})
             assert await there.correct("call:s:1", 9, "report") is not None
             assert (await here.balance("month:a")).spent == 9
+            assert await there.correct("call:s:1", 7, "report", again=False) is None
+            assert (await here.balance("month:a")).spent == 9
             assert await here.correct("none", 5, "hand") is None
             assert await here.lose("none", 5, _note(), told=True) is False
 
@@ -355,10 +357,34 @@ class _Calls(_Prefixes):
             assert await store.lose("call:s:1", 60, _note(), told=True)
             assert [(call.id, call.cost) for call in await store.lost("")] == [("call:s:1", 60)]
 
+    async def test_the_id_of_the_provider_is_kept_with_a_lost_call(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for number in (1, 2):
+                await here.reserve(f"call:s:{number}", [Charge("month:a", 60)], _note())
+            await here.progress({"call:s:1": 3, "call:s:2": 4}, {"call:s:1": "gen-1"})
+            await here.progress({"call:s:1": 5})
+            for number in (1, 2):
+                assert await there.lose(f"call:s:{number}", 20, _note(), told=True)
+            assert [call.provider_id for call in await here.lost("call:s:")] == ["gen-1", None]
 
-def _note(owner: str = "n9", cost: int = 0) -> CallNote:
+    async def test_lost_calls_are_found_by_their_start_and_go_once_settled(self, tmp_path: Path) -> None:
+        async with self.two(tmp_path) as (here, there):
+            for number in range(6):
+                await here.reserve(f"call:s:{number}", [Charge("month:a", 60)])
+                assert await here.lose(f"call:s:{number}", 20, _note(started=100.0 * number), told=True)
+            found = await there.lost("call:", started=(100.0, 300.0))
+            assert [call.id for call in found] == ["call:s:1", "call:s:2"]
+            assert await there.lost("turn:", started=(100.0, 300.0)) == []
+            await here.correct("call:s:1", 5, "hand")
+            await here.correct("call:s:4", 5, "report")
+            assert await there.prune_lost(400.0) == 1
+            assert [call.id for call in await here.lost("")] == [f"call:s:{number}" for number in (0, 2, 3, 4, 5)]
+            assert (await here.balance("month:a")).spent == 4 * 20 + 2 * 5
+
+
+def _note(owner: str = "n9", cost: int = 0, started: float = 1000.5) -> CallNote:
     who = {"model": "acme/big", "session": "s", "agent": "a", "user": "ann"}
-    return CallNote(owner=owner, started=1000.5, cost=cost, rate=3, window=10.0, lasting=("month:a",), **who)
+    return CallNote(owner=owner, started=started, cost=cost, rate=3, window=10.0, lasting=("month:a",), **who)
 
 
 async def _gone(store: Shared) -> bool:

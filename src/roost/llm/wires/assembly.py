@@ -122,7 +122,7 @@ class Assembly:
     pieces, set `stop`, `usage` and the rest as the server says them. A part to which nothing was said is left out.
 
     `stop` set means finished. `refused`: the model would not, whatever `stop` says; `why` is its reason. `usage` is the
-    server's count, `dollars` what the server says it cost. `over`: see `Answer`.
+    server's count, `dollars` what the server says it cost, `id` its name for the answer. `over`: see `Answer`.
     """
 
     error: ErrorData | None
@@ -131,6 +131,7 @@ class Assembly:
     stop: StopReason | None
     usage: Usage | None
     dollars: float | None
+    id: str | None
 
     def __init__(self, wire: str, prompt: Prompt, profile: Profile, *, where: str) -> None:
         self.where = where
@@ -143,6 +144,7 @@ class Assembly:
         self.why = ""
         self.usage = None
         self.dollars = None
+        self.id = None
         self.calls: list[OpenCall] = []
         self._price: Price | None = profile.price
         self._open: list[Open] = []

@@ -1,4 +1,4 @@
-"""The third migration: what calls under way may have cost so far, and what lost ones were counted with."""
+"""The third and fourth migrations: what calls under way may have cost so far, and what lost ones were counted with."""
 
 from __future__ import annotations
 
@@ -78,3 +78,65 @@ BEGIN
     RETURN true;
 END $$;
 """
+
+# Everything locks budgets first and calls after them: `correct_3` took them the other way round, so that it and a late
+# settlement waited for each other. Nodes of an older version call the same functions.
+CALL_ORDER = """
+ALTER TABLE calls ADD COLUMN provider_id text, ADD COLUMN started float8;
+UPDATE calls SET started = (convert_from(note, 'UTF8')::json ->> 'started')::float8 WHERE lost_at IS NOT NULL;
+CREATE FUNCTION correct_4(a_id text, a_cost numeric, a_by text, a_lasting text[], a_again boolean) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    before numeric;
+BEGIN
+    PERFORM lock_budgets_1(a_lasting);
+    SELECT cost INTO before FROM calls
+    WHERE id = a_id AND lost_at IS NOT NULL AND (a_again OR settled IS NULL) FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE budgets SET spent = spent + a_cost - before WHERE name = ANY (a_lasting);
+    UPDATE calls SET cost = a_cost, settled = a_by WHERE id = a_id;
+    RETURN true;
+END $$;
+CREATE OR REPLACE FUNCTION correct_3(a_id text, a_cost numeric, a_by text, a_lasting text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM correct_4(a_id, a_cost, a_by, a_lasting, true);
+END $$;
+CREATE OR REPLACE FUNCTION settle_3(a_id text, a_budget text[], a_amount numeric[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    body bytea;
+BEGIN
+    PERFORM settle_1(a_id, a_budget, a_amount);
+    DELETE FROM calls WHERE id = a_id AND lost_at IS NULL;
+    SELECT note INTO body FROM calls WHERE id = a_id AND settled IS NULL;
+    IF FOUND THEN
+        PERFORM correct_4(
+            a_id, coalesce((SELECT max(a) FROM unnest(a_amount) AS c (a)), 0), 'end',
+            ARRAY(SELECT json_array_elements_text(convert_from(body, 'UTF8')::json -> 'lasting')), false);
+    END IF;
+END $$;
+CREATE OR REPLACE FUNCTION lose_3(a_id text, a_cost numeric, a_note bytea, a_told boolean) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    names text[] := ARRAY(SELECT budget FROM reservations WHERE id = a_id);
+    most numeric;
+BEGIN
+    PERFORM lock_budgets_1(names);
+    SELECT max(amount) INTO most FROM reservations WHERE id = a_id;
+    IF most IS NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM settle_1(a_id, names, array_fill(a_cost, ARRAY[cardinality(names)]));
+    INSERT INTO calls (id, beat_at, cost, reserved, lost_at, charged, told, note, started)
+    VALUES (
+        a_id, clock_1(), a_cost, most, clock_1(), a_cost, a_told, a_note,
+        (convert_from(a_note, 'UTF8')::json ->> 'started')::float8)
+    ON CONFLICT (id) DO UPDATE SET
+        cost = excluded.cost, reserved = excluded.reserved, lost_at = excluded.lost_at, charged = excluded.charged,
+        told = excluded.told, note = excluded.note, started = excluded.started;
+    RETURN true;
+END $$;
+"""
+LOST_INDEX = "CREATE INDEX CONCURRENTLY calls_lost ON calls (started) WHERE lost_at IS NOT NULL"

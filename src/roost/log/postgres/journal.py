@@ -222,8 +222,8 @@ class PostgresJournal:
     async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         return await shared.reserve(self._pool, id, charges, note)
 
-    async def progress(self, costs: Mapping[str, int]) -> None:
-        await shared.progress(self._pool, costs)
+    async def progress(self, costs: Mapping[str, int], provider_ids: Mapping[str, str] | None = None) -> None:
+        await shared.progress(self._pool, costs, provider_ids or {})
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         await shared.settle(self._pool, id, amounts)
@@ -231,14 +231,17 @@ class PostgresJournal:
     async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
         return await shared.lose(self._pool, id, cost, note, told)
 
-    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
-        return await shared.correct(self._pool, id, cost, by)
+    async def correct(self, id: str, cost: int, by: SettledBy, *, again: bool = True) -> LostCall | None:
+        return await shared.correct(self._pool, id, cost, by, again=again)
 
     async def tell(self, ids: Sequence[str]) -> None:
         await shared.tell(self._pool, ids)
 
-    async def lost(self, prefix: str) -> list[LostCall]:
-        return await shared.lost(self._pool, prefix)
+    async def lost(self, prefix: str, *, started: tuple[float, float] | None = None) -> list[LostCall]:
+        return await shared.lost(self._pool, prefix, started)
+
+    async def prune_lost(self, before: float) -> int:
+        return await shared.prune_lost(self._pool, before)
 
     async def open_calls(self, prefix: str) -> list[OpenCall]:
         return await shared.open_calls(self._pool, prefix)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import asyncpg
 
 from roost.errors import StoreFailed
-from roost.log.postgres.call_tables import CALLS
+from roost.log.postgres.call_tables import CALL_ORDER, CALLS, LOST_INDEX
 from roost.log.postgres.fact_tables import FACTS
 from roost.log.postgres.forks import FORKS
 from roost.log.postgres.functions import FUNCTIONS
@@ -53,6 +53,10 @@ MIGRATIONS: Sequence[Migration] = (
     Migration(1, (Step(TABLES + FUNCTIONS),)),
     Migration(2, (Step(FACTS + FORKS + DELIVER),)),
     Migration(3, (Step(CALLS),)),
+    Migration(
+        4,
+        (Step(CALL_ORDER), Step("DROP INDEX CONCURRENTLY IF EXISTS calls_lost", "alone"), Step(LOST_INDEX, "alone")),
+    ),
 )
 """Online ones only: they add (tables, columns with a constant default, functions with a new number in their name,
 indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and afterwards. A function may be replaced by

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from roost.log.call_rows import encode_note, group_calls, lost_row, read_lost
+from roost.log.call_rows import LOST_COLUMNS, encode_note, group_calls, lost_row, read_lost
 from roost.log.portable import SharedDump
 from roost.log.postgres.pool import Link, Pool
 from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, beginning, check_take
@@ -18,15 +18,14 @@ _REPLACE = (
 )
 
 
-_LOST = "SELECT id, lost_at, reserved, charged, cost, settled, told, note FROM calls WHERE lost_at IS NOT NULL"
+_LOST = f"SELECT {LOST_COLUMNS} FROM calls WHERE lost_at IS NOT NULL"
 _PROGRESS = (
-    "UPDATE calls c SET cost = greatest(c.cost, p.cost), beat_at = clock_1()"
-    " FROM unnest($1::text[], $2::numeric[]) AS p (id, cost) WHERE c.id = p.id AND c.lost_at IS NULL"
+    "UPDATE calls c SET cost = greatest(c.cost, p.cost), beat_at = clock_1(),"
+    " provider_id = coalesce(p.provider_id, c.provider_id)"
+    " FROM unnest($1::text[], $2::numeric[], $3::text[]) AS p (id, cost, provider_id)"
+    " WHERE c.id = p.id AND c.lost_at IS NULL"
 )
-_PUT_LOST = (
-    "INSERT INTO calls (beat_at, id, lost_at, reserved, charged, cost, settled, told, note)"
-    " VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8)"
-)
+_PUT_LOST = f"INSERT INTO calls (beat_at, {LOST_COLUMNS}) VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 async def setting(pool: Pool, name: str, value: str | None, replace: bool) -> str | None:
@@ -57,8 +56,9 @@ async def reserve(pool: Pool, id: str, charges: Sequence[Charge], note: CallNote
     )
 
 
-async def progress(pool: Pool, costs: Mapping[str, int]) -> None:
-    await pool.run(lambda link: link.execute(_PROGRESS, list(costs), list(costs.values())))
+async def progress(pool: Pool, costs: Mapping[str, int], provider_ids: Mapping[str, str]) -> None:
+    named = [provider_ids.get(id) for id in costs]
+    await pool.run(lambda link: link.execute(_PROGRESS, list(costs), list(costs.values()), named))
 
 
 async def settle(pool: Pool, id: str, amounts: Mapping[str, int]) -> None:
@@ -71,15 +71,13 @@ async def lose(pool: Pool, id: str, cost: int, note: CallNote, told: bool) -> bo
     )
 
 
-async def correct(pool: Pool, id: str, cost: int, by: SettledBy) -> LostCall | None:
+async def correct(pool: Pool, id: str, cost: int, by: SettledBy, *, again: bool) -> LostCall | None:
     async def write(link: Link) -> LostCall | None:
-        async with link.transaction():
-            row = await link.fetchrow(f"{_LOST} AND id = $1 FOR UPDATE", id)
-            if row is None:
-                return None
-            call = read_lost(row)
-            await link.execute("SELECT correct_3($1, $2, $3, $4)", id, cost, by, list(call.lasting))
-            return msgspec.structs.replace(call, cost=cost, settled=by)
+        if (row := await link.fetchrow(f"{_LOST} AND id = $1", id)) is None:
+            return None
+        call = read_lost(row)
+        done = await link.fetchval("SELECT correct_4($1, $2, $3, $4, $5)", id, cost, by, list(call.lasting), again)
+        return msgspec.structs.replace(call, cost=cost, settled=by) if done else None
 
     return await pool.run(write)
 
@@ -88,10 +86,19 @@ async def tell(pool: Pool, ids: Sequence[str]) -> None:
     await pool.run(lambda link: link.execute("UPDATE calls SET told = true WHERE id = ANY ($1)", list(ids)))
 
 
-async def lost(pool: Pool, prefix: str) -> list[LostCall]:
+async def lost(pool: Pool, prefix: str, started: tuple[float, float] | None) -> list[LostCall]:
     where, ids = _beginning("id", prefix)
-    rows: Any = await pool.run(lambda link: link.fetch(f"{_LOST} AND {where} ORDER BY lost_at, id", *ids))
+    values: list[str | float] = [*ids]
+    if started is not None:
+        place = len(ids)
+        where, values = f"{where} AND started >= ${place + 1} AND started < ${place + 2}", [*ids, *started]
+    rows: Any = await pool.run(lambda link: link.fetch(f"{_LOST} AND {where} ORDER BY lost_at, id", *values))
     return [read_lost(row) for row in rows]
+
+
+async def prune_lost(pool: Pool, before: float) -> int:
+    sql = "DELETE FROM calls WHERE lost_at IS NOT NULL AND started < $1 AND settled IS NOT NULL"
+    return int((await pool.run(lambda link: link.execute(sql, before))).rpartition(" ")[2])
 
 
 async def open_calls(pool: Pool, prefix: str) -> list[OpenCall]:

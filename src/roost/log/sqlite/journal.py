@@ -216,8 +216,8 @@ class SqliteJournal:
     async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
         return await self._file.write(lambda c, out: shared.reserve(c, id, charges, note))
 
-    async def progress(self, costs: Mapping[str, int]) -> None:
-        await self._file.write(lambda c, out: shared.progress(c, costs))
+    async def progress(self, costs: Mapping[str, int], provider_ids: Mapping[str, str] | None = None) -> None:
+        await self._file.write(lambda c, out: shared.progress(c, costs, provider_ids or {}))
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
         await self._file.write(lambda c, out: shared.settle(c, id, amounts))
@@ -225,14 +225,17 @@ class SqliteJournal:
     async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
         return await self._file.write(lambda c, out: shared.lose(c, id, cost, note, told))
 
-    async def correct(self, id: str, cost: int, by: SettledBy) -> LostCall | None:
-        return await self._file.write(lambda c, out: shared.correct(c, id, cost, by))
+    async def correct(self, id: str, cost: int, by: SettledBy, *, again: bool = True) -> LostCall | None:
+        return await self._file.write(lambda c, out: shared.correct(c, id, cost, by, again=again))
 
     async def tell(self, ids: Sequence[str]) -> None:
         await self._file.write(lambda c, out: shared.tell(c, ids))
 
-    async def lost(self, prefix: str) -> list[LostCall]:
-        return await self._file.read(lambda c: shared.lost(c, prefix))
+    async def lost(self, prefix: str, *, started: tuple[float, float] | None = None) -> list[LostCall]:
+        return await self._file.read(lambda c: shared.lost(c, prefix, started))
+
+    async def prune_lost(self, before: float) -> int:
+        return await self._file.write(lambda c, out: shared.prune_lost(c, before))
 
     async def open_calls(self, prefix: str) -> list[OpenCall]:
         return await self._file.read(lambda c: shared.open_calls(c, prefix, self._nodes.is_free))

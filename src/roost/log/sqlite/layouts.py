@@ -6,7 +6,7 @@ import sqlite3
 
 from roost.log.sqlite.fact_tables import FACT_TABLES
 
-VERSION = 4
+VERSION = 5
 
 _FIRST = """
 CREATE TABLE sessions (
@@ -135,7 +135,15 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 """
 
-_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+# The id that the provider gave an answer, by which its cost can be asked for; lost calls are found by their time.
+_FIFTH = """
+ALTER TABLE calls ADD COLUMN provider_id TEXT;
+ALTER TABLE calls ADD COLUMN started REAL;
+UPDATE calls SET started = json_extract(CAST(note AS TEXT), '$.started') WHERE lost_at IS NOT NULL;
+CREATE INDEX calls_lost ON calls (started) WHERE lost_at IS NOT NULL;
+"""
+
+_LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from roost.log.call_rows import encode_note, group_calls, lost_row, read_lost
+from roost.log.call_rows import LOST_COLUMNS, encode_note, group_calls, lost_row, read_lost
 from roost.log.portable import SharedDump
 from roost.log.shared import Balance, CallNote, Charge, LostCall, OpenCall, SettledBy, beginning, check_take
 from roost.log.sqlite.dispatch import IsDead, owner_is_dead
 
-_LOST = "SELECT id, lost_at, reserved, charged, cost, settled, told, note FROM calls WHERE lost_at IS NOT NULL"
+_LOST = f"SELECT {LOST_COLUMNS} FROM calls WHERE lost_at IS NOT NULL"
 
 
 def setting(connection: sqlite3.Connection, name: str) -> str | None:
@@ -69,11 +69,12 @@ def reserve(
     return None
 
 
-def progress(connection: sqlite3.Connection, costs: Mapping[str, int]) -> None:
+def progress(connection: sqlite3.Connection, costs: Mapping[str, int], provider_ids: Mapping[str, str]) -> None:
     now = time.time()
     connection.executemany(
-        "UPDATE calls SET cost = max(cost, ?), beat_at = ? WHERE id = ? AND lost_at IS NULL",
-        [(cost, now, id) for id, cost in costs.items()],
+        "UPDATE calls SET cost = max(cost, ?), beat_at = ?, provider_id = coalesce(?, provider_id)"
+        " WHERE id = ? AND lost_at IS NULL",
+        [(cost, now, provider_ids.get(id), id) for id, cost in costs.items()],
     )
 
 
@@ -82,10 +83,8 @@ def settle(connection: sqlite3.Connection, id: str, amounts: Mapping[str, int]) 
     if reserved:
         connection.execute("DELETE FROM reservations WHERE id = ?", (id,))
         connection.execute("DELETE FROM calls WHERE id = ? AND lost_at IS NULL", (id,))
-    elif (call := _lost_call(connection, id)) is not None and call.settled is None:
-        correct(connection, id, max(amounts.values(), default=0), "end")
-        return
     else:
+        correct(connection, id, max(amounts.values(), default=0), "end", again=False)
         return
     for budget in {**reserved, **amounts}:
         _add(connection, budget, spent=amounts.get(budget, 0), reserved=-reserved.get(budget, 0))
@@ -96,18 +95,19 @@ def lose(connection: sqlite3.Connection, id: str, cost: int, note: CallNote, tol
     if not budgets:
         return False
     (most,) = connection.execute("SELECT max(amount) FROM reservations WHERE id = ?", (id,)).fetchone()
+    provider_id = connection.execute("SELECT max(provider_id) FROM calls WHERE id = ?", (id,)).fetchone()[0]
     settle(connection, id, dict.fromkeys(budgets, cost))
     connection.execute(
-        "INSERT OR REPLACE INTO calls (id, beat_at, cost, reserved, lost_at, charged, told, note)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (id, (now := time.time()), cost, most, now, cost, told, encode_note(note)),
+        "INSERT OR REPLACE INTO calls (id, beat_at, cost, reserved, lost_at, charged, told, note, provider_id, started)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (id, (now := time.time()), cost, most, now, cost, told, encode_note(note), provider_id, note.started),
     )
     return True
 
 
-def correct(connection: sqlite3.Connection, id: str, cost: int, by: SettledBy) -> LostCall | None:
+def correct(connection: sqlite3.Connection, id: str, cost: int, by: SettledBy, *, again: bool) -> LostCall | None:
     call = _lost_call(connection, id)
-    if call is None:
+    if call is None or (call.settled is not None and not again):
         return None
     connection.execute("UPDATE calls SET cost = ?, settled = ? WHERE id = ?", (cost, by, id))
     for budget in call.lasting:
@@ -119,9 +119,16 @@ def tell(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
     connection.executemany("UPDATE calls SET told = 1 WHERE id = ?", [(id,) for id in ids])
 
 
-def lost(connection: sqlite3.Connection, prefix: str) -> list[LostCall]:
+def lost(connection: sqlite3.Connection, prefix: str, started: tuple[float, float] | None) -> list[LostCall]:
     where, ids = _beginning("id", prefix)
+    if started is not None:
+        where, ids = f"{where} AND started >= ? AND started < ?", [*ids, *started]
     return [read_lost(row) for row in connection.execute(f"{_LOST} AND {where} ORDER BY lost_at, id", ids)]
+
+
+def prune_lost(connection: sqlite3.Connection, before: float) -> int:
+    old = "lost_at IS NOT NULL AND started < ? AND settled IS NOT NULL"
+    return connection.execute(f"DELETE FROM calls WHERE {old}", (before,)).rowcount
 
 
 def open_calls(connection: sqlite3.Connection, prefix: str, is_gone: Callable[[str], bool]) -> list[OpenCall]:
@@ -194,13 +201,12 @@ def restore(connection: sqlite3.Connection, dump: SharedDump) -> None:
     connection.executemany("INSERT INTO reservations VALUES (?, ?, ?)", held)
     connection.execute("DELETE FROM calls")
     connection.executemany(
-        "INSERT INTO calls (beat_at, id, lost_at, reserved, charged, cost, settled, told, note)"
-        " VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO calls (beat_at, {LOST_COLUMNS}) VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [lost_row(call) for call in dump.calls],
     )
 
 
-def _beginning(column: str, prefix: str) -> tuple[str, list[str]]:
+def _beginning(column: str, prefix: str) -> tuple[str, list[str | float]]:
     first, past = beginning(prefix)
     return (f"{column} >= ?", [first]) if past is None else (f"{column} >= ? AND {column} < ?", [first, past])
 

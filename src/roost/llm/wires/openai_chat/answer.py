@@ -112,6 +112,7 @@ class Groq(msgspec.Struct):
 class Frame(msgspec.Struct):
     """`code` and the words beside it are an error of a server that answers 200 to everything."""
 
+    id: Any = None
     choices: list[Choice] | None = None
     usage: Counts | None = None
     error: Any = None
@@ -124,6 +125,7 @@ class Frame(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Frame)
+_LONGEST_ID = 256
 
 
 class OpenAIChatAnswer(Assembly):
@@ -179,6 +181,8 @@ class OpenAIChatAnswer(Assembly):
 
     def take(self, frame: Any) -> list[ModelEvent]:
         """What a frame, streamed or whole, adds."""
+        if self.id is None and isinstance(frame.id, str) and len(frame.id) <= _LONGEST_ID:
+            self.id = frame.id
         if error := frame.error or _odd_error(frame):
             self.broke_off(error)
             return []
