@@ -66,7 +66,7 @@ def look(step: int) -> list[Call]:
 
 async def played(home: Path, calls: Callable[[int], list[Call]], steps: int, **more: Any) -> tuple[Any, list[ev.Event]]:
     model = ScriptedModel(script(calls, steps))
-    clerk = Agent("a", model=model, tools=tools(), permissions="all", limits=ALL, **more)
+    clerk = Agent("a", model=model, tools=[*tools(), "shell"], permissions="all", limits=ALL, **more)
     async with running(home, clerk) as runtime:
         session = await runtime.session("a")
         await session.send("go")
@@ -98,6 +98,25 @@ async def test_it_is_seen(tmp_path: Path, calls: Any, steps: int, kind: tuple[st
     ]
     assert len(heard) == 1
     assert of(log, ev.TurnCompleted)[0].outcome == "answered"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("echo {}; exit 3", "errors"), ("echo {}; kill -9 $$", "errors"), ("echo {}", None)],
+)
+async def test_commands_that_fail_are_errors(tmp_path: Path, command: str, kind: str | None) -> None:
+    _, log = await played(tmp_path, lambda step: [Call("shell", {"command": command.format(step)})], 9)
+    assert [event.outcome for event in of(log, ev.ToolCompleted)] == ["ok"] * 9
+    assert {event.code for event in of(log, ev.ToolCompleted)} == {3 if "3" in command else -9 if kind else 0}
+    assert [event.kind for event in of(log, ev.LoopStalled)] == ([kind] if kind else [])
+
+
+async def test_a_command_that_goes_well_ends_the_row(tmp_path: Path) -> None:
+    def calls(step: int) -> list[Call]:
+        return [Call("shell", {"command": f"echo {step}; exit {int(step % 7 > 0)}"})]
+
+    _, log = await played(tmp_path, calls, 20)
+    assert what(log) == []
 
 
 @pytest.mark.parametrize(

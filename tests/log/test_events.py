@@ -232,6 +232,7 @@ EVENTS: list[ev.Event] = [
     ),
     ev.ApprovalResolved(at=4.0, call="c1", decision="approve", always=("npm test",), scope="session"),
     ev.ToolCompleted(at=4.0, call="c1", outcome="ok", seen={"src/a.py": "5dc1", "gone": None}),
+    ev.ToolCompleted(at=4.0, call="c1", outcome="ok", code=1),
 ]
 
 INPUTS: list[Input] = [

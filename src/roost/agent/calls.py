@@ -344,6 +344,7 @@ class _Ran(NamedTuple):
     memory: memories.CallMemory | None
     seen: dict[str, str | None]
     told: list[Delivery]
+    code: int | None = None
 
 
 async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
@@ -357,7 +358,7 @@ async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
     outcome, parts = await run_tool(tool, tool_context, call.arguments)
     told = tasks.said(tool_context) if outcome == "ok" else []
     seen = learned(session.means.workspace.place, known, tool_context.seen)
-    return _Ran(outcome, parts, time.monotonic() - began, memory, seen, told)
+    return _Ran(outcome, parts, time.monotonic() - began, memory, seen, told, tool_context.code)
 
 
 async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
@@ -386,8 +387,9 @@ async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, pro
         if ran.memory is not None:
             ran.memory.settle(ok=outcome == "ok")
         seen = ran.seen if outcome == "ok" else {}
+        now, name = time.time(), call.call.id
         end = ev.ToolCompleted(
-            at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=ran.seconds, seen=seen
+            at=now, call=name, outcome=outcome, parts=parts, seconds=ran.seconds, seen=seen, code=ran.code
         )
         session.note(end, deliver=ran.told)
         if means.jobs.kept:

@@ -245,7 +245,7 @@ def _apply_tool(
         case ev.ToolCompleted():
             parts = event.parts or (Text(_empty(event.outcome)),)
             call.result = ToolMessage(call.call.id, call.call.name, parts, event.outcome != "ok")
-            call.status, call.seq = "done", state.seq
+            call.status, call.seq, call.code = "done", state.seq, event.code
             if event.seen:
                 take_seen(state, event.seen)
             if event.outcome != "ok" and call.undo is not None:

@@ -28,7 +28,8 @@ _CYCLES = (2, 3, 4)
 
 class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """When a turn counts as stalled, in steps: `repeats` of the same calls with the same results, `cycles` of two to
-    four such steps, `errors` steps without a call that went well, `stale` steps of which each was there before, in
+    four such steps, `errors` steps without a call that went well (a
+    command that ends with another exit code than 0 did not), `stale` steps of which each was there before, in
     whatever order, `poor` scores in a row of 2 or less that the model gave its own work (`roost.tools.plan`). None does
     not count. `actions` are taken one after the other, each when it has stalled again: a
     hint for the model, more effort, the `model` that goes on, the end of the turn."""
@@ -60,7 +61,7 @@ def observe(state: State) -> None:
     for call in state.calls:
         result = call.result
         mark = crc32(_encode((call.call.name, call.arguments, None if result is None else result.parts)), mark)
-        failed = failed and result is not None and result.error
+        failed = failed and result is not None and (result.error or bool(call.code))
     trail.stale = trail.stale + 1 if mark in trail.steps else 0
     trail.errors = trail.errors + 1 if failed else 0
     trail.steps.append(mark)

@@ -73,6 +73,8 @@ class Call(msgspec.Struct):
     dangers: tuple[ev.Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
     """As of its newest `approval.requested`."""
+    code: int | None = None
+    """As of `ToolCompleted`."""
 
     @property
     def arguments(self) -> str:

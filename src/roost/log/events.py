@@ -189,6 +189,8 @@ class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
     """Of a call that was denied: who decided, and by what."""
     seen: dict[str, str | None] = {}
     """Files that the model knows from now on: path in the workspace -> digest; None: it knows that one no more."""
+    code: int | None = None
+    """The exit code of the command that the call ran, if it ran one to its end; negative: the signal that ended it."""
 
 
 GrantScope: TypeAlias = Literal["session", "agent", "user"]

@@ -83,6 +83,8 @@ class ToolContext(msgspec.Struct, kw_only=True):
     """Digest of each file as the session last read or wrote it, by real path. What a tool changes here is kept."""
     emit: Callable[[str, Any], Awaitable[None]]
     """Put a program's own event into the session's log."""
+    code: int | None = None
+    """A tool that runs a command sets its exit code here, for the log."""
     secret: Callable[[str], str] = _no_secret
     """The value of a secret that the tool declares, by its name or handle. Raises `ToolError`. What the tool returns is
     masked; what it does with the value elsewhere is its own business."""

@@ -35,6 +35,7 @@ async def shell(
         cwd=str(ctx.workspace.root),
         quota=Quota(wall_seconds=timeout, output_bytes=_OUTPUT),
     )
+    ctx.code = result.exit_code
     return ToolResult.of(_report(result, timeout), error=result.killed_by is not None)
 
 

@@ -57,5 +57,6 @@ async def _report(ctx: ToolContext, key: str, job: Job, wait: float) -> str:
     job.asked.add(ctx.call)
     if not job.running:
         job.told.add(ctx.call)
+        ctx.code = job.ending.code
     state = "is running" if job.running else job.ending.said()
     return "\n".join(filter(None, [text.rstrip("\n"), f"[{key} {state}]"]))
