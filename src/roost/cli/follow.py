@@ -12,6 +12,7 @@ from roost.cli.approvals import Approver
 from roost.cli.feed import Ended, Feed, Gap, Interrupt, Typed
 from roost.cli.keyboard import Keyboard
 from roost.cli.out import note
+from roost.cli.question import FILE_TOOLS
 from roost.cli.screen import Screen
 from roost.cli.signals import Signals
 from roost.client.endpoint import Unreachable
@@ -155,7 +156,7 @@ class Follower:
                 waiting = PendingApproval(
                     event.call, event.name, event.arguments, event.reason, seq, event.dangers, event.prefixes
                 )
-                self._approve(waiting, signals)
+                self._approve(self._with_files(waiting), signals)
             case ev.ChildWaits():
                 self._approve_all(signals)
             case ev.TurnCompleted() if self._mine:
@@ -182,6 +183,16 @@ class Follower:
         self._screen.note("cancelling; Ctrl-C again leaves at once")
         self._node.order(self._session, "cancel")
         return None
+
+    def _with_files(self, waiting: PendingApproval) -> PendingApproval:
+        """What the node says of the same question: it has the files, which the log does not."""
+        if waiting.tool not in FILE_TOOLS:
+            return waiting
+        with contextlib.suppress(RoostError):
+            for one in self._node.approvals(self._session):
+                if (one.session, one.call, one.asked) == (self._session, waiting.call, waiting.asked):
+                    return one
+        return waiting
 
     def _approve_all(self, signals: Signals) -> None:
         """What waited before this was there to hear of it."""

@@ -10,13 +10,14 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO, cast
 
 import msgspec
 
 from roost.cli.out import Style, styled
 from roost.kernel.sessions import PendingApproval
+from roost.tools.preview import FileDiff
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 """Unicode's categories of characters that show nothing, or change how others are shown."""
@@ -29,6 +30,9 @@ _QUIET, _PATIENCE = 0.3, 2.0
 """Seconds without a key before a question is put, and how long to wait for that."""
 _LEAST_ROWS = 8
 _OWN_ROWS = 6
+_IN_DIFF = frozenset(("path", "content", "old", "new", "replace_all", "changes"))
+_MARKS: dict[str, tuple[Style | None, str]] = {"+": ("green", "+ "), "-": ("red", "- "), " ": (None, "  ")}
+"""By the first character of a line of a unified diff: how it is shown."""
 _SPACES = re.compile(r" {16,}")
 
 
@@ -57,13 +61,24 @@ def _pieces(line: str, width: int) -> Iterator[str]:
     yield piece
 
 
+def call_rows(waiting: PendingApproval, *, to: TextIO) -> list[str]:
+    """All of a call, the dangerous parts first, as rows for `to`: a terminal's rows are wrapped and coloured."""
+    width = shutil.get_terminal_size().columns - 4 if to.isatty() else None
+    return [row for style, line in _lines(waiting) for row in _wrapped(style, line, width, to)]
+
+
+def _wrapped(style: Style | None, line: str, width: int | None, to: TextIO) -> list[str]:
+    pieces = [line] if width is None else _pieces(line, max(20, width))
+    rows = [("  " if at == 0 else "  … ") + piece for at, piece in enumerate(pieces)]
+    return [styled(row, style, to=to) if style else row for row in rows]
+
+
 class Question:
     """One call, as lines for a terminal of `columns` x `rows`. `page` gives the next that fit."""
 
     def __init__(self, waiting: PendingApproval) -> None:
-        self.columns, rows = shutil.get_terminal_size()
-        self._rows = max(_LEAST_ROWS, rows - _OWN_ROWS)
-        self._lines = [row for style, line in _lines(waiting) for row in self._wrapped(style, line)]
+        self._rows = max(_LEAST_ROWS, shutil.get_terminal_size().lines - _OWN_ROWS)
+        self._lines = call_rows(waiting, to=sys.stderr)
         self._shown = 0
 
     @property
@@ -76,11 +91,6 @@ class Question:
         self._shown += len(rows)
         return rows
 
-    def _wrapped(self, style: Style | None, line: str) -> list[str]:
-        width = max(20, self.columns - 4)
-        rows = [("  " if at == 0 else "  … ") + piece for at, piece in enumerate(_pieces(line, width))]
-        return [styled(row, style, to=sys.stderr) if style else row for row in rows]
-
 
 def _lines(waiting: PendingApproval) -> Iterator[tuple[Style | None, str]]:
     for danger in waiting.dangers:
@@ -89,7 +99,25 @@ def _lines(waiting: PendingApproval) -> Iterator[tuple[Style | None, str]]:
         arguments = msgspec.json.decode(waiting.arguments, type=dict[str, Any])
     except msgspec.MsgspecError:
         arguments = {"arguments": waiting.arguments}
-    yield from _CALLS.get(waiting.tool, _plain)(arguments)
+    if waiting.files:
+        yield from _changed(waiting.files, arguments)
+    else:
+        yield from _CALLS.get(waiting.tool, _plain)(arguments)
+
+
+def _changed(files: Sequence[FileDiff], arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    """The diffs stand in place of what they are made of; what the call has beside these is shown as it is."""
+    for file in files:
+        yield None, f"path: {visible(file.path)}"
+        header, lines = file.diff.split("\n")[:2], file.diff.split("\n")[2:-1]
+        if header == [""]:
+            yield "dim", "the file already has this content"
+        elif "/dev/null" in header[0]:
+            yield "dim", "a new file"
+        for line in lines:
+            style, mark = _MARKS.get(line[:1], (None, ""))
+            yield from _block(line[1:] if mark else line, mark, style)
+    yield from _plain({name: value for name, value in arguments.items() if name not in _IN_DIFF})
 
 
 def _plain(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
@@ -149,6 +177,8 @@ def _fields(value: object) -> dict[str, Any]:
 
 
 COMMANDS = ("shell", "shell_start")
+FILE_TOOLS = ("write_file", "edit_file", "edit_files")
+"""Whose calls are shown as diffs."""
 _CALLS = {
     **dict.fromkeys(COMMANDS, _command),
     "write_file": _written,

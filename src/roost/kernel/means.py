@@ -251,7 +251,7 @@ class Workshop:
             remove_tree(folder)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
-        tools, files = self._tools(spec), self._workspace(session, workspace)
+        tools, files = self._tools(spec), self.workspace(session, workspace)
 
         def place() -> SandboxSpec:
             return SandboxSpec(session=session, workspace=files.root, marker="", hidden=(self._root.parent,))
@@ -347,7 +347,8 @@ class Workshop:
         """Also a child's, which has its parent's."""
         return files.private or self._real in files.place.parents
 
-    def _workspace(self, session: str, folder: str | None) -> Workspace:
+    def workspace(self, session: str, folder: str | None) -> Workspace:
+        """The session's files on this node: `folder`, or without one its private folder, which may not be there."""
         notes = self._memory / session
         if folder is not None:
             return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)), notes=notes)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from roost.agent.definition import Agent, AgentSpec, encode_spec
+from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, TooLarge
 from roost.ids import is_id, new_id
@@ -43,6 +44,7 @@ from roost.log.tail import Follower
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits
+from roost.tools.preview import FileDiff, file_diffs
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
@@ -53,7 +55,8 @@ _APPLIED = b'{"type":"control.applied"'
 
 class PendingApproval(msgspec.Struct, frozen=True):
     """A call that waits for a person. `asked` is the position in the log of the question; `dangers` and `prefixes` as
-    of `ApprovalRequested`."""
+    of `ApprovalRequested`. `files`: what a call of a file tool would change, where `Sessions.approvals` was asked and
+    this node has the files as the model knows them; else empty."""
 
     call: str
     tool: str
@@ -62,6 +65,7 @@ class PendingApproval(msgspec.Struct, frozen=True):
     asked: int = 0
     dangers: tuple[ev.Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
+    files: tuple[FileDiff, ...] = ()
 
 
 class WaitingCall(PendingApproval, frozen=True, kw_only=True):
@@ -78,6 +82,18 @@ class RunningJob(msgspec.Struct, frozen=True):
     command: str
     began: float
     due: float
+
+
+def _pending(call: Call) -> PendingApproval:
+    return PendingApproval(
+        call.call.id,
+        call.call.name,
+        call.arguments,
+        call.reason or "",
+        asked=call.asked,
+        dangers=call.dangers,
+        prefixes=call.prefixes,
+    )
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,13 +257,23 @@ class Sessions(Travels):
         """Calls that wait for a person, in the session and in all that come from it. Raises `NotFound`."""
         found: list[WaitingCall] = []
         for info in (await self._journal.get(session), *await below(self._journal, session)):
-            if info.phase == "waiting":
+            if info.phase == "waiting" or info.id == session:
                 with contextlib.suppress(NotFound):  # deleted under way
-                    waiting = (await self.inspect(info.id)).approvals
-                    found += [
-                        WaitingCall(**msgspec.structs.asdict(one), session=info.id, agent=info.agent) for one in waiting
-                    ]
+                    state = (await self._state(info.id))[1]
+                    found += [await self._waiting(info, state, call) for call in state.asking]
         return found
+
+    async def _waiting(self, info: SessionInfo, state: State, call: Call) -> WaitingCall:
+        diffs: tuple[FileDiff, ...] = ()
+        if call.call.name not in self._kernel.agents.own_tools(state.agent):
+            diffs = await asyncio.to_thread(self._diffs, info.id, state, call)
+        pending = msgspec.structs.replace(_pending(call), files=diffs)
+        return WaitingCall(**msgspec.structs.asdict(pending), session=info.id, agent=info.agent)
+
+    def _diffs(self, session: str, state: State, call: Call) -> tuple[FileDiff, ...]:
+        workspace = self._kernel.workshop.workspace(session, state.workspace)
+        diffs = file_diffs(workspace, call.call.name, call.arguments, known_files(state, workspace.place))
+        return tuple(FileDiff(one.path, self.scrubbed(one.diff)) for one in diffs)
 
     async def unanswered(self, session: str, call: str) -> WaitingCall | None:
         """The call, if it waits for a person and no answer is on its way. Raises `NotFound`."""
@@ -255,11 +281,9 @@ class Sessions(Travels):
         coming = [item.input for item in await self._journal.pending(session)]
         if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
             return None
-        view = await self.inspect(session)
-        found = next((one for one in view.approvals if one.call == call), None)
-        if found is None:
-            return None
-        return WaitingCall(**msgspec.structs.asdict(found), session=session, agent=view.info.agent)
+        info, state = await self._state(session)
+        found = next((one for one in state.asking if one.call.id == call), None)
+        return None if found is None else await self._waiting(info, state, found)
 
     async def tree(self, session: str) -> list[SessionInfo]:
         """The session and all that come from it, parents before children. Raises `NotFound`."""
@@ -330,7 +354,6 @@ class Sessions(Travels):
     async def inspect(self, session: str) -> SessionView:
         """Raises `NotFound`."""
         info, state = await self._state(session)
-        waiting = state.asking
         return SessionView(
             info=info,
             reason=state.reason,
@@ -338,18 +361,7 @@ class Sessions(Travels):
             steps=state.steps,
             usage=state.usage,
             context_tokens=state.tokens,
-            approvals=tuple(
-                PendingApproval(
-                    call.call.id,
-                    call.call.name,
-                    call.arguments,
-                    call.reason or "",
-                    asked=call.asked,
-                    dangers=call.dangers,
-                    prefixes=call.prefixes,
-                )
-                for call in waiting
-            ),
+            approvals=tuple(map(_pending, state.asking)),
             timers=dict(state.timers),
             pins=dict(state.pins),
             turn=None if state.turn is None else state.turn.number,

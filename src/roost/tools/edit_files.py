@@ -81,27 +81,32 @@ def _change(ctx: ToolContext, changes: list[FileChange]) -> tuple[dict[Path, str
 
 def _planned(ctx: ToolContext, wanted: FileChange) -> tuple[Change, str]:
     """What is to be done with one file, and what the model is told when it is."""
-    ways = (bool(wanted.edits), wanted.content is not None, wanted.remove)
-    if sum(ways) != 1:
-        raise ToolError(f"{wanted.path!r}: give one of `edits`, `content` and `remove`")
     real = ctx.workspace.resolve(wanted.path)
-    current = _current(ctx.workspace, real)
+    current = current_file(ctx.workspace, real)
     if current is not None:
         must_be_known(ctx, wanted.path, str(real), current.digest)
-    expected = current.digest if current else None
+    data, said = changed_file(wanted, current)
+    return Change(real, data, current.digest if current else None), said
+
+
+def changed_file(wanted: FileChange, current: FileData | None) -> tuple[bytes | None, str]:
+    """Apply the change to the file as it is; None: there is none. Returns the new bytes, or None for a file that is to
+    be removed, and what the model is told. Raises `ToolError`."""
+    if sum((bool(wanted.edits), wanted.content is not None, wanted.remove)) != 1:
+        raise ToolError(f"{wanted.path!r}: give one of `edits`, `content` and `remove`")
     if wanted.content is not None:
         data = clean(wanted.content).encode()
-        said = f"{'Replaced' if current else 'Created'} {wanted.path} ({len(data)} bytes)"
-        return Change(real, data, expected), said
+        return data, f"{'Replaced' if current else 'Created'} {wanted.path} ({len(data)} bytes)"
     if current is None:
         raise ToolError(f"{wanted.path!r} does not exist; give `content` to make it")
     if wanted.remove:
-        return Change(real, None, expected), f"Removed {wanted.path}"
+        return None, f"Removed {wanted.path}"
     data, count = _edited(wanted, current)
-    return Change(real, data, expected), f"Edited {wanted.path} ({count} replacement{'s' if count > 1 else ''})"
+    return data, f"Edited {wanted.path} ({count} replacement{'s' if count > 1 else ''})"
 
 
-def _current(workspace: Workspace, real: Path) -> FileData | None:
+def current_file(workspace: Workspace, real: Path) -> FileData | None:
+    """None where there is no file."""
     try:
         return read_file(workspace, real)
     except NotFound:

@@ -81,15 +81,30 @@ class _Diffs:
             return None, "too_large"
         if self._left <= 0 or time.monotonic() > self._until:
             return None, "limit"
-        names = ("/dev/null" if old is None else f"a/{name}", "/dev/null" if new is None else f"b/{name}")
-        diff = "".join(
-            line if line.endswith("\n") else line + _NO_NEWLINE for line in difflib.unified_diff(was, now, *names)
-        )
+        diff = _unified(name, None if old is None else was, None if new is None else now)
         if len(diff) > self._left:
             self._left = 0
             return None, "limit"
         self._left -= len(diff)
         return diff, None
+
+
+def file_diff(name: str, before: bytes | None, after: bytes | None) -> str | None:
+    """Return the unified diff of one file, "" where its bytes stay the same. None as a side: there is no file. Returns
+    None for a binary file and above 256 KiB or 5,000 lines. May take a second: call it in a thread."""
+    old, new = before or b"", after or b""
+    if max(len(old), len(new)) > _FILE_BYTES:
+        return None
+    was, now = _lines(old), _lines(new)
+    if was is None or now is None or max(len(was), len(now)) > _FILE_LINES:
+        return None
+    return _unified(name, None if before is None else was, None if after is None else now)
+
+
+def _unified(name: str, was: list[str] | None, now: list[str] | None) -> str:
+    names = ("/dev/null" if was is None else f"a/{name}", "/dev/null" if now is None else f"b/{name}")
+    lines = difflib.unified_diff(was or [], now or [], *names)
+    return "".join(line if line.endswith("\n") else line + _NO_NEWLINE for line in lines)
 
 
 def _state(entry: Entry | None) -> FileState | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, cast
 
 import click
+from msgspec.structs import replace
 
 from roost.cli.app import App
 from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command
+from roost.cli.out import note as tell
 from roost.cli.out import one_line, say, say_json
+from roost.cli.question import call_rows, visible
 from roost.cli.screen import arguments_line
 from roost.errors import Conflict, NotFound
 from roost.kernel.sessions import PendingApproval, WaitingCall
@@ -73,7 +77,8 @@ def approve(
 ) -> int:
     """Answer a tool call that waits for a person, in a session or in one that comes from it.
 
-    CALL may be left out when only one waits. `roost show` lists those that wait.
+    CALL may be left out when only one waits. `roost show` shows those that wait, whole. What is answered is printed,
+    all of it, on standard error.
     """
     if reject and changes:
         raise click.UsageError("either --reject or --with")
@@ -88,6 +93,8 @@ def approve(
         prefixes = waiting.prefixes if always else ()
         if always and not prefixes:
             raise Conflict("no beginning of this command can be allowed from now on; approve it without --always")
+        if not as_json:
+            _show(waiting, arguments)
         node.approve(
             waiting.session,
             waiting.call,
@@ -103,12 +110,20 @@ def approve(
         else:
             word = {"reject": "rejected", "approve": "approved", "modify": "changed and approved"}[decision]
             later = "" if node.daemon else "; no daemon runs: it takes effect with `roost up` or `roost attach`"
-            shown = waiting.arguments if arguments is None else json.dumps(arguments)
             later = f", and from now on {', '.join(map(repr, prefixes))}{later}" if prefixes else later
-            say(f"{word} {waiting.tool} {one_line(arguments_line(shown), 100)}{later}")
+            say(f"{word} {visible(waiting.tool)}{later}")
         return 0
     finally:
         node.close()
+
+
+def _show(waiting: WaitingCall, arguments: dict[str, Any] | None) -> None:
+    """The whole call that is answered, with the arguments that it runs with."""
+    if arguments is not None:
+        waiting = replace(waiting, arguments=json.dumps(arguments), files=(), dangers=())
+    tell(f"{visible(waiting.tool)}: {visible(waiting.reason)}", None)
+    for row in call_rows(waiting, to=sys.stderr):
+        tell(row, None)
 
 
 def _chosen(waiting: list[WaitingCall], session: str, call: str | None) -> WaitingCall:
@@ -118,5 +133,5 @@ def _chosen(waiting: list[WaitingCall], session: str, call: str | None) -> Waiti
         raise NotFound(f"{what} of session {short(session)} waits for an answer", code="not_waiting")
     if len(found) > 1:
         listed = "; ".join(f"{one.call} ({one.tool} {one_line(arguments_line(one.arguments), 40)})" for one in found)
-        raise Conflict(f"{len(found)} calls wait, name one: {listed}")
+        raise Conflict(f"{len(found)} calls wait, name one: {listed}; `roost show {short(session)}` shows them whole")
     return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import click
@@ -12,16 +13,21 @@ from roost.cli.commands.listing import activity
 from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import ago, clean, one_line, say, say_json, styled
+from roost.cli.question import call_rows, visible
 from roost.cli.screen import arguments_line, result_lines, usage_line
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
+
+_ROWS = 60
+"""Of a call that waits."""
 
 
 @command("show")
 @session_argument
 @click.option("--messages", "-n", "count", type=click.IntRange(0), default=6, help="How many messages. [default: 6]")
+@click.option("--full", is_flag=True, help="All lines of each call that waits for an answer.")
 @as_json
-def show(app: App, session: str | None, count: int, as_json: bool) -> int:
+def show(app: App, session: str | None, count: int, full: bool, as_json: bool) -> int:
     """Show a session and its last messages; by default the newest session."""
     node = app.node()
     try:
@@ -34,14 +40,16 @@ def show(app: App, session: str | None, count: int, as_json: bool) -> int:
     if as_json:
         say_json({**msgspec.to_builtins(view), "messages": messages})
         return 0
-    _facts(view, waits)
+    _facts(view)
+    for waiting in waits:
+        _waiting(waiting, None if full else _ROWS)
     for message in messages:
         say()
         _message(message, {waiting.call for waiting in view.approvals})
     return 0
 
 
-def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
+def _facts(view: SessionView) -> None:
     info = view.info
     facts = {
         "session": info.id,
@@ -65,9 +73,16 @@ def _facts(view: SessionView, waits: list[WaitingCall]) -> None:
     for job in view.jobs:
         runs = f"{job.job} {one_line(job.command, 80)}, since {ago(job.began)}"
         say(f"{styled('runs'.ljust(10), 'dim')} {clean(runs)}")
-    for waiting in waits:
-        call = f"{waiting.tool} {one_line(arguments_line(waiting.arguments), 80)}"
-        say(f"{styled('waits'.ljust(10), 'yellow')} {call}: roost approve {short(waiting.session)} {waiting.call}")
+
+
+def _waiting(waiting: WaitingCall, most: int | None) -> None:
+    where = f"roost approve {short(waiting.session)} {waiting.call}"
+    say(f"{styled('waits'.ljust(10), 'yellow')} {visible(waiting.tool)}: {visible(waiting.reason)}: {where}")
+    rows = call_rows(waiting, to=sys.stdout)
+    for row in rows[:most]:
+        say(row)
+    if most is not None and len(rows) > most:
+        say(f"  … {len(rows) - most} more lines: roost show {short(waiting.session)} --full")
 
 
 def _message(message: Message, asking: set[str]) -> None:
