@@ -129,15 +129,17 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("when", ["answering", "loading"])
+@pytest.mark.parametrize("when", ["answering", "loading", "stopped"])
 async def test_no_worker_outlives_a_killed_parent(when: str) -> None:
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN, when], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     try:
-        if when == "answering":
+        if when != "loading":
             await asyncio.to_thread(parent.stdout.readline)
         await until(lambda: len(workers(parent.pid)) == 1)
         (worker,) = workers(parent.pid)
+        if when == "stopped":
+            os.kill(worker, signal.SIGSTOP)
     finally:
         parent.kill()
         parent.wait()
@@ -369,3 +371,24 @@ async def test_a_trial_leaves_a_finding_or_nothing(model: LocalModel, states: Pa
         model.tune(lambda done, total: heard.append((done, total)))
         assert not heard
     await done(model, say("Hi."))
+
+
+def test_a_quota_of_a_control_group_counts_as_processors() -> None:
+    tree = Path("/sys/fs/cgroup")
+    old = (tree / "cpu").is_dir()
+    group = (tree / "cpu" if old else tree) / f"roost-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("cpu.cfs_quota_us" if old else "cpu.max")).write_text("100000" if old else "100000 100000")
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no control group can be made here: {error}")
+    code = (
+        f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()));"
+        "from roost.llm.local.settings import cores; print(cores())"
+    )
+    try:
+        assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"1\n"
+    finally:
+        group.rmdir()

@@ -68,7 +68,9 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                start_new_session=True,  # Ctrl-C is for the parent
+                # Ctrl-C is for the parent. In the parent's session, so that the system ends a worker that is stopped
+                # when its parent dies, even before it asked for a signal then.
+                process_group=0,
             )
         except OSError as error:
             raise EngineFailed(f"the local model's process cannot be started: {error}", code="load_failed") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from roost.errors import ConfigError
+
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +50,34 @@ def from_environment(**given: float | None) -> Settings:
 
 
 def cores() -> int:
-    """The processors that this process may use: those it is bound to, or its control group's share of them."""
+    """The processors that this process may use: those it is bound to, or its control groups' share of them."""
     try:
         mine = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         mine = os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        mine = min(mine, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return mine
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return mine
+    shares = [share for group in groups for share in _shares(*group.split(":", 2)[1:])]
+    return max(1, min([mine, *map(int, shares)]))
+
+
+def _shares(controllers: str, path: str) -> Iterator[float]:
+    """The processors that a control group and those above it allow. Inside a container the path may be the host's, and
+    only the top is there."""
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    top = _CGROUPS / "cpu" if controllers else _CGROUPS
+    group = top / path.lstrip("/")
+    for folder in dict.fromkeys((group, *(above for above in group.parents if above.is_relative_to(top)), top)):
+        try:
+            if controllers:
+                quota = (folder / "cpu.cfs_quota_us").read_text()
+                period = (folder / "cpu.cfs_period_us").read_text()
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+            if int(quota) > 0:
+                yield int(quota) / int(period)
+        except (OSError, ValueError):
+            continue
