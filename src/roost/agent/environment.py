@@ -7,6 +7,7 @@ the same text, so a provider's prompt cache stays warm. It goes behind what the 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import datetime
 
@@ -14,15 +15,17 @@ from roost.agent.remembered import ENVIRONMENT, message_of, noted_in
 from roost.agent.session import LiveSession
 from roost.errors import RoostError
 from roost.log import events as ev
+from roost.memory.quoting import quoted
 from roost.tools.base import ToolError
 from roost.tools.browse import SKIPPED
 from roost.workspace.files import Workspace
-from roost.workspace.walk import Walk, printable
+from roost.workspace.walk import Walk
 
 FILES = "Files: "
 _NAMES = 24
 _LENGTH = 400
 _WALKED = 2_000
+_PLAIN = re.compile(r"[\w.+@/~-]{1,80}")
 _MANY = 8
 """Entries of a folder below the top that are named one by one; a larger folder is named with their number."""
 
@@ -60,10 +63,16 @@ def listing(workspace: Workspace) -> str:
     for entry in entries:
         if not entry.folder:
             folder, slash, _ = entry.path.partition("/")
-            (below.setdefault(folder, []) if slash else top).append(printable(entry.path))
+            (below.setdefault(folder, []) if slash else top).append(_named(entry.path))
     for folder, names in below.items():
-        top += names if len(names) <= _MANY else [f"{printable(folder)}/ ({len(names)} files)"]
+        top += names if len(names) <= _MANY else [f"{_named(folder + '/')} ({len(names)} files)"]
     return _cut(top) or "none"
+
+
+def _named(path: str) -> str:
+    """A name as it is, or in quotes where it could pass for something else: the end of the note, another name, an
+    instruction. Names come from archives and repositories that strangers made."""
+    return path if _PLAIN.fullmatch(path) else quoted(path)
 
 
 def _cut(names: list[str]) -> str:
