@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
 from .conftest import Machine
 
 AGENT = """
@@ -14,6 +18,22 @@ def guard(moment):
 agent = Agent("guarded", tools=["shell"], permissions="all", hooks=[PythonHook(guard, on=["pre_tool"])])
 """
 KNOWN = ("--agents", "guarded.py")
+
+
+def request(roost: Machine, session: str) -> tuple[int, dict[str, str]]:
+    """The answer to a message that asks for a stream."""
+    daemon = json.loads((roost.home / "daemon.json").read_text())
+    headers = {
+        "Authorization": f"Bearer {(roost.home / 'token').read_text().strip()}",
+        "Accept": "text/event-stream",
+        "Content-Type": "application/json",
+    }
+    asked = Request(f"{daemon['url']}/sessions/{session}/messages", b'{"text":"make it"}', headers)
+    try:
+        with urlopen(asked, timeout=60) as answer:
+            return answer.status, {}
+    except HTTPError as error:
+        return error.code, json.load(error)
 
 
 def put(roost: Machine) -> None:
@@ -62,4 +82,10 @@ def test_a_session_does_not_go_on_without_its_hook(roost: Machine) -> None:
         assert done.code == 1
         assert "the hook or guardrail 'guard' of agent 'guarded', which no running node knows" in done.err
         assert "waits for a node that knows" in roost("show", session).ok().out
+        guard = "the hook or guardrail 'guard' of agent 'guarded'"
+        assert f"it waits: no running node knows {guard}" in roost("send", session, "make it").ok().err
+        assert roost("send", session, "make it", "--json").ok().json["waits_for"] == [guard]
+        if where == "daemon":
+            answer = request(roost, session)
+            assert (answer[0], answer[1]["code"]) == (409, "agent_parts_unknown")
     assert not (roost.work / "made.txt").exists()

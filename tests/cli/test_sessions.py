@@ -7,6 +7,9 @@ import subprocess
 
 import pytest
 
+from roost.testing.provider import ProviderServer
+from roost.testing.script import Fault, Reply, Rule, Script
+
 from .conftest import ROOST, Machine
 
 
@@ -42,6 +45,28 @@ def test_ps_show_and_logs(roost: Machine) -> None:
     tail = roost("logs", "--after", str(len(events) - 1)).ok().out
     assert len(tail.splitlines()) == 1
     assert "turn.completed" in tail
+
+
+def test_ps_says_that_the_last_turn_failed(roost: Machine) -> None:
+    session = roost("run", "hello", "--json").ok().json["session"]
+    assert roost.newest()["last_turn"] == {"number": 1, "outcome": "answered", "reason": None}
+    refusal = Script(rules=(Rule(answers=(Reply(fault=Fault(kind="status", status=401, times=0)),)),))
+    with ProviderServer(refusal) as broken:
+        roost("run", "--session", session, "hi", env={"OPENAI_BASE_URL": broken.url})
+    for daemon in (False, True):
+        if daemon:
+            roost.up()
+        row = roost.newest()
+        assert (row["phase"], row["last_turn"]["number"], row["last_turn"]["outcome"]) == ("idle", 2, "failed")
+        reason = row["last_turn"]["reason"]
+        for listed in (roost("ps").ok().out, roost("ps", "--tree").ok().out):
+            (line,) = listed.splitlines()[1:]
+            assert " failed " in line
+            assert " ".join(reason.split()) in line
+        assert reason.split("\n")[0] in roost("show", session).ok().out
+    roost("run", "--session", session, "well?").ok()
+    assert roost.newest()["last_turn"]["outcome"] == "answered"
+    assert " idle " in roost("ps").ok().out
 
 
 def test_compact_says_what_came_of_it(roost: Machine) -> None:

@@ -86,9 +86,10 @@ class EmbeddedNode:
         parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
+        turns: bool = False,
     ) -> list[SessionInfo]:
         query = SessionQuery(agent=agent, state=state, parent=parent, before=before, limit=limit)
-        return self._do(self._sessions.find(query))
+        return self._do(self._sessions.find(query, turns=turns))
 
     def get(self, session: str) -> SessionInfo:
         return self._do(self._sessions.get(session))
@@ -123,7 +124,7 @@ class EmbeddedNode:
     def send(self, session: str, content: Content, *, mode: InputMode = "follow_up", source: str | None = None) -> Sent:
         head = self.get(session).head
         accepted = self._do(self._sessions.send(session, content, mode=mode, source=source))
-        return Sent(accepted.id, accepted.duplicate, head)
+        return Sent(accepted.id, accepted.duplicate, head, self._do(self._sessions.waits_for(session)))
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:
         """Beginning work is left to the node that works on the session. Ending it is done here when none does, unless

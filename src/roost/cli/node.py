@@ -61,7 +61,10 @@ class Node(Protocol):
         parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
-    ) -> list[SessionInfo]: ...
+        turns: bool = False,
+    ) -> list[SessionInfo]:
+        """`turns`: with how the last turn of each ended."""
+        ...
 
     def get(self, session: str) -> SessionInfo: ...
 

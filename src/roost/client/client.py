@@ -100,11 +100,13 @@ class AgentRow(msgspec.Struct):
 
 
 class Sent(msgspec.Struct):
-    """`input` names the message in the log; `head` is the log's end before it was accepted."""
+    """`input` names the message in the log; `head` is the log's end before it was accepted. `waits_for`: parts of the
+    session's agent, written in Python, that no running node knows; until one does, the message waits."""
 
     input: int
     duplicate: bool = False
     head: int = 0
+    waits_for: list[str] = []
 
 
 class _Agents(msgspec.Struct):
@@ -174,9 +176,11 @@ class Client:
         parent: str | None = None,
         before: str | None = None,
         limit: int = 50,
+        turns: bool = False,
     ) -> list[SessionInfo]:
-        """Newest first. `parent`: those that this session has made."""
+        """Newest first. `parent`: those that this session has made. `turns`: with `last_turn`."""
         query = {"agent": agent, "state": state, "parent": parent, "before": before, "limit": limit}
+        query |= {"turns": "true"} if turns else {}
         return self._get("/sessions", _Page, query).sessions
 
     def get(self, session: str) -> SessionInfo:

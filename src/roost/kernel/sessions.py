@@ -13,7 +13,7 @@ import msgspec
 from roost.agent.definition import Agent, AgentSpec, encode_spec
 from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
-from roost.errors import Conflict, Invalid, NotFound, TooLarge
+from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id, new_id
 from roost.kernel.compacted import Compacted, until_compacted, waiting
 from roost.kernel.folders import check_folder
@@ -39,7 +39,7 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
-from roost.log.journal import Accepted, NewSession, Record, SessionInfo, SessionQuery
+from roost.log.journal import Accepted, LastTurn, NewSession, Record, SessionInfo, SessionQuery
 from roost.log.tail import Follower
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
@@ -48,6 +48,9 @@ from roost.tools.preview import FileDiff, file_diffs
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
+_ENDED = b'{"type":"turn.completed"'
+_LOOKED = 64
+"""Events at a log's end among which the end of the last turn is looked for."""
 _PLACES = ("home:", "folder:")
 """Of what a session needs, where its files are: these do not change."""
 _APPLIED = b'{"type":"control.applied"'
@@ -287,7 +290,7 @@ class Sessions(Travels):
 
     async def tree(self, session: str) -> list[SessionInfo]:
         """The session and all that come from it, parents before children. Raises `NotFound`."""
-        return [await self._journal.get(session), *await below(self._journal, session)]
+        return await self._with_turns([await self._journal.get(session), *await below(self._journal, session)])
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
         """The JSON text of arguments that fit the tool's schema, as far as this node knows the tool."""
@@ -348,12 +351,28 @@ class Sessions(Travels):
     async def get(self, session: str) -> SessionInfo:
         return await self._journal.get(session)
 
-    async def find(self, query: SessionQuery) -> list[SessionInfo]:
-        return await self._journal.find(query)
+    async def find(self, query: SessionQuery, *, turns: bool = False) -> list[SessionInfo]:
+        """`turns`: with how the last turn of each ended (`last_turn`), which reads the end of each log."""
+        found = await self._journal.find(query)
+        return await self._with_turns(found) if turns else found
+
+    async def _with_turns(self, found: Sequence[SessionInfo]) -> list[SessionInfo]:
+        return [msgspec.structs.replace(info, last_turn=await self._last_turn(info)) for info in found]
+
+    async def _last_turn(self, info: SessionInfo) -> LastTurn | None:
+        if info.phase != "idle":
+            return None
+        try:
+            records = await self._journal.read(info.id, after=max(0, info.head - _LOOKED), limit=_LOOKED)
+        except NotFound:  # deleted under way
+            return None
+        event = next((one.event for one in reversed(records) if one.body.startswith(_ENDED)), None)
+        return LastTurn(event.turn, event.outcome, event.reason) if isinstance(event, ev.TurnCompleted) else None
 
     async def inspect(self, session: str) -> SessionView:
         """Raises `NotFound`."""
         info, state = await self._state(session)
+        (info,) = await self._with_turns([info])
         return SessionView(
             info=info,
             reason=state.reason,
@@ -373,6 +392,14 @@ class Sessions(Travels):
         """Raises `PartsUnknown` when no running node knows all that is Python of the session's agent."""
         if unknown := await self._kernel.unknown_everywhere(await self._journal.get(session)):
             raise PartsUnknown(session, unknown)
+
+    async def waits_for(self, session: str) -> list[str]:
+        """What of the session's agent is Python and known to no running node: until a node knows it, the session's
+        inputs wait. Empty also where the store cannot tell now: what was accepted stays accepted."""
+        try:
+            return await self._kernel.unknown_everywhere(await self._journal.get(session))
+        except (NotFound, StoreFailed):
+            return []
 
     async def history(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
         return await self._journal.read(session, after=after, limit=limit)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.errors import Invalid
-from roost.log.events import Event, Phase, SessionState, decode_event
+from roost.log.events import Event, Phase, SessionState, TurnOutcome, decode_event
 from roost.log.inputs import Input
 from roost.log.memory import FactWrite
 
@@ -106,6 +106,14 @@ class TimerSpec(NamedTuple):
     input: Input
 
 
+class LastTurn(msgspec.Struct, frozen=True):
+    """The turn of a session that ended last. `reason` names the limit or the error when it has no answer."""
+
+    number: int
+    outcome: TurnOutcome
+    reason: str | None = None
+
+
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the session index: what can be known of a session without reading its log."""
 
@@ -131,6 +139,9 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Of the node that ran it last: where its private files are."""
     format: int = 0
     """The newest event format of the nodes that ran it: its log may hold such events."""
+    last_turn: LastTurn | None = None
+    """Not of the row: `roost.kernel.sessions` reads it from the log's end where it is asked for. None while a turn
+    runs, and where the end of the last one is further back than is read."""
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):

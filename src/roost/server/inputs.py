@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from roost.errors import Invalid
 from roost.ids import is_id
@@ -19,9 +20,11 @@ from roost.server.turn import TurnStream
 
 async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
     if not call.wants_stream:
-        return _accepted(await _send(call))
+        accepted = await _send(call)
+        return _accepted(accepted, await call.api.sessions.waits_for(call.session))
     check_room(call.api)
     sessions, session = call.api.sessions, call.session
+    await sessions.demand_parts(session)  # nothing would come
     follower = sessions.listen(session)
     try:
         accepted = await _send(call)
@@ -88,8 +91,11 @@ async def unpin(call: Call[Nothing, Nothing]) -> Reply:
     return _accepted(await call.api.sessions.pin(call.session, call.params["key"], None))
 
 
-def _accepted(accepted: Accepted) -> Reply:
-    return json(202, AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head))
+def _accepted(accepted: Accepted, waits_for: Sequence[str] = ()) -> Reply:
+    answer = AcceptedInput(input=accepted.id, duplicate=accepted.duplicate, head=accepted.head)
+    if waits_for:
+        answer.waits_for = list(waits_for)
+    return json(202, answer)
 
 
 def _parts(body: MessageBody) -> list[UserPart]:

@@ -44,7 +44,8 @@ async def find(call: Call[Nothing, SessionsQuery]) -> Reply:
             label=(key, value) if query.label else None,
             before=query.before,
             limit=query.limit + 1,
-        )
+        ),
+        turns=query.turns,
     )
     page = found[: query.limit]
     return json(200, SessionPage(sessions=page, next=page[-1].id if len(found) > query.limit else None))

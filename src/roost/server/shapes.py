@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.costs import By
@@ -100,7 +100,8 @@ class PinBody(_Shape):
 
 
 class SessionsQuery(_Shape):
-    """`label` is `key:value`. `before` is the id that the last page named as `next`."""
+    """`label` is `key:value`. `before` is the id that the last page named as `next`. `turns`: say of each session how
+    its last turn ended."""
 
     agent: str | None = None
     state: SessionState | None = None
@@ -108,6 +109,7 @@ class SessionsQuery(_Shape):
     label: Annotated[str, Meta(pattern=LABEL_QUERY)] | None = None
     before: str | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    turns: bool = False
 
 
 class EventsQuery(_Shape):
@@ -269,11 +271,13 @@ class SessionPage(_Shape):
 
 class AcceptedInput(_Shape):
     """It is on disk. `input` is its number in the log; `head` the position before it: follow the events from there.
-    `duplicate`: this Idempotency-Key was accepted before, and nothing was added."""
+    `duplicate`: this Idempotency-Key was accepted before, and nothing was added. `waits_for`: in the answer to a
+    message, the Python parts of the session's agent that no running node knows; until one does, the message waits."""
 
     input: int
     duplicate: bool
     head: int
+    waits_for: list[str] | UnsetType = UNSET
 
 
 class Transcript(_Shape):

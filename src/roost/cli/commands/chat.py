@@ -226,6 +226,6 @@ class _Chat:
             note("  (for later)" if later else "  (told)")
 
     def _list(self) -> None:
-        for info in self._node.find(limit=10):
+        for info in self._node.find(limit=10, turns=True):
             mark = "*" if info.id == self.session else " "
             say(f"{mark} {styled(short(info.id), 'bold')}  {info.agent}  {activity(info)}  {ago(info.updated_at)}")

@@ -39,7 +39,8 @@ def ps(
 ) -> int:
     """List sessions, the newest first.
 
-    STATE says what a session does: idle (sleeps until spoken to), working (also while a command of its runs in the
+    STATE says what a session does: idle (sleeps until spoken to), failed (the same, and its last turn had no answer;
+    ABOUT says why), working (also while a command of its runs in the
     background), waiting (for a person's answer, or for what it has made), or created, paused, stopped, error. QUEUE
     counts messages that it has not begun with. --tree shows such commands, too.
     """
@@ -72,7 +73,7 @@ def ps(
 
 def _sessions(node: Node, agent: str | None, state: SessionState | None) -> Iterator[SessionInfo]:
     before: str | None = None
-    while page := node.find(agent=agent, state=state, before=before, limit=100):
+    while page := node.find(agent=agent, state=state, before=before, limit=100, turns=True):
         yield from page
         before = page[-1].id
         if len(page) < 100:
@@ -80,7 +81,15 @@ def _sessions(node: Node, agent: str | None, state: SessionState | None) -> Iter
 
 
 def activity(info: SessionInfo) -> str:
-    return info.phase if info.state == "running" else info.state
+    if info.state != "running":
+        return info.state
+    return "failed" if info.phase == "idle" and trouble(info) else info.phase
+
+
+def trouble(info: SessionInfo) -> str | None:
+    """Why the last turn had no answer, if that was a failure or a limit."""
+    turn = info.last_turn
+    return (turn.reason or turn.outcome) if turn is not None and turn.outcome in ("failed", "limit") else None
 
 
 def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]]:
@@ -100,6 +109,7 @@ def _grown(node: Node, roots: list[SessionInfo]) -> list[tuple[SessionInfo, int]
 
 def _row(info: SessionInfo, depth: int) -> tuple[str, ...]:
     place = info.title or info.workspace or "(private)"
+    place += f": {why}" if (why := trouble(info)) else ""
     return (
         "  " * depth + short(info.id),
         info.agent,

@@ -34,6 +34,12 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
     try:
         session = session_id(node, session)
         sent = node.send(session, said, mode="steer" if steer else "follow_up", source="cli")
+        if sent.waits_for:
+            note(
+                f"it waits: no running node knows {', '.join(sent.waits_for)}; start one with the file that defines it,"
+                f" or give the session the agent as it is here: roost move {short(session)}",
+                "yellow",
+            )
         if wait:
             node.work_on(session)
             follower = Follower(
@@ -44,9 +50,11 @@ def send(app: App, session: str, message: str, steer: bool, wait: bool, attach: 
                 say_json({"session": session, "input": sent.input, "outcome": turn.outcome, "text": turn.text})
             return 0 if turn.outcome == "answered" else 1
         if as_json:
-            say_json({"session": session, "input": sent.input, "duplicate": sent.duplicate})
+            waits = {"waits_for": sent.waits_for} if sent.waits_for else {}
+            say_json({"session": session, "input": sent.input, "duplicate": sent.duplicate} | waits)
         else:
-            note(f"accepted by {short(session)}" + ("" if node.daemon else "; no daemon runs: `roost up` answers it"))
+            answers = node.daemon or sent.waits_for
+            note(f"accepted by {short(session)}" + ("" if answers else "; no daemon runs: `roost up` answers it"))
         return 0
     finally:
         node.close()

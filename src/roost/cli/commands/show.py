@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.commands.listing import activity
+from roost.cli.commands.listing import activity, trouble
 from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
 from roost.cli.out import ago, clean, one_line, say, say_json, styled
@@ -54,7 +54,7 @@ def _facts(view: SessionView) -> None:
     facts = {
         "session": info.id,
         "agent": f"{info.agent} (version {info.version[:8]})",
-        "state": activity(info) + (f": {view.reason}" if view.reason else ""),
+        "state": _state(view),
         "workspace": info.workspace or "private",
         "created": ago(info.created_at),
         "active": ago(info.updated_at),
@@ -73,6 +73,11 @@ def _facts(view: SessionView) -> None:
     for job in view.jobs:
         runs = f"{job.job} {one_line(job.command, 80)}, since {ago(job.began)}"
         say(f"{styled('runs'.ljust(10), 'dim')} {clean(runs)}")
+
+
+def _state(view: SessionView) -> str:
+    why = view.reason or trouble(view.info)
+    return activity(view.info) + (f": {why}" if why else "")
 
 
 def _waiting(waiting: WaitingCall, most: int | None) -> None:
