@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
+from pathlib import Path
 
+from roost.log.content import Usage
 from roost.testing.provider import ProviderServer
 from roost.testing.script import Reply, Rule, Script
 from roost.testing.scripted import Answer
+from roost.testing.usage_reports import Call, UsageReports
 
 from .conftest import Machine
 
@@ -93,6 +98,44 @@ def test_a_killed_run_is_charged_a_little_and_settled_by_hand(roost: Machine) ->
     wrong = roost("costs", "settle", "none", "1")
     assert wrong.code == 1
     assert "there is no lost call 'none'; `roost costs lost` lists them" in wrong.err
+
+
+def test_a_killed_run_is_settled_by_the_provider_s_report(roost: Machine) -> None:
+    roost.home.mkdir(mode=0o700)
+    roost.env |= {"OPENROUTER_API_KEY": "or-key", "ROOST_MODEL": "openrouter/scripted"}
+    reports = UsageReports(key="or-key")
+    answer = Reply(text="word " * 5_000, piece=5, pace=0.02)
+    with ProviderServer(Script(rules=(Rule(answers=(answer,)),)), reports=reports) as provider:
+        entry = f'[accounts.openrouter]\nbase_url = "{provider.url}"\n'
+        price = '[models."openrouter/scripted"]\nprice = { input = 3.0, output = 15.0 }\n'
+        (roost.home / "models.toml").write_text(entry + price)
+        process = roost.start("run", "endless")
+        deadline = time.monotonic() + 60
+        while not _noted(roost.home / "roost.db"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.wait(30)
+        id = re.search(r'"id":"([^"]+)"', provider.provider.said[0].decode())
+        assert id is not None
+        early = roost("costs", "reconcile").ok()
+        assert f"the provider does not know {id[1]} (yet)" in early.err
+        reports.calls.append(Call(at=time.time(), model="scripted", usage=Usage(10, 5), dollars=0.00123, id=id[1]))
+        (found,) = roost("costs", "reconcile", "--json").ok().json["calls"]
+        assert (found["cost"], found["why"]) == (1_230_000, None)
+        assert "waits for a settlement" in roost("costs", "reconcile").ok().err
+    assert "by the provider" in roost("costs", "lost").ok().out
+    month = roost("costs", "--json").ok().json["month"]
+    assert (month["spent"], month["lost"]) == (1_230_000, 0)
+
+
+def _noted(path: Path) -> bool:
+    """Whether the id that the provider gave the answer is in the store."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+            return store.execute("SELECT 1 FROM calls WHERE provider_id IS NOT NULL").fetchone() is not None
+    except sqlite3.OperationalError:  # it is being made
+        return False
 
 
 def test_a_budget_in_another_currency_is_shown_in_it(roost: Machine) -> None:

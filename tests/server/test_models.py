@@ -127,6 +127,29 @@ def test_a_lost_call_is_settled_over_http(node: Served, tmp_path: Path) -> None:
         client.close()
 
 
+def test_lost_calls_are_reconciled_over_http(node: Served, tmp_path: Path) -> None:
+    nothing = node.request("POST", "/costs/reconcile", {})
+    assert (nothing.status, nothing.json) == (200, {"calls": [], "days": []})
+
+    async def lose() -> None:
+        store = await open_store(tmp_path / "home" / "roost.db")
+        dead, heir = Ledger(store, owner="dead"), Ledger(store, owner="heir")
+        await dead.reserve(500, Spender(session="s", model="openai/m"))
+        await heir.recover("s")
+        await store.close()
+
+    asyncio.run(lose())
+    wrong = node.request("POST", "/costs/reconcile", {"month": "2026-13"})
+    assert (wrong.status, wrong.code) == (422, "invalid")
+    client = Client(lambda: Endpoint(node.url, node.token))
+    try:
+        with pytest.raises(ApiError, match="OPENAI_") as refused:
+            client.reconcile_costs(ours=True)
+        assert refused.value.code == "config"
+    finally:
+        client.close()
+
+
 def test_the_client_lists_and_switches(node: Served) -> None:
     client = Client(lambda: Endpoint(node.url, node.token))
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.exchange.items import Brought, Format, Report
+    from roost.kernel.reconcile import Reconciled
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
     from roost.log.shared import LostCall
@@ -176,6 +177,9 @@ class EmbeddedNode:
 
     def settle_lost(self, call: str, cost: int) -> LostCall:
         return self._do(self._runtime.settle_lost(call, cost))
+
+    def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
+        return self._do(self._runtime.reconcile_costs(month=month, ours=ours))
 
     @property
     def configuration(self) -> NodeConfiguration:

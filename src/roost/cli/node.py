@@ -16,6 +16,7 @@ from roost.client.client import AgentRow, Content, Sent
 from roost.kernel.compacted import Compacted
 from roost.kernel.costs import By, Costs
 from roost.kernel.exchange.items import Brought, Format, Report, Source
+from roost.kernel.reconcile import Reconciled
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
@@ -123,6 +124,10 @@ class Node(Protocol):
 
     def settle_lost(self, call: str, cost: int) -> LostCall:
         """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
+        ...
+
+    def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
+        """As `Runtime.reconcile_costs`."""
         ...
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from roost.client.stream import EventStream
     from roost.kernel.compacted import Compacted
     from roost.kernel.costs import By, Costs
+    from roost.kernel.reconcile import Reconciled
     from roost.kernel.sessions import SessionView, WaitingCall
     from roost.log.shared import LostCall
 
@@ -265,6 +266,12 @@ class Client:
 
         answer = self._requests.call("POST", "/costs/settle", body={"call": call, "cost": cost}, again=True)
         return _decode(answer, LostCall)
+
+    def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
+        from roost.kernel.reconcile import Reconciled
+
+        body = {"month": month, "ours": ours}
+        return _decode(self._requests.call("POST", "/costs/reconcile", body=body, again=True), Reconciled)
 
     @property
     def configuration(self) -> ConfigurationClient:

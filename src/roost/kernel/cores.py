@@ -51,6 +51,10 @@ class Cores:
         """`own`: one that a program brought. What is a core already stays as it is."""
         return stacked(model, self.parts, own=own)
 
+    def rate(self, currency: str) -> float | None:
+        """What one of a currency is worth in dollars; None where that is not known."""
+        return _rate(self._models.config)(currency)
+
     def rate_of(self) -> str | None:
         """The day, or the file, of the rate by which the budgets' currency is converted; None for dollars."""
         config = self._models.config

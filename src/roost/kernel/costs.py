@@ -107,18 +107,8 @@ async def costs(
     prices: dict[str, Price | None] = {}
     span = month_span(found.month.month)
     seen: set[str] = set()
-    async for info in _sessions(store, span):
-        try:
-            calls: list[tuple[_Spent, str]] = []
-            async for event, model in _calls(store, info, span):
-                if isinstance(
-                    event, SessionForked | SessionImported
-                ):  # what comes before is what another session has spent
-                    calls.clear()
-                else:
-                    calls.append((event, model))
-        except (NotFound, StoreCorrupt, UnknownEvent) as error:
-            log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
+    async for info, calls in spent_calls(store, span):
+        if calls is None:
             continue
         seen.add(info.id)
         for event, model in calls:
@@ -150,8 +140,28 @@ def _add_lost(rows: dict[str, CostRow], by: By, lost: Sequence[LostCall], seen: 
             row.calls += told is None
 
 
-_Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted | MemoryConsolidated
-_Call: TypeAlias = _Spent | SessionForked | SessionImported
+Spent: TypeAlias = ModelCompleted | ModelFailed | ModelLost | PolicyDecided | ContextCompacted | MemoryConsolidated
+_Call: TypeAlias = Spent | SessionForked | SessionImported
+
+
+async def spent_calls(
+    store: Store, span: tuple[float, float]
+) -> AsyncIterator[tuple[SessionInfo, list[tuple[Spent, str]] | None]]:
+    """Each session that was active from one wall time up to another, with what its log says of its own model calls that
+    ended then, and their models. None where the log cannot be read, which is logged."""
+    async for info in _sessions(store, span):
+        calls: list[tuple[Spent, str]] = []
+        try:
+            async for event, model in _calls(store, info, span):
+                if isinstance(event, SessionForked | SessionImported):
+                    calls.clear()  # what comes before is what another session has spent
+                else:
+                    calls.append((event, model))
+        except (NotFound, StoreCorrupt, UnknownEvent) as error:
+            log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
+            yield info, None
+        else:
+            yield info, calls
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:

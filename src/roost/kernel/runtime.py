@@ -29,6 +29,7 @@ from roost.kernel.means import Agents
 from roost.kernel.memories import Memories
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
+from roost.kernel.reconcile import Reconciled, Reconciler
 from roost.kernel.reloading import Reloading
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
@@ -280,6 +281,13 @@ class Runtime:
     async def settle_lost(self, call: str, cost: int) -> LostCall:
         """Say what a call that a crash cut off has cost, in nano-dollars. Raises `NotFound`."""
         return await self.kernel.cores.ledger.correct(call, cost)
+
+    async def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
+        """Settle lost calls by the usage reports of their providers: those of a month (`2026-11`), or all. `ours`: all
+        that the account reports was used by Roost. Raises `ReportFailed` and `ConfigError`."""
+        await self.kernel.keeper.charge_dead()
+        cores = self.kernel.cores
+        return await Reconciler(self.kernel.journal, cores.ledger, self.models, cores.rate, ours=ours).run(month)
 
     def _price(self, model: str) -> Price | None:
         try:

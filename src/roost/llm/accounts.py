@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,9 @@ from roost.llm.late import Late
 from roost.llm.loading import load_config
 from roost.llm.wire import Endpoint
 from roost.llm.wires import wire as make_wire
+
+if TYPE_CHECKING:
+    from roost.llm.usage_reports import ReportSource
 
 log = logging.getLogger("roost.models")
 Factory: TypeAlias = Callable[[str | None], Model]
@@ -189,6 +192,32 @@ class Models:
         _check_key(place, name)
         endpoint, helper = self._directory.endpoint(place, env), self._hooks(place, env).helper
         return endpoint if helper is None else msgspec.structs.replace(endpoint, key=helper.read().value)
+
+    def report_source(self, account: str) -> ReportSource | None:
+        """Where the usage report of an account is, with the key for it; None where it has none that is known. May block
+        on a keyring. Raises `ConfigError`."""
+        from roost.llm.usage_reports import REPORTS, ReportSource
+
+        env = self._env()
+        with self._lock:
+            entry = self._directory.accounts.get(account) or AccountEntry()
+            kind, variables = REPORTS.get(entry.report or account, (None, ()))
+            if kind is None or account in self._factories:
+                return None
+            place = self._place(account, env)
+        endpoint, where = self.endpoint(account), f"[accounts.{account}] report_key"
+        variable = next((name for name in variables if name in env), None)
+        reference = entry.report_key or (f"env:{variable}" if variable else None)
+        if reference is None and variables:
+            raise ConfigError(
+                f"the usage report of {account!r} needs an admin key of the organization: set {variables[0]}, or "
+                f"report_key under [accounts.{account}] in models.toml"
+            )
+        if reference is not None:
+            if place.where in env.filed and not place.at_home and reference.removeprefix("env:") not in env.filed:
+                raise _stray(place.where)
+            endpoint = msgspec.structs.replace(endpoint, key=keys.read(reference, env, where=where))
+        return ReportSource(account, kind, endpoint, entry.report_key_id)
 
     def lacks(self, account: str) -> str | None:
         """The variable that its key should be in and is not. Raises `ConfigError` where no account has the name."""

@@ -25,7 +25,7 @@ that one happens to be in, since it says where keys are sent.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -67,7 +67,9 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
     process died (400 without it); `ca` a file of certificates that are trusted there beside the system's. What headers
     hold is in no repr.
-    `priced`: its models cost what the catalog says although `base_url` is not the provider's, as behind a gateway."""
+    `priced`: its models cost what the catalog says although `base_url` is not the provider's, as behind a gateway.
+    `report`: whose usage report it has, `openai`, `anthropic` or `openrouter`; `report_key` a reference to the key that
+    may read it, an admin key; `report_key_id` the provider's id of the API key whose usage counts."""
 
     base_url: str | None = None
     wire: str | None = None
@@ -88,6 +90,9 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     breaker: Breaking | None = None
     retry: Retry | None = None
     tokens_per_second: float | None = None
+    report: Literal["openrouter", "openai", "anthropic"] | None = None
+    report_key: str | None = None
+    report_key_id: str | None = None
 
     def __repr__(self) -> str:
         return f"AccountEntry(base_url={self.base_url!r}, wire={self.wire!r})"

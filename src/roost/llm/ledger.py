@@ -208,9 +208,14 @@ class Ledger:
         """Remove the lost calls that were settled and are older than 400 days. What they cost stays counted."""
         return await self._shared.prune_lost(self._now() - SETTLED_KEPT)
 
-    async def correct(self, id: str, cost: int, by: SettledBy = "hand") -> LostCall:
-        """Say what a lost call has cost, in nano-dollars. Raises `NotFound`."""
-        if (call := await self._shared.correct(id, cost, by)) is None:
+    async def under_way(self) -> list[CallNote]:
+        """Return the notes of the calls that are not settled, of all nodes."""
+        return [call.note for call in await self._shared.open_calls(_CALL) if call.note is not None]
+
+    async def correct(self, id: str, cost: int, by: SettledBy = "hand", *, again: bool = True) -> LostCall:
+        """Set what a lost call has cost, in nano-dollars; without `again` only if nobody has settled it. Raises
+        `NotFound`."""
+        if (call := await self._shared.correct(id, cost, by, again=again)) is None:
             raise NotFound(f"there is no lost call {id!r}; `roost costs lost` lists them", code="unknown_call")
         self._seen = None
         return call

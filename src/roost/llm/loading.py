@@ -114,14 +114,16 @@ def _convert(file: TomlFile, place: Sequence[str], given: object, kind: type[msg
 
 
 def _check_secrets(file: TomlFile, place: Sequence[str], fields: Mapping[str, Any]) -> None:
-    key = fields.get("key")
-    if isinstance(key, str) and not is_reference(key):
+    for field, variable in (("key", "API_KEY"), ("report_key", "ADMIN_KEY")):
+        key = fields.get(field)
+        if not isinstance(key, str) or is_reference(key):
+            continue
         if key.partition(":")[0] in KINDS:
-            raise file.wrong((*place, "key"), f"this reference names nothing. {FORMS}")
+            raise file.wrong((*place, field), f"this reference names nothing. {FORMS}")
         name = re.sub(r"\W", "_", place[-1]).upper()
         raise file.wrong(
-            (*place, "key"),
-            f'a key does not belong into this file. Put it into a variable and write key = "env:{name}_API_KEY"'
+            (*place, field),
+            f'a key does not belong into this file. Put it into a variable and write {field} = "env:{name}_{variable}"'
             " (or keyring:SERVICE/NAME, or file:PATH); if it was the key itself that stood here, make a new one",
         )
     url = fields.get("base_url")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from roost.kernel.costs import Costs
+from roost.kernel.reconcile import Reconciled
 from roost.log.shared import LostCall
 from roost.server.endpoint import Call, Endpoint, Nothing
 from roost.server.replies import Reply, json
-from roost.server.shapes import CostsQuery, SettleBody
+from roost.server.shapes import CostsQuery, ReconcileBody, SettleBody
 
 
 async def costs(call: Call[Nothing, CostsQuery]) -> Reply:
@@ -15,6 +16,10 @@ async def costs(call: Call[Nothing, CostsQuery]) -> Reply:
 
 async def settle(call: Call[SettleBody, Nothing]) -> Reply:
     return json(200, await call.api.runtime.settle_lost(call.body.call, call.body.cost))
+
+
+async def reconcile(call: Call[ReconcileBody, Nothing]) -> Reply:
+    return json(200, await call.api.runtime.reconcile_costs(month=call.body.month, ours=call.body.ours))
 
 
 ENDPOINTS = [
@@ -36,5 +41,15 @@ ENDPOINTS = [
         query=Nothing,
         answers={200: LostCall},
         errors=(404,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/costs/reconcile",
+        summary="Settle calls that a crash cut off by the usage reports of their providers",
+        handler=reconcile,
+        body=ReconcileBody,
+        query=Nothing,
+        answers={200: Reconciled},
+        errors=(400, 502),
     ),
 ]

@@ -47,6 +47,14 @@ class SettleBody(_Shape):
     cost: Annotated[int, Meta(ge=0)]
 
 
+class ReconcileBody(_Shape):
+    """`month` as in `2026-11`; without it all lost calls. `ours`: all that the accounts' reports have was used by
+    Roost."""
+
+    month: Annotated[str, Meta(pattern=MONTH)] | None = None
+    ours: bool = False
+
+
 class NewSessionBody(_Shape):
     """`model` takes the place of the agent's own. `definition` is an agent of this `name` as data, which need not be
     known to the node. `workspace` is an absolute path of an existing folder; without it the session gets a private

@@ -32,6 +32,7 @@ from roost.testing.script import Fault, Reply, Script, digest
 from roost.testing.sending import INSTEAD, body_of, faulty, refusal, send
 from roost.testing.serving import listen, server
 from roost.testing.stats import Meter, Stats
+from roost.testing.usage_reports import UsageReports
 
 Replies: TypeAlias = Script | Callable[[dict[str, Any]], Reply]
 
@@ -42,7 +43,7 @@ class Provider:
     """The ASGI application. With `key`, a request without it is answered 401.
 
     `bodies` keeps the last requests, `said` the last answer, a write each, as it was before any fault at a place of it.
-    `speaks` are the protocols; None means all of `roost.testing.dialects`.
+    `speaks` are the protocols; None means all of `roost.testing.dialects`. `reports` are served beside them.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Provider:
         key: str | None = None,
         keep: int = 16,
         speaks: Sequence[Dialect] | None = None,
+        reports: UsageReports | None = None,
     ) -> None:
         self.stats = Stats()
         self.bodies: list[dict[str, Any]] = []
@@ -68,6 +70,7 @@ class Provider:
             routes=[
                 *(Route(dialect.path, _Chat(self, dialect), methods=["POST"]) for dialect in speaks),
                 *(route for dialect in speaks if isinstance(dialect, Routed) for route in dialect.routes(key)),
+                *(reports.routes() if reports else ()),
                 Route("/v1/models", self._models),
                 Route("/v1beta/models", self._google_models),
                 Route("/stats", self._stats),
@@ -212,8 +215,9 @@ class ProviderServer:
         key: str | None = None,
         port: int = 0,
         speaks: Sequence[Dialect] | None = None,
+        reports: UsageReports | None = None,
     ) -> None:
-        self.provider = Provider(script, key=key, speaks=speaks)
+        self.provider = Provider(script, key=key, speaks=speaks, reports=reports)
         self._socket = listen("127.0.0.1", port)
         self._server = server(self.provider)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)

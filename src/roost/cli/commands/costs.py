@@ -15,6 +15,7 @@ from roost.cli.out import clean, note, say, say_json, table
 
 if TYPE_CHECKING:
     from roost.kernel.costs import By, CostRow, Costs
+    from roost.kernel.reconcile import Compared
     from roost.llm.budgets import Month, Share, Unit
     from roost.log.shared import LostCall
 
@@ -99,7 +100,39 @@ def settle_command(app: App, call: str, dollars: float) -> int:
     return 0
 
 
-for _made in (lost_command, settle_command):
+@command("reconcile", store=True)
+@click.option("--month", metavar="YYYY-MM", callback=_month, help="Calls of a month in UTC. [default: all]")
+@click.option("--ours", is_flag=True, help="All that the accounts report was used by Roost.")
+@as_json
+def reconcile_command(app: App, month: str | None, ours: bool, as_json: bool) -> int:
+    """Settle calls that a crash cut off by their providers' usage reports.
+
+    OpenRouter reports each call. OpenAI and Anthropic report minutes, to an admin key: a call is settled by what they
+    have beyond the logs at its time, where all of that usage is Roost's. What is not certain is shown and left.
+    """
+    node = app.node()
+    try:
+        unit = node.costs().month.unit
+        found = node.reconcile_costs(month=month, ours=ours)
+    finally:
+        node.close()
+    if as_json:
+        say_json(found)
+        return 0
+    if not found.calls:
+        note("no call that a crash cut off waits for a settlement")
+        return 0
+    table(("CALL", "MODEL", "CHARGED", "REPORTED", "COST"), [_compared(call, unit) for call in found.calls])
+    for call in found.calls:
+        if call.why is not None:
+            note(f"{clean(call.call)} stays as it is: {clean(call.why)}", "yellow")
+    for day in found.days:
+        billed = f"an amount in {clean(day.currency)}" if day.billed is None else unit.show(day.billed)
+        note(f"{day.day} {clean(day.account)}: billed {billed}, counted {unit.show(day.counted)}")
+    return 0
+
+
+for _made in (lost_command, reconcile_command, settle_command):
     costs.add_command(_made)
 
 
@@ -140,6 +173,11 @@ def _lost(call: LostCall, unit: Unit) -> tuple[str, ...]:
     settled = {None: "-", "end": "by its end", "hand": "by hand", "report": "by the provider"}[call.settled]
     who = (clean(call.id), clean(call.model or "-"), clean(call.session or "-"))
     return *who, started, unit.show(call.reserved), unit.show(call.cost), settled
+
+
+def _compared(call: Compared, unit: Unit) -> tuple[str, ...]:
+    amounts = (unit.show(call.charged), *("-" if a is None else unit.show(a) for a in (call.reported, call.cost)))
+    return clean(call.call), clean(call.model or "-"), *amounts
 
 
 def _share(share: Share, unit: Unit) -> tuple[str, ...]:
