@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUnreachable
+from roost.log.call_rows import encode_note
 from roost.log.dispatch import NodeCard
 from roost.log.events import encode_event
 from roost.log.inputs import encode_input
@@ -19,6 +20,7 @@ from roost.log.journal import Append, Delivery, NewSession, Record, Snapshot
 from roost.log.postgres import PostgresJournal, partitions
 from roost.log.postgres.migrate import MIGRATIONS, Migration, Step, migrate
 from roost.log.postgres.pool import Address
+from roost.log.shared import CallNote
 from roost.log.upkeep import shown
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.postgres import PostgresServer
@@ -90,6 +92,31 @@ async def test_many_openers_of_a_new_database(database: str) -> None:
     journal = await PostgresJournal.open(url)
     await new(journal, "s")
     await journal.close()
+
+
+async def test_lost_calls_of_the_third_layout_are_found_by_their_start(server: PostgresServer) -> None:
+    """Also one that a node of that layout loses after the change."""
+    third = await server.database(_nothing)
+    await _open_and_close(third, MIGRATIONS[:3])
+    old = await asyncpg.connect(third, server_settings={"search_path": "roost"})
+    note = encode_note(CallNote(owner="n", started=700.5, lasting=("month:a",)))
+    reserve = "SELECT reserve_3($1, '{month:a}', '{60}', '{null}', 5, $2)"
+    for id in ("call:s:1", "call:s:2"):
+        await old.execute(reserve, id, note)
+    await old.execute("SELECT lose_3('call:s:1', 5, $1, true)", note)
+    journal = await PostgresJournal.open(third)
+    await old.execute("SELECT lose_3('call:s:2', 6, $1, true)", note)
+    await old.execute("SELECT correct_3('call:s:2', 9, 'hand', '{month:a}')")
+    found = await journal.lost("call:", started=(700.0, 701.0))
+    assert [(call.id, call.started, call.cost) for call in found] == [("call:s:1", 700.5, 5), ("call:s:2", 700.5, 9)]
+    assert await journal.lost("call:", started=(701.0, 1000.0)) == []
+    assert (await journal.balance("month:a")).spent == 14
+    await journal.close()
+    await old.close()
+
+
+async def _nothing(_: str) -> None:
+    """The database stays empty."""
 
 
 async def test_schemas_of_one_database_are_apart(url: str, journal: PostgresJournal) -> None:

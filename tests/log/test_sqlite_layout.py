@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Fenced, StoreFailed
+from roost.log.call_rows import encode_note
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import TimerInput
 from roost.log.journal import Append, Delivery, NewSession, Snapshot
-from roost.log.sqlite import SqliteJournal
+from roost.log.shared import CallNote
+from roost.log.sqlite import SqliteJournal, layouts
 from roost.testing.stores import bodies, names, new, own, said
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -118,6 +120,24 @@ async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path, number: int) -
         await (await SqliteJournal.open(one)).close()
         await (await SqliteJournal.open(one)).close()
     assert shape(path) == shape(tmp_path / "new" / "roost.db")
+
+
+async def test_lost_calls_of_the_fourth_layout_are_found_by_their_start(tmp_path: Path) -> None:
+    path = layout(tmp_path, 2)
+    connection = sqlite3.connect(path)
+    for old in layouts._LAYOUTS[2:4]:
+        connection.executescript(old)
+    connection.execute("PRAGMA user_version = 4")
+    note = encode_note(CallNote(owner="n", started=700.5, lasting=("month:a",)))
+    connection.execute("INSERT INTO calls VALUES ('call:s:1', 900.0, 5, 60, 900.0, 5, NULL, 1, ?)", (note,))
+    connection.execute("INSERT INTO calls VALUES ('call:s:2', 900.0, 5, 60, NULL, NULL, NULL, 0, ?)", (note,))
+    connection.commit()
+    connection.close()
+    journal = await SqliteJournal.open(path)
+    (call,) = await journal.lost("call:", started=(700.0, 701.0))
+    assert (call.id, call.started, call.cost, call.provider_id) == ("call:s:1", 700.5, 5, None)
+    assert await journal.lost("call:", started=(701.0, 1000.0)) == []
+    await journal.close()
 
 
 async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:

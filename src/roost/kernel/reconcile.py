@@ -110,10 +110,10 @@ class Reconciler:
     async def run(self, month: str | None = None) -> Reconciled:
         """Of the lost calls of a month (`2026-11`), or of all. Twice is once. Raises `ReportFailed` or `ConfigError`
         where no report could be had, and nothing has changed."""
-        self._lost = await self._ledger.lost(month)
+        self._lost = await self._ledger.lost()
         accounts: dict[str, list[LostCall]] = {}
         for call in self._lost:
-            if call.settled is None:
+            if call.settled is None and (month is None or f"month:{month}" in call.lasting):
                 accounts.setdefault(_account(call.model), []).append(call)
         done, failed = Reconciled(calls=[]), list[ReportFailed | ConfigError]()
         client = HttpClient()
@@ -174,8 +174,9 @@ class Reconciler:
             for event, model in events or ():
                 if (span := _span(event, model)) and (span.model is None or _account(span.model) == account):
                     self._spans.append(span)
+        asked = {call.id for call in calls}
         for call in self._lost:
-            if call.settled is not None and _account(call.model) == account:
+            if call.id not in asked and _account(call.model) == account:
                 self._spans.append(_Span(call.started, _ended(call), call.model, None, call.cost))
         for note in await self._ledger.under_way():
             if _account(note.model) == account:
