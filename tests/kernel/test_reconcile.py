@@ -19,7 +19,7 @@ from roost.llm.loading import load_config
 from roost.llm.underway import Plan
 from roost.llm.usage_reports import ReportFailed
 from roost.log.content import ErrorData, Usage
-from roost.log.events import Event, ModelFailed, ModelStarted
+from roost.log.events import Event, ModelFailed, ModelNotice, ModelStarted
 from roost.log.shared import LostCall
 from roost.log.store import Store, open_store
 from roost.testing.provider import ProviderServer
@@ -188,6 +188,10 @@ async def test_what_is_not_certain_is_left(store: Store, kind: Kind, url: str) -
     assert "reports come late" in await _why(store, url, mine, lost, now=START + 4_000)
     if kind == "openai":
         assert "the report has 3 calls" in await _why(store, url, mine, lost, lost)
+    again = [step(START + 30, name, own)[0], ModelNotice(at=START + 29, step=1, kind="retry")]
+    await write(store, "again", "clerk", [*again, step(START + 30, name, own)[1]])
+    assert "tried again" in await _why(store, url, mine, mine, lost)
+    await store.delete("again")
     failed: list[Event] = [
         ModelStarted(at=START + 5, step=1, model=name),
         ModelFailed(at=START + 9, step=1, error=ErrorData("timeout", "slow"), usage=Usage(5, cost=50)),

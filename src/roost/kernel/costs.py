@@ -19,10 +19,12 @@ from roost.log.content import Usage
 from roost.log.events import (
     CompactionStarted,
     ContextCompacted,
+    Event,
     MemoryConsolidated,
     ModelCompleted,
     ModelFailed,
     ModelLost,
+    ModelNotice,
     ModelStarted,
     PolicyDecided,
     SessionForked,
@@ -38,6 +40,8 @@ _SESSIONS = 200
 _BEFORE = 100
 """Events before the month that are read too: a call that ends in it may have begun before."""
 _UNKNOWN = "unknown"
+_AGAIN = frozenset(("retry", "fallback", "recovery", "repair", "restart"))
+"""The notices of a step that made more than one call."""
 _KINDS = (
     b'{"type":"model.',
     b'{"type":"policy.decided"',
@@ -111,7 +115,7 @@ async def costs(
         if calls is None:
             continue
         seen.add(info.id)
-        for event, model in calls:
+        for event, model, _ in calls:
             if model not in prices:
                 prices[model] = await asyncio.to_thread(price, model)
             name = {"session": info.id, "agent": info.agent, "model": model, "day": _day(event.at)}[by]
@@ -146,17 +150,17 @@ _Call: TypeAlias = Spent | SessionForked | SessionImported
 
 async def spent_calls(
     store: Store, span: tuple[float, float]
-) -> AsyncIterator[tuple[SessionInfo, list[tuple[Spent, str]] | None]]:
+) -> AsyncIterator[tuple[SessionInfo, list[tuple[Spent, str, bool]] | None]]:
     """Each session that was active from one wall time up to another, with what its log says of its own model calls that
-    ended then, and their models. None where the log cannot be read, which is logged."""
+    ended then, their models, and whether each is one call alone. None where the log cannot be read, which is logged."""
     async for info in _sessions(store, span):
-        calls: list[tuple[Spent, str]] = []
+        calls: list[tuple[Spent, str, bool]] = []
         try:
-            async for event, model in _calls(store, info, span):
+            async for event, model, once in _calls(store, info, span):
                 if isinstance(event, SessionForked | SessionImported):
                     calls.clear()  # what comes before is what another session has spent
                 else:
-                    calls.append((event, model))
+                    calls.append((event, model, once))
         except (NotFound, StoreCorrupt, UnknownEvent) as error:
             log.warning("session %s is left out of the costs, its log cannot be read: %s", info.id, error)
             yield info, None
@@ -174,33 +178,41 @@ async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[Se
         before = page[-1].id
 
 
-async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str]]:
-    """The ends of model steps in the span, each with the model's name, and what the policy asked a model, under the
-    name of who asked."""
+async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str, bool]]:
+    """The ends of model steps in the span, each with the model's name and whether it is one call alone, and what the
+    policy asked a model, under the name of who asked."""
     model = summarizer = _UNKNOWN
+    once = True
+    async for event in _events(store, info, span):
+        if isinstance(event, SessionForked | SessionImported):
+            yield event, _UNKNOWN, True
+        elif isinstance(event, ModelStarted):
+            model, once = event.model, True
+        elif isinstance(event, ModelNotice):
+            once = once and event.kind not in _AGAIN
+        elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
+            yield event, (event.model if isinstance(event, ModelCompleted) else None) or model, once
+        elif isinstance(event, CompactionStarted):
+            summarizer = event.model
+        elif isinstance(event, ContextCompacted) and event.usage is not None and event.at >= span[0]:
+            yield event, summarizer, True
+        elif isinstance(event, MemoryConsolidated) and event.usage != Usage() and event.at >= span[0]:
+            yield event, event.model or _UNKNOWN, True
+        elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
+            yield event, event.by, True
+
+
+async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[Event]:
+    """Those about what was spent, from a little before the span to its end."""
     after = max(0, await _first(store, info, span[0]) - _BEFORE)
     while records := await store.read(info.id, after=after, limit=_PAGE):
         for record in records:
             after = record.seq
             if not record.body.startswith(_KINDS):
                 continue
-            event = record.event
-            if event.at >= span[1]:
+            if record.event.at >= span[1]:
                 return
-            if isinstance(event, SessionForked | SessionImported):
-                yield event, _UNKNOWN
-            elif isinstance(event, ModelStarted):
-                model = event.model
-            elif isinstance(event, ModelCompleted | ModelFailed | ModelLost) and event.at >= span[0]:
-                yield event, (event.model if isinstance(event, ModelCompleted) else None) or model
-            elif isinstance(event, CompactionStarted):
-                summarizer = event.model
-            elif isinstance(event, ContextCompacted) and event.usage is not None and event.at >= span[0]:
-                yield event, summarizer
-            elif isinstance(event, MemoryConsolidated) and event.usage != Usage() and event.at >= span[0]:
-                yield event, event.model or _UNKNOWN
-            elif isinstance(event, PolicyDecided) and event.usage is not None and event.at >= span[0]:
-                yield event, event.by
+            yield record.event
 
 
 async def _first(store: Store, info: SessionInfo, start: float) -> int:

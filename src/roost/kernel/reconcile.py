@@ -171,8 +171,8 @@ class Reconciler:
         self._spans, self._whole = [], True
         async for _, events in spent_calls(self._store, (begin, end)):
             self._whole = self._whole and events is not None
-            for event, model in events or ():
-                if (span := _span(event, model)) and (span.model is None or _account(span.model) == account):
+            for event, model, once in events or ():
+                if (span := _span(event, model, once)) and (span.model is None or _account(span.model) == account):
                     self._spans.append(span)
         asked = {call.id for call in calls}
         for call in self._lost:
@@ -274,7 +274,10 @@ def _difference(
     if price is None or cost is None:
         return None, "the price of the model is not known"
     if len(known) < len(inside):
-        return cost, "a call whose tokens are not known (failed, settled or under way) was made at that time"
+        return (
+            cost,
+            "a call whose tokens are not known (failed, tried again, settled or under way) was made at that time",
+        )
     requests = [row.requests for row in rows if row.requests is not None]
     if len(requests) == len(rows) and not 0 <= sum(requests) - len(known) <= len(calls):
         return (
@@ -299,14 +302,14 @@ def _shared(cost: int, calls: Sequence[LostCall]) -> list[int]:
     return parts
 
 
-def _span(event: Spent, model: str) -> _Span | None:
+def _span(event: Spent, model: str, once: bool) -> _Span | None:
     usage = event.usage
     if usage is None or not (usage.input or usage.output or usage.cost) or isinstance(event, ModelLost):
         return None
     cost = usage.cost or 0
     match event:
         case ModelCompleted() | ContextCompacted() | MemoryConsolidated():
-            return _Span(event.at - event.seconds, event.at, model, usage, cost)
+            return _Span(event.at - event.seconds, event.at, model, usage if once else None, cost)
         case PolicyDecided():  # under the name of who asked
             return _Span(event.at - _VAGUE, event.at, None, None, cost)
         case _:
