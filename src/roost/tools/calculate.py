@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Annotated
 
@@ -20,6 +20,9 @@ _DIGITS = 2_000
 """Of a number, before and after the point."""
 _POWER = 4_096
 _PLACES = 12
+_EXACT = 50
+_ROOT = 80
+"""Places of a root that does not end; more than `_EXACT`, so that it is not shown as an exact number."""
 _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -79,7 +82,7 @@ def value_of(expression: str) -> Fraction:
     text = _without_thousands(expression.translate(_SIGNS).replace("^", "**"))
     text = _PERCENT.sub(r"(\1/100)", _PERCENT_OF.sub(r"(\1/100)*", text)).strip().rstrip("=? ")
     try:
-        return _value(ast.parse(text, mode="eval").body)
+        return _value(ast.parse(text, mode="eval").body, text)
     except (SyntaxError, RecursionError, MemoryError, UnicodeError):
         raise ToolError(f"{expression!r} is not an arithmetic expression: write it as (12.50 + 3) * 4") from None
     except ZeroDivisionError:
@@ -98,30 +101,45 @@ def _without_thousands(text: str) -> str:
 
 
 def shown(value: Fraction) -> str:
-    """An integer, or a decimal number: exact where it ends within 12 places, else rounded to them."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    scaled = value * 10**_PLACES
-    text = format(Decimal(round(scaled)).scaleb(-_PLACES), "f").rstrip("0").rstrip(".")
-    return text if scaled.denominator == 1 else f"about {text}"
+    """An integer, or a decimal number: exact where it ends within 50 places, else rounded to 12."""
+    exact = 10**_EXACT % value.denominator == 0
+    places = _EXACT if exact else _PLACES
+    whole, rest = divmod(round(abs(value) * 10**places), 10**places)
+    text = f"{'-' if value < 0 else ''}{whole}.{rest:0{places}d}".rstrip("0").rstrip(".")
+    return text if exact else f"about {text}"
 
 
-def _value(node: ast.expr) -> Fraction:
+def _value(node: ast.expr, text: str) -> Fraction:
+    """`text`: what the node was parsed from. A decimal is read from there: as a float it has 17 digits."""
     match node:
-        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return _bounded(Fraction(str(number)))
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            return _bounded(Fraction(number))
+        case ast.Constant(value=float()):
+            return _decimal(ast.get_source_segment(text, node) or "")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand)
+            return -_value(operand, text)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _value(operand)
+            return _value(operand, text)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _power(_value(left), _value(right))
+            return _power(_value(left, text), _value(right, text))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _bounded(_BINARY[type(op)](_value(left), _value(right)))
+            return _bounded(_BINARY[type(op)](_value(left, text), _value(right, text)))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _bounded(Fraction(_call(name, [_value(argument) for argument in _members(arguments)])))
+            return _bounded(Fraction(_call(name, [_value(argument, text) for argument in _members(arguments)])))
         case _:
             raise ToolError(f"only numbers and arithmetic are allowed, not {ast.unparse(node)[:80]!r}")
+
+
+def _decimal(text: str) -> Fraction:
+    """The exact value of a decimal literal. Its exponent is looked at before it becomes a number of so many digits."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:  # an exponent of more digits than a machine's word
+        raise ToolError("the number would be too large") from error
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or max(abs(exponent), abs(number.adjusted())) > _DIGITS:
+        raise ToolError("the number would be too large")
+    return _bounded(Fraction(number))
 
 
 def _members(arguments: list[ast.expr]) -> list[ast.expr]:
@@ -148,7 +166,7 @@ def _root(number: Fraction) -> Fraction:
     top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
     if top * top == number.numerator and bottom * bottom == number.denominator:
         return Fraction(top, bottom)
-    return Fraction(math.isqrt(number.numerator * 10**40 // number.denominator), 10**20)
+    return Fraction(math.isqrt(number.numerator * 10 ** (2 * _ROOT) // number.denominator), 10**_ROOT)
 
 
 def _bounded(value: Fraction) -> Fraction:
