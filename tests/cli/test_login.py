@@ -5,16 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 import threading
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from roost.cli.login import named_in
+
 from .conftest import Machine
+
+BROWSER = """
+import sys, urllib.request
+with urllib.request.urlopen(sys.argv[1], timeout=30) as page:
+    open("seen", "w").write(page.read().decode().partition("<p>")[2].partition("</p>")[0])
+"""
 
 
 class Provider(ThreadingHTTPServer):
@@ -37,6 +48,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """A person says yes at once."""
+        asked = parse_qs(urlsplit(self.path).query)
+        self.server.challenges["given"] = asked["code_challenge"][0]
+        self.send_response(302)
+        self.send_header("location", f"{asked['callback_url'][0]}&code=given")
+        self.send_header("content-length", "0")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -89,6 +109,45 @@ def test_sign_in_and_the_key_is_there(roost: Machine, provider_of_keys: Provider
     assert kept.stat().st_mode & 0o777 == 0o600
     assert f"key = 'file:{kept}'" in out, "an entry of the user's own is left alone"
     assert "signed-in" not in out + err
+
+
+def test_a_browser_in_the_terminal_reaches_the_callback(roost: Machine, provider_of_keys: Provider) -> None:
+    """It stands in the terminal until it is closed, and follows the provider's page back to us meanwhile."""
+    configure(roost, provider_of_keys)
+    browser = roost.work / "browser"
+    browser.write_text(f"#!{sys.executable}\n{BROWSER}")
+    browser.chmod(0o755)
+    done = roost("models", "login", "mine", env={"BROWSER": f"{browser} %s"}).ok()
+    assert (roost.work / "seen").read_text().endswith("Roost is signed in.")
+    assert "mine is signed in" in done.out
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("[accounts.mine]\n", True),
+        ("[accounts . 'mine']\n", True),
+        ("accounts.mine.note = 1\n", True),
+        ("accounts = { mine = { note = 1 } }\n", True),
+        ("accounts = { other = { note = 1 } }\n", None),
+        ("# [accounts.mine]\n", False),
+        ('text = "[accounts.mine]"\n', False),
+        ("[accounts.mine2]\nnote = 1", False),
+        ("", False),
+    ],
+)
+def test_an_own_entry_is_found_however_it_is_written(tmp_path: Path, before: str, told: bool | None) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(before)
+    key = tmp_path / "keys" / "mine"
+    assert named_in(tmp_path, "mine", key) is (told is False)
+    if told is False:
+        assert tomllib.loads(file.read_text())["accounts"]["mine"] == {"key": f"file:{key}"}
+        text = file.read_text()
+        assert named_in(tmp_path, "mine", key)
+        assert file.read_text() == text
+    else:
+        assert file.read_text() == before
 
 
 def test_a_code_of_somebody_else_is_refused(roost: Machine, provider_of_keys: Provider) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import threading
+import tomllib
 import webbrowser
 from pathlib import Path
+from typing import cast
 
 import click
+import msgspec
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
@@ -40,18 +45,19 @@ def login_command(app: App, account: str, no_browser: bool, as_json: bool) -> in
 
     def show(url: str) -> None:
         note(f"sign in here, in a browser of this machine:\n  {url}", None)
-        if not no_browser:
-            webbrowser.open(url)
+        if not no_browser:  # a browser in the terminal returns when it is closed, and is to reach the callback before
+            threading.Thread(target=webbrowser.open, args=(url,), name="roost-browser").start()
 
     key = checked(asyncio.run(sign_in(found.sign_in, show=show)), where=f"the key of {account}")
     path = _kept(app.home, account, key)
-    said = _named(app.home, account, path)
+    said = named_in(app.home, account, path)
     if as_json:
         say_json({"account": account, "file": str(path), "configured": said})
     elif said:
         say(f"{account} is signed in; its key is in {path}")
     else:
-        say(f"{account} is signed in; write this into {app.home / FILE}:\n\n[accounts.{account}]\nkey = 'file:{path}'")
+        entry = f"[accounts.{_quoted(account)}]\nkey = 'file:{path}'"
+        say(f"{account} is signed in; write this into {app.home / FILE}:\n\n{entry}")
     return 0
 
 
@@ -67,16 +73,33 @@ def _kept(home: Path, account: str, key: str) -> Path:
     return path
 
 
-def _named(home: Path, account: str, path: Path) -> bool:
+def named_in(home: Path, account: str, path: Path) -> bool:
     """Whether models.toml names the file now: it is added to, and an entry of the user's own is left alone."""
     file = home / FILE
     text = file.read_text() if file.exists() else ""
-    if f"file:{path}" in text:
-        return True
-    if f"[accounts.{account}]" in text:
+    own = _account(text, account)
+    if own is not None:
+        return own.get("key") == f"file:{path}"
+    table = f"\n[accounts.{_quoted(account)}]\nkey = {_quoted(f'file:{path}')}\n"
+    table = table if not text or text.endswith("\n") else f"\n{table}"
+    try:
+        tomllib.loads(text + table)
+    except tomllib.TOMLDecodeError:  # the accounts are an inline table, which is closed
         return False
     with file.open("a") as out:
-        out.write(
-            f"{'' if not text or text.endswith(chr(10)) else chr(10)}\n[accounts.{account}]\nkey = 'file:{path}'\n"
-        )
+        out.write(table)
     return True
+
+
+def _account(text: str, account: str) -> dict[str, object] | None:
+    """The entry of models.toml, in whatever way it is written. Other entries may be no table: they are not ours."""
+    accounts: object = tomllib.loads(text).get("accounts")
+    if not isinstance(accounts, dict):
+        return None
+    found: object = cast("dict[str, object]", accounts).get(account)
+    return None if found is None else cast("dict[str, object]", found) if isinstance(found, dict) else {}
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; a bare key where that is enough."""
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else msgspec.json.encode(text).decode()
