@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from pathlib import Path
 
 from roost.agent.children import end_of, report
@@ -43,6 +43,8 @@ _CLAIMS_AT_ONCE = 64
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _AFTER_FAILURE = 0.3
+_JOBS_SECONDS = 10.0
+"""A terminal that does not answer is given up after 7 (`roost.tools.jobs`)."""
 _THREAD_SECONDS = 0.1
 """For how long a beat waits for a thread."""
 _HINTS_APART = 0.04
@@ -127,8 +129,10 @@ class Kernel:
 
     async def drain(self, *, grace: float = 5.0) -> None:
         """Take no more work and let go of what there is: steps in progress get `grace` seconds to end, then they are
-        cut as by a crash. Other nodes carry on. This one goes on serving those who ask, and does not come back."""
+        cut as by a crash. Sessions with commands in the background get up to 10 seconds more to end them and to log
+        that they were stopped. Other nodes carry on. This one goes on serving those who ask, and does not come back."""
         self.draining = True
+        busy = {name for name, live in self.live.items() if live.state.jobs}
         with contextlib.suppress(StoreFailed):
             await self.keeper.hand_over()
             await self.renew()
@@ -136,6 +140,7 @@ class Kernel:
             for live in self.live.values():
                 live.shut_down(cut=cut)
             await self._ended(grace)
+        await self._ended(_JOBS_SECONDS, busy)
         with contextlib.suppress(StoreFailed):
             await self.retry_parked()
             await self._ended(grace)
@@ -611,8 +616,8 @@ class Kernel:
             )
         )
 
-    async def _ended(self, seconds: float) -> None:
-        tasks = list(self._tasks.values())
+    async def _ended(self, seconds: float, sessions: Container[str] | None = None) -> None:
+        tasks = [task for name, task in self._tasks.items() if sessions is None or name in sessions]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
