@@ -9,10 +9,13 @@ import pytest
 
 from roost.errors import Conflict, Invalid, NotFound
 from roost.kernel.check import check
+from roost.llm.embed.base import Embedding, Vector
 from roost.log.memory import Fact, NewFact, PutFact
 from roost.memory.spaces import check_space
+from roost.memory.vectors import digest_of
 from roost.policy.vault import Vault
 from roost.testing.scripted import Answer, Call
+from tests.kernel.nodes import node
 from tests.kernel.support import agent, calling, place, running
 from tests.memory.concepts import Concepts
 from tests.memory.test_tools import with_meanings
@@ -72,6 +75,54 @@ async def test_purging_erases_the_text_and_its_vector(tmp_path: Path) -> None:
         assert await memories.undo(session.id, 0) == 0
         with pytest.raises(NotFound):
             await memories.purge(["fct_none"])
+
+
+class Late(Concepts):
+    """Embeds documents when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def embed(self, job: Embedding) -> list[Vector]:
+        if job.use == "document" and any("harpsichord" in text for text in job.texts):
+            self.asked.set()
+            await self.go.wait()
+        return await super().embed(job)
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_what_is_embedded_while_it_is_purged_leaves_no_vector(tmp_path: Path, known: bool) -> None:
+    """`known`: there are vectors on this node already."""
+    async with running(tmp_path, agent([])) as runtime:
+        late = Late()
+        with_meanings(runtime, late)
+        memories = runtime.memories
+        if known:
+            await memories.add("user:ann", "Ann drinks water")
+            await memories.retrieve("water")
+        other = (await memories.add("user:ann", "Ann likes tea")).fact
+        fact = (await memories.add("user:ann", "Ann plays the harpsichord")).fact
+        asked = asyncio.create_task(memories.retrieve("music"))
+        async with asyncio.timeout(30):
+            await late.asked.wait()
+        await memories.purge([fact.id])
+        late.go.set()
+        await asked
+        (file,) = (runtime.home / "memory").glob("*.vectors")
+        assert digest_of(fact.text) not in file.read_bytes()
+        assert next(hit.fact.id for hit in (await memories.retrieve("likes tea")).facts) == other.id
+        assert digest_of(other.text) in file.read_bytes()
+
+
+async def test_a_purge_names_the_vectors_of_other_homes(tmp_path: Path) -> None:
+    async with node(tmp_path, "one", agent([])) as one, node(tmp_path, "two", agent([])) as two:
+        fact = (await one.memories.add("user:ann", "Ann plays the harpsichord")).fact
+        (left,) = [line for line in (await one.memories.purge([fact.id])).left if "vectors" in line]
+        assert two.kernel.place.home in left
+        assert two.kernel.node in left
+        assert one.kernel.place.home not in left
+        assert not [line for line in (await one.memories.purge()).left if "vectors" in line], "nothing was erased"
 
 
 async def test_a_fact_tells_what_it_superseded_and_what_superseded_it(tmp_path: Path) -> None:

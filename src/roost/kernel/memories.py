@@ -79,8 +79,9 @@ class Remembering:
 class Memories:
     """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memories`)."""
 
-    def __init__(self, store: Store, search: Search, vault: Vault) -> None:
-        self._store, self.search, self.vault = store, search, vault
+    def __init__(self, store: Store, search: Search, vault: Vault, *, home: str = "") -> None:
+        """home: the lasting id of this node's home."""
+        self._store, self.search, self.vault, self._home = store, search, vault, home
 
     async def add(
         self,
@@ -195,7 +196,16 @@ class Memories:
         told = await self._store.purge_facts(names, ids=list(ids) or None)
         if self.search.index is not None:
             await self.search.index.erase(texts)
-        return told
+        return msgspec.structs.replace(told, left=(*told.left, *await self._left_elsewhere())) if told.facts else told
+
+    async def _left_elsewhere(self) -> list[str]:
+        """The files of vectors of other homes: this node cannot reach them."""
+        found = {one.card.home: one.card for one in await self._store.nodes() if one.card.home not in ("", self._home)}
+        return [
+            f"vectors of these texts at home {home} (node {card.id}{f', {card.url}' if card.url else ''}): stop that"
+            " node and remove its HOME/memory/*.vectors; they are made again without the texts"
+            for home, card in sorted(found.items())
+        ]
 
     async def _ended(self, names: Sequence[str], ids: Sequence[str] | None) -> list[str]:
         """The texts of what has ended there."""

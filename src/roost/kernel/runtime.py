@@ -188,7 +188,6 @@ class Runtime:
         self.sessions = Sessions(self.kernel)
         self.kernel.workshop.kin = Kin(self.agents, store, self.sessions)
         self.schedules = Schedules(self.sessions, store)
-        self.memories = Memories(store, self.kernel.remembering.search, self.vault)
         if self._snapshots is not None:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
@@ -200,6 +199,7 @@ class Runtime:
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
             self.kernel.workshop.home = Carrier(snapshots, home=True)
         self.kernel.place = await self._place(store)
+        self.memories = Memories(store, self.kernel.remembering.search, self.vault, home=self.kernel.place.home)
         dead = await self._refuse_copy()
         await self.configuration.start()
         await self.kernel.start()

@@ -70,6 +70,8 @@ class Index:
         self._numbers = threading.Lock()
         self._filling: asyncio.Task[None] | None = None
         self._failed = (float("-inf"), "")
+        self._erased = 0
+        """How often texts were erased. A batch of before is not kept."""
 
     async def near(
         self, spaces: Sequence[str], query: str, *, limit: int, meta: Mapping[str, str] | None = None
@@ -102,15 +104,19 @@ class Index:
 
     async def erase(self, texts: Sequence[str]) -> None:
         """Overwrite the vectors of these texts on this node; where another fact has such a text, it is embedded again.
-        Raises `OSError`."""
+        What is being embedded meanwhile is dropped, since it may be one of them. Raises `OSError`."""
         digests = [digest_of(text) for text in texts]
         async with self._opening:
-            if self._file is None:
-                await asyncio.to_thread(erase_in, self._folder, digests)
-                return
-            await asyncio.to_thread(self._file.erase, digests)
+            await asyncio.to_thread(self._erase, digests)
+
+    def _erase(self, digests: Sequence[bytes]) -> None:
         with self._numbers:
+            self._erased += 1
             self._spaces.clear()
+        if self._file is None:
+            erase_in(self._folder, digests)
+        else:
+            self._file.erase(digests)
 
     async def settled(self) -> None:
         """Wait for what is being embedded."""
@@ -220,25 +226,28 @@ class Index:
 
     async def _fill(self, names: Sequence[str]) -> bool:
         """Embed some of what is missing. Whether that worked."""
-        batch = await asyncio.to_thread(self._missing, names)
+        batch, erased = await asyncio.to_thread(self._missing, names)
         try:
             vectors = await self._embed([text for _, _, text in batch], "document", {})
-            await asyncio.to_thread(self._keep, batch, vectors)
+            await asyncio.to_thread(self._keep, batch, vectors, erased)
         except (RoostError, OSError) as error:
             self._explain(error)
             return False
         return True
 
-    def _missing(self, names: Sequence[str]) -> list[tuple[_Space, str, str]]:
+    def _missing(self, names: Sequence[str]) -> tuple[list[tuple[_Space, str, str]], int]:
         with self._numbers:
             spaces = [space for name in names if (space := self._spaces.get(name)) is not None]
-            return list(islice(((one, *item) for one in spaces for item in one.missing.items()), _BATCH))
+            batch = islice(((one, *item) for one in spaces for item in one.missing.items()), _BATCH)
+            return list(batch), self._erased
 
-    def _keep(self, batch: Sequence[tuple[_Space, str, str]], vectors: Sequence[Vector]) -> None:
+    def _keep(self, batch: Sequence[tuple[_Space, str, str]], vectors: Sequence[Vector], erased: int) -> None:
         assert self._file is not None
         digests = [digest_of(text) for _, _, text in batch]
-        self._file.add(digests, vectors)
         with self._numbers:
+            if erased != self._erased:
+                return
+            self._file.add(digests, vectors)
             for (space, id, text), digest in zip(batch, digests, strict=True):
                 if space.missing.get(id) == text:  # else it went, or changed, meanwhile
                     del space.missing[id]
