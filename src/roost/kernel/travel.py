@@ -29,6 +29,9 @@ from roost.workspace.objects import FULL
 MOST = 1000
 """Checkpoints of a session: each keeps its conversation once more."""
 _MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
+_SWEPT = (
+    "they are in a snapshot store that nodes share; `roost store sweep` removes what nothing else needs, two days later"
+)
 _DROPPED, _RESTORED = b'{"type":"checkpoint.dropped"', b'{"type":"workspace.restored"'
 _STATE = b'{"type":"session.state"'
 _BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
@@ -68,12 +71,14 @@ class Travels(ABC):
         ]
 
     async def drop_checkpoint(self, session: str, target: Target, *, key: str | None = None) -> Travelled:
-        """Raises `NotFound` (`no_checkpoint`)."""
-        seq = await self._checkpoint_of(session, target)
+        """Keep it no more. In a home its files are removed with it; in a snapshot store that nodes share, `roost store
+        sweep` removes them later (`files_left`). Raises `NotFound` (`no_checkpoint`)."""
+        kept = await self._checkpoint_of(session, target)
         head = (await self._journal.get(session)).head
-        accepted = await self._accept(session, DropCheckpointInput(seq), key)
+        accepted = await self._accept(session, DropCheckpointInput(kept.seq), key)
         done = await self._until(session, _DROPPED, accepted, head, 10.0)
-        return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=seq)
+        left = _SWEPT if kept.files and kept.files_in == "store" else None
+        return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=kept.seq, files_left=left)
 
     async def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff:
         """Show what changed in the private files from one position or checkpoint's label to another, or to now; without
@@ -193,7 +198,7 @@ class Travels(ABC):
     ) -> int:
         """`fresh`: the files are as of a checkpoint only."""
         if isinstance(at, str):
-            return await self._checkpoint_of(info.id, at)
+            return (await self._checkpoint_of(info.id, at)).seq
         if at is not None:
             return _position(info, at, info.head)
         if now.turn is not None:
@@ -245,7 +250,7 @@ class Travels(ABC):
         if isinstance(to, int):
             return _position(info, to, info.head - 1), None
         if to is not None:
-            return await self._checkpoint_of(info.id, to), f"label {to}"
+            return (await self._checkpoint_of(info.id, to)).seq, f"label {to}"
         found = [one for one in await self._kept(info.id) if one.cause not in ("rollback", "fork")]
         if not found:
             raise Conflict(
@@ -254,10 +259,10 @@ class Travels(ABC):
             )
         return found[0].seq, "newest"
 
-    async def _checkpoint_of(self, session: str, target: Target) -> int:
+    async def _checkpoint_of(self, session: str, target: Target) -> Kept:
         for one in await self._kept(session):
             if target in (one.seq, one.label):
-                return one.seq
+                return one
         raise NotFound(
             f"session {session!r} has no checkpoint {target!r}; `roost checkpoints` lists them", code="no_checkpoint"
         )

@@ -44,7 +44,7 @@ class FilesDiff(msgspec.Struct, frozen=True, kw_only=True):
 class Travelled(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an order. `seq` is the position of the event that says that it is done, None: it is accepted, as
     `input`, and still to take effect. `to`: where the session went back to. `files`: whether its files are kept, or
-    went back, and `why_no_files`."""
+    went back, and `why_no_files`. `files_left`: of a dropped checkpoint, why its files still take up room."""
 
     session: str
     input: int
@@ -53,3 +53,4 @@ class Travelled(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     files: bool = False
     why_no_files: str | None = None
+    files_left: str | None = None

@@ -43,6 +43,8 @@ def target(text: str | None) -> int | str | None:
 def say_files(done: Travelled) -> None:
     if done.why_no_files is not None:
         note(f"files: {done.why_no_files}", "yellow")
+    if done.files_left is not None:
+        note(f"its files stay for now: {done.files_left}", "yellow")
 
 
 @command("checkpoint")
