@@ -13,15 +13,19 @@ from roost.policy.command.scope import braces
 _WILD = re.compile(r"[*?\[]")
 _LOOKED = 4_096
 """Names that are compared with one pattern on disk."""
-_PATTERNS = 128
+_PATTERNS = 48
 """Patterns of one command that are compared with the disk."""
 _CLASSES = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "space": r"\s",
     "blank": r" \t", "punct": r"!-/:-@\[-`{-~", "xdigit": "0-9a-fA-F", "word": r"\w", "print": r"\x20-\x7e",
     "graph": r"\x21-\x7e", "cntrl": r"\x00-\x1f\x7f",
 }  # fmt: skip
+_CLASS = re.compile(r"\[:(\w+):\]")
+_EQUAL = re.compile(r"\[[.=](.{1,8}?)[.=]\]")
 _Token: TypeAlias = str | re.Pattern[str] | None
 """A character, a class of characters, or None for any run of them."""
+_LONGEST = 512
+"""Characters of a name's pattern that are looked at: what stands behind them may be anything."""
 _ANY = re.compile(r"[^/]", re.DOTALL)
 
 
@@ -164,7 +168,10 @@ def _one(a: _Token, b: _Token) -> bool:
 def _tokens(segment: str) -> tuple[_Token, ...]:
     made: list[_Token] = []
     at = 0
+    unclosed = False
     while at < len(segment):
+        if at > _LONGEST:
+            return (*made, None)
         char = segment[at]
         if char == "*":
             made += [None] if made[-1:] != [None] else []
@@ -174,6 +181,11 @@ def _tokens(segment: str) -> tuple[_Token, ...]:
             made.append(found[0])
             at = found[1]
             continue
+        elif char == "[" and "]" in segment[at + 2 :]:
+            if unclosed:
+                return (*made, None)  # to look for the end of each bracket would take too long
+            unclosed = True
+            made.append(char)
         else:
             made.append(char)
         at += 1
@@ -182,6 +194,8 @@ def _tokens(segment: str) -> tuple[_Token, ...]:
 
 def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
     """What stands in brackets, and where they end; None where they do not."""
+    if segment.find("]", at + 2) < 0:
+        return None
     place = at + 1
     negated = segment[place : place + 1] in ("!", "^")
     place += negated
@@ -194,13 +208,13 @@ def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
                 return re.compile(f"[{'^' if negated else ''}{said}]", re.IGNORECASE | re.DOTALL), place + 1
             except re.error:
                 return _ANY, place + 1
-        known = re.match(r"\[:(\w+):\]", segment[place:])
+        known = _CLASS.match(segment, place) if char == "[" else None
         if known is not None and known[1] in _CLASSES:
             said += _CLASSES[known[1]]
-            place += known.end()
-        elif (equal := re.match(r"\[[.=](.+?)[.=]\]", segment[place:])) is not None:
+            place = known.end()
+        elif char == "[" and (equal := _EQUAL.match(segment, place)) is not None:
             said += re.escape(equal[1])
-            place += equal.end()
+            place = equal.end()
         else:
             said += char if char == "-" else re.escape(char)
             place += 1

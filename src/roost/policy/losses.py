@@ -7,7 +7,6 @@ import re
 import stat
 import struct
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +16,8 @@ _MADE = (
     " .turbo .gradle .nyc_output bin obj *.log *.tmp *.swp *~ tmp .tmp"
 ).split()
 """Names of what builds, tests and editors make, and make again."""
+_MADE_NAMES = frozenset(name for name in _MADE if "*" not in name)
+_MADE_ENDINGS = tuple(name[1:] for name in _MADE if "*" in name)
 _LOOKED = 2_000
 _INDEX_BYTES = 32 * 1024 * 1024
 _CONFIG_BYTES = 64 * 1024
@@ -42,6 +43,7 @@ def lost(paths: Iterable[str], root: str) -> str | None:
     """Of real paths that a command removes or overwrites, the first in `root` that would be lost for good: neither is
     it in git as it is now, nor does a build make it. What lies elsewhere is not looked at. Reads git's index alone."""
     left = _LOOKED
+    repositories: dict[str, str | None] = {}
     for path in paths:
         if path != root and not path.startswith(root + "/"):
             continue
@@ -49,7 +51,7 @@ def lost(paths: Iterable[str], root: str) -> str | None:
             left -= 1
             if left < 0:
                 return path
-            if not _kept(file, root):
+            if not _kept(file, root, repositories):
                 return file
     return None
 
@@ -62,7 +64,7 @@ def _files(path: str, root: str) -> Iterable[str]:
         name = os.path.basename(one)
         if name == ".git":
             yield one
-        elif one != root and any(fnmatchcase(name, made) for made in _MADE):
+        elif one != root and _is_made(name):
             continue
         elif os.path.isdir(one) and not os.path.islink(one):
             try:
@@ -73,14 +75,21 @@ def _files(path: str, root: str) -> Iterable[str]:
             yield one
 
 
-def _kept(path: str, root: str) -> bool:
-    """Whether git has the file as it is now."""
+def _is_made(name: str) -> bool:
+    return name in _MADE_NAMES or name.endswith(_MADE_ENDINGS)
+
+
+def _kept(path: str, root: str, repositories: dict[str, str | None]) -> bool:
+    """Whether git has the file as it is now. `repositories`: of folders that were looked at, where theirs is."""
     parts = path.split("/")
     if ".git" in parts[root.count("/") + 1 :]:
         return False
-    if any(fnmatchcase(part, made) for part in parts[root.count("/") + 1 :] for made in _MADE):
+    if any(map(_is_made, parts[root.count("/") + 1 :])):
         return True
-    place = _repository(path, root)
+    folder = os.path.dirname(path)
+    if folder not in repositories:
+        repositories[folder] = _repository(path, root)
+    place = repositories[folder]
     if place is None:
         return False
     try:
@@ -88,7 +97,7 @@ def _kept(path: str, root: str) -> bool:
         entries = _index(os.path.join(place, ".git/index"), index.st_mtime_ns, index.st_size)
     except (OSError, ValueError, struct.error, IndexError):
         return False
-    known = entries.get(os.path.relpath(path, place))
+    known = entries.get(path[len(place) + 1 :])
     if known is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
         return False
     seconds, nanoseconds, size, _ = known

@@ -17,6 +17,8 @@ from roost.policy.rules import Touches
 
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
 """From a call's arguments, valid or not, and the workspace's real folder to what the call would touch."""
+_MOST_PATTERNS = 200
+"""Patterns of one kind in a command: each is compared with each rule."""
 _analysed = lru_cache(maxsize=32)(analyse)
 """A call is looked at before it runs, perhaps by several, and again when it has ended."""
 
@@ -67,8 +69,9 @@ def command(text: str, root: Path) -> Touches:
     if any(not os.path.isdir(os.path.join(root, os.path.expanduser(each))) for each in _not_made(found)):
         found = _analysed(text, str(root), wary=True)
     looks = Looks()
+    changed = frozenset(found.writes)
     written = _Paths(found.writes, root, looks)
-    read = _Paths((path for path in found.paths if path not in found.writes), root, looks)
+    read = _Paths((path for path in found.paths if path not in changed), root, looks)
     below, picked = _Paths(found.below, root, looks), _Paths(found.picked, root, looks)
     lost = _Paths(found.loses, root, looks)
     return Touches(
@@ -99,6 +102,9 @@ class _Paths:
         self.unknown = self.many = False
         for word in (each for given in words for each in _at_home(given)):
             pattern = word.removesuffix(GAP)
+            if len(patterns) > _MOST_PATTERNS:
+                self.unknown = self.many = True
+                break
             if pattern and is_pattern(pattern) and GAP not in pattern and "\0" not in pattern:
                 whole = _pattern(pattern, root)
                 patterns[whole] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
+from functools import lru_cache
 
 from roost.policy.command import effects, files, harmless, hidden, outputs, running, scripts
 from roost.policy.command.answer import Analysis, Finding
@@ -15,6 +16,7 @@ from roost.policy.command.scope import from_start
 from roost.policy.command.tables import GLOBBING, HARMLESS_TARGETS, INSTALLERS, READERS, SCRIPTED, WRITERS
 from roost.policy.command.unwrap import inner_of, module_of, name_of
 from roost.policy.command.words import GAP, Word
+from roost.policy.command.work import TOO_MUCH, TooMuch
 
 _DEEPEST = 6
 MOST_SAID = 12
@@ -28,7 +30,10 @@ _URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+
 def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
     """As `roost.policy.command.analyse`."""
     found = Found(root, wary=wary)
-    _look(text, found, 0)
+    try:
+        _look(text, found, 0)
+    except TooMuch:
+        found.unclear.append(TOO_MUCH)
     for texts in (*found.paths_of_all(), found.reached):
         texts[:] = [from_start(path) for path in texts]
     clear = not found.unclear and not found.findings
@@ -60,6 +65,7 @@ def _findings(text: str, found: Found) -> tuple[Finding, ...]:
     """With places in characters: the tree counts bytes."""
     source = text.encode(errors="replace")
 
+    @lru_cache(maxsize=64)
     def place(at: int | None) -> int | None:
         return None if at is None else len(source[:at].decode(errors="replace"))
 
@@ -72,7 +78,9 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         found.unclear.append("commands within commands go too deep")
         return
     found.depth = depth
-    line = read(text, folders, root=found.root, wary=found.wary)
+    if depth:
+        found.judging.spend(1 + len(text) // 32)  # what the parser takes for it
+    line = read(text, folders, root=found.root, wary=found.wary, work=found.reading)
     if (socket := running.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
     found.unclear += line.unclear
@@ -84,6 +92,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         found.folders, found.aside = simple.folders, ()
         since = found.mark()
         for redirect in simple.redirects:
+            found.judging.spend()
             files.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
             effects.redirected(redirect.operator, redirect.target.text, found)
             if redirect.writes and redirect.target.text not in HARMLESS_TARGETS:
@@ -95,6 +104,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
 
 
 def _act(act: Acts, found: Found, depth: int) -> None:
+    found.judging.spend(3 + len(act.words) + sum(len(feed.words) // 4 for feed in act.simple.feeds))
     led = outputs.folders(act)
     if led:
         found.aside = tuple(posixpath.join(base, *led) for base in found.there)
@@ -129,6 +139,7 @@ def _inner(act: Acts, found: Found, depth: int) -> None:
     found.folders, found.aside = folders, aside
     for text in maybe:
         inside = Found(found.root)
+        inside.reading, inside.judging = found.reading, found.judging
         _look(text, inside, depth + 1, there)
         if inside.findings or hidden.RISKY & set(inside.programs):
             found.unclear.append(f"{act.name} may run what is among its words")

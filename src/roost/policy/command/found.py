@@ -11,6 +11,7 @@ from roost.policy.command.lines import Simple
 from roost.policy.command.scope import joined
 from roost.policy.command.unwrap import name_of
 from roost.policy.command.words import Word
+from roost.policy.command.work import MOST_JUDGED, MOST_READ, Work
 
 _STREAM = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/(?:thread-)?self/fd/\d+")
 _HERE = re.compile(r"/proc/(?:thread-)?self/(?:task/\d+/)?cwd(?=/|$)")
@@ -26,6 +27,7 @@ class Acts(msgspec.Struct):
     through: Acts | None = None
     name: str = ""
     texts: list[str] = []
+    _shown: str | None = None
     _options: list[str] | None = None
     _operands: list[Word] | None = None
 
@@ -36,8 +38,10 @@ class Acts(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        text = " ".join(word.text for word in self.words).replace("\ufffc", "…").replace("\ufffb", ".")
-        return text if len(text) <= 200 else text[:199] + "…"
+        if self._shown is None:
+            text = " ".join(word.text[:200] for word in self.words[:200]).replace("\ufffc", "…").replace("\ufffb", ".")
+            self._shown = text if len(text) <= 200 else text[:199] + "…"
+        return self._shown
 
     def options(self) -> list[str]:
         """Short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none behind `--`."""
@@ -68,9 +72,12 @@ class Acts(msgspec.Struct):
 
 
 class Found:
-    """Filled in while a line is looked at. `findings` are (category, why, command)."""
+    """Filled in while a line is looked at. `findings` are (category, why, command). `reading` and `judging` count what
+    this costs."""
 
     def __init__(self, root: str = "", *, wary: bool = False) -> None:
+        self.reading = Work(MOST_READ)
+        self.judging = Work(MOST_JUDGED)
         self.root = root
         self.wary = wary
         self.named: list[str] = []
@@ -113,6 +120,8 @@ class Found:
         """Paths noted since `mark` count from `bases`."""
         for texts, begin in zip(self.paths_of_all(), since, strict=True):
             if len(texts) > begin:
+                length = sum(map(len, texts[begin:])) + (len(texts) - begin) * max(map(len, bases), default=0)
+                self.judging.spend(((len(texts) - begin) + length // 64) * len(bases) // 2)
                 noted = [own for text in texts[begin:] if (own := _own(text)) is not None]
                 texts[begin:] = [joined(base, text) for text in noted for base in bases]
 

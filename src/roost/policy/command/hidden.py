@@ -38,6 +38,7 @@ _DATA = (
 ) - frozenset({"gdb", "emacs", "expect", ":"})
 """What stands in their words is data, or `running` and `unwrap` know where a command stands in it."""
 _TOLD = frozenset("tmux screen sg watch parallel dtach abduco zellij byobu ansible expect entr pdsh clush".split())
+_MOST = 8
 _HINT = re.compile(
     r"(?:^|[^\w.-])(?:" + "|".join(map(re.escape, sorted(RISKY | frozenset(INTERPRETERS)))) + r")[\d.]*(?=\W|$)"
 )
@@ -71,7 +72,10 @@ def judge(act: Acts, found: Found) -> list[str]:
             maybe.append(shlex.join(texts[at:]).replace(GAP, "$x"))
         elif _HINT.search(value):
             maybe.append(value.lstrip("+!:@% -"))
-    return maybe[:8]
+        if len(maybe) > _MOST:
+            found.unclear.append(f"{name} has more than {_MOST} words that may be commands")
+            break
+    return maybe[:_MOST]
 
 
 def _program(text: str) -> str:

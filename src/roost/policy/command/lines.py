@@ -12,16 +12,25 @@ from roost.policy.command.scope import Scope, merged
 from roost.policy.command.tables import READERS, WRITERS
 from roost.policy.command.unwrap import name_of
 from roost.policy.command.words import GAP, Word, raw_text
+from roost.policy.command.work import MOST_NODES, MOST_PARSED, MOST_READ, TOO_MUCH, TooMuch, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tree_sitter import Node, Parser
+    from tree_sitter import Node, Parser, Point, Tree
 
 LONGEST = 64 * 1024
 """Bytes of a command line that is looked at; a longer one is not understood."""
 _DEEPEST = 200
 _PIPED = 100
+_PIPES = re.compile(rb"^(?![ \t]*\|).*\|", re.MULTILINE)
+_MOST_PIPES = 800
+_MOST_ARRAYS = 200
+_MOST_EXPANSIONS = 2_000
+"""The parser's time over pipes, `x=(` and `${`, where the syntax breaks off behind them, grows with their square; rows
+of a table (`| a | b |`), as documents have them, do not count."""
+_SHORT = 2_048
+"""Bytes that the parser has soon read, whatever they are."""
 _MOST_COMMANDS = 1_000
 _BLANKS = re.compile(r"[\v\f]|\r(?!\n)")
 _COMPARES = re.compile(rb"\s-(?:eq|ne|lt|le|gt|ge)\s")
@@ -104,9 +113,12 @@ def _parser() -> Parser:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
-def read(text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False) -> Line:
+def read(
+    text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False, work: Work | None = None
+) -> Line:
     """Read a text that begins in one of `folders`, as of the folder `root`. With `wary`, a `cd` may also fail where the
-    line goes on all the same. Raises nothing: what is no shell syntax is told in `unclear`."""
+    line goes on all the same. `work`: the steps that may be used. Raises nothing: what is no shell syntax, and that the
+    steps did not suffice, is told in `unclear`."""
     line = Line()
     source = text.encode(errors="replace")
     if len(source) > LONGEST:
@@ -117,15 +129,57 @@ def read(text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: b
         return line
     if _BLANKS.search(text):
         line.unclear.append("it holds control characters that the shell does not take for blanks")
-    tree = _parser().parse(source).root_node
-    scope = Scope(folders, root=root, wary=wary)
-    _Reader(line, scope).walk(tree, 0, ())
+    parsed = _parsed(source)
+    if parsed is None or parsed.root_node.descendant_count > MOST_NODES:
+        line.unclear.append(TOO_MUCH)
+        return line
+    tree = parsed.root_node
+    scope = Scope(folders, root=root, wary=wary, work=work or Work(MOST_READ))
+    try:
+        _Reader(line, scope).walk(tree, 0, ())
+        calculates = any(sign in source for sign in (b"((", b"[[", b"$[", b"${"))
+        line.evaluates = calculates and any(_unknown(node, scope) for node in _arithmetic(tree))
+    except TooMuch:
+        line.unclear.append(TOO_MUCH)
+        line.evaluates = True
     line.reached = scope.reached
     _subscripts(source, tree, line)
-    line.evaluates = any(_unknown(node, scope) for node in _arithmetic(tree))
     if tree.has_error and not line.unclear:
         line.unclear.append("it is not complete shell syntax")
     return line
+
+
+@lru_cache(maxsize=2)
+def _parsed(source: bytes) -> Tree | None:
+    """None where the parser takes too long over it."""
+    pipes = sum(found[0].count(b"|") for found in _PIPES.finditer(source))
+    nested = source.count(b"=(") > _MOST_ARRAYS or source.count(b"${") > _MOST_EXPANSIONS
+    if pipes > _MOST_PIPES or nested:
+        return None
+    if len(source) > _SHORT and not _soon_parsed(source):
+        return None
+    return _parser().parse(source)
+
+
+def _soon_parsed(source: bytes) -> bool:
+    """Parse once for the count of steps alone: the parser tells it only of what it reads piece by piece, and the nodes
+    of such a tree are slow to give out their text."""
+    parser, left = _parser(), MOST_PARSED
+
+    def piece(at: int, _: Point | None) -> bytes:
+        return source[at : at + 8_192]
+
+    def stops(_: int, __: bool) -> bool:
+        nonlocal left
+        left -= 1
+        return left <= 0
+
+    try:
+        parser.parse(piece, progress_callback=stops)
+    except ValueError:
+        parser.reset()  # else the next text would go on where this one was left
+        return False
+    return True
 
 
 def _subscripts(source: bytes, root: Node, line: Line) -> None:
@@ -333,7 +387,7 @@ class _Reader:
         return found
 
     def _command(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        command = Simple((), {}, [], feeds, folders=self._scope.folders, start=node.start_byte, end=node.end_byte)
+        command = self._simple((), node, feeds)
         words: list[Word] = []
         inner: list[Simple] = []
         for child in node.children:
@@ -354,6 +408,11 @@ class _Reader:
         self._line.commands.append(command)
         self._follow(words, depth)
         return [command]
+
+    def _simple(self, words: tuple[Word, ...], node: Node, feeds: tuple[Simple, ...]) -> Simple:
+        self._scope.work.spend(4 + sum(2 + len(feed.words) // 8 for feed in feeds) // 4)
+        folders = self._scope.folders
+        return Simple(words, {}, [], feeds, folders=folders, start=node.start_byte, end=node.end_byte)
 
     def _follow(self, words: list[Word], depth: int) -> None:
         """What a command changes for those behind it: the folder, variables."""
@@ -389,9 +448,7 @@ class _Reader:
     def _builtin(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
         """`export`, `declare`, `unset`, `[[`: they are commands whose words the tree names otherwise."""
         first = node.children[0].type if node.children else node.type
-        command = Simple(
-            (Word(first),), {}, [], feeds, folders=self._scope.folders, start=node.start_byte, end=node.end_byte
-        )
+        command = self._simple((Word(first),), node, feeds)
         raw = raw_text(node)
         if _CODE.search(node.text or b""):
             self._line.unclear.append(f"{first} may run what stands in its words")
@@ -408,7 +465,7 @@ class _Reader:
         return [command]
 
     def _assignment(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        command = Simple((), {}, [], feeds, folders=self._scope.folders, start=node.start_byte, end=node.end_byte)
+        command = self._simple((), node, feeds)
         self._assign(command, node)
         command.inner = tuple(self._all(node, depth, ()))
         self._line.commands.append(command)
@@ -443,6 +500,7 @@ class _Reader:
         body = next((child.type for child in node.children if child.is_named), "")
         if body not in ("command", "list") and holder.redirects:
             self._line.commands.append(holder)
+        self._scope.work.spend(len(holder.redirects) * (1 if body == "list" else len(found)))
         for command in found[-1:] if body == "list" else found:  # `a && b > c`: of the last one
             command.redirects = [*command.redirects, *holder.redirects]
             command.stdin = command.stdin or (holder.stdin if not command.feeds else None)

@@ -162,7 +162,8 @@ def _packed(act: Acts, found: Found) -> None:
         made = _values(act, frozenset({"--file"}))
         at = next((at for at, text in enumerate(texts) if re.fullmatch(r"-?[A-Za-z]*f", text)), None)
         made += texts[at + 1 : at + 2] if at is not None and (at == 0 or texts[at].startswith("-")) else []
-        found.below += [word.text for word in operands if word.text not in made]
+        archives = frozenset(made)
+        found.below += [word.text for word in operands if word.text not in archives]
     elif name in _PACKERS:
         plain = [word.text for word in operands]
         made = plain[1:2] if name in ("7z", "7za", "jar", "ar", "rar") else plain[:1]

@@ -334,7 +334,7 @@ def across(line: Line, found: Found) -> None:
             name in SHELLS
             or name in INTERPRETERS
             or name in ("source", ".", "chmod", "install")
-            or texts[0] in _own(fetched)
+            or texts[0].removeprefix("./") in fetched
         ):
             found.add("remote_exec", "a file that was fetched is run", " ".join(texts))
         if name in FETCHERS:
@@ -345,10 +345,6 @@ def across(line: Line, found: Found) -> None:
             and name in {name_of(f.words[0]) for f in command.feeds if f.words}
         ):
             found.add("system_destroy", "a function that multiplies itself", " ".join(texts))
-
-
-def _own(names: set[str]) -> set[str]:
-    return {form for name in names for form in (name, f"./{name}")}
 
 
 def _fetched(command: Simple, texts: list[str]) -> set[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from roost.policy.command.words import GAP, Word, ansi_text, plain_text, raw_text, veiled
+from roost.policy.command.work import MOST_READ, Work
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -20,11 +21,11 @@ MOST_WORDS = 128
 """Words that are made of one: of more the rest is not known."""
 _MOST_VALUES = 24
 _LONGEST_VALUE = 8_192
-_MOST_MADE = 8_192
-"""Words that the variables of one line make of others."""
 _MOST_BRACES = 64
+_LONGEST_BRACES = 16_384
+"""Braces × characters of a word."""
 _MOST_FOLDERS = 8
-_LONGEST_FOLDER = 1_024
+_LONGEST_FOLDER = 512
 _NUMBERS = frozenset("? # $ ! RANDOM SECONDS LINENO UID EUID PPID BASHPID".split())
 _RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})(?:\.\.(-?\d{1,9}))?|([A-Za-z])\.\.([A-Za-z])(?:\.\.(-?\d{1,9}))?")
 
@@ -39,10 +40,14 @@ class _Unit(NamedTuple):
 
 class Scope:
     """Changes while a line is read. Variables are what any assignment of the line may have given them, in whatever
-    order the shell comes by. `folders`: those in which the next command may run, from where the line begins."""
+    order the shell comes by. `folders`: those in which the next command may run, from where the line begins. `work`:
+    the steps of reading that are left; methods raise `TooMuch` where there are none."""
 
-    def __init__(self, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False) -> None:
+    def __init__(
+        self, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False, work: Work | None = None
+    ) -> None:
         self.folders = folders
+        self.work = work or Work(MOST_READ)
         self._root = re.compile(rf"(?:^|(?<=[=:@,])){re.escape(root)}(?=/|$)") if len(root) > 1 else None
         self.wary = wary
         self.reached: list[str] = []
@@ -50,7 +55,6 @@ class Scope:
         self._pushed: list[tuple[str, ...]] = []
         self._values: dict[str, list[str]] = {}
         self._lost = False
-        self._made = 0
 
     def assign(self, name: str, values: list[str]) -> None:
         known = self._values.setdefault(name, [])
@@ -106,6 +110,7 @@ class Scope:
             return (GAP,)
         if operands[0].text == "-":
             return self._before or (GAP,)
+        self.work.spend(len(self.folders) * len(operands))
         # Several are the values of one variable: a `cd` with several folders goes nowhere.
         ways = [posixpath.join(folder, word.text) for folder in self.folders for word in operands]
         return _few(tuple(folder if physical else _normal(folder) for folder in ways))
@@ -127,7 +132,9 @@ class Scope:
         bad = veiled(parts)
         for combined in self._combined(units):
             for text, how in _braced("".join(one.text for one in combined), "".join(one.how for one in combined)):
-                made += [self._here(word) for word in _split(text, how, bad)]
+                words = _split(text, how, bad)
+                self.work.spend(1 + len(text) // 512 + len(words) // 2)
+                made += [self._here(word) for word in words]
                 if len(made) > MOST_WORDS:
                     return [*made[:MOST_WORDS], Word(GAP)]
         return made
@@ -163,13 +170,14 @@ class Scope:
         for place, alternatives in enumerate(units):
             if len(alternatives) > 1:
                 ways *= len(alternatives)
-                if ways > MOST_WORDS or self._made + ways > _MOST_MADE:
+                if ways > MOST_WORDS:
                     units[place] = [_Unit(GAP, "v")]
                     ways //= len(alternatives)
-        self._made += ways if ways > 1 else 0
+        self.work.spend(ways * len(units) // 8)
         return list(itertools.product(*units))
 
     def _units(self, node: Node, *, quoted: bool) -> list[list[_Unit]]:
+        self.work.spend()
         raw = raw_text(node)
         match node.type:
             case "word" | "number" | "variable_name" | "{" | "}" | "brace_expression" | "test_operator" | "regex":
@@ -184,7 +192,9 @@ class Scope:
                 return [unit for part in node.children for unit in self._units(part, quoted=quoted)]
             case "simple_expansion" | "expansion":
                 how = "q" if quoted else "v"
-                return [[_valued(value, how) for value in self._expansion(node)]]
+                values = self._expansion(node)
+                self.work.spend(sum(map(len, values)) // 512)
+                return [[_valued(value, how) for value in values]]
             case "arithmetic_expansion":
                 return [[_quoted("0")]]
             case "command_substitution":
@@ -346,7 +356,8 @@ def _braced(text: str, how: str) -> list[tuple[str, str]]:
     """Bash's brace expansion, of what is neither quoted nor out of a variable."""
     if "{" not in text:
         return [(text, how)]
-    if sum(char == "{" and mark == "u" for char, mark in zip(text, how, strict=True)) > _MOST_BRACES:
+    opened = sum(char == "{" and mark == "u" for char, mark in zip(text, how, strict=True))
+    if opened > _MOST_BRACES or opened * len(text) > _LONGEST_BRACES:
         return [(GAP, "v")]
     made: list[tuple[str, str]] = []
     waiting = [(text, how, 0)]

@@ -10,6 +10,7 @@ from roost.policy.command.words import Word
 
 AWKS = frozenset("awk gawk mawk nawk original-awk".split())
 _SEDS = frozenset("sed gsed ssed".split())
+_LONGEST = 4_096
 _ADDRESS = re.compile(
     r"(?:[0-9$~+\ufffc]+|/(?:\\.|\[[^]\n]*\]|[^/\\\n])*/[IM]*|\\(.)(?:\\.|(?!\1).)*\1[IM]*)", re.DOTALL
 )
@@ -33,6 +34,8 @@ _REDIRECTS = re.compile(r"\bprintf?\b[^;}\n>]*>")
 
 def judge(act: Acts, found: Found) -> list[Redirect]:
     """What the script of a sed or awk would redirect; what cannot be read of it is told in `unclear`."""
+    if act.name in _SEDS or act.name in AWKS:
+        found.judging.spend(sum(map(len, act.texts)) // 16)
     if (act.name in _SEDS or act.name in AWKS) and _FROM_STREAM.search(" ".join(act.texts)):
         found.unclear.append(f"the {act.name} script is read from a stream")
     if act.name in _SEDS:
@@ -73,6 +76,9 @@ def _programs(act: Acts) -> list[Word]:
 
 def _awk(text: str, found: Found) -> list[Redirect]:
     said: list[Redirect] = []
+    if len(text) > _LONGEST:
+        found.unclear.append("the awk script is too long to be looked at")
+        return said
     text = _GOES_ON.sub(r"\1 ", text)
     for pattern, sign in ((_PRINT, ">"), (_GETLINE, "<")):
         for each in pattern.finditer(text):
@@ -92,6 +98,9 @@ def _awk(text: str, found: Found) -> list[Redirect]:
 
 def _sed(text: str, found: Found) -> list[Redirect]:
     said: list[Redirect] = []
+    if len(text) > _LONGEST:
+        found.unclear.append("the sed script is too long to be looked at")
+        return said
     at, end = 0, len(text)
     while at < end:
         if text[at] in " \t\n;{}!,":
