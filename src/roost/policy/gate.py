@@ -335,9 +335,10 @@ def _yes(call: GateCall) -> str:
 
 def _lost(call: GateCall) -> str | None:
     """What would be lost for good. A private workspace holds what the session has made, and checkpoints are of it."""
-    if call.private_workspace or not call.touches.loses:
+    touches = call.touches
+    if call.private_workspace or not (touches.loses or touches.edits):
         return None
-    gone = lost(call.touches.loses, str(call.root))
+    gone = lost(touches.loses, str(call.root), edited=touches.edits)
     return None if gone is None else os.path.relpath(gone, call.root)
 
 

@@ -39,19 +39,21 @@ class _Entered(NamedTuple):
     repository: bool
 
 
-def lost(paths: Iterable[str], root: str) -> str | None:
+def lost(paths: Iterable[str], root: str, *, edited: Iterable[str] = ()) -> str | None:
     """Of real paths that a command removes or overwrites, the first in `root` that would be lost for good: neither is
-    it in git as it is now, nor does a build make it. What lies elsewhere is not looked at. Reads git's index alone."""
+    it in git as it is now, nor does a build make it. Of `edited`, which it changes in place, the first of which git has
+    no version. What lies elsewhere is not looked at. Reads git's index alone."""
     left = _LOOKED
     repositories: dict[str, str | None] = {}
-    for path in paths:
+    whole = dict.fromkeys(paths)
+    for path in (*whole, *edited):
         if path != root and not path.startswith(root + "/"):
             continue
         for file in _files(path, root):
             left -= 1
             if left < 0:
                 return path
-            if not _kept(file, root, repositories):
+            if not _kept(file, root, repositories, any_version=path not in whole):
                 return file
     return None
 
@@ -79,8 +81,9 @@ def _is_made(name: str) -> bool:
     return name in _MADE_NAMES or name.endswith(_MADE_ENDINGS)
 
 
-def _kept(path: str, root: str, repositories: dict[str, str | None]) -> bool:
-    """Whether git has the file as it is now. `repositories`: of folders that were looked at, where theirs is."""
+def _kept(path: str, root: str, repositories: dict[str, str | None], *, any_version: bool = False) -> bool:
+    """Whether git has the file as it is now, or in `any_version`. `repositories`: of folders that were looked at, where
+    theirs is."""
     parts = path.split("/")
     if ".git" in parts[root.count("/") + 1 :]:
         return False
@@ -100,6 +103,8 @@ def _kept(path: str, root: str, repositories: dict[str, str | None]) -> bool:
     known = entries.get(path[len(place) + 1 :])
     if known is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
         return False
+    if any_version:
+        return True
     seconds, nanoseconds, size, _ = known
     same = (seconds, size) == (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
     # Git itself does not trust what changed in the very moment in which the index was written.

@@ -30,12 +30,12 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would touch, as far as its arguments say. Paths are real: links followed, `..` gone.
 
     removes: those of `writes` that are gone from their place then, with all that is in them. loses: what is removed or
-    overwritten, as far as it is there. links: those of `writes` that only get another name. below: folders that are
-    read with all that is in them; picked: those of which some is read, nobody knows what. named: words that may be
-    files that are read. read_patterns, write_patterns: absolute patterns of the shell, which may match more than is
-    there now. unknown: it may touch more, which only running it would tell. command: a shell command's analysis. hosts:
-    the machines that it speaks to. outside: it has an effect beyond the workspace (a message, a request). agent: whom
-    it calls.
+    overwritten, as far as it is there. edits: what is changed in place. links: those of `writes` that only get another
+    name. below: folders that are read with all that is in them; picked: those of which some is read, nobody knows what.
+    named: words that may be files that are read. read_patterns, write_patterns: absolute patterns of the shell, which
+    may match more than is there now. unknown: it may touch more, which only running it would tell. command: a shell
+    command's analysis. hosts: the machines that it speaks to. outside: it has an effect beyond the workspace (a
+    message, a request). agent: whom it calls.
     """
 
     reads: tuple[str, ...] = ()
@@ -45,6 +45,7 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
     picked: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     loses: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     read_patterns: tuple[str, ...] = ()
     write_patterns: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ def command(text: str, root: Path) -> Touches:
     written = _Paths(found.writes, root, looks)
     read = _Paths((path for path in found.paths if path not in changed), root, looks)
     below, picked = _Paths(found.below, root, looks), _Paths(found.picked, root, looks)
-    lost = _Paths(found.loses, root, looks)
+    lost, edited = _Paths(found.loses, root, looks), _Paths(found.edits, root, looks)
     return Touches(
         reads=read.known,
         writes=written.known,
@@ -81,7 +81,8 @@ def command(text: str, root: Path) -> Touches:
         below=below.known,
         picked=picked.known,
         named=_Paths(found.named, root, looks).known,
-        loses=(*lost.known, str(root)) if lost.many else lost.known,
+        loses=(*lost.known, str(root)) if lost.many or edited.many else lost.known,
+        edits=edited.known,
         links=_Paths(found.links, root, looks).known,
         read_patterns=(*read.patterns, *below.patterns, *picked.patterns),
         write_patterns=written.patterns,

@@ -42,6 +42,7 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
         findings=_findings(text, found),
         network=tuple(dict.fromkeys(found.network)),
         loses=tuple(dict.fromkeys(found.loses)),
+        edits=tuple(dict.fromkeys(found.edits)),
         links=tuple(dict.fromkeys(found.links)),
         paths=tuple(dict.fromkeys(found.paths)),
         writes=tuple(dict.fromkeys(found.writes)),
@@ -115,6 +116,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
     outputs.judge(act, found)
     effects.judge(act, found)
     for redirect in scripts.judge(act, found):
+        effects.redirected(redirect.operator, redirect.target.text, found)
         files.redirected(redirect, act, found)
     whole = not led or act.name in outputs.GOES_THERE
     found.settle(since, found.there if whole else tuple(dict.fromkeys((*found.folders, *found.there))))

@@ -34,7 +34,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
 
     programs: the names of all that would run. paths: words that may be files or folders, as written, with a `GAP` where
     only the shell knows the rest. writes: those of them that are written. removes: those that are gone from their place
-    then, with all that is in them. loses: those whose content is removed or overwritten. links: those that
+    then, with all that is in them. loses: those whose content is removed or overwritten. edits: those that
+    are changed in place. links: those that
     only get another name. below: folders that are read
     with all that is in them; picked: those of which some is read, nobody knows what. named: words that may be files,
     though nothing in them says so. hosts: the machines that are named. installs: orders of package managers. network:
@@ -55,6 +56,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     installs: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     loses: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     named: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import re
 
 from roost.policy.command import files
 from roost.policy.command.found import Acts, Found
+from roost.policy.command.overwrites import changed, overwritten
 from roost.policy.command.tables import FETCHERS, INSTALLERS
 from roost.policy.command.unwrap import inner_of, module_of, name_of
 from roost.policy.command.words import GAP
@@ -47,6 +48,7 @@ def judge(act: Acts, found: Found) -> None:
     if _network(act):
         found.network.append(act.shown)
     found.loses += [text for text in _lost(act) if text]
+    found.edits += changed(act)
 
 
 def redirected(operator: str, target: str, found: Found) -> None:
@@ -85,23 +87,13 @@ def _lost(act: Acts) -> list[str]:
         return [text for text in operands if name != "truncate" or text not in sized]
     if name == "tee" and not {"-a", "--append"} & set(act.options()):
         return operands
-    if name in ("cp", "mv", "install", "ln") and len(operands) > 1:
-        if name == "ln" and not {"-f", "--force"} & set(act.options()):
-            return []
-        to = operands[-1]
-        return [
-            to if not to.endswith("/") else "",
-            *(f"{to.rstrip('/')}/{one.rsplit('/', 1)[-1]}" for one in operands[:-1]),
-        ]
     if name == "dd":
         return [text[3:] for text in act.texts if text.startswith("of=")]
-    if name == "git" and operands[:1] == ["restore"] and "--staged" not in act.options():
-        return operands[1:]
     if name == "find" and (
         "-delete" in act.texts or any(name_of(words[0]) in _REMOVERS for words in inner_of(act.words))
     ):
         return _found(act)
-    return []
+    return list(overwritten(act))
 
 
 def _found(act: Acts) -> list[str]:

@@ -87,6 +87,7 @@ class Found:
         self.findings: list[tuple[str, str, str, int | None, int | None]] = []
         self.network: list[str] = []
         self.loses: list[str] = []
+        self.edits: list[str] = []
         self.links: list[str] = []
         self.variables: list[str] = []
         self.redirected: list[str] = []
@@ -126,7 +127,17 @@ class Found:
                 texts[begin:] = [joined(base, text) for text in noted for base in bases]
 
     def paths_of_all(self) -> tuple[list[str], ...]:
-        return self.paths, self.writes, self.removes, self.below, self.picked, self.named, self.loses, self.links
+        return (
+            self.paths,
+            self.writes,
+            self.removes,
+            self.below,
+            self.picked,
+            self.named,
+            self.loses,
+            self.edits,
+            self.links,
+        )
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
         """Note a danger, and where its simple command stands in the line, in bytes, unless in another word."""
