@@ -260,6 +260,11 @@ def test_a_prefix_that_a_person_has_allowed_is_not_asked_about_again() -> None:
         "npm test; sh x",
         "npm test $(sh x)",
         "npm(){ sh x; }; npm test",
+        "cd sub && npm test",
+        "npm test --prefix sub",
+        "npm test --prefix=sub",
+        "(cd sub; npm test)",
+        "env -C sub npm test",
     ],
 )
 def test_a_prefix_allows_no_writing_no_variables_and_no_other_command(text: str) -> None:
@@ -268,7 +273,7 @@ def test_a_prefix_allows_no_writing_no_variables_and_no_other_command(text: str)
 
 
 def test_a_prefix_allows_what_only_reads_beside_it() -> None:
-    for text in ("npm test", "CI=1 npm test 2>/dev/null | tail -3", "cd sub && npm test || true"):
+    for text in ("npm test", "CI=1 npm test 2>/dev/null | tail -3", "npm test || true"):
         assert run(text, "ask", grants=("npm test",)).decision == "allow", text
 
 
@@ -302,7 +307,13 @@ def test_a_shortened_option_that_runs_a_program_is_known(text: str) -> None:
         ("git -C x push", ()),
         ("python3.12 x.py", ("python3.12 x.py",)),
         ("python3.12 -m pytest -q", ("python3.12 -m pytest",)),
-        ("pip3 install x", ("pip3 install",)),
+        ("pip install x", ()),
+        ("pip3 install x", ()),
+        ("python -m pip install x", ()),
+        ("uv pip install x", ()),
+        ("git config user.name x", ()),
+        ("cd sub && npm test", ()),
+        ("npm test --prefix sub", ()),
         ("dash x.sh", ("dash x.sh",)),
         ("docker container ls", ("docker container ls",)),
         ("flock lock make", ()),

@@ -310,7 +310,7 @@ class Level:
 
     def _covered(self, call: GateCall) -> bool:
         command = call.touches.command
-        if command is None or not call.grants or command.redirected or _lost(call) is not None:
+        if command is None or not call.grants or command.redirected or command.elsewhere or _lost(call) is not None:
             return False
         return allowed_by(call.grants, command, command.doing, call.root)
 

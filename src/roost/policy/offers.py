@@ -26,6 +26,9 @@ _NEVER = frozenset(
     " unset declare typeset readonly trap read open xdg-open tmux screen lldb psql mysql".split()
 ) | ((SHELLS | frozenset(INTERPRETERS) | frozenset(WRAPPERS)) - _TWO)
 """Programs that do anything at all, or do away with things: of them no beginning says enough."""
+_NEVER_TWO = frozenset({("git", "config"), ("pip", "install"), ("pip", "download"), ("pip", "wheel"), ("uv", "pip"),
+                        ("uv", "tool"), ("python", "-m", "pip"), ("pypy", "-m", "pip")})  # fmt: skip
+"""Beginnings that install whatever is named, or make git run it."""
 _VERSION = re.compile(r"(?<=[a-z])[0-9][0-9.]*$")
 
 
@@ -45,7 +48,7 @@ def dangers(touches: Touches) -> tuple[Danger, ...]:
 def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
     """Beginnings that together would allow this command; none where no beginning may."""
     command = touches.command
-    if command is None or not command.doing or command.redirected:
+    if command is None or not command.doing or command.redirected or command.elsewhere:
         return ()
     made = [_prefix(call) for call in command.doing]
     found = tuple(dict.fromkeys(one for one in made if one is not None))
@@ -61,6 +64,8 @@ def _prefix(call: tuple[str, ...]) -> str | None:
     said = call[:words]
     plain = len(said) == words and all(_plain(word) for word in said[1:])
     if words > 1 and not plain and said[1:2] not in (("-m",),):
+        return None
+    if {(kind, *said[1:2]), (kind, *said[1:3])} & _NEVER_TWO:
         return None
     if name in _NEVER and words == 1:
         return None

@@ -58,6 +58,7 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
         reached=tuple(dict.fromkeys(found.reached)),
         variables=tuple(dict.fromkeys(found.variables)),
         redirected=tuple(dict.fromkeys(found.redirected)),
+        elsewhere=found.elsewhere,
         read_only=clear and found.only_reads and not found.writes and not found.installs,
     )
 
@@ -125,6 +126,7 @@ def _act(act: Acts, found: Found, depth: int) -> None:
     found.only_reads = found.only_reads and reads
     if act.words and not reads and act.name not in act.functions:
         found.doing.append(_said(act.words))
+        found.elsewhere = found.elsewhere or found.there != ("",)
 
 
 def _inner(act: Acts, found: Found, depth: int) -> None:

@@ -42,7 +42,8 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     calls that speak to other machines. unclear: what cannot be understood; then the rest is not all. calls: of each
     program the first words, as written; doing: those of them that may change something. reached: folders that a `cd`
     must have reached for all this to be so. variables: those that programs are given which may change what they do.
-    redirected: files that redirections write. read_only: everything is known, and known to change nothing.
+    redirected: files that redirections write. elsewhere: some of `doing` runs in, or is led to, another folder than the
+    one in which the command begins. read_only: everything is known, and known to change nothing.
     """
 
     programs: tuple[str, ...] = ()
@@ -65,4 +66,5 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     reached: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     redirected: tuple[str, ...] = ()
+    elsewhere: bool = False
     read_only: bool = False

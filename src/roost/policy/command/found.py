@@ -101,6 +101,7 @@ class Found:
         self.below: list[str] = []
         self.picked: list[str] = []
         self.only_reads = True
+        self.elsewhere = False
         self.folders: tuple[str, ...] = ("",)
         """Those in which the command that is looked at may run, from where the line begins."""
 
