@@ -7,7 +7,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,7 +29,6 @@ from roost.kernel.means import Agents
 from roost.kernel.memories import Memories
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
-from roost.kernel.reconcile import Reconciled, Reconciler
 from roost.kernel.reloading import Reloading
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
@@ -59,6 +58,9 @@ from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
 from roost.workspace.space import Space
 from roost.workspace.store import ObjectSnapshots
+
+if TYPE_CHECKING:
+    from roost.kernel.reconcile import Reconciled
 
 _MODEL_COMPLETED = b'{"type":"model.completed"'
 
@@ -285,6 +287,8 @@ class Runtime:
     async def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
         """Settle lost calls by the usage reports of their providers: those of a month (`2026-11`), or all. `ours`: all
         that the account reports was used by Roost. Raises `ReportFailed` and `ConfigError`."""
+        from roost.kernel.reconcile import Reconciler
+
         await self.kernel.keeper.charge_dead()
         cores = self.kernel.cores
         return await Reconciler(self.kernel.journal, cores.ledger, self.models, cores.rate, ours=ours).run(month)
