@@ -4,20 +4,23 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roost.agent.builtin import default_agent
 from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
-from roost.log.content import ErrorData, Text, ToolCall, ToolMessage, Usage
-from roost.testing.evals import dev, front, front_fresh, front_heldout, heldout
+from roost.log.content import ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
+from roost.testing.evals import dev, front, front_fresh, front_heldout, front_third, heldout
 from roost.testing.evals.__main__ import main, table
+from roost.testing.evals.kept import KeepingModel
 from roost.testing.evals.score import as_json, by_kind, judge, run_task, run_tasks, total
 from roost.testing.evals.task import Outcome, Task, holds, number, says, silent
 
-HELD = heldout.TASKS + front_heldout.TASKS + front_fresh.TASKS
-ALL = dev.TASKS + front.TASKS + HELD
+TUNED = front.TASKS + dev.TASKS + heldout.TASKS + front_heldout.TASKS + front_fresh.TASKS
+HELD = front_third.TASKS
+ALL = TUNED + HELD
 
 
 class Puppet:
@@ -58,12 +61,11 @@ def outcome(answer: str, **after: str) -> Outcome:
     return Outcome(answer=answer, calls=(), before={}, after=after)
 
 
-def test_there_are_two_halves_of_the_same_make() -> None:
+def test_what_is_held_out_is_of_the_same_make_and_asks_other_things() -> None:
     assert len({task.id for task in ALL}) == len(ALL)
-    assert sorted(task.kind for task in dev.TASKS) == sorted(task.kind for task in heldout.TASKS)
-    assert {task.kind for task in front.TASKS} <= {task.kind for task in front_heldout.TASKS} | {"arithmetic"}
-    tuned, held = dev.TASKS + front.TASKS, HELD
-    assert not {task.prompt for task in tuned} & {task.prompt for task in held}
+    assert {task.kind for task in front.TASKS} <= {task.kind for task in HELD}
+    assert len(HELD) >= 30
+    assert not {task.prompt for task in TUNED} & {task.prompt for task in HELD}
 
 
 def test_enough_is_asked_of_each_kind() -> None:
@@ -225,3 +227,17 @@ def test_the_command() -> None:
     report = json.loads(done.stdout)
     assert report["totals"]["tasks"] == 1
     assert "dev-plain-hello" in done.stderr
+
+
+@pytest.mark.local_model
+async def test_a_call_that_was_kept_is_not_made_again(tmp_path: Path) -> None:
+    answers = []
+    for now in ("09:15", "17:40"):
+        around = Text(f"[Now: Monday, 3 March 2025, {now} (UTC)\nFiles: a.txt]")
+        asked = Request(instruction="Hi.", messages=(UserMessage((Text("How late is it?"), around)),), max_output=4)
+        model = KeepingModel("smollm2-135m", tmp_path / "calls")
+        answers.append([event async for event in model.stream(asked)][-1])
+        assert model.loaded is (len(answers) == 1)
+        await model.close()
+    assert answers[0] == answers[1]
+    assert len(list((tmp_path / "calls").iterdir())) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -33,8 +34,6 @@ def asked(question: str, *more: Message, **options: Any) -> Request:
 
 
 def call(name: str, result: str, number: int = 1, **arguments: str) -> tuple[Message, Message]:
-    import json
-
     made = ToolCall(f"c{number}", name, json.dumps(arguments))
     return AssistantMessage((made,)), ToolMessage(made.id, name, (Text(result),))
 
@@ -75,9 +74,9 @@ def test_a_turn_begins_with_an_origin_and_goes_on_without() -> None:
         ("order", "shell"),
         ("calculator", "calculate"),
         ("knowledge", None),
-        ("clock", None),
         ("chat", None),
     ]
+    assert ("clock", None) in steps(Lead(asked("Which day is it?")))
     after = Lead(asked("Who has the tickets?", *call("grep", "a.txt:1: x", pattern="x")))
     assert not after.chooses
     assert (None, None) in steps(after)
@@ -121,7 +120,10 @@ def test_small_talk_is_left_alone_whatever_its_words() -> None:
         ("What is in budget.csv?", 2.0),
         ("Which columns does the budget have?", 2.0),
         ("Where is our hotel?", 1.0),
+        ("Do you know who has the tickets?", 1.0),
         ("What is the capital of Japan?", 0.0),
+        ("Which month do we have?", 0.0),
+        ("What can you do for me?", -1.5),
     ],
 )
 def test_words_of_the_question_lean_to_a_look(question: str, least: float) -> None:
@@ -147,6 +149,8 @@ def test_a_choice_is_turned_only_over_the_middle() -> None:
         ("How many items are there?", "items:\na\nb\nc", "There are 3 items.", True),
         ("When is Meera's birthday?", "Meera,2022,flute", "Meera's birthday is in 2022.", False),
         ("How fast is the motor?", "SPEED = 120 # motor", "The motor runs at 120 RPM.", True),
+        ("How fast is the motor?", "motor.speed = SPEED", "The motor has a speed of SPEED.", False),
+        ("How many fish do we have?", "fish: four, in the hall", "You have four fish.", True),
         ("Who borrowed the spade?", "tools.txt:1: spade: lent to Oskar", "Oskar borrowed the spade.", True),
     ],
 )
@@ -197,7 +201,7 @@ def test_an_unsupported_answer_leads_to_another_look() -> None:
     assert lead.again(answer("Ann has the umbrella."))
     assert {tool for _, tool in steps(lead)} == {"grep", "read_file", "calculate"}
     assert lead.messages(2000)[-1]["content"].endswith("for another word.)")
-    looked = Completed((ToolCall("c2", "grep", '{"pattern": "umbrella"}'),), "tool_calls")
+    looked = Completed((ToolCall("c2", "read_file", '{"path": "budget.csv"}'),), "tool_calls")
     assert not lead.again(looked)
     assert lead.final(looked) == looked
 
@@ -246,3 +250,30 @@ def test_no_tools_no_lead() -> None:
     assert lead.schema() is None
     assert not lead.chooses
     assert not lead.checks
+
+
+@pytest.mark.parametrize(
+    ("pattern", "searched"),
+    [
+        ("cooking", "cook"),
+        ("train tickets", "train ticket"),
+        ("bus", "bus"),
+        ("Glasses", "Glass"),
+        ("batteries", "batter"),
+    ],
+)
+def test_a_search_for_words_finds_their_other_forms(pattern: str, searched: str) -> None:
+    made = ToolCall("c1", "grep", json.dumps({"pattern": pattern}))
+    (call,) = Lead(asked("Who?")).final(Completed((made,), "tool_calls")).parts
+    assert isinstance(call, ToolCall)
+    assert json.loads(call.arguments) == {"pattern": searched, "ignore_case": True}
+    shown = Lead(asked("Who?", AssistantMessage((call,)), ToolMessage("c1", "grep", (Text("No match"),)))).messages(
+        2000
+    )
+    assert f'"args":{{"pattern":"{searched}"}}' in shown[-2]["content"]
+
+
+@pytest.mark.parametrize("pattern", ["def \\w+", "a.txt", "x=1"])
+def test_a_search_for_a_pattern_stays_as_it_is(pattern: str) -> None:
+    made = Completed((ToolCall("c1", "grep", json.dumps({"pattern": pattern})),), "tool_calls")
+    assert Lead(asked("Who?")).final(made) == made

@@ -39,8 +39,8 @@ def test_what_was_said_stays_the_prefix_of_what_is_said_next() -> None:
     assert third[:2] == second[:2]
     assert second[2]["content"].startswith(third[2]["content"])
     assert [message["role"] for message in third] == ["user", "assistant", "user", "assistant", "user"]
-    assert third[1]["content"] == '{"from": "files", "tool": "read_file", "args": {"path": "a.txt"}}'
-    assert third[3]["content"] == '{"answer": "It says \\"x\\"."}'
+    assert third[1]["content"] == '{"from":"files","tool":"read_file","args":{"path": "a.txt"}}'
+    assert third[3]["content"] == '{"answer":"It says \\"x\\"."}'
 
 
 def test_the_prefix_is_the_same_for_every_session() -> None:
@@ -49,17 +49,42 @@ def test_the_prefix_is_the_same_for_every_session() -> None:
     other = request(UserMessage((Text("Hello"), around)), CALL, RESULT)
     assert prefix(one) == prefix(other)
     assert said(one)[0]["content"] == "Today is Monday.\n\nWhat is in a.txt?"
-    assert said(other)[0]["content"] == f"{around.text}\n\nHello"
+    assert said(other)[0]["content"] == "[Files: a.txt]\n\nHello"
+    late = request(UserMessage((Text("How late is it?"), around)))
+    assert said(late)[0]["content"] == f"{around.text}\n\nHow late is it?"
 
 
 def test_the_prefix_holds_everything_that_does_not_change() -> None:
     messages = prefix(request(ASK, constraints=("No swearing.",)))
     text = messages[0]["content"]
-    for part in ("Be kind.", "- No swearing.", "- read_file(path): the text of a file", '{"from": "files"}'):
+    for part in ("Be kind.", "- No swearing.", "- read_file(path): the text of a file", '{"from":"files"}'):
         assert part in text
     assert "write_file" not in str(messages)
-    assert "calculator" not in text.split("With files")[0]
+    assert "calculator" not in text.split("files, order")[0]
     assert [message["role"] for message in messages] == ["system"] + ["user", "assistant"] * (len(messages) // 2)
+
+
+def test_the_prefix_stays_short() -> None:
+    """Each token of it costs time at each step, also when it is restored: about four characters are one token."""
+    arguments = {
+        "list_files": ["path"], "glob": ["pattern"], "grep": ["pattern"], "read_file": ["path"],
+        "write_file": ["path", "content"], "edit_file": ["path", "old", "new"], "shell": ["command"],
+        "calculate": ["expression"], "read_history": [],
+    }  # fmt: skip
+    tools = tuple(
+        ToolSpec(name, name, {"type": "object", "properties": {key: {} for key in wanted}, "required": wanted})
+        for name, wanted in arguments.items()
+    )
+    messages = prefix(request(ASK, tools=tools))
+    assert sum(len(message["content"]) for message in messages) < 3850
+    assert len(messages) < 52
+
+
+def test_an_example_may_end_at_a_call() -> None:
+    messages = prefix(request(ASK, tools=(ToolSpec("grep", "g", {"type": "object", "properties": {}}),)))
+    last = next(n for n, message in enumerate(messages) if "chairs" in message["content"])
+    assert messages[last + 1]["content"].startswith('{"from":"files","tool":"grep"')
+    assert messages[last + 2]["content"] == "Thanks!"
 
 
 def test_numbers_of_lines_are_not_seen() -> None:

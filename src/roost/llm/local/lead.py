@@ -12,10 +12,10 @@ import msgspec
 
 from roost.llm.ir import Completed, Notice, Request
 from roost.llm.local.guard import is_stuck
-from roost.llm.local.prompt import chat, environment, question, result_of
+from roost.llm.local.prompt import UNSHOWN, chat, question, result_of, shown_environment
 from roost.llm.local.schema import ANSWERED, CALCULATE, LABELS, LOOKS, label_of, labels, step_schema
 from roost.llm.local.support import Seen, asks_for_person, content_words, is_about_names, is_supported, shares_word
-from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
+from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage, UserMessage
 
 MOST_LOOKS = 3
 """Looks of a turn that are forced at most, before the answer is that the files do not say it."""
@@ -23,6 +23,14 @@ UNKNOWN = "The files that I looked at do not say that."
 _LOOK_ON = "\n\n(These results do not say it. Look in another file, or for another word.)"
 _HEAD = re.compile(r'\s*\{\s*"from"\s*:\s*"')
 _OURS = re.compile(r"\b(our|ours|my|mine|we|us)\b", re.IGNORECASE)
+_YOU = re.compile(r"\byou\b", re.IGNORECASE)
+_HAS = re.compile(
+    r"\b(who|whom|whose)\b.*\b(has|have|had|got|holds?|keeps?|carr(y|ies|ying)|brings?|bringing|owns?|hands?)\b",
+    re.IGNORECASE,
+)
+"""A question for the person that has a thing."""
+_WORDS = re.compile(r"[^\W\d_]+( [^\W\d_]+)*")
+_ENDING = re.compile(r"(?<=\w{3})(ing|ed|ies|es|(?<!s)s)$")
 _NUMBER = re.compile(r"\d")
 _ADMITS = re.compile(r"\b(not|no|none|nothing|nobody|unable|cannot|without|unknown)\b|n['\u2019]t\b", re.IGNORECASE)
 _OF_TIME = frozenset(
@@ -60,7 +68,7 @@ def stand_of(request: Request) -> Stand:
         match message:
             case UserMessage():
                 seen += [Seen("", "", said)] * bool(said)
-                said, around = question(message), environment(message)
+                said, around = question(message), shown_environment(message)
                 looks, reads, empty, acted, opens = 0, 0, False, False, True
                 made.clear()
             case AssistantMessage(calls=calls):
@@ -172,7 +180,11 @@ class Lead:
         return self._forced
 
     def final(self, result: Completed) -> Completed:
-        """What the step comes to: an answer that does not stand in the files becomes one that says so."""
+        """What the step comes to: an answer that does not stand in the files becomes one that says so, and a search for
+        words one that finds their other forms too."""
+        result = msgspec.structs.replace(
+            result, parts=tuple(widened(part) if isinstance(part, ToolCall) else part for part in result.parts)
+        )
         if self._first is None:
             return result
         calls = AssistantMessage(result.parts).calls
@@ -181,6 +193,20 @@ class Lead:
         said = AssistantMessage(self._first.parts).text
         text = said if _ADMITS.search(said) else UNKNOWN
         return msgspec.structs.replace(result, parts=(Text(text),), stop="end")
+
+
+def widened(call: ToolCall) -> ToolCall:
+    """A search for plain words takes no notice of capitals and of the endings of words: small models write the word as
+    they would say it, not as it stands in the file."""
+    try:
+        arguments = msgspec.json.decode(call.arguments, type=dict[str, Any]) if call.name == "grep" else {}
+    except msgspec.MsgspecError:
+        return call
+    pattern = str(arguments.get("pattern", ""))
+    if not _WORDS.fullmatch(pattern):
+        return call
+    said = msgspec.json.encode({**arguments, "pattern": _ENDING.sub("", pattern)}).decode()
+    return msgspec.structs.replace(call, arguments=said.removesuffix("}") + UNSHOWN)
 
 
 class Choice(NamedTuple):
@@ -195,8 +221,7 @@ class Choice(NamedTuple):
 def choose(stand: Stand, label: str, chances: Mapping[str, float]) -> Choice:
     """`chances` are the probabilities of the labels. The time of a thing is not told by the clock: when the
     question names one, the chance of the clock is one of a look."""
-    thing = any(word not in _OF_TIME for word in content_words(stand.question))
-    if thing and "clock" in chances:
+    if _names_a_thing(stand.question) and "clock" in chances:
         chances = {**chances, "clock": 0.0, "files": chances.get("files", 0.0) + chances["clock"]}
     tool = sum(chance for name, chance in chances.items() if name not in ANSWERED)
     answer = sum(chance for name, chance in chances.items() if name in ANSWERED)
@@ -209,11 +234,19 @@ def choose(stand: Stand, label: str, chances: Mapping[str, float]) -> Choice:
 
 def leaning(stand: Stand) -> float:
     """What the words of the question add to the odds of a tool, as a logarithm."""
-    if is_about_names(stand.question) or shares_word(stand.question, stand.around.partition("Files: ")[2]):
+    said = stand.question
+    if is_about_names(said) or shares_word(said, stand.around.partition("Files: ")[2]):
         return 2.5
-    if _OURS.search(stand.question):
+    if not _names_a_thing(said):
+        return -1.5 if _YOU.search(said) else 0.0
+    if _OURS.search(said):
         return 1.5
-    return 1.0 if re.search(r"\bI\b", stand.question) else 0.0
+    return 1.0 if _HAS.search(said) or re.search(r"\bI\b", said) else 0.0
+
+
+def _names_a_thing(question: str) -> bool:
+    """Whether the question has a word beside those of time and those that say nothing."""
+    return any(word not in _OF_TIME for word in content_words(question))
 
 
 def redirect(choice: Choice, offered: Collection[str]) -> tuple[str, ...] | None:

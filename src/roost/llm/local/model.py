@@ -225,7 +225,7 @@ class _Run:
         if self._reader is None:
             return [TextDelta(piece)]
         deltas = self._reader.feed(piece)
-        return [] if self._lead.checks else deltas
+        return [] if self._lead.checks or self._reader.step().tool == "grep" else deltas  # what may become another
 
     def result(self) -> Completed | Failed:
         if self._error is not None:

@@ -18,6 +18,14 @@ _ORDERS = re.compile(
 )
 _WHERE = re.compile(r"\bwhere\b", re.IGNORECASE)
 _COUNTS = re.compile(r"\b(how many|how much|count|number of|total|sum|together|altogether|average)\b", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"\b(how (many|much|fast|long|old|big|high|tall|far|heavy|large|wide|deep)|what time|number of)\b", re.IGNORECASE
+)
+_SOME_NUMBER = re.compile(
+    r"\d|\b(both|dozen|half|midnight|noon|once|twice|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|"
+    r"twelve|(thir|four|fif|six|seven|eigh|nine)(teen|ty)|twenty|forty|hundred|thousand|million)\b",
+    re.IGNORECASE,
+)
 _HIT = re.compile(r"(.+?):\d+: ?(.*)")
 _LEADS = frozenset("the a an our my your his her their this that these those which what whose".split())
 _JOINS = frozenset(
@@ -60,7 +68,7 @@ class _Line(NamedTuple):
 def is_supported(question: str, seen: Sequence[Seen], answer: str) -> bool:
     """Whether what was read speaks of what was asked, and has the names and numbers of the answer near it."""
     evidence = _evidence(question, seen)
-    if evidence is None:
+    if evidence is None or (_AMOUNT.search(question) and not _SOME_NUMBER.search(answer)):
         return False
     computed = " ".join(one.text for one in seen if one.tool == "calculate")
     known = f"{evidence}\n{question}\n{computed}".lower()

@@ -13,14 +13,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from roost.testing.evals import dev, front, front_fresh, front_heldout, heldout
+from roost.testing.evals import dev, front, front_fresh, front_heldout, front_third, heldout
+from roost.testing.evals.kept import KeepingModel
 from roost.testing.evals.score import Result, as_json, by_kind, run_tasks
 from roost.testing.evals.settings import SETTINGS
 from roost.testing.evals.task import Task
 
-_DEV, _TEST = front.TASKS + dev.TASKS, front_heldout.TASKS + front_fresh.TASKS + heldout.TASKS
+_DEV = front.TASKS + dev.TASKS + front_heldout.TASKS + front_fresh.TASKS + heldout.TASKS
+_TEST = front_third.TASKS
 _SETS = {"dev": _DEV, "test": _TEST, "all": _DEV + _TEST}
 _QUICK = 5
 """In the quick mode each fifth task is run."""
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no task's id matches {options.only!r}", file=sys.stderr)
         return 2
     if options.model.partition("/")[0] != "local" or options.quick or options.here:
-        results = asyncio.run(_run(options.model, tasks, choice_only=options.choices))
+        results = asyncio.run(_run(options, tasks))
         report = as_json(options.model, results)
         print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else table(options.model, results))
         return 0
@@ -54,6 +57,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="each fifth task, under the engine's own settings")
     parser.add_argument("--here", action="store_true", help="only under the engine's own settings (ROOST_MODEL_…)")
     parser.add_argument("--choices", action="store_true", help="end each task at its first choice, call or answer")
+    parser.add_argument("--keep", metavar="FOLDER", help="keep the local model's calls there, and make none twice")
     parser.add_argument("--json", action="store_true", help="print one JSON document with every answer and call")
     return parser.parse_args(argv)
 
@@ -64,7 +68,7 @@ def _every_setting(options: argparse.Namespace) -> int:
     for setting in SETTINGS:
         print(f"# {setting.name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "roost.testing.evals", "--here", "--json", "--set", options.set]
-        command += ["--choices"] * options.choices
+        command += ["--choices"] * options.choices + (["--keep", options.keep] if options.keep else [])
         command += ["--model", options.model, *(["--only", options.only] if options.only else [])]
         done = subprocess.run(command, env=os.environ | setting.environment, stdout=subprocess.PIPE, check=True)
         reports.append({"setting": setting.name, **json.loads(done.stdout)})
@@ -78,13 +82,18 @@ def _every_setting(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _run(name: str, tasks: Sequence[Task], *, choice_only: bool) -> list[Result]:
+async def _run(options: argparse.Namespace, tasks: Sequence[Task]) -> list[Result]:
     from roost.llm.accounts import Models
 
     models = Models()
+    kind, _, name = options.model.partition("/")
+    kept = KeepingModel(name or None, Path(options.keep)) if options.keep and kind == "local" else None
     try:
-        return await run_tasks(models.resolve(name), tasks, seen=_say, choice_only=choice_only)
+        model = kept or models.resolve(options.model)
+        return await run_tasks(model, tasks, seen=_say, choice_only=options.choices)
     finally:
+        if kept is not None:
+            await kept.close()
         await models.close()
 
 
