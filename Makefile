@@ -48,7 +48,7 @@ soak: $(READY)  ## kills of a daemon, faults in a cluster, hostile programs in s
 	ROOST_LONG_TURNS=$(or $(TURNS),10000) $(BIN)/pytest tests/kernel/test_long_session.py
 
 eval: $(READY)  ## the assistant's tasks on a model, judged by code; the local one under several settings (QUICK=1: a few)
-	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all) $(if $(QUICK),--quick)
+	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all) $(if $(QUICK),--quick) $(if $(KEEP),--keep "$(KEEP)")
 
 PINS := -q --no-emit-project --no-header --no-annotate --format requirements.txt
 lock: $(READY)  ## pin every dependency by hash

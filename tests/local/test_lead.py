@@ -123,7 +123,9 @@ def test_small_talk_is_left_alone_whatever_its_words() -> None:
         ("Do you know who has the tickets?", 1.0),
         ("What is the capital of Japan?", 0.0),
         ("Which month do we have?", 0.0),
-        ("What can you do for me?", -1.5),
+        ("What can you do for me?", -2.5),
+        ("How many legs does a spider have?", -0.8),
+        ("Who is the owner of a key?", 0.0),
     ],
 )
 def test_words_of_the_question_lean_to_a_look(question: str, least: float) -> None:

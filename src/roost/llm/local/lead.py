@@ -24,6 +24,9 @@ _LOOK_ON = "\n\n(These results do not say it. Look in another file, or for anoth
 _HEAD = re.compile(r'\s*\{\s*"from"\s*:\s*"')
 _OURS = re.compile(r"\b(our|ours|my|mine|we|us)\b", re.IGNORECASE)
 _YOU = re.compile(r"\byou\b", re.IGNORECASE)
+_ANY = re.compile(r"\ban?\b", re.IGNORECASE)
+_THAT = re.compile(r"\b(the|this|that|these|those)\b", re.IGNORECASE)
+"""A question about any thing of a kind ("a spider") is one for an encyclopedia, one about that thing rarely is."""
 _HAS = re.compile(
     r"\b(who|whom|whose)\b.*\b(has|have|had|got|holds?|keeps?|carr(y|ies|ying)|brings?|bringing|owns?|hands?)\b",
     re.IGNORECASE,
@@ -196,8 +199,8 @@ class Lead:
 
 
 def widened(call: ToolCall) -> ToolCall:
-    """A search for plain words takes no notice of capitals and of the endings of words: small models write the word as
-    they would say it, not as it stands in the file."""
+    """A search for plain words takes no notice of capitals, of the ending of the last word and of words that say
+    nothing, such as "rate": small models write what they would say, not what stands in the file."""
     try:
         arguments = msgspec.json.decode(call.arguments, type=dict[str, Any]) if call.name == "grep" else {}
     except msgspec.MsgspecError:
@@ -205,7 +208,9 @@ def widened(call: ToolCall) -> ToolCall:
     pattern = str(arguments.get("pattern", ""))
     if not _WORDS.fullmatch(pattern):
         return call
-    said = msgspec.json.encode({**arguments, "pattern": _ENDING.sub("", pattern)}).decode()
+    telling = content_words(pattern)
+    words = [word for word in pattern.split(" ") if not telling or word.lower() in telling]
+    said = msgspec.json.encode({**arguments, "pattern": _ENDING.sub("", " ".join(words))}).decode()
     return msgspec.structs.replace(call, arguments=said.removesuffix("}") + UNSHOWN)
 
 
@@ -238,10 +243,12 @@ def leaning(stand: Stand) -> float:
     if is_about_names(said) or shares_word(said, stand.around.partition("Files: ")[2]):
         return 2.5
     if not _names_a_thing(said):
-        return -1.5 if _YOU.search(said) else 0.0
+        return -2.5 if _YOU.search(said) else 0.0
     if _OURS.search(said):
         return 1.5
-    return 1.0 if _HAS.search(said) or re.search(r"\bI\b", said) else 0.0
+    if _HAS.search(said) or re.search(r"\bI\b", said):
+        return 1.0
+    return -0.8 if _ANY.search(said) and not _THAT.search(said) else 0.0
 
 
 def _names_a_thing(question: str) -> bool:
