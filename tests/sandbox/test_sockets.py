@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from roost.errors import SandboxError
+from roost.sandbox import sockets
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.sockets import living_sockets
+from roost.sandbox.sockets import MOST, living_sockets
 from roost.testing.backends import made, python
 
 
@@ -49,6 +51,32 @@ def test_those_that_are_alive_are_found(tmp_path: Path, at: ExitStack) -> None:
     (tmp_path / "link").symlink_to("left")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert set(living_sockets([tmp_path, tmp_path / "none"], [tmp_path / "home"])) == living
+
+
+def test_more_than_can_be_covered_is_refused(tmp_path: Path, at: ExitStack) -> None:
+    for number in range(MOST):
+        listen(at, tmp_path / "many", str(number), socket.SOCK_DGRAM)
+    assert len(living_sockets([tmp_path], [])) == MOST
+    listen(at, tmp_path, "one more", socket.SOCK_DGRAM)
+    with pytest.raises(SandboxError, match=f"more than {MOST} Unix sockets in .*give the session another folder"):
+        living_sockets([tmp_path], [])
+
+
+def test_a_folder_of_too_many_names_is_told(
+    tmp_path: Path, at: ExitStack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is bound by its whole path is found all the same."""
+    monkeypatch.setattr(sockets, "LOOKED_AT", 20)
+    folder = tmp_path
+    for _ in range(8):
+        (folder := folder / "d").mkdir()
+        for name in range(5):
+            (folder / str(name)).touch()
+    end = at.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    end.bind(str(folder / "s"))
+    assert living_sockets([tmp_path], []) == (folder / "s",)
+    assert "more than 20 names" in caplog.text
+    assert living_sockets([tmp_path], [folder]) == ()
 
 
 async def test_what_a_program_left_behind_can_be_used_anew(tmp_path: Path, at: ExitStack) -> None:

@@ -2,33 +2,65 @@
 
 No namespace stands between a path and the program that listens there: whoever may write to the socket's file may
 connect. A filter of system calls does not see paths, and Landlock knows such sockets only from Linux 7 on. So the
-sockets that are alive when a sandbox starts are covered, each by an empty file.
+sockets that are alive when a sandbox starts are covered, each by an empty file. One that is bound later is not covered;
+a session with a user of its own (`SandboxSpec.user`) cannot connect to it unless its file lets everybody write.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
-LOOKED_AT = 20_000
+from roost.errors import SandboxError
+
+_log = logging.getLogger(__name__)
+
+LOOKED_AT = 200_000
 """Names of one folder, those that lie deepest last."""
-MOST = 64
+MOST = 256
+"""Sockets that are covered: each is a mount."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def living_sockets(folders: Iterable[Path], hidden: Iterable[Path]) -> tuple[Path, ...]:
     """Find the sockets in `folders` where some program listens; what lies in `hidden` is left out. What a program left
-    behind is no concern: its path can be used anew. Blocks: about 1 µs for each name."""
-    bound = _bound()
-    left_out = {os.fspath(each) for each in hidden}
-    seen = (path for folder in folders for path in _sockets(os.fspath(folder), left_out))
-    return tuple(islice((Path(path) for path in seen if path in bound or _listens(path)), MOST))
+    behind is no concern: its path can be used anew. Raises `SandboxError` when there are more than can be covered.
+    Blocks: about 1 µs for each name. In a folder of more than `LOOKED_AT` names, the rest is searched only for what the
+    system lists for this network namespace, and the log says so."""
+    bound, left_out = _bound(), {os.fspath(each) for each in hidden}
+    found: dict[str, None] = {}
+    for folder in map(os.fspath, folders):
+        found |= dict.fromkeys(_listed(folder, bound, left_out))
+        for path in _sockets(folder, left_out):
+            if path in bound or _listens(path):
+                found[path] = None
+            if len(found) > MOST:
+                raise SandboxError(
+                    f"programs of this machine listen on more than {MOST} Unix sockets in {folder!r}, and a sandbox"
+                    " there could connect to them: stop them, or give the session another folder"
+                )
+    return tuple(map(Path, found))
+
+
+def _listed(folder: str, bound: set[str], left_out: set[str]) -> Iterator[str]:
+    """Those of `bound` that are there, however many names the folder has."""
+    inside = folder.rstrip("/") + "/"
+    for path in sorted(path for path in bound if path.startswith(inside)):
+        if not any(path.startswith(each + "/") for each in left_out) and _is_socket(path):
+            yield path
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode) and os.path.realpath(path) == path
+    except OSError:
+        return False
 
 
 def _sockets(folder: str, left_out: set[str]) -> Iterator[str]:
@@ -48,6 +80,13 @@ def _sockets(folder: str, left_out: set[str]) -> Iterator[str]:
                         yield entry.path
         except OSError:  # removed meanwhile, or not ours to read
             continue
+    if waiting:
+        _log.warning(
+            "%s has more than %d names: Unix sockets that programs of other network namespaces bound in the rest of it"
+            " stay within reach of the sandbox",
+            folder,
+            LOOKED_AT,
+        )
 
 
 def _bound() -> set[str]:
