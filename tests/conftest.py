@@ -29,6 +29,14 @@ def _compiled_once() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _users() -> Iterator[None]:
+    """Where tests run as root, the users that they give to sessions are registered for this run alone."""
+    with tempfile.TemporaryDirectory(prefix="roost-users-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROOST_USERS", folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     with PostgresServer.shared() as server:

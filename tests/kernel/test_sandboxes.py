@@ -73,8 +73,9 @@ def chosen(log: list[ev.Event]) -> list[tuple[int, str, bool]]:
 async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("outside")
+    me = "test $(id -u) -ne 0 && echo me"
     look = (
-        "cd $(dirname $(dirname $(dirname $PWD))); cat secret; ls home; id -u; cd $OLDPWD; echo kept > file; cat file"
+        f"cd $(dirname $(dirname $(dirname $PWD))); cat secret; ls home; {me}; cd $OLDPWD; echo kept > file; cat file"
     )
     async with running(tmp_path / "home", hand(look, "cat file; cat /proc/1/comm")) as runtime:
         session, log = await ran(runtime)
@@ -82,7 +83,7 @@ async def test_an_agent_that_says_nothing_gets_level_1(tmp_path: Path) -> None:
         first, second = results(log)
         assert "outside" not in first
         assert "roost.db" not in first
-        assert "1000\nkept" in first
+        assert "me\nkept" in first
         assert second.startswith("kept\n")
         assert (tmp_path / "home" / "workspaces" / session.id / "file").read_text() == "kept\n"
     assert (tmp_path / "home" / "probes" / "bwrap.json").is_file()

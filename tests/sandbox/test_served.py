@@ -22,6 +22,7 @@ from tests.sandbox.nine import HEAD, Nine, Server, refused
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.base import User
 from roost.sandbox.body import Body
 from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.machines import served as starting
@@ -132,13 +133,13 @@ def test_killed_in_the_midst(tmp_path: Path) -> None:
 
 
 async def in_a_namespace(
-    workspace: Path, reads: tuple[Path, ...] = (), hidden: tuple[Path, ...] = ()
+    workspace: Path, reads: tuple[Path, ...] = (), hidden: tuple[Path, ...] = (), user: User | None = None
 ) -> tuple[Body, starting.ServedView]:
     probe = await BwrapBackend().probe()
     if not probe.able:
         pytest.skip(f"bubblewrap: {probe.why}")
     marker = f"test-{secrets.token_hex(4)}"
-    body = Body(SandboxSpec(session="s", workspace=workspace, marker=marker), "files")
+    body = Body(SandboxSpec(session="s", workspace=workspace, marker=marker, user=user), "files")
     view = [*mounts.system(), *mounts.folders(workspace, reads, hidden)]
     return body, await starting.start(body, view)
 
@@ -178,6 +179,29 @@ async def test_it_sees_the_view_and_nothing_else(tmp_path: Path) -> None:
         await view.close()
         await view.close()
     assert await asyncio.to_thread(reap_orphans, body.spec.marker) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
+async def test_what_it_makes_belongs_to_the_workspace_s_user(tmp_path: Path) -> None:
+    """Inside the guest they are those of its commands' user."""
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "work").mkdir(mode=0o700)
+    os.chown(tmp_path / "home" / "work", 2100000001, 2100000001)
+    (tmp_path / "roots").mkdir(mode=0o700)
+    reads = (tmp_path / "roots",)
+    _, view = await in_a_namespace(tmp_path / "home" / "work", reads, user=User(2100000001, 2100000001))
+
+    def look() -> None:
+        root, work = Nine(view.root), Nine(view.workspace)
+        work.write(work.create("new"), b"from inside")
+        with refused(errno.EACCES):
+            root.readdir(root.open(root.path(str(tmp_path / "roots"))))
+
+    try:
+        await asyncio.to_thread(look)
+        assert (tmp_path / "home" / "work" / "new").stat().st_uid == 2100000001
+    finally:
+        await view.close()
 
 
 async def test_a_namespace_that_takes_the_place_of_another(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from roost.cli.app import App
     from roost.kernel.check import Checked
     from roost.llm.accounts import Models
+    from roost.workspace.owners import Found
 
 _NEED_SPACE = 500_000_000
 _SQLITE = (3, 35, 0)
@@ -129,13 +131,26 @@ def machine(app: App) -> Iterator[Finding]:
 
 def user(app: App) -> Iterator[Finding]:
     """Whether Roost runs as root, which it should not."""
-    from roost.sandbox.environment import ROOT, runs_as_root
+    from roost.sandbox.environment import root_warning, runs_as_root
 
-    said, _, fix = ROOT.partition(". ")
     if runs_as_root():
+        found = _users(app)
+        said, _, fix = root_warning(users=found.owners is not None, why=found.why).rpartition(". ")
         yield Finding(check="user", status="warn", detail=said, fix=fix)
     else:
         yield Finding(check="user", status="ok", detail="not root")
+
+
+def _users(app: App) -> Found:
+    """Whether each session would get a user of the host. Tried out in the home, which is not made for it."""
+    from roost.policy.loading import FILE, load_policy
+    from roost.workspace.owners import Found, find_owners
+
+    try:
+        numbers = load_policy(app.home / FILE).sandbox.users
+    except RoostError as error:
+        return Found(None, error.message)
+    return find_owners(app.home if app.home.is_dir() else Path(tempfile.gettempdir()), numbers)
 
 
 def sandbox(app: App) -> Iterator[Finding]:
@@ -177,7 +192,9 @@ def isolation(app: App) -> Iterator[Finding]:
             check="policy", status="fail", detail=error.message, fix="correct the file: no node starts with it"
         )
         return
-    probes = asyncio.run(Chooser(backends, kept=kept).probes())
+    owners = _users(app).owners
+    user = None if owners is None else owners.trial
+    probes = asyncio.run(Chooser(backends, kept=kept, user=user).probes())
     for level in (1, 2):
         mine = [probe for probe in probes if probe.level == level]
         able = [f"{probe.backend} ({probe.seconds * 1000:.0f} ms)" for probe in mine if probe.able]

@@ -31,6 +31,7 @@ from roost.policy.rules import Rule
 from roost.policy.system import system_rules
 from roost.policy.vault import Vault
 from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.base import User
 from roost.syncing import sync
 from roost.tools.base import Tool, Toolbox
 from roost.tools.builtin import BUILTIN, builtin_tool
@@ -38,6 +39,7 @@ from roost.workspace.carry import Carried, Carrier
 from roost.workspace.files import Workspace
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.objects import ObjectsFailed
+from roost.workspace.owners import user_of
 from roost.workspace.remembered import read_index
 from roost.workspace.saving import Caps
 from roost.workspace.snapshots import Place, View
@@ -249,12 +251,15 @@ class Workshop:
         remove_tree(self._memory / session)
         for folder in aside(self.private(session)):
             remove_tree(folder)
+        if self._sandboxes.owners is not None:
+            self._sandboxes.owners.release(self._real / session)
 
     def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
         tools, files = self._tools(spec), self.workspace(session, workspace)
 
         def place() -> SandboxSpec:
-            return SandboxSpec(session=session, workspace=files.root, marker="", hidden=(self._root.parent,))
+            hidden = (self._root.parent,)
+            return SandboxSpec(session=session, workspace=files.root, marker="", hidden=hidden, user=files.user)
 
         gate = self.gate(spec, workspace)
         files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
@@ -347,9 +352,22 @@ class Workshop:
         """Also a child's, which has its parent's."""
         return files.private or self._real in files.place.parents
 
+    def _user(self, whose: str | Path) -> User | None:
+        """Of a session's private folder, or of one that it was given, which may be another session's. Blocks."""
+        owners = self._sandboxes.owners
+        if owners is None:
+            return None
+        real = self._real / whose if isinstance(whose, str) else Path(os.path.realpath(whose))
+        if self._real not in real.parents:
+            return user_of(real)
+        private = self._real / real.relative_to(self._real).parts[0]
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return owners.claim(private)
+
     def workspace(self, session: str, folder: str | None) -> Workspace:
         """The session's files on this node: `folder`, or without one its private folder, which may not be there."""
-        notes = self._memory / session
+        notes, owner = self._memory / session, lambda: self._user(session if folder is None else Path(folder))
         if folder is not None:
-            return Workspace(Path(folder), private=False, hidden=self._hidden_from(Path(folder)), notes=notes)
-        return Workspace(self.private(session), private=True, notes=notes, real=self._real / session)
+            hidden = self._hidden_from(Path(folder))
+            return Workspace(Path(folder), private=False, hidden=hidden, notes=notes, owner=owner)
+        return Workspace(self.private(session), private=True, notes=notes, real=self._real / session, owner=owner)

@@ -56,6 +56,7 @@ from roost.sandbox.recall import PROBES, Recall
 from roost.workspace.carry import Carrier
 from roost.workspace.cow.probe import choose
 from roost.workspace.objects import open_objects
+from roost.workspace.owners import find_owners
 from roost.workspace.space import Space
 from roost.workspace.store import ObjectSnapshots
 
@@ -169,7 +170,11 @@ class Runtime:
         marker = marker_of(self.home, node)
         kept = Recall(self.home / PROBES)
         floor = Floor(self.home, policy.sandbox.free_bytes, self.home / RESERVE)
-        self.sandboxes = Sandboxes(ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor)
+        self.users = await asyncio.to_thread(find_owners, self.home, policy.sandbox.users)
+        owners = self.users.owners
+        self.sandboxes = Sandboxes(
+            ProcessSandbox(marker=marker), backends, marker=marker, kept=kept, floor=floor, owners=owners
+        )
         self.secret = Secret(store)
         self.peers = HttpPeers(self.secret)
         self.kernel = Kernel(
@@ -194,12 +199,12 @@ class Runtime:
             objects = await asyncio.to_thread(open_objects, self._snapshots)
             await agree(store, objects, self._snapshots)
             kept_by = ObjectSnapshots(objects, owner=await store_name(store), space=Space(floor))
-            self.kernel.workshop.carrier = Carrier(kept_by)
+            self.kernel.workshop.carrier = Carrier(kept_by, owners=owners)
         else:
             await refuse_without(store)
             memory = self.home / "workspaces.memory"
             snapshots = await asyncio.to_thread(choose, self.home / "workspaces", memory=memory, floor=floor)
-            self.kernel.workshop.home = Carrier(snapshots, home=True)
+            self.kernel.workshop.home = Carrier(snapshots, home=True, owners=owners)
         self.kernel.place = await self._place(store)
         self.memories = Memories(store, self.kernel.remembering.search, self.vault, home=self.kernel.place.home)
         dead = await self._refuse_copy()

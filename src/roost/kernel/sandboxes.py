@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from roost.agent.session import LiveSession
-from roost.errors import SandboxError
+from roost.errors import Invalid, SandboxError
 from roost.kernel.sleeping import lay_down, take_up
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
@@ -29,13 +29,15 @@ from roost.sandbox.room import Room
 from roost.sandbox.watched import Watched
 from roost.tools.base import Tool
 from roost.workspace.files import Workspace
+from roost.workspace.owners import Owners
 
 log = logging.getLogger("roost.sandbox")
 
 
 class Sandboxes:
     """`process` is level 0, which all sessions share. `marker` names the node, for `reap`; `kept` is what is known of
-    the backends. `floor`: what commands leave free of the disk."""
+    the backends. `floor`: what commands leave free of the disk. `owners`: the users of the workspaces, where the daemon
+    is root."""
 
     def __init__(
         self,
@@ -45,9 +47,11 @@ class Sandboxes:
         marker: str,
         kept: Recall | None = None,
         floor: Floor | None = None,
+        owners: Owners | None = None,
     ) -> None:
         self.process = process
-        self.chooser = Chooser(backends, kept=kept)
+        self.chooser = Chooser(backends, kept=kept, user=None if owners is None else owners.trial)
+        self.owners = owners
         self.marker = marker
         self._floor = floor
         self.pool = Pool()
@@ -165,6 +169,7 @@ class SessionSandbox:
         self._notes = notes
         self._choice: Choice | None = None
         self._guest: Guest | None = None
+        self._plain: ProcessSandbox | None = None
         self._making = asyncio.Lock()
         self._folder: tuple[Path, tuple[int, int]] | None = None
         self._watched = Watched(room, lambda limit: self._hit(limit, killed=True))
@@ -269,7 +274,7 @@ class SessionSandbox:
         self._announce(self._choice)
         if self._choice.backend is None:
             self._explain(self._choice, Capabilities())
-            return self._owner.process
+            return await self._process()
         async with self._making:
             if (guest := self._guest) is not None:
                 if (reason := self._useless(guest)) is None:
@@ -285,6 +290,16 @@ class SessionSandbox:
             self._guest = guest
             self._explain(self._choice, guest.capabilities)
             return guest
+
+    async def _process(self) -> ProcessSandbox:
+        """Level 0, as the user of the workspace where there is one."""
+        if self._owner.owners is None:
+            return self._owner.process
+        if self._plain is None:
+            spec = await self._spec()
+            process = self._owner.process
+            self._plain = process if spec.user is None else process.as_user(spec.user, spec.workspace)
+        return self._plain
 
     def _useless(self, guest: Guest) -> str | None:
         """Why commands cannot go on in it: also when the folder that it has is not the session's any more."""
@@ -317,6 +332,8 @@ class SessionSandbox:
             self._folder = spec.workspace, _identity(spec.workspace)
         except OSError as error:
             raise SandboxError(f"the session's folder cannot be used: {error.strerror}") from error
+        except Invalid as error:
+            raise SandboxError(error.message) from error
         network = Network(hosts=isolation.hosts)
         return msgspec.structs.replace(spec, bounds=isolation.bounds, network=network, marker=self._owner.marker)
 

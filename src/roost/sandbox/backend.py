@@ -14,7 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from roost.sandbox.base import ExecResult, Quota, Sandbox
+from roost.sandbox.base import ExecResult, Quota, Sandbox, User
 
 Holder: TypeAlias = Literal["kernel", "watched", "none"]
 """Who keeps a limit: the kernel (hard), a watchdog of ours (it may be passed for a moment), nobody."""
@@ -114,6 +114,9 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     sockets: tuple[Path, ...] = ()
     """Of programs outside, covered likewise; the backend finds them."""
     environment: Mapping[str, str] = {}
+    user: User | None = None
+    """Whom the workspace belongs to. A daemon that is root runs the commands as that user of the host; None: as the
+    daemon's own."""
 
 
 class Terminal(Protocol):

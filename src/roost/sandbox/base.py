@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
+
+
+class User(NamedTuple):
+    """A user of this machine that commands run as, where that is not the daemon's own."""
+
+    uid: int
+    gid: int
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):

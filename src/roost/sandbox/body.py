@@ -20,6 +20,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
+from roost.sandbox.base import User
 from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
 from roost.sandbox.dialling import Dialling
 from roost.sandbox.egress import Blocked, Egress
@@ -85,7 +86,9 @@ class Body:
             self.egress = egress(self.spec, self._blocked)
             place = self.folder / "net"
             place.mkdir()
+            place.chmod(0o755)  # the folder around it is the daemon's alone
             await self.egress.start(place / "socket")
+            lend(place / "socket", self.spec.user)
 
     async def launch(self, argv: Sequence[str], link: Link | None = None, *, fds: Sequence[int] = ()) -> Link:
         """Start `argv` in the group, with the link as its standard input, and `fds` open. Raises `OSError`."""
@@ -185,6 +188,12 @@ class Body:
         self._refused += 1
 
 
+def lend(socket: Path, user: User | None) -> None:
+    """Let `user` connect to a socket of the daemon: that takes the right to write to it."""
+    if user is not None:
+        os.chown(socket, user.uid, user.gid)
+
+
 def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = None) -> int:
     """Remove the folders that a dead process left, each after `delete` has been given it. Blocks. Returns how many."""
     folders = left(kind, marker)
@@ -241,19 +250,27 @@ def manner(body: Body) -> Manner:
 
 
 def agent_argv(
-    body: Body, link: int | str = 0, *, own_users: bool = True, filtered: bool = False, relay: str | None = None
+    body: Body,
+    link: int | str = 0,
+    *,
+    own_users: bool = True,
+    filtered: bool = False,
+    relay: str | None = None,
+    user: User | None = None,
 ) -> list[str]:
     """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
     processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
     has its own (`own_users`). `filtered`: the agent sets the filter of system calls, for a runtime that cannot say it
-    whole. `relay`: what stands behind the way out inside, by default its socket."""
+    whole. `relay`: what stands behind the way out inside, by default its socket. `user`: the agent starts as
+    root and becomes this user before it does anything else."""
     way_out = {} if body.door is None else {"relay": relay or f"{mounts.NET}/{body.door.name}"}
     limits: list[Limit] = []
     if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
         most = body.spec.bounds.pids + OWN_PROCESSES
         limits.append((resource.RLIMIT_NPROC, most, most))
     calls = {"filter": seccomp.program().hex()} if filtered and seccomp.supported() else {}
-    return mounts.agent_argv({"link": link, **way_out, **calls}, limits)
+    becomes = {} if user is None else {"user": list(user)}
+    return mounts.agent_argv({"link": link, **way_out, **calls, **becomes}, limits)
 
 
 def scratch_bytes(bounds: Bounds) -> int:

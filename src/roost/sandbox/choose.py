@@ -13,12 +13,15 @@ import msgspec
 
 from roost.errors import ConfigError, SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
+from roost.sandbox.base import User
 from roost.sandbox.recall import Recall, recall
+from roost.sandbox.trial import trial_user
 
 if TYPE_CHECKING:
     from roost.sandbox.body import MakeEgress
 
 Level: TypeAlias = Literal[0, 1, 2]
+_MOST_USERS = 2**32 - 1
 BACKENDS = ("bwrap", "oci", "gvisor", "docker", "firecracker", "qemu")
 """The names of those that come with Roost."""
 LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
@@ -46,12 +49,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
     machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
     from, by default this machine's. `free_bytes` are left on the file system of the home, whatever a workspace may
-    have (`roost.sandbox.floor.Floor`)."""
+    have (`roost.sandbox.floor.Floor`). `users`: the first and the last number of the users that sessions get where the
+    daemon is root; true is a range of this machine's that nobody else uses, false is none: then all run as root."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
     kernel: str = "/"
     free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * 1024**2
+    users: tuple[int, int] | bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.users, bool) and not 0 < self.users[0] < self.users[1] < _MOST_USERS:
+            raise ValueError(f"users is {list(self.users)}: give the first and the last number, from 1 on")
 
 
 class IsolationUnavailable(SandboxError):
@@ -74,11 +83,12 @@ class Choice(msgspec.Struct, frozen=True):
 
 class Chooser:
     """Among `backends`, of one level the first that works here. They are asked for when one is first in question. Each
-    is probed at most once, and not even then where `kept` knows the answer of an earlier process."""
+    is probed at most once, and not even then where `kept` knows the answer of an earlier process. `user`: whom the
+    guests of probes run as, where sessions have users of their own."""
 
-    def __init__(self, backends: Iterable[Backend], *, kept: Recall | None = None) -> None:
+    def __init__(self, backends: Iterable[Backend], *, kept: Recall | None = None, user: User | None = None) -> None:
         self._given = backends
-        self._kept = kept
+        self._kept, self._user = kept, user
         self._probes: dict[str, asyncio.Future[Probe]] = {}
         self._chosen: dict[Isolation, Choice] = {}
 
@@ -140,6 +150,7 @@ class Chooser:
 
     async def _probe(self, backend: Backend) -> Probe:
         recall.set(self._kept)
+        trial_user.set(self._user)
         try:
             return await backend.probe()
         except (SandboxError, OSError) as error:  # a backend's own fault: sessions go on below it

@@ -34,7 +34,8 @@ _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 class Command:
     """`stdin` is what the command reads, or a descriptor that it reads from, which is closed here. With `heard` its
     output is not kept but told as it comes, in this command's thread. `memory`: bytes that all its processes together
-    may have, watched four times a second; None is no limit."""
+    may have, watched four times a second; None is no limit. `before`: words that start the command as
+    another user (`as_user.py`)."""
 
     def __init__(
         self,
@@ -46,9 +47,10 @@ class Command:
         home: str,
         heard: Callable[[bytes], None] | None = None,
         memory: int | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self._mark = new_mark(home)
-        self._argv, self._cwd, self._quota = argv, cwd, quota
+        self._argv, self._cwd, self._quota, self._before = argv, cwd, quota, before
         self._env = launch_env(cwd, env, self._mark)
         self._feed = stdin if isinstance(stdin, int) else None
         self._stdin = memoryview(stdin) if isinstance(stdin, bytes) and stdin else None
@@ -89,7 +91,7 @@ class Command:
         """The process, or why this command cannot be started."""
         try:
             return subprocess.Popen(
-                launch_argv(self._argv, self._quota, self._mark),
+                [*self._before, *launch_argv(self._argv, self._quota, self._mark)],
                 cwd=self._cwd,
                 env=self._env,
                 stdin=self._stdin_of_process(),

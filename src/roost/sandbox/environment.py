@@ -9,10 +9,22 @@ import sys
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|ROOST_STORE", re.IGNORECASE)
 
 
-ROOT = (
-    "Roost runs as root: files that agents make belong to root, and a command that gets out of its sandbox is root."
-    " Run it as a user of its own (deploy/roost.service, deploy/Dockerfile)"
-)
+_FIX = "Run it as a user of its own (deploy/roost.service, deploy/Dockerfile)"
+
+
+def root_warning(*, users: bool, why: str | None = None) -> str:
+    """What the daemon and `roost doctor` say where Roost runs as root. `users`: sessions have users of their own; else
+    `why` not."""
+    if users:
+        return (
+            "Roost runs as root: each session has a user of its own, but a fault in the daemon itself is root's."
+            f" {_FIX}"
+        )
+    reason = f" No session has a user of its own: {why}." if why is not None else ""
+    return (
+        "Roost runs as root: files that agents make belong to root, and a command that gets out of its sandbox is root."
+        f"{reason} {_FIX}"
+    )
 
 
 def runs_as_root() -> bool:

@@ -30,6 +30,7 @@ _ETC = (
 _PROC_FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "scsi", "acpi", "driver")
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "mtrr", "slabinfo")
 _TWO = ("--bind", "--ro-bind", "--ro-bind-try", "--symlink")
+_TARGETED = ("--bind", "--ro-bind", "--ro-bind-try", "--ro-bind-data")
 AGENT = "/run/roost"
 """Where the agent's files are inside."""
 NET = "/run/roost-net"
@@ -97,6 +98,21 @@ def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path], sock
     for path in sockets:
         args += ["--ro-bind", "/dev/null", str(path)]
     return args
+
+
+def passable(args: Sequence[str]) -> list[str]:
+    """Return bwrap's arguments with the folders above each target made first, for every user to pass. Those that bwrap
+    makes itself are its own user's alone."""
+    made: dict[str, None] = {"/": None}
+    words: list[str] = []
+    for place, word in enumerate(args):
+        if word in _TARGETED:
+            above = [str(path) for path in reversed(Path(args[place + 2]).parents) if str(path) not in made]
+            at = len(words) - 2 * (words[-2:-1] == ["--perms"])  # which are of the next word
+            words[at:at] = [each for path in above for each in ("--dir", path)]
+            made.update(dict.fromkeys(above))
+        words.append(word)
+    return words
 
 
 def _around(hidden: Iterable[Path], workspace: Path) -> list[Path]:

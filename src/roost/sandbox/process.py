@@ -1,7 +1,8 @@
 """Level 0: a command is a process group of this machine with limits. It tidies up after itself; it is no wall.
 
-A command runs as the daemon's user and can read what that user can read. What level 0 holds: limits on time, memory and
-output, a clean environment, and that nothing outlives the call.
+A command runs as the daemon's user and can read what that user can read; where the daemon is root, as the workspace's
+user (`as_user`). What level 0 holds: limits on time, memory and output, a clean environment, and that nothing outlives
+the call.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from copy import copy
+from pathlib import Path
 
 from roost.errors import SandboxError
+from roost.sandbox.as_user import words_as
 from roost.sandbox.background import Background
-from roost.sandbox.base import ExecResult, Quota, with_files_of
+from roost.sandbox.base import ExecResult, Quota, User, with_files_of
 from roost.sandbox.command import Command
 from roost.sandbox.watchdog import machine_memory
 from roost.threads import settled
@@ -35,11 +39,19 @@ class ProcessSandbox:
         self._memory = machine_memory()[0] * 3 // 4 or None if memory_bytes is None else memory_bytes
         self._quota = quota or Quota()
         self._running: dict[Command, Future[ExecResult]] = {}
-        self._closed = False
+        self._closed = threading.Event()
+        self._user: tuple[User, Path] | None = None
 
     @property
     def level(self) -> int:
         return 0
+
+    def as_user(self, user: User, workspace: Path) -> ProcessSandbox:
+        """Return a view of this sandbox whose commands run as `user`, to whom the workspace belongs. The daemon must be
+        root. What runs there ends with this sandbox."""
+        made = copy(self)
+        made._user = user, workspace
+        return made
 
     async def exec(
         self,
@@ -54,11 +66,13 @@ class ProcessSandbox:
         """As the contract says, and of `roost.sandbox.backend.Guest`. HOME is `cwd`. A command that cannot be started
         has exit code 126 or 127 and says why on stderr. Cancelling gives it half a second between SIGTERM and
         SIGKILL."""
-        if self._closed:
+        if self._closed.is_set():
             raise SandboxError("this sandbox is closed; make a new one")
         if not argv:
             raise SandboxError("exec needs at least the name of a program in `argv`")
-        command = Command(argv, cwd, env, stdin, quota or self._quota, self._marker, memory=self._memory)
+        command = Command(
+            argv, cwd, env, stdin, quota or self._quota, self._marker, memory=self._memory, before=self._before(cwd)
+        )
         done = self._start(command)
         if stop is not None:
             stop.add_done_callback(lambda said: None if said.cancelled() else command.cancel(said.result()))
@@ -75,7 +89,7 @@ class ProcessSandbox:
     ) -> Background:
         """A command that runs on between others, as of `roost.sandbox.backend.Guest`; it costs a thread as long. One
         that cannot be started says why and ends. It ends with `close`, and with the sandbox."""
-        if self._closed:
+        if self._closed.is_set():
             raise SandboxError("this sandbox is closed; make a new one")
         if not argv:
             raise SandboxError("spawn needs at least the name of a program in `argv`")
@@ -83,7 +97,8 @@ class ProcessSandbox:
         background = Background(ours)
         try:
             limits = with_files_of(_ENDLESS, file_bytes)
-            command = Command(argv, cwd, env, theirs, limits, self._marker, background.heard, self._memory)
+            before = self._before(cwd)
+            command = Command(argv, cwd, env, theirs, limits, self._marker, background.heard, self._memory, before)
             done = self._start(command)
         except BaseException:
             os.close(theirs)
@@ -94,12 +109,15 @@ class ProcessSandbox:
 
     async def close(self) -> None:
         """End every running command; their callers get a result with `killed_by="cancelled"`."""
-        self._closed = True
+        self._closed.set()
         running = dict(self._running)
         for command in running:
             command.cancel()
         for done in running.values():
             await settled(asyncio.wrap_future(done))
+
+    def _before(self, cwd: str) -> list[str]:
+        return [] if self._user is None else words_as(*self._user, cwd)
 
     def _start(self, command: Command) -> Future[ExecResult]:
         done: Future[ExecResult] = Future()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -15,9 +16,12 @@ import msgspec
 
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Capabilities, Probe, SandboxSpec
+from roost.sandbox.base import User
 from roost.sandbox.recall import key_of, recall
 
 _probed: dict[str, Probe] = {}
+trial_user: ContextVar[User | None] = ContextVar("trial_user", default=None)
+"""Whom the guests of probes run as: sessions' guests do not run as root either."""
 _trying: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
@@ -30,7 +34,9 @@ async def tried(
 ) -> Probe:
     """`script` is run by the guest's `/bin/sh` and says `fine` when everything holds. `version` tells apart all ways in
     which the backend can run; `program` is the file that makes its guests."""
-    key, kept = await asyncio.to_thread(key_of, backend, version, script, program), recall.get()
+    user, kept = trial_user.get(), recall.get()
+    asked = script if user is None else f"{script}\n# as user {user.uid}"
+    key = await asyncio.to_thread(key_of, backend, version, asked, program)
     locks = _trying.setdefault(asyncio.get_running_loop(), {})
     async with locks.setdefault(backend.name, asyncio.Lock()):
         if key not in _probed:
@@ -73,7 +79,11 @@ async def _try(backend: Backend, version: str, script: str, fix: str, seconds: f
 
 
 async def _run(backend: Backend, script: str, folder: Path) -> tuple[str | None, Capabilities]:
-    guest = await backend.create(SandboxSpec(session="probe", workspace=folder, marker=_marker(os.getpid())))
+    user = trial_user.get()
+    if user is not None:
+        os.chown(folder, *user)
+    spec = SandboxSpec(session="probe", workspace=folder, marker=_marker(os.getpid()), user=user)
+    guest = await backend.create(spec)
     try:
         said = await guest.exec(["/bin/sh", "-c", script], cwd=str(folder))
     finally:

@@ -27,7 +27,7 @@ from roost.kernel.runtime import YOUNG, Runtime, default_home
 from roost.llm.accounts import Models
 from roost.log.dispatch import Dispatcher
 from roost.log.store import Durability, Store, is_postgres
-from roost.sandbox.environment import ROOT, hide_secrets, runs_as_root
+from roost.sandbox.environment import hide_secrets, root_warning, runs_as_root
 from roost.server import problems
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
@@ -211,7 +211,8 @@ class Daemon:
         self._home.announce(url)
         log.info("roost %s serves %s at %s", version(), self._home.path, url)
         if runs_as_root():
-            log.warning("%s", ROOT)
+            users = self._runtime.users
+            log.warning("%s", root_warning(users=users.owners is not None, why=users.why))
         if self._shares:
             log.info("other nodes reach it at %s (--advertise)", self._runtime.advertise)
         if self._ready is not None:

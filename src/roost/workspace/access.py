@@ -79,7 +79,7 @@ def open_folder(workspace: Workspace, real: Path, *, create: bool = False) -> Ge
     try:
         for part in real.relative_to(workspace.root).parts:
             if create:
-                _make_folder(fd, part)
+                _make_folder(workspace, fd, part)
             below = os.open(part, _FOLDER, dir_fd=fd)
             os.close(fd)
             fd = below
@@ -88,11 +88,17 @@ def open_folder(workspace: Workspace, real: Path, *, create: bool = False) -> Ge
         os.close(fd)
 
 
-def _make_folder(fd: int, name: str) -> None:
+def _make_folder(workspace: Workspace, fd: int, name: str) -> None:
     try:
         os.mkdir(name, dir_fd=fd)
     except FileExistsError:
         return
+    if workspace.user is not None:
+        made = os.open(name, _FOLDER, dir_fd=fd)
+        try:
+            workspace.give(made)
+        finally:
+            os.close(made)
     os.fsync(fd)
 
 
@@ -159,7 +165,7 @@ def write_file(
         mode = checked(folder, real.name, name, expected)
         temporary = f".roost-{secrets.token_hex(8)}.tmp"
         try:
-            write_new(folder, temporary, data, mode)
+            write_new(workspace, folder, temporary, data, mode)
             checked(folder, real.name, name, expected)
             os.rename(temporary, real.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -202,10 +208,11 @@ def checked(folder: int, entry: str, name: str, expected: str | None) -> int | N
     return current.mode
 
 
-def write_new(folder: int, entry: str, data: bytes, mode: int | None) -> None:
+def write_new(workspace: Workspace, folder: int, entry: str, data: bytes, mode: int | None) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(entry, flags, 0o666, dir_fd=folder)
     with os.fdopen(fd, "wb", buffering=0) as file:
+        workspace.give(fd)
         if mode is not None:
             os.fchmod(fd, mode & 0o777)
         view = memoryview(data)

@@ -16,6 +16,7 @@ from typing import TypeVar, cast
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.objects import ObjectsFailed, full, is_full
+from roost.workspace.owners import Owners
 from roost.workspace.remembered import Owner, boot, read_owner, write_owner
 from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
 
@@ -27,11 +28,15 @@ _PAUSE = 0.2
 class Carrier:
     """The node's. `patience`: seconds in which a save that fails is tried again, while a call's outcome waits for it.
     `home`: the snapshots are of this home alone, to go back to; the folder is where the files are, and no other follows
-    it. `close` stops what is going on; it is begun again where its session goes on."""
+    it. `owners`: whom the files belong to, where the daemon is root. `close` stops what is going on; it is begun again
+    where its session goes on."""
 
-    def __init__(self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False) -> None:
+    def __init__(
+        self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False, owners: Owners | None = None
+    ) -> None:
         self.snapshots = snapshots
         self.home = home
+        self.owners = owners
         self.prepares = not isinstance(snapshots, PortableSnapshots)
         self.patience = patience
         self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
@@ -80,7 +85,7 @@ class Carried:
         self._owner = Owner(epoch, born, boot())
         if self.home:
             if self._carrier.prepares:
-                await self._work(lambda stop: self._carrier.snapshots.prepare(self._place))
+                await self._work(lambda stop: self._put(lambda: self._carrier.snapshots.prepare(self._place)))
             self.ready = True
             return False
         lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
@@ -123,11 +128,7 @@ class Carried:
         """Make the files what the snapshot holds, None for no file, in the folder that they are in. Cut off, it must be
         called again before anybody works there. `of`: the session beside this one whose snapshot it is. Raises
         `ObjectsFailed`, and `SnapshotDamaged`."""
-        if of is None:
-            await self._work(lambda stop: self._carrier.snapshots.restore(self._place, snapshot, stop, in_place=True))
-        else:
-            place = self._place.beside(of)
-            await self._work(lambda stop: self._carrier.snapshots.fork(place, snapshot, self._place, stop))
+        await self._work(lambda stop: self._go_back(snapshot, of, stop))
         self._made_from = snapshot if self.home else None  # in a store that nodes share only the log says what stays
         self.dirty = False
 
@@ -152,6 +153,21 @@ class Carried:
 
     # In a thread
 
+    def _put(self, work: Callable[[], object]) -> None:
+        """What puts files into the folder, and cut off halfway leaves some."""
+        try:
+            work()
+        finally:
+            if self._carrier.owners is not None:
+                self._carrier.owners.settle(self._place.folder)
+
+    def _go_back(self, snapshot: str | None, of: str | None, stop: Event) -> None:
+        snapshots, place = self._carrier.snapshots, self._place
+        if of is None:
+            self._put(lambda: snapshots.restore(place, snapshot, stop, in_place=True))
+        else:
+            self._put(lambda: snapshots.fork(place.beside(of), snapshot, place, stop))
+
     def _wake(self, saved: str | None, unsaved: bool, stop: Event) -> bool:
         place, owner = self._place, read_owner(self._place.memory)
         there = place.folder.is_dir()
@@ -160,9 +176,9 @@ class Carried:
         elif owner is not None and self._follows(owner) and (there or saved is None):
             lost = False
             if owner.boot != boot() and not unsaved:  # the disk may be behind what was committed
-                self._carrier.snapshots.restore(place, saved, stop)
+                self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
         else:
-            self._carrier.snapshots.restore(place, saved, stop)
+            self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
             lost = unsaved
         if there or saved is not None:
             self._stamp()

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from roost.errors import Invalid
+from roost.errors import Invalid, SandboxError
+from roost.sandbox.base import User
 
 Held: TypeAlias = Literal["ask", "deny"]
 """What the policy says of a file that it holds back."""
@@ -23,7 +24,8 @@ class Workspace:
     """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files. `hidden`: a
     folder that is as good as outside, wherever it lies. `notes`: a folder out of the agent's reach for what must
     outlive a crash in the midst of a change (`workspace.writes`); without it no change is of several files. `real`:
-    `root` without the links on the way to it, where that is known already."""
+    `root` without the links on the way to it, where that is known already. `owner` gives the user that
+    the files are to belong to; it may block and raise `OSError` and `SandboxError`."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class Workspace:
         hidden: Path | None = None,
         notes: Path | None = None,
         real: Path | None = None,
+        owner: Callable[[], User | None] = lambda: None,
     ) -> None:
         self.private = private
         self.notes = notes
@@ -42,7 +45,7 @@ class Workspace:
         """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
         self.room: Callable[[int, int], str | None] = lambda size, files: None
         """Before a file tool makes it larger by so many bytes and files: why it may not. Blocks."""
-        self._given, self._real = root, real
+        self._given, self._real, self._owner = root, real, owner
         self._hidden = os.path.realpath(hidden).casefold() if hidden is not None else None
 
     @cached_property
@@ -58,6 +61,20 @@ class Workspace:
         if self.private:
             os.makedirs(self._given, mode=0o700, exist_ok=True)
         return Path(os.path.realpath(self._given))
+
+    @cached_property
+    def user(self) -> User | None:
+        """Whom the files belong to, also those that the daemon makes; None: the daemon's own user. Blocks, as long as
+        the files are many when they have to be given to that user first. Raises `Invalid` when no user is left."""
+        try:
+            return self._owner()
+        except (OSError, SandboxError) as error:
+            raise Invalid(f"the session's folder cannot be given to a user of its own: {error}") from error
+
+    def give(self, fd: int) -> None:
+        """Let a file or folder that the daemon has just made there belong to the user."""
+        if self.user is not None:
+            os.fchown(fd, *self.user)
 
     def resolve(self, path: str) -> Path:
         """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the

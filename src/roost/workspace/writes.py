@@ -194,7 +194,7 @@ def _stage(workspace: Workspace, entry: _Entry, one: Change) -> None:
     name = workspace.relative(one.path)
     with explained(name), open_folder(workspace, one.path.parent, create=True) as folder:
         mode = checked(folder, entry.name, name, one.expected)
-        write_new(folder, entry.staged, one.data, mode)
+        write_new(workspace, folder, entry.staged, one.data, mode)
         os.fsync(folder)
 
 

@@ -39,14 +39,18 @@ _FAMILIES = (1, 2, 10, 16)
 
 class Bundle(NamedTuple):
     """`folder` is empty, and will hold `config.json` and `rootfs`. `view`: a list of bwrap's arguments. `user` is the
-    number of the only user inside. `mapped`: in a user namespace, where that is the daemon's user and nobody else."""
+    number of the only user inside. `mapped`: in a user namespace, where that is the daemon's user and nobody else;
+    without one it is the user of that number outside. `gvisor`: for another kernel than this machine's."""
 
     folder: Path
     argv: Sequence[str]
     view: Sequence[str]
     bounds: Bounds
     user: int = 1000
+    user_group: int | None = None
+    """By default of the same number."""
     mapped: bool = True
+    gvisor: bool = False
     outside: int = 0
     """The daemon's user as the runtime sees it."""
     network: bool = True
@@ -61,6 +65,8 @@ class Bundle(NamedTuple):
         mounts = [*self._own_mounts(), *self._seen(root)]
         for mount in mounts:
             _place(root, mount)
+        for path, _, _ in os.walk(root):  # whatever the daemon's umask is, the user inside passes
+            os.chmod(path, 0o755)
         (self.folder / "config.json").write_text(json.dumps(self._config(root, mounts)))
 
     def _config(self, root: Path, mounts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -71,7 +77,7 @@ class Bundle(NamedTuple):
             "mounts": mounts,
             "process": {
                 "terminal": False,
-                "user": {"uid": self.user, "gid": self.user},
+                "user": {"uid": self.user, "gid": self.user if self.user_group is None else self.user_group},
                 "args": list(self.argv),
                 "env": ["PATH=/usr/bin:/bin"],
                 "cwd": "/",
@@ -84,7 +90,7 @@ class Bundle(NamedTuple):
 
     def _rlimits(self) -> list[dict[str, Any]]:
         limits = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
-        if not self.mapped and self.bounds.pids is not None:
+        if self.gvisor and self.bounds.pids is not None:
             limits.append({"type": "RLIMIT_NPROC", "soft": self.bounds.pids, "hard": self.bounds.pids})
         return limits
 
@@ -92,18 +98,20 @@ class Bundle(NamedTuple):
         kinds = ["pid", "ipc", "uts", "mount", *(["network"] if self.network else [])]
         linux: dict[str, Any] = {"maskedPaths": _MASKED, "readonlyPaths": _READONLY}
         if self.mapped:
-            kinds += ["user", "cgroup"]
+            kinds.append("user")
             mapping = [{"containerID": self.user, "hostID": self.outside, "size": 1}]
             linux["uidMappings"] = linux["gidMappings"] = mapping
         if self.group is not None:
             linux["cgroupsPath"] = self.group
-        linux["seccomp"] = system_calls() if self.mapped else _filter_in_gvisor()
+        if not self.gvisor:
+            kinds.append("cgroup")
+        linux["seccomp"] = _filter_in_gvisor() if self.gvisor else system_calls()
         return {**linux, "namespaces": [{"type": kind} for kind in kinds]}
 
     def _own_mounts(self) -> list[dict[str, Any]]:
         size = "" if self.bounds.disk_bytes is None else f"size={self.bounds.disk_bytes}"
         made = [_mount("/proc", "proc", "nosuid", "noexec", "nodev")]
-        if self.mapped:
+        if not self.gvisor:
             made += [
                 _mount("/dev", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=64k"),
                 _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),

@@ -1,9 +1,11 @@
 """Level 1 by bubblewrap: namespaces, no capabilities, a filter of system calls, a file system of its own.
 
 One bwrap lives as long as the sandbox, with the agent (`guest/agent.py`) as the first process inside, on a socket pair.
-Works for an ordinary user where the system lets users make namespaces, and for root. Run by root the inside still maps
-to root outside, though without any capability; so what root's own files would let through is covered: `/proc/sys` and
-the like are read-only, and no `/etc` of this machine is there but a chosen list.
+Works for an ordinary user where the system lets users make namespaces, and for root. Root gives each session a user of
+its own (`SandboxSpec.user`): bwrap makes the mounts as root, without a user namespace, and the agent then becomes that
+user for good. Without one, the inside maps to the daemon's user outside, without any capability. In both cases what
+root's own files would let through is covered: `/proc/sys` and the like are read-only, and no `/etc` of this machine is
+there but a chosen list.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
+from roost.sandbox.base import User
 from roost.sandbox.body import (
     Body,
     MakeEgress,
@@ -51,7 +54,9 @@ _FIX_NAMESPACES = (
     " kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000;"
     " in a container run it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
 )
-USERS = b"agent:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+INSIDE = User(1000, 1000)
+_BECOMES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+"""What the agent needs to become another user; it loses them by that."""
 
 
 class BwrapBackend:
@@ -108,7 +113,7 @@ class BwrapBackend:
 
 
 async def _launch(program: str, body: Body) -> Link:
-    filters, users = memory(seccomp.program()), memory(USERS)
+    filters, users = memory(seccomp.program()), memory(users_file(body.spec.user or INSIDE))
     try:
         return await body.launch([program, *_arguments(body, filters, users)], fds=(filters, users))
     finally:
@@ -118,11 +123,10 @@ async def _launch(program: str, body: Body) -> Link:
 
 def _arguments(body: Body, filters: int, users: int) -> list[str]:
     spec, door = body.spec, body.door
-    args = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    args += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--cap-drop", "ALL", "--disable-userns"]
-    args += ["--die-with-parent", "--as-pid-1", "--seccomp", str(filters), "--clearenv"]
+    args = [*identity(spec.user), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    args += ["--hostname", "sandbox", "--die-with-parent", "--as-pid-1", "--seccomp", str(filters), "--clearenv"]
     args += ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "LANG", "C.UTF-8"]
-    args += [*mounts.system(), "--ro-bind-data", str(users), "/etc/passwd"]
+    args += [*mounts.system(), "--perms", "0444", "--ro-bind-data", str(users), "/etc/passwd"]
     if spec.network.open:
         args += [arg for file in ("/etc/resolv.conf", "/etc/hosts") for arg in ("--ro-bind-try", file, file)]
     else:
@@ -132,7 +136,9 @@ def _arguments(body: Body, filters: int, users: int) -> list[str]:
     args += mounts.agent()
     if door is not None:
         args += ["--bind", str(door.parent), mounts.NET]
-    return [*args, *mounts.sealed(), "--chdir", "/", "--", *agent_argv(body)]
+    if spec.user is not None:
+        args = mounts.passable(args)
+    return [*args, *mounts.sealed(), "--chdir", "/", "--", *agent_argv(body, user=spec.user)]
 
 
 def find_bwrap() -> str | None:
@@ -143,6 +149,20 @@ def find_bwrap() -> str | None:
         return str(bwrap_path())
     except (ImportError, RuntimeError, OSError):
         return shutil.which("bwrap")
+
+
+def identity(user: User | None) -> list[str]:
+    """Return bwrap's arguments for whom the first process is. In a user namespace, the daemon's user outside; or root,
+    which becomes `user` (`guest/become.py`) before it does anything else."""
+    if user is not None:
+        return ["--cap-drop", "ALL", *(word for name in _BECOMES for word in ("--cap-add", name))]
+    who = ["--unshare-user", "--uid", str(INSIDE.uid), "--gid", str(INSIDE.gid)]
+    return [*who, "--cap-drop", "ALL", "--disable-userns"]
+
+
+def users_file(user: User) -> bytes:
+    """`/etc/passwd` inside: the session's user and nobody else."""
+    return f"agent:x:{user.uid}:{user.gid}::/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n".encode()
 
 
 def memory(data: bytes) -> int:

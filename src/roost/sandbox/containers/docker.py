@@ -24,11 +24,13 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.base import User
 from roost.sandbox.body import (
     Body,
     MakeEgress,
     agent_argv,
     left,
+    lend,
     made_or_ended,
     made_whole,
     manner,
@@ -139,6 +141,7 @@ class _Container(Body):
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         link = self.link = Link()
         (self.folder / "call").mkdir()
+        (self.folder / "call").chmod(0o755)
 
         def first() -> asyncio.BaseProtocol:
             if called.done():
@@ -148,6 +151,7 @@ class _Container(Body):
 
         place = str(self.folder / "call" / "socket")
         server = self._server = await asyncio.get_running_loop().create_unix_server(first, place)
+        lend(Path(place), self.spec.user)
         called.add_done_callback(lambda _: server.close())
         return called
 
@@ -203,12 +207,13 @@ class _Container(Body):
 
     def _asked(self, image: str) -> dict[str, Any]:
         spec, bounds = self.spec, self.spec.bounds
+        user = spec.user or User(os.geteuid(), os.getegid())
         words = [*view(spec, self), "--bind", str(self.folder / "call"), _CALL]
         scratch = {"/tmp": f"rw,nosuid,nodev,mode=1777,size={scratch_bytes(bounds)}"}
         return {
             "Image": image,
             "Cmd": agent_argv(self, f"{_CALL}/socket", own_users=self._engine.is_podman, filtered=True),
-            "User": f"{os.geteuid()}:{os.getegid()}",
+            "User": f"{user.uid}:{user.gid}",
             "Hostname": "sandbox",
             "WorkingDir": "/",
             "Env": ["PATH=/usr/bin:/bin"],

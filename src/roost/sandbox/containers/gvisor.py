@@ -24,6 +24,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
+from roost.sandbox.base import User
 from roost.sandbox.body import (
     Body,
     MakeEgress,
@@ -105,7 +106,7 @@ class GvisorBackend:
         spec = await asyncio.to_thread(mounts.settled_spec, spec)
         version = await asyncio.to_thread(version_of, program)
         if image is not None:
-            image.check(version, spec.workspace)
+            image.check(_written_by(version, spec.user), spec.workspace)
         body = Body(spec, "gvisor", lambda folder, dead: None if dead else _delete(program, folder))
         return await made_or_ended(body, self._make(body, _Box(program, version, body), image))
 
@@ -131,7 +132,7 @@ class GvisorBackend:
 class GvisorGuest(KeptGuest):
     def __init__(self, box: _Box, link: Link) -> None:
         body = box.body
-        keeping = Keeping(box.version, body.spec.workspace, box.checkpoint, _START)
+        keeping = Keeping(_written_by(box.version, body.spec.user), body.spec.workspace, box.checkpoint, _START)
         super().__init__(1, _capabilities(body), link, body, manner(body), keeping)
         self._box = box
 
@@ -149,16 +150,18 @@ class _Box:
 
     def write(self) -> None:
         """Blocks."""
-        body, bounds = self.body, self.body.spec.bounds
+        body, spec, bounds = self.body, self.body.spec, self.body.spec.bounds
         disk = scratch_bytes(bounds)
         Bundle(
             body.folder,
             agent_argv(body, relay=OVER_THE_LINK),
-            view(body.spec, body, sockets=False),
+            view(spec, body, sockets=False),
             msgspec.structs.replace(bounds, disk_bytes=disk, pids=None if bounds.pids is None else bounds.pids + 1),
-            user=0,
+            user=0 if spec.user is None else spec.user.uid,
+            user_group=None if spec.user is None else spec.user.gid,
             mapped=False,
-            network=not body.spec.network.open,
+            gvisor=True,
+            network=not spec.network.open,
         ).write()
 
     def run(self, image: Image | None) -> Sequence[str]:
@@ -206,6 +209,11 @@ class _Box:
             await process.wait()
             raise
         return process.returncode, said
+
+
+def _written_by(version: str, user: User | None) -> str:
+    """What an image must fit: its processes have a user, whom the workspace must belong to."""
+    return version if user is None else f"{version}, as user {user.uid}"
 
 
 def _capabilities(body: Body) -> Capabilities:

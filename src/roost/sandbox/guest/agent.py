@@ -3,7 +3,8 @@
 It and its neighbours need only the standard library. It is run by `python -I -S agent.py CONFIG`, so that any guest
 with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device or of a socket), `relay` (a
 Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out), `limits` (of itself
-and all that it starts: number, soft, hard), `filter` (of system calls, in hexadecimal, where its maker sets none).
+and all that it starts: number, soft, hard), `filter` (of system calls, in hexadecimal, where its maker sets none),
+`user` (number of a user and of a group that the agent becomes first).
 
 A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
 (body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
@@ -33,9 +34,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from roost.sandbox.guest import relay, spawning, strays
+    from roost.sandbox.guest import become, relay, spawning, strays
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import become
     import relay
     import spawning
     import strays
@@ -387,6 +389,8 @@ class Agent:
 
 if __name__ == "__main__":
     config = json.loads(sys.argv[1])
+    if "user" in config:
+        become.become(*config["user"])
     if "filter" in config:
         keep_to_calls(bytes.fromhex(config["filter"]))
     Agent(config["link"], config.get("relay"), config.get("limits", ())).run()

@@ -34,7 +34,7 @@ import msgspec
 from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.body import JOIN, Body
-from roost.sandbox.containers.bwrap import USERS, find_bwrap, memory
+from roost.sandbox.containers.bwrap import INSIDE, find_bwrap, identity, memory, users_file
 from roost.sandbox.marks import ENV_NAME, new_mark
 
 _PROGRAM = Path(__file__).with_name("ninep") / "serve.py"
@@ -125,7 +125,7 @@ async def start(body: Body, view: Sequence[str], kept: bytes | None = None) -> S
         raise SandboxError("there is no bwrap on this machine, which the files of a machine are served in")
     pairs = [socket.socketpair() for _ in range(3)]
     ours, theirs = [each[0] for each in pairs], [each[1] for each in pairs]
-    files, said = [memory(seccomp.program()), memory(USERS)], memory(b"")
+    files, said = [memory(seccomp.program()), memory(users_file(INSIDE))], memory(b"")
     control, *streams = [each.fileno() for each in theirs]
     try:
         argv = [program, *_arguments(body, view, files, streams)]
@@ -165,24 +165,18 @@ async def _spawn(
 
 def _arguments(body: Body, view: Sequence[str], files: Sequence[int], streams: Sequence[int]) -> list[str]:
     filters, users = map(str, files)
-    args = [
-        "--unshare-all",
-        "--unshare-user",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--cap-drop",
-        "ALL",
-        "--disable-userns",
-    ]
+    user = body.spec.user
+    args = [*identity(user), "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--unshare-net"]
     args += ["--die-with-parent", "--as-pid-1", "--seccomp", filters, "--clearenv", *_files(view)]
-    args += ["--ro-bind-data", users, "/etc/passwd", *mounts.agent()]
+    args += ["--perms", "0444", "--ro-bind-data", users, "/etc/passwd", *mounts.agent()]
     for name in _PLACES:
         args += ["--dir", name]
     args += ["--symlink", "../tmp", "/var/tmp", "--remount-ro", "/", "--chdir", "/", "--"]
     served = [(streams[0], "/", False), (streams[1], str(body.spec.workspace), True)]
     python = os.path.realpath(sys.executable)
+    if user is not None:
+        become = [python, "-I", "-S", f"{mounts.AGENT}/become.py", str(user.uid), str(user.gid)]
+        args = [*mounts.passable(args), *become]
     return [*args, python, "-I", "-S", "-X", "utf8", str(_PROGRAM), json.dumps({"streams": served})]
 
 

@@ -19,7 +19,7 @@ from roost.sandbox.marks import new_mark
 SOCKET = "api.sock"
 """Of the API, in the folder that Firecracker lives in."""
 _NAME = "vm"
-_FIRST, _USERS = 0x70000000, 0xFFE0000
+_FIRST, _USERS = 0x70000000, 0x8000000
 """Numbers of users that nobody else gives out: systemd's `docs/UIDS-GIDS.md`, "unused"."""
 _LOCKS = '{ ulimit -w "$1" || ulimit -x "$1"; } 2>/dev/null; cd "$2" || exit 70; shift 2; '
 _OPEN = 'mount --bind . "$PWD" && mount -o remount,bind,dev,exec "$PWD" && cd "$PWD" && '

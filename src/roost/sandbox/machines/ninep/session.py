@@ -172,8 +172,8 @@ class Session:
         if valid & _SIZE:
             self._resize(fid, _place(size))
         if valid & (_UID | _GID):
-            owner, group = uid if valid & _UID else found.st_uid, gid if valid & _GID else found.st_gid
-            if (owner, group) != (found.st_uid, found.st_gid):
+            known = wire.owner_of(found)
+            if (uid if valid & _UID else known[0], gid if valid & _GID else known[1]) != known:
                 raise OSError(errno.EPERM, "files belong to whom they belong")
         if valid & _MODE and mode & ~_WORLD & ~found.st_mode & 0o7777:
             raise OSError(errno.EPERM, "no file gets the set-user-id or set-group-id bit")

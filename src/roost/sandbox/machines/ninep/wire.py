@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import os
 
 HEAD = struct.Struct("<IBH")
 """Bytes of the whole message, kind, tag."""
 MSIZE = 512 * 1024
 """Bytes of the longest message."""
 SMALLEST = 4096
+INSIDE = 1000
+"""The user of the guest's commands."""
 NO_FID = 0xFFFFFFFF
 WALK = 16
 """Names in one walk."""
@@ -102,11 +101,18 @@ def qid(found: os.stat_result) -> bytes:
     return QID.pack(kind_of(found.st_mode), version_of(found), identity(found.st_dev, found.st_ino))
 
 
+def owner_of(found: os.stat_result) -> tuple[int, int]:
+    """User and group, as the guest is told. Its commands are user 1000, whose files those of the server's user are."""
+    if found.st_uid == os.geteuid():
+        return INSIDE, INSIDE if found.st_gid == os.getegid() else found.st_gid
+    return found.st_uid, found.st_gid
+
+
 def attributes(found: os.stat_result) -> bytes:
     times = (part for each in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns) for part in _clock(each))
     return ATTRIBUTES.pack(
         _BASIC, kind_of(found.st_mode), version_of(found), identity(found.st_dev, found.st_ino), found.st_mode,
-        found.st_uid, found.st_gid, found.st_nlink, found.st_rdev, found.st_size, found.st_blksize, found.st_blocks,
+        *owner_of(found), found.st_nlink, found.st_rdev, found.st_size, found.st_blksize, found.st_blocks,
         *times, 0, 0, 0, 0,
     )  # fmt: skip
 
