@@ -17,7 +17,7 @@ import msgspec
 
 from roost.cli.out import Style, styled
 from roost.kernel.sessions import PendingApproval
-from roost.tools.preview import FileDiff
+from roost.workspace.changes import FileDiff
 
 _HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 """Unicode's categories of characters that show nothing, or change how others are shown."""

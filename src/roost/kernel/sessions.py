@@ -44,7 +44,7 @@ from roost.log.tail import Follower
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits
-from roost.tools.preview import FileDiff, file_diffs
+from roost.workspace.changes import FileDiff
 
 TEXT_BYTES = 1024 * 1024
 """Of one message."""
@@ -274,6 +274,8 @@ class Sessions(Travels):
         return WaitingCall(**msgspec.structs.asdict(pending), session=info.id, agent=info.agent)
 
     def _diffs(self, session: str, state: State, call: Call) -> tuple[FileDiff, ...]:
+        from roost.tools.preview import file_diffs
+
         workspace = self._kernel.workshop.workspace(session, state.workspace)
         diffs = file_diffs(workspace, call.call.name, call.arguments, known_files(state, workspace.place))
         return tuple(FileDiff(one.path, self.scrubbed(one.diff)) for one in diffs)

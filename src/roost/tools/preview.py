@@ -9,16 +9,9 @@ import msgspec
 from roost.errors import Invalid, NotFound, TooLarge
 from roost.tools.base import ToolError
 from roost.tools.edit_files import Edit, FileChange, changed_file, current_file
+from roost.workspace.changes import FileDiff
 from roost.workspace.diffing import file_diff
 from roost.workspace.files import Workspace
-
-
-class FileDiff(msgspec.Struct, frozen=True):
-    """One file of a call. `path` is as the model names it; `diff` is unified, against the file as it is now, and empty
-    where the file stays as it is."""
-
-    path: str
-    diff: str
 
 
 class _Write(msgspec.Struct):

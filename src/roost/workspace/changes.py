@@ -1,4 +1,4 @@
-"""The shape of what differs between two trees of files."""
+"""The shapes of what differs between two trees of files, and of what a call would change."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     added: int
     removed: int
     changed: int
+
+
+class FileDiff(msgspec.Struct, frozen=True):
+    """One file of a call. `path` is as the model names it; `diff` is unified, against the file as it is now, and empty
+    where the file stays as it is."""
+
+    path: str
+    diff: str
