@@ -18,6 +18,7 @@ from roost.sandbox.as_user import fault
 from roost.sandbox.backend import Backend, Guest, Network, SandboxSpec
 from roost.sandbox.base import User
 from roost.sandbox.containers.bwrap import BwrapBackend
+from roost.sandbox.containers.docker import DockerBackend
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.sandbox.containers.oci import OciBackend
 from roost.sandbox.process import ProcessSandbox
@@ -26,7 +27,7 @@ from roost.testing.backends import FETCH, answer, attempt, target
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a session a user of its own")
 
 MINE, OTHER = User(2100000001, 2100000001), User(2100000002, 2100000002)
-WAYS = ("process", "bwrap", "crun", "runc", "gvisor")
+WAYS = ("process", "bwrap", "crun", "runc", "gvisor", "docker")
 SHARES = ("process", "bwrap", "crun", "runc")
 """Where a path leads to a socket of this machine."""
 
@@ -36,6 +37,8 @@ def backend_of(way: str) -> Backend:
         return BwrapBackend()
     if way == "gvisor":
         return GvisorBackend()
+    if way == "docker":
+        return DockerBackend()
     program = shutil.which(way)
     if program is None:
         pytest.skip(f"there is no {way}")
