@@ -10,6 +10,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict, Invalid
+from roost.kernel.load import load_state
 from roost.log import events as ev
 from roost.policy.loading import Approvals, Policy
 from roost.policy.rules import Rule
@@ -161,3 +162,25 @@ async def test_a_prefix_is_allowed_for_the_rest_of_the_session(tmp_path: Path) -
         (resolved,) = found(log, ev.ApprovalResolved)
         assert (resolved.always, resolved.scope) == (("python3 -m this",), "session")
         assert [event.why for event in found(log, ev.ToolStarted)][1].startswith("person: ")
+
+
+async def test_a_rollback_takes_back_what_was_allowed_since_and_a_fork_has_none_of_it(tmp_path: Path) -> None:
+    runs = Answer(calls=(Call("shell", {"command": "python3 -m this"}),))
+    agent = Agent("a", model=ScriptedModel(["hello", runs, "end"]), tools=["shell"], permissions="ask")
+    async with under(tmp_path, agent) as runtime:
+        session = await runtime.session("a")
+        await session.ask("hi")
+        before = (await runtime.sessions.get(session.id)).head
+        accepted = await session.send("go")
+        asked = await until(session, ev.ApprovalRequested)
+        await session.approve(asked.call, always=asked.prefixes)
+        await session.answer(accepted.id)
+        await asleep(runtime, session)
+        journal = runtime.kernel.journal
+        assert (await load_state(journal, session.id)).grants == ["python3 -m this"]
+        fork = await runtime.sessions.fork(session.id)
+        assert (await load_state(journal, fork.id)).grants == []
+        await runtime.sessions.rollback(session.id, to=before)
+        await until(session, ev.SessionRolledBack)
+        await asleep(runtime, session)
+        assert (await load_state(journal, session.id)).grants == []

@@ -66,6 +66,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
     state.timers, state.rolled, state.rolled_by = {}, 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}
+    state.grants = []  # a person allowed them in the source, and there only
     state.children, state.family, state.jobs = {}, None, {}
     state.points, state.points_in, state.unsaved = [], None, None
     state.base = state.seq

@@ -8,8 +8,9 @@ from roost.agent.fold import apply
 from roost.agent.state import State, decode_state, encode_state
 from roost.log import events as ev
 
-_OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan", "seen")
-"""Counters, usage, timers, checkpoints and the snapshots of files are those of now: they never go back."""
+_OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan", "seen", "grants")
+"""With the grants of a person: a later one was given for what has been undone. Counters, usage, timers, checkpoints and
+the snapshots of files are those of now: they never go back."""
 
 
 def rewind(now: State, then: State) -> None:
