@@ -82,7 +82,15 @@ def test_roosts_own_folders_are_no_workspace(serve, tmp_path):
     home = served.home
     (tmp_path / "link").symlink_to(home / "workspaces")
     (inside := home / "workspaces" / "x").mkdir(parents=True)
-    for folder in (home, home / "workspaces", inside, tmp_path / "link" / "x", home / "workspaces" / ".."):
+    for folder in (
+        "/",
+        "/usr/..",
+        home,
+        home / "workspaces",
+        inside,
+        tmp_path / "link" / "x",
+        home / "workspaces" / "..",
+    ):
         answer = served.post("/sessions", {"agent": "clerk", "workspace": str(folder)})
         assert (answer.status, answer.code) == (422, "workspace_refused"), folder
     (tmp_path / "task").mkdir()

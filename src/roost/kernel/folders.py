@@ -9,12 +9,16 @@ from roost.errors import Invalid
 
 
 def check_folder(folder: str, home: Path) -> None:
-    """Refuse what is no existing folder, and the home of Roost with all that lies in it: the token, the logs and the
-    private files of other sessions. A folder that holds the home may be a workspace; the home is covered there. Blocks.
-    Raises `Invalid` (`workspace_refused` for the home's own)."""
+    """Refuse a path that is no existing folder, the root of the file system, and Roost's home with all in it: the
+    token, the logs and the private files of other sessions. A folder that holds the home may be a workspace; the
+    home is covered there. Blocks. Raises `Invalid` (`workspace_refused` for the root and the home's own)."""
     if not Path(folder).is_absolute() or not Path(folder).is_dir():
         raise Invalid(f"the workspace {folder!r} is not a folder: give an absolute path that exists")
     real = Path(os.path.realpath(folder))
+    if real == Path(real.anchor):
+        raise Invalid(
+            f"the workspace {folder!r} is the whole machine: give a folder of the task", code="workspace_refused"
+        )
     if any(_is_same(each, home) for each in (real, *real.parents)):
         raise Invalid(
             f"the workspace {folder!r} belongs to Roost's home {str(home)!r}: give a folder of the task, or leave it"
