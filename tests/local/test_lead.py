@@ -94,6 +94,11 @@ def test_a_question_for_a_person_is_no_order() -> None:
     assert acted.again(answer("The train tickets should be asked for by the agent."))
 
 
+@pytest.mark.parametrize(("order", "free"), [("Copy budget.csv to b.csv.", False), ("Delete budget.csv.", True)])
+def test_an_order_on_a_files_content_begins_with_a_look(order: str, free: bool) -> None:
+    assert (("order", "shell") in steps(Lead(asked(order)))) is free
+
+
 def test_a_model_that_would_answer_is_held_to_a_look_without_the_shell() -> None:
     lead = Lead(asked("Who has our tickets?"))
     assert lead.hear("{", {"delta": {"content": '"from'}, "logprobs": {"content": [{"token": '"from'}]}}) is None

@@ -23,6 +23,8 @@ UNKNOWN = "The files that I looked at do not say that."
 _LOOK_ON = "\n\n(These results do not say it. Look in another file, or for another word.)"
 _HEAD = re.compile(r'\s*\{\s*"from"\s*:\s*"')
 _OURS = re.compile(r"\b(our|ours|my|mine|we|us)\b", re.IGNORECASE)
+_AS_IT_IS = re.compile(r"\b(delete|execute|move|remove|rename|run|start|test)\b", re.IGNORECASE)
+"""Orders that need no look into the file that they name."""
 _YOU = re.compile(r"\byou\b", re.IGNORECASE)
 _ANY = re.compile(r"\ban?\b", re.IGNORECASE)
 _THAT = re.compile(r"\b(the|this|that|these|those)\b", re.IGNORECASE)
@@ -103,11 +105,18 @@ def first_labels(request: Request, stand: Stand) -> tuple[str, ...] | None:
     left = set(labels(request))
     if not stand.around.startswith("[Now:"):
         left.discard("clock")
-    if "files" in left and asks_for_person(stand.question):
+    if "files" in left and (asks_for_person(stand.question) or _is_about_content(stand)):
         left.discard("order")
     if request.tool_choice == "required":
         left -= ANSWERED
     return tuple(label for label in LABELS if label in left)
+
+
+def _is_about_content(stand: Stand) -> bool:
+    """Whether the order names a file that is there and must be read first, as one to copy or to change it."""
+    names = stand.around.partition("Files: ")[2].rstrip("]").split(", ")
+    said = stand.question
+    return not _AS_IT_IS.search(said) and any(name and name in said for name in names)
 
 
 class Lead:

@@ -86,8 +86,9 @@ _EXAMPLES = (
         "files",
         (
             ("read_file", {"path": "rooms.txt"}, "hall\nattic"),
-            ("write_file", {"path": "old.txt", "content": "hall\nattic\n"}, ""),
+            ("write_file", {"path": "old.txt", "content": "hall\nattic\n"}, "created"),
         ),
+        "old.txt has the text of rooms.txt now.",
     ),
     Turn(
         "Set the size in shelf.json to 4.",
@@ -117,7 +118,7 @@ _EXAMPLES = (
         ),
         "The files do not say what our boat is called.",
     ),
-    Turn("What is 48 times 19?", "calculator", (("calculate", {"expression": "48 * 19"}, ""),)),
+    Turn("What is 48 times 19?", "calculator", (("calculate", {"expression": "48 * 19"}, "912"),), "It is 912."),
     Turn("Hello! What are you good at?", "chat", answer="I answer questions about your files, and change them."),
     Turn(
         "What did the carpet cost?",
