@@ -40,15 +40,15 @@ bench: $(READY) ## measure beside the peers; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
 soak: $(READY)  ## kills of a daemon, faults in a cluster, hostile programs in sandboxes, long sessions; hours if you like
-	$(BIN)/python -m roost.testing.crash --kills $(or $(KILLS),300)
-	$(BIN)/python -m roost.testing.cluster --seconds $(or $(FAULTS),300)
-	$(BIN)/python -m roost.testing.escapes
-	$(BIN)/python -m roost.testing.chaos --rounds $(or $(ROUNDS),1000)
+	$(BIN)/python -m tests.harness.crash --kills $(or $(KILLS),300)
+	$(BIN)/python -m tests.harness.cluster --seconds $(or $(FAULTS),300)
+	$(BIN)/python -m roost.testing.isolation
+	$(BIN)/python -m tests.harness.chaos --rounds $(or $(ROUNDS),1000)
 	$(BIN)/pytest -m soak
 	ROOST_LONG_TURNS=$(or $(TURNS),10000) $(BIN)/pytest tests/kernel/test_long_session.py
 
 eval: $(READY)  ## the assistant's tasks on a model, judged by code; the local one under several settings (QUICK=1: a few)
-	$(BIN)/python -m roost.testing.evals --model $(or $(MODEL),local) --set $(or $(SET),all) $(if $(QUICK),--quick) $(if $(KEEP),--keep "$(KEEP)")
+	$(BIN)/python -m bench.evals --model $(or $(MODEL),local) --set $(or $(SET),all) $(if $(QUICK),--quick) $(if $(KEEP),--keep "$(KEEP)")
 
 PINS := -q --no-emit-project --no-header --no-annotate --format requirements.txt
 lock: $(READY)  ## pin every dependency by hash

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, SandboxSpec
-from roost.sandbox.body import Body, scratch_bytes
 from roost.sandbox.containers.bundle import Bundle, view
 from roost.sandbox.containers.bwrap import find_bwrap
+from roost.sandbox.sandbox_host import Body, scratch_bytes
 
 TRUE = "/usr/bin/true"
 _SCRATCH = scratch_bytes(Bounds())

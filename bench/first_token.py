@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from roost.llm.local.cache import cache_dir
+from roost.local.cache import cache_dir
 
 ROOST = Path(sys.executable).with_name("roost")
 QUESTION = "Who has the train tickets?"

@@ -113,15 +113,15 @@ class Wire:
     """The product's own: the chosen client, the parser of events and the builder of the answer."""
 
     def __init__(self, read_timeout: float = 60.0) -> None:
-        from roost.llm.http import HttpClient
+        from roost.models.http import HttpClient
 
         self.client = HttpClient(connect_timeout=1, idle_timeout=read_timeout)
 
     async def stream(self, url: str) -> AsyncGenerator[bytes, None]:
-        from roost.llm.http_model import HttpModel
-        from roost.llm.ir import Completed, Failed, TextDelta
-        from roost.llm.wire import Endpoint
-        from roost.llm.wires import wire
+        from roost.models.http_model import HttpModel
+        from roost.models.request import Completed, Failed, TextDelta
+        from roost.models.wire import Endpoint
+        from roost.models.wires import wire
         from roost.testing.models import ask
 
         if url.endswith("/closed"):
@@ -228,7 +228,7 @@ def main() -> None:
         for kind, module in (
             ("aiohttp", "aiohttp"),
             ("pyreqwest", "pyreqwest.client"),
-            ("roost wire", "roost.llm.http_model"),
+            ("roost wire", "roost.models.http_model"),
         ):
             print(kind, flush=True)
             if subprocess.run([sys.executable, "-c", IMPORT.format(module=module)]).returncode:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.harness.postgres import PostgresServer
+
 from bench.contest import Around
-from roost.testing.postgres import PostgresServer
 
 _TICK = os.sysconf("SC_CLK_TCK")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from roost.llm.catalog.facts import PriceTable
-from roost.llm.catalog.making import read_overlay
-from roost.llm.catalog.reader import catalog
+from roost.models.catalog.facts import PriceTable
+from roost.models.catalog.making import read_overlay
+from roost.models.catalog.reader import catalog
 
 MODEL = "openai/gpt-5.5"
 """The model whose price the tests change: $5 in, $30 out in the packaged catalog."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.files import load_agents
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.agent.agent_files import load_agents
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
 ROOT = Path(__file__).parents[1]

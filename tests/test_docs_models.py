@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from roost.llm.accounts import Models
-from roost.llm.config import ModelsConfig
-from roost.llm.loading import load_config
-from roost.testing.provider import ProviderServer
-from roost.testing.script import load
+from roost.providers.accounts import Models
+from roost.providers.config import ModelsConfig
+from roost.providers.config_file import load_config
+from roost.stub.provider import ProviderServer
+from roost.stub.script import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

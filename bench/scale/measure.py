@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from tests.harness.postgres import PostgresServer
 
-from roost.log.store import open_store
-from roost.testing.postgres import PostgresServer
+from roost.stores.open import open_store
 
 _ROUNDS = 7
 _BODY = b"x" * 500

@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 import asyncpg
+from tests.harness.postgres import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.testing.postgres import PostgresServer
 from roost.testing.scripted import Answer, ScriptedModel
 
 _SESSIONS = 2000

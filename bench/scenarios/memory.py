@@ -16,8 +16,8 @@ from bench.numbers import figure, median, percentile
 from bench.questions import made
 from bench.report import Bar, Section, Table
 from bench.settings import Settings
-from roost.llm.embed.base import Embedding
-from roost.llm.embed.local import LocalEmbedder
+from roost.local.embed.base import Embedding
+from roost.local.embed.local import LocalEmbedder
 
 ABOUT = """\
 10,000 facts about people and projects and 500 questions that are made for them by one seed (`bench/questions.py`): a \

@@ -36,7 +36,7 @@ _MODULES = {"openai": "openai", "litellm": "litellm", "anthropic": "anthropic", 
 _IMPORT = """
 import sys, time
 began = time.process_time()
-import roost.llm.accounts, roost.llm.http_model, roost.llm.routing.routed, roost.llm.stack
+import roost.providers.accounts, roost.models.http_model, roost.providers.auto_model, roost.providers.model_stack
 spent = time.process_time() - began
 assert not {"aiohttp", "numpy", "PIL"} & set(sys.modules), "the HTTP client was loaded"
 print(spent * 1e3)
@@ -147,5 +147,5 @@ def _imports(section: Section, settings: Settings) -> None:
         command = [sys.executable, "-c", _IMPORT]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=True)
         found.append(float(done.stdout))
-    section.bars.append(Bar("import of roost.llm, CPU: at most 100 ms", median(found), 100.0, unit=" ms"))
+    section.bars.append(Bar("import of roost.models, CPU: at most 100 ms", median(found), 100.0, unit=" ms"))
     section.data["import_ms"] = found

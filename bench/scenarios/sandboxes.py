@@ -10,8 +10,8 @@ from bench.contest import Contestant, Played, contest, rounds
 from bench.numbers import figure, median
 from bench.report import Bar, Section, Table
 from bench.settings import Settings
-from roost.sandbox.body import plain_egress
 from roost.sandbox.choose import default_backends
+from roost.sandbox.sandbox_host import plain_egress
 
 ABOUT = """\
 Each backend that runs here, and beside it the program that it uses, with the same view of files and the same filter \

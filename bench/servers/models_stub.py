@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from roost.testing.provider import Provider, serve
-from roost.testing.script import Reply, Rule, Script
-from roost.testing.serving import listen
+from roost.stub.provider import Provider, serve
+from roost.stub.script import Reply, Rule, Script
+from roost.stub.serving import listen
 
 SLOW_DELTAS = 100
 PIECE = 5

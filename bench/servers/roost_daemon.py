@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.payload import ANSWER, ARGUMENTS, RESULT
 from roost.agent.definition import Agent, Limits
-from roost.llm.ir import Request
 from roost.log.content import UserMessage
+from roost.models.request import Request
 from roost.server.daemon import Options, main
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import Tool

@@ -10,14 +10,14 @@ from typing import Any
 from bench.numbers import median
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID
 from bench.worker import serve
-from roost.agent.compacting.folding import head
-from roost.agent.compacting.plain import extract
-from roost.agent.compacting.plan import plan_cut, plan_elision
+from roost.agent.compaction.extractive_summary import extract
+from roost.agent.compaction.plan import plan_cut, plan_elision
+from roost.agent.compaction.state import head
 from roost.agent.fold import apply
 from roost.agent.state import State
-from roost.llm.tokens import estimate
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
+from roost.models.tokens import estimate
 
 
 def full(tokens: int) -> State:

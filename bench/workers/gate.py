@@ -11,8 +11,8 @@ from bench.commands import LONG, MIX, SIMPLE, TYPICAL
 from bench.worker import Clock, serve
 from roost.policy.gate import GateCall, LayeredGate
 from roost.policy.rules import Rule
-from roost.policy.system import system_rules
-from roost.policy.touching import Reach, runs_at, writes_at
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import Reach, runs_at, writes_at
 
 _USER = (
     Rule(effect="allow", command="git"),

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from bench.worker import serve
-from roost.llm.embed.base import Embedding, Vector
-from roost.log.memory import NewFact, PutFact
-from roost.log.sqlite import SqliteJournal
+from roost.local.embed.base import Embedding, Vector
+from roost.log.facts import NewFact, PutFact
 from roost.memory.index import Index
 from roost.memory.search import Search
+from roost.stores.sqlite.store import SqliteJournal
 
 _SPACE = "shared:bench"
 _BATCH = 1000

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.worker import Clock, serve
-from roost.llm.http import HttpClient
-from roost.llm.http_model import HttpModel
-from roost.llm.ir import Completed, Model, Price, Profile, Request, TextDelta
-from roost.llm.ledger import Ledger
-from roost.llm.stack import Parts, stacked
-from roost.llm.wire import Endpoint
-from roost.llm.wires import wire as make_wire
 from roost.log.content import Text, UserMessage
-from roost.log.sqlite import SqliteJournal
+from roost.models.http import HttpClient
+from roost.models.http_model import HttpModel
+from roost.models.request import Completed, Model, Price, Profile, Request, TextDelta
+from roost.models.wire import Endpoint
+from roost.models.wires import wire as make_wire
+from roost.money.ledger import Ledger
+from roost.providers.model_stack import Parts, stacked
+from roost.stores.sqlite.store import SqliteJournal
 
 
 @contextlib.asynccontextmanager

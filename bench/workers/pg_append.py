@@ -14,8 +14,8 @@ from bench.payload import RESULT
 from bench.worker import Clock, Ticks, serve
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, SessionCreated, encode_event
-from roost.log.journal import Append, NewSession
-from roost.log.store import open_store
+from roost.log.protocols import Append, NewSession
+from roost.stores.open import open_store
 
 
 async def run(folder: Path, sessions: int, steps: int, store: str) -> dict[str, Any]:

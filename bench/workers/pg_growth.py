@@ -25,7 +25,7 @@ async def fill(store: str, sessions: int, events: int) -> None:
     """By SQL: through the journal a million events would take minutes, and leave the same rows."""
     import asyncpg
 
-    from roost.log.store import open_store
+    from roost.stores.open import open_store
 
     journal = await open_store(store)
     await journal.close()

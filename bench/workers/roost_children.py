@@ -11,8 +11,8 @@ from bench.worker import Clock, serve
 from bench.workers.roost_steps import Bare, Log
 from roost.agent.definition import Agent, Children
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Profile, Request
 from roost.log.content import ToolMessage
+from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, Call
 
 _WINDOW = Profile(window=100_000_000)

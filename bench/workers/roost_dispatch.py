@@ -14,7 +14,7 @@ from bench.workers.roost_steps import Log
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.log.store import Store
+from roost.log.store_protocol import Store
 from roost.testing.scripted import Answer, ScriptedModel
 
 

@@ -16,8 +16,8 @@ from roost.agent.definition import AgentSpec
 from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append
-from roost.log.sqlite import SqliteJournal
+from roost.log.protocols import Append
+from roost.stores.sqlite.store import SqliteJournal
 
 _BODY = ev.encode_event(ev.ToolCompleted(at=0.0, call="c", outcome="ok", parts=(Text(RESULT),)))
 

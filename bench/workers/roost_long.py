@@ -14,7 +14,7 @@ from bench.workers.roost_steps import Bare, Log
 from bench.workers.roost_travel import past
 from roost.agent.definition import Agent, Limits
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call
 from roost.tools.function import tool
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.worker import Clock, serve, whole_cpu
+from roost.machines.qemu.backend import QemuBackend
 from roost.sandbox.backend import Backend, Guest, Probe, SandboxSpec
 from roost.sandbox.base import Sandbox
-from roost.sandbox.body import plain_egress
 from roost.sandbox.choose import default_backends
 from roost.sandbox.containers.docker import DockerBackend
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.machines.qemu.backend import QemuBackend
-from roost.sandbox.pool import Pool
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.prewarmed_pool import Pool
+from roost.sandbox.sandbox_host import plain_egress
 
 _THOUGHT = 0.2
 """Seconds that the model still thinks when the sandbox is ready: what its start cost is not held against its first

@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.worker import serve
 from bench.workers.store import Past
-from roost.agent.builtin import default_agent
+from roost.agent.default_agent import default_agent
 from roost.log.dispatch import NodeCard
-from roost.log.sqlite import SqliteJournal
+from roost.stores.sqlite.store import SqliteJournal
 
 
 async def run(home: Path, sessions: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT, SAID, calls_of
 from bench.worker import Clock, Ticks, serve
 from roost.agent.definition import Agent, Limits
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Profile, Request
-from roost.llm.wrapped import Whole
-from roost.log.journal import Change, Journal
+from roost.log.protocols import Change, Journal
+from roost.models.model_wrapper import Whole
+from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.function import tool
 

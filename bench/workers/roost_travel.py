@@ -17,7 +17,7 @@ from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
-from roost.log.sqlite import SqliteJournal
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.scripted import Answer, ScriptedModel
 
 

@@ -16,8 +16,8 @@ from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Change
-from roost.log.sqlite import SqliteJournal
+from roost.log.protocols import Change
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.scripted import Answer, ScriptedModel
 
 _INTENT = b'{"type":"model.started"'

@@ -7,16 +7,16 @@ import time
 import msgspec
 
 from bench.payload import ANSWER, ARGUMENTS, PROMPT, RESULT
-from roost.agent.compacting.plan import plan_cut
+from roost.agent.compaction.plan import plan_cut
 from roost.agent.definition import AgentSpec, encode_spec
 from roost.agent.fold import apply
+from roost.agent.log_buffer import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
 from roost.agent.state import STATE_VERSION, State, encode_state
-from roost.agent.unwritten import SNAPSHOT_BYTES, SNAPSHOT_EVENTS
-from roost.llm.ir import Profile
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall, Usage
 from roost.log.inputs import MessageInput
-from roost.log.journal import Append, Journal, NewSession, Snapshot
+from roost.log.protocols import Append, Journal, NewSession, Snapshot
+from roost.models.request import Profile
 
 _ROOM = Profile().window - Profile().max_output
 _USAGE = Usage(input=100, output=20)

@@ -8,20 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roost.agent.compacting.settings import Compaction as Compaction
+    from roost.agent.compaction.settings import Compaction
     from roost.agent.definition import Agent as Agent
     from roost.agent.definition import Limits as Limits
     from roost.errors import RoostError as RoostError
-    from roost.kernel.asking import Approval as Approval
-    from roost.kernel.asking import ApprovalNeeded as ApprovalNeeded
+    from roost.kernel.ask import Approval, ApprovalNeeded
     from roost.kernel.config import KernelConfig as KernelConfig
     from roost.kernel.runtime import Runtime as Runtime
     from roost.kernel.runtime import SessionHandle as SessionHandle
     from roost.kernel.runtime import TurnFailed as TurnFailed
     from roost.tools.base import Tool as Tool
     from roost.tools.base import ToolContext as ToolContext
-    from roost.tools.base import ToolError as ToolError
     from roost.tools.base import ToolResult as ToolResult
+    from roost.tools.errors import ToolError
     from roost.tools.function import tool as tool
 
 __all__ = [
@@ -44,18 +43,18 @@ __all__ = [
 
 _WHERE = {
     "Agent": "roost.agent.definition",
-    "Compaction": "roost.agent.compacting.settings",
+    "Compaction": "roost.agent.compaction.settings",
     "Limits": "roost.agent.definition",
     "RoostError": "roost.errors",
-    "Approval": "roost.kernel.asking",
-    "ApprovalNeeded": "roost.kernel.asking",
+    "Approval": "roost.kernel.ask",
+    "ApprovalNeeded": "roost.kernel.ask",
     "KernelConfig": "roost.kernel.config",
     "Runtime": "roost.kernel.runtime",
     "SessionHandle": "roost.kernel.runtime",
     "TurnFailed": "roost.kernel.runtime",
     "Tool": "roost.tools.base",
     "ToolContext": "roost.tools.base",
-    "ToolError": "roost.tools.base",
+    "ToolError": "roost.tools.errors",
     "ToolResult": "roost.tools.base",
     "tool": "roost.tools.function",
 }

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.compacting.folding import head, learn
-from roost.agent.compacting.plain import TITLE, extract, shortened
-from roost.agent.compacting.plan import plan_elision, plan_shortening
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.extractive_summary import TITLE, extract, shortened
+from roost.agent.compaction.plan import plan_elision, plan_shortening
+from roost.agent.compaction.settings import Compaction
+from roost.agent.compaction.state import head, learn
 from roost.agent.definition import AgentSpec, decode_spec, encode_spec
 from roost.agent.fold import apply
 from roost.agent.state import Entry, OpenStep, State
-from roost.llm.tokens import estimate, estimate_text
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Image, Text, ToolCall, ToolMessage, Usage, UserMessage
+from roost.models.tokens import estimate, estimate_text
 
 
 def entry(message: UserMessage | AssistantMessage | ToolMessage, *, turn: int = 0, seq: int = 0) -> Entry:

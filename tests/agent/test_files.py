@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from roost.agent.builtin import default_agent
+from roost.agent.agent_files import load_agent_files, load_agents, present, search_path
+from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent, AgentSpec, Limits, encode_spec
-from roost.agent.files import load_agent_files, load_agents, present, search_path
 from roost.errors import ConfigError
 from roost.tools.builtin import builtin_tools
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from roost.agent.agent_files import load_agent_file, load_agent_files
 from roost.agent.definition import decode_spec, encode_spec
-from roost.agent.files import load_agent_file, load_agent_files
 from roost.errors import ConfigError
 from roost.sandbox.backend import Bounds
 from roost.sandbox.choose import Isolation

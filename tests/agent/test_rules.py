@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from roost.agent.agent_files import load_agent_files, load_agents
 from roost.agent.definition import AgentSpec, decode_spec, encode_spec
-from roost.agent.files import load_agent_files, load_agents
 from roost.errors import ConfigError
 from roost.policy.rules import Rule
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.agent.scheduling.times import check, delay, following, judge, occurrences
+from roost.agent.schedules.recurrence import check, delay, following, judge, occurrences
 from roost.errors import Invalid
-from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 YEAR = 2027
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kolkata", "UTC"]

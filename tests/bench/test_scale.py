@@ -20,9 +20,10 @@ from bench.scale.scenarios import Outcome, World
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
-from roost.log.journal import Change, NewSession
-from roost.log.store import Store, open_store
-from roost.testing.postgres import PostgresServer
+from roost.log.protocols import Change, NewSession
+from roost.log.store_protocol import Store
+from roost.stores.open import open_store
+from tests.harness.postgres import PostgresServer
 
 _SMALL: dict[str, Any] = {"sessions": 3000, "live_each": 30}
 
@@ -116,7 +117,7 @@ def test_the_page_has_these_numbers() -> None:
 
 _VICTIM = """
 import asyncio, sys
-from roost.log.store import open_store
+from roost.stores.open import open_store
 from roost.log.dispatch import NodeCard
 async def main():
     store = await open_store(sys.argv[1])

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Fault, Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Fault, Reply, Rule, Script
 from roost.testing.scripted import Call
 
 from .prefork import SCRIPT as ROOST

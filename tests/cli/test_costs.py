@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from roost.log.content import Usage
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
+from roost.stub.usage_reports import Call, UsageReports
 from roost.testing.scripted import Answer
-from roost.testing.usage_reports import Call, UsageReports
 
 from .conftest import Machine
 

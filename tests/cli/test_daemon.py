@@ -12,8 +12,8 @@ import time
 import pytest
 
 from roost.client.client import Client
-from roost.client.endpoint import Unreachable, of_home
-from roost.client.http import ApiError
+from roost.client.daemon_address import Unreachable, of_home
+from roost.client.socket_transport import ApiError
 
 from .conftest import WORDS, Machine
 

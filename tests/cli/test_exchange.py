@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from roost.cli.whole import write_whole
+from roost.cli.atomic_file import write_whole
 
 from .conftest import Machine
 
@@ -111,7 +111,7 @@ def test_of_who_is_killed_while_they_write_nothing_is_left(tmp_path: Path) -> No
         os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
     except (AttributeError, OSError):
         pytest.skip("this file system has no files without a name")
-    writes = "import sys, time; from pathlib import Path; from roost.cli.whole import write_whole;"
+    writes = "import sys, time; from pathlib import Path; from roost.cli.atomic_file import write_whole;"
     holds = "lambda out: (out.write(b'new'), out.flush(), print('begun', flush=True), time.sleep(60))"
     for number in (signal.SIGKILL, signal.SIGTERM):
         command = [sys.executable, "-c", f"{writes} write_whole(Path(sys.argv[1]), {holds})", str(tmp_path / "x")]

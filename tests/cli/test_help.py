@@ -37,7 +37,16 @@ def test_help_costs_next_to_nothing() -> None:
 
 
 def test_help_imports_no_command_and_nothing_heavy() -> None:
-    heavy = ("roost.cli.commands.", "roost.kernel", "roost.log", "roost.llm", "asyncio", "msgspec", "rich", "aiohttp")
+    heavy = (
+        "roost.cli.commands.",
+        "roost.kernel",
+        "roost.log",
+        "roost.models",
+        "asyncio",
+        "msgspec",
+        "rich",
+        "aiohttp",
+    )
     code = (
         "import sys; from roost.cli.main import run; run(['--help'])\n"
         f"sys.exit(' '.join(name for name in sys.modules if name.startswith({heavy})) or 0)"
@@ -50,7 +59,7 @@ def test_asking_a_daemon_imports_nothing_that_works() -> None:
     heavy = (
         "roost.kernel.kernel",
         "roost.agent",
-        "roost.llm",
+        "roost.models",
         "roost.memory",
         "roost.tools",
         "roost.policy",

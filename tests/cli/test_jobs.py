@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
 from .conftest import Machine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.provider import ProviderServer
+from roost.stub.provider import ProviderServer
 
 from .conftest import Machine
 

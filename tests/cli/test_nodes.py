@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from roost.install import install_extra
-from roost.testing.provider import ProviderServer
+from roost.stub.provider import ProviderServer
 
 from .conftest import Machine
 from .processes import Prefork

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call
 
 from .conftest import Machine

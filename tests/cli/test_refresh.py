@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from roost.llm.catalog.facts import PriceTable
-from roost.llm.catalog.reader import catalog
+from roost.models.catalog.facts import PriceTable
+from roost.models.catalog.reader import catalog
 from tests.published import MODEL, Published, Server
 
 from .conftest import Machine

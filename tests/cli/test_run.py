@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Fault, Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Fault, Reply, Rule, Script
 
 from .conftest import ROOST, Machine
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from roost.cli.times import duration, moment_of, seconds_of, shown
+from roost.cli.time_format import duration, moment_of, seconds_of, shown
 from roost.errors import Invalid
 
 from .conftest import Machine

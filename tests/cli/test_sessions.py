@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Fault, Reply, Rule, Script
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Fault, Reply, Rule, Script
 
 from .conftest import ROOST, Machine
 

@@ -17,10 +17,10 @@ import pytest
 
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, encode_event
-from roost.log.journal import Append, NewSession
-from roost.log.move import checksum
-from roost.log.store import open_store
-from roost.testing.postgres import PostgresServer
+from roost.log.protocols import Append, NewSession
+from roost.stores.copy import checksum
+from roost.stores.open import open_store
+from tests.harness.postgres import PostgresServer
 
 from .conftest import ROOST, Machine
 from .processes import Process

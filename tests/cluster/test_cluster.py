@@ -1,4 +1,4 @@
-"""Three real nodes on a real PostgreSQL under faults. `python -m roost.testing.cluster` does the same for longer."""
+"""Three real nodes on a real PostgreSQL under faults. `python -m tests.harness.cluster` does the same for longer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.cluster import ClusterReport, Plan, cluster_storm
-from roost.testing.postgres import PostgresServer, no_volume
+from tests.harness.cluster import ClusterReport, Plan, cluster_storm
+from tests.harness.postgres import PostgresServer, no_volume
 
 LEASE = 4.0
 BETWEEN = (0.2, 1.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.testing.history import Accept, History, Rank, Read
+from tests.harness.linearizability import Accept, History, Rank, Read
 
 
 def received(number: int, text: str) -> bytes:

@@ -9,8 +9,8 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.testing.proxy import TcpProxy
 from roost.testing.scripted import ScriptedModel
+from tests.harness.proxy import TcpProxy
 
 
 async def test_messages_are_taken_in_as_they_were_acknowledged(tmp_path: Path, database: str) -> None:

@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 
 from roost.errors import ConfigError
-from roost.testing.postgres import PostgresServer, find_binaries, no_volume
-from roost.testing.postgres.watchdog import family
+from tests.harness.postgres import PostgresServer, find_binaries, no_volume
+from tests.harness.postgres.watchdog import family
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_setting_that_is_wrong_shows_the_servers_own_words() -> None:
 
 _OWNER = """
 import sys, time
-from roost.testing.postgres import PostgresServer, no_volume
+from tests.harness.postgres import PostgresServer, no_volume
 server = PostgresServer(fsync=False, disk=None if no_volume() else 200)
 server.start()
 if "suspend" in sys.argv:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from roost.testing.proxy import Address, TcpProxy
+from tests.harness.proxy import Address, TcpProxy
 
 
 class Echo:

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from roost.log.sqlite import SqliteJournal
-from roost.testing.crash.check import check
-from roost.testing.crash.client import HttpDaemon
-from roost.testing.crash.daemon import Settings
-from roost.testing.crash.hands import Hands
-from roost.testing.crash.plans import AGENT, script
-from roost.testing.crash.process import DaemonProcess
-from roost.testing.crash.witness import effects
-from roost.testing.provider import ProviderServer
+from roost.stores.sqlite.store import SqliteJournal
+from roost.stub.provider import ProviderServer
+from tests.harness.crash.check import check
+from tests.harness.crash.client import HttpDaemon
+from tests.harness.crash.daemon import Settings
+from tests.harness.crash.hands import Hands
+from tests.harness.crash.plans import AGENT, script
+from tests.harness.crash.process import DaemonProcess
+from tests.harness.crash.witness import effects
 
 
 class Rig:

@@ -15,12 +15,12 @@ from typing import TypeAlias
 import pytest
 
 from roost.log import events as ev
-from roost.log.store import Store
-from roost.testing.crash.actions import ACTIONS, Action, Strike
-from roost.testing.crash.every import EVERY, kill_at_every_commit
-from roost.testing.crash.inside import strike
-from roost.testing.crash.killing import When
-from roost.testing.postgres import PostgresServer
+from roost.log.store_protocol import Store
+from tests.harness.crash.actions import ACTIONS, Action, Strike
+from tests.harness.crash.every import EVERY, kill_at_every_commit
+from tests.harness.crash.inside import strike
+from tests.harness.crash.killing import When
+from tests.harness.postgres import PostgresServer
 
 Lend: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 """Lends the address of an empty store, or None: the home's own."""

@@ -14,10 +14,10 @@ from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import MessageInput
-from roost.log.journal import Append, NewSession, Snapshot
-from roost.log.sqlite import SqliteJournal
-from roost.testing.crash import Effect, KillingJournal, Sent, check, effects, problems
-from roost.testing.crash.witness import Witness
+from roost.log.protocols import Append, NewSession, Snapshot
+from roost.stores.sqlite.store import SqliteJournal
+from tests.harness.crash import Effect, KillingJournal, Sent, check, effects, problems
+from tests.harness.crash.witness import Witness
 
 AT: dict[str, Any] = {"at": 1.0}
 KEY = "s:1:c"

@@ -11,8 +11,8 @@ from pathlib import Path
 from roost.agent.definition import Agent, Children
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
-from roost.testing.crash.inside import CONFIG
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from tests.harness.crash.inside import CONFIG
 
 _PROCESS = """
 import asyncio, sys

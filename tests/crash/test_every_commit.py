@@ -13,12 +13,12 @@ from typing import TypeAlias
 
 import pytest
 
-from roost.testing.crash import scenarios
-from roost.testing.crash.inside import Scenario, crash_inside
-from roost.testing.crash.killing import When
-from roost.testing.crash.plans import AGENT, CAREFUL, agents, script
-from roost.testing.postgres import PostgresServer
-from roost.testing.provider import ProviderServer
+from roost.stub.provider import ProviderServer
+from tests.harness.crash import scenarios
+from tests.harness.crash.inside import Scenario, crash_inside
+from tests.harness.crash.killing import When
+from tests.harness.crash.plans import AGENT, CAREFUL, agents, script
+from tests.harness.postgres import PostgresServer
 
 Store: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 """Lends the address of an empty one, or None: the home's own."""

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from roost.log import events as ev
-from roost.log.sqlite import SqliteJournal
-from roost.testing.crash.check import Sent, check
-from roost.testing.crash.client import HttpDaemon
-from roost.testing.crash.hands import Hands, at_rest
-from roost.testing.crash.plans import AGENT, message
+from roost.stores.sqlite.store import SqliteJournal
 from tests.crash.support import Rig, rig
+from tests.harness.crash.check import Sent, check
+from tests.harness.crash.client import HttpDaemon
+from tests.harness.crash.hands import Hands, at_rest
+from tests.harness.crash.plans import AGENT, message
 
 _BIG = 100_000
 

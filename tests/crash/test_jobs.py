@@ -17,14 +17,14 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, UserMessage
-from roost.log.store import open_store
-from roost.testing.crash.hands import Hands
-from roost.testing.crash.inside import CONFIG, crash_inside
-from roost.testing.crash.killing import When
+from roost.models.request import Request
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from tests.harness.crash.hands import Hands
+from tests.harness.crash.inside import CONFIG, crash_inside
+from tests.harness.crash.killing import When
 
 _AT_ONCE = 6
 _WANTED = {"tool.started", "job.started", "job.ended", "turn.completed"}

@@ -1,4 +1,4 @@
-"""kill -9 of a real daemon. `python -m roost.testing.crash` does the same for longer."""
+"""kill -9 of a real daemon. `python -m tests.harness.crash` does the same for longer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.crash.every import kill_at_every_commit
-from roost.testing.crash.plans import message
-from roost.testing.crash.process import commands_of
-from roost.testing.crash.report import Report
-from roost.testing.crash.storm import storm
 from tests.crash.support import rig
+from tests.harness.crash.every import kill_at_every_commit
+from tests.harness.crash.plans import message
+from tests.harness.crash.process import commands_of
+from tests.harness.crash.report import Report
+from tests.harness.crash.storm import storm
 
 KILLS = int(os.environ.get("ROOST_CRASH_KILLS", "20"))
 

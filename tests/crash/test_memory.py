@@ -18,18 +18,18 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
-from roost.log.memory import FactQuery
-from roost.log.store import open_store
+from roost.log.facts import FactQuery
 from roost.memory.rights import Consolidate, Memory
-from roost.testing.crash.actions import Strike
-from roost.testing.crash.hands import Hands
-from roost.testing.crash.inside import CONFIG, crash_inside
-from roost.testing.crash.killing import When
-from roost.testing.crash.plans import AGENT, message
-from roost.testing.postgres import PostgresServer
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Rule, Script
+from roost.stores.open import open_store
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Rule, Script
 from roost.testing.scripted import Call, ScriptedModel, by_step
+from tests.harness.crash.actions import Strike
+from tests.harness.crash.hands import Hands
+from tests.harness.crash.inside import CONFIG, crash_inside
+from tests.harness.crash.killing import When
+from tests.harness.crash.plans import AGENT, message
+from tests.harness.postgres import PostgresServer
 from tests.kernel.support import calling
 
 _AT_ONCE = 4

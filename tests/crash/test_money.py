@@ -16,14 +16,14 @@ import pytest
 
 from roost.agent.definition import Agent, Limits
 from roost.log import events as ev
-from roost.log.store import open_store
-from roost.testing.crash import scenarios
-from roost.testing.crash.inside import crash_inside
-from roost.testing.crash.killing import When
-from roost.testing.crash.plans import AGENT, script
-from roost.testing.crash.witness import witness_tools
-from roost.testing.postgres import PostgresServer
-from roost.testing.provider import ProviderServer
+from roost.stores.open import open_store
+from roost.stub.provider import ProviderServer
+from tests.harness.crash import scenarios
+from tests.harness.crash.inside import crash_inside
+from tests.harness.crash.killing import When
+from tests.harness.crash.plans import AGENT, script
+from tests.harness.crash.witness import witness_tools
+from tests.harness.postgres import PostgresServer
 
 Store: TypeAlias = Callable[[], AbstractAsyncContextManager[str | None]]
 _AT_ONCE = 4

@@ -14,12 +14,13 @@ from roost.agent.definition import Agent, decode_spec
 from roost.errors import RoostError
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
-from roost.kernel.load import load_state
 from roost.kernel.runtime import Runtime
+from roost.kernel.state_loader import load_state
 from roost.log import events as ev
-from roost.log.store import Store, open_store
-from roost.testing.crash.killing import KillingJournal, When
+from roost.log.store_protocol import Store
+from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
+from tests.harness.crash.killing import KillingJournal, When
 
 _CONFIG = KernelConfig(linger=0.05, scan=0.1, lease=3.0)
 

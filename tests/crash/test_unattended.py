@@ -12,11 +12,11 @@ import pytest
 
 from roost.agent.definition import Agent, Children, Unattended
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
-from roost.testing.crash.inside import CONFIG
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
+from tests.harness.crash.inside import CONFIG
 
 COUNT = 4
 _PROCESS = """

@@ -14,23 +14,23 @@ from typing import Any, TypeAlias, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent
-from roost.agent.rewinding import Folding, gone_back_to
+from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import State, encode_state
 from roost.errors import NotFound, RoostError
 from roost.kernel.check import check
-from roost.kernel.load import load_state
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
+from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
-from roost.log.store import open_store
-from roost.testing.crash.killing import KillingJournal, When
-from roost.testing.crash.sights import ASIDE
-from roost.testing.postgres import PostgresServer
+from roost.models.request import Request
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.tools.function import tool
+from tests.harness.crash.killing import KillingJournal, When
+from tests.harness.crash.sights import ASIDE
+from tests.harness.postgres import PostgresServer
 from tests.kernel.filing import look, obey
 from tests.kernel.support import FAST
 from tests.kernel.undoing import sh

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.harness.postgres import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.errors import NotFound
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
-from roost.log.journal import Record
-from roost.log.store import open_store
-from roost.testing.postgres import PostgresServer
+from roost.log.protocols import Record
+from roost.models.request import Request
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, ScriptedModel
 
 _FAST = ("--checkpoint=fast", "--no-sync")

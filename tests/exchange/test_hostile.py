@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from roost.errors import Invalid, RoostError, TooLarge
-from roost.kernel.exchange.items import LINE_BYTES
+from roost.kernel.exchange.conversation_items import LINE_BYTES
 from roost.log.content import AssistantMessage, ToolMessage, UserMessage
 
 from .claude_log import ClaudeLog

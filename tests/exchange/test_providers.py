@@ -10,10 +10,10 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.llm.accounts import Models
-from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply
+from roost.providers.accounts import Models
+from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply
 
 from .claude_log import ClaudeLog
 from .codex_log import CodexLog

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
-from roost.log.journal import Append
-from roost.log.store import open_store
-from roost.testing.crash.killing import KillingJournal
+from roost.log.protocols import Append
+from roost.models.request import Request
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
+from tests.harness.crash.killing import KillingJournal
 
 from .support import BRISK, of_limits
 

@@ -18,11 +18,11 @@ from roost.agent.definition import Agent, Limits
 from roost.errors import RoostError
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.accounts import Models
-from roost.llm.breakers import Breaking
-from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
-from roost.llm.retry import Retry
 from roost.log.events import InputMode
+from roost.providers.accounts import Models
+from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig, PriceTable
+from roost.routing.breakers import Breaking
+from roost.routing.retry import Retry
 from roost.tools.function import tool
 
 SESSION_MONEY, TIGHT = 1.0, 0.0002
@@ -116,7 +116,7 @@ def tell(said: dict[str, int]) -> None:
 
 
 def main() -> None:
-    for library in ("aiohttp", "asyncpg", "roost.log.postgres", "roost.log.sqlite"):
+    for library in ("aiohttp", "asyncpg", "roost.stores.postgres", "roost.stores.sqlite"):
         importlib.import_module(library)
     for line in sys.stdin:
         life = msgspec.json.decode(line, type=Life)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from roost.kernel.changing import Record
-from roost.log.store import open_store
+from roost.kernel.settings import Record
+from roost.stores.open import open_store
 
 
 async def main(address: str, begin: int) -> None:

@@ -8,10 +8,10 @@ import time
 from roost.agent.definition import Agent, Limits
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
+from roost.models.request import Request
 from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import FAST, events

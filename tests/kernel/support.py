@@ -13,8 +13,9 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import Text
-from roost.log.store import Store, open_store
+from roost.log.store_protocol import Store
 from roost.policy.gate import Permissions
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool
 from roost.tools.function import tool

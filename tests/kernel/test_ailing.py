@@ -14,8 +14,8 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.server.context import Api
-from roost.testing.s3 import NoWeed, S3Server
+from roost.server.app_state import Api
+from tests.harness.s3 import NoWeed, S3Server
 
 from .filing import clerk
 from .nodes import node

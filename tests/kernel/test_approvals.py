@@ -10,7 +10,7 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict, Invalid
-from roost.kernel.load import load_state
+from roost.kernel.state_loader import load_state
 from roost.log import events as ev
 from roost.policy.loading import Approvals, Policy
 from roost.policy.rules import Rule

@@ -11,12 +11,12 @@ import pytest
 
 from roost.agent.definition import Agent, Children, Limits
 from roost.kernel.config import KernelConfig
-from roost.kernel.kin import below
+from roost.kernel.delegation import below
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import ModelEvent, Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, UserMessage
-from roost.log.journal import NewSession, SessionQuery
+from roost.log.protocols import NewSession, SessionQuery
+from roost.models.request import ModelEvent, Price, Profile, Request
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.sandbox.choose import Isolation
@@ -269,7 +269,7 @@ async def test_orders_travel_down(tmp_path: Path, order: str) -> None:
 
 
 def _everything() -> Any:
-    from roost.log.journal import SessionQuery
+    from roost.log.protocols import SessionQuery
 
     return SessionQuery()
 

@@ -12,13 +12,13 @@ import pytest
 from roost.agent.definition import Agent, Children
 from roost.errors import Invalid
 from roost.kernel.config import KernelConfig
-from roost.kernel.keeper import cleanup_pause
+from roost.kernel.duties import cleanup_pause
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import ToolMessage, UserMessage
 from roost.log.inputs import ControlInput
-from roost.log.journal import SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .support import FAST, Traces, agent, asleep, calling, events, kinds, running, until

@@ -15,10 +15,10 @@ from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.llm.accounts import Models
 from roost.log import events as ev
 from roost.log.dispatch import NodeCard, NodeInfo
-from roost.log.journal import Append
+from roost.log.protocols import Append
+from roost.providers.accounts import Models
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 
 from .nodes import CALM, Hands, node, unreliable, until_owned

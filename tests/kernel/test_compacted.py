@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from roost.kernel.compacted import Compaction
-from roost.llm.ir import Profile, Request
+from roost.kernel.compaction_result import Compaction
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, UserMessage
+from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import Agent, Traces, calling, events, running, until

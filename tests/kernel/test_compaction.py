@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
 from roost.agent.state import State
 from roost.errors import Invalid, TooLarge
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.accounts import Models
-from roost.llm.ir import Price, Profile, Request
-from roost.llm.tokens import estimate_request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, ToolMessage, Usage, UserMessage
+from roost.models.request import Price, Profile, Request
+from roost.models.tokens import estimate_request
+from roost.providers.accounts import Models
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

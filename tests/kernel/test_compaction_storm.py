@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.settings import Compaction
 from roost.agent.definition import Agent, Limits
 from roost.agent.fold import apply
 from roost.agent.state import State
 from roost.kernel.runtime import Runtime, TurnFailed
-from roost.llm.ir import Price, Profile, Request
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, UserMessage
+from roost.models.request import Price, Profile, Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

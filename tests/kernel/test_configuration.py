@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.builtin import default_agent
-from roost.agent.reading import AgentFiles
+from roost.agent.agent_file_watch import AgentFiles
+from roost.agent.default_agent import default_agent
 from roost.errors import Invalid, RoostError
-from roost.kernel.changing import Record
 from roost.kernel.runtime import Runtime
+from roost.kernel.settings import Record
 
 from .support import FAST, Traces, agent, calling, place, running
 

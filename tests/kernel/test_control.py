@@ -10,11 +10,11 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import Conflict
 from roost.kernel.runtime import TurnFailed
-from roost.llm.ir import Price, Profile
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append
+from roost.log.protocols import Append
+from roost.models.request import Price, Profile
 from roost.testing.scripted import Answer, ScriptedModel
 from roost.testing.transcript import check_transcript
 

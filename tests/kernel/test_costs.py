@@ -11,10 +11,6 @@ import pytest
 
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, CostRow, costs
-from roost.llm.budgets import NANO, Held, Month, Share, Spender
-from roost.llm.config import BudgetEntry
-from roost.llm.ledger import Ledger
-from roost.llm.profile import Price
 from roost.log.content import ErrorData, Text, Usage
 from roost.log.events import (
     Event,
@@ -26,10 +22,14 @@ from roost.log.events import (
     PolicyDecided,
     encode_event,
 )
-from roost.log.journal import Record, SessionInfo
 from roost.log.portable import SessionDump
+from roost.log.protocols import Record, SessionInfo
 from roost.log.shared import Balance, LostCall
-from roost.log.store import Store, open_store
+from roost.log.store_protocol import Store
+from roost.models.profile import Price
+from roost.money.budgets import NANO, BudgetEntry, Held, Month, Share, Spender
+from roost.money.ledger import Ledger
+from roost.stores.open import open_store
 
 from .support import place, running
 

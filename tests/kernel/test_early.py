@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from roost.agent.definition import Agent, Limits
-from roost.llm.ir import CallDelta, Completed, ModelEvent, Notice, Profile, Request, TextDelta
 from roost.log import events as ev
 from roost.log.content import StopReason, Text, ToolCall, ToolMessage, Usage
+from roost.models.request import CallDelta, Completed, ModelEvent, Notice, Profile, Request, TextDelta
 from roost.policy.hooks import Answer as Judged
 from roost.policy.hooks import Moment, PythonHook, When
 from roost.policy.rules import Rule, Touches
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply
 from roost.testing.scripted import Call
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool

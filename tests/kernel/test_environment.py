@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.builtin import default_agent
+from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
-from roost.agent.environment import told
-from roost.llm.ir import Request
+from roost.agent.surroundings import told
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
+from roost.models.request import Request
 from roost.testing.scripted import Answer, ScriptedModel
 
 from .support import calling, events, running

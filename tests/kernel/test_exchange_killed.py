@@ -14,8 +14,8 @@ import pytest
 from roost.errors import NotFound, StoreFailed
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
-from roost.log.store import open_store
-from roost.testing.crash.killing import KillingJournal, When
+from roost.stores.open import open_store
+from tests.harness.crash.killing import KillingJournal, When
 
 from .support import FAST, agent, place, running
 

@@ -18,12 +18,12 @@ from roost.kernel.home import store_name
 from roost.kernel.runtime import Runtime, TurnFailed
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
-from roost.log.journal import Append
-from roost.log.store import Store
-from roost.testing.crash.killing import KillingJournal
+from roost.log.protocols import Append
+from roost.log.store_protocol import Store
 from roost.testing.scripted import ScriptedModel
 from roost.workspace.objects import open_objects
 from roost.workspace.store import ObjectSnapshots
+from tests.harness.crash.killing import KillingJournal
 
 from .filing import look, obey
 from .nodes import node

@@ -12,7 +12,7 @@ from roost.kernel.outbox import outbox
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
-from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.log.schedule_events import ScheduleSpec, TurnLimits
 from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .scheduling import HOUR, Clock, Speaker, due, fire, fired, hourly, quiet

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from roost.agent.agent_files import load_agents
 from roost.agent.definition import Agent, AgentSpec, decode_spec, encode_spec
-from roost.agent.files import load_agents
 from roost.agent.intents import CHAT, CREATE_PROJECT, DEBUG, IntentRule, choose
 from roost.errors import Conflict
 from roost.log import events as ev

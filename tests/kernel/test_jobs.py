@@ -13,18 +13,18 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolMessage, UserMessage
+from roost.models.request import Request
 from roost.policy.hooks import Answer as HookAnswer
 from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
 from roost.sandbox.backend import Terminal
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.tools.background_jobs import jobs_of
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool
-from roost.tools.jobs import jobs_of
 
 from .policies import under
 from .support import BRISK, asleep, calling, events, kinds, of_limits, running

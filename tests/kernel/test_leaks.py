@@ -16,7 +16,8 @@ from roost.policy.hooks import Moment, PythonHook
 from roost.policy.loading import Policy
 from roost.policy.vault import SecretSource
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
-from roost.tools.base import Tool, ToolContext, ToolError
+from roost.tools.base import Tool, ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 from .policies import found, under

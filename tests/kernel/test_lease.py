@@ -13,7 +13,7 @@ import pytest
 
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev
-from roost.testing.proxy import TcpProxy
+from tests.harness.proxy import TcpProxy
 
 from .nodes import Hands, node, unreliable, until_owned
 from .support import calling, events, kinds, place, so, until

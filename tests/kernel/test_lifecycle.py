@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Unattended
+from roost.agent.model_step import CRASHES
 from roost.agent.session import LiveSession
-from roost.agent.steps import CRASHES
 from roost.errors import NotFound
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
@@ -23,7 +23,7 @@ from roost.log import events as ev
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput, MessageInput
-from roost.log.journal import Append, NewSession, Snapshot
+from roost.log.protocols import Append, NewSession, Snapshot
 from roost.policy.gate import Permissions
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.bwrap import BwrapBackend

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.compacting.folding import head
+from roost.agent.compaction.state import head
 from roost.agent.definition import Agent
 from roost.agent.fold import apply
 from roost.agent.state import State, transcript
 from roost.kernel.runtime import SessionHandle
-from roost.llm.ir import Profile, Request
-from roost.llm.tokens import estimate_request
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ErrorData, Text, ToolMessage, Usage, UserMessage
+from roost.models.request import Profile, Request
+from roost.models.tokens import estimate_request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

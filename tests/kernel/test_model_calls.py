@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from roost.agent.definition import Agent
-from roost.kernel.hub import Delta
+from roost.kernel.delta_hub import Delta
 from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
-from roost.llm.ir import Completed, ModelEvent, Notice, Price, Profile, Request, TextDelta
-from roost.llm.recovery import Chains, Degrading
 from roost.log import events as ev
 from roost.log.content import ErrorData, Text, Usage
+from roost.models.request import Completed, ModelEvent, Notice, Price, Profile, Request, TextDelta
+from roost.routing.recovery import Chains, Degrading
 from roost.testing.scripted import Answer, Call, ScriptedModel
 
 from .support import Traces, calling, events, kinds, running, until

@@ -12,12 +12,13 @@ import pytest
 
 from roost.agent.definition import Agent, Limits
 from roost.kernel.runtime import Runtime, SessionHandle, TurnFailed
-from roost.llm.accounts import Models
-from roost.llm.config import BudgetEntry, ModelsConfig
-from roost.llm.ir import Price, Profile
 from roost.log import events as ev
 from roost.log.content import ErrorData, Usage
 from roost.log.shared import Charge
+from roost.models.request import Price, Profile
+from roost.money.budgets import BudgetEntry
+from roost.providers.accounts import Models
+from roost.providers.config import ModelsConfig
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 
 from .support import FAST, Traces, calling, events, place, running, until

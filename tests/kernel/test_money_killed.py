@@ -19,14 +19,14 @@ import msgspec
 import pytest
 
 from roost.agent.session import wake
-from roost.kernel.load import load
+from roost.kernel.state_loader import load
 from roost.log import events as ev
 from roost.log.content import Usage
-from roost.log.journal import Record
+from roost.log.protocols import Record
 from roost.log.shared import Balance
-from roost.log.store import Store
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Fault, Reply
+from roost.log.store_protocol import Store
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Fault, Reply
 from roost.testing.scripted import Call
 
 from .money_worker import SESSION_MONEY, TIGHT, Life

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from roost.errors import Invalid
-from roost.kernel.naming import TITLE
+from roost.kernel.labels import TITLE
 
 from .support import agent, running
 

@@ -12,10 +12,10 @@ import pytest
 
 from roost.agent.definition import Agent, Children
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage, UserMessage
 from roost.log.events import ControlAction
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .support import Traces, calling, events, running, until

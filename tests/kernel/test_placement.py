@@ -11,8 +11,8 @@ import pytest
 from roost.agent.definition import Agent
 from roost.errors import StoreFailed
 from roost.kernel.home import belongs_to, home_id
-from roost.kernel.means import Agents
 from roost.kernel.placement import Place, needs, offers
+from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeCard, NodeInfo
 from roost.testing.scripted import ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext

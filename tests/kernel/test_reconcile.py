@@ -10,20 +10,21 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.kernel.reconcile import Reconciled, Reconciler
-from roost.llm.accounts import Models
-from roost.llm.budgets import Held, Spender
-from roost.llm.catalog.facts import PriceTable
-from roost.llm.config import AccountEntry, ModelEntry, ModelsConfig
-from roost.llm.ledger import Ledger
-from roost.llm.loading import load_config
-from roost.llm.underway import Plan
 from roost.llm.usage_reports import ReportFailed
 from roost.log.content import ErrorData, Usage
 from roost.log.events import Event, ModelFailed, ModelNotice, ModelStarted
 from roost.log.shared import LostCall
-from roost.log.store import Store, open_store
-from roost.testing.provider import ProviderServer
-from roost.testing.usage_reports import Call, UsageReports
+from roost.log.store_protocol import Store
+from roost.models.catalog.facts import PriceTable
+from roost.money.budgets import Held, Spender
+from roost.money.ledger import Ledger
+from roost.money.running_calls import Plan
+from roost.providers.accounts import Models
+from roost.providers.config import AccountEntry, ModelEntry, ModelsConfig
+from roost.providers.config_file import load_config
+from roost.stores.open import open_store
+from roost.stub.provider import ProviderServer
+from roost.stub.usage_reports import Call, UsageReports
 
 from .support import place
 from .test_costs import at, step, write

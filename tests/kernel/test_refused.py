@@ -17,8 +17,8 @@ from roost.errors import Invalid, StoreFailed
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.log import events as ev
 from roost.log.inputs import CheckpointInput, Input, SetTimerInput
-from roost.log.journal import Append
-from roost.log.store import Store
+from roost.log.protocols import Append
+from roost.log.store_protocol import Store
 
 from .support import BRISK, agent, asleep, events, place, running, so
 

@@ -18,7 +18,7 @@ from roost.policy.loading import Policy
 from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.choose import Isolation, Settings
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 from roost.testing.scripted import Answer, ScriptedModel, by_step
 from roost.workspace.files import Workspace
 

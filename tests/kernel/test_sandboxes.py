@@ -18,10 +18,10 @@ from roost.log import events as ev
 from roost.log.content import Text
 from roost.policy.loading import Policy
 from roost.sandbox.backend import Bounds, Capabilities
-from roost.sandbox.body import plain_egress
 from roost.sandbox.choose import Choice, Isolation, IsolationUnavailable, Settings, default_backends
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.remark import remark
+from roost.sandbox.isolation_notes import remark
+from roost.sandbox.sandbox_host import plain_egress
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 from roost.tools.base import Tool, ToolContext
 from roost.tools.function import tool

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from roost.agent.scheduling.firing import MOST, NEVER
+from roost.agent.schedules.firing import MOST, NEVER
 from roost.errors import Conflict, Invalid, NotFound
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.log import events as ev
 from roost.log.inputs import DueInput
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
 
 from .scheduling import DAY, HOUR, Clock, Speaker, due, fire, fired, hourly, quiet
 from .support import Traces, agent, calling, events, place, running, said, until

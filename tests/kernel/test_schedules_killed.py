@@ -13,10 +13,10 @@ from roost.errors import NotFound, RoostError
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
 from roost.log import events as ev
-from roost.log.schedules import ScheduleSpec
-from roost.log.store import open_store
-from roost.testing.crash.check import problems
-from roost.testing.crash.killing import KillingJournal, When
+from roost.log.schedule_events import ScheduleSpec
+from roost.stores.open import open_store
+from tests.harness.crash.check import problems
+from tests.harness.crash.killing import KillingJournal, When
 
 from .scheduling import HOUR, Clock, Speaker, hourly
 from .support import running

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from roost.kernel.runtime import Runtime
-from roost.log.schedules import ScheduleSpec
-from roost.log.store import open_store
-from roost.testing.crash.killing import KillingJournal
+from roost.log.schedule_events import ScheduleSpec
+from roost.stores.open import open_store
+from tests.harness.crash.killing import KillingJournal
 
 from .scheduling import DAY, Clock, Speaker
 from .support import place

@@ -15,9 +15,9 @@ from roost.log.content import Text
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.testing.scripted import Answer, Call, ScriptedModel
+from roost.tools.background_jobs import Job, jobs_of
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
-from roost.tools.jobs import Job, jobs_of
 
 from .support import BRISK, asleep, events, running
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from roost.agent.definition import Agent, Limits
 from roost.agent.stalls import Stall, found
 from roost.agent.state import Trail
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply
+from roost.models.request import Request
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply
 from roost.testing.scripted import Answer, Call, ScriptedModel
-from roost.tools.base import Tool, ToolError
+from roost.tools.base import Tool
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 from .policies import found as of

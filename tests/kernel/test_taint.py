@@ -10,7 +10,7 @@ from roost.kernel.runtime import SessionHandle
 from roost.log import events as ev
 from roost.policy.rules import Touches
 from roost.testing.scripted import Answer, Call
-from roost.tools.base import ToolError
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 from ..tools.web import Reply, serving

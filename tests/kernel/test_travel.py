@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from roost.agent.definition import Agent, CheckpointPolicy
-from roost.agent.rewinding import Folding, gone_back_to
+from roost.agent.rewind import Folding, gone_back_to
 from roost.agent.state import State, encode_state
 from roost.errors import Conflict, Invalid, NotFound
 from roost.kernel.check import check
 from roost.kernel.home import store_name
-from roost.kernel.load import state_at
 from roost.kernel.runtime import Runtime
+from roost.kernel.state_loader import state_at
 from roost.kernel.sweep import sweep
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserMessage
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.snapshots import on_disk
 from roost.workspace.objects import open_objects

@@ -9,8 +9,8 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log.content import Text, UserMessage
+from roost.models.request import Request
 from roost.policy.loading import Policy
 from roost.sandbox.choose import Isolation, Settings
 from roost.testing.scripted import Answer, Call, ScriptedModel

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from roost.agent.builtin import default_agent
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.settings import Compaction
+from roost.agent.default_agent import default_agent
 from roost.agent.definition import Agent
-from roost.llm.ir import Profile, Request
 from roost.log import events as ev
 from roost.log.content import Message, Text, ToolMessage, UserMessage
+from roost.models.request import Profile, Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from roost.testing.transcript import check_transcript
 from roost.tools.function import tool

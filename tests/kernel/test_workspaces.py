@@ -21,10 +21,10 @@ from roost.kernel.home import store_name
 from roost.kernel.runtime import Runtime, SessionHandle
 from roost.kernel.sweep import sweep
 from roost.log import events as ev
-from roost.testing.s3 import NoWeed, S3Server
-from roost.workspace.carry import Carrier
 from roost.workspace.objects import open_objects
+from roost.workspace.snapshot_sync import Carrier
 from roost.workspace.store import ObjectSnapshots
+from tests.harness.s3 import NoWeed, S3Server
 
 from .filing import clerk
 from .nodes import node

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
-from roost.log.store import open_store
+from roost.stores.open import open_store
 from roost.testing.scripted import ScriptedModel
-from roost.tools.base import Tool, ToolContext, ToolError
+from roost.tools.base import Tool, ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 from .filing import Striking, look, obey

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from roost.llm.local.catalog import Weights
+from roost.local.catalog import Weights
 
 BODY = b"GGUF" + random.Random(7).randbytes(300_000)
 PARTS = (BODY[:100_000], BODY[100_000:200_000], BODY[200_000:])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.llm.ir import CallDelta, TextDelta
-from roost.llm.local.decode import StepReader, StringReader
+from roost.local.decode import StepReader, StringReader
+from roost.models.request import CallDelta, TextDelta
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.evals import dev, front, front_fresh, front_heldout, front_third, heldout
+from bench.evals.__main__ import main, table
+from bench.evals.kept import KeepingModel
+from bench.evals.score import as_json, by_kind, judge, run_task, run_tasks, total
+from bench.evals.task import Outcome, Task, holds, number, says, silent
 
-from roost.agent.builtin import default_agent
-from roost.llm.ir import Completed, Failed, ModelEvent, Notice, Profile, Request
+from roost.agent.default_agent import default_agent
 from roost.log.content import ErrorData, Text, ToolCall, ToolMessage, Usage, UserMessage
-from roost.testing.evals import dev, front, front_fresh, front_heldout, front_third, heldout
-from roost.testing.evals.__main__ import main, table
-from roost.testing.evals.kept import KeepingModel
-from roost.testing.evals.score import as_json, by_kind, judge, run_task, run_tasks, total
-from roost.testing.evals.task import Outcome, Task, holds, number, says, silent
+from roost.models.request import Completed, Failed, ModelEvent, Notice, Profile, Request
 
 TUNED = front.TASKS + dev.TASKS + heldout.TASKS + front_heldout.TASKS + front_fresh.TASKS
 HELD = front_third.TASKS
@@ -215,7 +215,7 @@ def test_the_command() -> None:
     command = [
         sys.executable,
         "-m",
-        "roost.testing.evals",
+        "bench.evals",
         "--model",
         "local/smollm2-135m",
         "--only",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from roost.llm.ir import Completed, Notice, Request, ToolSpec
-from roost.llm.local.lead import UNKNOWN, Lead, choose, leaning, redirect, stand_of
-from roost.llm.local.support import Seen, is_supported
+from roost.local.lead import UNKNOWN, Lead, choose, leaning, redirect, stand_of
+from roost.local.support import Seen, is_supported
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, UserMessage
+from roost.models.request import Completed, Notice, Request, ToolSpec
 
 TEXT = {"type": "string"}
 AROUND = Text("[Now: Monday, 3 March 2025, 09:15 (UTC)\nFiles: budget.csv, packing.txt]")

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from roost.errors import ConfigError, NotFound
-from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Price, Request, TextDelta, ToolSpec
-from roost.llm.local.model import LocalModel
+from roost.local.model import LocalModel
 from roost.log.content import Text, ToolCall, UserMessage
+from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Price, Request, TextDelta, ToolSpec
 
 STORY = "Tell me a very long story about a ship."
 TOOLS = (
@@ -64,7 +64,7 @@ def workers(parent: int | None = None) -> list[int]:
         with contextlib.suppress(OSError):
             stat = (folder / "stat").read_text().rpartition(")")[2].split()
             command = (folder / "cmdline").read_bytes()
-            if int(stat[1]) == (parent or os.getpid()) and b"roost.llm.local.worker" in command:
+            if int(stat[1]) == (parent or os.getpid()) and b"roost.local.worker" in command:
                 found.append(int(folder.name))
     return found
 
@@ -333,8 +333,8 @@ async def test_closing_while_it_generates() -> None:
 
 LEAVING = """
 import asyncio
-from roost.llm.ir import Request
-from roost.llm.local.model import LocalModel
+from roost.models.request import Request
+from roost.local.model import LocalModel
 from roost.log.content import Text, UserMessage
 
 async def main():

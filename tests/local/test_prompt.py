@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from roost.llm.ir import Request, ToolSpec
-from roost.llm.local.guard import RepetitionGuard, is_stuck
-from roost.llm.local.prompt import chat, cut, prefix
-from roost.llm.local.schema import labels, simplify, step_schema
+from roost.local.prompt import chat, cut, prefix
+from roost.local.repetition_guard import RepetitionGuard, is_stuck
+from roost.local.schema import labels, simplify, step_schema
 from roost.log.content import AssistantMessage, Image, Message, Text, ToolCall, ToolMessage, UserMessage
+from roost.models.request import Request, ToolSpec
 
 READ = ToolSpec(
     "read_file",

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from roost.llm.http_model import HttpModel
-from roost.llm.ir import Completed, TextDelta
-from roost.llm.wire import Endpoint
-from roost.llm.wires import wire
 from roost.log.content import AssistantMessage
+from roost.models.http_model import HttpModel
+from roost.models.request import Completed, TextDelta
+from roost.models.wire import Endpoint
+from roost.models.wires import wire
 from roost.testing.models import ask, run, user
 
 pytestmark = [pytest.mark.local_model, pytest.mark.timeout(300)]
@@ -173,7 +173,7 @@ async def test_it_serves_embeddings() -> None:
 
 
 def test_a_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
-    from roost.llm.local.weights import ensure
+    from roost.local.weights import ensure
 
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(ensure(SMALL).read_bytes()[:5_000_000])

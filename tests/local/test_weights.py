@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from roost.errors import NotFound
-from roost.llm.local.cache import Progress, WeightsError
-from roost.llm.local.catalog import CATALOG, DEFAULT, Weights
-from roost.llm.local.weights import ensure, resolve
+from roost.local.cache import Progress, WeightsError
+from roost.local.catalog import CATALOG, DEFAULT, Weights
+from roost.local.weights import ensure, resolve
 
 CHILD = """
 import os, signal, sys
 import msgspec
-from roost.llm.local.catalog import Weights
-from roost.llm.local.weights import ensure
+from roost.local.catalog import Weights
+from roost.local.weights import ensure
 
 die_at = int(sys.argv[2])
 

@@ -17,13 +17,13 @@ import msgspec
 import pytest
 from tests.local.test_local_model import STORY, alive, ask, collect, until, workers
 
-from roost.llm.ir import Completed, Failed, Progress, Request, TextDelta
-from roost.llm.local.cache import cache_dir
-from roost.llm.local.catalog import lookup
-from roost.llm.local.model import LocalModel
-from roost.llm.local.settings import cores
-from roost.llm.local.tuning import Tuned, machine_of
+from roost.local.cache import cache_dir
+from roost.local.catalog import lookup
+from roost.local.model import LocalModel
+from roost.local.settings import cores
+from roost.local.tuning import Tuned, machine_of
 from roost.log.content import Text, UserMessage
+from roost.models.request import Completed, Failed, Progress, Request, TextDelta
 
 pytestmark = [
     pytest.mark.local_model,
@@ -113,8 +113,8 @@ async def test_a_worker_that_hears_nothing_does_not_hold_up_closing(model: Local
 
 ORPHAN = """
 import asyncio, sys
-from roost.llm.ir import Request
-from roost.llm.local.model import LocalModel
+from roost.models.request import Request
+from roost.local.model import LocalModel
 from roost.log.content import Text, UserMessage
 
 async def main():
@@ -386,7 +386,7 @@ def test_a_quota_of_a_control_group_counts_as_processors() -> None:
         pytest.skip(f"no control group can be made here: {error}")
     code = (
         f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()));"
-        "from roost.llm.local.settings import cores; print(cores())"
+        "from roost.local.settings import cores; print(cores())"
     )
     try:
         assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"1\n"

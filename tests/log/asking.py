@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roost.errors import StoreUnreachable
 from roost.log.dispatch import NodeCard
-from roost.log.postgres import PostgresJournal
+from roost.stores.postgres.store import PostgresJournal
 
 
 async def answers(journal: PostgresJournal) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost.log.postgres import PostgresJournal
-from roost.testing.postgres import PostgresServer
+from roost.stores.postgres.store import PostgresJournal
+from tests.harness.postgres import PostgresServer
 
 
 async def _prepare(url: str) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from roost.kernel.check import check
-from roost.log.store import open_store
+from roost.stores.open import open_store
 from roost.testing.forks import log_of
 from roost.testing.stores import new, said
 
 BUSY = """
 import asyncio, sys
-from roost.log.journal import Delivery
-from roost.log.store import open_store
+from roost.log.protocols import Delivery
+from roost.stores.open import open_store
 from roost.testing.deliveries import append, point
 from roost.testing.forks import fork
 from roost.testing.stores import own

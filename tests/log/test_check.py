@@ -15,14 +15,14 @@ from roost.errors import StoreFailed
 from roost.kernel.check import check
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
 from roost.log.content import Text, ToolMessage
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append, Snapshot
-from roost.log.memory import NewFact, PutFact
-from roost.log.store import is_postgres, open_store
-from roost.log.upkeep import layout, migrate
+from roost.log.facts import NewFact, PutFact
+from roost.log.protocols import Append, Snapshot
 from roost.memory.rights import Memory
+from roost.models.request import Request
+from roost.stores.admin import layout, migrate
+from roost.stores.open import is_postgres, open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 

@@ -21,11 +21,11 @@ from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime
 from roost.log.dbos import DbosDispatcher
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Claim
-from roost.log.postgres import PostgresJournal
-from roost.log.store import Store
+from roost.log.protocols import Claim
+from roost.log.store_protocol import Store
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.dispatch import DispatchConformance
-from roost.testing.postgres import PostgresServer
+from tests.harness.postgres import PostgresServer
 from tests.log.dbos_node import agent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DBOS leaves coroutines behind when it is ended under way

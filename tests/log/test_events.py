@@ -11,6 +11,7 @@ from roost.agent.state import STATE_VERSION, State
 from roost.errors import UnknownEvent
 from roost.log import events as ev
 from roost.log.content import Audio, ErrorData, File, Image, Text, Thinking, ToolCall, Usage, Video
+from roost.log.facts import NewFact, RecalledFact
 from roost.log.inputs import (
     ApprovalInput,
     CheckpointInput,
@@ -32,8 +33,7 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
-from roost.log.memory import NewFact, RecalledFact
-from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _SPEC = msgspec.Raw(b'{"name":"clerk"}')

@@ -10,12 +10,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from roost.log import move
-from roost.log.memory import EndFact
-from roost.log.sqlite import SqliteJournal
-from roost.log.store import Store, open_store
+from roost.log.facts import EndFact
+from roost.log.store_protocol import Store
+from roost.stores import copy
+from roost.stores.open import open_store
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.facts import HERE, FactsConformance, ids, put
-from roost.testing.postgres import PostgresServer
+from tests.harness.postgres import PostgresServer
 
 
 class TestSqlite(FactsConformance):
@@ -96,14 +97,14 @@ class TestMoves(Lent):
     async def test_memory_moves_with_the_house(self, tmp_path: Path) -> None:
         source, target = await open_store(tmp_path / "roost.db"), await self.open(tmp_path)
         await source.change_facts([put("a", "tea"), put("b", "mate", supersedes=("a",))], by="p")
-        assert (await move.copy(source, target)).facts == 1
-        again = await move.copy(source, target)
+        assert (await copy.copy(source, target)).facts == 1
+        again = await copy.copy(source, target)
         assert (again.facts, again.problems) == (0, [])
         await target.change_facts([put("c", "coffee")], by="p")
-        assert [problem.detail[:24] for problem in (await move.copy(source, target)).problems] == [
+        assert [problem.detail[:24] for problem in (await copy.copy(source, target)).problems] == [
             "the memory 'agent:clerk'"
         ]
-        await move.copy(source, target, replace=True)
+        await copy.copy(source, target, replace=True)
         assert await ids(target, "tea mate coffee") == ["b"]
         await source.close()
         await target.close()

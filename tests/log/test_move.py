@@ -14,10 +14,11 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, StateChanged, encode_event
 from roost.log.inputs import MessageInput, TimerInput
-from roost.log.journal import Append, Claim, NewSession, Record, Snapshot, TimerSpec
-from roost.log.move import checksum, copy
+from roost.log.protocols import Append, Claim, NewSession, Record, Snapshot, TimerSpec
 from roost.log.shared import Charge
-from roost.log.store import Store, open_store
+from roost.log.store_protocol import Store
+from roost.stores.copy import checksum, copy
+from roost.stores.open import open_store
 
 STRANGE = "ü – 漢字 – 🦉 – \x01\x7f – \u2028 – \\u0000 – 'quotes' \"two\" – <b>"
 KINDS = ("sqlite", "postgres")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from roost.log.store import Store, open_store
+from roost.log.store_protocol import Store
+from roost.stores.open import open_store
 from roost.testing.portable import PortableConformance
-from roost.testing.postgres import PostgresServer
+from tests.harness.postgres import PostgresServer
 
 
 class Houses:

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from roost.log.postgres import PostgresJournal
-from roost.log.store import Store
+from roost.log.store_protocol import Store
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.deliveries import DeliveryConformance
 from roost.testing.dispatch import DispatchConformance
 from roost.testing.forks import ForkConformance
 from roost.testing.journal import JournalConformance
 from roost.testing.journal_model import JournalMachine
 from roost.testing.portable import PortableConformance
-from roost.testing.postgres import PostgresServer
 from roost.testing.shared import SharedConformance
 from roost.testing.shared_model import SharedMachine
+from tests.harness.postgres import PostgresServer
 
 _server = PostgresServer.shared()
 _databases: dict[Path, str] = {}

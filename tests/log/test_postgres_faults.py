@@ -12,11 +12,11 @@ import pytest
 
 from roost.errors import Fenced, NotFound, RoostError, SequenceConflict, StoreFailed, StoreUnreachable
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append, Change, SessionQuery
-from roost.log.postgres import PostgresJournal
-from roost.testing.postgres import PostgresServer, no_volume
-from roost.testing.proxy import TcpProxy
+from roost.log.protocols import Append, Change, SessionQuery
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, eventually, names, new, own, said
+from tests.harness.postgres import PostgresServer, no_volume
+from tests.harness.proxy import TcpProxy
 
 from .asking import answers, beats
 

@@ -12,19 +12,20 @@ import msgspec
 import pytest
 
 from roost.errors import ConfigError, NotFound, RoostError, StoreFailed, StoreUnreachable
-from roost.log.call_rows import encode_note
 from roost.log.dispatch import NodeCard
 from roost.log.events import encode_event
 from roost.log.inputs import encode_input
-from roost.log.journal import Append, Delivery, NewSession, Record, Snapshot
-from roost.log.postgres import PostgresJournal, partitions
-from roost.log.postgres.migrate import MIGRATIONS, Migration, Step, migrate
-from roost.log.postgres.pool import Address
+from roost.log.protocols import Append, Delivery, NewSession, Record, Snapshot
 from roost.log.shared import CallNote
-from roost.log.upkeep import shown
+from roost.stores.admin import shown
+from roost.stores.call_rows import encode_note
+from roost.stores.postgres import partitions
+from roost.stores.postgres.database import Address
+from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step, migrate
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.forks import fork, grown, log_of
-from roost.testing.postgres import PostgresServer
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
+from tests.harness.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -168,8 +169,8 @@ async def test_a_lock_that_is_not_to_be_had_does_not_stop_the_others(
 
 _KILLED = """
 import asyncio, sys
-from roost.log.postgres import PostgresJournal
-from roost.log.postgres.migrate import MIGRATIONS, Migration, Step
+from roost.stores.postgres import PostgresJournal
+from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step
 steps = (
     Step("CREATE TABLE one (a int); INSERT INTO one VALUES (1)"),
     Step("INSERT INTO one VALUES (2); SELECT pg_sleep(%s)"),

@@ -16,11 +16,11 @@ import pytest
 
 from roost.errors import Fenced, StoreUnreachable
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append, Change, NewSession
-from roost.log.postgres import PostgresJournal
-from roost.testing.postgres import PostgresServer
-from roost.testing.proxy import TcpProxy
+from roost.log.protocols import Append, Change, NewSession
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, created, eventually, names, new, own, said
+from tests.harness.postgres import PostgresServer
+from tests.harness.proxy import TcpProxy
 
 from .asking import answers, beats
 
@@ -38,7 +38,7 @@ SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'roost-%' AND datna
 _OWNER = """
 import asyncio, sys
 from roost.log.dispatch import NodeCard
-from roost.log.postgres import PostgresJournal
+from roost.stores.postgres import PostgresJournal
 async def main():
     journal = await PostgresJournal.open(sys.argv[1])
     await journal.beat(NodeCard(id=sys.argv[2]), ttl=float(sys.argv[3]))

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from roost.log.journal import Append, Change
-from roost.log.postgres import PostgresJournal
-from roost.testing.postgres import PostgresServer
+from roost.log.protocols import Append, Change
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import bodies, eventually, new, own, said
+from tests.harness.postgres import PostgresServer
 
 LOOK = Change("s", None, None)
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from roost.errors import ConfigError, StoreUnreachable
-from roost.log.journal import Change
-from roost.log.postgres import PostgresJournal
+from roost.log.protocols import Change
+from roost.stores.postgres.store import PostgresJournal
 from roost.testing.stores import eventually, new
 
 

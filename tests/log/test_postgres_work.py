@@ -8,12 +8,12 @@ import asyncpg
 import pytest
 
 from roost.log.dispatch import NodeCard
-from roost.log.journal import Append
-from roost.log.postgres import PostgresJournal
-from roost.log.postgres.forks import PURGEABLE
-from roost.log.postgres.pool import Address, Pool
-from roost.log.postgres.writer import GroupWriter
+from roost.log.protocols import Append
 from roost.log.shared import CallNote, Charge
+from roost.stores.postgres.database import Address, Pool
+from roost.stores.postgres.forks import PURGEABLE
+from roost.stores.postgres.store import PostgresJournal
+from roost.stores.postgres.writer import GroupWriter
 from roost.testing.forks import fork, grown, log_of
 from roost.testing.stores import bodies, eventually, names, new, own, said
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Fenced, StoreFailed
-from roost.log.call_rows import encode_note
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import TimerInput
-from roost.log.journal import Append, Delivery, NewSession, Snapshot
+from roost.log.protocols import Append, Delivery, NewSession, Snapshot
 from roost.log.shared import CallNote
-from roost.log.sqlite import SqliteJournal, layouts
+from roost.stores.call_rows import encode_note
+from roost.stores.sqlite import migrations
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.stores import bodies, names, new, own, said
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -125,7 +126,7 @@ async def test_an_upgraded_file_is_like_a_new_one(tmp_path: Path, number: int) -
 async def test_lost_calls_of_the_fourth_layout_are_found_by_their_start(tmp_path: Path) -> None:
     path = layout(tmp_path, 2)
     connection = sqlite3.connect(path)
-    for old in layouts._LAYOUTS[2:4]:
+    for old in migrations._LAYOUTS[2:4]:
         connection.executescript(old)
     connection.execute("PRAGMA user_version = 4")
     note = encode_note(CallNote(owner="n", started=700.5, lasting=("month:a",)))
@@ -166,7 +167,7 @@ async def test_an_upgrade_that_is_killed_is_done_by_the_next_start(tmp_path: Pat
     connection.commit()
     script = (
         "import asyncio, sys\n"
-        "from roost.log.sqlite import SqliteJournal\n"
+        "from roost.stores.sqlite import SqliteJournal\n"
         "print('ready', flush=True)\n"
         "asyncio.run(SqliteJournal.open(sys.argv[1]))\n"
     )

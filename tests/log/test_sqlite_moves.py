@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, NotFound
-from roost.log.journal import Record
-from roost.log.sqlite import SqliteJournal
-from roost.log.store import Store
+from roost.log.protocols import Record
+from roost.log.store_protocol import Store
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.portable import PortableConformance, content, lived, move, pages
 from roost.testing.stores import eventually
 
 HALF = """
 import asyncio, sys
-from roost.log.journal import Record
-from roost.log.sqlite import SqliteJournal
+from roost.log.protocols import Record
+from roost.stores.sqlite import SqliteJournal
 from roost.testing.portable import pages
 
 async def main():

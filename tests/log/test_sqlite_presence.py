@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from roost.errors import StoreFailed, StoreLost
-from roost.log.journal import SessionQuery
-from roost.log.sqlite import SqliteJournal
+from roost.log.protocols import SessionQuery
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.stores import new, said
 
 _KILLED = """
 import asyncio, os, signal, sys
-from roost.log.sqlite import SqliteJournal
+from roost.stores.sqlite import SqliteJournal
 from roost.testing.stores import new
 
 async def main():

@@ -6,9 +6,9 @@ import hashlib
 import math
 import struct
 
-from roost.llm.embed.base import Embedding, EmbedFailed, Vector
+from roost.local.embed.base import Embedding, EmbedFailed, Vector
 from roost.log.content import ErrorData
-from roost.log.words import words
+from roost.log.search_terms import words
 
 _SAME = (
     ("tea", "brew", "drink", "beverage"),

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from roost.agent.consolidating import read_answer
+from roost.agent.consolidation import read_answer
 from roost.agent.definition import Agent
 from roost.errors import Conflict, NotFound
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
 from roost.memory.rights import Consolidate, Memory
+from roost.models.request import Request
 from roost.testing.scripted import Answer, ScriptedModel
 from tests.kernel.support import FAST, asleep, calling, events, running
 from tests.memory.concepts import Concepts

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from roost.kernel.runtime import Runtime
-from roost.llm.embed.base import Embedder, Embedding, Vector
-from roost.llm.embed.local import LocalEmbedder
-from roost.llm.local.catalog import EMBEDDING, lookup
-from roost.llm.local.weights import is_here
+from roost.local.catalog import EMBEDDING, lookup
+from roost.local.embed.base import Embedder, Embedding, Vector
+from roost.local.embed.local import LocalEmbedder
+from roost.local.weights import is_here
 from tests.kernel.support import agent, calling, running
 from tests.memory.corrections import PAIRS
 from tests.memory.test_tools import clerk, session, told, with_meanings

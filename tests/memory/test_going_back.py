@@ -8,9 +8,9 @@ from typing import Any
 from roost.agent.definition import Agent
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import Request
 from roost.log.content import Text, UserMessage
 from roost.memory.rights import Memory
+from roost.models.request import Request
 from roost.testing.scripted import Answer, Call, ScriptedModel
 from tests.kernel.support import place, running
 

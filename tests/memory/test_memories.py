@@ -9,8 +9,8 @@ import pytest
 
 from roost.errors import Conflict, Invalid, NotFound
 from roost.kernel.check import check
-from roost.llm.embed.base import Embedding, Vector
-from roost.log.memory import Fact, NewFact, PutFact
+from roost.local.embed.base import Embedding, Vector
+from roost.log.facts import Fact, NewFact, PutFact
 from roost.memory.spaces import check_space
 from roost.memory.vectors import digest_of
 from roost.policy.vault import Vault

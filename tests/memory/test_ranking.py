@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from roost.agent.memories import fitting
-from roost.llm.embed.base import Embedding, Vector
-from roost.llm.embed.local import LocalEmbedder
-from roost.log.memory import NewFact, PutFact
-from roost.log.sqlite import SqliteJournal
-from roost.log.store import Store, open_store
+from roost.agent.memory_steps import fitting
+from roost.local.embed.base import Embedding, Vector
+from roost.local.embed.local import LocalEmbedder
+from roost.log.facts import NewFact, PutFact
+from roost.log.store_protocol import Store
 from roost.memory.index import Index
 from roost.memory.ranking import REFERENCES
 from roost.memory.rights import Memory
 from roost.memory.search import Found, Search
-from roost.testing.postgres import PostgresServer
+from roost.stores.open import open_store
+from roost.stores.sqlite.store import SqliteJournal
+from tests.harness.postgres import PostgresServer
 from tests.memory.paraphrases import Pair, halves, pairs
 from tests.memory.test_corrections import HERE
 

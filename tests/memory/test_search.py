@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from roost.log.memory import EndFact, NewFact, PutFact
-from roost.log.sqlite import SqliteJournal
+from roost.log.facts import EndFact, NewFact, PutFact
 from roost.memory.index import AT_ONCE, Index
 from roost.memory.ranking import REFERENCES, Candidate, content_of, rank
 from roost.memory.search import Search
 from roost.memory.vectors import EXACT, VectorFile
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.facts import put
 from tests.memory.concepts import Concepts
 

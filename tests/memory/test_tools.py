@@ -10,14 +10,14 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.check import check
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.embed.base import Embedder
-from roost.llm.ir import Request
+from roost.local.embed.base import Embedder
 from roost.log import events as ev
 from roost.log.content import Text, UserMessage
-from roost.log.memory import FactQuery, NewFact, PutFact
+from roost.log.facts import FactQuery, NewFact, PutFact
 from roost.memory.index import Index
 from roost.memory.rights import Memory
 from roost.memory.search import Search
+from roost.models.request import Request
 from roost.policy.gate import Permissions
 from roost.policy.vault import Vault
 from roost.testing.scripted import Answer, ScriptedModel, by_step

@@ -9,8 +9,8 @@ import pytest
 
 from roost.policy.gate import GateCall, LayeredGate, Permissions
 from roost.policy.rules import Rule
-from roost.policy.system import system_rules
-from roost.policy.touching import command
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command
 
 _CORPUS = Path(__file__).with_name("corpus") / "auto.txt"
 _DENIED = (Rule(effect="deny", path="secrets/**"), Rule(effect="deny", path="/**/vault/**"))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from roost.policy.gate import GateCall, Layer, LayeredGate, Permissions, Verdict
-from roost.policy.offers import dangers, prefixes
+from roost.policy.question_parts import dangers, prefixes
 from roost.policy.rules import Rule, Touches
-from roost.policy.system import system_rules
-from roost.policy.touching import command, files
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command, files
 
 ROOT = Path("/srv/here")
 MODES: tuple[Permissions, ...] = ("read_only", "ask", "workspace", "auto", "custom", "all")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from roost.policy.hooks import Answer, Moment, ShellHook
-from roost.sandbox.marks import ENV_NAME
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.process_marks import ENV_NAME
 
 _HOSTILE = [
     "$(touch pwned)", "`touch pwned`", "; touch pwned #", '"; touch pwned; "', "'; touch pwned; '", "| touch pwned",

@@ -13,10 +13,10 @@ from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Permissions
 from roost.policy.loading import load_policy, load_project
 from roost.policy.rules import Rule, Touches
-from roost.policy.system import system_rules
-from roost.policy.touching import command, files
-from roost.sandbox.body import plain_egress
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command, files
 from roost.sandbox.choose import BACKENDS, Settings, default_backends
+from roost.sandbox.sandbox_host import plain_egress
 
 WHOLE = """
 [[rules]]

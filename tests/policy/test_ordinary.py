@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from roost.policy.gate import GateCall, LayeredGate, Permissions, Verdict
-from roost.policy.system import system_rules
-from roost.policy.touching import command
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command
 
 CORPUS = Path(__file__).with_name("corpus")
 

@@ -16,8 +16,8 @@ import pytest
 
 from roost.policy.guardrails import PatternGuard
 from roost.policy.patterns import MOST, Patterns
-from roost.sandbox.marks import reap_orphans
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.process_marks import reap_orphans
 
 CATASTROPHE = ("(a+)+$", "a" * 50 + "!")
 
@@ -115,7 +115,7 @@ async def _patiently(guard: PatternGuard, text: str) -> str | None:
 _DYING = """
 import asyncio, sys
 from roost.policy.patterns import Patterns
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 async def main():
     patterns = Patterns(ProcessSandbox(marker=sys.argv[1]))
     await asyncio.gather(patterns.found("x", "x", seconds=60), patterns.found("x", "x", seconds=60))

@@ -9,9 +9,9 @@ import pytest
 
 from roost.policy.gate import GateCall, LayeredGate, Permissions
 from roost.policy.rules import Rule, Touches
-from roost.policy.system import system_rules
+from roost.policy.system_rules import system_rules
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import arguments_of
+from roost.tools.run_tool import arguments_of
 
 _CORPUS = Path(__file__).with_name("corpus") / "self_edit.txt"
 _MODES: dict[str, tuple[Permissions, ...]] = {

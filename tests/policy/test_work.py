@@ -9,8 +9,8 @@ from types import FrameType
 import pytest
 
 from roost.policy.gate import GateCall, LayeredGate
-from roost.policy.system import system_rules
-from roost.policy.touching import command
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command
 
 _SIZE = 60 * 1024
 _MOST_CALLS = 900_000

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from roost.sandbox.machines import ninep
-from roost.sandbox.machines.ninep import wire
+from roost.machines import ninep
+from roost.machines.ninep import wire
 
 HEAD = struct.Struct("<IBH")
 REFUSED = "the server refuses"

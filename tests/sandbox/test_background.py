@@ -14,7 +14,7 @@ import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.background import WINDOW, Background
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 
 
 @pytest.fixture

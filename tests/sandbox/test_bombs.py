@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.harness.noisy_neighbour import Stretch, beside, quantile
 
 from roost.sandbox.backend import Backend
 from roost.sandbox.base import Quota
 from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.sandbox.containers.oci import OciBackend
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 from roost.testing.bombs import Bomb, bombs
-from roost.testing.neighbours import Stretch, beside, quantile
-from roost.testing.walls import explode
+from roost.testing.isolation import explode
 
 BACKENDS = {"bwrap": BwrapBackend, "oci": OciBackend, "gvisor": GvisorBackend}
 CAP = 0.02
@@ -111,7 +111,7 @@ async def test_beside_every_bomb(name: str, tmp_path: Path) -> None:
 
 async def shown(*options: str) -> dict[str, str]:
     """The table's rows by backend. All of level 1 and 2 hold, or it says so with its exit code."""
-    argv = [sys.executable, "-m", "roost.testing.escapes", *options]
+    argv = [sys.executable, "-m", "roost.testing.isolation", *options]
     run = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     said = (await run.communicate())[0].decode()
     assert run.returncode == 0, said

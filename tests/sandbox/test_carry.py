@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from roost.errors import SandboxError
+from roost.machines.firecracker import stream
+from roost.machines.firecracker.stream import Stream
 from roost.sandbox import guest
 from roost.sandbox.guest.link import Command, Link
-from roost.sandbox.machines.firecracker import stream
-from roost.sandbox.machines.firecracker.stream import Stream
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="the program is for Linux on x86-64"

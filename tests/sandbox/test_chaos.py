@@ -1,4 +1,4 @@
-"""Sandboxes cut off at random moments: nothing of them stays. `python -m roost.testing.chaos` does it for longer."""
+"""Sandboxes cut off at random moments: nothing of them stays. `python -m tests.harness.chaos` does it for longer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.testing.chaos.left import left
+from roost.testing.left_behind import left
 
 ROUNDS = int(os.environ.get("ROOST_CHAOS_ROUNDS", "1000"))
 
 
 async def chaos(rounds: int, *more: str) -> str:
-    argv = [sys.executable, "-m", "roost.testing.chaos", "--rounds", str(rounds), *more]
+    argv = [sys.executable, "-m", "tests.harness.chaos", "--rounds", str(rounds), *more]
     run = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     try:
         said, _ = await run.communicate()

@@ -14,10 +14,10 @@ import pytest
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.runtime import Runtime, SessionHandle
-from roost.llm.ir import Request
 from roost.log import events as ev
 from roost.log.content import AssistantMessage
-from roost.log.journal import SessionQuery
+from roost.log.protocols import SessionQuery
+from roost.models.request import Request
 from roost.sandbox.choose import Isolation
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.testing.scripted import Answer, Call, ScriptedModel

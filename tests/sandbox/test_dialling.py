@@ -16,12 +16,12 @@ import pytest
 
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import Quota
-from roost.sandbox.body import Body
 from roost.sandbox.containers.bwrap import BwrapBackend, find_bwrap
-from roost.sandbox.dialling import Dialling
+from roost.sandbox.egress_dialler import Dialling
 from roost.sandbox.guest import relay
+from roost.sandbox.guest.command import Running, command
 from roost.sandbox.guest.link import HEAD, Link
-from roost.sandbox.guest.running import Running, command
+from roost.sandbox.sandbox_host import Body
 
 PYTHON = os.path.realpath(sys.executable)
 _ECHO = """

@@ -13,7 +13,7 @@ import pytest
 from roost.errors import SandboxError
 from roost.sandbox.backend import Bounds, SandboxSpec
 from roost.sandbox.containers.docker import DockerBackend
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 

@@ -16,22 +16,22 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.harness.vmm import NoFirecracker, find_firecracker
 
 from roost.errors import SandboxError
+from roost.machines import kvm
+from roost.machines.boot_image import Inside, Kernel, Missing, find_kernel, memory_disk
+from roost.machines.firecracker.backend import FirecrackerBackend
+from roost.machines.firecracker.inside import CARRIER, MODULES
+from roost.machines.firecracker.jail import find_jailer
+from roost.machines.firecracker.kernel import unpacked, vmlinux
 from roost.sandbox.backend import Backend, Bounds, Network, SandboxSpec
-from roost.sandbox.body import left, plain_egress
 from roost.sandbox.choose import default_backends
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.image import Image
-from roost.sandbox.machines import kvm
-from roost.sandbox.machines.boot import Inside, Kernel, Missing, find_kernel, memory_disk
-from roost.sandbox.machines.firecracker.backend import FirecrackerBackend
-from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES
-from roost.sandbox.machines.firecracker.jail import find_jailer
-from roost.sandbox.machines.firecracker.kernel import unpacked, vmlinux
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.sandbox_host import left, plain_egress
+from roost.sandbox.suspended_image import Image
 from roost.testing.backends import SMALL, BackendContract, made, python, shell
 from roost.testing.sandbox import SandboxContract
-from roost.testing.vmm import NoFirecracker, find_firecracker
 
 IMAGE = Path(os.environ.get("ROOST_TEST_KERNEL", "/"))
 

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from roost.errors import SandboxError
+from roost.machines.boot_image import Kernel, Missing, find_kernel
+from roost.machines.firecracker.inside import CARRIER, MODULES, Box
+from roost.machines.firecracker.stream import PROGRAM
+from roost.machines.guest import MachineGuest
 from roost.sandbox.backend import Bounds, Network, SandboxSpec, Terminal
-from roost.sandbox.body import Body, plain_egress
-from roost.sandbox.image import take
-from roost.sandbox.machines.boot import Kernel, Missing, find_kernel
-from roost.sandbox.machines.firecracker.inside import CARRIER, MODULES, Box
-from roost.sandbox.machines.firecracker.stream import PROGRAM
-from roost.sandbox.machines.guest import MachineGuest
+from roost.sandbox.sandbox_host import Body, plain_egress
+from roost.sandbox.suspended_image import take
 from roost.testing.backends import FETCH, answer, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]

@@ -14,7 +14,7 @@ import pytest
 from roost.errors import SandboxError
 from roost.sandbox.backend import Bounds, SandboxSpec, Terminal
 from roost.sandbox.containers.gvisor import GvisorBackend
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 

@@ -18,7 +18,7 @@ from roost.sandbox import seccomp
 from roost.sandbox.backend import Backend, Bounds, Capabilities, Guest, Probe, SandboxSpec
 from roost.sandbox.cgroups import find_groups
 from roost.sandbox.choose import Chooser, Isolation, IsolationUnavailable
-from roost.sandbox.pool import Pool
+from roost.sandbox.prewarmed_pool import Pool
 from roost.sandbox.watchdog import Watchdog
 
 ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000

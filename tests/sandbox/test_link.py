@@ -12,8 +12,8 @@ import pytest
 
 from roost.errors import SandboxError
 from roost.sandbox.base import Quota
+from roost.sandbox.guest.command import Running
 from roost.sandbox.guest.link import HEAD, LONGEST_COMMAND, Command, Job, Link
-from roost.sandbox.guest.running import Running
 
 
 class Inside:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.sandbox.nine import HEAD, Nine, Server, contents, refused, served, text
 
-from roost.sandbox.machines.ninep import wire
+from roost.machines.ninep import wire
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server uses Linux's ways to open files")
 REMOVE_FOLDER = struct.pack("<I", 0x200)

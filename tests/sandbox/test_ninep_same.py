@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.sandbox.nine import Nine, contents, served, text
 
-from roost.sandbox.machines.ninep import wire
+from roost.machines.ninep import wire
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server uses Linux's ways to open files")
 NAMES = ["a", "b", "dir", "dir/a", "dir/b", "dir/deep", "dir/deep/a", "b/a", "ümlaut"]

@@ -15,7 +15,7 @@ import pytest
 from roost.errors import SandboxError
 from roost.sandbox.backend import Backend, Bounds, Network, SandboxSpec
 from roost.sandbox.containers.oci import OciBackend
-from roost.sandbox.guest.guest import LinkedGuest
+from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.testing.backends import BackendContract
 from roost.testing.sandbox import SandboxContract
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from roost.sandbox.base import Quota
-from roost.sandbox.marks import reap_orphans
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.process_marks import reap_orphans
 from roost.testing.sandbox import SandboxContract
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -101,7 +101,7 @@ async def test_a_thread_that_outlives_its_main_thread_is_found(sandbox: ProcessS
 
 _DAEMON = """
 import asyncio, sys
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 beat = "while :; do echo x >> beat; sleep 0.05; done"
 script = f"(env -i PATH=$PATH setsid sh -c '({beat}) & exit' >/dev/null 2>&1 &) ; setsid sh -c '{beat}' & sleep 100"
 asyncio.run(ProcessSandbox(marker=sys.argv[1]).exec(["sh", "-c", script], cwd=sys.argv[2]))
@@ -143,7 +143,7 @@ async def test_what_a_killed_daemon_left_is_reaped_and_nothing_else(tmp_path: Pa
 @linux
 def test_the_reaper_spares_itself() -> None:
     home = secrets.token_hex(6)
-    program = f"from roost.sandbox.marks import reap_orphans; print('reaped', reap_orphans({home!r}))"
+    program = f"from roost.sandbox.process_marks import reap_orphans; print('reaped', reap_orphans({home!r}))"
     env = {**os.environ, "ROOST_SANDBOX": f"{home}/1"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "reaped 0\n"
@@ -169,7 +169,7 @@ def test_no_room_for_descriptors_is_an_error_and_leaves_nothing() -> None:
     program = textwrap.dedent("""
         import asyncio, os, resource
         from roost.errors import SandboxError
-        from roost.sandbox.process import ProcessSandbox
+        from roost.sandbox.host_process import ProcessSandbox
         async def main():
             sandbox = ProcessSandbox(marker="none")
             resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from roost.errors import SandboxError
+from roost.machines import kvm
+from roost.machines.boot_image import Inside, Kernel, Missing, find_kernel, memory_disk, targets
+from roost.machines.qemu.backend import QemuBackend
 from roost.sandbox.backend import Bounds, Network, SandboxSpec
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.machines import kvm
-from roost.sandbox.machines.boot import Inside, Kernel, Missing, find_kernel, memory_disk, targets
-from roost.sandbox.machines.qemu.backend import QemuBackend
+from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.testing.backends import BackendContract, shell
 from roost.testing.sandbox import SandboxContract
 

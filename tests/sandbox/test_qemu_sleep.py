@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from roost.errors import SandboxError
+from roost.machines.qemu.backend import QemuBackend
 from roost.sandbox.backend import Backend, Bounds, SandboxSpec, Terminal
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.machines.qemu.backend import QemuBackend
+from roost.sandbox.guest.linked_guest import LinkedGuest
 from roost.testing.backends import attempt_all, shell
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]

@@ -16,8 +16,8 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import Capabilities
 from roost.sandbox.base import ExecResult
 from roost.sandbox.choose import Chooser
-from roost.sandbox.recall import Recall
-from roost.sandbox.trial import tried
+from roost.sandbox.probe_cache import Recall
+from roost.sandbox.probe import tried
 
 folder, program, version, able, anew, level = sys.argv[1:]
 

@@ -21,11 +21,11 @@ from tests.disks import disk_of
 from roost.sandbox.backend import PRIVATE, Bounds, Guest
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.floor import Floor, Free, free_of
-from roost.sandbox.process import ProcessSandbox
-from roost.sandbox.room import SMALL, Room
-from roost.sandbox.size import Measure
-from roost.sandbox.watched import Watched
+from roost.sandbox.disk_reserve import Floor, Free, free_of
+from roost.sandbox.folder_size import Measure
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.quota_watch import Watched
+from roost.sandbox.workspace_quota import SMALL, Room
 from roost.testing.backends import made
 
 MB = 1024**2

@@ -20,14 +20,14 @@ import pytest
 from tests.sandbox.nine import HEAD, Nine, Server, refused
 
 from roost.errors import SandboxError
+from roost.machines import file_export as starting
+from roost.machines.ninep import wire
 from roost.sandbox import mounts
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import User
-from roost.sandbox.body import Body
 from roost.sandbox.containers.bwrap import BwrapBackend
-from roost.sandbox.machines import served as starting
-from roost.sandbox.machines.ninep import wire
-from roost.sandbox.marks import reap_orphans
+from roost.sandbox.process_marks import reap_orphans
+from roost.sandbox.sandbox_host import Body
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server uses Linux's ways to open files")
 

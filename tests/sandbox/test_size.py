@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from roost.sandbox.size import Measure, Size
+from roost.sandbox.folder_size import Measure, Size
 
 MB = 1024**2
 
@@ -73,7 +73,7 @@ def test_a_deep_tree_with_few_descriptors(tmp_path: Path) -> None:
 import os, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-from roost.sandbox.size import Measure
+from roost.sandbox.folder_size import Measure
 os.chdir(sys.argv[1])
 for n in range(300):
     os.mkdir("d"); open("f", "wb").write(bytes(5000)); os.mkdir("e"); os.chdir("d")

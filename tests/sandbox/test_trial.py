@@ -12,7 +12,7 @@ import pytest
 
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.choose import Chooser, Isolation
-from roost.sandbox.trial import tried
+from roost.sandbox.probe import tried
 from roost.testing.backends import Backend
 
 

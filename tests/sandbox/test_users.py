@@ -21,7 +21,7 @@ from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.sandbox.containers.docker import DockerBackend
 from roost.sandbox.containers.gvisor import GvisorBackend
 from roost.sandbox.containers.oci import OciBackend
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 from roost.testing.backends import FETCH, answer, attempt, target
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a session a user of its own")

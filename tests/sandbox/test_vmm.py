@@ -12,17 +12,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.harness.vmm import NoFirecracker, find_firecracker, tiny_guest
 
 from roost.errors import SandboxError
+from roost.machines.firecracker.api import Api
+from roost.machines.firecracker.jail import find_jailer
+from roost.machines.firecracker.vmm import Vmm
+from roost.machines.firecracker.vsock import dial
 from roost.sandbox.backend import SandboxSpec
-from roost.sandbox.body import Body, left, plain_egress
 from roost.sandbox.cgroups import find_groups
-from roost.sandbox.machines.firecracker.api import Api
-from roost.sandbox.machines.firecracker.jail import find_jailer
-from roost.sandbox.machines.firecracker.vmm import Vmm
-from roost.sandbox.machines.firecracker.vsock import dial
-from roost.sandbox.marks import reap_orphans
-from roost.testing.vmm import NoFirecracker, find_firecracker, tiny_guest
+from roost.sandbox.process_marks import reap_orphans
+from roost.sandbox.sandbox_host import Body, left, plain_egress
 
 MEMORY = 16
 

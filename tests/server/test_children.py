@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roost.agent.definition import Agent, Children
 from roost.client.client import Client
-from roost.client.endpoint import Endpoint
+from roost.client.daemon_address import Endpoint
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .conftest import strike

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import ConfigError
-from roost.server.home import Home
+from roost.server.daemon_files import Home
 from roost.testing.scripted import Answer, ScriptedModel
 
 SLOW = Answer(text="word " * 4000, pace=0.02, piece=5)
@@ -239,8 +239,8 @@ LATE = (
     "xllamacpp", "rich", "keyring", "dbos", "asyncpg", "obstore", "trafilatura", "http.client", "tarfile", "html",
     "tomllib", "importlib.metadata", "importlib.resources", "encodings.idna", "starlette.routing", "anyio",
     "roost.testing", "roost.agent.loop", "roost.cli.remote", "roost.client.client",
-    "roost.kernel.exchange.bringing", "roost.kernel.exchange.taking", "roost.llm.embed.embedders",
-    "roost.llm.local.model", "roost.policy.command.analysis", "roost.sandbox.containers", "roost.sandbox.machines",
+    "roost.kernel.exchange.import_session", "roost.kernel.exchange.export_session", "roost.providers.embedders",
+    "roost.local.model", "roost.policy.command.analysis", "roost.sandbox.containers", "roost.machines",
     "roost.tools.git", "roost.tools.shell", "roost.tools.web",
 )  # fmt: skip
 

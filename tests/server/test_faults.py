@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from roost.errors import StoreFailed
-from roost.log.sqlite import SqliteJournal
 from roost.server.problems import Refused
-from roost.server.replies import from_error
+from roost.server.responses import from_error
+from roost.stores.sqlite.store import SqliteJournal
 
 
 class FullDisk:

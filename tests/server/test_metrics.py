@@ -15,12 +15,12 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
+from tests.harness.postgres import PostgresServer
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
-from roost.llm.ir import Price, Profile
 from roost.log.content import ErrorData, Usage
-from roost.testing.postgres import PostgresServer
+from roost.models.request import Price, Profile
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .conftest import Serve, Served, look, strike

@@ -11,13 +11,13 @@ import pytest
 
 from roost.agent.definition import Agent
 from roost.client.client import Client
-from roost.client.endpoint import Endpoint
-from roost.client.http import ApiError
-from roost.llm.budgets import Spender
-from roost.llm.ledger import Ledger
-from roost.log.store import open_store
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Fault, Reply
+from roost.client.daemon_address import Endpoint
+from roost.client.socket_transport import ApiError
+from roost.money.budgets import Spender
+from roost.money.ledger import Ledger
+from roost.stores.open import open_store
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Fault, Reply
 
 from .conftest import Event, Serve, Served
 

@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from tests.harness.proxy import TcpProxy
 from tests.kernel.filing import obey
 from tests.kernel.undoing import sh
 
 from roost.agent.definition import Agent
 from roost.kernel.config import KernelConfig
 from roost.kernel.peers import sign
-from roost.llm.ir import Completed, ModelEvent, Notice, Request, TextDelta
 from roost.log.content import Text
-from roost.log.store import open_store
-from roost.testing.proxy import TcpProxy
+from roost.models.request import Completed, ModelEvent, Notice, Request, TextDelta
+from roost.stores.open import open_store
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 from .conftest import Served, Stream, look, strike

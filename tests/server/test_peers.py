@@ -10,10 +10,10 @@ from email.utils import formatdate
 
 import pytest
 
-from roost.kernel.hub import Cleared, Delta, Hub
+from roost.kernel.delta_hub import Cleared, Delta, Hub
 from roost.kernel.peers import HttpPeers, PeerFailed, Secret, sign, verify
 from roost.log.dispatch import NodeCard, NodeInfo
-from roost.log.sqlite import SqliteJournal
+from roost.stores.sqlite.store import SqliteJournal
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 DELTA = b'{"type":"delta","step":1,"after":3,"kind":"text","offset":0,"text":"hello"}\n'

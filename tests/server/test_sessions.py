@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from roost.client.client import Client
-from roost.client.endpoint import Endpoint
-from roost.kernel.compacted import Compaction
+from roost.client.daemon_address import Endpoint
+from roost.kernel.compaction_result import Compaction
 from roost.testing.scripted import Answer, Call, ScriptedModel, by_step
 
 

@@ -14,9 +14,9 @@ from starlette.types import Send
 
 from roost.agent.definition import Agent
 from roost.kernel.runtime import Runtime
-from roost.llm.ir import ModelEvent, Progress, Request
+from roost.models.request import ModelEvent, Progress, Request
 from roost.server.app import build_app
-from roost.server.context import Api
+from roost.server.app_state import Api
 from roost.server.events import STREAMS
 from roost.server.problems import Problem
 from roost.server.stream import Stream

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
+from roost.tools.background_jobs import Jobs
 from roost.tools.base import ToolContext
-from roost.tools.jobs import Jobs
 from roost.workspace.files import Workspace
 
 

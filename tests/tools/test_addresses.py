@@ -12,9 +12,10 @@ import pytest
 
 from roost.addresses import is_own, is_public
 from roost.sandbox.egress import Blocked, Egress
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.errors import ToolError
+from roost.tools.run_tool import run_tool
 from roost.tools.web.http import ask
 
 from .web import Reply, Server, serving

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 TOOLS = builtin_tools()
 
@@ -273,7 +273,7 @@ class TestEditFile:
     @given(st.text("ab\n", max_size=12), st.text("ab\n", min_size=1, max_size=3), st.text("ab\n", max_size=3))
     def test_it_is_replace_or_nothing(self, tmp_path_factory: Any, before: str, old: str, new: str) -> None:
         async def check() -> None:
-            from roost.sandbox.process import ProcessSandbox
+            from roost.sandbox.host_process import ProcessSandbox
             from roost.workspace.files import Workspace
 
             async def emit(name: str, data: Any) -> None:

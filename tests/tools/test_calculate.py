@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.log.content import Text
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.calculate import shown, value_of
-from roost.tools.run import run_tool
+from roost.tools.errors import ToolError
+from roost.tools.run_tool import run_tool
 
 CALCULATE = builtin_tools()["calculate"]
 

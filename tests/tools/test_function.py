@@ -11,7 +11,7 @@ import pytest
 from roost.log.content import Image, Text
 from roost.tools.base import Tool, ToolContext, ToolResult
 from roost.tools.function import tool
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 
 def _text(parts: tuple[Any, ...]) -> str:

@@ -16,7 +16,7 @@ from roost.policy.gate import GateCall, LayeredGate
 from roost.policy.rules import Rule
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 TOOLS = builtin_tools()
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git on this machine")

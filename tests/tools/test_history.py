@@ -9,11 +9,11 @@ import pytest
 
 from roost.log import events as ev
 from roost.log.content import Image, Text, Thinking, ToolCall
-from roost.log.journal import Record
+from roost.log.protocols import Record
 from roost.testing.scripted import Call
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 CAP = 12_500
 

@@ -17,7 +17,7 @@ import pytest
 
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 _CORPUS = Path(__file__).with_name("corpus") / "paths.txt"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))")

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from roost.tools.background_jobs import Jobs
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.jobs import Jobs
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 TOOL = builtin_tools()["python"]
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from roost.errors import NotFound
 from roost.log.content import Text
-from roost.tools.base import Tool, ToolContext, ToolError, ToolResult
+from roost.tools.base import Tool, ToolContext, ToolResult
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.run import run_tool
-from roost.tools.text import capped
+from roost.tools.run_tool import run_tool
+from roost.tools.text_limits import capped
 
 
 @tool

@@ -13,11 +13,11 @@ import pytest
 from roost.kernel.runtime import Runtime
 from roost.policy.gate import Layer, LayeredGate
 from roost.policy.rules import Rule
-from roost.policy.system import system_rules
+from roost.policy.system_rules import system_rules
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
 from roost.tools.ripgrep import literal_of
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 TOOLS = builtin_tools()
 

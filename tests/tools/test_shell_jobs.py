@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from roost.tools.background_jobs import MOST
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.jobs import MOST
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 TOOLS = builtin_tools()
 

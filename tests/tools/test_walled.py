@@ -16,7 +16,7 @@ from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.containers.bwrap import BwrapBackend
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 from .web import Reply, serving
 

@@ -12,7 +12,7 @@ import pytest
 
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 _MOST = 64 * 1024**2
 """Bytes that the server gets rid of at most, all buffers between counted."""

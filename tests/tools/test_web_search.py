@@ -11,7 +11,7 @@ import pytest
 
 from roost.tools.base import ToolContext
 from roost.tools.builtin import builtin_tools
-from roost.tools.run import run_tool
+from roost.tools.run_tool import run_tool
 
 from .web import Asked, Reply, serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roost.testing.s3 import NoWeed, S3Server
+from tests.harness.s3 import NoWeed, S3Server
 
 from .machines import Machine, Machines
 

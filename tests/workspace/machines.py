@@ -11,7 +11,7 @@ from threading import Event
 from roost.testing.snapshots import tree as tree
 from roost.workspace.manifest import PIECE
 from roost.workspace.objects import open_objects
-from roost.workspace.saving import Caps
+from roost.workspace.save import Caps
 from roost.workspace.snapshots import Place, Saved
 from roost.workspace.store import ObjectSnapshots
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roost.errors import Invalid, NotFound, TooLarge
-from roost.workspace.access import FileRefused, WorkspaceFull, digest_of, is_binary, read_file, write_file
+from roost.workspace.atomic_edits import Change, change
 from roost.workspace.files import PathOutside, Workspace
 from roost.workspace.pattern import BadPattern, matcher
+from roost.workspace.safe_paths import FileRefused, WorkspaceFull, digest_of, is_binary, read_file, write_file
 from roost.workspace.walk import Walk, printable
-from roost.workspace.writes import Change, change
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from threading import Event
 
 import pytest
 
-from roost.sandbox.floor import Floor
+from roost.sandbox.disk_reserve import Floor
 from roost.testing.snapshots import SETTLED, STOP, tree, write
-from roost.workspace.carry import Carrier
 from roost.workspace.cow.portable import PortableSnapshots
-from roost.workspace.objects import ObjectsFailed
-from roost.workspace.remembered import glance
+from roost.workspace.disk_room import Space
+from roost.workspace.file_cache import glance
+from roost.workspace.object_store import ObjectsFailed
 from roost.workspace.scan import scan
+from roost.workspace.snapshot_sync import Carrier
 from roost.workspace.snapshots import Place, Stopped
-from roost.workspace.space import Space
 from tests.disks import disk_of
 
 FILES = 600

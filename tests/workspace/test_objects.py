@@ -11,8 +11,9 @@ import pytest
 
 from roost.errors import ConfigError
 from roost.testing.objects import ObjectsContract
-from roost.testing.s3 import S3Server
-from roost.workspace.objects import Objects, ObjectsFailed, open_objects
+from roost.workspace.object_store import Objects, ObjectsFailed
+from roost.workspace.objects import open_objects
+from tests.harness.s3 import S3Server
 
 
 @pytest.fixture

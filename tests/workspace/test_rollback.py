@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from roost.sandbox.floor import Floor, free_of
+from roost.sandbox.disk_reserve import Floor, free_of
 from roost.testing.snapshots import STOP, Places, SnapshotsContract, furnish, tree, write
+from roost.workspace.atomic_swap import remove_tree
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.probe import choose, probe
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
-from roost.workspace.objects import ObjectsFailed, open_objects
+from roost.workspace.disk_room import Space
+from roost.workspace.object_store import ObjectsFailed
+from roost.workspace.objects import open_objects
 from roost.workspace.snapshots import Place, Snapshots
-from roost.workspace.space import Space
 from roost.workspace.store import ObjectSnapshots
-from roost.workspace.swapping import remove_tree
 
 
 @pytest.fixture

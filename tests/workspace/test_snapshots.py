@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from roost.errors import TooLarge
 from roost.workspace.manifest import PIECE, Item, SnapshotDamaged, segments, unpack_items
 from roost.workspace.objects import open_objects
-from roost.workspace.saving import Caps
+from roost.workspace.save import Caps
 from roost.workspace.scan import scan
 from roost.workspace.snapshots import Saved, Stopped
 from roost.workspace.store import ObjectSnapshots

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Invalid, NotFound, TooLarge
-from roost.workspace.access import FileRefused, digest_of
+from roost.workspace.atomic_edits import Change, applied, change, recover
 from roost.workspace.files import Workspace
-from roost.workspace.writes import Change, applied, change, recover
+from roost.workspace.safe_paths import FileRefused, digest_of
 
 _CHILD = """
 import os, sys
 from pathlib import Path
-from roost.workspace.access import digest_of
+from roost.workspace.safe_paths import digest_of
 from roost.workspace.files import Workspace
-from roost.workspace.writes import Change, change
+from roost.workspace.atomic_edits import Change, change
 base, last, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 steps = 0
 def at(place):

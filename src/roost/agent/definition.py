@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
-from roost.agent.compacting.settings import Compaction
+from roost.agent.compaction.settings import Compaction
 from roost.agent.intents import IntentRule, Known
 from roost.agent.stalls import Stall
 from roost.errors import ConfigError
 from roost.ids import is_id
-from roost.llm.ir import Effort, Intent, Model
-from roost.log.schedules import TurnLimits
+from roost.log.schedule_events import TurnLimits
 from roost.memory.rights import Memory
+from roost.models.request import Effort, Intent, Model
 from roost.policy.gate import Permissions
 from roost.policy.guardrails import Guard
 from roost.policy.hooks import Hook

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from roost.agent import family, intents, kept, planning, stalls
-from roost.agent.compacting import folding as compacting
-from roost.agent.imported import take_imported
+from roost.agent import checkpoint_state, intents, lineage_state, plan_state, stalls
+from roost.agent.compaction import state as compacting
+from roost.agent.import_state import take_imported
 from roost.agent.known_files import take_seen
-from roost.agent.remembered import take_changed, take_noted, take_recalled
-from roost.agent.scheduling import folding as scheduling
+from roost.agent.memory_state import take_changed, take_noted, take_recalled
+from roost.agent.schedules import state as scheduling
 from roost.agent.state import (
     PERSON,
     POINTS,
@@ -23,9 +23,9 @@ from roost.agent.state import (
     stand_in,
     unheard,
 )
-from roost.llm.tokens import estimate
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Message, Text, ToolCall, ToolMessage, ToolOutcome, Usage, UserMessage
+from roost.models.tokens import estimate
 
 
 def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
@@ -84,9 +84,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
             _close(state)
         case ev.SessionRolledBack() | ev.SessionForked():
             _close(state)
-            kept.take_travel(state, event)
+            checkpoint_state.take_travel(state, event)
         case ev.CheckpointMade() | ev.CheckpointDropped():
-            kept.take_checkpoint(state, event)
+            checkpoint_state.take_checkpoint(state, event)
         case ev.WorkspaceSaved():
             _apply_saved(state, event)
         case ev.WorkspaceRestored():
@@ -120,7 +120,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.ModelNotice():
             compacting.doubt(state.open_step, event)
         case ev.ChildStarted() | ev.ChildHeld() | ev.ChildWaits() | ev.ChildEnded():
-            family.take_child(state, event)
+            lineage_state.take_child(state, event)
         case ev.JobStarted():
             state.jobs[event.job] = OpenJob(event.call, event.command, event.at, event.due, event.outside)
         case ev.JobEnded():
@@ -135,7 +135,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
         case ev.IntentChosen():
             intents.take_chosen(state, event)
         case ev.PlanChanged():
-            planning.take_plan(state, event)
+            plan_state.take_plan(state, event)
         case ev.LoopStalled():
             stalls.take_stalled(state, event)
         case ev.Emitted():

@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.agent.state import Call, State
-from roost.llm.ir import Intent
 from roost.log import events as ev
 from roost.log.content import Text, ToolCall
+from roost.models.request import Intent
 from roost.tools.base import Tool, Toolbox
 
 Known: TypeAlias = Literal["chat", "debug", "create_project"]

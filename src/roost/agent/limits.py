@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roost.agent.money import nano
 from roost.agent.session import LiveSession
+from roost.agent.turn_budgets import nano
 from roost.log.content import Usage
 
 

@@ -4,65 +4,65 @@ for the first time and carry on after a crash."""
 from __future__ import annotations
 
 from roost.agent import (
-    calls,
-    children,
-    consolidating,
-    environment,
-    inbox,
-    jobs,
-    judging,
+    checkpointing,
+    child_messages,
+    consolidation,
+    inputs,
+    job_tracking,
     limits,
-    memories,
-    money,
-    opening,
-    points,
+    memory_steps,
+    model_step,
     stalls,
-    steps,
-    travel,
+    step_checks,
+    surroundings,
+    tool_calls,
+    turn_budgets,
+    turn_intent,
+    undo_points,
 )
-from roost.agent.compacting import room
-from roost.agent.ending import close_calls, end_turn, fail_step
-from roost.agent.saving import prepare
-from roost.agent.scheduling import firing
+from roost.agent.compaction import compact
+from roost.agent.outcomes import close_calls, end_turn, fail_step
+from roost.agent.schedules import firing
 from roost.agent.session import Interrupted, LiveSession
+from roost.agent.workspace_saving import prepare
 from roost.log import events as ev
 
 
 async def drive(session: LiveSession) -> None:
     """Do all that the session can do now: control, then turns, until its inbox and its open turn are done, or it waits,
     or it is paused, stopped or shut down. Everything is committed when this returns."""
-    await money.take_up(session)
-    await children.look_after(session)
+    await turn_budgets.take_up(session)
+    await child_messages.look_after(session)
     while True:
-        made, checks = await children.made(session), session.means.checks
-        if checks is not None and (end := inbox.ends(session)) is not None:
-            await judging.before_end(session, checks, end)
-            made = await children.made(session)
-        inbox.settle(session, made)
-        await jobs.tend(session)
+        made, checks = await child_messages.made(session), session.means.checks
+        if checks is not None and (end := inputs.ends(session)) is not None:
+            await step_checks.before_end(session, checks, end)
+            made = await child_messages.made(session)
+        inputs.settle(session, made)
+        await job_tracking.tend(session)
         firing.tend(session)
-        await money.close(session)
+        await turn_budgets.close(session)
         if session.state.undo is not None:
-            await travel.bring_back(session)
-        if travel.waits(session):
-            await travel.settle(session)
-        await travel.at_rest(session)
+            await checkpointing.bring_back(session)
+        if checkpointing.waits(session):
+            await checkpointing.settle(session)
+        await checkpointing.at_rest(session)
         if session.state.compact and not session.stopping:
-            await room.by_order(session)
+            await compact.by_order(session)
         if session.outdated and session.state.turn is None:
             session.shut_down(cut=False)
         running = session.state.state == "running" and not session.stopping
-        if running and (session.state.turn is not None or inbox.begin_turn(session)):
+        if running and (session.state.turn is not None or inputs.begin_turn(session)):
             await run_turn(session)
             if session.means.checks is not None and session.state.turn is None:
-                await judging.after_turn(session, session.means.checks)
+                await step_checks.after_turn(session, session.means.checks)
             running = session.state.phase != "waiting"
         else:
             running = False
-        await consolidating.at_rest(session)
+        await consolidation.at_rest(session)
         await session.flush()
-        await money.close(session)
-        if not running and not inbox.has_control(session):
+        await turn_budgets.close(session)
+        if not running and not inputs.has_control(session):
             return
 
 
@@ -70,25 +70,25 @@ async def run_turn(session: LiveSession) -> None:
     """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
     session.clock.start()
     try:
-        opening.choose(session)
+        turn_intent.choose(session)
         await prepare(session)
-        await points.put_back(session)
-        await points.at_turn(session)
-        await memories.recall_at_turn(session)
-        await environment.note_at_turn(session)
+        await undo_points.put_back(session)
+        await undo_points.at_turn(session)
+        await memory_steps.recall_at_turn(session)
+        await surroundings.note_at_turn(session)
         while session.state.turn is not None and session.cause() is None:
             if session.disturbed and not await _goes_on(session):
                 return
             if session.state.calls:
-                if await calls.run(session):
+                if await tool_calls.run(session):
                     return
-            elif inbox.deliver_steer(session):
+            elif inputs.deliver_steer(session):
                 continue
             elif session.state.answered:
                 await _end(session, "answered")
             elif reason := _enough(session):
                 await _end(session, "limit", reason)
-            elif end := await steps.run(session):
+            elif end := await model_step.run(session):
                 await _end(session, end.outcome, end.reason)
     except Interrupted as interrupted:
         if interrupted.cause == "deadline":
@@ -103,18 +103,18 @@ async def run_turn(session: LiveSession) -> None:
 
 async def _goes_on(session: LiveSession) -> bool:
     """Take in what stands between two steps. Whether the turn is still open, and may go on."""
-    inbox.settle(session)
-    await jobs.tend(session)
-    if await travel.between_steps(session) and opening.allowed(session):
+    inputs.settle(session)
+    await job_tracking.tend(session)
+    if await checkpointing.between_steps(session) and turn_intent.allowed(session):
         return True
-    if reason := opening.refused(session):
+    if reason := turn_intent.refused(session):
         await _end(session, "cancelled", reason)
     return False
 
 
 async def _end(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
     if session.means.checks is not None:
-        await judging.before_end(session, session.means.checks, outcome)
+        await step_checks.before_end(session, session.means.checks, outcome)
     end_turn(session, outcome, reason)
 
 

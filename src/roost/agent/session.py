@@ -8,24 +8,24 @@ from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from roost.agent.clock import Clock
 from roost.agent.definition import AgentSpec
 from roost.agent.fold import apply
-from roost.agent.means import Means
-from roost.agent.rewinding import rewind
+from roost.agent.log_buffer import Appends, Unwritten
+from roost.agent.resources import Means
+from roost.agent.rewind import rewind
 from roost.agent.state import Kept, State, decode_state
-from roost.agent.unwritten import Appends, Unwritten
-from roost.llm.ir import Model, ToolSpec
+from roost.agent.turn_clock import Clock
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, Text, ToolCall, ToolMessage
+from roost.log.facts import FactChange
 from roost.log.inputs import ChildInput, ControlInput, DueInput, Input, MessageInput, RollbackInput, TimerInput
-from roost.log.journal import Append, Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
-from roost.log.memory import FactChange
+from roost.log.protocols import Append, Claim, Delivery, InboxItem, Moved, Record, SessionInfo, Snapshot, TimerSpec
+from roost.models.request import Model, ToolSpec
 from roost.scope import Scope
 from roost.tools.base import Toolbox
 
 if TYPE_CHECKING:
-    from roost.agent.early import Early
+    from roost.agent.speculation import Early
 
 T = TypeVar("T")
 

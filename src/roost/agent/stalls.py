@@ -9,9 +9,9 @@ from zlib import crc32
 
 import msgspec
 
-from roost.llm.ir import EFFORTS, Effort
 from roost.log import events as ev
 from roost.log.content import Text, ToolMessage
+from roost.models.request import EFFORTS, Effort
 
 if TYPE_CHECKING:
     from roost.agent.session import LiveSession

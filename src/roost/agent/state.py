@@ -19,8 +19,8 @@ from roost.log.content import (
     Usage,
     UserMessage,
 )
-from roost.log.memory import NewFact
-from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.log.facts import NewFact
+from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 STATE_VERSION = 8
 """Of the snapshot's shape. Another version is not read: the log is folded again."""

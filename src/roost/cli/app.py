@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, cast
 from roost.errors import ConfigError
 
 if TYPE_CHECKING:
+    from roost.agent.agent_file_watch import AgentFiles
     from roost.agent.definition import Agent
-    from roost.agent.reading import AgentFiles
     from roost.cli.node import Node
     from roost.cli.remote import RemoteNode
-    from roost.client.endpoint import Endpoint
+    from roost.client.daemon_address import Endpoint
 
 
 class App:
@@ -51,13 +51,13 @@ class App:
 
     def locate(self) -> Endpoint:
         """Raises `Unreachable` when no daemon is known."""
-        from roost.client.endpoint import at_url, of_home, token_of
+        from roost.client.daemon_address import at_url, of_home, token_of
 
         return at_url(self.url, self.token or token_of(self.home)) if self.url else of_home(self.home, self.token)
 
     def daemon(self) -> RemoteNode | None:
         """The daemon, if one answers. Raises `Unreachable` when one was named with --url and does not."""
-        from roost.client.endpoint import Unreachable
+        from roost.client.daemon_address import Unreachable
 
         try:
             self.locate()
@@ -89,9 +89,9 @@ class App:
     def agent_files(self, extra: tuple[Path, ...]) -> AgentFiles:
         """Read the agents of files: of `extra`, of this folder (its code is run only if `extra` names it), of the home.
         Say which files are skipped, and why. Raise `ConfigError` when a file that `extra` itself names is wrong."""
-        from roost.agent.builtin import default_agent
-        from roost.agent.reading import AgentFiles
-        from roost.cli.out import note
+        from roost.agent.agent_file_watch import AgentFiles
+        from roost.agent.default_agent import default_agent
+        from roost.cli.output import note
 
         files = AgentFiles(self.home, cwd=Path.cwd(), extra=extra, base=(default_agent(),))
         files.first()

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from roost.cli.out import clean, note, styled
-from roost.cli.question import COMMANDS, Question, settle, visible
+from roost.cli.approval_text import COMMANDS, Question, settle, visible
+from roost.cli.output import clean, note, styled
 from roost.kernel.sessions import PendingApproval
 from roost.log.events import Decision
 

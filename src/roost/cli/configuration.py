@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from roost.kernel.changing import Revision, Value
-    from roost.kernel.reloading import Setting
     from roost.kernel.runtime import Runtime
+    from roost.kernel.settings import Revision, Value
+    from roost.kernel.settings_reload import Setting
 
 
 class NodeConfiguration(Protocol):
-    """As `roost.kernel.reloading.Reloading` and `Sessions.move`, blocking."""
+    """As `roost.kernel.settings_reload.Reloading` and `Sessions.move`, blocking."""
 
     def settings(self) -> list[Setting]: ...
 

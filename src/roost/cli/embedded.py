@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from roost.agent.definition import Agent
-from roost.cli.feed import Ended, Feed
+from roost.cli.event_queue import Ended, Feed
 from roost.cli.logs import mask, quiet_logs
 from roost.client.client import AgentRow, Content, Sent
 from roost.errors import NotFound, RoostError
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
-from roost.log.journal import Record, SessionInfo, SessionQuery
+from roost.log.protocols import Record, SessionInfo, SessionQuery
 
 if TYPE_CHECKING:
     from roost.cli.configuration import NodeConfiguration
     from roost.cli.memory import NodeMemory
     from roost.cli.schedules import NodeSchedules
     from roost.cli.travel import NodeTravel
-    from roost.kernel.compacted import Compacted
+    from roost.kernel.compaction_result import Compacted
     from roost.kernel.costs import By, Costs
-    from roost.kernel.exchange.items import Brought, Format, Report
+    from roost.kernel.exchange.conversation_items import Brought, Format, Report
     from roost.kernel.reconcile import Reconciled
     from roost.kernel.runtime import Runtime
     from roost.kernel.sessions import SessionView, WaitingCall
@@ -209,7 +209,7 @@ class EmbeddedNode:
         return self._taken(out, lambda path: self._runtime.export_session(session, path, format=format))
 
     def export_files(self, session: str, out: IO[bytes]) -> int:
-        from roost.kernel.exchange.files import take_files
+        from roost.kernel.exchange.files_archive import take_files
 
         return self._taken(out, lambda path: take_files(self._runtime.kernel, session, path))
 

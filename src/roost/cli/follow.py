@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from roost.cli.approval_text import FILE_TOOLS
 from roost.cli.approvals import Approver
-from roost.cli.feed import Ended, Feed, Gap, Interrupt, Typed
+from roost.cli.event_queue import Ended, Feed, Gap, Interrupt, Typed
 from roost.cli.keyboard import Keyboard
-from roost.cli.out import note
-from roost.cli.question import FILE_TOOLS
-from roost.cli.screen import Screen
+from roost.cli.output import note
+from roost.cli.renderer import Screen
 from roost.cli.signals import Signals
-from roost.client.endpoint import Unreachable
+from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError, UnknownEvent
-from roost.kernel.hub import Delta, Progress
+from roost.kernel.delta_hub import Delta, Progress
 from roost.kernel.sessions import PendingApproval
 from roost.kernel.stream import Frame
 from roost.log import events as ev

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Generator
 
-from roost.cli.feed import Feed, Typed
+from roost.cli.event_queue import Feed, Typed
 
 
 class Keyboard:

@@ -16,12 +16,12 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import note, say, say_json
+from roost.cli.output import note, say, say_json
 from roost.errors import ConfigError
-from roost.llm.accounts import Models
-from roost.llm.keys import checked
-from roost.llm.loading import FILE
-from roost.llm.sign_in import sign_in
+from roost.providers.accounts import Models
+from roost.providers.config_file import FILE
+from roost.providers.secret_refs import checked
+from roost.providers.sign_in import sign_in
 
 
 @command("login")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from roost.cli.out import clean, styled
+from roost.cli.output import clean, styled
 
 
 class _Lines(logging.Handler):

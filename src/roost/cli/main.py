@@ -217,7 +217,7 @@ def _trouble(error: OSError) -> str:
 
 
 def _complain(text: str) -> None:
-    from roost.cli.out import clean, styled
+    from roost.cli.output import clean, styled
 
     sys.stderr.write(f"{styled('error:', 'red', to=sys.stderr)} {clean(text)}\n")
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roost.log.memory import Category, Fact, Purged, Space
-from roost.memory.learning import Learned
+from roost.log.facts import Category, Fact, Purged, Space
+from roost.memory.dedup import Learned
+from roost.memory.fact_history import FactStory
 from roost.memory.search import Found
-from roost.memory.story import FactStory
 
 if TYPE_CHECKING:
-    from roost.kernel.memories import Memories
+    from roost.kernel.memory import Memories
 
 
 class NodeMemory(Protocol):
-    """As `roost.kernel.memories.Memories`, blocking."""
+    """As `roost.kernel.memory.Memories`, blocking."""
 
     def add(
         self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0

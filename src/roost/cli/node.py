@@ -8,19 +8,19 @@ from typing import IO, Any, Protocol
 
 from roost.agent.definition import Agent
 from roost.cli.configuration import NodeConfiguration
-from roost.cli.feed import Feed
+from roost.cli.event_queue import Feed
 from roost.cli.memory import NodeMemory
 from roost.cli.schedules import NodeSchedules
 from roost.cli.travel import NodeTravel
 from roost.client.client import AgentRow, Content, Sent
-from roost.kernel.compacted import Compacted
+from roost.kernel.compaction_result import Compacted
 from roost.kernel.costs import By, Costs
-from roost.kernel.exchange.items import Brought, Format, Report, Source
+from roost.kernel.exchange.conversation_items import Brought, Format, Report, Source
 from roost.kernel.reconcile import Reconciled
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import Message
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
-from roost.log.journal import Record, SessionInfo
+from roost.log.protocols import Record, SessionInfo
 from roost.log.shared import LostCall
 
 
@@ -135,11 +135,11 @@ class Node(Protocol):
         ...
 
     def export_session(self, session: str, out: IO[bytes], format: Format) -> Report:
-        """As `roost.kernel.exchange.taking.take`."""
+        """As `roost.kernel.exchange.export_session.take`."""
         ...
 
     def export_files(self, session: str, out: IO[bytes]) -> int:
-        """As `roost.kernel.exchange.files.take_files`."""
+        """As `roost.kernel.exchange.files_archive.take_files`."""
         ...
 
     def import_session(
@@ -154,7 +154,7 @@ class Node(Protocol):
         user: str | None = None,
         key: str | None = None,
     ) -> Brought:
-        """As `roost.kernel.exchange.bringing.bring`."""
+        """As `roost.kernel.exchange.import_session.bring`."""
         ...
 
     def close(self, *, grace: float = 5.0) -> None: ...

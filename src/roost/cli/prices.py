@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from roost.llm.profile import MediaKind, Price, Profile, Tier
+from roost.models.profile import MediaKind, Price, Profile, Tier
 
 _MILLION = 1_000
 """From a billionth a token to units a million tokens."""

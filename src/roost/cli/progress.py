@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from roost.kernel.check import Checked
-    from roost.log.move import Copied
+    from roost.stores.copy import Copied
 
 _EVERY = {True: 0.2, False: 10.0}
 """Seconds between signs of life, on a terminal and elsewhere."""

@@ -9,10 +9,10 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import note, say, say_json
-from roost.llm.catalog.facts import PriceTable
-from roost.llm.catalog.reader import catalog
-from roost.llm.refreshing import Change, Refreshed, refresh, undo
+from roost.cli.output import note, say, say_json
+from roost.models.catalog.facts import PriceTable
+from roost.models.catalog.reader import catalog
+from roost.providers.catalog_refresh import Change, Refreshed, refresh, undo
 
 _SHOWN = 20
 

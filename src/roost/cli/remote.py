@@ -11,12 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 from roost.client.client import Client
 from roost.errors import Invalid, RoostError
 from roost.log.events import ControlAction
-from roost.log.journal import SessionInfo
+from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
     from roost.agent.definition import Agent
-    from roost.cli.feed import Feed
-    from roost.kernel.exchange.items import Brought, Format, Report
+    from roost.cli.event_queue import Feed
+    from roost.kernel.exchange.conversation_items import Brought, Format, Report
 
 _PATIENCE = 24 * 3600.0
 
@@ -63,7 +63,7 @@ class RemoteNode(Client):
         threading.Thread(target=send, name="roost-order", daemon=True).start()
 
     def subscribe(self, session: str, feed: Feed, *, after: int, deltas: bool = True) -> Callable[[], None]:
-        from roost.cli.feed import Ended, Gap
+        from roost.cli.event_queue import Ended, Gap
 
         stream = self.stream(
             session, after=after, deltas=deltas, patience=_PATIENCE, on_gap=lambda lost: feed.put(Gap(lost)), known=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
 
 if TYPE_CHECKING:
     from roost.kernel.schedules import Schedules, ScheduleView

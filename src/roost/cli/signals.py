@@ -6,7 +6,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-from roost.cli.feed import Feed, Interrupt
+from roost.cli.event_queue import Feed, Interrupt
 
 
 class Signals:

@@ -6,15 +6,15 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from roost.ids import new_id
-from roost.log.journal import SessionInfo
+from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
+    from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
     from roost.kernel.sessions import Sessions
-    from roost.kernel.travelled import CheckpointInfo, FilesDiff, Target, Travelled
 
 
 class NodeTravel(Protocol):
-    """As `roost.kernel.travel.Travels`, blocking."""
+    """As `roost.kernel.checkpoints.Travels`, blocking."""
 
     def checkpoint(self, session: str, label: str | None = None) -> Travelled: ...
 

@@ -9,20 +9,20 @@ from urllib.parse import quote
 import msgspec
 
 from roost.client.configuration import ConfigurationClient
-from roost.client.endpoint import Endpoint, Locate
-from roost.client.http import ApiError, Requests
+from roost.client.daemon_address import Endpoint, Locate
 from roost.client.memory import MemoryClient
 from roost.client.schedules import ScheduleClient
+from roost.client.socket_transport import ApiError, Requests
 from roost.client.travel import TravelClient
 from roost.ids import new_id
 from roost.log.content import Message, UserPart
 from roost.log.events import ControlAction, Decision, GrantScope, InputMode, SessionState
-from roost.log.journal import Record, SessionInfo
+from roost.log.protocols import Record, SessionInfo
 
 if TYPE_CHECKING:
     from roost.agent.definition import AgentSpec
-    from roost.client.stream import EventStream
-    from roost.kernel.compacted import Compacted
+    from roost.client.event_stream import EventStream
+    from roost.kernel.compaction_result import Compacted
     from roost.kernel.costs import By, Costs
     from roost.kernel.reconcile import Reconciled
     from roost.kernel.sessions import SessionView, WaitingCall
@@ -223,7 +223,7 @@ class Client:
 
     def compact(self, session: str) -> Compacted:
         """What came of it; after 45 seconds that it waits."""
-        from roost.kernel.compacted import Compacted
+        from roost.kernel.compaction_result import Compacted
 
         return _decode(self._requests.call("POST", _path(session, "compact"), key=new_id("key")), Compacted)
 
@@ -311,7 +311,7 @@ class Client:
         known: bool = False,
     ) -> EventStream:
         """See `EventStream`."""
-        from roost.client.stream import EventStream
+        from roost.client.event_stream import EventStream
 
         return EventStream(
             self._locate, session, after=after, deltas=deltas, patience=patience, on_gap=on_gap, known=known

@@ -10,8 +10,8 @@ import msgspec
 from roost.ids import new_id
 
 if TYPE_CHECKING:
-    from roost.kernel.changing import Revision, Value
-    from roost.kernel.reloading import Reloaded, Setting
+    from roost.kernel.settings import Revision, Value
+    from roost.kernel.settings_reload import Reloaded, Setting
 
 
 class ConfigurationClient:
@@ -23,7 +23,7 @@ class ConfigurationClient:
         self._call, self._decode = call, decode
 
     def settings(self) -> list[Setting]:
-        from roost.kernel.reloading import Setting
+        from roost.kernel.settings_reload import Setting
 
         return self._part(self._call("GET", "/config"), "settings", list[Setting])
 
@@ -32,19 +32,19 @@ class ConfigurationClient:
         return self._part(self._call("GET", "/config"), "faults", dict[str, str])
 
     def patch(self, given: Mapping[str, Value | None], *, by: str) -> Revision:
-        from roost.kernel.changing import Revision
+        from roost.kernel.settings import Revision
 
         body = {"values": dict(given), "by": by}
         return self._decode(self._call("PATCH", "/config", body=body, again=True), Revision)
 
     def history(self, *, before: int | None = None, limit: int = 50) -> list[Revision]:
-        from roost.kernel.changing import Revision
+        from roost.kernel.settings import Revision
 
         answer = self._call("GET", "/config/history", query={"before": before, "limit": limit})
         return self._part(answer, "changes", list[Revision])
 
     def reload(self) -> Reloaded:
-        from roost.kernel.reloading import Reloaded
+        from roost.kernel.settings_reload import Reloaded
 
         return self._decode(self._call("POST", "/reload", again=True), Reloaded)
 

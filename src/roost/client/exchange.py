@@ -8,9 +8,9 @@ from typing import IO
 
 import msgspec
 
-from roost.client.endpoint import Locate, Unreachable
-from roost.client.http import connect, headers_of, refusal, target
-from roost.kernel.exchange.items import Brought, Format, Report, Source
+from roost.client.daemon_address import Locate, Unreachable
+from roost.client.socket_transport import connect, headers_of, refusal, target
+from roost.kernel.exchange.conversation_items import Brought, Format, Report, Source
 
 _CHUNK = 256 * 1024
 _PATIENCE = 600.0

@@ -9,12 +9,12 @@ from urllib.parse import quote
 import msgspec
 
 from roost.ids import new_id
-from roost.log.memory import Category, Fact, Purged, Space
+from roost.log.facts import Category, Fact, Purged, Space
 
 if TYPE_CHECKING:
-    from roost.memory.learning import Learned
+    from roost.memory.dedup import Learned
+    from roost.memory.fact_history import FactStory
     from roost.memory.search import Found
-    from roost.memory.story import FactStory
 
 T = TypeVar("T")
 
@@ -49,13 +49,13 @@ class MemoryClient:
         self, space: str, text: str, *, category: Category = "fact", key: str | None = None, confidence: float = 1.0
     ) -> Learned:
         body = {"space": space, "text": text, "category": category, "key": key, "confidence": confidence}
-        from roost.memory.learning import Learned
+        from roost.memory.dedup import Learned
 
         return self._ask("POST", "/memory/facts", Learned, body=body, key=new_id("key"))
 
     def story(self, id: str) -> FactStory:
         """With what it superseded, and what superseded it."""
-        from roost.memory.story import FactStory
+        from roost.memory.fact_history import FactStory
 
         return self._ask("GET", _fact(id), FactStory)
 

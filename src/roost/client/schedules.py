@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from roost.ids import new_id
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
 
 if TYPE_CHECKING:
     from roost.kernel.schedules import ScheduleView

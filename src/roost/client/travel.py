@@ -9,8 +9,8 @@ from urllib.parse import quote
 import msgspec
 
 from roost.ids import new_id
-from roost.kernel.travelled import CheckpointInfo, FilesDiff, Target, Travelled
-from roost.log.journal import SessionInfo
+from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
+from roost.log.protocols import SessionInfo
 
 T = TypeVar("T")
 

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import msgspec
 
+from roost.agent.consolidation_timer import TIMER
 from roost.agent.fold import apply
-from roost.agent.idling import TIMER
-from roost.agent.rewinding import rewind
-from roost.agent.scheduling.firing import timer_of
+from roost.agent.rewind import rewind
+from roost.agent.schedules.firing import timer_of
 from roost.agent.state import STATE_VERSION, State, decode_state
 from roost.errors import NotFound, RoostError, StoreCorrupt, StoreUnreachable, UnknownEvent
 from roost.kernel import check_facts
-from roost.kernel.load import gone_back
+from roost.kernel.state_loader import gone_back
 from roost.log.inputs import ConsolidateInput, DueInput, TimerInput, decode_input
-from roost.log.journal import Record, Snapshot
 from roost.log.portable import SessionDump
-from roost.log.store import Store, open_store
-from roost.log.upkeep import Fault, layout, row_faults
+from roost.log.protocols import Record, Snapshot
+from roost.log.store_protocol import Store
+from roost.stores.admin import layout, row_faults
+from roost.stores.findings import Fault
+from roost.stores.open import open_store
 
 _RESTORE = "restore it from a backup, or `roost rm` it"
 _PAGE = 1000

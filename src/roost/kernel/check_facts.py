@@ -11,10 +11,10 @@ import msgspec
 from roost.errors import NotFound
 from roost.log import events as ev
 from roost.log.fact_rows import StoredFact, fact_of, session_of
-from roost.log.journal import Record, SessionInfo
-from roost.log.memory import Category, Fact, FactQuery, NewFact, Space
-from roost.log.store import Store
-from roost.log.upkeep import Fault
+from roost.log.facts import Category, Fact, FactQuery, NewFact, Space
+from roost.log.protocols import Record, SessionInfo
+from roost.log.store_protocol import Store
+from roost.stores.findings import Fault
 
 _FIX = "restore it from a backup; or take it out with `roost memory remove` and add it again"
 _ROWS = 1000

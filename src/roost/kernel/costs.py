@@ -11,10 +11,6 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
-from roost.llm.budgets import Month, Share, month_span
-from roost.llm.ledger import Ledger
-from roost.llm.meter import savings
-from roost.llm.profile import Price
 from roost.log.content import Usage
 from roost.log.events import (
     CompactionStarted,
@@ -30,9 +26,13 @@ from roost.log.events import (
     SessionForked,
     SessionImported,
 )
-from roost.log.journal import SessionInfo, SessionQuery
+from roost.log.protocols import SessionInfo, SessionQuery
 from roost.log.shared import LostCall
-from roost.log.store import Store
+from roost.log.store_protocol import Store
+from roost.models.profile import Price
+from roost.money.budgets import Month, Share, month_span
+from roost.money.call_meter import savings
+from roost.money.ledger import Ledger
 
 By: TypeAlias = Literal["session", "agent", "model", "day"]
 _PAGE = 1_000

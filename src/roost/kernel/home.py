@@ -12,7 +12,7 @@ from roost.errors import ConfigError, StoreFailed
 from roost.ids import is_id, new_id
 from roost.locks import Locks
 from roost.log.dispatch import Dispatcher
-from roost.log.store import Store
+from roost.log.store_protocol import Store
 from roost.syncing import sync
 
 _LOOKS_APART = 0.2

@@ -10,31 +10,31 @@ import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from pathlib import Path
 
-from roost.agent.children import end_of, report
+from roost.agent.child_messages import end_of, report
 from roost.agent.definition import decode_spec
 from roost.agent.session import LiveSession, wake
 from roost.errors import Fenced, NotFound, SequenceConflict, StoreFailed, StoreUnreachable
-from roost.kernel.ailing import Ailing, is_local
+from roost.kernel.backoff import Ailing, is_local
 from roost.kernel.config import KernelConfig
-from roost.kernel.cores import Cores
-from roost.kernel.hub import Hub
-from roost.kernel.keeper import Keeper
+from roost.kernel.deletion import Removal
+from roost.kernel.delta_hub import Hub
+from roost.kernel.duties import Keeper
+from roost.kernel.failure_log import Trouble
 from roost.kernel.lease import Lease
-from roost.kernel.load import load, state_at, to_load
-from roost.kernel.means import Agents, Workshop
-from roost.kernel.memories import Remembering
+from roost.kernel.memory import Remembering
 from roost.kernel.meters import Meters
+from roost.kernel.model_pool import Cores
 from roost.kernel.peers import Peers
 from roost.kernel.placement import PartsUnknown, Place, offers, python_parts, unknown_parts
-from roost.kernel.removal import Removal
+from roost.kernel.resources import Agents, Workshop
 from roost.kernel.sandboxes import Sandboxes
-from roost.kernel.trouble import Trouble
-from roost.llm.accounts import Models
+from roost.kernel.state_loader import load, state_at, to_load
 from roost.log import events as ev
 from roost.log.dispatch import HEAD_START, Dispatcher, NodeCard, NodeInfo, has_work
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Append, Change, Claim, Delivery, InboxItem, Record, SessionInfo, SessionQuery
-from roost.log.store import Store
+from roost.log.protocols import Append, Change, Claim, Delivery, InboxItem, Record, SessionInfo, SessionQuery
+from roost.log.store_protocol import Store
+from roost.providers.accounts import Models
 from roost.version import version
 
 log = logging.getLogger("roost.kernel")
@@ -44,7 +44,7 @@ _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _AFTER_FAILURE = 0.3
 _JOBS_SECONDS = 10.0
-"""A terminal that does not answer is given up after 7 (`roost.tools.jobs`)."""
+"""A terminal that does not answer is given up after 7 (`roost.tools.background_jobs`)."""
 _THREAD_SECONDS = 0.1
 """For how long a beat waits for a thread."""
 _HINTS_APART = 0.04
@@ -552,7 +552,7 @@ class Kernel:
 
     async def _drive(self, live: LiveSession) -> None:
         from roost.agent.loop import drive  # for the first session that has something to do
-        from roost.agent.saving import rest
+        from roost.agent.workspace_saving import rest
 
         while True:
             live.woken.clear()

@@ -31,7 +31,7 @@ from roost.log.events import (
     event_type,
 )
 from roost.log.inputs import Input
-from roost.log.journal import Append, Change, Claim, Journal
+from roost.log.protocols import Append, Change, Claim, Journal
 
 T = TypeVar("T")
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)

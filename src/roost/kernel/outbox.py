@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from roost.agent.scheduling.folding import says_nothing
+from roost.agent.schedules.state import says_nothing
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.content import AssistantMessage

@@ -21,10 +21,10 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from roost.errors import RoostError
-from roost.kernel.hub import Cleared, Delta
-from roost.llm.http import HttpClient, HttpFailed, HttpResponse
+from roost.kernel.delta_hub import Cleared, Delta
 from roost.log.dispatch import NodeInfo
 from roost.log.shared import Shared
+from roost.models.http import HttpClient, HttpFailed, HttpResponse
 
 log = logging.getLogger("roost.peers")
 SCHEME = "Roost-Node"

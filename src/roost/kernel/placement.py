@@ -18,7 +18,7 @@ import msgspec
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict
-from roost.kernel.means import Agents
+from roost.kernel.resources import Agents
 from roost.log.dispatch import NodeInfo
 from roost.tools.builtin import builtin_tool
 

@@ -12,15 +12,15 @@ import msgspec
 
 from roost.errors import ConfigError, NotFound
 from roost.kernel.costs import Spent, spent_calls
-from roost.llm.accounts import Models
-from roost.llm.http import HttpClient
-from roost.llm.ledger import Ledger
-from roost.llm.profile import Price
 from roost.llm.usage_reports import Billed, Reported, ReportFailed, Reports, ReportSource, same_model
 from roost.log.content import Usage
 from roost.log.events import ContextCompacted, MemoryConsolidated, ModelCompleted, ModelLost, PolicyDecided
 from roost.log.shared import LostCall
-from roost.log.store import Store
+from roost.log.store_protocol import Store
+from roost.models.http import HttpClient
+from roost.models.profile import Price
+from roost.money.ledger import Ledger
+from roost.providers.accounts import Models
 
 LATE = 900.0
 """Seconds after which a provider's report has all that was used."""

@@ -11,53 +11,54 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
-from roost.agent.reading import AgentFiles
 from roost.errors import RoostError
 from roost.ids import new_id
-from roost.kernel.asking import Approvals, OnApproval
+from roost.kernel.ask import Approvals, OnApproval
 from roost.kernel.config import KernelConfig
 from roost.kernel.costs import By, Costs, costs
-from roost.kernel.exchange.items import Brought, Format, Report
+from roost.kernel.delegation import Kin
+from roost.kernel.delta_relay import Links
+from roost.kernel.exchange.conversation_items import Brought, Format, Report
 from roost.kernel.home import belongs_to, home_id, refuse_copy, store_name
-from roost.kernel.keeping import agree, refuse_without
 from roost.kernel.kernel import Kernel
-from roost.kernel.kin import Kin
-from roost.kernel.leftovers import marker_of, reap
-from roost.kernel.links import Links
-from roost.kernel.means import Agents
-from roost.kernel.memories import Memories
+from roost.kernel.memory import Memories
+from roost.kernel.orphan_processes import marker_of, reap
 from roost.kernel.peers import HttpPeers, Secret
 from roost.kernel.placement import Place
-from roost.kernel.reloading import Reloading
+from roost.kernel.resources import Agents
 from roost.kernel.sandboxes import Sandboxes
 from roost.kernel.schedules import Schedules
 from roost.kernel.sessions import Sessions, SessionView
-from roost.kernel.turn import Halted, TurnWatch, find_turn
-from roost.llm.accounts import Models
-from roost.llm.loading import load_config
-from roost.llm.profile import Price
+from roost.kernel.settings_reload import Reloading
+from roost.kernel.snapshot_store_id import agree, refuse_without
+from roost.kernel.turn_watch import Halted, TurnWatch, find_turn
 from roost.locks import Locks
 from roost.log import events as ev
-from roost.log.bus import Bus
 from roost.log.content import AssistantMessage, UserPart
 from roost.log.dispatch import Dispatcher
-from roost.log.journal import Accepted, Record, SessionInfo
+from roost.log.event_bus import Bus
+from roost.log.protocols import Accepted, Record, SessionInfo
 from roost.log.shared import LostCall
-from roost.log.store import Durability, Store, open_store
+from roost.log.store_protocol import Durability, Store
+from roost.models.profile import Price
 from roost.policy.loading import FILE, Policy, load_policy
 from roost.policy.vault import Vault
+from roost.providers.accounts import Models
+from roost.providers.config_file import load_config
 from roost.sandbox.backend import Backend, SandboxSpec
 from roost.sandbox.choose import default_backends
+from roost.sandbox.disk_reserve import RESERVE, Floor, free_of
 from roost.sandbox.egress import Blocked, Egress
-from roost.sandbox.floor import RESERVE, Floor, free_of
-from roost.sandbox.process import ProcessSandbox
-from roost.sandbox.recall import PROBES, Recall
-from roost.workspace.carry import Carrier
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.probe_cache import PROBES, Recall
+from roost.stores.open import open_store
 from roost.workspace.cow.probe import choose
+from roost.workspace.disk_room import Space
 from roost.workspace.objects import open_objects
 from roost.workspace.owners import find_owners
-from roost.workspace.space import Space
+from roost.workspace.snapshot_sync import Carrier
 from roost.workspace.store import ObjectSnapshots
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Runtime:
     ...     print(await session.ask("What is in notes.txt?"))
 
     Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
-    SQLite file of the home: an address (`roost.log.store.open_store`) or a store, which the runtime closes. With
+    SQLite file of the home: an address (`roost.stores.open.open_store`) or a store, which the runtime closes. With
     PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
     `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
     alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
@@ -268,13 +269,13 @@ class Runtime:
     async def export_session(self, session: str, target: Path, *, format: Format = "roost") -> Report:
         """Write a session to a file, as it is now; it may go on meanwhile. Its files are no part of it. What a foreign
         `format` cannot say is counted in the report. Raises `NotFound`."""
-        from roost.kernel.exchange.taking import take
+        from roost.kernel.exchange.export_session import take
 
         return await take(self.kernel, session, format, target)
 
     async def import_session(self, path: Path, **options: Any) -> Brought:
-        """A session of a file. Options as of `roost.kernel.exchange.bringing.bring`."""
-        from roost.kernel.exchange.bringing import bring
+        """A session of a file. Options as of `roost.kernel.exchange.import_session.bring`."""
+        from roost.kernel.exchange.import_session import bring
 
         return await bring(self.kernel, path, **options)
 

@@ -14,19 +14,19 @@ import msgspec
 
 from roost.agent.session import LiveSession
 from roost.errors import Invalid, SandboxError
-from roost.kernel.sleeping import lay_down, take_up
+from roost.kernel.hibernation import lay_down, take_up
 from roost.log import events as ev
 from roost.sandbox.backend import Backend, Capabilities, Guest, Network, SandboxSpec, Terminal
 from roost.sandbox.base import ExecResult, Quota
 from roost.sandbox.choose import Choice, Chooser, Isolation
-from roost.sandbox.floor import Floor
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.pool import Pool
-from roost.sandbox.process import ProcessSandbox
-from roost.sandbox.recall import Recall
-from roost.sandbox.remark import full, remark
-from roost.sandbox.room import Room
-from roost.sandbox.watched import Watched
+from roost.sandbox.disk_reserve import Floor
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.host_process import ProcessSandbox
+from roost.sandbox.isolation_notes import full, remark
+from roost.sandbox.prewarmed_pool import Pool
+from roost.sandbox.probe_cache import Recall
+from roost.sandbox.quota_watch import Watched
+from roost.sandbox.workspace_quota import Room
 from roost.tools.base import Tool
 from roost.workspace.files import Workspace
 from roost.workspace.owners import Owners

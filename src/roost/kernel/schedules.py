@@ -10,15 +10,15 @@ from typing import Literal
 
 import msgspec
 
-from roost.agent.scheduling.firing import FIRED, MOST, timer_of
-from roost.agent.scheduling.times import check, check_name, local_time, occurrences
+from roost.agent.schedules.firing import FIRED, MOST, timer_of
+from roost.agent.schedules.recurrence import check, check_name, local_time, occurrences
 from roost.agent.state import Schedule
 from roost.errors import Invalid, NotFound
 from roost.kernel.sessions import Sessions
 from roost.log import events as ev
 from roost.log.inputs import DueInput, ScheduleInput
-from roost.log.journal import Accepted, Journal, SessionInfo
-from roost.log.schedules import ScheduleSpec
+from roost.log.protocols import Accepted, Journal, SessionInfo
+from roost.log.schedule_events import ScheduleSpec
 
 _COMING = 5
 _READS_AT_ONCE = 16

@@ -15,16 +15,15 @@ from roost.agent.known_files import known_files
 from roost.agent.state import Call, State, transcript
 from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
 from roost.ids import is_id, new_id
-from roost.kernel.compacted import Compacted, until_compacted, waiting
-from roost.kernel.folders import check_folder
-from roost.kernel.kin import below
-from roost.kernel.load import load_state
-from roost.kernel.naming import masked_names
+from roost.kernel.allowed_folders import check_folder
+from roost.kernel.checkpoints import Travels
+from roost.kernel.compaction_result import Compacted, until_compacted, waiting
+from roost.kernel.delegation import below
+from roost.kernel.labels import masked_names
 from roost.kernel.placement import PartsUnknown, needs
+from roost.kernel.state_loader import load_state
 from roost.kernel.stream import Frame, frames
-from roost.kernel.timers import check_timer
-from roost.kernel.travel import Travels
-from roost.llm.arguments import misfit
+from roost.kernel.timer_names import check_timer
 from roost.log import events as ev
 from roost.log.content import Message, Text, Usage, UserPart
 from roost.log.inputs import (
@@ -39,8 +38,9 @@ from roost.log.inputs import (
     decode_input,
     encode_input,
 )
-from roost.log.journal import Accepted, LastTurn, NewSession, Record, SessionInfo, SessionQuery
+from roost.log.protocols import Accepted, LastTurn, NewSession, Record, SessionInfo, SessionQuery
 from roost.log.tail import Follower
+from roost.models.tool_arguments import misfit
 from roost.policy.vault import Vault
 from roost.tools.builtin import builtin_tools
 from roost.tools.pins import MOST, fits

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from roost.kernel.hub import Hub
-from roost.log.journal import Journal
+from roost.kernel.delta_hub import Hub
+from roost.log.protocols import Journal
 from roost.log.tail import Follower
 
 _MODEL = b'{"type":"model.'

@@ -9,8 +9,8 @@ from threading import Event
 import msgspec
 
 from roost.errors import NotFound, StoreCorrupt, UnknownEvent
-from roost.kernel.load import load_state
-from roost.log.store import Store
+from roost.kernel.state_loader import load_state
+from roost.log.store_protocol import Store
 from roost.workspace.snapshots import SharedSnapshots, Swept
 
 _READS_AT_ONCE = 4

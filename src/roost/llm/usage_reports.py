@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from roost.errors import RoostError
-from roost.llm.http import HttpClient, HttpFailed
-from roost.llm.wire import Endpoint
 from roost.log.content import Usage
+from roost.models.http import HttpClient, HttpFailed
+from roost.models.wire import Endpoint
 
 ReportKind: TypeAlias = Literal["openrouter", "openai", "anthropic"]
 REPORTS: dict[str, tuple[ReportKind, tuple[str, ...]]] = {

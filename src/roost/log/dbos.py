@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from roost.errors import ConfigError, NotFound, StoreFailed
 from roost.install import install_extra
 from roost.log.dispatch import Backlog, NodeCard, NodeInfo, has_work
-from roost.log.journal import Change, Claim, SessionInfo
-from roost.log.store import Store
+from roost.log.protocols import Change, Claim, SessionInfo
+from roost.log.store_protocol import Store
 
 T = TypeVar("T")
 log = logging.getLogger("roost.dbos")

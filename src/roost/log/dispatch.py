@@ -14,7 +14,7 @@ import msgspec
 
 from roost.log.events import FORMAT
 from roost.log.inputs import admits, urgency
-from roost.log.journal import Claim, Journal, SessionInfo
+from roost.log.protocols import Claim, Journal, SessionInfo
 
 HEAD_START = 0.1
 """Seconds for which a session with work is left to the nodes of the home where its files are."""

@@ -21,8 +21,8 @@ from roost.log.content import (
     Usage,
     UserPart,
 )
-from roost.log.memory import NewFact, RecalledFact
-from roost.log.schedules import ScheduleSpec
+from roost.log.facts import NewFact, RecalledFact
+from roost.log.schedule_events import ScheduleSpec
 
 FORMAT = 4
 """Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
@@ -138,8 +138,8 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
 
 class ModelNotice(_Event, frozen=True, tag="model.notice"):
     """What happened on the way of a model call: `kind` is route, retry, fallback, breaker, limit, budget, recovery,
-    repair or restart, `data` as `roost.llm.ir.Notice` says; or early: so many calls were `dropped` that had begun while
-    the model spoke and are not in its answer."""
+    repair or restart, `data` as `roost.models.request.Notice` says; or early: so many calls were `dropped` that had
+    begun while the model spoke and are not in its answer."""
 
     step: int
     kind: str

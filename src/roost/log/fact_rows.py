@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from roost.errors import Invalid
-from roost.log.memory import Fact, Hit, NewFact
-from roost.log.words import words
+from roost.log.facts import Fact, Hit, NewFact
+from roost.log.search_terms import words
 
 CANDIDATES = 100
 """Facts that a store finds by their rarest words and that are then compared by all of them."""

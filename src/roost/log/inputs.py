@@ -18,7 +18,7 @@ from roost.log.events import (
     Phase,
     SessionState,
 )
-from roost.log.schedules import ScheduleSpec
+from roost.log.schedule_events import ScheduleSpec
 
 
 class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):

@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from roost.log.fact_rows import StoredFact
+from roost.log.facts import Space
 from roost.log.inputs import decode_input, urgency
-from roost.log.journal import CheckpointRow, Record, SessionInfo, Snapshot
-from roost.log.memory import Space
+from roost.log.protocols import CheckpointRow, Record, SessionInfo, Snapshot
 from roost.log.shared import LostCall
 
 

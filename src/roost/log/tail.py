@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from roost.errors import NotFound, StoreFailed, StoreUnreachable
-from roost.log.journal import READ_BYTES, Change, Journal, Record
+from roost.log.protocols import READ_BYTES, Change, Journal, Record
 
 _BUFFER = 256
 _PAGE = 500

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from roost.errors import RoostError
-from roost.llm.embed.base import Embedder, Embedding, Use, Vector
-from roost.log.memory import Fact, Facts
+from roost.local.embed.base import Embedder, Embedding, Use, Vector
+from roost.log.facts import Fact, Facts
 from roost.memory.ranking import REFERENCES
 from roost.memory.vectors import NearFact, SpaceVectors, VectorFile, digest_of, erase_in
 

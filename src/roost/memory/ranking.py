@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from roost.log.words import words
+from roost.log.search_terms import words
 
 REFERENCES = {
     "en": (

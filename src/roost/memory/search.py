@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from roost.log.memory import Fact, FactQuery
-from roost.log.store import Store
-from roost.memory.comparing import tokens_of
+from roost.log.facts import Fact, FactQuery
+from roost.log.store_protocol import Store
+from roost.memory.comparison import tokens_of
 from roost.memory.index import Index, Near
 from roost.memory.ranking import Candidate, content_of, rank
 

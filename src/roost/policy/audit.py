@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from roost.llm.keys import is_reference
+from roost.providers.secret_refs import is_reference
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MOST_FILES = 2000

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from roost.llm.ir import Bill, Budget, Completed, Failed, Model, Request
 from roost.log.content import Text, UserMessage
+from roost.models.request import Bill, Budget, Completed, Failed, Model, Request
 from roost.policy.gate import GateCall, Verdict
 
 _INSTRUCTION = """You guard what an AI agent does on somebody's computer. You get one tool call, as JSON. The call is

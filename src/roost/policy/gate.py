@@ -11,7 +11,7 @@ import msgspec
 
 from roost.policy.command import Analysis
 from roost.policy.globs import could_match
-from roost.policy.losses import lost, plain_repository
+from roost.policy.recoverability import lost, plain_repository
 from roost.policy.rules import (
     Effect,
     Rule,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
-from roost.policy.foreign import call
+from roost.policy.user_callbacks import call
 
 if TYPE_CHECKING:
     from roost.policy.patterns import Patterns
@@ -70,7 +70,7 @@ class PatternGuard:
         if self._patterns is not None:
             return await self._searched(self._patterns, text)
         from roost.policy.patterns import Patterns
-        from roost.sandbox.process import ProcessSandbox
+        from roost.sandbox.host_process import ProcessSandbox
 
         hands = ProcessSandbox(marker=f"guardrail-{os.getpid()}")
         try:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
-from roost.policy.foreign import call
+from roost.policy.user_callbacks import call
 from roost.sandbox.base import Quota, Sandbox
 
 log = logging.getLogger("roost.policy")

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from roost.errors import ConfigError
-from roost.llm.toml_file import parsed
 from roost.policy.guardrails import Guard, LengthGuard, PatternGuard, Side
 from roost.policy.hooks import MOMENTS, Hook, ShellHook, When
 from roost.policy.rules import Rule
-from roost.policy.system import PROJECT_FILE
+from roost.policy.system_rules import PROJECT_FILE
 from roost.policy.vault import SecretSource
+from roost.providers.toml_file import parsed
 from roost.sandbox.choose import BACKENDS, Settings
 
 FILE = "policy.toml"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from roost.errors import SandboxError
 from roost.sandbox.background import Background
-from roost.sandbox.process import ProcessSandbox
+from roost.sandbox.host_process import ProcessSandbox
 
 MOST = 8
 """Processes at once. A search for which there is none waits, in its own time."""

@@ -14,8 +14,8 @@ from urllib.parse import quote, quote_plus
 import msgspec
 
 from roost.errors import ConfigError, NotFound
-from roost.llm import keys
-from roost.llm.dotenv import merged
+from roost.providers import secret_refs
+from roost.providers.dotenv import merged
 
 if TYPE_CHECKING:
     from roost.sandbox.egress import Secret
@@ -30,9 +30,9 @@ _HANDLE = re.compile(r"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a value is (`roost.llm.keys`: env:, keyring: or file:), and to which hosts (globs, maybe with a port) a
-    request from inside a sandbox may carry it, in a header, over TLS. `body`: in its body too. `loopback`: without TLS
-    to a host of this machine."""
+    """Where a value is (`roost.providers.secret_refs`: env:, keyring: or file:), and to which hosts (globs, maybe with
+    a port) a request from inside a sandbox may carry it, in a header, over TLS. `body`: in its body too. `loopback`:
+    without TLS to a host of this machine."""
 
     source: str = msgspec.field(name="from")
     hosts: tuple[str, ...] = ()
@@ -40,8 +40,8 @@ class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     loopback: bool = False
 
     def __post_init__(self) -> None:
-        if not keys.is_reference(self.source):
-            raise ConfigError(f"'from' does not say where the value is. {keys.FORMS}")
+        if not secret_refs.is_reference(self.source):
+            raise ConfigError(f"'from' does not say where the value is. {secret_refs.FORMS}")
 
 
 class Vault:
@@ -79,7 +79,7 @@ class Vault:
         usable: dict[str, SecretSource] = {}
         for name, source in sources.items():
             try:
-                value = keys.read(source.source, env, where=f"secrets.{name}")
+                value = secret_refs.read(source.source, env, where=f"secrets.{name}")
                 if len(value) < LEAST:
                     raise ConfigError(f"secrets.{name}: a secret has at least {LEAST} characters")
             except ConfigError as error:

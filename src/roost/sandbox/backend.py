@@ -25,8 +25,8 @@ Suspends: TypeAlias = Literal["memory", "shell", "none"]
 class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """Of a whole sandbox, over all its commands. None is the machine's own limit. `disk_bytes` is what may be written
     outside the workspace (in `/tmp` and the like). `workspace_bytes` and `workspace_files` (names of files and folders)
-    are what a workspace may hold, at every level (`roost.sandbox.room`): if they are not said, `PRIVATE` where it is
-    the session's own, and no limit where it is a user's folder."""
+    are what a workspace may hold, at every level (`roost.sandbox.workspace_quota`): if they are not said, `PRIVATE`
+    where it is the session's own, and no limit where it is a user's folder."""
 
     memory_bytes: int | None = 512 * 1024**2
     cpus: float | None = 1.0

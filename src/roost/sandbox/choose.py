@@ -4,21 +4,22 @@ aloud."""
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from roost.errors import ConfigError, SandboxError
 from roost.sandbox.backend import Backend, Bounds, Probe
 from roost.sandbox.base import User
-from roost.sandbox.recall import Recall, recall
-from roost.sandbox.trial import trial_user
+from roost.sandbox.probe import trial_user
+from roost.sandbox.probe_cache import Recall, recall
 
 if TYPE_CHECKING:
-    from roost.sandbox.body import MakeEgress
+    from roost.sandbox.sandbox_host import MakeEgress
 
 Level: TypeAlias = Literal[0, 1, 2]
 _MOST_USERS = 2**32 - 1
@@ -49,8 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
     machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
     from, by default this machine's. `free_bytes` are left on the file system of the home, whatever a workspace may
-    have (`roost.sandbox.floor.Floor`). `users`: the first and the last number of the users that sessions get where the
-    daemon is root; true is a range of this machine's that nobody else uses, false is none: then all run as root."""
+    have (`roost.sandbox.disk_reserve.Floor`). `users`: the first and the last number of the users that sessions get
+    where the daemon is root; true is a range of this machine's that nobody else uses, false is none: then all run as
+    root."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
@@ -172,18 +174,18 @@ def default_backends(egress: MakeEgress, settings: Settings | None = None) -> It
 
 
 def _made(egress: MakeEgress, settings: Settings) -> Iterator[Backend]:
+    firecracker: Any = importlib.import_module("roost.machines.firecracker.backend")  # a room above this one
+    qemu: Any = importlib.import_module("roost.machines.qemu.backend")
     from roost.sandbox.containers.bwrap import BwrapBackend
     from roost.sandbox.containers.docker import DockerBackend
     from roost.sandbox.containers.gvisor import GvisorBackend
     from roost.sandbox.containers.oci import OciBackend
-    from roost.sandbox.machines.firecracker.backend import FirecrackerBackend
-    from roost.sandbox.machines.qemu.backend import QemuBackend
 
     containers = (BwrapBackend, OciBackend, GvisorBackend, DockerBackend)
     kernel = Path(settings.kernel).expanduser()
     machines = (
-        FirecrackerBackend(image=kernel, egress=egress),
-        QemuBackend(emulate=settings.emulate, image=kernel, egress=egress),
+        firecracker.FirecrackerBackend(image=kernel, egress=egress),
+        qemu.QemuBackend(emulate=settings.emulate, image=kernel, egress=egress),
     )
     made: list[Backend] = [*(each(egress=egress) for each in containers), *machines]
     known = {each.name: each for each in made}

@@ -16,9 +16,9 @@ from typing import Literal
 
 from roost.errors import SandboxError
 from roost.sandbox.base import ExecResult, Quota
-from roost.sandbox.launch import launch_argv, launch_env, stand_back
-from roost.sandbox.marks import kill_tree, new_mark, read_process, tree_of
+from roost.sandbox.host_launch import launch_argv, launch_env, stand_back
 from roost.sandbox.output import HeadTail
+from roost.sandbox.process_marks import kill_tree, new_mark, read_process, tree_of
 from roost.sandbox.watchdog import EVERY, machine_memory, own_memory
 
 _log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from roost.errors import SandboxError
 from roost.sandbox import guest
 from roost.sandbox.backend import SandboxSpec
 from roost.sandbox.base import Quota
+from roost.sandbox.guest.command import limits_of
 from roost.sandbox.guest.link import Limit
-from roost.sandbox.guest.running import limits_of
 from roost.sandbox.sockets import living_sockets
 
 _ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")

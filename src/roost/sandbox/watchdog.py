@@ -9,7 +9,7 @@ import signal
 from collections.abc import Sequence
 
 from roost.sandbox.backend import Bounds, Usage
-from roost.sandbox.marks import read_process
+from roost.sandbox.process_marks import read_process
 
 EVERY = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100

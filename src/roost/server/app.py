@@ -26,13 +26,13 @@ from roost.server import (
     sessions,
     travel,
 )
+from roost.server.app_state import Api
 from roost.server.auth import Guard
-from roost.server.bodies import answered
-from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing, Resource
 from roost.server.problems import Refused
-from roost.server.replies import Reply, ReplyCall, encode
+from roost.server.request_body import answered
+from roost.server.responses import Reply, ReplyCall, encode
 from roost.server.routing import Routes
+from roost.server.row_handler import Call, Endpoint, Nothing, Resource
 
 
 @functools.cache

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from roost.kernel.peers import Secret, verify
-from roost.server.bodies import header
 from roost.server.problems import Refused
+from roost.server.request_body import header
 
 _INTERNAL = "/internal/"
 

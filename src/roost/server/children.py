@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from roost.kernel.sessions import WaitingCall
-from roost.log.journal import SessionInfo
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.log.protocols import SessionInfo
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import SessionTree, WaitingCalls
 
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from roost.kernel.changing import Revision, Value
-from roost.kernel.reloading import Reloaded, Setting
-from roost.log.journal import SessionInfo
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.kernel.settings import Revision, Value
+from roost.kernel.settings_reload import Reloaded, Setting
+from roost.log.protocols import SessionInfo
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 
 _Who = Annotated[str, Meta(min_length=1, max_length=200)]
 

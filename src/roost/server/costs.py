@@ -5,8 +5,8 @@ from __future__ import annotations
 from roost.kernel.costs import Costs
 from roost.kernel.reconcile import Reconciled
 from roost.log.shared import LostCall
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import CostsQuery, ReconcileBody, SettleBody
 
 

@@ -18,23 +18,24 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
+from roost.agent.agent_file_watch import AgentFiles
 from roost.agent.definition import Agent
-from roost.agent.reading import AgentFiles
 from roost.errors import ConfigError, StoreFailed
 from roost.kernel.config import KernelConfig
-from roost.kernel.reloading import Reloaded
 from roost.kernel.runtime import YOUNG, Runtime, default_home
-from roost.llm.accounts import Models
+from roost.kernel.settings_reload import Reloaded
 from roost.log.dispatch import Dispatcher
-from roost.log.store import Durability, Store, is_postgres
+from roost.log.store_protocol import Durability, Store
+from roost.providers.accounts import Models
 from roost.sandbox.environment import hide_secrets, root_warning, runs_as_root
 from roost.server import problems
 from roost.server.app import build_app
 from roost.server.auth import is_loopback
-from roost.server.home import Home
-from roost.server.listen import DEFAULT_PORT, advertised, bind, check_exposure, url_of
+from roost.server.daemon_files import Home
+from roost.server.listener import DEFAULT_PORT, advertised, bind, check_exposure, url_of
 from roost.server.logs import log_to_stderr, mask
-from roost.server.serving import Server
+from roost.server.uvicorn_server import Server
+from roost.stores.open import is_postgres
 from roost.version import version
 
 log = logging.getLogger("roost.daemon")
@@ -45,10 +46,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`home` None is `default_home()`. `token` None is the home's own, or the cluster's. `port` 0 takes any free one.
     `grace`: seconds that requests, and then steps, get to end when the daemon stops.
 
-    `store` is an address (`roost.log.store.open_store`), None the home's SQLite file. `snapshots` is where the files of
-    sessions are kept for all nodes. `advertise` is the URL by which other nodes reach this one, None where it listens.
-    `shared_folders` are there on every node's machine. `dispatcher` decides which node runs which session next: the
-    store itself, or DBOS Transact, which needs PostgreSQL as the store.
+    `store` is an address (`roost.stores.open.open_store`), None the home's SQLite file. `snapshots` is where the files
+    of sessions are kept for all nodes. `advertise` is the URL by which other nodes reach this one, None where it
+    listens. `shared_folders` are there on every node's machine. `dispatcher` decides which node runs which session
+    next: the store itself, or DBOS Transact, which needs PostgreSQL as the store.
     """
 
     home: Path | None = None

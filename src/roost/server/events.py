@@ -11,9 +11,9 @@ from roost.errors import Busy, Conflict, Invalid
 from roost.kernel.stream import Frame
 from roost.log.events import Event
 from roost.log.tail import Follower
-from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import ReplyCall, json
+from roost.server.app_state import Api
+from roost.server.responses import ReplyCall, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import Entry, EventPage, EventsQuery
 from roost.server.stream import PING_SECONDS, EventStream, Watch
 

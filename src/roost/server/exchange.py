@@ -14,12 +14,12 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from roost.errors import Busy
-from roost.kernel.exchange.items import Brought, Format, Source
-from roost.server.bodies import BODY_SECONDS, BodyTooLarge, answered
-from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.kernel.exchange.conversation_items import Brought, Format, Source
+from roost.server.app_state import Api
 from roost.server.problems import Problem, Refused
-from roost.server.replies import Header, ReplyCall, json
+from roost.server.request_body import BODY_SECONDS, BodyTooLarge, answered
+from roost.server.responses import Header, ReplyCall, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.stream import Stream
 
 FILE_BYTES = 4 * 1024 * 1024 * 1024
@@ -60,7 +60,7 @@ async def export(call: Call[Nothing, ExportQuery]) -> ReplyCall:
 
 
 async def files(call: Call[Nothing, Nothing]) -> ReplyCall:
-    from roost.kernel.exchange.files import take_files
+    from roost.kernel.exchange.files_archive import take_files
 
     folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="roost-export-")
     path = Path(folder.name) / "files.tar"

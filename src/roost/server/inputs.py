@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from roost.errors import Invalid
 from roost.ids import is_id
-from roost.kernel.turn import find_turn
+from roost.kernel.turn_watch import find_turn
 from roost.log.content import Text, UserPart
-from roost.log.journal import Accepted
-from roost.server.bodies import MEDIA_BYTES
-from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.log.protocols import Accepted
 from roost.server.events import check_room, open_stream
-from roost.server.replies import Reply, ReplyCall, json
+from roost.server.request_body import MEDIA_BYTES
+from roost.server.responses import Reply, ReplyCall, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import AcceptedInput, ApprovalBody, EmitBody, MessageBody, PinBody, StreamQuery, TimerBody
-from roost.server.turn import TurnStream
+from roost.server.turn_stream import TurnStream
 
 
 async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:

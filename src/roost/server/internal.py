@@ -12,10 +12,10 @@ from roost.errors import Busy
 from roost.ids import is_id
 from roost.kernel.kernel import Kernel
 from roost.kernel.peers import HEARTBEAT
-from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing
+from roost.server.app_state import Api
 from roost.server.problems import Problem, Refused
-from roost.server.replies import Reply, ReplyCall
+from roost.server.responses import Reply, ReplyCall
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.stream import Stream
 from roost.workspace.manifest import SnapshotDamaged
 

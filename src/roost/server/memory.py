@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from roost.log.memory import Category, Fact, Purged, Space
-from roost.memory.learning import Learned, fact_id
+from roost.log.facts import Category, Fact, Purged, Space
+from roost.memory.dedup import Learned, fact_id
+from roost.memory.fact_history import FactStory
 from roost.memory.search import Found
-from roost.memory.story import FactStory
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 
 _Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 _Space = Annotated[str, Meta(min_length=1, max_length=140)]

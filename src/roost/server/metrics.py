@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from roost.kernel.meters import Histogram, Meters
 from roost.log.dispatch import Backlog
-from roost.server.context import Api
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply
+from roost.server.app_state import Api
+from roost.server.responses import Reply
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.version import version
 
 if TYPE_CHECKING:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from roost.llm.accounts import Models
-from roost.llm.routing.profiles import Profiles
-from roost.llm.routing.routed import PREFIX, Routed
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.providers.accounts import Models
+from roost.providers.auto_model import PREFIX, Routed
+from roost.routing.profiles import Profiles
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import ModelEntry, ModelList, ProfileBody
 
 
 async def survey(models: Models, profiles: Profiles) -> ModelList:
-    """Of the profile in use. `models` must know the router (`roost.llm.routing.routed.connect`)."""
+    """Of the profile in use. `models` must know the router (`roost.providers.auto_model.connect`)."""
     auto = models.resolve(PREFIX)
     assert isinstance(auto, Routed), "something else was given the router's name"
     name = await profiles.current()

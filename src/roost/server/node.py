@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import AgentInfo, AgentList, Draining, DrainQuery, Health, Life, NodeEntry, NodeList, Stopping
 from roost.version import version
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from roost.log.events import Event
-from roost.server.endpoint import KEY_LENGTH, Endpoint, Nothing
 from roost.server.problems import Problem
+from roost.server.row_handler import KEY_LENGTH, Endpoint, Nothing
 from roost.version import version
 
 _JSON = "application/json"

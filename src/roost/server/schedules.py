@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from roost.kernel.outbox import Outbox, outbox
 from roost.kernel.schedules import ScheduleView
-from roost.log.schedules import ScheduleSpec
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.log.schedule_events import ScheduleSpec
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import AcceptedInput, Position
 
 

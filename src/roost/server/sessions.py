@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from roost.agent.definition import Agent
 from roost.errors import Conflict
-from roost.kernel.compacted import Compacted
+from roost.kernel.compaction_result import Compacted
 from roost.kernel.sessions import SessionView
 from roost.log.events import ControlAction
-from roost.log.journal import SessionInfo, SessionQuery
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.log.protocols import SessionInfo, SessionQuery
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import NewSessionBody, SessionPage, SessionsQuery, Transcript
 
 

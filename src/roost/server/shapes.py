@@ -10,14 +10,14 @@ from msgspec import UNSET, Meta, UnsetType
 from roost.agent.definition import Agent, AgentSpec
 from roost.kernel.costs import By
 from roost.kernel.sessions import WaitingCall
-from roost.llm.catalog.card import Card
-from roost.llm.profile import MEDIA_KINDS, MediaKind
 from roost.log.content import Message, UserPart
 from roost.log.dispatch import NodeInfo
 from roost.log.events import Decision, GrantScope, InputMode, SessionState
-from roost.log.journal import SessionInfo
+from roost.log.protocols import SessionInfo
+from roost.models.catalog.card import Card
+from roost.models.profile import MEDIA_KINDS, MediaKind
 from roost.policy.gate import Permissions
-from roost.server.misfits import LABEL_KEY, LABEL_QUERY, MONTH, NAME
+from roost.server.validation_messages import LABEL_KEY, LABEL_QUERY, MONTH, NAME
 
 E = TypeVar("E")
 _LARGEST = 2**63 - 1

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from roost.errors import RoostError
 from roost.kernel.stream import Frame
 from roost.log.tail import Follower
-from roost.server.context import Api
+from roost.server.app_state import Api, Endable
 from roost.server.problems import Problem, problem_of, session_gone, shutting_down
-from roost.server.replies import Header, encode
+from roost.server.responses import Header, encode
 
 log = logging.getLogger("roost.server")
 PING_SECONDS = 15.0
@@ -45,7 +45,7 @@ class Stream(ABC):
     headers: Sequence[Header] = ()
     patience = 60.0
 
-    def __init__(self, api: Api, session: str, among: set[Stream]) -> None:
+    def __init__(self, api: Api, session: str, among: set[Endable]) -> None:
         self.api = api
         self.session = session
         self._among = among

@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from roost.kernel.travelled import LABEL, CheckpointInfo, FilesDiff, Travelled
-from roost.log.journal import SessionInfo
-from roost.server.endpoint import Call, Endpoint, Nothing
-from roost.server.replies import Reply, json
+from roost.kernel.checkpoint_views import LABEL, CheckpointInfo, FilesDiff, Travelled
+from roost.log.protocols import SessionInfo
+from roost.server.responses import Reply, json
+from roost.server.row_handler import Call, Endpoint, Nothing
 from roost.server.shapes import LabelKey, Name, Position
 
 _Label = Annotated[str, Meta(min_length=1, max_length=LABEL)]

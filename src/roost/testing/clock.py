@@ -22,8 +22,9 @@ class _Timer:
 
 
 class FakeClock:
-    """Keeps the contract of `roost.llm.clock.Clock`. Time stands still but in `run` and `advance`, which let the timers
-    fire one by one, each at its exact time, and let their work settle in between. Not for work that does real I/O."""
+    """Keeps the contract of `roost.routing.clock.Clock`. Time stands still but in `run` and `advance`, which let the
+    timers fire one by one, each at its exact time, and let their work settle in between. Not for work that does real
+    I/O."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start

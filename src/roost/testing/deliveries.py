@@ -11,8 +11,8 @@ import pytest
 from roost.errors import Conflict, Fenced, NotFound
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput
-from roost.log.journal import Append, Change, Checkpoint, CheckpointRow, Claim, Delivery, Snapshot
-from roost.log.store import Store
+from roost.log.protocols import Append, Change, Checkpoint, CheckpointRow, Claim, Delivery, Snapshot
+from roost.log.store_protocol import Store
 from roost.testing.stores import Opens, bodies, eventually, new, own, said
 
 

@@ -19,9 +19,9 @@ from roost.errors import Fenced, NotFound
 from roost.log.content import Text
 from roost.log.dispatch import HEAD_START, NodeCard
 from roost.log.inputs import ControlInput, TimerInput
-from roost.log.journal import Append, Claim, NewSession, Record, TimerSpec
 from roost.log.portable import StoredTimer
-from roost.log.store import Store
+from roost.log.protocols import Append, Claim, NewSession, Record, TimerSpec
+from roost.log.store_protocol import Store
 from roost.testing.stores import PATIENCE, Opens, bodies, created, eventually, new, own, said
 
 

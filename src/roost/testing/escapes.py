@@ -1,6 +1,6 @@
 """Attempts to get out of a sandbox, run inside it: `python -I -S - SETTING < escapes.py`. Standard library only.
 
-`python -m roost.testing.escapes` makes them at every level of this machine, and shows what each holds (`walls.py`).
+`python -m roost.testing.isolation` makes them at every level of this machine, and shows what each holds (`walls.py`).
 
 SETTING is JSON: `secret` (a file outside the workspace), `port` (where a program outside listens on 127.0.0.1),
 `socket` (the name of an abstract Unix socket outside), `pid` (a process outside), `writes` (folders that must not be
@@ -359,6 +359,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1].startswith("{"):
         main()
     else:
-        from roost.testing.walls import main as show
-
-        sys.exit(show())
+        sys.exit("python -m roost.testing.isolation shows what each level of this machine holds")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from roost.log.journal import Append, Claim
-from roost.log.memory import FactChange, FactQuery, FactWrite, NewFact, PutFact
-from roost.log.store import Store
+from roost.log.facts import FactChange, FactQuery, FactWrite, NewFact, PutFact
+from roost.log.protocols import Append, Claim
+from roost.log.store_protocol import Store
 from roost.testing.stores import bodies
 
 HERE = "agent:clerk"

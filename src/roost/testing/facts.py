@@ -14,17 +14,9 @@ import pytest
 
 from roost.errors import Fenced, Invalid, NotFound
 from roost.log.fact_rows import COMMON, StoredFact
-from roost.log.journal import Claim
-from roost.log.memory import (
-    EndFact,
-    Fact,
-    FactQuery,
-    MemoryRevert,
-    NewFact,
-    PutFact,
-    Space,
-)
-from roost.log.store import Store
+from roost.log.facts import EndFact, Fact, FactQuery, MemoryRevert, NewFact, PutFact, Space
+from roost.log.protocols import Claim
+from roost.log.store_protocol import Store
 from roost.testing.fact_steps import HERE, append, ids, put, texts
 from roost.testing.facts_once import FactsOnce
 from roost.testing.stores import Opens, new, own

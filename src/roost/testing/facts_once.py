@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roost.errors import Conflict, NotFound
-from roost.log.memory import EndFact, FactQuery, MemoryRevert, Space
+from roost.log.facts import EndFact, FactQuery, MemoryRevert, Space
 from roost.testing.fact_steps import HERE, append, ids, put, texts
 from roost.testing.stores import Opens, new, own
 

@@ -11,8 +11,8 @@ import pytest
 from roost.errors import Conflict, Invalid, NotFound
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted
-from roost.log.journal import NewSession, Record, SessionInfo, Snapshot, TimerSpec
-from roost.log.store import Store
+from roost.log.protocols import NewSession, Record, SessionInfo, Snapshot, TimerSpec
+from roost.log.store_protocol import Store
 from roost.testing.deliveries import append, point
 from roost.testing.stores import Opens, names, new, own, said
 

@@ -18,8 +18,8 @@ from roost.errors import Busy, Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.inputs import ControlInput, DueInput, TimerInput
-from roost.log.journal import Append, Moved, NewSession, SessionQuery, Snapshot, TimerSpec
-from roost.log.store import Store
+from roost.log.protocols import Append, Moved, NewSession, SessionQuery, Snapshot, TimerSpec
+from roost.log.store_protocol import Store
 from roost.testing.readers import ReaderConformance
 from roost.testing.stores import NODE, bodies, created, names, new, own, said
 

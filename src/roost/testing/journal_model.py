@@ -21,8 +21,8 @@ from roost.errors import Conflict, Fenced, NotFound, SequenceConflict
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, encode_event
 from roost.log.inputs import Input, MessageInput
-from roost.log.journal import Append, CheckpointRow, Delivery, NewSession, Snapshot
-from roost.log.store import Store
+from roost.log.protocols import Append, CheckpointRow, Delivery, NewSession, Snapshot
+from roost.log.store_protocol import Store
 from roost.testing.stores import bodies, new, said
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from roost.llm.ir import Completed, Failed, Model, ModelEvent, Request
 from roost.log.content import Message, Text, ToolCall, UserMessage
+from roost.models.request import Completed, Failed, Model, ModelEvent, Request
 
 
 def user(text: str) -> UserMessage:

@@ -16,7 +16,7 @@ from itertools import repeat
 
 import pytest
 
-from roost.workspace.objects import ObjectMissing, Objects
+from roost.workspace.object_store import ObjectMissing, Objects
 
 
 def _keys(objects: Objects, prefix: str) -> list[str]:

@@ -24,11 +24,11 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import InputReceived, TurnStarted, encode_event
 from roost.log.inputs import TimerInput
-from roost.log.journal import Append, Checkpoint, CheckpointRow, NewSession, Record, SessionQuery, Snapshot, TimerSpec
-from roost.log.move import copy
 from roost.log.portable import SessionDump
+from roost.log.protocols import Append, Checkpoint, CheckpointRow, NewSession, Record, SessionQuery, Snapshot, TimerSpec
 from roost.log.shared import Balance, CallNote, Charge
-from roost.log.store import Store
+from roost.log.store_protocol import Store
+from roost.stores.copy import copy
 from roost.testing.stores import Opens, bodies, created, new, own, said
 
 TIMER = TimerInput("wake", (Text("up"),))

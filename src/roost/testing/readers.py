@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from roost.errors import RoostError
-from roost.log.journal import Append, Change
+from roost.log.protocols import Append, Change
 from roost.testing.stores import Opens, bodies, new, own
 
 

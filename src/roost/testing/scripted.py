@@ -5,71 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from roost.llm.ir import CallDelta, Completed, Failed, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
 from roost.log.content import (
     AssistantMessage,
     AssistantPart,
-    Audio,
     ErrorData,
-    Image,
-    StopReason,
     Text,
     Thinking,
     ToolCall,
     Usage,
     UserMessage,
-    Video,
 )
-
-_USAGE = Usage(input=100, output=20)
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A tool call of a script. `arguments` is an object, or the text itself, which may be invalid JSON. Without `id`
-    the call gets one that follows from the transcript alone."""
-
-    name: str
-    arguments: dict[str, Any] | str = {}
-    id: str | None = None
-
-    @property
-    def text(self) -> str:
-        return self.arguments if isinstance(self.arguments, str) else msgspec.json.encode(self.arguments).decode()
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model says. `delay` is in seconds before the first delta, `pace` between deltas of `piece` characters.
-    With `error` nothing is said: the call fails after `delay`."""
-
-    text: str = ""
-    thinking: str = ""
-    media: tuple[Image | Audio | Video, ...] = ()
-    calls: tuple[Call, ...] = ()
-    stop: StopReason | None = None
-    usage: Usage = _USAGE
-    delay: float = 0.0
-    pace: float = 0.0
-    piece: int = 20
-    error: ErrorData | None = None
-
-    def parts(self, step: int) -> tuple[AssistantPart, ...]:
-        parts: list[AssistantPart] = [Thinking(self.thinking)] if self.thinking else []
-        if self.text:
-            parts.append(Text(self.text))
-        parts += self.media
-        parts += [ToolCall(c.id or f"call_{step}_{i}", c.name, c.text) for i, c in enumerate(self.calls)]
-        return tuple(parts)
-
-    @property
-    def reason(self) -> StopReason:
-        return self.stop or ("tool_calls" if self.calls else "end")
-
+from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Profile, Request, TextDelta, ThinkingDelta
+from roost.stub.answers import Answer as Answer
+from roost.stub.answers import Call as Call
+from roost.stub.answers import pieces
 
 Script: TypeAlias = Sequence[Answer | str] | Callable[[Request], Answer | str]
+"""One answer for each call in order, or a function of the request."""
 
 
 def by_step(answers: Sequence[Answer | str]) -> Callable[[Request], Answer | str]:
@@ -165,7 +121,3 @@ def _deltas(parts: Sequence[AssistantPart], size: int) -> list[ModelEvent]:
             kind = TextDelta if isinstance(part, Text) else ThinkingDelta
             deltas += [kind(piece) for piece in pieces(part.text, size)]
     return deltas
-
-
-def pieces(text: str, size: int) -> list[str]:
-    return [text[at : at + size] for at in range(0, len(text), max(1, size))]

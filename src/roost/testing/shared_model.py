@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from roost.log.dispatch import NodeCard
 from roost.log.shared import Balance, Charge
-from roost.log.store import Store
+from roost.log.store_protocol import Store
 
 T = TypeVar("T")
 _WHERE = st.integers(0, 1)

@@ -22,9 +22,9 @@ from threading import Event
 
 import pytest
 
-from roost.workspace.diffing import compare
 from roost.workspace.manifest import SnapshotDamaged
 from roost.workspace.snapshots import Place, Snapshots, Stopped
+from roost.workspace.tree_diff import compare
 from roost.workspace.views import FolderView
 
 STOP = Event()

@@ -14,8 +14,8 @@ from roost.log.content import Text
 from roost.log.dispatch import NodeCard
 from roost.log.events import Emitted, SessionCreated, encode_event
 from roost.log.inputs import MessageInput
-from roost.log.journal import Claim, NewSession, Record, SessionInfo
-from roost.log.store import Store
+from roost.log.protocols import Claim, NewSession, Record, SessionInfo
+from roost.log.store_protocol import Store
 
 T = TypeVar("T")
 NODE = "node-a"

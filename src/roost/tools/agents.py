@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from roost.policy.rules import Touches
-from roost.tools.base import ToolContext, ToolError
-from roost.tools.colleagues import OwnAgents
+from roost.tools.base import ToolContext
+from roost.tools.delegation_ports import OwnAgents
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 _Seconds = Annotated[float, Meta(gt=0, le=1e8)]

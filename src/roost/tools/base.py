@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from roost.llm.ir import ToolSpec
 from roost.log.content import Replay, ResultPart, Text
 from roost.log.events import Goal
-from roost.log.journal import Record
+from roost.log.protocols import Record
+from roost.models.request import ToolSpec
 from roost.policy.gate import Safety
-from roost.policy.touching import Reach
+from roost.policy.touched_paths import Reach
 from roost.sandbox.base import Sandbox
+from roost.tools.errors import ToolError
 from roost.workspace.files import Workspace
 
 if TYPE_CHECKING:
-    from roost.memory.means import OwnMemory
-    from roost.tools.colleagues import OwnAgents
-    from roost.tools.jobs import Jobs
-
-
-class ToolError(Exception):
-    """Raised by a tool to tell the model what went wrong. The message is what the model reads."""
+    from roost.memory.ports import OwnMemory
+    from roost.tools.background_jobs import Jobs
+    from roost.tools.delegation_ports import OwnAgents
 
 
 class ToolResult(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ _MODULES = {
     "write": ("write_file",),
     "edit": ("edit_file",),
     "edit_files": ("edit_files",),
-    "browse": ("list_files", "glob"),
+    "list_files": ("list_files", "glob"),
     "grep": ("grep",),
     "code": ("analyze_code",),
     "git": ("git_read", "git_write"),

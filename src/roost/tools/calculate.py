@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from roost.tools.base import ToolError
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 _DIGITS = 2_000

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from roost.policy.touching import reads_at
+from roost.policy.touched_paths import reads_at
 from roost.sandbox.base import Quota
-from roost.tools.base import ToolContext, ToolError
-from roost.tools.browse import SKIPPED
+from roost.tools.base import ToolContext
 from roost.tools.code_worker import SUFFIXES
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 from roost.tools.grep import is_no_folder
+from roost.tools.list_files import SKIPPED
 from roost.workspace.walk import Walk
 
 _SECONDS = 20.0

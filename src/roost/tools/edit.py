@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from roost.policy.touching import writes_at
+from roost.policy.touched_paths import writes_at
 from roost.threads import finished_in_thread
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.text import clean
+from roost.tools.text_limits import clean
 from roost.tools.write import must_be_known
-from roost.workspace.access import digest_of, is_binary, read_file, write_file
+from roost.workspace.safe_paths import digest_of, is_binary, read_file, write_file
 
 _UNDO_TRIES = 1000
 

@@ -14,16 +14,17 @@ import msgspec
 
 from roost.errors import NotFound
 from roost.policy.rules import Touches
-from roost.policy.touching import files
+from roost.policy.touched_paths import files
 from roost.threads import finished_in_thread
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
 from roost.tools.edit import replaced, with_line_ends
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.text import clean
+from roost.tools.text_limits import clean
 from roost.tools.write import must_be_known
-from roost.workspace.access import FileData, is_binary, read_file
+from roost.workspace.atomic_edits import Change, applied, change, recover
 from roost.workspace.files import Workspace
-from roost.workspace.writes import Change, applied, change, recover
+from roost.workspace.safe_paths import FileData, is_binary, read_file
 
 _FILES = 50
 _EDITS = 100

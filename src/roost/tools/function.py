@@ -12,8 +12,9 @@ import msgspec
 
 from roost.log.content import Replay
 from roost.policy.gate import Safety
-from roost.policy.touching import Reach
-from roost.tools.base import Tool, ToolContext, ToolError, ToolResult
+from roost.policy.touched_paths import Reach
+from roost.tools.base import Tool, ToolContext, ToolResult
+from roost.tools.errors import ToolError
 from roost.tools.signature import Signature, read_signature
 
 _Function = Callable[..., Any]

@@ -18,11 +18,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from roost.policy.rules import Touches
-from roost.policy.touching import files
+from roost.policy.touched_paths import files
 from roost.sandbox.base import ExecResult, Quota
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.text import clean
+from roost.tools.text_limits import clean
 
 _SECONDS = 60.0
 _OUTPUT = 40 * 1024

@@ -17,16 +17,17 @@ from typing import Annotated
 
 import msgspec
 
-from roost.policy.touching import reads_at
+from roost.policy.touched_paths import reads_at
 from roost.sandbox.base import Quota
-from roost.tools.base import ToolContext, ToolError
-from roost.tools.browse import SKIPPED
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
+from roost.tools.list_files import SKIPPED
 from roost.tools.ripgrep import likely
-from roost.tools.text import clean
-from roost.workspace.access import explained, open_folder
+from roost.tools.text_limits import clean
 from roost.workspace.files import Workspace
 from roost.workspace.pattern import matcher
+from roost.workspace.safe_paths import explained, open_folder
 from roost.workspace.walk import Walk
 
 _SECONDS = 10.0

@@ -11,9 +11,10 @@ from msgspec import Meta
 
 from roost.log import events as ev
 from roost.log.content import AssistantMessage, ResultPart, Text, UserPart
-from roost.log.journal import Record
-from roost.log.words import weight, words
-from roost.tools.base import History, ToolContext, ToolError
+from roost.log.protocols import Record
+from roost.log.search_terms import weight, words
+from roost.tools.base import History, ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 HEAD = "[history"

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from roost.log.memory import Category
-from roost.memory.means import OwnMemory
+from roost.log.facts import Category
+from roost.memory.ports import OwnMemory
 from roost.memory.quoting import quoted
 from roost.memory.search import FoundFact
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 _Scope = Annotated[

@@ -10,7 +10,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from roost.ids import is_id
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 MOST = 8_000

@@ -7,7 +7,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from roost.log.events import Goal
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 MOST = 30

@@ -20,10 +20,11 @@ import msgspec
 from roost.errors import SandboxError
 from roost.policy.rules import Touches
 from roost.sandbox.backend import Terminal
-from roost.tools.base import ToolContext, ToolError, ToolResult
+from roost.tools.background_jobs import Jobs, jobs_of, spawner
+from roost.tools.base import ToolContext, ToolResult
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.jobs import Jobs, jobs_of, spawner
-from roost.tools.text import clean
+from roost.tools.text_limits import clean
 
 _LONGEST = 600
 _CODE = 256 * 1024

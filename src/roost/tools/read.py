@@ -7,11 +7,12 @@ from typing import Annotated
 
 import msgspec
 
-from roost.policy.touching import reads_at
-from roost.tools.base import ToolContext, ToolError
+from roost.policy.touched_paths import reads_at
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.workspace.access import is_binary
-from roost.workspace.access import read_file as read_bytes
+from roost.workspace.safe_paths import is_binary
+from roost.workspace.safe_paths import read_file as read_bytes
 
 _LINE = 2000
 _TOTAL = 48 * 1024

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from roost.policy.touching import runs_at
+from roost.policy.touched_paths import runs_at
 from roost.sandbox.base import ExecResult, Quota
 from roost.tools.base import ToolContext, ToolResult
 from roost.tools.function import tool

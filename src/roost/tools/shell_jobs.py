@@ -6,10 +6,10 @@ from typing import Annotated
 
 import msgspec
 
-from roost.policy.touching import runs_at
+from roost.policy.touched_paths import runs_at
+from roost.tools.background_jobs import LONGEST, SECONDS, Job, jobs_of
 from roost.tools.base import ToolContext
 from roost.tools.function import tool
-from roost.tools.jobs import LONGEST, SECONDS, Job, jobs_of
 from roost.tools.shell import shell_program
 
 _FIRST = 0.3

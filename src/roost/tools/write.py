@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from roost.errors import NotFound
-from roost.policy.touching import writes_at
+from roost.policy.touched_paths import writes_at
 from roost.threads import finished_in_thread
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
-from roost.tools.text import clean
-from roost.workspace.access import FileData, digest_of, read_file
-from roost.workspace.access import write_file as write_bytes
+from roost.tools.text_limits import clean
+from roost.workspace.safe_paths import FileData, digest_of, read_file
+from roost.workspace.safe_paths import write_file as write_bytes
 
 
 @tool(safety="safe_write", replay="safe", inside=True, reach=writes_at("path"))

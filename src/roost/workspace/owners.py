@@ -26,7 +26,7 @@ from typing import NamedTuple
 from roost.errors import SandboxError
 from roost.sandbox.as_user import fault
 from roost.sandbox.base import User
-from roost.workspace.swapping import aside
+from roost.workspace.atomic_swap import aside
 
 REGISTRY = Path("/var/lib/roost/users")
 VARIABLE = "ROOST_USERS"

@@ -8,16 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from threading import Event
 
-from roost.workspace.loading import load_items, load_root
+from roost.workspace.chunk_transfer import Jobs, Threads, Traffic
+from roost.workspace.disk_room import Space
 from roost.workspace.manifest import Item, SnapshotDamaged, snapshot_key, today
-from roost.workspace.objects import ObjectInfo, Objects
+from roost.workspace.object_store import ObjectInfo, Objects
 from roost.workspace.objects.folder import UNFINISHED
 from roost.workspace.objects.owned import Owned
-from roost.workspace.pieces import Jobs, Threads, Traffic
-from roost.workspace.restoring import Restore
-from roost.workspace.saving import Caps, Save
+from roost.workspace.restore import Restore
+from roost.workspace.save import Caps, Save
+from roost.workspace.snapshot_contents import load_items, load_root
 from roost.workspace.snapshots import GRACE_DAYS, Place, Restored, Saved, Stopped, Swept
-from roost.workspace.space import Space
 from roost.workspace.views import SnapshotView, View
 
 _DAY = 86_400.0

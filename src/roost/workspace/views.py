@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Event
 
-from roost.workspace.loading import cut, load_items, load_root
+from roost.workspace.chunk_transfer import Traffic
+from roost.workspace.file_cache import Remembered
 from roost.workspace.manifest import Blob, Item, digest_of
-from roost.workspace.pieces import Traffic
-from roost.workspace.reading import Reader
-from roost.workspace.remembered import Remembered
 from roost.workspace.scan import Found, Signature, scan
+from roost.workspace.snapshot_contents import cut, load_items, load_root
 from roost.workspace.snapshots import Entry, View
+from roost.workspace.stable_read import Reader
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BLOBS = 4

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from roost.workspace.access import explained, open_folder
 from roost.workspace.files import Workspace
+from roost.workspace.safe_paths import explained, open_folder
 
 _DEPTH = 64
 _SECONDS = 10.0

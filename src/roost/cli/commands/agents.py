@@ -11,9 +11,9 @@ import click
 
 from roost.cli.app import App
 from roost.cli.commands.config import who
-from roost.cli.ids import session_id, short
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import note, one_line, say, say_json, table
+from roost.cli.output import note, one_line, say, say_json, table
+from roost.cli.session_ids import session_id, short
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def agents() -> None:
 @as_json
 def list_(app: App, agent_places: tuple[Path, ...], as_json: bool) -> int:
     """List the agents, and what is wrong with files that a running daemon could not read again."""
-    from roost.agent.builtin import default_agent
+    from roost.agent.default_agent import default_agent
     from roost.cli.embedded import row_of
 
     rows = {"assistant": (row_of(default_agent()), "built in")}

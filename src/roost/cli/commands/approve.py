@@ -10,12 +10,12 @@ import click
 from msgspec.structs import replace
 
 from roost.cli.app import App
-from roost.cli.ids import session_id, short
+from roost.cli.approval_text import call_rows, visible
 from roost.cli.options import as_json, command
-from roost.cli.out import note as tell
-from roost.cli.out import one_line, say, say_json
-from roost.cli.question import call_rows, visible
-from roost.cli.screen import arguments_line
+from roost.cli.output import note as tell
+from roost.cli.output import one_line, say, say_json
+from roost.cli.renderer import arguments_line
+from roost.cli.session_ids import session_id, short
 from roost.errors import Conflict, NotFound
 from roost.kernel.sessions import PendingApproval, WaitingCall
 from roost.log.events import Decision

@@ -7,10 +7,10 @@ import sys
 from roost.cli.app import App
 from roost.cli.approvals import Approver
 from roost.cli.follow import Follower
-from roost.cli.ids import session_id, short
 from roost.cli.options import command, session_argument
-from roost.cli.out import note
-from roost.cli.screen import Screen
+from roost.cli.output import note
+from roost.cli.renderer import Screen
+from roost.cli.session_ids import session_id, short
 
 
 @command("attach")

@@ -8,7 +8,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import note, say, say_json
+from roost.cli.output import note, say, say_json
 
 
 @command("audit")

@@ -11,14 +11,14 @@ import click
 
 from roost.cli.app import App, folder
 from roost.cli.approvals import Approver, mode_for
-from roost.cli.begin import Wanted, begin
 from roost.cli.commands.listing import activity
 from roost.cli.follow import Follower
-from roost.cli.ids import short
+from roost.cli.local_worker_start import warm
+from roost.cli.open_session import Wanted, begin
 from roost.cli.options import agent_places, command
-from roost.cli.out import ago, note, say, styled
-from roost.cli.screen import Screen
-from roost.cli.warming import warm
+from roost.cli.output import ago, note, say, styled
+from roost.cli.renderer import Screen
+from roost.cli.session_ids import short
 from roost.errors import RoostError
 
 if TYPE_CHECKING:

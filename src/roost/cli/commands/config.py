@@ -10,11 +10,11 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, note, say, say_json, table
+from roost.cli.output import ago, note, say, say_json, table
 
 if TYPE_CHECKING:
     from roost.cli.configuration import NodeConfiguration
-    from roost.kernel.changing import Changed, Revision, Value
+    from roost.kernel.settings import Changed, Revision, Value
 
 
 @click.group("config")
@@ -46,7 +46,7 @@ def _node(app: App) -> Generator[NodeConfiguration]:
 @as_json
 def get(app: App, key: str | None, as_json: bool) -> int:
     """Show a key, or all of them."""
-    from roost.kernel.changing import KEYS, checked
+    from roost.kernel.settings import KEYS, checked
 
     if key is not None and key not in KEYS:
         checked(key, None)
@@ -67,7 +67,7 @@ def get(app: App, key: str | None, as_json: bool) -> int:
 @as_json
 def set_(app: App, changes: tuple[str, ...], as_json: bool) -> int:
     """Change keys: all of them, or none when one is wrong. KEY= takes back what was set."""
-    from roost.kernel.changing import checked, read
+    from roost.kernel.settings import checked, read
 
     given: dict[str, Value | None] = {}
     for change in changes:

@@ -9,18 +9,18 @@ import click
 
 from roost.cli.app import App
 from roost.cli.commands.travel import LATER, say_files, target
-from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, sessions_argument
-from roost.cli.out import clean, note, say, say_json
+from roost.cli.output import clean, note, say, say_json
+from roost.cli.session_ids import session_id, short
 from roost.errors import RoostError
 from roost.log.events import ControlAction
-from roost.log.journal import SessionInfo
+from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
-    from roost.agent.compacting.settings import By
+    from roost.agent.compaction.settings import By
     from roost.cli.node import Node
-    from roost.kernel.compacted import Compacted, Compaction
-    from roost.kernel.travelled import Travelled
+    from roost.kernel.checkpoint_views import Travelled
+    from roost.kernel.compaction_result import Compacted, Compaction
 
 _BY: dict[By, str] = {"model": "the model", "plain": "rule"}
 _AIMS: dict[ControlAction, str] = {"start": "running", "resume": "running", "pause": "paused", "stop": "stopped"}

@@ -11,13 +11,13 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command, places
-from roost.cli.out import clean, note, say, say_json, table
+from roost.cli.output import clean, note, say, say_json, table
 
 if TYPE_CHECKING:
     from roost.kernel.costs import By, CostRow, Costs
     from roost.kernel.reconcile import Compared
-    from roost.llm.budgets import Month, Share, Unit
     from roost.log.shared import LostCall
+    from roost.money.budgets import Month, Share, Unit
 
 _BY = ("session", "agent", "model", "day")
 
@@ -88,8 +88,8 @@ def settle_command(app: App, call: str, dollars: float) -> int:
     CALL is its id in `roost costs lost`. The budgets of its month, user, agent and model are corrected; those of its
     turn and its session stay as their log has them.
     """
-    from roost.llm.budgets import NANO
-    from roost.llm.budgets import dollars as shown
+    from roost.money.budgets import NANO
+    from roost.money.budgets import dollars as shown
 
     node = app.node()
     try:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.fetch import missing
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import note, say, say_json, styled
-from roost.client.endpoint import Unreachable
+from roost.cli.output import note, say, say_json, styled
+from roost.cli.weights_download import missing
+from roost.client.daemon_address import Unreachable
 from roost.errors import RoostError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _running(app: App) -> RemoteNode | None:
 def _prepare(models: set[str | None]) -> None:
     """Fetch what local models still need, behind the running daemon: a turn that comes first waits for them. A model
     that cannot be had is no reason to stop: its turns say why."""
-    from roost.cli.fetch import ensure_model, hosted
+    from roost.cli.weights_download import ensure_model, hosted
 
     for name in sorted(models, key=lambda model: model or ""):
         try:
@@ -174,7 +174,7 @@ def _arguments(
 def _background(app: App, arguments: list[str], *, as_json: bool) -> int:
     """A process of its own session, with its log in the home. While another daemon of the home is ending, it is begun
     again until that one is gone."""
-    from roost.server.home import RUNNING
+    from roost.server.daemon_files import RUNNING
 
     app.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = app.home / "daemon.log"

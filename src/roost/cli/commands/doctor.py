@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from roost.cli import checks
+from roost.cli import doctor_checks
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import clean, say, say_json, styled
+from roost.cli.output import clean, say, say_json, styled
 from roost.cli.progress import Line
 
 
@@ -22,7 +22,7 @@ def doctor(app: App, deep: bool, as_json: bool) -> int:
     Each line is ok, warn (less than it could be) or fail (Roost cannot work), with what to do. Exit code 1 when
     something fails.
     """
-    findings: list[checks.Finding] = []
+    findings: list[doctor_checks.Finding] = []
     for finding in _findings(app, deep=deep):
         findings.append(finding)
         if not as_json:
@@ -32,29 +32,29 @@ def doctor(app: App, deep: bool, as_json: bool) -> int:
     return 1 if any(finding.status == "fail" for finding in findings) else 0
 
 
-def _findings(app: App, *, deep: bool) -> Iterator[checks.Finding]:
+def _findings(app: App, *, deep: bool) -> Iterator[doctor_checks.Finding]:
     for check in (
-        checks.python,
-        checks.sqlite,
-        checks.machine,
-        checks.user,
-        checks.home,
-        checks.files,
-        checks.store,
-        checks.sandbox,
-        checks.isolation,
-        checks.model,
-        checks.agents,
-        checks.daemon,
+        doctor_checks.python,
+        doctor_checks.sqlite,
+        doctor_checks.machine,
+        doctor_checks.user,
+        doctor_checks.home,
+        doctor_checks.files,
+        doctor_checks.store,
+        doctor_checks.sandbox,
+        doctor_checks.isolation,
+        doctor_checks.model,
+        doctor_checks.agents,
+        doctor_checks.daemon,
     ):
         yield from check(app)
     if deep:
         line = Line("checking")
-        yield from checks.sessions(app, line.checked)
+        yield from doctor_checks.sessions(app, line.checked)
         line.end()
 
 
-def _print(finding: checks.Finding) -> None:
+def _print(finding: doctor_checks.Finding) -> None:
     match finding.status:
         case "ok":
             word = styled("ok  ", "green")

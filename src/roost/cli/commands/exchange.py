@@ -12,12 +12,12 @@ from typing import Literal
 import click
 
 from roost.cli.app import App, folder
-from roost.cli.ids import session_id, short
+from roost.cli.atomic_file import write_whole
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.out import clean, note, say, say_json
-from roost.cli.whole import write_whole
+from roost.cli.output import clean, note, say, say_json
+from roost.cli.session_ids import session_id, short
 from roost.ids import new_id
-from roost.kernel.exchange.items import FORMATS, Format, Report, Source
+from roost.kernel.exchange.conversation_items import FORMATS, Format, Report, Source
 
 _SHOWN = 12
 """Kinds that are named; --json has all."""

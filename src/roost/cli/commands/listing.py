@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from roost.cli.app import App
-from roost.cli.ids import short
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, note, one_line, say, say_json, table
+from roost.cli.output import ago, note, one_line, say, say_json, table
+from roost.cli.session_ids import short
 from roost.errors import NotFound
 from roost.log.events import SessionState
-from roost.log.journal import SessionInfo
+from roost.log.protocols import SessionInfo
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -9,10 +9,10 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.feed import Ended, Feed, Interrupt
-from roost.cli.ids import session_id
+from roost.cli.event_queue import Ended, Feed, Interrupt
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.out import one_line, say, styled
+from roost.cli.output import one_line, say, styled
+from roost.cli.session_ids import session_id
 from roost.cli.signals import Signals
 from roost.kernel.stream import Frame
 

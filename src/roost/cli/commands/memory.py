@@ -10,15 +10,15 @@ from urllib.parse import quote
 import click
 
 from roost.cli.app import App
-from roost.cli.ids import session_id
-from roost.cli.message import message_of
+from roost.cli.message_input import message_of
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, clean, note, say, say_json, table
+from roost.cli.output import ago, clean, note, say, say_json, table
+from roost.cli.session_ids import session_id
 from roost.errors import NotFound
 
 if TYPE_CHECKING:
     from roost.cli.memory import NodeMemory
-    from roost.log.memory import Category, Fact
+    from roost.log.facts import Category, Fact
 
 _CATEGORIES = ("identity", "preference", "fact", "project", "user_profile")
 _QUERY = 4096

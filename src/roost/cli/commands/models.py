@@ -11,18 +11,18 @@ import click
 from roost.cli.app import App
 from roost.cli.login import login_command
 from roost.cli.options import as_json, command
-from roost.cli.out import clean, note, say, say_json, styled, table
+from roost.cli.output import clean, note, say, say_json, styled, table
 from roost.cli.prices import ABILITIES, as_table, brief, can, in_words, window, within
-from roost.cli.profile import use_command
 from roost.cli.refresh import refresh_command
-from roost.llm.accounts import Models
-from roost.llm.catalog.card import Card
-from roost.llm.catalog.reader import Catalog
-from roost.llm.checking import Checked, check_account
-from roost.llm.config import ModelsConfig
-from roost.llm.knobs import knobs_of
-from roost.llm.profile import Profile
-from roost.llm.wires import wire as make_wire
+from roost.cli.router_profile import use_command
+from roost.models.catalog.card import Card
+from roost.models.catalog.reader import Catalog
+from roost.models.knobs import knobs_of
+from roost.models.profile import Profile
+from roost.models.wires import wire as make_wire
+from roost.providers.account_check import Checked, check_account
+from roost.providers.accounts import Models
+from roost.providers.config import ModelsConfig
 
 
 class _Listing(click.Group):

@@ -10,10 +10,10 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import ago, note, say, say_json, table
+from roost.cli.output import ago, note, say, say_json, table
 from roost.cli.remote import RemoteNode
 from roost.client.client import Health, NodeRow, Nodes
-from roost.client.endpoint import Unreachable
+from roost.client.daemon_address import Unreachable
 
 _POLL_SECONDS = 0.2
 
@@ -51,7 +51,7 @@ def _found(app: App) -> Nodes:
 
 async def _in_store(app: App) -> Nodes:
     """What the store itself knows, without becoming a node."""
-    from roost.log.store import open_store
+    from roost.stores.open import open_store
 
     if not app.store and not app.home_store.exists():
         return Nodes([])

@@ -11,14 +11,14 @@ import click
 from roost.agent.definition import AgentSpec
 from roost.cli.app import App, folder
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import Style, note, say, say_json, styled, table
+from roost.cli.output import Style, note, say, say_json, styled, table
 from roost.errors import ConfigError
 from roost.policy.gate import GateCall, Layer, LayeredGate, Verdict
 from roost.policy.loading import FILE, load_policy, load_project
 from roost.policy.rules import Touches
-from roost.policy.system import system_rules
-from roost.policy.touching import command as touched_by
-from roost.policy.touching import files
+from roost.policy.system_rules import system_rules
+from roost.policy.touched_paths import command as touched_by
+from roost.policy.touched_paths import files
 from roost.tools.base import Tool
 from roost.tools.builtin import builtin_tools
 
@@ -102,7 +102,7 @@ def _spec(known: Mapping[str, AgentSpec], agent: str) -> AgentSpec:
 
 
 def _refusal(caller: AgentSpec, callee: AgentSpec) -> str | None:
-    from roost.kernel.kin import why_not
+    from roost.kernel.delegation import why_not
 
     return why_not(caller, callee)
 

@@ -6,7 +6,7 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import say, say_json
+from roost.cli.output import say, say_json
 
 
 @command("pull")
@@ -19,9 +19,9 @@ def pull(app: App, model: str | None, listed: bool, as_json: bool) -> int:
     They are checked against their publisher's SHA-256 and kept for all homes of this machine. What came before an
     interruption is kept. The first time it also finds out, in about a minute, which settings are the fastest here.
     """
-    from roost.cli.fetch import fetch, tune
-    from roost.cli.out import size, table
-    from roost.llm.local.catalog import CATALOG, DEFAULT
+    from roost.cli.output import size, table
+    from roost.cli.weights_download import fetch, tune
+    from roost.local.catalog import CATALOG, DEFAULT
 
     if listed:
         if as_json:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from roost.cli.app import App, folder
+from roost.cli.local_worker_start import warm
 from roost.cli.options import agent_places, as_json, attached, command
-from roost.cli.warming import warm
 
 
 @command("run")
@@ -53,9 +53,9 @@ def run(
     """
     if words and session is None and (model is not None or (agent is None and len(words) == 1)):
         warm(app, model)
-    from roost.cli.begin import Wanted
-    from roost.cli.message import with_files
-    from roost.cli.task import do
+    from roost.cli.message_input import with_files
+    from roost.cli.open_session import Wanted
+    from roost.cli.run_task import do
 
     name, message = _split(words, agent)
     said = with_files(message, attach)
@@ -67,7 +67,7 @@ def run(
 def _split(words: tuple[str, ...], agent: str | None) -> tuple[str | None, str]:
     if not words:
         raise click.UsageError('give a message: roost run "What is in this folder?" (or - to read it from stdin)')
-    from roost.cli.message import message_of
+    from roost.cli.message_input import message_of
 
     *names, message = words
     if len(names) > (0 if agent is not None else 1):

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roost.agent.scheduling.times import check, check_name
+from roost.agent.schedules.recurrence import check, check_name
 from roost.cli.app import App, folder
-from roost.cli.begin import Wanted, begin
-from roost.cli.ids import session_id, short
-from roost.cli.message import message_of
+from roost.cli.message_input import message_of
+from roost.cli.open_session import Wanted, begin
 from roost.cli.options import agent_places, as_json, command
-from roost.cli.out import clean, note, one_line, say, say_json, styled, table
-from roost.cli.times import duration, local_zone, moment_of, seconds_of, shown
+from roost.cli.output import clean, note, one_line, say, say_json, styled, table
+from roost.cli.session_ids import session_id, short
+from roost.cli.time_format import duration, local_zone, moment_of, seconds_of, shown
 from roost.errors import Invalid, NotFound
-from roost.log.schedules import ScheduleSpec, TurnLimits
+from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 if TYPE_CHECKING:
     from roost.cli.node import Node

@@ -9,11 +9,11 @@ import click
 from roost.cli.app import App
 from roost.cli.approvals import Approver
 from roost.cli.follow import Follower
-from roost.cli.ids import session_id, short
-from roost.cli.message import message_of, with_files
+from roost.cli.message_input import message_of, with_files
 from roost.cli.options import as_json, attached, command
-from roost.cli.out import note, say_json
-from roost.cli.screen import Screen
+from roost.cli.output import note, say_json
+from roost.cli.renderer import Screen
+from roost.cli.session_ids import session_id, short
 
 
 @command("send")

@@ -16,7 +16,7 @@ import msgspec
 
 from roost.cli.app import App
 from roost.cli.options import command
-from roost.cli.out import note, say
+from roost.cli.output import note, say
 
 ENGINES = ("llama.cpp", "ollama", "vllm", "transformers")
 
@@ -51,7 +51,7 @@ def serve_model(
 
     It answers on this machine alone, to who brings the key, until Ctrl-C.
     """
-    from roost.llm.serving.wanted import Wanted
+    from roost.local.serving.wanted import Wanted
 
     given["key"] = given["key"] or os.environ.get("ROOST_SERVE_KEY")
     wanted = Wanted(model=model or "", max_memory=_memory(max_memory), **_named(given))
@@ -76,10 +76,10 @@ def _memory(text: str | None) -> dict[str, str]:
 
 
 def _gguf(wanted: Any, model: str | None, embeddings: bool | None) -> int:
-    from roost.cli.fetch import fetch
-    from roost.llm.http import LOOPBACK
-    from roost.llm.serving.llama import LlamaServer
-    from roost.llm.serving.wanted import check_exposure, free_port
+    from roost.cli.weights_download import fetch
+    from roost.local.serving.llama import LlamaServer
+    from roost.local.serving.wanted import check_exposure, free_port
+    from roost.models.http import LOOPBACK
 
     check_exposure(wanted)
     free_port(wanted.host, wanted.port)
@@ -102,11 +102,11 @@ def _gguf(wanted: Any, model: str | None, embeddings: bool | None) -> int:
 
 
 def _other(engine: str, wanted: Any, *, dry_run: bool) -> int:
-    from roost.llm.http import LOOPBACK
-    from roost.llm.serving.child import run
-    from roost.llm.serving.engines import ENGINES as KNOWN
-    from roost.llm.serving.engines import planned, program
-    from roost.llm.serving.wanted import base_url, free_port
+    from roost.local.serving.child import run
+    from roost.local.serving.engines import ENGINES as KNOWN
+    from roost.local.serving.engines import planned, program
+    from roost.local.serving.wanted import base_url, free_port
+    from roost.models.http import LOOPBACK
 
     if not wanted.model:
         raise click.UsageError(f"name the model, as {engine} calls it")

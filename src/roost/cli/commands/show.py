@@ -9,12 +9,12 @@ import click
 import msgspec
 
 from roost.cli.app import App
+from roost.cli.approval_text import call_rows, visible
 from roost.cli.commands.listing import activity, trouble
-from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.out import ago, clean, one_line, say, say_json, styled
-from roost.cli.question import call_rows, visible
-from roost.cli.screen import arguments_line, result_lines, usage_line
+from roost.cli.output import ago, clean, one_line, say, say_json, styled
+from roost.cli.renderer import arguments_line, result_lines, usage_line
+from roost.cli.session_ids import session_id, short
 from roost.kernel.sessions import SessionView, WaitingCall
 from roost.log.content import AssistantMessage, Message, Text, ToolMessage, UserMessage
 

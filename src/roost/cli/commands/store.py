@@ -9,15 +9,17 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import as_json, command
-from roost.cli.out import clean, note, say, say_json, size, styled
+from roost.cli.output import clean, note, say, say_json, size, styled
 from roost.cli.progress import Line
 from roost.errors import ConfigError
 from roost.kernel.check import Checked, check
 from roost.kernel.home import store_name
 from roost.kernel.sweep import sweep
-from roost.log.move import Copied, copy
-from roost.log.store import Store, is_postgres, open_store, sqlite_path
-from roost.log.upkeep import Layout, layout, migrate, shown
+from roost.log.store_protocol import Store
+from roost.stores.admin import layout, migrate, shown
+from roost.stores.copy import Copied, copy
+from roost.stores.findings import Layout
+from roost.stores.open import is_postgres, open_store, sqlite_path
 from roost.workspace.objects import open_objects
 from roost.workspace.snapshots import Swept
 from roost.workspace.store import ObjectSnapshots

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import click
 
 from roost.cli.app import App
 from roost.cli.options import command
-from roost.cli.out import say
+from roost.cli.output import say
 from roost.errors import RoostError
-from roost.llm.http import LOOPBACK
+from roost.models.http import LOOPBACK
 
 CLIENTS = {
     "openai_chat": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
@@ -73,21 +72,23 @@ def stub(
     if example:
         say(EXAMPLE)
         return 0
-    # The test kit is this command's very purpose; nothing else of the product may import it.
-    kit = importlib.import_module("roost.testing.provider")
+    from roost.stub import provider as kit
+
     speaks = _dialects(wires)
-    provider = kit.Provider(_script(script), key=key, speaks=speaks)
+    served = kit.Provider(_script(script), key=key, speaks=speaks)
     listener = _listener(kit, host, port)
     address = f"[{host}]" if ":" in host else host or "0.0.0.0"
     _greet(f"http://{address}:{listener.getsockname()[1]}", speaks, key)
     if host not in LOOPBACK:
         click.echo("the network can reach it: use --key, and stop it when you are done", err=True)
-    kit.serve(provider, listener)
+    kit.serve(served, listener)
     return 0
 
 
 def _dialects(wires: tuple[str, ...]) -> list[Any]:
-    every = importlib.import_module("roost.testing.dialects").dialects()
+    from roost.stub.dialects import dialects
+
+    every = dialects()
     names = dict.fromkeys(dialect.name for dialect in every)
     for name in wires:
         if name not in names:
@@ -105,8 +106,10 @@ def _script(path: Path | None) -> Any:
         raise click.BadParameter(f"{path}: {error.strerror}", param_hint="--script") from error
     if len(data) > _MAX_SCRIPT:
         raise click.BadParameter(f"{path}: at most {_MAX_SCRIPT} bytes are read", param_hint="--script")
+    from roost.stub.script import load
+
     try:
-        return importlib.import_module("roost.testing.script").load(data)
+        return load(data)
     except RoostError as error:
         raise click.BadParameter(f"{path}: {error.message}; compare --example", param_hint="--script") from error
 

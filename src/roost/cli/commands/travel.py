@@ -10,15 +10,15 @@ import click
 import msgspec
 
 from roost.cli.app import App
-from roost.cli.ids import session_id, short
 from roost.cli.options import as_json, command, session_argument
-from roost.cli.out import ago, clean, note, say, say_json, table
+from roost.cli.output import ago, clean, note, say, say_json, table
+from roost.cli.session_ids import session_id, short
 from roost.log.events import SessionForked
 
 if TYPE_CHECKING:
     from roost.cli.node import Node
-    from roost.kernel.travelled import FilesDiff, Travelled
-    from roost.log.journal import SessionInfo
+    from roost.kernel.checkpoint_views import FilesDiff, Travelled
+    from roost.log.protocols import SessionInfo
     from roost.workspace.changes import FileChange
 
 LATER = "accepted; it takes effect as soon as the step allows, or when a daemon runs (`roost up`)"

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from roost.kernel.exchange.items import Report, Result
-from roost.kernel.exchange.reading import dicts, is_base64, mapping, words
-from roost.llm.wires.body import call_id, json_object, tool_name
+from roost.kernel.exchange.conversation_items import Report, Result
+from roost.kernel.exchange.json_lines import dicts, is_base64, mapping, words
 from roost.log.content import AssistantPart, File, Image, Text, Thinking, ToolCall, UserPart
+from roost.models.wire_body import call_id, json_object, tool_name
 
 ORIGIN = "claude-code"
 """Of signatures that were read: it is no model's, so that they are sent to none, and are written again."""

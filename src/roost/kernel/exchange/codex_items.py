@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from roost.kernel.exchange.items import Report
-from roost.kernel.exchange.reading import dicts, mapping, of_data_url, words
-from roost.llm.wires.body import call_id, tool_name
+from roost.kernel.exchange.conversation_items import Report
+from roost.kernel.exchange.json_lines import dicts, mapping, of_data_url, words
 from roost.log.content import File, Image, ResultPart, Text, Thinking, ToolCall, UserPart
+from roost.models.wire_body import call_id, tool_name
 
 ORIGIN = "codex"
 """Of signatures that were read: it is no model's, so that they are sent to none, and are written again."""

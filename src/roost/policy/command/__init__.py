@@ -1,6 +1,6 @@
 """What a shell command would do, read from its syntax. Help for people: the sandbox is the boundary."""
 
-from roost.policy.command.answer import Analysis, Category, Finding
+from roost.policy.command.verdict import Analysis, Category, Finding
 
 __all__ = ["Analysis", "Category", "Finding", "analyse"]
 

@@ -7,16 +7,24 @@ import posixpath
 import re
 from functools import lru_cache
 
-from roost.policy.command import effects, files, harmless, hidden, outputs, running, scripts
-from roost.policy.command.answer import Analysis, Finding
-from roost.policy.command.found import Acts, Found
-from roost.policy.command.harmless import names_files
-from roost.policy.command.lines import Line, Simple, read
+from roost.policy.command import (
+    code_execution,
+    effects,
+    file_effects,
+    nested_commands,
+    output_options,
+    read_only_programs,
+    scripts,
+)
+from roost.policy.command.findings import Acts, Found
+from roost.policy.command.read_only_programs import names_files
 from roost.policy.command.scope import from_start
+from roost.policy.command.shell_words import GAP, Word
+from roost.policy.command.simple_commands import Line, Simple, read
 from roost.policy.command.tables import GLOBBING, HARMLESS_TARGETS, INSTALLERS, READERS, SCRIPTED, WRITERS
-from roost.policy.command.unwrap import inner_of, module_of, name_of
-from roost.policy.command.words import GAP, Word
+from roost.policy.command.verdict import Analysis, Finding
 from roost.policy.command.work import TOO_MUCH, TooMuch
+from roost.policy.command.wrappers import inner_of, module_of, name_of
 
 _DEEPEST = 6
 MOST_SAID = 12
@@ -83,7 +91,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
     if depth:
         found.judging.spend(1 + len(text) // 32)  # what the parser takes for it
     line = read(text, folders, root=found.root, wary=found.wary, work=found.reading)
-    if (socket := running.SOCKET.search(text)) is not None:
+    if (socket := code_execution.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
     found.unclear += line.unclear
     found.only_reads = found.only_reads and not line.evaluates
@@ -95,34 +103,34 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         since = found.mark()
         for redirect in simple.redirects:
             found.judging.spend()
-            files.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
+            file_effects.redirected(redirect, Acts(simple, simple.words).shown or "a group of commands", found)
             effects.redirected(redirect.operator, redirect.target.text, found)
             if redirect.writes and redirect.target.text not in HARMLESS_TARGETS:
                 found.redirected.append(redirect.target.text)
         found.settle(since, simple.folders)
         for act in _acts(simple, line):
             _act(act, found, depth)
-    running.across(line, found)
+    code_execution.across(line, found)
 
 
 def _act(act: Acts, found: Found, depth: int) -> None:
     found.judging.spend(3 + len(act.words) + sum(len(feed.words) // 4 for feed in act.simple.feeds))
-    led = outputs.folders(act)
+    led = output_options.folders(act)
     if led:
         found.aside = tuple(posixpath.join(base, *led) for base in found.there)
     since = found.mark()
     _note(act, found)
     _patterns(act, found)
-    files.judge(act, found)
-    outputs.judge(act, found)
+    file_effects.judge(act, found)
+    output_options.judge(act, found)
     effects.judge(act, found)
     for redirect in scripts.judge(act, found):
         effects.redirected(redirect.operator, redirect.target.text, found)
-        files.redirected(redirect, act, found)
-    whole = not led or act.name in outputs.GOES_THERE
+        file_effects.redirected(redirect, act, found)
+    whole = not led or act.name in output_options.GOES_THERE
     found.settle(since, found.there if whole else tuple(dict.fromkeys((*found.folders, *found.there))))
     _inner(act, found, depth)
-    reads = harmless.reads(act)
+    reads = read_only_programs.reads(act)
     found.only_reads = found.only_reads and reads
     if act.words and not reads and act.name not in act.functions:
         found.doing.append(_said(act.words))
@@ -130,8 +138,8 @@ def _act(act: Acts, found: Found, depth: int) -> None:
 
 
 def _inner(act: Acts, found: Found, depth: int) -> None:
-    codes = running.judge(act, found)
-    maybe = hidden.judge(act, found)
+    codes = code_execution.judge(act, found)
+    maybe = nested_commands.judge(act, found)
     if act.through is not None and " " in act.words[0].text.strip():
         codes = [*codes, " ".join(word.text for word in act.words).replace("{}", "'..'")]
     if not codes and not maybe:
@@ -145,7 +153,7 @@ def _inner(act: Acts, found: Found, depth: int) -> None:
         inside = Found(found.root)
         inside.reading, inside.judging = found.reading, found.judging
         _look(text, inside, depth + 1, there)
-        if inside.findings or hidden.RISKY & set(inside.programs):
+        if inside.findings or nested_commands.RISKY & set(inside.programs):
             found.unclear.append(f"{act.name} may run what is among its words")
 
 
@@ -171,7 +179,7 @@ def _note(act: Acts, found: Found) -> None:
         found.hosts += _URL.findall(word.text)
         if name.isupper() and "/" in word.text:
             found.paths.append(word.text)
-    found.variables += harmless.deciding(act)
+    found.variables += read_only_programs.deciding(act)
     if not words:
         return
     name = act.name

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from roost.policy.command import files
-from roost.policy.command.found import Acts, Found
+from roost.policy.command import file_effects
+from roost.policy.command.findings import Acts, Found
 from roost.policy.command.overwrites import changed, overwritten
+from roost.policy.command.shell_words import GAP
 from roost.policy.command.tables import FETCHERS, INSTALLERS
-from roost.policy.command.unwrap import inner_of, module_of, name_of
-from roost.policy.command.words import GAP
+from roost.policy.command.wrappers import inner_of, module_of, name_of
 
 _GIT_NET = frozenset("clone fetch pull push ls-remote send-pack fetch-pack request-pull".split())
 _COPIERS = frozenset("scp rsync sftp".split())
@@ -98,7 +98,7 @@ def _lost(act: Acts) -> list[str]:
 
 def _found(act: Acts) -> list[str]:
     """What `find` removes: below where it begins, what has one of the names that it looks for."""
-    begins = [word.text for word in files.roots(act)] or ["."]
+    begins = [word.text for word in file_effects.roots(act)] or ["."]
     names = [act.texts[at + 1] for at, text in enumerate(act.texts[:-1]) if text in ("-name", "-iname")]
     only = names and not {"-not", "!", "-path", "-o"} & set(act.texts)
     return [f"{begin}/{names[0]}{GAP}" for begin in begins] if only else begins

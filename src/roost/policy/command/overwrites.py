@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from roost.policy.command.found import Acts
-from roost.policy.command.words import GAP
+from roost.policy.command.findings import Acts
+from roost.policy.command.shell_words import GAP
 
 _OPTIONS: dict[str, str] = {
     "sort": "-o --output", "shuf": "-o --output", "tree": "-o", "iconv": "-o --output", "xmllint": "-o --output",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from roost.policy.command.words import GAP, Word, ansi_text, plain_text, raw_text, veiled
+from roost.policy.command.shell_words import GAP, Word, ansi_text, plain_text, raw_text, veiled
 from roost.policy.command.work import MOST_READ, Work
 
 if TYPE_CHECKING:

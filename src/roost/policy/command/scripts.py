@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from roost.policy.command.found import Acts, Found
-from roost.policy.command.lines import Redirect
-from roost.policy.command.words import Word
+from roost.policy.command.findings import Acts, Found
+from roost.policy.command.shell_words import Word
+from roost.policy.command.simple_commands import Redirect
 
 AWKS = frozenset("awk gawk mawk nawk original-awk".split())
 _SEDS = frozenset("sed gsed ssed".split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from roost.policy.command.found import Acts, Found
+from roost.policy.command.findings import Acts, Found
 
 _PATTERNS: tuple[tuple[str, str, str], ...] = (
     (r"^(?:del|erase)\b.*\s/[sfq]", "system_destroy", "it removes files without asking"),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Bounds, SandboxSpec
-from roost.sandbox.body import Body
+from roost.sandbox.sandbox_host import Body
 
 _MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug",
            "/proc/scsi", "/proc/sysrq-trigger", "/sys/firmware")  # fmt: skip

@@ -22,7 +22,12 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts, seccomp
 from roost.sandbox.backend import Probe, SandboxSpec
 from roost.sandbox.base import User
-from roost.sandbox.body import (
+from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.guest.link import Link
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.probe import tried, unable, version_of
+from roost.sandbox.process_marks import reap_orphans
+from roost.sandbox.sandbox_host import (
     Body,
     MakeEgress,
     agent_argv,
@@ -34,11 +39,6 @@ from roost.sandbox.body import (
     remove_left,
     scratch_bytes,
 )
-from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.guest.link import Link
-from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable, version_of
 from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0

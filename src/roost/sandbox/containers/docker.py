@@ -25,7 +25,12 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.base import User
-from roost.sandbox.body import (
+from roost.sandbox.containers.bundle import system_calls, view
+from roost.sandbox.containers.engine import Engine, places
+from roost.sandbox.guest.link import Link
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.probe import tried, unable
+from roost.sandbox.sandbox_host import (
     Body,
     MakeEgress,
     agent_argv,
@@ -37,11 +42,6 @@ from roost.sandbox.body import (
     plain_egress,
     scratch_bytes,
 )
-from roost.sandbox.containers.bundle import system_calls, view
-from roost.sandbox.containers.engine import Engine, places
-from roost.sandbox.guest.guest import LinkedGuest
-from roost.sandbox.guest.link import Link
-from roost.sandbox.trial import tried, unable
 
 _START = 30.0
 _PLENTY = 4096

@@ -25,7 +25,14 @@ from roost.errors import SandboxError
 from roost.sandbox import mounts
 from roost.sandbox.backend import Capabilities, Probe, SandboxSpec, Usage
 from roost.sandbox.base import User
-from roost.sandbox.body import (
+from roost.sandbox.cgroups import OwnGroups
+from roost.sandbox.containers.bundle import Bundle, view
+from roost.sandbox.egress_dialler import Dialling
+from roost.sandbox.guest.link import Link
+from roost.sandbox.guest.relay import OVER_THE_LINK
+from roost.sandbox.probe import tried, unable, version_of
+from roost.sandbox.process_marks import reap_orphans
+from roost.sandbox.sandbox_host import (
     Body,
     MakeEgress,
     agent_argv,
@@ -37,14 +44,7 @@ from roost.sandbox.body import (
     remove_left,
     scratch_bytes,
 )
-from roost.sandbox.cgroups import OwnGroups
-from roost.sandbox.containers.bundle import Bundle, view
-from roost.sandbox.dialling import Dialling
-from roost.sandbox.guest.link import Link
-from roost.sandbox.guest.relay import OVER_THE_LINK
-from roost.sandbox.image import Image, Keeping, KeptGuest, take
-from roost.sandbox.marks import reap_orphans
-from roost.sandbox.trial import tried, unable, version_of
+from roost.sandbox.suspended_image import Image, Keeping, KeptGuest, take
 
 _START = 30.0
 _OWN_THREADS = 4096

@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from roost.sandbox.guest import become, relay, spawning, strays
+    from roost.sandbox.guest import become, orphans, relay, spawn
 else:
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import become
+    import orphans
     import relay
-    import spawning
-    import strays
+    import spawn
 
 _HEAD = struct.Struct("!HI")
 _CHUNK = 65536
@@ -163,7 +163,7 @@ class Job:
         terminal = spec.get("terminal")
         if terminal:
             master, slave = os.openpty()
-            spawning.resize(master, terminal)
+            spawn.resize(master, terminal)
             theirs, self.input, ours = [slave, slave, slave], os.dup(master), [master]
         else:
             inside = (os.open("/dev/null", os.O_RDONLY), -1) if self.eof else os.pipe()
@@ -271,7 +271,7 @@ class Agent:
     def __init__(self, link: int | str, relay: str | None, limits: Iterable[list[int]]) -> None:
         self.wire = Wire(link if isinstance(link, int) else opened(link))
         keep_to_oneself()
-        self.starter = spawning.Starter(limits)
+        self.starter = spawn.Starter(limits)
         self.selector = selectors.DefaultSelector()
         self.jobs: dict[int, Job] = {}
         self.relay = relay
@@ -321,7 +321,7 @@ class Agent:
             elif kind == "credit":
                 job.streams[int(head["fd"]) - 1].grant(head["n"])
             elif kind == "resize" and job.input >= 0:
-                spawning.resize(job.input, head["size"])
+                spawn.resize(job.input, head["size"])
             elif kind == "kill":
                 self.kill(job, head["sig"], everything=head.get("all", False))
 
@@ -341,7 +341,7 @@ class Agent:
             self.jobs[number] = Job(self, number, spec)
         except OSError as error:
             code = 127 if error.errno == errno.ENOENT else 126
-            said = f"the command cannot be started: {spawning.why(error)}"
+            said = f"the command cannot be started: {spawn.why(error)}"
             self.wire.send("fail", number, said.encode("utf-8", "replace"), code=code)
 
     def kill(self, job: Job, number: int, *, everything: bool) -> None:
@@ -376,7 +376,7 @@ class Agent:
         alive = {job.pid: job.id for job in self.jobs.values() if not job.over}
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            if not (found := strays.find_strays(alive)):
+            if not (found := orphans.find_strays(alive)):
                 return
             for pid in found if alive or os.getpid() != 1 else [-1, *found]:  # -1: all of its own namespace
                 try:

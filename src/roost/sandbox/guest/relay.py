@@ -11,9 +11,20 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Protocol
 
-    from roost.sandbox.guest.agent import Agent
+    class Wire(Protocol):
+        def send(self, kind: str, job: int = 0, body: bytes | bytearray = b"", **more: object) -> None: ...
+
+    class Agent(Protocol):
+        """The part of `roost.sandbox.guest.agent.Agent` that the relay uses."""
+
+        @property
+        def wire(self) -> Wire: ...
+
+        def watch(self, fd: int, events: int, call: Callable[[int], object] | None) -> None: ...
+
 
 _PLACE = ("127.0.0.1", 3128)
 _CHUNK = 65536

@@ -6,7 +6,8 @@ can be pointed at a real server.
 
 from __future__ import annotations
 
-from roost.testing.matrix.base import Behaviour, Cell, behaviours, tried
+from roost.testing.matrix.base import Behaviour, Cell, tried
+from roost.testing.matrix.every import behaviours
 from roost.testing.matrix.ground import NotHere, Real, Subject, subject, subjects
 
 __all__ = ["Behaviour", "Cell", "NotHere", "Real", "Subject", "behaviours", "subject", "subjects", "tried"]

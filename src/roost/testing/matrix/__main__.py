@@ -16,7 +16,7 @@ import sys
 
 import msgspec
 
-from roost.llm.profile import Profile
+from roost.models.profile import Profile
 from roost.testing.matrix import Cell, Real, Subject, behaviours, subject, subjects, tried
 
 _MARK = {"ok": "ok", "fail": "FAIL", "skip": "-"}

@@ -34,7 +34,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-_known: dict[str, Behaviour] = {}
+known: dict[str, Behaviour] = {}
 
 
 def _told(error: Exception) -> str:
@@ -49,19 +49,10 @@ def behaviour(*, live: bool = False) -> Callable[[Check], Check]:
 
     def add(check: Check) -> Check:
         name = check.__name__
-        _known[name] = Behaviour(name, check, live)
+        known[name] = Behaviour(name, check, live)
         return check
 
     return add
-
-
-def behaviours() -> list[Behaviour]:
-    """All of them, in the order of the table."""
-    # Each module registers its own.
-    from roost.testing.matrix import ends, history, talking, tools
-
-    modules = [module.__name__ for module in (talking, tools, history, ends)]
-    return sorted(_known.values(), key=lambda one: modules.index(one.check.__module__))
 
 
 async def tried(one: Behaviour, subject: Subject, others: Sequence[Subject], real: Real | None = None) -> Cell:

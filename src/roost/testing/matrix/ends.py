@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import time
 
-from roost.llm.ir import Completed, Failed, Notice
-from roost.llm.recovery import Continuing
 from roost.log.content import Text, ToolCall
+from roost.models.request import Completed, Failed, Notice
+from roost.routing.recovery import Continuing
+from roost.stub.script import Fault, Reply
 from roost.testing.matrix.base import behaviour
 from roost.testing.matrix.ground import Ground, NotHere, Place
 from roost.testing.matrix.tools import TOOLS
 from roost.testing.models import ask, run, user
-from roost.testing.script import Fault, Reply
 from roost.testing.scripted import Call
 
 AT_ONCE = 1.0

@@ -11,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from roost.llm.http import HttpClient
-from roost.llm.http_model import HttpModel
-from roost.llm.ir import Completed, Failed, ModelEvent, Request
-from roost.llm.profile import Profile
-from roost.llm.wire import Endpoint, Options, Wire
-from roost.llm.wires import WIRES, wire
-from roost.testing.dialects import DIALECTS, Dialect
+from roost.models.http import HttpClient
+from roost.models.http_model import HttpModel
+from roost.models.profile import Profile
+from roost.models.request import Completed, Failed, ModelEvent, Request
+from roost.models.wire import Endpoint, Options, Wire
+from roost.models.wires import WIRES, wire
+from roost.stub.dialects import DIALECTS, Dialect
+from roost.stub.provider import ProviderServer
+from roost.stub.script import Reply, Script
+from roost.stub.stats import Stats
 from roost.testing.models import run
-from roost.testing.provider import ProviderServer
-from roost.testing.script import Reply, Script
-from roost.testing.stats import Stats
 
 DEADLINE = 60.0
 """Seconds that one behaviour may take."""
@@ -69,7 +69,7 @@ def subject(
 ) -> Subject:
     """A registered wire. With `options` it may be another interface of it, whose `dialect` is not the wire's first."""
     if name not in DIALECTS:
-        raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.testing.dialects")
+        raise AssertionError(f"the stub does not speak {name!r}: add its dialect to roost.stub.dialects")
     module = importlib.import_module(DIALECTS[name])
     return Subject(
         name=name,

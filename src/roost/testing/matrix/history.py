@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 
 from roost.log.content import AssistantMessage, Image, Message, Text, Thinking
+from roost.stub.script import Reply
 from roost.testing.matrix.base import behaviour
 from roost.testing.matrix.ground import Ground, Place, Subject
 from roost.testing.matrix.tools import PICTURE, TOOLS, answered, calls_of
 from roost.testing.models import ask, user
-from roost.testing.script import Reply
 from roost.testing.scripted import Call
 
 FULL = Reply(

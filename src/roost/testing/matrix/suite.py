@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from roost.testing.matrix.base import behaviours, tried
+from roost.testing.matrix.base import tried
+from roost.testing.matrix.every import behaviours
 from roost.testing.matrix.ground import Real, Subject, subjects
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 
-from roost.llm.ir import Completed, TextDelta
-from roost.llm.profile import Price
 from roost.log.content import AssistantMessage, Text, Thinking, ToolCall, ToolMessage, Usage
+from roost.models.profile import Price
+from roost.models.request import Completed, TextDelta
+from roost.stub.script import Reply, Rule, Script
 from roost.testing.matrix.base import behaviour
 from roost.testing.matrix.ground import Ground, NotHere
 from roost.testing.models import ask, user
-from roost.testing.script import Reply, Rule, Script
 
 LETTERS = "Grüße, 世界! 😀👩‍👩‍👧 שלום 𝔘𝔫𝔦 \u001f\u2028\u2029 \\u00e9 \"quoted\" 'so' <b>&amp;</b> \ufeff\r\n\tend"
 HALF = "\ud83d"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from roost.llm.ir import CallDelta, Completed, ToolSpec
 from roost.log.content import AssistantMessage, Image, Message, Text, ToolCall, ToolMessage, UserMessage
+from roost.models.request import CallDelta, Completed, ToolSpec
+from roost.stub.script import Reply
 from roost.testing.matrix.base import behaviour
 from roost.testing.matrix.ground import Ground, NotHere
 from roost.testing.models import ask, user
-from roost.testing.script import Reply
 from roost.testing.scripted import Call
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}}

@@ -18,9 +18,10 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 import msgspec
 
 from roost.policy.rules import Touches
-from roost.policy.touching import words
+from roost.policy.touched_paths import words
 from roost.sandbox.base import Quota
-from roost.tools.base import ToolContext, ToolError
+from roost.tools.base import ToolContext
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 from roost.tools.web.http import Answer, ask, judged, parts_of, place_of
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from roost.addresses import Resolve, is_public, resolve
-from roost.tools.base import ToolError
+from roost.tools.errors import ToolError
 from roost.version import version
 
 if TYPE_CHECKING:

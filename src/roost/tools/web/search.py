@@ -16,7 +16,7 @@ import msgspec
 
 from roost.addresses import resolve
 from roost.policy.rules import Touches
-from roost.tools.base import ToolError
+from roost.tools.errors import ToolError
 from roost.tools.function import tool
 from roost.tools.web.http import Answer, ask, parts_of, place_of
 

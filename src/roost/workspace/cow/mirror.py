@@ -8,10 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-from roost.workspace.copying import ANY, copy
-from roost.workspace.reading import Reader
+from roost.workspace.copy_tree import ANY, copy
+from roost.workspace.disk_room import Space
 from roost.workspace.scan import Found, Tree, scan
-from roost.workspace.space import Space
+from roost.workspace.stable_read import Reader
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,15 +12,15 @@ from pathlib import Path
 from threading import Event
 
 from roost.errors import RoostError, StoreFailed
-from roost.workspace.loading import load_root
+from roost.workspace.chunk_transfer import Threads, Traffic
+from roost.workspace.disk_room import Space
 from roost.workspace.manifest import SnapshotDamaged, snapshot_key, today
-from roost.workspace.objects import ObjectInfo, ObjectMissing
+from roost.workspace.object_store import ObjectInfo, ObjectMissing
 from roost.workspace.objects.folder import UNFINISHED, FolderObjects
-from roost.workspace.pieces import Threads, Traffic
-from roost.workspace.restoring import Restore
-from roost.workspace.saving import Caps, Save
+from roost.workspace.restore import Restore
+from roost.workspace.save import Caps, Save
+from roost.workspace.snapshot_contents import load_root
 from roost.workspace.snapshots import Place, Restored, Saved, Stopped
-from roost.workspace.space import Space
 from roost.workspace.store import needed_by
 from roost.workspace.views import SnapshotView, View
 

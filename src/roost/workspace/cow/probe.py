@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from roost.sandbox.floor import Floor
-from roost.workspace.copying import clone
-from roost.workspace.cow import btrfs
+from roost.sandbox.disk_reserve import Floor
+from roost.workspace import btrfs
+from roost.workspace.copy_tree import clone
 from roost.workspace.cow.portable import PortableSnapshots
 from roost.workspace.cow.subvolumes import SubvolumeSnapshots
+from roost.workspace.disk_room import Space
 from roost.workspace.snapshots import Snapshots
-from roost.workspace.space import Space
 
 _Attempt: TypeAlias = Callable[[Path, str], None]
 _OVERLAY = "they are seen in one mount namespace only, where the daemon's own file tools are not"

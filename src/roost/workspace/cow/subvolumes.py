@@ -12,13 +12,13 @@ from pathlib import Path
 from threading import Event
 
 from roost.errors import StoreFailed
-from roost.workspace.cow import btrfs
+from roost.workspace import btrfs
+from roost.workspace.atomic_swap import aside, remove_tree
 from roost.workspace.cow.mirror import mirror
+from roost.workspace.disk_room import Space
 from roost.workspace.manifest import SnapshotDamaged
-from roost.workspace.saving import Caps
+from roost.workspace.save import Caps
 from roost.workspace.snapshots import Place, Restored, Saved, Stopped
-from roost.workspace.space import Space
-from roost.workspace.swapping import aside, remove_tree
 from roost.workspace.views import FolderView, View
 
 _NAME = re.compile(r"v[0-9a-f]{16}-[0-9a-f]{8}")

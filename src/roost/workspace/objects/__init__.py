@@ -1,70 +1,9 @@
-"""Object stores: where snapshots are kept so that every node can read them."""
+"""Object stores by address: a shared folder, or anything that speaks S3."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
-
-from roost.errors import ConfigError, NotFound, StoreFailed
-
-
-class ObjectsFailed(StoreFailed):
-    """The object store does not answer, or refuses. It is safe to repeat what was asked."""
-
-    code, status = "objects_failed", 503
-
-
-FULL = "the disk is full"
-
-
-def full(why: str) -> ObjectsFailed:
-    """Its message begins with `FULL`, also where only that is left of it, in a log."""
-    return ObjectsFailed(f"{FULL}: {why}; free some space, then try again", code="disk_full", status=507)
-
-
-def is_full(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-class ObjectMissing(NotFound):
-    code = "object_missing"
-
-
-class ObjectInfo(NamedTuple):
-    """`size` in bytes as stored; `modified` in seconds since 1970 by the store's clock."""
-
-    key: str
-    size: int
-    modified: float
-
-
-class Objects(Protocol):
-    """A flat, shared, durable map from keys to bytes. Keys are `/`-separated names of `[a-z0-9-]`.
-
-    Its methods block, for seconds when the store is slow, and never for ever; any thread may call them. They raise
-    `ObjectsFailed`. `roost.testing.objects` is the conformance suite.
-    """
-
-    def put(self, key: str, data: bytes) -> None:
-        """Durable when it returns. Whole or not there: a crash leaves no half of it. Keys name their content, so what
-        is there already may be left as it is."""
-        ...
-
-    def get(self, key: str) -> bytes:
-        """Raises `ObjectMissing`."""
-        ...
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Everything whose key begins with `prefix`, which is empty or ends in `/`, in any order. What is written
-        meanwhile may be missing. Memory does not grow with the number."""
-        ...
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """What is not there is passed over."""
-        ...
-
-    def close(self) -> None: ...
+from roost.errors import ConfigError
+from roost.workspace.object_store import Objects
 
 
 def open_objects(url: str) -> Objects:

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from roost.errors import ConfigError
 from roost.syncing import sync
-from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed, full, is_full
-from roost.workspace.space import Space
+from roost.workspace.disk_room import Space
+from roost.workspace.object_store import ObjectInfo, ObjectMissing, ObjectsFailed, full, is_full
 
 UNFINISHED = "tmp/"
 """Keys of what a crash cut off while it was written. Nobody reads them; `sweep` removes old ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from roost.errors import Conflict
-from roost.workspace.objects import ObjectInfo, Objects
+from roost.workspace.object_store import ObjectInfo, Objects
 
 _OWNERS = "owners/"
 

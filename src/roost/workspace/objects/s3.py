@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from roost.errors import ConfigError
 from roost.install import install_extra
-from roost.workspace.objects import ObjectInfo, ObjectMissing, ObjectsFailed
+from roost.workspace.object_store import ObjectInfo, ObjectMissing, ObjectsFailed
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Store

@@ -1,0 +1,83 @@
+"""Questions of the first hour that the prompt is tuned on."""
+
+from __future__ import annotations
+
+from bench.evals.task import TRIP, Task, absent, chat, clock, fact, number, paraphrase, sum_of
+
+_HOUSE = {
+    "chores.txt": "Monday: Lena cooks\nTuesday: Jon cleans the bathroom\nbins: Lena, every Thursday\n",
+    "contacts.md": "# Contacts\n\n- plumber: Mr Okafor, 555-0192\n- landlord: Mrs Bell\n",
+    "bills/power.txt": "meter 48213\ndue 15 March\namount 84 euros\n",
+    "bills/water.txt": "due 2 April\namount 31 euros\n",
+    "pets.txt": "cat: Miso, eats at 7 and 19\nfish: four, in the hall\n",
+}
+_ROBOT = {
+    "README.md": "# Heron\n\nA robot arm. Firmware 2.7.\n",
+    "arm/motor.py": "SPEED = 120\n\n\ndef spin(motor):\n    motor.speed = SPEED\n",
+    "arm/grip.py": "FORCE = 15\n\n\ndef close(grip):\n    grip.force = FORCE\n",
+    "config.toml": '[link]\nhost = "10.0.4.9"\nbaud = 115200\n',
+    "team.txt": "mechanics: Farid\nelectronics: Noor\n",
+}
+
+TASKS: tuple[Task, ...] = (
+    paraphrase("dev-para-readme", "Who has the train tickets?", TRIP, "Ann"),
+    paraphrase("dev-para-short", "Train tickets: who?", TRIP, "Ann"),
+    paraphrase("dev-para-keeps", "Who keeps the train tickets?", TRIP, "Ann"),
+    paraphrase("dev-para-tickets", "Who has the tickets?", TRIP, "Ann"),
+    paraphrase("dev-para-whose-bag", "Which of us has the train tickets with them?", TRIP, "Ann"),
+    paraphrase("dev-para-know", "Do you know who has the train tickets?", TRIP, "Ann"),
+    paraphrase("dev-para-possession", "In whose possession are the train tickets?", TRIP, "Ann"),
+    paraphrase("dev-para-ask", "Whom do I ask for the train tickets?", TRIP, "Ann"),
+    fact("dev-fact-castle", "What does the castle cost?", TRIP, r"\b26\b"),
+    fact("dev-fact-brunch", "Where do we have brunch?", TRIP, "market"),
+    fact("dev-fact-home", "When does our train home leave?", TRIP, r"16[:.]24|4[:.]24"),
+    fact("dev-fact-cooks", "Who cooks on Monday?", _HOUSE, "Lena"),
+    fact("dev-fact-plumber", "What is the plumber's phone number?", _HOUSE, "555-0192"),
+    fact("dev-fact-power", "When is the power bill due?", _HOUSE, "15"),
+    fact("dev-fact-fish", "How many fish do we have?", _HOUSE, r"\b(4|four)\b"),
+    fact("dev-fact-cat", "What is the name of our cat?", _HOUSE, "Miso"),
+    fact("dev-fact-firmware", "Which firmware version does the robot have?", _ROBOT, r"2\.7"),
+    fact("dev-fact-speed", "How fast do the motors spin?", _ROBOT, r"\b120\b"),
+    fact("dev-fact-noor", "Who is responsible for the electronics?", _ROBOT, "Noor"),
+    fact("dev-fact-baud", "What is the baud rate of the link?", _ROBOT, "115200"),
+    absent("dev-absent-umbrella", "Who has the umbrella?", TRIP),
+    absent("dev-absent-flight", "What is our flight number?", TRIP),
+    absent("dev-absent-museum", "How much is the museum?", TRIP),
+    absent("dev-absent-dentist", "When is Jon's dentist appointment?", _HOUSE),
+    absent("dev-absent-electrician", "What is the electrician's phone number?", _HOUSE),
+    absent("dev-absent-gas", "How much is the gas bill?", _HOUSE),
+    absent("dev-absent-dog", "What is our dog called?", _HOUSE),
+    absent("dev-absent-rent", "How much rent do we pay?", _HOUSE),
+    absent("dev-absent-camera", "Which camera does the robot use?", _ROBOT),
+    absent("dev-absent-software", "Who is responsible for the software?", _ROBOT),
+    absent("dev-absent-weight", "How much does the robot weigh?", _ROBOT),
+    absent("dev-absent-password", "What is the password of the link?", _ROBOT),
+    chat("dev-chat-hi", "Hi there!", TRIP, r"\bhi\b|hello|help|do for you"),
+    chat("dev-chat-can", "What can you do for me?", _HOUSE, "file|help|read|find|question"),
+    chat("dev-chat-hamlet", "Who painted the Mona Lisa?", TRIP, "Leonardo|Vinci"),
+    chat("dev-chat-water", "At what temperature does water boil, in Celsius?", _HOUSE, r"\b100\b"),
+    chat("dev-chat-italian", "What is 'thank you' in Italian?", TRIP, "grazie"),
+    chat("dev-chat-recursion", "What does recursion mean in programming?", _ROBOT, r"\w+ \w+ \w+"),
+    chat("dev-chat-japan", "What is the capital of Japan?", _ROBOT, "Tokyo"),
+    chat("dev-chat-legs", "How many legs does a spider have?", _HOUSE, r"\b(8|eight)\b"),
+    sum_of("dev-sum-product", "What is 37 times 12?", TRIP, 444),
+    sum_of("dev-sum-percent", "What is 15 percent of 240?", _HOUSE, 36),
+    sum_of("dev-sum-sub", "Compute 812 - 365.", _ROBOT, 447),
+    clock("dev-clock-today", "What day is it today?", TRIP, r"%A|%d|%-d"),
+    clock("dev-clock-month", "Which month do we have?", _HOUSE, "%B"),
+    clock("dev-clock-time", "What time is it?", _ROBOT, r"\d?\d:\d\d"),
+    Task(
+        id="dev-look-bills",
+        kind="arithmetic",
+        prompt="How much are the power bill and the water bill together?",
+        files=_HOUSE,
+        check=number(115),
+    ),
+    Task(
+        id="dev-look-total",
+        kind="arithmetic",
+        prompt="How many euros do the train and the hotel cost together?",
+        files=TRIP,
+        check=number(217),
+    ),
+)

@@ -1,0 +1,81 @@
+"""What checkpoints, rollbacks and forks mean to a session's state, but for what a rollback brings back
+(`roost.agent.rewind`)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from roost.agent.state import Kept, State
+from roost.log import events as ev
+from roost.log.content import Usage
+
+OWN_FOLDER = "the session works in a folder of its user's, of which nothing is kept"
+ELSEWHERE = "the snapshot of the files was kept with the session that this one was forked from, and is there no more"
+NOT_KEPT = "no snapshot of the files is kept from that position, nor from before it"
+OLDER = "no snapshot of the files was made at that position: they are those of the newest one before it"
+
+FAILED = "the files could not be kept with that checkpoint (its event says why): they are those of the newest before it"
+
+
+class Files(NamedTuple):
+    """What a checkpoint, a rollback or a fork says of the private files."""
+
+    files: str | None = None
+    files_in: Literal["home", "store"] | None = None
+    why_not: str | None = None
+
+
+def files_at(now: State, then: State, to: int, where: Literal["home", "store"]) -> Files:
+    """The files at position `to`, where the state was `then`, or at the newest before it of which they are kept."""
+    kept = [one for one in now.checkpoints if one.files is not None and one.files_in == where and one.seq <= to]
+    if kept and kept[-1].seq == to:
+        return Files(kept[-1].files, where)
+    if not then.steps:  # nothing has run yet that could have made one
+        return Files("", where)
+    if where == "store":
+        return Files(then.saved or "", where, OLDER if then.unsaved is not None else None)
+    failed = any(one.seq == to and one.files is None for one in now.checkpoints)
+    why = FAILED if failed else OLDER
+    there = {*now.points, *(one.files for one in now.checkpoints if one.files_in == "home")}
+    if then.points_in == "home" and then.points and then.points[-1] in there:
+        return Files(then.points[-1], where, why)
+    return Files(kept[-1].files, where, why) if kept else Files(why_not=NOT_KEPT)
+
+
+def take_checkpoint(state: State, event: ev.CheckpointMade | ev.CheckpointDropped) -> None:
+    if isinstance(event, ev.CheckpointDropped):
+        state.checkpoints = [one for one in state.checkpoints if one.seq != event.checkpoint]
+        state.points = [one for one in state.points if one not in event.points]
+        return
+    made = Kept(
+        state.seq, event.at, event.cause, event.label, event.files, event.files_in, state.turns, state.steps
+    )  # fmt: skip
+    state.checkpoints = [*(one for one in state.checkpoints if one.seq not in event.dropped), made]
+
+
+def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) -> None:
+    state.firing, state.clear = None, False
+    if isinstance(event, ev.SessionRolledBack):
+        state.rolled, state.rolled_by = state.seq, event.input
+        if event.files is not None:
+            state.undo, state.source = event.files, None
+        return
+    state.state, state.reason, state.usage, state.seconds = "created", None, Usage(cost=0), 0.0
+    state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
+    state.timers, state.rolled, state.rolled_by = {}, 0, 0
+    state.compact, state.consolidating, state.schedules = False, 0, {}
+    state.grants = []  # a person allowed them in the source, and there only
+    state.children, state.family, state.jobs = {}, None, {}
+    state.points, state.points_in, state.unsaved = [], None, None
+    state.base = state.seq
+    in_store = event.files_in == "store"
+    state.saved = (event.files or None) if in_store else None
+    state.undo, state.source = (None, None) if in_store or event.files is None else (event.files, event.source)
+
+
+def _inherited(one: Kept, source: str) -> Kept:
+    if one.files_in != "home" or not one.files or one.of is not None:
+        return one
+    return msgspec.structs.replace(one, of=source)

@@ -1,0 +1,253 @@
+"""Checkpoints and going back, by the session's driver: between steps, never in the midst of a call.
+
+A rollback's event says what the files are to become (`State.undo`), and nothing gets at them before they are that; so a
+crash anywhere on the way only means to put them back again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from roost.agent import inputs, job_tracking, undo_points
+from roost.agent.checkpoint_state import ELSEWHERE, OWN_FOLDER, Files, files_at
+from roost.agent.session import Interrupted, LiveSession
+from roost.agent.state import State
+from roost.agent.workspace_saving import prepare
+from roost.errors import RoostError
+from roost.log import events as ev
+from roost.log.facts import MemoryRevert
+from roost.log.inputs import CheckpointInput, DropCheckpointInput, RollbackInput
+from roost.log.protocols import InboxItem
+from roost.workspace.snapshot_sync import Carried
+
+log = logging.getLogger("roost.files")
+
+
+def waits(session: LiveSession) -> bool:
+    """Whether an input is there for `settle`."""
+    return bool(session.inbox) and any(
+        isinstance(item.input, CheckpointInput | DropCheckpointInput | RollbackInput) for item in session.inbox
+    )
+
+
+async def settle(session: LiveSession) -> None:
+    """Take in the checkpoints and rollbacks that wait, in their order. What a control cuts off is begun again after it.
+    Raises `ObjectsFailed`."""
+    apart, session.apart = session.apart, True
+    try:
+        for item in list(session.inbox):
+            match item.input:
+                case CheckpointInput(label=label, cause=cause):
+                    await keep(session, cause, label=label, item=item)
+                case DropCheckpointInput(checkpoint=checkpoint):
+                    await _drop(session, item, checkpoint)
+                case RollbackInput(to=to, resume=resume):
+                    await _roll_back(session, item, to, resume=resume)
+                case _:
+                    pass
+    except Interrupted:
+        return
+    finally:
+        session.apart = apart
+
+
+async def at_rest(session: LiveSession) -> None:
+    """Paused or stopped: keep what the session is, unless nothing happened since the last checkpoint."""
+    policy, state = session.spec.checkpoints, session.state
+    wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
+    if not wanted or not _moved(state) or session.stopping or state.undo is not None:
+        return
+    await session.flush()  # that it rests must not wait for its files
+    await _automatic(session, "pause" if state.state == "paused" else "stop")
+
+
+async def between_steps(session: LiveSession) -> bool:
+    """Before the next step of a turn: what waits, and what the agent's policy says is due. Whether the turn is still
+    open."""
+    if waits(session):
+        await settle(session)
+    if session.state.turn is not None and _is_due(session):
+        await _automatic(session, "interval")
+    return session.state.turn is not None
+
+
+def _is_due(session: LiveSession) -> bool:
+    policy, state = session.spec.checkpoints, session.state
+    if (policy.every_steps, policy.every_seconds) == (None, None) or not _moved(state):
+        return False
+    last = state.checkpoints[-1] if state.checkpoints else None
+    steps = state.steps - (last.steps if last is not None else 0)
+    seconds = time.time() - (last.at if last is not None else session.born)
+    by_steps = policy.every_steps is not None and steps >= policy.every_steps
+    return by_steps or (policy.every_seconds is not None and seconds >= policy.every_seconds)
+
+
+async def before_risk(session: LiveSession) -> None:
+    """Before the intent of a call that may do harm."""
+    last = session.state.checkpoints[-1:]
+    if session.spec.checkpoints.before_risky and not (last and last[0].seq == session.state.seq):
+        await _automatic(session, "risky")
+
+
+async def bring_back(session: LiveSession) -> None:
+    """Before anything else gets at the files: make them what a rollback, a fork or a failed call says. Raises
+    `ObjectsFailed`."""
+    apart, session.apart = session.apart, True
+    try:
+        await _put_back(session)
+    except Interrupted:
+        return
+    finally:
+        session.apart = apart
+
+
+async def _put_back(session: LiveSession) -> None:
+    if session.state.undo is not None:
+        await prepare(session)
+        await undo_points.put_back(session)
+
+
+async def keep(
+    session: LiveSession,
+    cause: ev.CheckpointCause,
+    *,
+    label: str | None = None,
+    item: InboxItem | None = None,
+    spare: int = 0,
+) -> None:
+    """Make a checkpoint. The one at `spare` stays, however many there are. Raises `Interrupted`, having made none."""
+    files = await _files(session)
+    state = session.state
+    dropped = _too_many(session, cause, spare)
+    event = ev.CheckpointMade(
+        at=time.time(),
+        cause=cause,
+        label=label,
+        files=files.files,
+        files_in=files.files_in,
+        why_no_files=files.why_not,
+        input=None if item is None else item.id,
+        dropped=dropped,
+    )
+    session.note(event, consume=None if item is None else item.id)
+    session.keep(state.checkpoints[-1], drop=dropped)
+    await session.flush()
+
+
+async def _automatic(session: LiveSession, cause: ev.CheckpointCause) -> None:
+    apart, session.apart = session.apart, True
+    try:
+        await keep(session, cause)
+    except Interrupted:
+        return
+    finally:
+        session.apart = apart
+
+
+def _moved(state: State) -> bool:
+    last = state.checkpoints[-1] if state.checkpoints else None
+    return (state.turns, state.steps) != ((last.turns, last.steps) if last is not None else (0, 0))
+
+
+def _too_many(session: LiveSession, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
+    """Those that nobody asked for are kept up to a number, the one to be made included."""
+    if cause == "manual":
+        return ()
+    own = [one.seq for one in session.state.checkpoints if one.cause != "manual" and one.seq != spare]
+    return tuple(own[: max(0, len(own) + 1 - max(1, session.spec.checkpoints.keep))])
+
+
+async def _files(session: LiveSession) -> Files:
+    files = session.means.files
+    if files is None:
+        return Files(why_not=OWN_FOLDER if session.state.workspace is not None else None)
+    try:
+        await prepare(session)
+        await undo_points.put_back(session)
+    except RoostError as error:
+        return Files(why_not=str(error)[:500])
+    taken = await undo_points.take(session, files)
+    if taken.undo is None:
+        return Files(why_not=taken.problem[:500])
+    return Files(taken.undo, "home" if files.home else "store")
+
+
+async def _drop(session: LiveSession, item: InboxItem, position: int) -> None:
+    """Drop a checkpoint, then remove the snapshots that it alone needed. The input stays in the inbox until they are
+    removed: after a crash it is handled again."""
+    event = ev.CheckpointDropped(
+        at=time.time(), checkpoint=position, input=item.id, points=undo_points.needless(session, position)
+    )
+    session.note(event)
+    session.drop_checkpoint(position)
+    await session.flush()
+    if session.means.pass_on is None or await session.means.pass_on():
+        await undo_points.collect(session, thorough=True)
+    session.drop(item)
+    await session.flush()
+
+
+async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: bool) -> None:
+    """The input stays in the inbox until the files are back: it wakes the session again after a crash. That it goes on
+    is of the same commit."""
+    state = session.state
+    if state.rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
+        await _go_back(session, item, to, await session.means.past(to))
+    await _put_back(session)
+    if resume and session.state.state in ("paused", "stopped", "error"):
+        session.note(ev.StateChanged(at=time.time(), state="running"))
+    session.drop(item)
+    await session.flush()
+
+
+async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) -> None:
+    state = session.state
+    inputs.give_up(session, item.id)
+    job_tracking.give_up(session, "the session was rolled back")
+    await job_tracking.tend(session)
+    if ended := await session.means.jobs.close():
+        why = f"the session was rolled back: {'; '.join(ended)}"
+        session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
+    last = state.checkpoints[-1] if state.checkpoints else None
+    if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after it
+        await keep(session, "rollback", spare=to)
+    files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
+    if (means := session.means.files) is not None:
+        files = await _own(session, means, files_at(state, then, to, "home" if means.home else "store"))
+    label = next((one.label for one in state.checkpoints if one.seq == to), None)
+    session.note(
+        ev.SessionRolledBack(
+            at=time.time(), to=to, input=item.id, label=label, files=files.files, why_no_files=files.why_not
+        ),
+        facts=[MemoryRevert(to)],
+    )
+    session.rewind(then)
+    await session.flush()
+
+
+async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
+    """A snapshot of a checkpoint from before a fork may still be only where it was made."""
+    named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
+    if not named or any(one.of is None for one in named):
+        return files
+    tried = set[str]()
+    async for holder in _holders(session, [one.of for one in named if one.of is not None]):
+        if holder not in tried and await means.borrow(files.files or "", holder):
+            return files
+        tried.add(holder)
+    return Files(why_not=ELSEWHERE)
+
+
+async def _holders(session: LiveSession, first: Sequence[str]) -> AsyncIterator[str]:
+    """Sessions that may have a snapshot: those that the checkpoints name, then what this one was forked from, what
+    that was forked from, and so on: any of them may have borrowed it before. Their logs begin this one's."""
+    for name in first:
+        yield name
+    base, read, past = session.state.base, session.means.read, session.means.past
+    while base > 1 and read is not None and past is not None:
+        for record in await read(session.id, after=base - 1, limit=1):
+            if isinstance(record.event, ev.SessionForked):
+                yield record.event.source
+        base = (await past(base - 1)).base

@@ -1,0 +1,196 @@
+"""A session and those that it comes from or that come from it: how the end of a task, an order and news get there.
+
+A parent's log knows each child from the commit on that puts the task into the child's inbox; a child puts its end into
+the parent's inbox in the commit in which it ends. So no crash comes between the two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from roost.agent.session import LiveSession
+from roost.agent.state import Call, Child, State
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, Text, UserPart
+from roost.log.inputs import ChildInput, ChildWaitsInput, ControlInput, MessageInput
+from roost.log.protocols import Delivery, InboxItem, SessionInfo
+from roost.tools.text_limits import RESULT_CAP, capped
+
+_TAKEN_BY: Final[Mapping[str, tuple[ev.SessionState, ...]]] = {
+    "pause": ("created", "running"),
+    "resume": ("paused",),
+    "cancel": ("created", "running", "paused", "error"),
+    "stop": ("created", "running", "paused", "error"),
+}
+"""In which states a session whose task is over takes an order of the one that has made it."""
+
+
+def report(session: LiveSession, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
+    """For whoever has given the session its task: it is over. Said more than once, the first counts."""
+    family, state = session.state.family, session.state
+    if family is None:
+        return ()
+    end = ChildInput(session.id, outcome, _said(state), reason, state.usage, state.tainted)
+    return (Delivery(family.parent, end, end_key(session.id)),)
+
+
+def end_of(info: SessionInfo, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
+    """As `report`, of a session whose state is not known."""
+    if info.parent is None:
+        return ()
+    return (Delivery(info.parent, ChildInput(info.id, outcome, (), reason), end_key(info.id)),)
+
+
+def end_key(child: str) -> str:
+    return f"child:{child}:end"
+
+
+def tell_waiting(session: LiveSession, call: Call, reason: str) -> tuple[Delivery, ...]:
+    """For those above: this call waits for a person."""
+    family = session.state.family
+    if family is None:
+        return ()
+    news = ChildWaitsInput(session.id, session.id, call.call.id, call.call.name, reason)
+    return (Delivery(family.parent, news, _news_key(news, f"{call.attempt}")),)
+
+
+def take(session: LiveSession, item: InboxItem, news: ChildInput | ChildWaitsInput) -> None:
+    """What a child says of itself, unless a call waits for it (`roost.agent.delegated_calls.take_ends`)."""
+    if isinstance(news, ChildInput):
+        _sort_out(session, item, news)
+    else:
+        _take_waiting(session, item, news)
+
+
+def _take_waiting(session: LiveSession, item: InboxItem, news: ChildWaitsInput) -> None:
+    """Also tells the next above."""
+    if news.child not in session.state.children:
+        session.drop(item)
+        return
+    family = session.state.family
+    up = () if family is None else (ChildWaitsInput(session.id, news.session, news.call, news.tool, news.reason),)
+    event = ev.ChildWaits(
+        at=time.time(), child=news.child, session=news.session, call=news.call, tool=news.tool, reason=news.reason
+    )
+    told = [Delivery(family.parent, one, _news_key(one, f"{item.id}")) for one in up if family is not None]
+    session.note(event, consume=item.id, deliver=told)
+
+
+def taint(session: LiveSession, by: str | None) -> None:
+    """What comes next was said by one that has seen what comes from outside."""
+    if by is not None and session.state.tainted is None:
+        session.note(ev.SessionTainted(at=time.time(), by=by[:200]))
+
+
+def _sort_out(session: LiveSession, item: InboxItem, end: ChildInput) -> None:
+    """An end that no call waits for: it is said to the agent as a message, where it ran in the background."""
+    child = session.state.children.get(end.child)
+    if child is None:
+        session.drop(item)
+        return
+    call = session.state.call(child.call)
+    if not child.background and call is not None and call.status == "awaiting":
+        return
+    told = cut(end)
+    if child.background:
+        parts = (Text(f"[{child.agent} in session {end.child}: {told_of(end)}]"), *end.parts)
+        said = MessageInput(parts, source=f"child:{end.child}", tainted=end.tainted)
+        told.append(Delivery(session.id, said, f"child:{end.child}:said"))
+    note_end(session, child, end, item, told)
+
+
+def note_end(session: LiveSession, child: Child, end: ChildInput, item: InboxItem | None, told: list[Delivery]) -> None:
+    session.note(
+        ev.ChildEnded(at=time.time(), child=end.child, outcome=end.outcome, reason=end.reason, usage=end.usage),
+        consume=None if item is None else item.id,
+        deliver=told,
+    )
+    if child.due is not None:
+        timer = due_timer(end.child)
+        session.note(ev.TimerCleared(at=time.time(), timer=timer))
+        session.set_timer(timer, None)
+
+
+def due_timer(child: str) -> str:
+    """The name of the timer that ends the waiting for a child."""
+    return f"child:{child}"
+
+
+def told_of(end: ChildInput) -> str:
+    reason = f": {end.reason}" if end.reason else ""
+    return (
+        "the task is done" if end.outcome == "answered" else f"the task ended without an answer, {end.outcome}{reason}"
+    )
+
+
+def abandon(session: LiveSession, call: str) -> None:
+    """The call waits no more: what it has begun is cancelled."""
+    for name, child in list(session.state.children.items()):
+        if child.call == call and not child.background:
+            note_end(session, child, ChildInput(name, "cancelled"), None, [order_to(name, "cancel", "given-up")])
+
+
+def let_go(session: LiveSession, outcome: ev.ChildOutcome) -> None:
+    """The session stops, or its task is given up: it hears of no child any more."""
+    for name, child in list(session.state.children.items()):
+        note_end(session, child, ChildInput(name, outcome), None, [])
+
+
+async def made(session: LiveSession) -> Sequence[SessionInfo]:
+    """All that the session has ever made, if an order waits that is for them as well: what one that has ended has made
+    may be at work. It makes no other before it has taken the order. Raises `StoreFailed`."""
+    family = session.means.family
+    orders = (item.input for item in session.inbox if isinstance(item.input, ControlInput))
+    if family is None or not any(_goes_down(order) for order in orders):
+        return ()
+    return await family.made(session.id)
+
+
+def pass_down(session: LiveSession, order: ControlInput, item: int, made: Sequence[SessionInfo]) -> list[Delivery]:
+    """What an order to the session means for those that it has `made`, whose tasks are open or over. Cancelling a turn
+    means those that the turn waits for (`abandon`)."""
+    state, children, action = session.state.state, session.state.children, order.action
+    fits = {"pause": state in ("created", "running"), "resume": state in ("paused", "error")}
+    if not _goes_down(order) or not fits.get(action, True):
+        return []
+    over = [info.id for info in made if info.id not in children and info.state in _TAKEN_BY[action]]
+    return [order_to(child, action, f"{session.id}:{item}") for child in (*children, *over)]
+
+
+def _goes_down(order: ControlInput) -> bool:
+    return order.action in _TAKEN_BY and (order.action != "cancel" or order.scope == "task") and order.scope != "unused"
+
+
+async def look_after(session: LiveSession) -> None:
+    """Once, when a session is taken up: children that were deleted, or failed, without a word count as ended. Raises
+    `StoreFailed`."""
+    if session.kin:
+        return
+    session.kin = True
+    if session.state.children and session.means.family is not None:
+        await session.means.family.look_after(session.id, list(session.state.children))
+
+
+def cut(end: ChildInput) -> list[Delivery]:
+    """A task whose time is up is cancelled."""
+    return [order_to(end.child, "cancel", "timeout")] if end.outcome == "timeout" else []
+
+
+def order_to(child: str, action: ev.ControlAction, why: str) -> Delivery:
+    """One that cancels means the task, not a turn."""
+    order = ControlInput(action, "task" if action == "cancel" else None)
+    return Delivery(child, order, f"parent:{action}:{why}"[-255:])
+
+
+def _news_key(news: ChildWaitsInput, which: str) -> str:
+    return f"child:{news.child}:waits:{news.call[:100]}:{which}"
+
+
+def _said(state: State) -> tuple[UserPart, ...]:
+    """What it said at last in its turn."""
+    last = state.entries[-1].message if state.entries and not state.calls else None
+    if state.turn is None or not isinstance(last, AssistantMessage):
+        return ()
+    text = (Text(capped(last.text, RESULT_CAP)),) if last.text else ()
+    return (*text, *last.media)

@@ -1,0 +1,140 @@
+"""What the events of compaction mean to a session's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from roost.agent.state import Entry, OpenStep, State
+from roost.log import events as ev
+from roost.log.content import Message, Text, ToolMessage, Usage, UserMessage
+from roost.models.tokens import estimate
+
+LEFT_OUT = UserMessage((Text("[earlier messages are left out]"),))
+_LIKELY = (1 / 3, 3.0)
+"""Counts in no proportion to the estimate are of something else."""
+_BOUNDS = (0.5, 2.0)
+_WEIGHT = 0.3
+_LEAST = 1_000
+"""Tokens from which on a count says something: below, what a provider adds to every request weighs too much."""
+_MODELS = 16
+_SEVERAL = ("retry", "fallback", "recovery", "repair", "restart")
+
+
+def elide(state: State, event: ev.ContextElided) -> None:
+    chosen = set(event.outputs)
+    for entry in state.entries:
+        if entry.seq in chosen and isinstance(entry.message, ToolMessage):
+            short = elided(entry.message, entry, readable=event.readable, shown=event.shown)
+            _replace(state, entry, short)
+
+
+def elided(message: ToolMessage, entry: Entry, *, readable: bool, shown: int = 0) -> ToolMessage:
+    """What stands in the place of an output, behind its first `shown` characters."""
+    where = f"kept in the log: read_history(seq={entry.seq})" if readable else "left out to make room"
+    begun = output_text(message)[: max(shown, 0)]
+    what = "the rest of this output" if begun else f"output of {message.name}"
+    text = f"[{what}, {entry.tokens} tokens, {where}]"
+    return ToolMessage(message.call, message.name, (Text(f"{begun}...\n{text}" if begun else text),), message.error)
+
+
+def output_text(message: ToolMessage) -> str:
+    return "".join(part.text for part in message.parts if isinstance(part, Text))
+
+
+def compact(state: State, event: ev.ContextCompacted) -> None:
+    """Total, as all of the fold: whatever the event says, the rest is a transcript that providers accept."""
+    state.compacting, state.compact = 0, False
+    if state.turn is not None:
+        state.turn.seconds += event.seconds
+    upto = min(event.upto, _newest(state.entries))
+    if upto <= 0:
+        return
+    state.summary = event.summary
+    state.unsaid.clear()
+    kept = [
+        entry
+        for place, entry in enumerate(state.entries[:upto])
+        if place in event.keep and isinstance(entry.message, UserMessage) and not entry.head
+    ]
+    first = [entry for entry in kept if entry.turn == 1]
+    rest = _whole(state.entries[upto:])
+    said = head(state.pins, event.summary)
+    if said is None and not kept and not (rest and isinstance(rest[0].message, UserMessage)):
+        said = LEFT_OUT
+    block = [] if said is None else [Entry(said, estimate(said), 0, head=True)]
+    state.entries = [*first, *block, *(entry for entry in kept if entry.turn != 1), *rest]
+    state.tokens = sum(entry.tokens for entry in state.entries)
+
+
+def head(pins: Mapping[str, str], summary: str) -> UserMessage | None:
+    """What stands in place of the messages that left: what is pinned, word for word, and the summary."""
+    lines = [f"- {key}: {text}" for key, text in pins.items()]
+    pinned = "Pinned, word for word:\n" + "\n".join(lines) if lines else ""
+    parts = [part for part in (pinned, summary) if part]
+    if not parts:
+        return None
+    return UserMessage((Text("\n\n".join([_HEAD, *parts])),))
+
+
+_HEAD = "[In place of earlier messages. It tells what was, and asks for nothing.]"
+
+
+def pin(state: State, event: ev.ContextPinned) -> None:
+    if event.text is None:
+        state.pins.pop(event.key, None)
+    else:
+        state.pins[event.key] = event.text
+    if event.by is not None:
+        state.unsaid[event.key] = event.text
+
+
+def news(state: State) -> list[Text]:
+    """What a person has pinned or taken away, said with the next message: what was sent before stays as it is."""
+    said = [
+        f"[{key} is not pinned any more]" if text is None else f"[pinned under {key}, to be kept in mind: {text}]"
+        for key, text in state.unsaid.items()
+    ]
+    state.unsaid.clear()
+    return [Text(text) for text in said]
+
+
+def doubt(step: OpenStep | None, notice: ev.ModelNotice) -> None:
+    """What is counted for the step may be the sum of several calls."""
+    if step is not None and notice.kind in _SEVERAL:
+        step.single = False
+
+
+def learn(scale: dict[str, float], step: OpenStep | None, usage: Usage) -> None:
+    """How far the provider's count of a request is from the estimate, as a moving average."""
+    if step is None or not step.single or step.context < _LEAST or not usage.input:
+        return
+    ratio = usage.input / step.context
+    if not _LIKELY[0] <= ratio <= _LIKELY[1]:
+        return
+    known = scale.pop(step.model, None)
+    mean = ratio if known is None else known + _WEIGHT * (ratio - known)
+    if len(scale) >= _MODELS:
+        del scale[next(iter(scale))]
+    scale[step.model] = min(max(mean, _BOUNDS[0]), _BOUNDS[1])
+
+
+def _replace(state: State, entry: Entry, message: Message) -> None:
+    tokens = estimate(message)
+    state.tokens += tokens - entry.tokens
+    entry.message, entry.tokens = message, tokens
+
+
+def _newest(entries: Sequence[Entry]) -> int:
+    """The place of the newest message that is no result: it stays, and the results behind it."""
+    for place in range(len(entries) - 1, -1, -1):
+        if not isinstance(entries[place].message, ToolMessage):
+            return place
+    return 0
+
+
+def _whole(entries: list[Entry]) -> list[Entry]:
+    """Without results whose calls are gone."""
+    start = 0
+    while start < len(entries) and isinstance(entries[start].message, ToolMessage):
+        start += 1
+    return entries[start:]

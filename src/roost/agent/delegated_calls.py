@@ -1,0 +1,267 @@
+"""Tasks for other agents: a call begins one, and has its outcome when the task is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from roost.agent import step_checks
+from roost.agent.child_messages import cut, due_timer, note_end, order_to, taint, told_of
+from roost.agent.definition import Children
+from roost.agent.outcomes import end_call
+from roost.agent.resources import ChildOrder, FamilyMeans
+from roost.agent.session import Interrupted, LiveSession
+from roost.agent.state import Call, Child
+from roost.agent.turn_budgets import nano
+from roost.errors import RoostError, StoreFailed
+from roost.log import events as ev
+from roost.log.content import ResultPart, Text, ToolOutcome
+from roost.log.inputs import ChildInput, MessageInput
+from roost.log.protocols import Delivery, TimerSpec
+from roost.tools.base import ToolContext
+from roost.tools.delegation_ports import Known
+from roost.tools.errors import ToolError
+from roost.tools.run_tool import run_tool
+
+_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
+"""Seconds between the tries to make a session in a store that does not answer."""
+_TITLE = 80
+
+
+class _Begun(NamedTuple):
+    child: str
+    agent: str
+    prompt: str
+    background: bool
+    due: float | None
+
+
+class Given(NamedTuple):
+    """A call that may run, who says so, and what its tool gets."""
+
+    call: Call
+    why: str
+    context: ToolContext
+
+
+class CallAgents:
+    """Implements `roost.tools.agents.OwnAgents` for one call. `begun` is the task that it has given, `said` what it
+    tells others: the call's end puts both into the log."""
+
+    def __init__(self, session: LiveSession, family: FamilyMeans, key: str) -> None:
+        self._session, self._family, self._key = session, family, key
+        self.begun: _Begun | None = None
+        self.said: list[Delivery] = []
+
+    def callable(self) -> Sequence[Known]:
+        return self._family.callable()
+
+    async def begin(self, agent: str, prompt: str, *, background: bool, deadline: float | None) -> str:
+        session = self._session
+        if (no := self._family.refusal(agent)) is not None:
+            raise ToolError(no)
+        order = ChildOrder(
+            key=f"task:{self._key}"[-255:],
+            agent=agent,
+            title=" ".join(prompt[: 2 * _TITLE].split())[:_TITLE],
+            family=_family(session, background=background),
+            user=session.about.get("user"),
+            workspace=session.state.workspace,
+        )
+        child = await self._make(order)
+        due = None if deadline is None else time.time() + deadline
+        self.begun = _Begun(child, agent, prompt, background, due)
+        return child
+
+    def running(self) -> Sequence[Known]:
+        return [Known(name, child.agent) for name, child in self._session.state.children.items()]
+
+    def cancel(self, child: str) -> None:
+        if child not in self._session.state.children:
+            raise ToolError(f"no task of yours runs in a session {child!r}")
+        self.said.append(order_to(child, "cancel", self._key))
+
+    async def tell(self, to: str, text: str) -> str:
+        session, family = self._session, self._session.state.family
+        if to == "parent" and family is None:
+            raise ToolError("this session has no parent: nobody has given it a task")
+        own = family.parent if family is not None and to == "parent" else None
+        try:
+            target = await self._family.reach(own or to, session.about.get("user"))
+        except RoostError as error:
+            raise ToolError(error.message) from None
+        kin = own is not None or target.id in session.state.children
+        if not kin and (no := self._family.refusal(target.agent)) is not None:
+            raise ToolError(no)
+        if target.id == session.id:
+            raise ToolError("that is this session itself")
+        if target.state in ("stopped", "error"):
+            raise ToolError(f"session {target.id} is {target.state} and takes no messages")
+        source = f"agent:{session.spec.name}:{session.id}"
+        message = MessageInput((Text(text),), source=source, tainted=session.state.tainted)
+        self.said.append(Delivery(target.id, message, f"agent:{self._key}"[-255:]))
+        return target.id
+
+    async def _make(self, order: ChildOrder) -> str:
+        for pause in (*_PAUSES, None):
+            try:
+                return await self._family.make(order)
+            except StoreFailed as error:
+                if pause is None:
+                    raise ToolError(f"no session can be made for it: {error.message}") from None
+                await asyncio.sleep(pause)
+            except RoostError as error:
+                raise ToolError(error.message) from None
+        raise AssertionError
+
+
+def call_agents(session: LiveSession, key: str) -> CallAgents | None:
+    family = session.means.family
+    return None if family is None else CallAgents(session, family, key)
+
+
+def said(context: ToolContext) -> list[Delivery]:
+    """What the call tells other agents when it ends."""
+    return context.agents.said if isinstance(context.agents, CallAgents) else []
+
+
+async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
+    """Begin the tasks of these calls, as far as the limits go. Raises `Interrupted`, leaving calls as running: the same
+    children are found again."""
+    given: list[Given] = []
+    if (cause := session.cause()) is not None:
+        raise Interrupted(cause)
+    for one in admitted:
+        call = one.call
+        if call.status != "running" and not _fits(session, call, len(given)):
+            continue
+        given.append(one)
+        session.note(
+            ev.ToolStarted(
+                at=time.time(),
+                call=call.call.id,
+                name=call.call.name,
+                replay="safe",
+                key=one.context.key,
+                attempt=call.attempt + 1,
+                why=one.why,
+            )
+        )
+    if given:
+        await session.flush()
+        await session.interruptible(lambda: _give(session, given), steer=False)
+        await session.flush()
+
+
+def _fits(session: LiveSession, call: Call, more: int) -> bool:
+    """Whether there is room for the task now, beside so many others. A call that has none waits, or is over."""
+    limits, state = session.spec.children or Children(), session.state
+    begun = state.turn.children if state.turn is not None else 0
+    taken = begun + more + sum(one.held for one in state.calls if one is not call)
+    if _levels(session) < 1:
+        end_call(session, call.call.id, "error", "[not begun: no children may be below this session; do it yourself]")
+        return False
+    if taken >= limits.breadth:
+        most = f"a turn may begin {limits.breadth} children at most; do the rest yourself, or in a later turn"
+        end_call(session, call.call.id, "error", f"[not begun: {most}]")
+        return False
+    if len(state.children) + more >= limits.at_once:
+        if not call.held:
+            session.note(ev.ChildHeld(at=time.time(), call=call.call.id))
+        return False
+    return True
+
+
+def _levels(session: LiveSession) -> int:
+    own, family = (session.spec.children or Children()).depth, session.state.family
+    return own if family is None else min(own, family.levels)
+
+
+def _family(session: LiveSession, *, background: bool) -> ev.Family:
+    above = () if session.state.family is None else session.state.family.above
+    money = session.spec.limits.session_money
+    own = ev.Ancestor(session.id, None if money is None else nano(money))
+    return ev.Family((*above, own), _levels(session) - 1, background)
+
+
+async def _give(session: LiveSession, given: Sequence[Given]) -> None:
+    await asyncio.gather(*(_run(session, one.call, one.context) for one in given))
+
+
+async def _run(session: LiveSession, call: Call, context: ToolContext) -> None:
+    """Make the session, and put the task into its inbox in the commit from which on the log knows of it."""
+    began = time.monotonic()
+    outcome, parts = await run_tool(session.means.tools[call.call.name], context, call.arguments)
+    begun = context.agents.begun if isinstance(context.agents, CallAgents) else None
+    if begun is None or outcome != "ok":
+        outcome, parts = await _judged(session, call, outcome, parts)
+        _complete(session, call, outcome, parts, time.monotonic() - began)
+        return
+    source = f"agent:{session.spec.name}:{session.id}"
+    prompt = MessageInput((Text(begun.prompt),), source=source, tainted=session.state.tainted)
+    session.note(
+        ev.ChildStarted(
+            at=time.time(),
+            child=begun.child,
+            call=call.call.id,
+            agent=begun.agent,
+            background=begun.background,
+            due=begun.due,
+        ),
+        deliver=[Delivery(begun.child, prompt, "task")],
+    )
+    if begun.due is not None:
+        timer = due_timer(begun.child)
+        session.note(ev.TimerSet(at=time.time(), timer=timer, due=begun.due))
+        session.set_timer(timer, TimerSpec(timer, begun.due, ChildInput(begun.child, "timeout")))
+    if begun.background:
+        _complete(session, call, outcome, parts, time.monotonic() - began)
+
+
+async def take_ends(session: LiveSession) -> None:
+    """What the calls of this turn have waited for. Raises `Interrupted`, with the ends that are left still waiting."""
+    for item in list(session.inbox):
+        if not isinstance(item.input, ChildInput):
+            continue
+        child = session.state.children.get(item.input.child)
+        call = None if child is None else session.state.call(child.call)
+        if child is None or child.background or call is None or call.status != "awaiting":
+            continue
+        end = item.input
+        given = _result(end)
+        if session.means.checks is not None:
+            given = await session.interruptible(
+                lambda call=call, given=given: _judged(session, call, *given), steer=False
+            )
+        taint(session, _tainted_by(child, end))
+        note_end(session, child, end, item, cut(end))
+        _complete(session, call, *given, 0.0)
+
+
+def _tainted_by(child: Child, end: ChildInput) -> str | None:
+    return None if end.tainted is None else f"agent {child.agent}"
+
+
+def _result(end: ChildInput) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    if end.outcome == "answered":
+        return "ok", end.parts
+    said = (Text("What it had said:"), *end.parts) if end.parts else ()
+    return "error", (Text(f"[{told_of(end)}]"), *said)
+
+
+async def _judged(
+    session: LiveSession, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
+) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    checks = session.means.checks
+    return (outcome, parts) if checks is None else await step_checks.after_call(session, checks, call, outcome, parts)
+
+
+def _complete(
+    session: LiveSession, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...], seconds: float
+) -> None:
+    if call.changed is not None:
+        parts = (Text(f"[{call.changed_by} changed the arguments to {call.changed}]"), *parts)
+    parts += session.take_remarks()
+    session.note(ev.ToolCompleted(at=time.time(), call=call.call.id, outcome=outcome, parts=parts, seconds=seconds))

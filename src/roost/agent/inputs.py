@@ -1,0 +1,264 @@
+"""Taking inputs in: control and approvals at once, steering between steps, messages as new turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import assert_never
+
+from roost.agent import child_messages, consolidation_timer, job_tracking, outcomes
+from roost.agent.schedules import firing
+from roost.agent.session import LiveSession
+from roost.agent.state import State
+from roost.log import events as ev
+from roost.log.inputs import (
+    ApprovalInput,
+    CheckpointInput,
+    ChildInput,
+    ChildWaitsInput,
+    ConsolidateInput,
+    ControlInput,
+    DropCheckpointInput,
+    DueInput,
+    EmitInput,
+    MessageInput,
+    MoveInput,
+    PinInput,
+    RollbackInput,
+    ScheduleInput,
+    SetTimerInput,
+    TimerInput,
+    admits,
+    urgency,
+)
+from roost.log.protocols import InboxItem, Moved, SessionInfo, TimerSpec
+
+
+def has_control(session: LiveSession) -> bool:
+    """Whether an input is waiting that the session takes in its present state."""
+    least = admits(session.state.state, session.state.phase)
+    return not session.stopping and any(urgency(item.input) >= least for item in session.inbox)
+
+
+def settle(session: LiveSession, made: Sequence[SessionInfo] = ()) -> None:
+    """Take in everything that is not conversation. The first message starts a session that was only created. `made` as
+    of `roost.agent.child_messages.made`."""
+    if session.state.state == "created" and _next(session) is not None:
+        _enter(session, "running", True)
+    for item in list(session.inbox):
+        if urgency(item.input) < admits(session.state.state, session.state.phase):
+            continue
+        _take_in(session, item, made)
+
+
+def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo]) -> None:
+    match item.input:
+        case ControlInput():
+            control(session, item, item.input, made)
+        case SetTimerInput():
+            _set_timer(session, item, item.input)
+        case ApprovalInput():
+            _approve(session, item, item.input)
+        case EmitInput():
+            event = ev.Emitted(at=time.time(), name=item.input.name, data=item.input.data)
+            session.note(event, consume=item.id)
+        case PinInput(key=key, text=text, by=by):
+            session.note(ev.ContextPinned(at=time.time(), key=key, text=text, by=by), consume=item.id)
+        case ChildInput() | ChildWaitsInput():
+            child_messages.take(session, item, item.input)
+        case MoveInput():
+            _move(session, item, item.input)
+        case ScheduleInput():
+            firing.order(session, item, item.input)
+        case ConsolidateInput(due=due):
+            consolidation_timer.put_off(session, item, due)
+        case MessageInput() | TimerInput() | DueInput():
+            pass
+        case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # `travel.settle` does
+            pass
+        case _:
+            assert_never(item.input)
+
+
+def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Sequence[SessionInfo]) -> None:
+    """Apply a control. One that does not fit the state is logged and changes nothing."""
+    state, action = session.state.state, order.action
+    fits = _fits(session, order)
+    stops = fits and action == "stop" and state != "stopped"
+    up = child_messages.report(session, "stopped") if stops else ()  # before its turn says that it was cancelled
+    down = child_messages.pass_down(session, order, item.id, made)
+    event = ev.ControlApplied(at=time.time(), action=action, input=item.id)
+    session.note(event, consume=item.id, deliver=(*up, *down))
+    if fits:
+        _apply(session, item, order, state)
+
+
+def ends(session: LiveSession) -> ev.ChildOutcome | None:
+    """How what waits ends the session, or the task that it has."""
+    orders = [item.input for item in session.inbox if isinstance(item.input, ControlInput | RollbackInput)]
+    for order in orders:
+        if isinstance(order, ControlInput) and order.action == "stop" and _fits(session, order):
+            return None if session.state.state == "stopped" else "stopped"
+    cut = any(isinstance(order, RollbackInput) or order.action == "cancel" for order in orders)
+    return "cancelled" if cut and session.state.turn is not None else None
+
+
+def _fits(session: LiveSession, order: ControlInput) -> bool:
+    return order.scope != "unused" or (unused(session.state) and _next(session) is None)
+
+
+def unused(state: State) -> bool:
+    """Whether nothing is going on in it and nothing is to come by itself."""
+    return state.phase == "idle" and not state.timers and not state.children
+
+
+def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev.SessionState) -> None:
+    match order.action:
+        case "start":
+            _enter(session, "running", state in ("created", "stopped", "error"))
+        case "resume":
+            _enter(session, "running", state in ("paused", "error"))
+        case "pause":
+            if state in ("created", "running"):
+                outcomes.suspend(session)
+                _enter(session, "paused", True)
+        case "cancel":
+            _open_for_cancel(session, item)
+            _cancel(session)
+            if order.scope == "task":
+                child_messages.let_go(session, "cancelled")
+                job_tracking.give_up(session, "its task was given up")
+        case "stop":
+            _cancel(session)
+            child_messages.let_go(session, "stopped")
+            job_tracking.give_up(session, "the session was stopped")
+            _enter(session, "stopped", state != "stopped")
+        case "trust" | "compact":
+            pass  # the event says it
+        case _:
+            assert_never(order.action)
+
+
+def begin_turn(session: LiveSession) -> bool:
+    """Start a turn with the oldest message, if there is one, or the oldest firing that is to run."""
+    while (item := _next(session)) is not None:
+        if isinstance(item.input, DueInput):
+            if firing.fire(session, item, item.input):
+                return True
+        else:
+            _begin(session, item)
+            return True
+    return False
+
+
+def _begin(session: LiveSession, item: InboxItem) -> None:
+    number = session.state.turns + 1
+    _receive(session, item)
+    session.note(ev.TurnStarted(at=time.time(), turn=number, input=item.id))
+
+
+def deliver_steer(session: LiveSession) -> bool:
+    """Put every steering message into the running turn."""
+    if not session.inbox:
+        return False
+    steers = [item for item in session.inbox if isinstance(item.input, MessageInput) and item.input.mode == "steer"]
+    for item in steers:
+        _receive(session, item)
+    return bool(steers)
+
+
+def _next(session: LiveSession) -> InboxItem | None:
+    says = MessageInput | TimerInput | DueInput
+    return next((item for item in session.inbox if isinstance(item.input, says)), None)
+
+
+def _receive(session: LiveSession, item: InboxItem) -> None:
+    now = time.time()
+    match item.input:
+        case MessageInput(parts=parts, mode=mode, source=source):
+            child_messages.taint(session, item.input.tainted)
+            firing.rouse(session)
+            event = ev.InputReceived(at=now, input=item.id, parts=parts, mode=mode, source=source)
+            session.note(event, consume=item.id)
+        case TimerInput(timer=timer, parts=parts):
+            session.note(ev.TimerFired(at=now, timer=timer, input=item.id))
+            event = ev.InputReceived(at=now, input=item.id, parts=parts, source=f"timer:{timer}")
+            session.note(event, consume=item.id)
+        case _:
+            raise AssertionError(f"{item.input!r} is not conversation")
+
+
+def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
+    """Between turns. Whoever wakes the session next, wherever that may run which it needs now, is of that version."""
+    if session.state.turn is not None:
+        return
+    moved = ev.SessionMoved(
+        at=time.time(), version=order.version, spec=order.spec, input=item.id, source=order.source
+    )  # fmt: skip
+    session.note(moved, consume=item.id)
+    session.move(Moved(order.version, order.needs))
+
+
+def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
+    if fits and session.state.state != state:
+        session.note(ev.StateChanged(at=time.time(), state=state))
+
+
+def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
+    """A message said before the cancel, to a session that had not begun with it yet, is what is meant."""
+    following = next((one for one in session.inbox if isinstance(one.input, MessageInput | TimerInput)), None)
+    if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
+        _begin(session, following)
+
+
+def give_up(session: LiveSession, before: int) -> None:
+    """What was said before this input, and the turn that is open, end without an answer, in whatever state the session
+    is: whoever waits for one hears of it, and nothing of it comes up when the session goes on."""
+    _cancel(session)
+    while (following := _next_message(session)) is not None and following.id < before:
+        _begin(session, following)
+        _cancel(session)
+
+
+def _next_message(session: LiveSession) -> InboxItem | None:
+    return next((item for item in session.inbox if isinstance(item.input, MessageInput)), None)
+
+
+def _cancel(session: LiveSession) -> None:
+    if session.state.turn is None:
+        return
+    outcomes.fail_step(session, "cancelled", "the turn was cancelled")
+    outcomes.close_calls(session, "cancelled", "the turn was cancelled")
+    outcomes.end_turn(session, "cancelled")
+
+
+def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> None:
+    call = session.state.call(answer.call)
+    if call is None or call.status != "asking" or answer.asked not in (None, call.asked):
+        session.drop(item)  # it answers another question, perhaps of an earlier call with the same id
+        return
+    event = ev.ApprovalResolved(
+        at=time.time(),
+        call=answer.call,
+        decision=answer.decision,
+        note=answer.note,
+        source=answer.source,
+        arguments=answer.arguments,
+        always=answer.always,
+        scope=answer.scope,
+    )
+    session.note(event, consume=item.id)
+    outcomes.clear_deadline(session, answer.call)
+
+
+def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:
+    for late in list(session.inbox):  # it came due after this order was accepted, and before it was taken in
+        if isinstance(late.input, TimerInput) and late.input.timer == order.timer and late.id > item.id:
+            session.drop(late)
+    if order.due is None:
+        session.note(ev.TimerCleared(at=time.time(), timer=order.timer), consume=item.id)
+        session.set_timer(order.timer, None)
+    else:
+        session.note(ev.TimerSet(at=time.time(), timer=order.timer, due=order.due), consume=item.id)
+        due = TimerInput(order.timer, order.parts)
+        session.set_timer(order.timer, TimerSpec(order.timer, order.due, due))

@@ -1,0 +1,212 @@
+"""What happened in a session and is not in its log yet, and the way there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from roost.agent.state import STATE_VERSION, Kept, State, encode_state
+from roost.errors import Fenced, StoreCorrupt, StoreFailed, StoreUnreachable
+from roost.log import events as ev
+from roost.log.facts import FactChange, FactWrite
+from roost.log.protocols import Append, CheckpointRow, Claim, Delivery, Moved, Snapshot, TimerSpec
+
+log = logging.getLogger("roost.session")
+SNAPSHOT_EVENTS = 256
+SNAPSHOT_BYTES = 64 * 1024
+_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_UNREACHABLE_PAUSE = 0.5
+_SOON = 0.2
+"""Seconds after which followers see what nobody waits for, unless a commit takes it along before."""
+
+
+class Appends(Protocol):
+    """What a session in memory needs of a `Journal`."""
+
+    async def append(self, append: Append) -> int: ...
+
+
+class _Beside(msgspec.Struct):
+    """What the events of a commit bring with them, where they bring anything; as in `Append`."""
+
+    consume: list[int] = []
+    timers: dict[str, TimerSpec | None] = {}
+    deliver: list[Delivery] = []
+    checkpoint: CheckpointRow | None = None
+    drop_checkpoints: list[int] = []
+    facts: list[FactWrite] = []
+    moved: Moved | None = None
+
+    def join(self, write: Append) -> None:
+        write.consume, write.deliver, write.facts, write.moved = self.consume, self.deliver, self.facts, self.moved
+        write.checkpoint, write.drop_checkpoints = self.checkpoint, self.drop_checkpoints
+        write.timers = [timer for timer in self.timers.values() if timer is not None]
+        write.clear_timers = [name for name, timer in self.timers.items() if timer is None]
+
+
+class Unwritten:
+    """Gathers what goes into the next commit: events that `state` has taken in, inputs that they use up, timers.
+    `head` is that of the committed log. Once `stopped` is set, a store that fails is not tried again."""
+
+    def __init__(self, journal: Appends, claim: Claim, state: State, *, stopped: asyncio.Event) -> None:
+        self.head = claim.info.head
+        self.epoch = claim.epoch
+        self._session = claim.info.id
+        self._journal, self._state, self._stopped = journal, state, stopped
+        self._stored: tuple[ev.SessionState, ev.Phase] = (claim.info.state, claim.info.phase)
+        self._bodies: list[bytes] = []
+        self._kept: _Beside | None = None
+        self._snapshot_due = False
+        self._lock = asyncio.Lock()
+        self._soon: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._broken: Exception | None = None
+        self.refused: Append | None = None
+        """The last one that the store did not take."""
+        self._tail_events = len(claim.tail)
+        self._tail_bytes = sum(len(record.body) for record in claim.tail)
+        self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
+
+    def add(self, body: bytes, facts: Sequence[FactChange] = (), deliver: Sequence[Delivery] = ()) -> None:
+        """An event, encoded, which the state has taken in, the changes of the memory that it tells of, and what it says
+        to other sessions."""
+        self._bodies.append(body)
+        if deliver:
+            self._beside.deliver += deliver
+        if facts:
+            self._beside.facts += [FactWrite(len(self._bodies), change) for change in facts]
+
+    def consume(self, item: int) -> None:
+        self._beside.consume.append(item)
+
+    def move(self, moved: Moved) -> None:
+        """The event that was added last says it."""
+        self._beside.moved = moved
+
+    def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
+        self._beside.timers[timer] = spec
+
+    def keep(self, kept: Kept) -> None:
+        """A checkpoint of the state as it is now; its event was the last that was added."""
+        snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(self._state))
+        self._beside.checkpoint = CheckpointRow(
+            kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot
+        )  # fmt: skip
+
+    def drop_checkpoints(self, positions: Sequence[int]) -> None:
+        self._beside.drop_checkpoints += positions
+
+    def write_snapshot(self) -> None:
+        """With the next commit: nobody is to fold what was added."""
+        self._snapshot_due = True
+
+    def fence(self) -> None:
+        """Write nothing more: the session has another owner, or may have."""
+        if self._broken is None:
+            self._broken = Fenced(f"session {self._session!r} is not this node's any more")
+
+    async def flush(self, *, release: bool = False) -> None:
+        """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
+        tried again until the session is told to shut down; then, and when the session has a newer owner or the file is
+        damaged, it raises."""
+        await self._lock.acquire()
+        try:
+            if self._broken is not None:
+                raise self._broken
+            if not (self._bodies or self._kept is not None or release):
+                return
+            write = self._write(release=release)
+            try:
+                try:
+                    self.head = await self._journal.append(write)
+                except StoreFailed as error:
+                    self.head = await self._append_again(write, error)
+            except Exception as error:  # whatever it was: what comes after it would stand in the log without it
+                self._broken, self.refused = error, write
+                raise
+        finally:
+            self._lock.release()
+
+    async def flush_shielded(self) -> None:
+        """As `flush`, for a task that may be cancelled: the commit goes on."""
+        await asyncio.shield(self._begin_flush())
+
+    def flush_soon(self) -> None:
+        """Commit what was noted in a moment, with whatever is noted until then. A failure is heard of at the next
+        `flush`."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(_SOON, self._begin_flush)
+
+    def _begin_flush(self) -> asyncio.Future[None]:
+        self._writing = writing = asyncio.ensure_future(self.flush())
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
+        return writing
+
+    def _write(self, *, release: bool) -> Append:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        bodies, self._bodies = self._bodies, []
+        (stored, in_phase), state = self._stored, self._state
+        self._stored = now, phase = state.state, state.phase
+        self._tail_events += len(bodies)
+        self._tail_bytes += sum(map(len, bodies))
+        write = Append(
+            session=self._session,
+            epoch=self.epoch,
+            expected=self.head,
+            bodies=bodies,
+            state=None if now == stored else now,
+            phase=None if phase == in_phase else phase,
+            snapshot=self._snapshot(self.head + len(bodies)),
+            release=release,
+        )
+        if self._kept is not None:
+            self._kept.join(write)
+            self._kept = None
+        return write
+
+    @property
+    def _beside(self) -> _Beside:
+        if self._kept is None:
+            self._kept = _Beside()
+        return self._kept
+
+    def _snapshot(self, seq: int) -> Snapshot | None:
+        """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
+        if (
+            not self._snapshot_due
+            and self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes)
+            and self._tail_events < SNAPSHOT_EVENTS
+        ):
+            return None
+        body = encode_state(self._state)
+        self._tail_bytes = self._tail_events = 0
+        self._snapshot_due = False
+        self._snapshot_bytes = len(body)
+        return Snapshot(seq, STATE_VERSION, body)
+
+    async def _append_again(self, write: Append, error: StoreFailed) -> int:
+        failures = 0
+        while True:
+            if self._broken is not None:
+                raise self._broken from error
+            if self._stopped.is_set() or error.code == "store_closed" or isinstance(error, StoreCorrupt):
+                raise error
+            pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+            if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
+                pause = min(pause, _UNREACHABLE_PAUSE)
+            elif not failures:
+                log.error("session %s: cannot write, trying again until it works: %s", self._session, error)
+            failures += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause)
+            try:
+                return await self._journal.append(write)
+            except StoreFailed as again:
+                error = again

@@ -1,0 +1,219 @@
+"""One model call: intent, stream, outcome. Trying again is the model's own business (`roost.providers.model_stack`)."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, NamedTuple
+
+from roost.agent import model_request, speculation, step_checks, turn_budgets
+from roost.agent.compaction import compact
+from roost.agent.compaction.context_size import fixed_tokens
+from roost.agent.outcomes import fail_step
+from roost.agent.session import Interrupted, LiveSession
+from roost.log import events as ev
+from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
+from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
+
+CRASHES = 25
+"""Of the daemon in the middle of one call before the turn fails: perhaps it is the call that brings it down."""
+
+
+_SILENT = Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
+
+
+class End(NamedTuple):
+    """How a turn ends that cannot go on."""
+
+    outcome: Literal["failed", "limit"]
+    reason: str
+
+
+async def run(session: LiveSession) -> End | None:
+    """Call the model once. Returns None to go on, or how the turn ends. Raises `Interrupted`, with the step closed in
+    the log unless the daemon is shutting down."""
+    open_step = session.state.open_step
+    if open_step is not None and open_step.attempt >= CRASHES:
+        fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
+        reason = f"interrupted: the daemon ended {open_step.attempt} times in the middle of this model call"
+        return End("failed", reason)
+    checks = session.means.checks
+    if checks is not None and (reason := await step_checks.before_model(session, checks)):
+        fail_step(session, "denied", reason)
+        return End("failed", reason)
+    if await compact.make_room(session) and session.cause(steer=True) is not None:
+        return None
+    step = _announce(session)
+    await session.flush()
+    call = _Call(session, step)
+    began = time.monotonic()
+    try:
+        outcome = await session.interruptible(call.answer, steer=True)
+        if checks is not None:
+            outcome = await step_checks.after_model(session, checks, outcome)
+    except Interrupted as interrupted:
+        call.cut(interrupted, time.monotonic() - began)
+        if interrupted.cause == "steer":
+            return None
+        raise
+    finally:
+        session.means.deltas.clear(session.id)
+    return call.end(outcome, time.monotonic() - began)
+
+
+def _announce(session: LiveSession) -> int:
+    """Note the intent. A step that a crash cut off is taken up under its own number."""
+    open_step = session.state.open_step
+    step = open_step.step if open_step else session.state.steps + 1
+    attempt = open_step.attempt + 1 if open_step else 1
+    sent, model = session.state.tokens + fixed_tokens(session), session.model.name
+    session.note(ev.ModelStarted(at=time.time(), step=step, model=model, attempt=attempt, context=sent))
+    return step
+
+
+class _Call:
+    """A call of the model, from its committed intent on. `_after` is the event with which the answer began, or began
+    again."""
+
+    def __init__(self, session: LiveSession, step: int) -> None:
+        self._session = session
+        self._step = step
+        self._after = session.head
+        self._bill = Bill()
+        self._refused = ""
+        self._heard = False
+        self._early = speculation.of(session)
+
+    async def answer(self) -> Completed | Failed:
+        """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
+        session, step = self._session, self._step
+        checks, once = session.means.checks, True
+        push = session.means.deltas.push if checks is None or not checks.judges_answers else _unheard
+        while True:
+            stream = session.model.stream(model_request.build(session, self._bill))
+            outcome: Completed | Failed = _SILENT
+            try:
+                async for event in stream:
+                    match event:
+                        case Completed() | Failed():
+                            outcome = event
+                            break
+                        case TextDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "text", event.text)
+                        case ThinkingDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "thinking", event.text)
+                        case CallDelta():
+                            self._heard = True
+                            push(session.id, step, self._after, "call", event.arguments)
+                            self._early.hear(event.index, event.name, event.arguments)
+                        case Progress():
+                            session.means.deltas.progress(session.id, step, self._after, event)
+                        case Notice():
+                            await self._tell(event)
+            finally:
+                await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            if not (once and isinstance(outcome, Failed) and await self._shortened(outcome)):
+                return outcome
+            once = False
+
+    def end(self, outcome: Completed | Failed, seconds: float) -> End | None:
+        """Note the outcome. Returns how the turn ends, if it does."""
+        session, now = self._session, time.time()
+        if isinstance(outcome, Completed) and outcome.parts:
+            parts = _unique(session, self._step, outcome.parts)
+            self._settle(parts)
+            session.note(
+                ev.ModelCompleted(
+                    at=now,
+                    step=self._step,
+                    parts=parts,
+                    stop=outcome.stop,
+                    usage=self._spent(outcome.usage) or Usage(),
+                    seconds=seconds,
+                    model=self._answered(),
+                )
+            )
+            return None
+        self._settle(())
+        error = outcome.error if isinstance(outcome, Failed) else ErrorData("empty", "the model answered nothing")
+        usage = self._spent(outcome.usage)
+        session.note(ev.ModelFailed(at=now, step=self._step, error=error, seconds=seconds, usage=usage))
+        match error.code:
+            case "budget":
+                return End("limit", turn_budgets.limit_of(self._refused))
+            case "price_unknown":
+                return End("limit", f"{error.code}: {error.message}")
+            case _:
+                return End("failed", f"{error.code}: {error.message}")
+
+    def cut(self, by: Interrupted, seconds: float) -> None:
+        """Note what a call has cost that did not end by itself. A shutdown leaves its step open."""
+        session, usage = self._session, self._spent(None)
+        if by.cause != "shutdown":
+            self._settle(())
+            code = "steered" if by.cause == "steer" else by.cause
+            fail_step(session, code, f"cut off: {by.cause}", seconds=seconds, usage=usage)
+        elif usage is not None and (step := session.state.open_step) is not None:
+            session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
+
+    async def _shortened(self, failed: Failed) -> bool:
+        """Whether there is less to ask with now, where that was what it took."""
+        if failed.error.code != "context_overflow" or not compact.shorten(self._session):
+            return False
+        await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": failed.error.message}))
+        if self._heard:
+            await self._tell(Notice("restart"))
+        return True
+
+    async def _tell(self, notice: Notice) -> None:
+        session = self._session
+        self._refused = notice.data.get("refused", self._refused)
+        session.note(ev.ModelNotice(at=time.time(), step=self._step, kind=notice.kind, data=notice.data))
+        if notice.kind == "restart":
+            # What comes now must be told from what came before, by the event that is between the two.
+            session.means.deltas.clear(session.id)
+            self._early.restart()
+            self._heard = False
+            await session.flush_shielded()
+            self._after = session.head
+        else:
+            session.flush_soon()
+
+    def _settle(self, parts: tuple[AssistantPart, ...]) -> None:
+        dropped = self._early.settle(part for part in parts if isinstance(part, ToolCall))
+        if dropped:
+            data = {"dropped": dropped}
+            self._session.note(ev.ModelNotice(at=time.time(), step=self._step, kind="early", data=data))
+
+    def _spent(self, told: Usage | None) -> Usage | None:
+        """By the bill, which knows of every call that was made; `told` by a model that keeps none."""
+        if not self._bill.calls:
+            return told
+        if self._bill.usage.cost != 0:
+            turn_budgets.charged(self._session)
+        return self._bill.usage
+
+    def _answered(self) -> str | None:
+        by = self._bill.model
+        return by if by and by != self._session.model.name else None
+
+
+def _unheard(*_: object) -> None:
+    """The pieces of an answer that must be judged as a whole first."""
+
+
+def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
+    """Some providers count their call ids anew in every answer; strict ones refuse an id that was there before."""
+    known, calls = session.call_ids, [part.id for part in parts if isinstance(part, ToolCall)]
+    if known.isdisjoint(calls):
+        known.update(calls)
+        return parts
+    unique = tuple(
+        ToolCall(f"{part.id}-{step}", part.name, part.arguments)
+        if isinstance(part, ToolCall) and part.id in known
+        else part
+        for part in parts
+    )
+    known.update(part.id for part in unique if isinstance(part, ToolCall))
+    return unique

@@ -1,0 +1,86 @@
+"""How steps and turns end when they do not end by themselves. A log never keeps a call without an outcome."""
+
+from __future__ import annotations
+
+import time
+
+from roost.agent import child_messages, consolidation_timer
+from roost.agent.session import LiveSession
+from roost.agent.state import Call
+from roost.log import events as ev
+from roost.log.content import ErrorData, Text, ToolOutcome, Usage
+
+UNKNOWN_EFFECT = "[interrupted: it is not known whether this call took effect; check before you repeat it]"
+
+
+def end_turn(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None = None) -> None:
+    turn = session.state.turn
+    if turn is not None:
+        if turn.gate is not None:
+            clear_deadline(session, turn.gate.call.id)
+        told = child_messages.report(session, outcome, reason)
+        session.note(
+            ev.TurnCompleted(
+                at=time.time(),
+                turn=turn.number,
+                outcome=outcome,
+                reason=reason,
+                steps=turn.steps,
+                usage=turn.usage,
+                seconds=round(session.clock.used(), 3),
+            ),
+            deliver=told,
+        )
+        consolidation_timer.tend(session, heartbeat=turn.firing is not None and turn.firing.heartbeat)
+
+
+def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str, *, why: str | None = None) -> None:
+    session.note(ev.ToolCompleted(at=time.time(), call=call, outcome=outcome, parts=(Text(text),), why=why))
+    clear_deadline(session, call)
+
+
+def deadline(call: str) -> str:
+    """The name of the timer that ends the waiting for a person."""
+    return f"approval:{call}"[:200]
+
+
+def clear_deadline(session: LiveSession, call: str) -> None:
+    if session.state.timers and (timer := deadline(call)) in session.state.timers:
+        session.note(ev.TimerCleared(at=time.time(), timer=timer))
+        session.set_timer(timer, None)
+
+
+def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
+    """Give every open call an outcome. One that was running may have had its effect, and says so."""
+    for call in list(session.state.calls):
+        if call.status == "awaiting":
+            end_call(session, call.call.id, outcome, f"[{outcome}: {text}]")
+            child_messages.abandon(session, call.call.id)
+        elif call.status == "running":
+            unknown = UNKNOWN_EFFECT if call.replay != "safe" else f"[{outcome}: {text}]"
+            end_call(session, call.call.id, outcome, unknown)
+        elif call.status != "done":
+            end_call(session, call.call.id, outcome, not_run(call, text))
+
+
+def not_run(call: Call, why: str) -> str:
+    """What the model reads of a call that is given up. An earlier attempt, cut off, may have had its effect."""
+    return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
+
+
+def fail_step(
+    session: LiveSession, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None
+) -> None:
+    """End the open model call, if there is one, without an answer."""
+    step = session.state.open_step
+    if step is not None:
+        error = ErrorData(code, message)
+        session.note(ev.ModelFailed(at=time.time(), step=step.step, error=error, seconds=seconds, usage=usage))
+
+
+def suspend(session: LiveSession) -> None:
+    """Leave the open steps so that they can be taken up again: as after a crash, but said in the log."""
+    fail_step(session, "paused", "the session was paused")
+    for call in list(session.state.calls):
+        if call.status == "running" and call.replay == "never":
+            end_call(session, call.call.id, "interrupted", UNKNOWN_EFFECT)

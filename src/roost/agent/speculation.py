@@ -1,0 +1,220 @@
+"""Calls that only read begin while the model still speaks. Until the finished answer has them too they are nobody's:
+they leave nothing behind, so they need no intent in the log, and a crash forgets them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from roost.agent import memory_steps, step_checks, tool_calls
+from roost.agent.compaction.ports import OwnPins
+from roost.agent.known_files import learned
+from roost.agent.session import LiveSession
+from roost.agent.state import Call
+from roost.log.content import ResultPart, ToolCall, ToolOutcome
+from roost.tools.base import Tool
+from roost.tools.run_tool import arguments_of, run_tool
+
+NAMELESS = "early."
+"""How the id of a call begins as long as the answer is not whole, which gives it another."""
+_LONGEST = 8192
+"""Characters of the arguments of a call that begins early: each piece that may be the last means to read them all."""
+
+
+def of(session: LiveSession) -> Early:
+    if session.early is None:
+        session.early = Early(session)
+    return session.early
+
+
+class Begun:
+    """A call that runs already. What would leave a trace before it is known to be in the answer cuts it off; then it
+    runs when it is its turn."""
+
+    def __init__(self, session: LiveSession, tool: Tool, call: Call, arguments: dict[str, Any]) -> None:
+        self.name, self.arguments = tool.name, arguments
+        self.key = f"{session.id}:{call.call.id}"
+        self.seconds = 0.0
+        self._session, self._known = session, False
+        self.memory = memory_steps.call_memory(session, call, self.key)
+        self._context = tool_calls.context_of(session, call, tool, self.key, self.memory)
+        self._known_files = dict(self._context.seen)
+        self._context.emit, self._context.pins = self._emit, _Pins(session, self)
+        self.task = asyncio.create_task(self._run(tool, call.arguments))
+
+    def adopt(self, call: str) -> None:
+        """It is this call of the answer, and may run."""
+        self._known, self._context.call = True, call
+        if self.memory is not None:
+            self.memory.belong(call)
+
+    async def outcome(self) -> tuple[ToolOutcome, tuple[ResultPart, ...]] | None:
+        """As of `run_tool`; None: it must run now. Cancelling the task that waits cancels it."""
+        try:
+            found = await self.task
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if waiting is None or waiting.cancelling():
+                raise
+            return None
+        return found
+
+    def learned(self) -> dict[str, str | None]:
+        return learned(self._session.means.workspace.place, self._known_files, self._context.seen)
+
+    def wait(self) -> None:
+        """Cut it off unless it is known. Raises `CancelledError`."""
+        if not self._known:
+            self.task.cancel()
+            raise asyncio.CancelledError
+
+    async def _run(self, tool: Tool, arguments: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+        began = time.monotonic()
+        try:
+            return await run_tool(tool, self._context, arguments)
+        finally:
+            self.seconds = time.monotonic() - began
+
+    async def _emit(self, name: str, data: Any) -> None:
+        self.wait()
+        await self._session.emit(name, data)
+
+
+class _Pins(OwnPins):
+    def __init__(self, session: LiveSession, begun: Begun) -> None:
+        super().__init__(session)
+        self._begun = begun
+
+    async def set(self, key: str, text: str | None) -> None:
+        self._begun.wait()
+        await super().set(key, text)
+
+
+class _Said:
+    """What has been said of a call."""
+
+    __slots__ = ("length", "pieces", "tool")
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool = tool
+        self.pieces: list[str] = []
+        self.length = 0
+
+
+class Early:
+    """Of one session, while it works on a turn. Only its own task calls this."""
+
+    def __init__(self, session: LiveSession) -> None:
+        self._session = session
+        self._said: dict[int, _Said] = {}
+        self._begun: list[Begun] = []
+        self._kept: dict[str, Begun] = {}
+        self._leaving: list[asyncio.Task[Any]] = []
+        self._count = self._dropped = 0
+        self._behind = False
+        """What is said now comes after a call that may change what is read."""
+
+    def hear(self, index: int, name: str | None, piece: str) -> None:
+        """A piece of call number `index` of the answer; a `name` begins a new one. What stands behind a call that does
+        more than read waits for it."""
+        if name is not None:
+            for said in self._said.values():
+                if not said.length:  # nothing was said of its arguments
+                    self._begin(said.tool, "{}")
+            self._said.clear()
+            tool = self._session.tools.get(name)
+            self._behind = self._behind or (tool is not None and tool.safety != "read_only")
+            if tool is None or self._behind or not _may(self._session, tool):
+                return
+            self._said[index] = _Said(tool)
+        said = self._said.get(index)
+        if said is None:
+            return
+        said.pieces.append(piece)
+        said.length += len(piece)
+        whole = piece.rstrip().endswith("}") and said.length <= _LONGEST
+        if said.length > _LONGEST or (whole and self._begin(said.tool, "".join(said.pieces))):
+            del self._said[index]
+
+    def restart(self) -> None:
+        """What was said so far does not count."""
+        self._drop(self._begun)
+        self._said, self._begun, self._behind = {}, [], False
+
+    def settle(self, answer: Iterable[ToolCall]) -> int:
+        """The answer is whole, with these calls: keep what they ask for. Returns how many began for nothing."""
+        if not (self._begun or self._kept or self._dropped):
+            self._said.clear()
+            self._behind = False
+            return 0
+        self._leave(self._kept.values())
+        self._kept = {}
+        for call in answer:
+            begun = next((one for one in self._begun if _same(self._session, one, call)), None)
+            if begun is not None:
+                self._kept[call.id] = begun
+                self._begun.remove(begun)
+        self.restart()
+        dropped, self._dropped, self._count = self._dropped, 0, 0
+        return dropped
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some call of the answer runs already."""
+        return bool(self._kept)
+
+    def kept(self, call: str) -> Begun | None:
+        return self._kept.get(call) if self._kept else None
+
+    def take(self, call: str) -> Begun | None:
+        return self._kept.pop(call, None) if self._kept else None
+
+    async def close(self) -> None:
+        """Nothing of it runs any more."""
+        self._leave([*self._begun, *self._kept.values()])
+        self._said, self._begun, self._kept = {}, [], {}
+        if self._leaving:
+            leaving, self._leaving = self._leaving, []
+            await asyncio.wait(leaving)
+
+    def _begin(self, tool: Tool, text: str) -> bool:
+        """Whether the arguments were whole."""
+        arguments = arguments_of(tool, text)
+        if isinstance(arguments, str):
+            return False
+        session, step = self._session, self._session.state.open_step
+        running = sum(not one.task.done() for one in self._begun)
+        if step is None or running >= tool_calls.READERS_AT_ONCE or session.scrubbed(text) is not text:
+            return True
+        self._count += 1
+        call = Call(ToolCall(f"{NAMELESS}{step.step}.{step.attempt}.{self._count}", tool.name, text), attempt=1)
+        asked = tool_calls.gate_call(session, call, tool)
+        if not asked.touches.hosts and session.means.gate.decide(asked).decision == "allow":
+            self._begun.append(Begun(session, tool, call, arguments))
+        return True
+
+    def _drop(self, begun: list[Begun]) -> None:
+        self._dropped += len(begun)
+        self._leave(begun)
+
+    def _leave(self, begun: Iterable[Begun]) -> None:
+        for one in begun:
+            one.task.cancel()
+            self._leaving.append(one.task)
+
+
+def _may(session: LiveSession, tool: Tool) -> bool:
+    """Whether nothing but the gate has a say before a call of this tool, which may as well not have been. What leaves
+    the machine is always in the log first."""
+    checks = session.means.checks
+    reads = tool.early and tool.safety == "read_only" and tool.replay == "safe" and not tool.taints
+    return reads and session.state.undo is None and (checks is None or step_checks.leaves_alone(checks, tool))
+
+
+def _same(session: LiveSession, begun: Begun, call: ToolCall) -> bool:
+    if begun.name != call.name:
+        return False
+    tool = session.means.tools[call.name]
+    return arguments_of(tool, call.arguments) == begun.arguments

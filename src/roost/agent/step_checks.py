@@ -1,0 +1,248 @@
+"""Hooks, guardrails and the classifier around the steps of a turn. Whatever they say is in the log before it counts; a
+hook may be asked again about the same thing after a crash."""
+
+from __future__ import annotations
+
+import time
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from roost.agent import turn_budgets
+from roost.agent.origin import life_of
+from roost.agent.outcomes import end_call
+from roost.agent.session import LiveSession
+from roost.agent.state import Call, State, result_text, unheard
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ErrorData, ResultPart, Text, ToolOutcome
+from roost.models.request import Bill, Completed, Failed
+from roost.policy.checks import Checks
+from roost.policy.gate import GateCall, Verdict
+from roost.policy.guardrails import Side, Tripped, first_tripped
+from roost.policy.hooks import Answer, Moment, When, ask, concerns
+from roost.tools.base import Tool
+from roost.tools.run_tool import arguments_of
+
+_CUT_OFF = "the hook that judges it was cut off"
+
+
+async def before_call(session: LiveSession, checks: Checks, call: Call, tool: Tool | None) -> bool:
+    """Ask the hooks about a call that the gate has not judged yet. False: it is denied, and has its outcome."""
+    if tool is None or "pre_tool" not in checks.hooks:
+        return True
+    given = arguments_of(tool, call.arguments)
+    if isinstance(given, str):
+        return True  # the tool says what is wrong with them
+    moment = _moment(session, "pre_tool", tool=tool.name, call=call.call.id, arguments=_shown(session, given))
+    answer = await session.interruptible(lambda: _hooks(session, checks, moment), steer=False)
+    if answer.decision == "deny":
+        end_call(session, call.call.id, "denied", f"[denied: {answer.reason}]", why=f"hook: {answer.reason}")
+    return answer.decision != "deny"
+
+
+def leaves_alone(checks: Checks, tool: Tool) -> bool:
+    """Whether nobody is asked about an answer, or about a call of this tool, before it has run."""
+    if checks.judges_answers:
+        return False
+    return not any(fnmatchcase(tool.name, hook.tool) for hook in checks.hooks.get("pre_tool", ()))
+
+
+async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict: Verdict) -> Verdict:
+    """The classifier's word on a call that the gate allows; the gate's where it has none to say."""
+    classifier = checks.classifier
+    if classifier is None or call.safety == "read_only" or verdict.layer in ("user", "config", "person"):
+        return verdict
+    bill = Bill()
+    charged = turn_budgets.budgets(session)
+    said = Verdict("ask", "the classifier was cut off", "classifier")
+    try:
+        said = await session.interruptible(
+            lambda: classifier.judge(call, bill=bill, budgets=charged, meta=dict(session.about)), steer=False
+        )
+    finally:  # what it has cost counts, whatever cuts it off
+        if bill.calls and bill.usage.cost != 0:
+            turn_budgets.charged(session)
+        session.note(
+            ev.PolicyDecided(
+                at=time.time(),
+                by="classifier",
+                on="call",
+                decision=said.decision,
+                reason=said.reason,
+                call=call.call,
+                usage=bill.usage if bill.calls else None,
+            )
+        )
+    return verdict if said.decision == "allow" else said
+
+
+async def after_call(
+    session: LiveSession, checks: Checks, call: Call, outcome: ToolOutcome, parts: tuple[ResultPart, ...]
+) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    if "post_tool" not in checks.hooks:
+        return outcome, parts
+    text = session.scrubbed(result_text(parts))
+    moment = _moment(session, "post_tool", tool=call.call.name, call=call.call.id, outcome=outcome, text=text)
+    answer = await _hooks(session, checks, moment)
+    match answer.decision:
+        case "deny":
+            return _withheld(outcome, answer.reason)
+        case "modify":
+            return outcome, (Text(answer.text or ""), *[part for part in parts if not isinstance(part, Text)])
+        case _:
+            return outcome, parts
+
+
+def cut_off(
+    checks: Checks, given: tuple[ToolOutcome, tuple[ResultPart, ...]]
+) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    """What may be known of a result while it is being judged."""
+    return _withheld(given[0], _CUT_OFF) if "post_tool" in checks.hooks else given
+
+
+def _withheld(outcome: ToolOutcome, reason: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
+    """A hook comes too late to keep a call from doing what it does, and the model must not make it again."""
+    done = "the call has taken effect" if outcome == "ok" else "the call was made and failed"
+    return "denied", (Text(f"[{done}; its result is withheld: {reason}]"),)
+
+
+async def before_model(session: LiveSession, checks: Checks) -> str | None:
+    """Why the model may not be called. Asked anew at each attempt."""
+    session.instruction = session.spec.instructions
+    said = unheard(session.state)
+    if said and (reason := await session.interruptible(lambda: _new_input(session, checks), steer=False)):
+        return reason
+    if "pre_model" not in checks.hooks:
+        return None
+    moment = _moment(session, "pre_model", text=session.scrubbed(session.instruction))
+    answer = await session.interruptible(lambda: _hooks(session, checks, moment), steer=False)
+    if answer.decision == "modify":
+        session.instruction = answer.text or ""
+    return f"denied: {answer.reason}" if answer.decision == "deny" else None
+
+
+async def after_model(session: LiveSession, checks: Checks, outcome: Completed | Failed) -> Completed | Failed:
+    """What of an answer may be kept."""
+    if not isinstance(outcome, Completed) or not checks.judges_answers:
+        return outcome
+    return await session.interruptible(lambda: _answer(session, checks, outcome), steer=False)
+
+
+async def _answer(session: LiveSession, checks: Checks, outcome: Completed) -> Completed | Failed:
+    text = session.scrubbed(AssistantMessage(outcome.parts).text)
+    if text and (tripped := await _guard(session, checks, "output", text)):
+        return _refused(outcome, f"{tripped.guard}: {tripped.reason}")
+    if "post_model" not in checks.hooks:
+        return outcome
+    answer = await _hooks(session, checks, _moment(session, "post_model", text=text))
+    match answer.decision:
+        case "deny":
+            return _refused(outcome, answer.reason)
+        case "modify":
+            kept = [part for part in outcome.parts if not isinstance(part, Text)]
+            return msgspec.structs.replace(outcome, parts=(*([Text(answer.text)] if answer.text else []), *kept))
+        case _:
+            return outcome
+
+
+async def after_turn(session: LiveSession, checks: Checks) -> None:
+    if "turn_end" in checks.hooks:
+        outcome = "answered" if session.state.answered else "ended"
+        text = session.scrubbed(last_said(session.state))
+        await _hooks(session, checks, _moment(session, "turn_end", text=text, outcome=outcome))
+
+
+async def before_end(session: LiveSession, checks: Checks, outcome: ev.ChildOutcome) -> None:
+    """Tell the hooks that the session is `stopped`, or that its task is over. Asked before that is noted, so that a
+    crash in between asks again; what they say keeps it from nothing."""
+    turn = session.state.turn
+    task = session.state.family is not None and turn is not None and turn.number == 1
+    if "session_end" not in checks.hooks or not (outcome == "stopped" or task):
+        return
+    if (await life_of(session.id, session.state, session.means.read)).begun:
+        text = session.scrubbed(last_said(session.state))
+        await _hooks(session, checks, _moment(session, "session_end", text=text, outcome=outcome))
+
+
+def last_said(state: State) -> str:
+    """By the agent, if nothing was said to it since."""
+    last = state.entries[-1].message if state.entries else None
+    return last.text if isinstance(last, AssistantMessage) else ""
+
+
+async def _new_input(session: LiveSession, checks: Checks) -> str | None:
+    said = "\n".join(
+        part.text for entry in unheard(session.state) for part in entry.message.parts if isinstance(part, Text)
+    )
+    text = session.scrubbed(said)
+    if tripped := await _guard(session, checks, "input", text):
+        return f"denied: {tripped.guard}: {tripped.reason}"
+    if "session_start" in checks.hooks:
+        life = await life_of(session.id, session.state, session.means.read)
+        if not life.begun:
+            answer = await _hooks(session, checks, _moment(session, "session_start", text=text, outcome=life.how))
+            if answer.decision == "deny":
+                return f"denied: {answer.reason}"
+    turn = session.state.turn
+    if "turn_start" in checks.hooks and turn is not None and turn.steps == 0:
+        answer = await _hooks(session, checks, _moment(session, "turn_start", text=text))
+        return f"denied: {answer.reason}" if answer.decision == "deny" else None
+    return None
+
+
+async def _guard(session: LiveSession, checks: Checks, side: Side, text: str) -> Tripped | None:
+    guards = checks.guards.get(side)
+    tripped = await first_tripped(guards, text) if guards else None
+    if tripped is not None:
+        session.note(
+            ev.PolicyDecided(
+                at=time.time(), by=f"guardrail:{tripped.guard}", on=side, decision="deny", reason=tripped.reason
+            )
+        )
+    return tripped
+
+
+async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer:
+    """All that this concerns, in their order, each with what those before it have changed. The first that denies ends
+    it, but of an end everybody is told."""
+    composed = Answer()
+    for hook in checks.hooks.get(moment.on, ()):
+        if not concerns(hook, moment):
+            continue
+        answer = await ask(hook, moment, checks.hands)
+        arguments = answer.arguments if answer.decision == "modify" and moment.on == "pre_tool" else None
+        session.note(
+            ev.PolicyDecided(
+                at=time.time(),
+                by=f"hook:{hook.name}",
+                on=moment.on,
+                decision=answer.decision,
+                reason=answer.reason,
+                call=moment.call,
+                arguments=None if arguments is None else msgspec.json.encode(arguments).decode(),
+            )
+        )
+        if answer.decision == "deny" and moment.on != "session_end":
+            return answer
+        if answer.decision == "modify":
+            composed = answer
+            changed = {"arguments": arguments} if arguments is not None else {"text": answer.text}
+            moment = msgspec.structs.replace(moment, **changed)
+    return composed
+
+
+def _moment(session: LiveSession, on: When, **more: Any) -> Moment:
+    turn = session.state.turn
+    number = turn.number if turn else session.state.turns
+    return Moment(on=on, session=session.id, agent=session.spec.name, turn=number, **more)
+
+
+def _shown(session: LiveSession, arguments: dict[str, Any]) -> Any:
+    text = msgspec.json.encode(arguments).decode()
+    clean = session.scrubbed(text)
+    return arguments if clean is text else msgspec.json.decode(clean)
+
+
+def _refused(outcome: Completed, reason: str) -> Failed:
+    return Failed(ErrorData("denied", reason), usage=outcome.usage)

@@ -1,0 +1,87 @@
+"""What the model is told of its surroundings beside a message that begins a turn: the time, and the names of files.
+
+It is noted in the log, in the commit of the turn's first intent: a step that is made again, and every later turn, sees
+the same text, so a provider's prompt cache stays warm. It goes behind what the user said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from datetime import datetime
+
+from roost.agent.memory_state import ENVIRONMENT, message_of, noted_in
+from roost.agent.session import LiveSession
+from roost.errors import RoostError
+from roost.log import events as ev
+from roost.memory.quoting import quoted
+from roost.tools.errors import ToolError
+from roost.tools.list_files import SKIPPED
+from roost.workspace.files import Workspace
+from roost.workspace.walk import Walk
+
+FILES = "Files: "
+_NAMES = 24
+_LENGTH = 400
+_WALKED = 2_000
+_PLAIN = re.compile(r"[\w.+@/~-]{1,80}")
+_MANY = 8
+"""Entries of a folder below the top that are named one by one; a larger folder is named with their number."""
+
+
+async def note_at_turn(session: LiveSession) -> None:
+    """Once, before the first model call of a turn. Raises `Interrupted`."""
+    wanted, turn = session.spec.environment, session.state.turn
+    if not wanted or turn is None or turn.steps:
+        return
+    entry = message_of(session.state, turn.number)
+    if entry is None or noted_in(entry.message):
+        return
+    lines = [f"{ENVIRONMENT}: {told(time.time())}" if "clock" in wanted else ENVIRONMENT]
+    if "files" in wanted:
+        workspace = session.means.workspace
+        names = await session.interruptible(lambda: asyncio.to_thread(listing, workspace), steer=False)
+        lines.append(FILES + names)
+    session.note(ev.EnvironmentNoted(at=time.time(), turn=turn.number, text="\n".join(lines) + "]"))
+
+
+def told(at: float) -> str:
+    """A time for the model, in the time zone of this machine: `Sunday, 22 November 2026, 10:30 (UTC)`."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%A, %-d %B %Y, %H:%M (%Z)")
+
+
+def listing(workspace: Workspace) -> str:
+    """The names of files in a line, those of the top first; large folders and what is too much are counted. Blocks."""
+    walk = Walk(workspace, workspace.root, tool="list_files", names=True, cap=_WALKED, skip=SKIPPED)
+    try:
+        entries = [entry for entry in walk if not entry.path.startswith(".") and "/." not in entry.path]
+    except (RoostError, ToolError, OSError):
+        return "(cannot be listed)"
+    below: dict[str, list[str]] = {}
+    top: list[str] = []
+    for entry in entries:
+        if not entry.folder:
+            folder, slash, _ = entry.path.partition("/")
+            (below.setdefault(folder, []) if slash else top).append(_named(entry.path))
+    for folder, names in below.items():
+        top += names if len(names) <= _MANY else [f"{_named(folder + '/')} ({len(names)} files)"]
+    return _cut(top) or "none"
+
+
+def _named(path: str) -> str:
+    """A name as it is, or in quotes where it could pass for something else: the end of the note, another name, an
+    instruction. Names come from archives and repositories that strangers made."""
+    return path if _PLAIN.fullmatch(path) else quoted(path)
+
+
+def _cut(names: list[str]) -> str:
+    shown: list[str] = []
+    room = _LENGTH
+    for name in names[:_NAMES]:
+        room -= len(name) + 2
+        if room < 0:
+            break
+        shown.append(name)
+    left = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")

@@ -1,0 +1,156 @@
+"""Points that a session's private files can go back to, and going back. The intent of a call names the point before it;
+what must be undone is a function of the state, so a crash anywhere on the way only means to undo it again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import NamedTuple
+
+from roost.agent.session import LiveSession
+from roost.agent.state import Call
+from roost.errors import RoostError
+from roost.log import events as ev
+from roost.log.content import Text
+from roost.tools.base import Tool
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.snapshot_sync import Carried
+from roost.workspace.snapshots import Saved
+
+log = logging.getLogger("roost.files")
+UNDONE = "[the files of the workspace are again what they were before this call]"
+_NOT_UNDONE = "[the files of the workspace could not be put back to what they were before this call: {}]"
+
+
+class Before(NamedTuple):
+    """The point before a call: `undo` as of `ToolStarted`. `problem`: why there is none where there should be."""
+
+    undo: str | None = None
+    problem: str = ""
+
+
+NONE = Before()
+
+
+def touched(session: LiveSession, tool: Tool) -> Carried | None:
+    """The files that a call of this tool may change."""
+    return session.means.files if tool.files and tool.safety != "read_only" else None
+
+
+def note_saved(session: LiveSession, saved: Saved) -> None:
+    if saved.skipped:
+        shown = "; ".join(saved.skipped[:5])
+        log.warning("session %s: %d things in its folder are not saved: %s", session.id, len(saved.skipped), shown)
+    home = session.means.files is not None and session.means.files.home
+    unsaved = not home and session.state.unsaved is not None
+    if saved.snapshot is not None and (saved.snapshot != _base(session) or unsaved):
+        session.note(
+            ev.WorkspaceSaved(
+                at=time.time(),
+                snapshot=saved.snapshot,
+                files=saved.files,
+                bytes=saved.bytes,
+                skipped=len(saved.skipped),
+                point="home" if home else "store" if session.spec.points else None,
+            )
+        )
+
+
+async def at_turn(session: LiveSession) -> None:
+    """As a turn begins. Raises `Interrupted`."""
+    turn, files = session.state.turn, session.means.files
+    if session.spec.points and files is not None and turn is not None and not turn.steps:
+        await take(session, files)
+
+
+async def before(session: LiveSession, tool: Tool) -> Before:
+    """Before the intent of a call is committed. Raises `Interrupted`."""
+    files = touched(session, tool)
+    if files is None or not session.spec.points:
+        return NONE
+    taken = await take(session, files)
+    return taken if session.spec.rollback == "failed" else NONE
+
+
+async def take(session: LiveSession, files: Carried) -> Before:
+    """What the files are now. Raises `Interrupted`."""
+    base = _base(session)
+    try:
+        saved = await session.interruptible(lambda: files.save(base, patient=False), steer=False)
+    except RoostError as error:
+        log.warning("session %s: its files cannot be kept to go back to: %s", session.id, error)
+        return Before(None, str(error))
+    note_saved(session, saved)
+    if saved.snapshot != base:
+        await collect(session)
+    return Before(saved.snapshot or "")
+
+
+def needless(session: LiveSession, dropped: int) -> tuple[str, ...]:
+    """Return the points that nothing needs without the checkpoint at `dropped`: all that no other checkpoint names,
+    unless the agent keeps points of its own."""
+    state = session.state
+    if session.spec.points or state.points_in != "home":
+        return ()
+    named = {one.files for one in state.checkpoints if one.seq != dropped}
+    return tuple(one for one in state.points if one not in named)
+
+
+async def collect(session: LiveSession, *, thorough: bool = False) -> None:
+    """Remove the snapshots of this home that the session's state does not name. `thorough`: as `Snapshots.forget`."""
+    files, state = session.means.files, session.state
+    if files is not None and files.home:
+        undo = [one.undo for one in state.calls if one.undo]
+        kept = [one.files for one in state.checkpoints if one.files]
+        keep = {*state.points, *undo, *kept, *([state.undo] if state.undo else [])}
+        await files.forget(keep, thorough=thorough)
+
+
+def _base(session: LiveSession) -> str | None:
+    """The last snapshot that the log has where this one goes."""
+    state = session.state
+    if session.means.files is not None and session.means.files.home:
+        return state.points[-1] if state.points_in == "home" and state.points else None
+    return state.saved
+
+
+async def roll_back(session: LiveSession, files: Carried, call: Call, problem: str) -> tuple[Text, ...]:
+    """After a call that failed, before its outcome is noted. Returns what the model must know. What cannot be done now
+    is left to `put_back`."""
+    if call.undo is None:
+        return (Text(_NOT_UNDONE.format(problem)),) if problem else ()
+    try:
+        error = await _go_back(session, files, call.undo, call.call.id)
+    except RoostError as failed:
+        log.error("session %s: its files are not put back yet: %s", session.id, failed)
+        return ()
+    return (Text(UNDONE if error is None else _NOT_UNDONE.format(error)),)
+
+
+async def put_back(session: LiveSession) -> None:
+    """Before anything else gets at the files: undo what a call has done that was cut off, or whose undoing was. Raises
+    `ObjectsFailed`."""
+    state, files = session.state, session.means.files
+    cut = next((one for one in state.calls if one.status == "running" and one.undo is not None), None)
+    undo = state.undo if cut is None else cut.undo
+    if undo is None or (files is not None and not files.ready):
+        return
+    call = cut.call.id if cut is not None else None
+    if files is None:
+        error = "no snapshots are kept here any more"
+        session.note(ev.WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+        return
+    await session.flush()  # refused if the session is somebody else's by now
+    await _go_back(session, files, undo, call)
+
+
+async def _go_back(session: LiveSession, files: Carried, undo: str, call: str | None) -> str | None:
+    """Why it can never be done, None when it is done. Raises `ObjectsFailed`."""
+    error = None
+    try:
+        await files.go_back(undo or None, of=session.state.source)
+    except SnapshotDamaged as damaged:
+        error = str(damaged)[:500]
+        log.error("session %s: its files cannot be put back: %s", session.id, error)
+    session.note(ev.WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
+    return error

@@ -1,0 +1,216 @@
+"""What a person reads before allowing a call: all of it, the dangerous parts first, nothing hidden by characters."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO, cast
+
+import msgspec
+
+from roost.cli.output import Style, styled
+from roost.kernel.sessions import PendingApproval
+from roost.workspace.changes import FileDiff
+
+_HIDING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
+"""Unicode's categories of characters that show nothing, or change how others are shown."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and signs that show nothing."""
+_SELECTS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors."""
+_TAB = "    "
+_QUIET, _PATIENCE = 0.3, 2.0
+"""Seconds without a key before a question is put, and how long to wait for that."""
+_LEAST_ROWS = 8
+_OWN_ROWS = 6
+_IN_DIFF = frozenset(("path", "content", "old", "new", "replace_all", "changes"))
+_MARKS: dict[str, tuple[Style | None, str]] = {"+": ("green", "+ "), "-": ("red", "- "), " ": (None, "  ")}
+"""By the first character of a line of a unified diff: how it is shown."""
+_SPACES = re.compile(r" {16,}")
+
+
+def visible(text: str) -> str:
+    """With every character that would hide or turn around others as its number: `<U+202E>`. Line ends stay."""
+    shown = "".join(map(_visible, text.replace("\t", _TAB)))
+    return _SPACES.sub(lambda found: f" <{len(found.group()) - 2} spaces> ", shown)
+
+
+def _visible(character: str) -> str:
+    if character == "\n" or " " <= character <= "~":
+        return character
+    hides = unicodedata.category(character) in _HIDING or character in _BLANK or _SELECTS.match(character)
+    return f"<U+{ord(character):04X}>" if hides else character
+
+
+def _pieces(line: str, width: int) -> Iterator[str]:
+    """Cut a line into pieces that take at most `width` columns each."""
+    piece, columns = "", 0
+    for character in line:
+        takes = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns + takes > width:
+            yield piece
+            piece, columns = "", 0
+        piece, columns = piece + character, columns + takes
+    yield piece
+
+
+def call_rows(waiting: PendingApproval, *, to: TextIO) -> list[str]:
+    """All of a call, the dangerous parts first, as rows for `to`: a terminal's rows are wrapped and coloured."""
+    width = shutil.get_terminal_size().columns - 4 if to.isatty() else None
+    return [row for style, line in _lines(waiting) for row in _wrapped(style, line, width, to)]
+
+
+def _wrapped(style: Style | None, line: str, width: int | None, to: TextIO) -> list[str]:
+    pieces = [line] if width is None else _pieces(line, max(20, width))
+    rows = [("  " if at == 0 else "  … ") + piece for at, piece in enumerate(pieces)]
+    return [styled(row, style, to=to) if style else row for row in rows]
+
+
+class Question:
+    """One call, as lines for a terminal of `columns` x `rows`. `page` gives the next that fit."""
+
+    def __init__(self, waiting: PendingApproval) -> None:
+        self._rows = max(_LEAST_ROWS, shutil.get_terminal_size().lines - _OWN_ROWS)
+        self._lines = call_rows(waiting, to=sys.stderr)
+        self._shown = 0
+
+    @property
+    def left(self) -> int:
+        """Rows that were not shown."""
+        return len(self._lines) - self._shown
+
+    def page(self, *, all: bool = False) -> list[str]:
+        rows = self._lines[self._shown :] if all else self._lines[self._shown : self._shown + self._rows]
+        self._shown += len(rows)
+        return rows
+
+
+def _lines(waiting: PendingApproval) -> Iterator[tuple[Style | None, str]]:
+    for danger in waiting.dangers:
+        yield "red", f"! {' ⏎ '.join(visible(danger.text).splitlines())}  ({' '.join(visible(danger.why).split())})"
+    try:
+        arguments = msgspec.json.decode(waiting.arguments, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        arguments = {"arguments": waiting.arguments}
+    if waiting.files:
+        yield from _changed(waiting.files, arguments)
+    else:
+        yield from _CALLS.get(waiting.tool, _plain)(arguments)
+
+
+def _changed(files: Sequence[FileDiff], arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    """The diffs stand in place of what they are made of; what the call has beside these is shown as it is."""
+    for file in files:
+        yield None, f"path: {visible(file.path)}"
+        header, lines = file.diff.split("\n")[:2], file.diff.split("\n")[2:-1]
+        if header == [""]:
+            yield "dim", "the file already has this content"
+        elif "/dev/null" in header[0]:
+            yield "dim", "a new file"
+        for line in lines:
+            style, mark = _MARKS.get(line[:1], (None, ""))
+            yield from _block(line[1:] if mark else line, mark, style)
+    yield from _plain({name: value for name, value in arguments.items() if name not in _IN_DIFF})
+
+
+def _plain(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    for name, value in arguments.items():
+        yield from _named(name, value)
+
+
+def _named(name: str, value: object) -> Iterator[tuple[Style | None, str]]:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if "\n" in text:
+        yield "dim", f"{visible(name)}:"
+        yield from _block(text, "│ ")
+    else:
+        yield None, f"{visible(name)}: {visible(text)}"
+
+
+def _block(text: object, mark: str, style: Style | None = None) -> Iterator[tuple[Style | None, str]]:
+    for line in visible(str(text)).split("\n"):
+        yield style, mark + line
+
+
+def _command(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    yield from _block(arguments.get("command", ""), "$ ")
+    yield from _plain({name: value for name, value in arguments.items() if name != "command"})
+
+
+def _written(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    yield from _plain({name: value for name, value in arguments.items() if name != "content"})
+    yield from _block(arguments.get("content", ""), "+ ", "green")
+
+
+def _edited(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    yield from _plain({name: value for name, value in arguments.items() if name not in ("old", "new")})
+    yield from _block(arguments.get("old", ""), "- ", "red")
+    yield from _block(arguments.get("new", ""), "+ ", "green")
+
+
+def _files(arguments: Mapping[str, Any]) -> Iterator[tuple[Style | None, str]]:
+    given: object = arguments.get("changes")
+    if not isinstance(given, list):
+        yield from _plain(arguments)
+        return
+    for change in cast("list[object]", given):
+        fields = _fields(change)
+        edits: object = fields.get("edits")
+        apart = {"content": fields.get("content"), "edits": edits}
+        yield from _plain({name: value for name, value in fields.items() if name not in apart})
+        for edit in cast("list[object]", edits) if isinstance(edits, list) else [edits] if edits else []:
+            yield from _edited(_fields(edit))
+        if apart["content"] is not None:
+            yield from _block(apart["content"], "+ ", "green")
+    yield from _plain({name: value for name, value in arguments.items() if name != "changes"})
+
+
+def _fields(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"change": value}
+
+
+COMMANDS = ("shell", "shell_start")
+FILE_TOOLS = ("write_file", "edit_file", "edit_files")
+"""Whose calls are shown as diffs."""
+_CALLS = {
+    **dict.fromkeys(COMMANDS, _command),
+    "write_file": _written,
+    "edit_file": _edited,
+    "edit_files": _files,
+}
+
+
+def settle() -> bool:
+    """Discard what was typed up to now, and wait until no key has come for a moment: a sentence that the person is in
+    the midst of is not taken for an answer. Returns whether something was discarded. Does nothing without a
+    terminal."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # no Unix
+        return False
+    source = sys.stdin.fileno()
+    with contextlib.suppress(termios.error):
+        before = termios.tcgetattr(source)
+        try:
+            tty.setcbreak(source, termios.TCSANOW)  # also a line without its end can be read
+            return _drain(source)
+        finally:
+            termios.tcsetattr(source, termios.TCSAFLUSH, before)
+    return False
+
+
+def _drain(source: int) -> bool:
+    found, until = False, time.monotonic() + _PATIENCE
+    while time.monotonic() < until and select.select([source], [], [], _QUIET)[0]:
+        if not os.read(source, 64 * 1024):
+            break
+        found = True
+    return found

@@ -1,0 +1,69 @@
+"""What happened on the way of a model call, in a line for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roost.cli.output import one_line
+from roost.log import events as ev
+from roost.money.budgets import called
+
+_WIDTH = 300
+_LONG_WAIT = 2.0
+"""Seconds: a shorter wait for a limit is nobody's business."""
+_LIMITS = ("steps", "tokens", "money", "seconds", "session_steps", "session_tokens", "session_money", "session_seconds")
+_BUDGETS = ("month:", "user:", "agent:", "model:")
+
+
+def notice_line(event: ev.ModelNotice) -> str | None:
+    """None for what people need not read while it goes well."""
+    data = event.data
+    match event.kind:
+        case "retry":
+            return f"the model call failed {_why(data)}; trying again in {_seconds(data):.3g} s"
+        case "fallback":
+            return f"{data.get('from')} failed {_why(data)}; asking {data.get('to')}"
+        case "recovery" if data.get("type") == "STREAMING_RETRY":
+            return f"the answer broke off {_why(data)}; asking for it again"
+        case "recovery" if data.get("type") == "CONTEXT_OVERFLOW":
+            return "the conversation was too long for the model; trying with less of it"
+        case "limit" if _seconds(data) >= _LONG_WAIT:
+            return f"waited {_seconds(data):.3g} s for a limit"
+        case "breaker" if data.get("state") == "open":
+            return f"{data.get('model')} is not asked for a while: it failed too often"
+        case "budget":
+            return _budget(data)
+        case _:
+            return None
+
+
+def ending(outcome: str, reason: str | None) -> str:
+    """How a turn ended without an answer; a limit is said in words."""
+    if reason is None:
+        return outcome
+    if outcome == "limit" and reason in _LIMITS:
+        return f"limit: {reason} are used up (limits of the agent, or of the schedule)"
+    if outcome == "limit" and reason.startswith(_BUDGETS):
+        return f"limit: {called(reason)} has no room left ([budget] in models.toml)"
+    return f"{outcome}: {reason}"
+
+
+def _budget(data: dict[str, Any]) -> str | None:
+    name = data.get("budget")
+    if "refused" in data or not name:
+        return None  # the end of the turn says it
+    budget = called(str(name))
+    if "percent" in data:
+        return f"{data['percent']} % of {budget} are spent"
+    if "max_output" in data:
+        return f"{budget} is nearly spent: the answer may have {data['max_output']} tokens"
+    return f"{budget} is nearly spent"
+
+
+def _why(data: dict[str, Any]) -> str:
+    return f"({data.get('code')}): {one_line(str(data.get('message', '')), _WIDTH)}".rstrip(": ")
+
+
+def _seconds(data: dict[str, Any]) -> float:
+    seconds = data.get("seconds")
+    return seconds if isinstance(seconds, int | float) else 0.0

@@ -1,0 +1,100 @@
+"""From what a person typed to a session that is ready to be spoken to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from roost.agent.agent_files import AgentFile
+from roost.agent.default_agent import DEFAULT_AGENT
+from roost.agent.definition import Agent
+from roost.cli.output import note
+from roost.cli.session_ids import session_id
+from roost.cli.weights_download import ensure_model
+from roost.errors import Invalid
+
+if TYPE_CHECKING:
+    from roost.cli.app import App
+    from roost.cli.node import Node
+
+
+class Wanted(NamedTuple):
+    """The options of `run` and `chat`. `workspace` None is a private folder of the session."""
+
+    agent: str | None
+    model: str | None
+    places: tuple[Path, ...]
+    session: str | None
+    workspace: str | None
+    quiet: bool = False
+
+
+def begin(app: App, wanted: Wanted) -> tuple[Node, str]:
+    """The node and the session's id, with the model's weights on this machine. Raises `RoostError`."""
+    if wanted.session is not None and (wanted.agent or wanted.model):
+        raise Invalid("a session keeps the agent and the model that it began with: leave out the agent or --session")
+    files = app.agent_files(wanted.places)
+    agents = {agent.spec.name: agent for agent in files.agents}
+    node = app.node(tuple(files.agents))
+    try:
+        if wanted.session is not None:
+            session = session_id(node, wanted.session)
+            return node, _revive(node, session)
+        return node, _create(app, node, wanted, agents, files.files)
+    except BaseException:
+        node.close()
+        raise
+
+
+def _create(app: App, node: Node, wanted: Wanted, agents: dict[str, Agent], files: Sequence[AgentFile]) -> str:
+    name = wanted.agent or DEFAULT_AGENT
+    agent = agents.get(name)
+    path = next((found.path for found in files if found.agent.spec.name == name), None)
+    known = {row.name: row for row in node.agents()}
+    if agent is None and name not in known:
+        raise Invalid(
+            f"there is no agent {name!r}; the agents are: {', '.join(sorted({*agents, *known}))}", code="unknown_agent"
+        )
+    model = wanted.model or (agent.spec.model if agent else known[name].model)
+    if not node.daemon or (model or "").partition("/")[0] == "local":
+        # A daemon fetched its default model when it started.
+        ensure_model(model, agent, quiet=wanted.quiet)
+    if path is not None and not wanted.quiet:
+        note(f"agent {name} from {_shown(path)}")
+    if node.daemon and model is None and (own := os.environ.get("ROOST_MODEL")):
+        note(f"the daemon's model answers; for ROOST_MODEL of this shell: --model {own}", "yellow")
+    if agent is not None and wanted.model is not None:
+        agent = agent.changed(msgspec.structs.replace(agent.spec, model=wanted.model))
+    if agent is not None and (wanted.model is not None or _is_local(app, path)):
+        return node.create_as(agent, workspace=wanted.workspace).id
+    return node.create(name, workspace=wanted.workspace, model=wanted.model if agent is None else None).id
+
+
+def _is_local(app: App, path: Path | None) -> bool:
+    """Whether the definition is this folder's own, which a daemon may know in another version or not at all."""
+    return path is not None and (app.home / "agents").resolve() not in path.resolve().parents
+
+
+def _revive(node: Node, session: str) -> str:
+    info = node.get(session)
+    if info.state in ("stopped", "error", "paused"):
+        word = "start" if info.state == "stopped" else "resume"
+        raise Invalid(
+            f"session {session} is {info.state}: `roost {word} {session}` first", code=f"session_{info.state}"
+        )
+    if unknown := node.inspect(session).unknown:
+        from roost.kernel.placement import PartsUnknown
+
+        raise PartsUnknown(session, unknown)
+    return session
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,352 @@
+"""A session's frames as text for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sized
+from typing import assert_never
+
+import msgspec
+
+from roost.agent.schedules.recurrence import local_time
+from roost.cli.model_notices import ending, notice_line
+from roost.cli.output import clean, note, one_line, styled, unfinished
+from roost.cli.spinner import Working
+from roost.kernel.delta_hub import Delta, Progress
+from roost.log import events as ev
+from roost.log.content import AssistantMessage, ResultPart, Text, ToolOutcome, Usage
+
+_WIDTH = 100
+_RESULT_LINES = 4
+_ORDERED = {"cancel", "cancelled", "pause", "paused", "stop", "steered", "deadline"}
+"""Codes of model calls that somebody ended on purpose."""
+_MARKS: dict[ToolOutcome, str] = {"error": "✗ ", "cancelled": "✗ ", "interrupted": "✗ "}
+
+
+class Screen:
+    """Text of the model on standard output, the rest on standard error. With `quiet` only the former; with `silent`
+    neither. `inputs` shows what was said to the agent too. `spin` shows that the agent works, on a terminal."""
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        silent: bool = False,
+        inputs: bool = False,
+        spin: bool = False,
+        results: bool = True,
+    ) -> None:
+        self._quiet = quiet or silent
+        self._silent = silent
+        self._inputs = inputs
+        self._results = results
+        self._spin = spin and sys.stderr.isatty() and not self._quiet
+        self._working = Working()
+        self._shown = 0
+        self._step: int = 0
+        self._seen: int = 0
+        self._done = 0
+        self._held: str = ""
+        self._column = 0
+        self._calls: dict[str, tuple[str, str]] = {}
+        self._asked = self._routed = ""
+        self._trouble = ""
+
+    def progress(self, progress: Progress) -> None:
+        """Keep how far the step is; `tick` shows it."""
+        if progress.step > self._done:
+            self._working.at(progress)
+            self.tick()
+
+    def delta(self, delta: Delta) -> None:
+        """Print what is new of the text; a reader that starts over gets it from offset 0 again."""
+        if delta.step <= self._done:
+            return
+        self._working.at(None)
+        if delta.kind != "text":
+            return
+        self._begin(delta.step)
+        text = delta.text[max(0, self._seen - delta.offset) :]
+        if delta.offset <= self._seen and text:
+            self._seen = delta.offset + len(delta.text)
+            self._text(text)
+
+    def event(self, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
+        match event:
+            case ev.ModelStarted():
+                self._started(event)
+            case ev.ModelCompleted():
+                self._complete(event)
+            case ev.ModelFailed():
+                self._failed(event)
+            case ev.ModelNotice():
+                self._noticed(event)
+            case ev.ToolStarted():
+                self._working.begin()
+            case ev.ToolCompleted():
+                self._outcome(event)
+            case ev.InputReceived():
+                self._said(event)
+            case ev.StateChanged() if event.state in ("paused", "stopped", "error"):
+                self.note(f"session {event.state}" + (f": {event.reason}" if event.reason else ""))
+            case ev.TurnCompleted():
+                self._end(event)
+            case ev.ContextElided():
+                self.note(f"{len(event.outputs)} outputs of tools left the model's context")
+            case ev.ContextCompacted() if event.upto:
+                what = "were summarized" if event.by == "model" else "left the model's context"
+                self.note(f"{event.dropped} messages {what}: {event.before} → {event.after} tokens")
+            case ev.ContextTrimmed():
+                self.note(f"the oldest {event.dropped} messages no longer fit the model's context")
+            case ev.Emitted():
+                self.note(f"event {event.name}: {one_line(msgspec.json.encode(event.data).decode(), _WIDTH)}")
+            case ev.IntentChosen():
+                self.note(f"  this is about: {event.intent}")
+            case ev.PlanChanged():
+                self.note(
+                    f"  plan: {event.ended} of {len(event.goals)}" + (f", {event.score}/5" if event.score else "")
+                )
+            case ev.LoopStalled():
+                self.note(f"  the turn gets nowhere ({event.kind}, {event.count}): {event.action}")
+            case ev.SessionTainted():
+                self.note(f"  {event.by} brought in what strangers wrote; `roost trust` when it is harmless")
+            case ev.ApprovalResolved():
+                self._resolved(event)
+            case ev.PolicyDecided() if event.decision in ("deny", "modify"):
+                self.note(f"  {event.by}: {event.decision}" + (f": {event.reason}" if event.reason else ""))
+            case ev.SandboxChosen() if event.why is not None:
+                self.note(f"commands run at isolation level {event.level} only: {event.why}")
+            case ev.SandboxLimit():
+                self.note(f"  limit hit: {event.limit}")
+            case ev.SandboxEnded():
+                more = f", and with it {event.background} programs in the background" if event.background else ""
+                self.note(f"  the sandbox ended: {event.reason}{more}")
+            case ev.WorkspaceRestored():
+                self.note(f"  files not put back: {event.error}" if event.error else "  files put back")
+            case ev.CheckpointMade():
+                self.note(f"  checkpoint {event.label or event.cause}" + _why(event.why_no_files))
+            case ev.SessionRolledBack():
+                self.note(f"  gone back to {event.label or f'event {event.to}'}" + _why(event.why_no_files))
+            case ev.SessionForked():
+                self.note(f"  forked from {event.source} at event {event.position}" + _why(event.why_no_files))
+            case ev.SessionImported():
+                self.note(f"  up to here it came from elsewhere: session {event.source} of {event.format}")
+            case ev.WorkspaceUnsaved():
+                self.note(f"files {'lost' if event.lost else 'not saved'}: {event.reason}")
+            case ev.MemoryRecalled() if event.facts:
+                self.note(f"  recalled {_facts(event.facts)}" + (f" by words alone: {event.why}" if event.why else ""))
+            case ev.MemoryChanged() if event.facts:
+                self.note(f"  memory, {event.op}: {one_line(event.facts[0].text, _WIDTH)}")
+            case ev.SessionMoved():
+                self.note(f"session moved to version {event.version} of its agent")
+            case ev.ChildStarted():
+                how = " in the background" if event.background else ""
+                self.note(f"  {event.agent} has a task{how}: session {event.child}")
+            case ev.ChildWaits():
+                self.note(f"  {event.tool} waits for an answer: roost approve {event.session} {event.call}")
+            case ev.ChildEnded():
+                self.note(f"  session {event.child}: {event.outcome}" + (f", {event.reason}" if event.reason else ""))
+            case ev.JobEnded() if not event.told:
+                code = "" if event.code is None else f" {event.code}"
+                self.note(f"  {event.job}: {event.outcome}{code}" + (f", {event.reason}" if event.reason else ""))
+            case ev.MemoryConsolidated() if event.facts:
+                self.note(f"  kept {_facts(range(event.facts))} of the last turns")
+            case ev.ScheduleFired() if not event.run:
+                self.note(f"  schedule {event.name}: {event.missed} missed")
+            case ev.ScheduleSet():
+                self.note(f"  schedule {event.name}: {_coming(event)}")
+            case ev.ScheduleCleared():
+                self.note(f"  schedule {event.name} is no more: {event.why}")
+            case (
+                ev.SessionCreated()
+                | ev.StateChanged()
+                | ev.ControlApplied()
+                | ev.TurnStarted()
+                | ev.ModelLost()
+                | ev.ChildHeld()
+                | ev.JobStarted()
+                | ev.JobEnded()
+                | ev.CompactionStarted()
+                | ev.ContextCompacted()
+                | ev.ContextPinned()
+                | ev.ContextCleared()
+                | ev.ScheduleFired()
+                | ev.ApprovalRequested()
+                | ev.TimerSet()
+                | ev.TimerFired()
+                | ev.TimerCleared()
+                | ev.WorkspaceSaved()
+                | ev.CheckpointDropped()
+                | ev.SandboxChosen()
+                | ev.PolicyDecided()
+                | ev.MemoryRecalled()
+                | ev.EnvironmentNoted()
+                | ev.MemoryChanged()
+                | ev.ConsolidationStarted()
+                | ev.MemoryConsolidated()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            self.fresh_line()
+            note(clean(text))
+
+    def fresh_line(self) -> None:
+        """End a line that text left open, and wipe the sign of work."""
+        self._wipe()
+        self._held = ""
+        if self._column:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._column = 0
+
+    def tick(self) -> None:
+        """Called a few times a second when nothing happens."""
+        if self._column or self._quiet:
+            return
+        if not self._spin:
+            if line := self._working.line():
+                self.note(line)
+        elif line := self._working.spinner():
+            sys.stderr.write(styled(f"\r{line}", "dim", to=sys.stderr) + "\x1b[K")
+            sys.stderr.flush()
+            self._shown = 1
+
+    def _wipe(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = 0
+
+    def _begin(self, step: int) -> None:
+        if step != self._step:
+            self.fresh_line()
+            self._step, self._seen = step, 0
+
+    def _text(self, text: str) -> None:
+        text = self._held + text
+        cut = unfinished(text)
+        text, self._held = clean(text[:cut]), text[cut:]
+        if self._silent or not text:
+            return
+        self._wipe()
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        self._column = 0 if text.endswith("\n") else 1
+
+    def _started(self, event: ev.ModelStarted) -> None:
+        self._asked = event.model
+        self._working.begin()
+        self._again(event.step)
+
+    def _noticed(self, event: ev.ModelNotice) -> None:
+        if event.kind == "restart":
+            self._again(event.step)
+        elif line := notice_line(event):
+            self.note(line)
+
+    def _again(self, step: int) -> None:
+        """What was shown of the step does not count."""
+        if step == self._step and self._seen:
+            self.note("(the answer was cut off and begins again)")
+            self._seen = 0
+
+    def _tell_routed(self, event: ev.ModelCompleted) -> None:
+        """Name the model that answered where the router chose it, once until it chooses another one."""
+        if event.model and self._asked.partition("/")[0] == "auto" and event.model != self._routed:
+            self._routed = event.model
+            self.note(f"({self._asked}: {event.model} answered)")
+
+    def _complete(self, event: ev.ModelCompleted) -> None:
+        self._begin(event.step)
+        self._working.end()
+        message = AssistantMessage(event.parts)
+        self._text(message.text[self._seen :])
+        self._seen, self._done = len(message.text), event.step
+        self.fresh_line()
+        for shown in message.media:
+            self.note(f"[{shown.media_type}]")
+        self._tell_routed(event)
+        for call in message.calls:
+            self._calls[call.id] = (call.name, call.arguments)
+            if not self._quiet:
+                name = styled(call.name, "cyan", to=sys.stderr)
+                note(f"● {name} {one_line(arguments_line(call.arguments), _WIDTH)}", None)
+
+    def _failed(self, event: ev.ModelFailed) -> None:
+        self._working.end()
+        if event.error.code not in _ORDERED:
+            self._trouble = f"{event.error.code}: {event.error.message}"
+            self.note(f"the model call failed ({event.error.code}): {one_line(event.error.message, 300)}")
+
+    def _outcome(self, event: ev.ToolCompleted) -> None:
+        self._working.end()
+        if self._results and not self._quiet and event.outcome != "denied":
+            self.fresh_line()
+            name = f"{self._calls[event.call][0]}: " if len(self._calls) > 1 and event.call in self._calls else ""
+            note(result_lines(event.parts, prefix=_MARKS.get(event.outcome, "") + name))
+        self._calls.pop(event.call, None)
+
+    def _said(self, event: ev.InputReceived) -> None:
+        if self._inputs and not self._quiet:
+            self.fresh_line()
+            text = "".join(part.text for part in event.parts if isinstance(part, Text))
+            source = f" [{event.source}]" if event.source and event.source.startswith(("timer:", "schedule:")) else ""
+            note(f"> {clean(text)}{source}", "bold")
+
+    def _resolved(self, event: ev.ApprovalResolved) -> None:
+        word = {"approve": "approved", "reject": "rejected", "modify": "approved, changed"}[event.decision]
+        self.note(f"  {word}" + (f": {event.note}" if event.note else ""))
+
+    def _end(self, event: ev.TurnCompleted) -> None:
+        self._working.end()
+        self.fresh_line()
+        if event.outcome != "answered":
+            known = event.reason is not None and event.reason == self._trouble
+            self.note(f"turn {event.outcome if known else ending(event.outcome, event.reason)}")
+
+
+def arguments_line(arguments: str) -> str:
+    """A call's arguments in short: the value alone where there is one, else `name=value`."""
+    try:
+        data = msgspec.json.decode(arguments, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return arguments
+    if len(data) == 1:
+        return _value(next(iter(data.values())))
+    return ", ".join(f"{name}={_value(value)}" for name, value in data.items())
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def result_lines(parts: tuple[ResultPart, ...], *, prefix: str = "") -> str:
+    text = "\n".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)
+    lines = clean(text).rstrip().splitlines() or ["(nothing)"]
+    shown = [one_line(line, _WIDTH) if len(line) > _WIDTH else line for line in lines[:_RESULT_LINES]]
+    more = len(lines) - len(shown)
+    shown[0] = prefix + shown[0]
+    return "\n".join("  " + line for line in shown + ([f"… {more} more lines"] if more else []))
+
+
+def _why(problem: str | None) -> str:
+    return f"; files: {problem}" if problem else ""
+
+
+def usage_line(usage: Usage) -> str:
+    cost = "" if not usage.cost else f", ${usage.cost / 1e9:.4f}"
+    return f"{usage.input:,} tokens in, {usage.output:,} out{cost}"
+
+
+def _coming(event: ev.ScheduleSet) -> str:
+    if event.next is None:
+        return "rests, there was nothing to do" if event.paused == "idle" else "paused"
+    return f"comes due {local_time(event.next, event.spec.zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _facts(facts: Sized) -> str:
+    return "1 fact" if len(facts) == 1 else f"{len(facts)} facts"

@@ -1,0 +1,58 @@
+"""Times as people write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+from roost.agent.schedules.recurrence import local_time, zone_of
+from roost.errors import Invalid
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def local_zone() -> str:
+    """The machine's time zone by its name, from TZ or /etc; UTC where it has none."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    place = str(Path("/etc/localtime").resolve())
+    for name in (named, place.partition("zoneinfo/")[2]):
+        try:
+            return zone_of(name).key if name else "UTC"
+        except Invalid:
+            continue
+    return "UTC"
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `30m`, `1h30m`, `2d`. Raises `Invalid`."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhdw])+", text.lower()):
+        raise Invalid(f"{text!r} is no duration: give seconds, or as in 30m, 1h30m, 2d")
+    return sum(float(count) * _UNITS[unit] for count, _, unit in re.findall(r"(\d+(\.\d+)?)([smhdw])", text.lower()))
+
+
+def duration(seconds: float) -> str:
+    """As `seconds_of` reads it, as in `1h30m`."""
+    if seconds < 1 or seconds != int(seconds):
+        return f"{seconds:g}s"
+    said, rest = "", int(seconds)
+    for unit in "dhms":
+        count, rest = divmod(rest, _UNITS[unit])
+        said += f"{count}{unit}" if count else ""
+    return said
+
+
+def moment_of(text: str, zone: str) -> float:
+    """`2026-12-24 18:00` as the clocks of the zone show it, or with an offset of its own. Raises `Invalid`."""
+    try:
+        written = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is no time: give one as in 2026-12-24T18:00") from None
+    return (written if written.tzinfo else written.replace(tzinfo=zone_of(zone))).timestamp()
+
+
+def shown(moment: float, zone: str) -> str:
+    return f"{local_time(moment, zone):%a %Y-%m-%d %H:%M:%S %Z}".replace(":00 ", " ")

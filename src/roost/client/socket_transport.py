@@ -1,0 +1,133 @@
+"""Requests and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from roost.client.daemon_address import Endpoint, Locate, Unreachable
+from roost.errors import RoostError
+
+_MAX_ANSWER = 256 * 1024 * 1024
+
+
+class ApiError(RoostError):
+    """The daemon refused; `code` and `status` are its own."""
+
+
+class _Problem(msgspec.Struct):
+    code: str = "error"
+    title: str = ""
+    detail: str = ""
+    status: int = 502
+
+
+def connect(endpoint: Endpoint, timeout: float) -> http.client.HTTPConnection:
+    """Opens the connection. Raises `Unreachable`."""
+    host, port, secure = endpoint.address
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(host, port, timeout=timeout)
+    try:
+        connection.connect()
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unreachable(
+            f"no daemon answers at {endpoint.url} ({reason}). Start one with `roost up -d`, or check --url"
+        ) from error
+    if connection.sock is not None:
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def headers_of(endpoint: Endpoint, **more: str | None) -> dict[str, str]:
+    headers = {name.replace("_", "-"): value for name, value in more.items() if value is not None}
+    if endpoint.token:
+        headers["Authorization"] = f"Bearer {endpoint.token}"
+    return headers
+
+
+def target(path: str, query: dict[str, Any] | None) -> str:
+    given = {key: value for key, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def refusal(status: int | None, body: bytes) -> ApiError:
+    """The daemon's problem document as an error. `status` None: in the midst of an answer, and the document says it."""
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except msgspec.MsgspecError:
+        problem = _Problem(title=f"the server answered {status or 'nonsense'}; is it a Roost daemon?")
+    status = status or problem.status
+    message = problem.detail or problem.title or f"the daemon answered {status}"
+    if status == 401:
+        message = "the daemon refused the token. Give the right one with --token or ROOST_TOKEN"
+    return ApiError(message, code=problem.code, status=status)
+
+
+class Requests:
+    """One request at a time over a connection that is kept. Not for several threads."""
+
+    def __init__(self, locate: Locate, *, timeout: float = 60.0) -> None:
+        self._locate = locate
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
+        self._endpoint: Endpoint | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        if self._endpoint is None:
+            self._endpoint = self._locate()
+        return self._endpoint
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        key: str | None = None,
+        again: bool = False,
+        also: tuple[int, ...] = (),
+    ) -> tuple[int, bytes]:
+        """(status, body) of a success, or of a status in `also`. What may be repeated (`again`, a GET, or with a
+        key) is sent once more when the connection breaks. Raises `ApiError`, `Unreachable`."""
+        repeatable = again or method in ("GET", "DELETE", "PUT") or key is not None
+        data = None if body is None else msgspec.json.encode(body)
+        for last in (False, True):
+            try:
+                status, answer = self._once(method, target(path, query), data, key)
+            except (http.client.HTTPException, OSError) as error:
+                self.close()
+                if last or not repeatable:
+                    raise Unreachable(f"the connection to {self.endpoint.url} broke: {error or 'it closed'}") from error
+                self._endpoint = None
+                continue
+            if status >= 400 and status not in also:
+                raise refusal(status, answer)
+            return status, answer
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.close()
+            self._connection = None
+
+    def _once(self, method: str, path: str, data: bytes | None, key: str | None) -> tuple[int, bytes]:
+        if self._connection is None:
+            self._connection = connect(self.endpoint, self._timeout)
+        kind = None if data is None else "application/json"
+        headers = headers_of(self.endpoint, Content_Type=kind, Idempotency_Key=key, Accept="application/json")
+        self._connection.request(method, path, body=data, headers=headers)
+        response = self._connection.getresponse()
+        answer = response.read(_MAX_ANSWER)
+        if response.will_close:
+            self.close()
+        return response.status, answer

@@ -1,0 +1,91 @@
+"""What `SessionHandle.ask` does when a call waits for a person."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.errors import Conflict, NotFound, RoostError
+from roost.kernel.sessions import Sessions, WaitingCall
+from roost.log import events as ev
+from roost.log.protocols import Record
+
+_ASKS = (b'{"type":"approval.requested"', b'{"type":"child.waits"')
+_SHOWN = 300
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """An answer to a call that waits. `note` is told to the model with a rejection. `arguments`: run the call with
+    these instead of the model's."""
+
+    allow: bool
+    note: str | None = None
+    arguments: Mapping[str, Any] | None = None
+
+
+OnApproval: TypeAlias = Callable[[WaitingCall], "Approval | bool | Awaitable[Approval | bool | None] | None"]
+"""Asked about each call that waits. True allows it, False rejects it, None leaves it to another person or program."""
+
+
+class ApprovalNeeded(RoostError):
+    """A call waits for a person, so there is no answer yet. Answer it with `session.approve(error.waiting.call)` and
+    wait on with `session.answer(error.input)`."""
+
+    code, status = "approval_needed", 409
+
+    def __init__(self, waiting: WaitingCall, input: int) -> None:
+        self.waiting, self.input = waiting, input
+        shown = waiting.arguments if len(waiting.arguments) <= _SHOWN else waiting.arguments[:_SHOWN] + "…"
+        where = f"runtime.open({waiting.session!r})"
+        super().__init__(
+            f"session {waiting.session!r} waits for a person to allow {waiting.tool} {shown} ({waiting.reason});"
+            f" answer it with {where}.approve({waiting.call!r}) or {where}.approve({waiting.call!r}, 'reject'), then"
+            f" get the answer with .answer({input}); or give ask an on_approval=; or let the agent run such calls"
+            " (permissions=, rules=, the tool's safety=)"
+        )
+
+
+class Approvals:
+    """Of one call of `ask` or `answer`, which waits for the turn of the input `item`."""
+
+    def __init__(self, sessions: Sessions, session: str, item: int, answers: OnApproval | None) -> None:
+        self._sessions, self._session, self._item, self._answers = sessions, session, item, answers
+
+    async def see(self, record: Record) -> None:
+        """Answer the call that the log's next event says waits. Raises `ApprovalNeeded` where nobody would."""
+        if not record.body.startswith(_ASKS):
+            return
+        event = record.event
+        if isinstance(event, ev.ApprovalRequested):
+            session, due = self._session, event.due
+        else:
+            assert isinstance(event, ev.ChildWaits)
+            session, due = event.session, None
+        waiting = await self._sessions.unanswered(session, event.call)
+        if waiting is None:
+            return
+        if self._answers is not None:
+            await self._answer(waiting, self._answers)
+        elif due is None:  # else it ends by itself
+            raise ApprovalNeeded(waiting, self._item)
+
+    async def _answer(self, waiting: WaitingCall, answers: OnApproval) -> None:
+        said = answers(waiting)
+        if inspect.isawaitable(said):
+            said = await said
+        if said is None:
+            return
+        if isinstance(said, bool):
+            said = Approval(said)
+        if not isinstance(said, Approval):  # pyright: ignore[reportUnnecessaryIsInstance]: a caller's mistake
+            raise TypeError(f"on_approval returned {type(said).__name__}; return an Approval, True, False or None")
+        decision: ev.Decision = "reject" if not said.allow else "modify" if said.arguments is not None else "approve"
+        arguments = said.arguments if decision == "modify" else None
+        with contextlib.suppress(Conflict, NotFound):  # somebody else was first, or it is over
+            await self._sessions.approve(
+                waiting.session, waiting.call, decision, note=said.note, arguments=arguments, asked=waiting.asked
+            )

@@ -1,0 +1,334 @@
+"""Checkpoints, rollbacks and forks of sessions, as people and programs ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_at
+from roost.agent.definition import decode_spec
+from roost.agent.fold import apply
+from roost.agent.state import STATE_VERSION, Kept, State, encode_state
+from roost.errors import Conflict, Invalid, NotFound, StoreFailed, TooLarge
+from roost.ids import is_id, new_id
+from roost.kernel.checkpoint_views import CheckpointInfo, FilesDiff, Target, Travelled
+from roost.kernel.fork_files import hold, is_held
+from roost.kernel.kernel import Kernel
+from roost.kernel.labels import check_label, masked_names
+from roost.kernel.state_loader import load_state, state_at
+from roost.kernel.workspace_diff import differences
+from roost.log import events as ev
+from roost.log.inputs import CheckpointInput, DropCheckpointInput, Input, RollbackInput
+from roost.log.protocols import Accepted, NewSession, Record, SessionInfo, Snapshot
+from roost.workspace.object_store import FULL
+
+MOST = 1000
+"""Checkpoints of a session: each keeps its conversation once more."""
+_MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
+_SWEPT = (
+    "they are in a snapshot store that nodes share; `roost store sweep` removes what nothing else needs, two days later"
+)
+_DROPPED, _RESTORED = b'{"type":"checkpoint.dropped"', b'{"type":"workspace.restored"'
+_STATE = b'{"type":"session.state"'
+_BEGINS = (b'{"type":"input.received"', b'{"type":"timer.fired"')
+_PAGE = 256
+
+
+class Travels(ABC):
+    """A part of `Sessions`."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._journal = kernel.journal
+
+    @abstractmethod
+    async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
+        """As `Journal.accept`."""
+
+    async def checkpoint(
+        self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
+    ) -> Travelled:
+        """Keep what the session is, to go back to or to fork from: conversation, memory, private files. It is made as
+        soon as no call is running; after `wait` seconds this returns with it still to be made. Raises `Invalid`,
+        `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
+        if label is not None:
+            check_label(label)
+        if sum(one.cause == "manual" for one in await self._kept(session)) >= MOST:
+            raise TooLarge(
+                f"session {session!r} has {MOST} checkpoints, which is the most: drop some", code="too_many_checkpoints"
+            )
+        return await self._checkpoint(session, CheckpointInput(label), key, wait)
+
+    async def checkpoints(self, session: str) -> list[CheckpointInfo]:
+        """The newest first; a fork has those of its source up to where it begins. Raises `NotFound`."""
+        return [
+            CheckpointInfo(seq=one.seq, label=one.label, cause=one.cause, made_at=one.at, files=one.files is not None)
+            for one in await self._kept(session)
+        ]
+
+    async def drop_checkpoint(self, session: str, target: Target, *, key: str | None = None) -> Travelled:
+        """Keep it no more. In a home its files are removed with it; in a snapshot store that nodes share, `roost store
+        sweep` removes them later (`files_left`). Raises `NotFound` (`no_checkpoint`)."""
+        kept = await self._checkpoint_of(session, target)
+        head = (await self._journal.get(session)).head
+        accepted = await self._accept(session, DropCheckpointInput(kept.seq), key)
+        done = await self._until(session, _DROPPED, accepted, head, 10.0)
+        left = _SWEPT if kept.files and kept.files_in == "store" else None
+        return Travelled(session=session, input=accepted.id, seq=done and done.seq, to=kept.seq, files_left=left)
+
+    async def diff(self, session: str, since: Target | None = None, until: Target | None = None) -> FilesDiff:
+        """Show what changed in the private files from one position or checkpoint's label to another, or to now; without
+        `since`, from the newest checkpoint. Raises `NotFound` (`no_checkpoint`), `Invalid` (`no_position`), `Conflict`
+        (`no_checkpoint`, `no_files`, `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
+        info, now = await self._now(session)
+        first = await self._moment(info, since)
+        last = None if until is None else await self._moment(info, until)
+        return await differences(self._kernel, info, now, first, last)
+
+    async def _moment(self, info: SessionInfo, at: Target | None) -> int:
+        if isinstance(at, int):
+            return _position(info, at, info.head)
+        return (await self._aim(info, at, undo=False))[0]
+
+    async def rollback(
+        self,
+        session: str,
+        to: Target | None = None,
+        *,
+        undo: bool = False,
+        resume: bool = False,
+        key: str | None = None,
+        wait: float = 30.0,
+    ) -> Travelled:
+        """Make the session what it was at a position of its log, at a checkpoint's label, or at its newest checkpoint:
+        conversation, memory and private files. What is going on is cancelled, also what was said before this and not
+        begun. `undo`: what it was before the last rollback. `resume`: by the same order it goes on from there if it is
+        paused, stopped or failed. Nothing leaves the log; usage never goes back. Raises `NotFound`, `Invalid`
+        (`no_position`), `Conflict` (`no_checkpoint`, `nothing_to_undo`)."""
+        info = await self._journal.get(session)
+        seq, asked = await self._aim(info, to, undo=undo)
+        sent = RollbackInput(0, asked, resume) if asked is not None else None
+        accepted = await self._accept(session, RollbackInput(seq, resume=resume), key, sent)
+        record = await self._until(session, _ROLLED, accepted, info.head, wait)
+        if record is None:
+            return Travelled(session=session, input=accepted.id, to=seq)
+        event = record.event
+        assert isinstance(event, ev.SessionRolledBack)
+        error = event.why_no_files
+        if event.files is not None:
+            restored = await self._following(session, record.seq, _RESTORED, wait)
+            error = getattr(restored, "error", None) or error
+        if resume and (await self._journal.get(session)).state in ("paused", "stopped", "error"):
+            await self._following(session, record.seq, _STATE, wait)
+        return Travelled(
+            session=session,
+            input=accepted.id,
+            seq=record.seq,
+            to=event.to,
+            label=event.label,
+            files=event.files is not None and (error is None or error == event.why_no_files),
+            why_no_files=error,
+        )
+
+    async def fork(
+        self,
+        session: str,
+        at: Target | None = None,
+        *,
+        id: str | None = None,
+        title: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
+        wait: float = 30.0,
+    ) -> SessionInfo:
+        """A session that begins as this one was at a position, a checkpoint's label, or where its last turn ended; its
+        log and its files share with this one's what they have in common. Either lives on without the other. Raises
+        `NotFound`, `Invalid` (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
+        if id is not None and not is_id(id):
+            raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
+        title, labels = masked_names(self._kernel.workshop.vault, title, labels)
+        info, now = await self._now(session)
+        where = None if now.workspace is not None else self._kernel.workshop.keeps_files(decode_spec(now.spec))
+        position = await self._fork_position(info, now, at, fresh=where == "home", wait=wait)
+        if at is None:
+            info, now = await self._now(session)
+        then = await state_at(self._journal, session, position)
+        files, fork = Files(why_not=OWN_FOLDER if now.workspace is not None else None), id or new_id("ses")
+        if where is not None:
+            files = await hold(self._kernel, info, now, files_at(now, then, position, where), position, fork)
+        new = NewSession(
+            id=fork,
+            agent=info.agent,
+            version=info.version if then.spec == now.spec else decode_spec(then.spec).version,
+            workspace=info.workspace,
+            title=title if title is not None else info.title,
+            labels={**info.labels, **labels},
+            needs=info.needs,
+        )
+        there = {one.seq for one in now.checkpoints}
+        event = _forked(session, position, new, files, [one.seq for one in then.checkpoints if one.seq not in there])
+        apply(then, event)
+        snapshot = Snapshot(position + 1, STATE_VERSION, encode_state(then))
+        made = await self._journal.fork(session, position, new, snapshot, [event], key=key)
+        if made.id != fork or made.created_at < event.at:
+            if not await self._is_fork(made.id, session, None if at is None else position):
+                raise Conflict(f"the key {key!r} made another session, {made.id!r}", code="idempotency_mismatch")
+        elif not await is_held(self._kernel, info, then, files, fork):
+            await self._kernel.removal.delete(fork)
+            raise Conflict(f"the files of session {session!r} were changed meanwhile: try again", code="session_busy")
+        if then.undo is not None:
+            await self._checkpoint(made.id, CheckpointInput(cause="fork"), "fork", wait)  # which needs the files
+        return await self._journal.get(made.id)
+
+    async def _is_fork(self, fork: str, source: str, position: int | None) -> bool:
+        """Whether a session that the key made before is what is asked for now."""
+        base = (await load_state(self._journal, fork)).base
+        found = [one.event for one in await self._journal.read(fork, after=base - 1, limit=1)] if base else []
+        return any(
+            isinstance(event, ev.SessionForked) and event.source == source and position in (None, event.position)
+            for event in found
+        )
+
+    async def _fork_position(
+        self, info: SessionInfo, now: State, at: Target | None, *, fresh: bool, wait: float
+    ) -> int:
+        """`fresh`: the files are as of a checkpoint only."""
+        if isinstance(at, str):
+            return (await self._checkpoint_of(info.id, at)).seq
+        if at is not None:
+            return _position(info, at, info.head)
+        if now.turn is not None:
+            return await self._before_turn(info)
+        last = now.checkpoints[-1] if now.checkpoints else None
+        if not fresh or (last is not None and last.seq == now.seq and last.files is not None):
+            return info.head
+        made = await self._checkpoint(info.id, CheckpointInput(cause="fork"), None, wait)
+        if made.seq is None:
+            raise Conflict(
+                f"session {info.id!r} could not keep its files within {wait:g} seconds: try again, or fork from a"
+                " position (`at`)",
+                code="session_busy",
+            )
+        if not made.files:
+            why = made.why_no_files or "nobody keeps them"
+            raise StoreFailed(
+                f"nothing was made: the files of session {info.id!r} cannot be kept: {why}. Fork from a position (`at`)"
+                " to begin with older ones",
+                code="disk_full" if why.startswith(FULL) else "files_not_kept",
+            )
+        return made.seq
+
+    async def _before_turn(self, info: SessionInfo) -> int:
+        """The last position at which the open turn had not begun."""
+        after = info.head
+        begun = False
+        while after > 0:
+            first = max(0, after - _PAGE)
+            page = await self._journal.read(info.id, after=first, limit=after - first)
+            while page and page[-1].seq < after:  # it stopped at its bytes
+                page += await self._journal.read(info.id, after=page[-1].seq, limit=after - page[-1].seq)
+            for record in reversed(page):
+                if begun and not record.body.startswith(_BEGINS):
+                    return record.seq
+                begun = begun or record.body.startswith(b'{"type":"turn.started"')
+            after = first
+        return 1
+
+    async def _aim(self, info: SessionInfo, to: Target | None, *, undo: bool) -> tuple[int, str | None]:
+        """The position, and the words that it was named with."""
+        if undo:
+            if to is not None:
+                raise Invalid("either a position or `undo`")
+            _, now = await self._now(info.id)
+            if not now.rolled:
+                raise Conflict(f"session {info.id!r} was never rolled back", code="nothing_to_undo")
+            return now.rolled - 1, "undo"
+        if isinstance(to, int):
+            return _position(info, to, info.head - 1), None
+        if to is not None:
+            return (await self._checkpoint_of(info.id, to)).seq, f"label {to}"
+        found = [one for one in await self._kept(info.id) if one.cause not in ("rollback", "fork")]
+        if not found:
+            raise Conflict(
+                f"session {info.id!r} has no checkpoint: give a position of its log (`roost logs`)",
+                code="no_checkpoint",
+            )
+        return found[0].seq, "newest"
+
+    async def _checkpoint_of(self, session: str, target: Target) -> Kept:
+        for one in await self._kept(session):
+            if target in (one.seq, one.label):
+                return one
+        raise NotFound(
+            f"session {session!r} has no checkpoint {target!r}; `roost checkpoints` lists them", code="no_checkpoint"
+        )
+
+    async def _checkpoint(self, session: str, item: CheckpointInput, key: str | None, wait: float) -> Travelled:
+        head = (await self._journal.get(session)).head
+        accepted = await self._accept(session, item, key)
+        record = await self._until(session, _MADE, accepted, head, wait)
+        if record is None:
+            return Travelled(session=session, input=accepted.id, label=item.label)
+        event = record.event
+        assert isinstance(event, ev.CheckpointMade)
+        return Travelled(
+            session=session,
+            input=accepted.id,
+            seq=record.seq,
+            label=event.label,
+            files=event.files is not None,
+            why_no_files=event.why_no_files,
+        )
+
+    async def _until(self, session: str, kind: bytes, accepted: Accepted, head: int, wait: float) -> Record | None:
+        """The event that took the input in. What was accepted before may be anywhere in the session's own part of the
+        log."""
+        after = (await load_state(self._journal, session)).base if accepted.duplicate else head
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in self._journal.tail(session, after=after):
+                    if record.body.startswith(kind) and getattr(record.event, "input", None) == accepted.id:
+                        return record
+        return None
+
+    async def _following(self, session: str, after: int, kind: bytes, wait: float) -> ev.Event | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                async for record in self._journal.tail(session, after=after):
+                    if record.body.startswith(kind):
+                        return record.event
+        return None
+
+    async def _kept(self, session: str) -> list[Kept]:
+        _, now = await self._now(session)
+        return now.checkpoints[::-1]
+
+    async def _now(self, session: str) -> tuple[SessionInfo, State]:
+        info = await self._journal.get(session)
+        return info, await load_state(self._journal, session)
+
+
+def _position(info: SessionInfo, given: int, most: int) -> int:
+    if not 1 <= given <= most:
+        there = f"its log ends at {info.head}; choose from 1 to {most}" if most >= 1 else "it has only begun"
+        raise Invalid(f"session {info.id!r} cannot go to position {given}: {there}", code="no_position")
+    return given
+
+
+def _forked(source: str, at: int, new: NewSession, files: Files, dropped: Sequence[int]) -> ev.SessionForked:
+    where: Literal["home", "store"] | None = files.files_in
+    return ev.SessionForked(
+        at=time.time(),
+        source=source,
+        position=at,
+        title=new.title,
+        labels=new.labels,
+        files=files.files,
+        files_in=where,
+        why_no_files=files.why_not,
+        dropped=tuple(dropped),
+    )

@@ -1,0 +1,89 @@
+"""What came of a compaction that was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.agent.compaction.settings import By
+from roost.log import events as ev
+from roost.log.protocols import Journal, SessionInfo
+
+Came: TypeAlias = Literal["smaller", "nothing", "no_gain", "cut_off", "waits"]
+_APPLIED, _COMPACTED = b'{"type":"control.applied"', b'{"type":"context.compacted"'
+_ELIDED = 2
+"""Events that may follow a compaction in its own commit: outputs left out, outputs cut."""
+_CUT_OFF = frozenset(("cancel", "pause", "stop", "rollback", "deadline"))
+"""As of `roost.agent.session.Cause`: what ends a compaction that is under way."""
+
+
+class Compaction(msgspec.Struct, frozen=True, kw_only=True):
+    """`before` and `after` are tokens of messages, estimated. `messages` left the model's context for a summary written
+    `by` a model or by rule, and of `outputs` of tools a line is left. `why`: why not by the model, or not at all.
+
+    `nothing`: all that there is stays word for word. `no_gain`: a summary would be no smaller than what it stands for.
+    `cut_off`: by a control, a rollback or the end of the turn's time, and given up. `waits`: accepted, and still to be
+    done.
+    """
+
+    outcome: Came
+    before: int
+    after: int
+    by: By | None = None
+    messages: int = 0
+    outputs: int = 0
+    why: str | None = None
+
+
+class Compacted(SessionInfo, frozen=True, kw_only=True):
+    """The session after it."""
+
+    compaction: Compaction
+
+
+async def until_compacted(journal: Journal, session: str, order: int, after: int, wait: float) -> Compaction | None:
+    """What became of an order that is among the events after `after`. None: nothing yet, after `wait` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait):
+            applied = False
+            async for record in journal.tail(session, after=after):
+                if record.body.startswith(_APPLIED):
+                    applied = applied or getattr(record.event, "input", None) == order
+                elif applied and record.body.startswith(_COMPACTED):
+                    event = record.event
+                    assert isinstance(event, ev.ContextCompacted)
+                    next = await journal.read(session, after=record.seq, limit=_ELIDED)
+                    return _told(event, [one.event for one in next])
+    return None
+
+
+def waiting(tokens: int, *, turn: bool) -> Compaction:
+    """`turn`: one is open."""
+    why = "it waits for the next step of the turn that is open" if turn else "it waits for who works on the session"
+    return Compaction(outcome="waits", before=tokens, after=tokens, why=why)
+
+
+def _told(event: ev.ContextCompacted, next: list[ev.Event]) -> Compaction:
+    cut: set[int] = set()
+    after = event.after
+    for one in next:
+        if not isinstance(one, ev.ContextElided):
+            break
+        cut.update(one.outputs)
+        after = one.after
+    error = event.error
+    outcome: Came = "smaller"
+    if after >= event.before:
+        outcome = "nothing" if error is None else "cut_off" if error.code in _CUT_OFF else "no_gain"
+    return Compaction(
+        outcome=outcome,
+        before=event.before,
+        after=after,
+        by=event.by,
+        messages=event.dropped,
+        outputs=len(cut),
+        why=None if error is None else error.message,
+    )

@@ -1,0 +1,158 @@
+"""Sessions that other sessions make: whom an agent may call, the making itself, and what is below a session."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from roost.agent.child_messages import end_key
+from roost.agent.definition import AgentSpec
+from roost.agent.resources import ChildOrder
+from roost.errors import Busy, Invalid, NotFound
+from roost.ids import is_id
+from roost.kernel.labels import fold
+from roost.log.events import ChildOutcome
+from roost.log.inputs import ChildInput
+from roost.log.protocols import Journal, SessionInfo, SessionQuery
+from roost.tools.delegation_ports import Known
+
+if TYPE_CHECKING:
+    from roost.kernel.resources import Agents
+    from roost.kernel.sessions import Sessions
+
+_PAGE = 200
+_PAGES = 50
+"""Of the sessions of an agent and a user, among which one that takes messages is looked for."""
+
+
+def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
+    return why_not(caller, callee) is None
+
+
+def why_not(caller: AgentSpec, callee: AgentSpec) -> str | None:
+    """Both must want it: which of them does not, for people."""
+    asks = caller.children.agents if caller.children is not None else ()
+    if not _fits(callee.name, asks):
+        return f"`children.agents` of {caller.name!r} names no {callee.name!r}"
+    if not _fits(caller.name, callee.callable_by):
+        return f"`callable_by` of {callee.name!r} names no {caller.name!r}"
+    return None
+
+
+def _fits(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+class Kin:
+    """For all sessions of a node."""
+
+    def __init__(self, agents: Agents, journal: Journal, sessions: Sessions) -> None:
+        self.agents, self.journal, self.sessions = agents, journal, sessions
+
+    def of(self, spec: AgentSpec) -> AgentKin:
+        return AgentKin(self, spec)
+
+
+class AgentKin:
+    """Implements `roost.agent.resources.FamilyMeans` for the sessions of one agent."""
+
+    def __init__(self, kin: Kin, spec: AgentSpec) -> None:
+        self._kin, self._spec = kin, spec
+
+    def refusal(self, agent: str) -> str | None:
+        callees = {one.spec.name: one.spec for one in self._kin.agents.all()}
+        if agent in callees and may_call(self._spec, callees[agent]):
+            return None
+        known = ", ".join(one.name for one in self.callable())
+        return f"there is no agent {agent!r} that you may call; " + (
+            f"those are: {known}" if known else "there is none"
+        )
+
+    def callable(self) -> list[Known]:
+        specs = [one.spec for one in self._kin.agents.all()]
+        return [Known(one.name, one.description) for one in specs if may_call(self._spec, one)]
+
+    async def make(self, order: ChildOrder) -> str:
+        info = await self._kin.sessions.create(
+            order.agent,
+            workspace=order.workspace,
+            title=fold(order.title) or None,
+            labels={} if order.user is None else {"user": order.user},
+            key=order.key,
+            family=order.family,
+        )
+        if info.state in ("stopped", "error"):
+            raise Invalid(f"its session {info.id} was {info.state} before it began")
+        return info.id
+
+    async def reach(self, to: str, user: str | None) -> SessionInfo:
+        if is_id(to):
+            try:
+                info = await self._kin.journal.get(to)
+            except NotFound:
+                info = await self._newest(to, user)
+            if info is not None and info.labels.get("user") == user:
+                return info
+        raise NotFound(f"there is no session {to!r}, nor one of an agent of that name, that you could write to")
+
+    async def made(self, session: str) -> Sequence[SessionInfo]:
+        return await children_of(self._kin.journal, session)
+
+    async def look_after(self, session: str, children: Sequence[str]) -> None:
+        journal = self._kin.journal
+        over: dict[str, ChildOutcome] = {}
+        for start in range(0, len(children), _PAGE):
+            some = tuple(children[start : start + _PAGE])
+            found = {info.id: info.state for info in await journal.find(SessionQuery(ids=some, limit=len(some)))}
+            for child in some:
+                state = found.get(child)
+                if state is None:
+                    over[child] = "deleted"
+                elif state == "stopped" or state == "error":
+                    over[child] = state
+        if not over:
+            return
+        # What it said itself was put there in the commit that we have seen, if not before.
+        told = {item.input.child for item in await journal.pending(session) if isinstance(item.input, ChildInput)}
+        for child in over.keys() - told:
+            with contextlib.suppress(Busy):  # the next time that the session is taken up
+                end = ChildInput(child, over[child])
+                await journal.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
+
+    async def _newest(self, agent: str, user: str | None) -> SessionInfo | None:
+        label, before = None if user is None else ("user", user), None
+        for _ in range(_PAGES):
+            query = SessionQuery(agent=agent, label=label, before=before, limit=_PAGE)
+            found = await self._kin.journal.find(query)
+            for info in found:
+                if info.labels.get("user") == user and info.state not in ("stopped", "error"):
+                    return info
+            if len(found) < _PAGE:
+                break
+            before = found[-1].id
+        return None
+
+
+async def children_of(journal: Journal, session: str) -> list[SessionInfo]:
+    """Those that it has made, whatever became of them; the newest first."""
+    found: list[SessionInfo] = []
+    before: str | None = None
+    while page := await journal.find(SessionQuery(parent=session, before=before, limit=_PAGE)):
+        found += page
+        before = page[-1].id
+        if len(page) < _PAGE:
+            break
+    return found
+
+
+async def below(journal: Journal, session: str) -> list[SessionInfo]:
+    """All that come from it, level by level."""
+    found: list[SessionInfo] = []
+    level = [session]
+    while level:
+        born = [info for one in level for info in await children_of(journal, one)]
+        found += born
+        level = [info.id for info in born]
+    return found

@@ -1,0 +1,187 @@
+"""Live pieces of unfinished steps, from the loop to whoever is watching. Nothing here is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from roost.models import request
+
+DeltaKind: TypeAlias = Literal["text", "thinking", "call"]
+_BUFFER = 512
+_encode = msgspec.json.Encoder().encode
+
+
+class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
+    """A piece of step `step`, whose answer began, or began again, with event `after`. `offset` counts the characters
+    of this kind that came before it: a reader that joins late or lagged gets all of it from offset 0, and drops what
+    it has already."""
+
+    step: int
+    after: int
+    kind: DeltaKind
+    offset: int
+    text: str
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
+    """How far step `step` is, which has said nothing yet: as of `roost.models.request.Progress`. Each replaces the one
+    before. Only readers on the session's own node are told."""
+
+    step: int
+    after: int
+    stage: request.Stage
+    done: int
+    total: int
+
+
+class Cleared(msgspec.Struct, frozen=True, tag_field="type", tag="cleared"):
+    """The step is over: its pieces count for nothing now. Only other nodes are told; for readers the log says it."""
+
+
+_CLEARED = _encode(Cleared())
+
+
+class Listener:
+    """One reader's bounded queue of encoded deltas. When it overflows the reader starts over from what there is.
+    `relays`: it passes them on to another node's hub."""
+
+    def __init__(self, woken: asyncio.Event, *, relays: bool = False) -> None:
+        self.woken = woken
+        self.relays = relays
+        self.queue: deque[tuple[int, bytes]] = deque()
+        self.lagged = True
+
+    def put(self, after: int, body: bytes) -> None:
+        if len(self.queue) >= _BUFFER:
+            self.queue.clear()
+            self.lagged = True
+        elif not self.lagged:
+            self.queue.append((after, body))
+        self.woken.set()
+
+
+class Audience(Protocol):
+    """Wants to know which sessions are watched here."""
+
+    def joined(self, session: str) -> None:
+        """A reader came."""
+        ...
+
+    def left(self, session: str) -> None:
+        """A reader went."""
+        ...
+
+
+class _Partial:
+    def __init__(self, step: int, after: int, *, foreign: bool) -> None:
+        self.step = step
+        self.after = after
+        self.foreign = foreign
+        self.text: dict[DeltaKind, list[str]] = {}
+        self.length: dict[DeltaKind, int] = {}
+        self.progress: bytes | None = None
+
+
+class Hub:
+    """Implements `roost.agent.session.Deltas`. `audience` is told of readers, relays not counted."""
+
+    def __init__(self) -> None:
+        self.audience: Audience | None = None
+        self._listeners: dict[str, set[Listener]] = {}
+        self._partial: dict[str, _Partial] = {}
+
+    def push(self, session: str, step: int, after: int, kind: DeltaKind, text: str) -> None:
+        if not text:
+            return
+        self._add(session, self._own(session, step, after), kind, text)
+
+    def progress(self, session: str, step: int, after: int, progress: request.Progress) -> None:
+        partial = self._own(session, step, after)
+        body = _encode(Progress(step, after, progress.stage, progress.done, progress.total))
+        partial.progress = body
+        for listener in self._listeners.get(session, ()):
+            if not listener.relays:
+                listener.put(after, body)
+
+    def _own(self, session: str, step: int, after: int) -> _Partial:
+        """The pieces of a step that runs on this node."""
+        partial = self._partial.get(session)
+        if partial is None or (partial.step, partial.after) != (step, after) or partial.foreign:
+            partial = self._partial[session] = _Partial(step, after, foreign=False)
+        return partial
+
+    def feed(self, session: str, piece: Delta) -> None:
+        """A piece from the node where the session runs, known already or not. What does not fit is left out: it is of a
+        former owner, or something before it is missing, and the log will have the whole."""
+        partial = self._partial.get(session)
+        if partial is None or (partial.step, partial.after) != (piece.step, piece.after):
+            if piece.offset or (partial is not None and (not partial.foreign or piece.after < partial.after)):
+                return
+            partial = self._partial[session] = _Partial(piece.step, piece.after, foreign=True)
+        have = partial.length.get(piece.kind, 0)
+        text = piece.text[have - piece.offset :] if piece.offset <= have else ""
+        if text:
+            self._add(session, partial, piece.kind, text)
+
+    def clear(self, session: str) -> None:
+        self._partial.pop(session, None)
+        for listener in self._listeners.get(session, ()):
+            if listener.relays:
+                listener.put(0, _CLEARED)
+
+    def forget(self, session: str) -> None:
+        """Drop what `feed` brought."""
+        partial = self._partial.get(session)
+        if partial is not None and partial.foreign:
+            del self._partial[session]
+
+    def join(self, session: str, woken: asyncio.Event, *, relays: bool = False) -> Listener:
+        listener = Listener(woken, relays=relays)
+        self._listeners.setdefault(session, set()).add(listener)
+        if self.audience is not None and not relays:
+            self.audience.joined(session)
+        return listener
+
+    def part(self, session: str, listener: Listener) -> None:
+        listeners = self._listeners.get(session)
+        if listeners is None or listener not in listeners:
+            return
+        listeners.discard(listener)
+        if not listeners:
+            del self._listeners[session]
+        if self.audience is not None and not listener.relays:
+            self.audience.left(session)
+
+    def take(self, session: str, listener: Listener) -> list[tuple[int, bytes]]:
+        """What is new for this reader: each with the event that it comes after."""
+        if listener.lagged:
+            listener.lagged = False
+            listener.queue.clear()
+            partial = self._partial.get(session)
+            if partial is None:
+                return [(0, _CLEARED)] if listener.relays else []
+            pieces = [
+                (partial.after, _encode(Delta(partial.step, partial.after, kind, 0, "".join(text))))
+                for kind, text in partial.text.items()
+            ]
+            if partial.progress is not None and not listener.relays:
+                pieces.append((partial.after, partial.progress))
+            return pieces
+        taken = list(listener.queue)
+        listener.queue.clear()
+        return taken
+
+    def _add(self, session: str, partial: _Partial, kind: DeltaKind, text: str) -> None:
+        partial.progress = None
+        offset = partial.length.get(kind, 0)
+        partial.text.setdefault(kind, []).append(text)
+        partial.length[kind] = offset + len(text)
+        listeners = self._listeners.get(session)
+        if listeners:
+            body = _encode(Delta(partial.step, partial.after, kind, offset, text))
+            for listener in listeners:
+                listener.put(partial.after, body)

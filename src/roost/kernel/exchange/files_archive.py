@@ -1,0 +1,69 @@
+"""A session's files as a tar, beside its log: the newest snapshot where nodes share them, else the folder."""
+
+from __future__ import annotations
+
+import asyncio
+import tarfile
+import tempfile
+from pathlib import Path
+from threading import Event
+
+from roost.errors import Conflict, NotFound
+from roost.kernel.kernel import Kernel
+from roost.kernel.state_loader import load_state
+from roost.workspace.snapshot_sync import Carrier
+from roost.workspace.snapshots import Place, Stopped
+
+
+async def take_files(kernel: Kernel, session: str, target: Path) -> int:
+    """Write them to `target` as they are now, links as links, and return how many there are. They are not masked.
+    Raises `NotFound`, also when there are none, and `Conflict` when they are at another node or change all the time."""
+    info, state = await kernel.journal.get(session), await load_state(kernel.journal, session)
+    carrier = kernel.workshop.carrier
+    if state.workspace is not None:
+        folder = Path(state.workspace)
+    elif carrier is not None:
+        if not state.saved:
+            raise NotFound(f"session {session!r} has no files", code="no_files")
+        return await asyncio.to_thread(_of_snapshot, carrier, state.saved, target)
+    else:
+        folder = kernel.workshop.private(session)
+    if not await asyncio.to_thread(folder.is_dir):
+        if info.home not in (None, kernel.place.home):
+            raise Conflict(f"the files of session {session!r} are at the home {info.home!r}", code="files_elsewhere")
+        raise NotFound(f"session {session!r} has no files", code="no_files")
+    return await asyncio.to_thread(_pack, folder, target)
+
+
+def _of_snapshot(carrier: Carrier, snapshot: str, target: Path) -> int:
+    with tempfile.TemporaryDirectory(prefix="roost-files-") as room:
+        place = Place(Path(room) / "files", Path(room) / "memory")
+        try:
+            carrier.snapshots.restore(place, snapshot, Event())
+        except Stopped:
+            raise Conflict("the node is stopping", code="shutting_down") from None
+        return _pack(place.folder, target)
+
+
+def _pack(folder: Path, target: Path) -> int:
+    count = 0
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        """Without who owned it, and without pipes and devices."""
+        nonlocal count
+        if not (entry.isreg() or entry.isdir() or entry.issym()):
+            return None
+        count += not entry.isdir()
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        return entry
+
+    try:
+        with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+            for path in sorted(folder.iterdir()):
+                tar.add(path, arcname=path.name, filter=plain)
+    except OSError as error:
+        raise Conflict(
+            f"the files change while they are read: pause the session, then export again ({error})", code="files_change"
+        ) from error
+    return count

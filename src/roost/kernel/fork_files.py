@@ -1,0 +1,131 @@
+"""The files of a fork are its own from the commit that makes it: they are lent to it before that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from roost.agent.checkpoint_state import NOT_KEPT, OLDER, Files
+from roost.agent.state import State
+from roost.errors import Conflict, NotFound, StoreCorrupt
+from roost.kernel.kernel import Kernel
+from roost.kernel.state_loader import load_state
+from roost.log.protocols import SessionInfo
+from roost.workspace.manifest import SnapshotDamaged, day_of, today
+from roost.workspace.snapshots import SharedSnapshots
+
+_HOME = "home:"
+_SAFE_DAYS = 1
+"""So old a snapshot that nothing names may be: less than `GRACE_DAYS`, for which no sweep takes a part of it."""
+
+
+async def hold(kernel: Kernel, source: SessionInfo, now: State, files: Files, position: int, fork: str) -> Files:
+    """What a fork of `source`, which is `now`, at `position` can begin with: `files`, or the newest checkpoint's before
+    it that there are. What a crash leaves behind of a session that was not made then is cleaned up as that of any that
+    is gone. Raises `Conflict`, `ObjectsFailed`, `StoreFailed`."""
+    if not files.files:
+        return files
+    for one in _choices(now, files, position):
+        try:
+            if files.files_in == "home":
+                await _lend(kernel, source, now, one.files or "", fork)
+            elif one.files not in _named(now):
+                await _see(kernel, one.files or "")
+        except SnapshotDamaged:
+            continue
+        return one
+    return Files(why_not=NOT_KEPT)
+
+
+async def is_held(kernel: Kernel, source: SessionInfo, then: State, files: Files, fork: str) -> bool:
+    """Whether a fork that was just committed, as `then`, has its files. Those in the store that nodes share are still
+    named by the source: whoever sweeps it has seen them with the one or with the other."""
+    try:
+        if files.files_in == "home" and files.files:
+            await _lend(kernel, source, then, files.files, fork)
+            return True
+        needed = _named(then) - {None, ""}
+        return not needed or needed <= _named(await load_state(kernel.journal, source.id)) | _young(needed)
+    except SnapshotDamaged:
+        return False
+    except NotFound:  # deleted, so there is nothing to compare with
+        return True
+
+
+async def pass_on(kernel: Kernel, session: str) -> None:
+    """Before the files of a session that is gone are removed from this home: what of them its forks can go back to
+    becomes their own. Cut off, it is done again. Raises `StoreFailed`, `ObjectsFailed`, `UnknownEvent`."""
+    workshop = kernel.workshop
+    for heir in await asyncio.to_thread(workshop.heirs, session):
+        try:
+            checkpoints = (await load_state(kernel.journal, heir)).checkpoints
+        except (NotFound, StoreCorrupt):
+            continue
+        for one in checkpoints:
+            if one.files and one.files_in == "home" and one.of is not None:
+                with contextlib.suppress(SnapshotDamaged):  # it was another's, and never this one's
+                    await asyncio.to_thread(workshop.lend, session, one.files, heir)
+                if one.of != session:
+                    await asyncio.to_thread(workshop.note_heir, one.of, heir)
+
+
+def _choices(now: State, files: Files, position: int) -> Iterator[Files]:
+    yield files
+    for one in reversed(now.checkpoints):
+        if one.seq <= position and one.files and one.files_in == files.files_in and one.files != files.files:
+            yield Files(one.files, one.files_in, OLDER)
+
+
+def _named(now: State) -> set[str | None]:
+    return {now.saved, *(one.files for one in now.checkpoints if one.files_in == "store")}
+
+
+async def _see(kernel: Kernel, snapshot: str) -> None:
+    """What no checkpoint names may have been swept from the store, or be swept just now. Raises `SnapshotDamaged`."""
+    carrier = kernel.workshop.carrier
+    if carrier is None:
+        return
+    if not _young({snapshot}):
+        raise SnapshotDamaged(f"nothing keeps the snapshot {snapshot!r}")
+    await asyncio.to_thread(cast("SharedSnapshots", carrier.snapshots).items, snapshot)
+
+
+def _young(snapshots: set[str | None]) -> set[str | None]:
+    return {one for one in snapshots if one is not None and day_of(one) >= today(time.time()) - _SAFE_DAYS}
+
+
+async def _lend(kernel: Kernel, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
+    """Raises `SnapshotDamaged` when no session that may have it has it."""
+    holders = [source.id, *(one.of for one in now.checkpoints if one.files == snapshot and one.of is not None)]
+    home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), kernel.place.home)
+    for place, holder in enumerate(holders):
+        try:
+            if home == kernel.place.home:
+                await asyncio.to_thread(kernel.workshop.lend, holder, snapshot, fork)
+            else:
+                await _lend_there(kernel, home, holder, snapshot, fork)
+        except SnapshotDamaged:
+            if place == len(holders) - 1:
+                raise
+        else:
+            return
+
+
+async def _lend_there(kernel: Kernel, home: str, holder: str, snapshot: str, fork: str) -> None:
+    """By a node of the home that has the files. Raises `Conflict` when there is none that can be asked."""
+    for node in await kernel.dispatcher.nodes() if kernel.peers is not None else ():
+        if node.alive and node.card.home == home and kernel.peers is not None:
+            lent = await kernel.peers.lend(node, holder, snapshot, fork)
+            if lent is None:
+                continue
+            if not lent:
+                raise SnapshotDamaged(f"session {holder!r} has no snapshot {snapshot!r} any more")
+            return
+    raise Conflict(
+        f"the private files of session {holder!r} are at another home ({home}), and no node there could be asked to"
+        " keep them for the fork: start one there (with --advertise, on another machine), or fork there",
+        code="files_elsewhere",
+    )

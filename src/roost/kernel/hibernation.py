@@ -1,0 +1,138 @@
+"""A session's sandbox sleeps with it, and its background jobs and interpreter go on where they were, if its agent asks
+for that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+
+from roost.agent.session import LiveSession
+from roost.errors import SandboxError
+from roost.log import events as ev
+from roost.sandbox.backend import Backend, Guest, SandboxSpec
+from roost.sandbox.guest.linked_guest import LinkedGuest
+from roost.sandbox.guest.terminal import GuestTerminal
+from roost.sandbox.suspended_image import clear
+from roost.tools.background_jobs import Job, Kept
+from roost.tools.python import Interpreter
+
+log = logging.getLogger("roost.sandbox")
+_IMAGE, _ABOUT = "sandbox", "sandbox.about"
+
+
+class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a session kept running under `key`, on the terminal `number`. `nonce` and `calls` are an interpreter's."""
+
+    key: str
+    number: int
+    name: str = ""
+    nonce: str | None = None
+    calls: int = 0
+
+    @classmethod
+    def of(cls, key: str, one: Kept) -> _Slept | None:
+        match one:
+            case Job(terminal=GuestTerminal(number=number)) if one.running:
+                return cls(key, number, one.name)
+            case Interpreter(terminal=GuestTerminal(number=number)) if one.running:
+                return cls(key, number, nonce=one.nonce, calls=one.calls)
+            case _:
+                return None
+
+    def goes_on(self, live: LiveSession, terminal: GuestTerminal) -> bool:
+        """Whether the session still knows of it."""
+        jobs, opened = live.means.jobs, live.state.jobs.get(self.key)
+        if self.nonce is not None:
+            jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
+        elif opened is not None:
+            jobs.take_up(self.key, self.name, terminal, opened.due, opened.outside)
+        return self.key in jobs.kept
+
+
+class _About(msgspec.Struct, frozen=True):
+    """`epoch` of the session when it went to sleep: when somebody else has had it since, the image is not to be
+    used."""
+
+    epoch: int
+    kept: tuple[_Slept, ...]
+
+
+_decoder = msgspec.json.Decoder(_About)
+"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+
+
+async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
+    """Suspend it into the folder `notes`, if that keeps its memory. What runs on is the sleeping sandbox's then, and no
+    longer the session's."""
+    if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
+        return False
+    slept = [each for key, one in live.means.jobs.kept.items() if (each := _Slept.of(key, one)) is not None]
+    about = msgspec.json.encode(_About(live.epoch, tuple(slept)))
+    try:
+        await asyncio.to_thread(_write, notes, about)
+        kept = await guest.suspend(notes / _IMAGE)
+    except (OSError, SandboxError) as error:
+        log.warning("session %s: its sandbox cannot be suspended: %s", live.id, error)
+        return False
+    if kept != "memory":
+        return False
+    for each in slept:
+        await live.means.jobs.kept.pop(each.key).close()  # nothing but the reading of it
+    return True
+
+
+async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
+    """What was laid down, with its jobs; None when there is nothing. What cannot be taken up is told in the log."""
+    about = await asyncio.to_thread(_read, notes)
+    if about is None:
+        return None
+    try:
+        if live.epoch != about.epoch + 1:
+            await asyncio.to_thread(shutil.rmtree, notes / _IMAGE, ignore_errors=True)
+            raise SandboxError("the session has been elsewhere meanwhile")
+        guest = await backend.resume(spec, notes / _IMAGE)
+    except SandboxError as error:
+        reason = f"its sleeping sandbox cannot be taken up: {error}"
+        live.note(ev.SandboxEnded(at=time.time(), reason=reason, background=len(about.kept)))
+        await asyncio.to_thread(_forget, notes)
+        return None
+    try:
+        await asyncio.to_thread(_forget, notes)
+    except BaseException:  # nobody has it yet
+        await guest.close()
+        raise
+    terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
+    for each in about.kept:
+        terminal = terminals.get(each.number)
+        if terminal is not None and each.goes_on(live, terminal):
+            del terminals[each.number]
+    for terminal in terminals.values():  # nobody knows of them any more
+        await terminal.close()
+    return guest
+
+
+def _write(notes: Path, about: bytes) -> None:
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / _ABOUT).write_bytes(about)
+
+
+def _read(notes: Path) -> _About | None:
+    """It tells of what a crash cut off too, which goes then."""
+    try:
+        about = _decoder.decode((notes / _ABOUT).read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return None
+    if (notes / _IMAGE).is_dir():
+        return about
+    clear(notes / _IMAGE)
+    _forget(notes)
+    return None
+
+
+def _forget(notes: Path) -> None:
+    (notes / _ABOUT).unlink(missing_ok=True)

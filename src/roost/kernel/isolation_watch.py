@@ -1,0 +1,39 @@
+"""Isolation levels that sessions wait for, and for which this node has not looked yet."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from roost.log.protocols import SessionQuery
+from roost.sandbox.choose import Isolation, IsolationUnavailable
+
+if TYPE_CHECKING:
+    from roost.kernel.kernel import Kernel
+
+_ASKED = 200
+"""Sessions at a time, those that have waited longest."""
+_TAG = "sandbox:"
+
+
+async def look_for_levels(kernel: Kernel) -> None:
+    """A probe runs a whole guest, so a node that starts makes none; and what it has not found it does not offer. Where
+    a session with work to do needs more, it looks. Raises `StoreFailed`."""
+    sandboxes = kernel.sandboxes
+    if sandboxes.chooser.probed:
+        return
+    before = sandboxes.level
+    wanted = await _waited_for(kernel)
+    for level in (1, 2):
+        if f"{_TAG}{level}" in wanted and level > sandboxes.level:
+            with contextlib.suppress(IsolationUnavailable):
+                await sandboxes.choose(Isolation(required=level))
+    if sandboxes.level > before:
+        await kernel.renew()
+        kernel.scan()
+
+
+async def _waited_for(kernel: Kernel) -> set[str]:
+    ready = await kernel.dispatcher.ready(limit=_ASKED)
+    found = await kernel.journal.find(SessionQuery(ids=tuple(ready), limit=len(ready))) if ready else []
+    return {tag for info in found for tag in info.needs}

@@ -1,0 +1,79 @@
+"""What sessions and checkpoints may be called: one line that people can see, on any terminal and in any address."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from roost.errors import Invalid
+from roost.kernel.checkpoint_views import LABEL
+
+if TYPE_CHECKING:
+    from roost.policy.vault import Vault
+
+TITLE = 1024
+"""Characters."""
+_LABELS, _KEY, _VALUE = 64, 64, 256
+"""Labels of a session, and characters of a label's key and of its value."""
+_UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"))
+"""Unicode's categories of what shows nothing."""
+_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys, what ends a line or turns it around, and halves of characters, which UTF-8 has not."""
+
+
+def masked_names(
+    vault: Vault, title: str | None, labels: Mapping[str, str] | None
+) -> tuple[str | None, dict[str, str]]:
+    """A title and labels without any value of the vault. Raises `Invalid` (`bad_title`, `bad_label`)."""
+    title = None if title is None else vault.scrub(title)
+    clean = {vault.scrub(key): vault.scrub(value) for key, value in (labels or {}).items()}
+    check_title(title)
+    check_labels(clean)
+    return title, clean
+
+
+def check_title(title: str | None) -> None:
+    """Raises `Invalid` (`bad_title`)."""
+    if title is not None and (len(title) > TITLE or _UNFIT.search(title) or (title and not _is_seen(title))):
+        raise Invalid(f"a title has at most {TITLE} characters, {_ONE_LINE}", code="bad_title")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises `Invalid` (`bad_label`)."""
+    if len(labels) > _LABELS:
+        raise Invalid(f"a session has at most {_LABELS} labels, not {len(labels)}", code="bad_label")
+    for key, value in labels.items():
+        if not 1 <= len(key) <= _KEY or ":" in key or _UNFIT.search(key):
+            raise Invalid(
+                f"{key[:_KEY]!r} cannot be a label: its key has 1 to {_KEY} characters, no colon, {_ONE_LINE}",
+                code="bad_label",
+            )
+        if len(value) > _VALUE or _UNFIT.search(value):
+            raise Invalid(
+                f"the label {key!r} cannot have this value: it has at most {_VALUE} characters, {_ONE_LINE}",
+                code="bad_label",
+            )
+
+
+def check_label(label: str) -> None:
+    """Of a checkpoint: it is also a part of an address, and positions are numbers. Raises `Invalid` (`bad_label`)."""
+    unfit = len(label) > LABEL or not _is_seen(label) or _UNFIT.search(label)
+    if unfit or label.isdecimal() or "/" in label or label in (".", ".."):
+        raise Invalid(
+            f"a checkpoint's label has 1 to {LABEL} characters, is not a number and has no `/`, {_ONE_LINE}",
+            code="bad_label",
+        )
+
+
+def fold(title: str) -> str:
+    """A title of a text that is not its giver's to mend, as of a file or a model."""
+    return " ".join(_UNFIT.sub(" ", title).split())[:TITLE]
+
+
+def _is_seen(text: str) -> bool:
+    return any(unicodedata.category(character) not in _UNSEEN for character in text)
+
+
+_ONE_LINE = "in one line of UTF-8 that can be seen: no control characters"

@@ -1,0 +1,318 @@
+"""What is remembered, for people and programs, and the means by which sessions remember."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from roost.errors import ConfigError, Conflict, Invalid, NotFound
+from roost.ids import new_id
+from roost.kernel.model_pool import Cores
+from roost.local.embed.base import Embedder
+from roost.log.fact_rows import LATE
+from roost.log.facts import (
+    Category,
+    EndFact,
+    Fact,
+    FactChange,
+    FactQuery,
+    MemoryRevert,
+    NewFact,
+    Purged,
+    PutFact,
+    Space,
+)
+from roost.log.store_protocol import Store
+from roost.memory.dedup import Learned, check_key, check_text, learn, supersede
+from roost.memory.fact_history import FactStory, story
+from roost.memory.index import Index
+from roost.memory.search import Found, Search
+from roost.memory.spaces import beginning_of, check_space, fits, is_wild
+from roost.policy.vault import Vault
+from roost.providers.accounts import Models
+
+if TYPE_CHECKING:
+    from roost.providers.embedders import Embedders
+
+PERSON = "person"
+LIMIT = 1000
+"""Facts of one answer."""
+
+
+class Remembering:
+    """Of a node: the index and its embedder, made when first needed. `folder` holds the vectors."""
+
+    def __init__(self, store: Store, models: Models, cores: Cores, folder: Path) -> None:
+        self._models, self._cores = models, cores
+        self._embedders: Embedders | None = None
+        self.index = Index(store, self._embedder, folder)
+        self.search = Search(store, self.index)
+
+    async def close(self) -> None:
+        await self.index.close()
+        if self._embedders is not None:
+            await self._embedders.close()
+
+    def _embedder(self) -> Embedder:
+        """Blocks. Weights are not fetched unasked: a turn must not begin with a download."""
+        from roost.local.catalog import EMBEDDING, lookup
+        from roost.local.embed.local import NAME
+        from roost.local.weights import is_here
+        from roost.providers.embedders import Embedders
+
+        if self._embedders is None:
+            self._embedders = Embedders(self._models, metering=self._cores.ledger.meter)
+        embedder = self._embedders.resolve(None)
+        if embedder.name == NAME and not is_here(lookup(EMBEDDING)):
+            raise ConfigError(
+                f"the embedding model is not on this machine: `roost pull {EMBEDDING}`, or name another as"
+                " embeddings.default in models.toml"
+            )
+        return embedder
+
+
+class Memories:
+    """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memory_steps`)."""
+
+    def __init__(self, store: Store, search: Search, vault: Vault, *, home: str = "") -> None:
+        """home: the lasting id of this node's home."""
+        self._store, self.search, self.vault, self._home = store, search, vault, home
+
+    async def add(
+        self,
+        space: str,
+        text: str,
+        *,
+        category: Category = "fact",
+        key: str | None = None,
+        confidence: float = 1.0,
+        by: str = PERSON,
+        id: str | None = None,
+    ) -> Learned:
+        """Keep a fact. One with the same key, or that says nearly the same, is superseded. With the `id` of a fact that
+        is there nothing happens. Raises `Invalid`, `TooLarge`, and `Conflict` when that one says something else."""
+        if not 0 <= confidence <= 1:
+            raise Invalid(f"a confidence is from 0 to 1, not {confidence}")
+        fact = NewFact(
+            id=id or new_id("fct"),
+            space=check_space(space),
+            text=check_text(self.vault.scrub(text)),
+            category=category,
+            key=None if key is None else check_key(self.vault.scrub(key)),
+            confidence=confidence,
+        )
+        while (learned := await learn(self.search, fact)).op != "known":
+            try:
+                kept = await self._put(learned.fact, by)
+            except Conflict:  # another was quicker: what has its place is what this one is to be compared with
+                continue
+            if kept.id != fact.id:
+                return Learned("known", fact, (kept,))
+            if (kept.text, kept.category, kept.key) != (fact.text, fact.category, fact.key):
+                raise Conflict(f"the key was used for another fact, {kept.id!r}", code="idempotency_mismatch")
+            return learned
+        return learned
+
+    async def get(self, id: str) -> Fact:
+        """Also one that is gone. Raises `NotFound`."""
+        return await self._store.fact(id)
+
+    async def story(self, id: str) -> FactStory:
+        """As `get`, with what it superseded, and what superseded it. Raises `NotFound`."""
+        return await story(self._store, id)
+
+    async def list(
+        self,
+        spaces: Sequence[str] = ("*",),
+        *,
+        category: Category | None = None,
+        key: str | None = None,
+        at: int | None = None,
+        ended: bool = False,
+        proposed: bool | None = False,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[Fact]:
+        """Facts of the spaces that fit, newest first. `at`: as it was at a version, of one space. Raises `Invalid`."""
+        if not 1 <= limit <= LIMIT:
+            raise Invalid(f"limit is from 1 to {LIMIT}")
+        names = await self.names(spaces)
+        if at is not None and len(names) > 1:
+            raise Invalid("a version belongs to one space: name it")
+        query = FactQuery(
+            spaces=tuple(names),
+            category=category,
+            key=key,
+            at=at,
+            ended=ended,
+            proposed=proposed,
+            before=before,
+            limit=limit,
+        )
+        return await self._store.facts(query) if names else []
+
+    async def update(
+        self,
+        id: str,
+        text: str,
+        *,
+        category: Category | None = None,
+        confidence: float | None = None,
+        by: str = PERSON,
+    ) -> Fact:
+        """Put another in the place of a fact. Returns what says so now, which may have been there. Raises `NotFound`,
+        `Invalid`, and `Conflict` when it is gone."""
+        former = await self._current(id)
+        fact = NewFact(
+            id=new_id("fct"),
+            space=former.space,
+            text=check_text(self.vault.scrub(text)),
+            category=category or former.category,
+            key=former.key,
+            confidence=former.confidence if confidence is None else confidence,
+        )
+        return await self._put(supersede(fact, [former]).fact, by)
+
+    async def remove(self, id: str, *, by: str = PERSON) -> Fact:
+        """It stays readable as one that is gone. Raises `NotFound`."""
+        await self._store.fact(id)
+        await self._store.change_facts([EndFact(id)], by=by)
+        return await self._store.fact(id)
+
+    async def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
+        """Erase facts for good: those of `ids`, which are removed first, or all that have ended in the spaces that fit.
+        Logs of sessions are not changed. Raises `NotFound` and `Invalid`."""
+        for id in ids:
+            await self._store.fact(id)
+        if ids:
+            await self._store.change_facts([EndFact(id) for id in ids], by=PERSON)
+        names = await self.names(("*",) if ids else spaces)
+        texts = await self._ended(names, ids or None)
+        told = await self._store.purge_facts(names, ids=list(ids) or None)
+        if self.search.index is not None:
+            await self.search.index.erase(texts)
+        return msgspec.structs.replace(told, left=(*told.left, *await self._left_elsewhere())) if told.facts else told
+
+    async def _left_elsewhere(self) -> list[str]:
+        """The files of vectors of other homes: this node cannot reach them."""
+        found = {one.card.home: one.card for one in await self._store.nodes() if one.card.home not in ("", self._home)}
+        return [
+            f"vectors of these texts at home {home} (node {card.id}{f', {card.url}' if card.url else ''}): stop that"
+            " node and remove its HOME/memory/*.vectors; they are made again without the texts"
+            for home, card in sorted(found.items())
+        ]
+
+    async def _ended(self, names: Sequence[str], ids: Sequence[str] | None) -> list[str]:
+        """The texts of what has ended there."""
+        found: dict[str, None] = {}
+        query = FactQuery(
+            spaces=tuple(names), ids=None if ids is None else tuple(ids), ended=True, proposed=None, limit=LIMIT
+        )
+        while names and (page := await self._store.facts(query)):
+            found |= {fact.text: None for fact in page if fact.ended is not None}
+            query = msgspec.structs.replace(query, before=page[-1].id)
+        return list(found)
+
+    async def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
+        """What fits best. Raises `Invalid`."""
+        if not 1 <= limit <= LIMIT:
+            raise Invalid(f"limit is from 1 to {LIMIT}")
+        if not query.strip():
+            raise Invalid("the query is empty", code="empty_query")
+        names = await self.names(spaces)
+        return await self.search.find(names, query, limit=limit) if names else Found([], "hybrid")
+
+    async def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
+        """Those that fit, by name."""
+        found: dict[str, Space] = {}
+        for pattern in patterns:
+            begins = beginning_of(pattern)
+            found |= {space.name: space for space in await self._store.spaces(begins) if fits(space.name, [pattern])}
+        return [found[name] for name in sorted(found)]
+
+    async def names(self, patterns: Sequence[str]) -> list[str]:
+        wild = [pattern for pattern in patterns if is_wild(pattern)]
+        plain = [check_space(pattern) for pattern in patterns if not is_wild(pattern)]
+        return list(dict.fromkeys([*plain, *(space.name for space in await self.spaces(wild))]))
+
+    # Proposals
+
+    async def review(self, spaces: Sequence[str] = ("*",), *, limit: int = 100) -> list[Fact]:
+        """What waits for a person's yes."""
+        return await self.list(spaces, proposed=True, limit=limit)
+
+    async def accept(self, id: str, *, text: str | None = None, by: str = PERSON) -> Fact:
+        """A proposed fact counts from now on, with another `text` if one is given; what it supersedes ends. Returns
+        what says so now, which may have been there. Raises `NotFound`, `Invalid`, `TooLarge`, and `Conflict` when it
+        was answered already, or a newer proposal has its place."""
+        given = None if text is None else check_text(self.vault.scrub(text))
+        while True:
+            proposed = await self._proposed(id)
+            former = FactQuery(spaces=(proposed.space,), ids=proposed.supersedes, limit=LIMIT)
+            ends = (id, *(fact.id for fact in await self._store.facts(former)))
+            fact = msgspec.convert(msgspec.structs.asdict(proposed), NewFact)
+            fact = msgspec.structs.replace(
+                fact, id=new_id("fct"), text=given or proposed.text, supersedes=ends, proposed=False
+            )
+            with contextlib.suppress(Conflict):  # something of it ended meanwhile: if not the proposal, then without it
+                return await self._put(fact, by)
+
+    async def reject(self, id: str, *, by: str = PERSON) -> Fact:
+        """Raises `NotFound`, and `Conflict` as `accept` does."""
+        await self._proposed(id)
+        if not await self._store.change_facts([EndFact(id)], by=by):
+            raise _answered(id)
+        return await self._store.fact(id)
+
+    async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
+        """What a session's log did to the memory after event `since`, up to and with `until`, is undone. Returns how
+        many facts came or went; a session that is deleted counts as long as there is something. Raises `Invalid`, and
+        `NotFound` when there is neither."""
+        if since < 0 or (until is not None and until <= since):
+            raise Invalid("undo takes the events after `since`, up to `until`")
+        change: FactChange = MemoryRevert(since, until, session)
+        if (changed := await self._store.change_facts([change], by=by)) == 0:
+            await self._store.get(session)
+        return changed
+
+    async def settled(self) -> None:
+        """Wait until no fact that was asked about lacks its vector."""
+        await asyncio.shield(self._settle())
+
+    async def _settle(self) -> None:
+        if self.search.index is not None:
+            await self.search.index.settled()
+
+    async def _put(self, fact: NewFact, by: str) -> Fact:
+        """Returns what says so now. Raises `Conflict` when something has ended meanwhile, as all that says so."""
+        await self._store.change_facts([PutFact(fact)], by=by)
+        try:
+            return await self._store.fact(fact.id)
+        except NotFound:
+            query = FactQuery(spaces=(fact.space,), category=fact.category, key=fact.key, text=fact.text, limit=1)
+            for told in await self._store.facts(query):
+                return told
+            raise Conflict(LATE, code="fact_ended") from None
+
+    async def _current(self, id: str) -> Fact:
+        fact = await self._store.fact(id)
+        if fact.ended is not None:
+            raise Conflict(f"the fact {id!r} is gone", code="fact_ended")
+        return fact
+
+    async def _proposed(self, id: str) -> Fact:
+        fact = await self._store.fact(id)
+        if not fact.proposed:
+            raise NotFound(f"{id!r} is no proposal")
+        if fact.ended is not None:
+            raise _answered(id)
+        return fact
+
+
+def _answered(id: str) -> Conflict:
+    return Conflict(f"the proposal {id!r} was answered already, or a newer one has its place", code="fact_ended")

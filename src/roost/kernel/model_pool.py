@@ -1,0 +1,97 @@
+"""What every model call of a node goes through: the ledger, and what stands around a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from roost.log.content import Usage
+from roost.log.store_protocol import Store
+from roost.models.catalog.card import Card
+from roost.models.catalog.reader import catalog
+from roost.models.request import Model
+from roost.money.budgets import Terms
+from roost.money.ledger import Ledger
+from roost.providers.accounts import Models
+from roost.providers.auto_model import connect
+from roost.providers.config import ModelsConfig
+from roost.providers.model_stack import Parts, budgeted, stacked
+from roost.routing.profiles import Profiles
+
+
+class Cores:
+    """Makes every model that `models` resolves from now on a core (`roost.providers.model_stack`), charged to the one
+    ledger of the cluster, and gives them the name `auto`. Until `close` they are this node's. Raises `ConfigError`.
+
+    Implements `roost.agent.session.Ledger`."""
+
+    def __init__(self, models: Models, store: Store, *, node: str, lease: float) -> None:
+        self.ledger = _ledger(models.config, store, node, lease)
+        self.parts = Parts(models.config, shared=store, ledger=self.ledger)
+        self.profiles = connect(models, self.parts, shared=store, saving=self.ledger)
+        self._models = models
+        self._store = store
+        self._outer = models.wrap
+        models.wrap = self._wrap
+
+    def check(self, config: ModelsConfig) -> None:
+        """Whether `change` would take it. Raises `ConfigError`."""
+        Profiles(config)
+        Terms(config.budget, _rate(config))
+
+    def change(self, config: ModelsConfig) -> None:
+        """Calls that are made from now on are made as it says; those under way end as they began. Raises `ConfigError`,
+        and nothing has changed."""
+        self.check(config)
+        self.ledger.change(config.budget, rate=_rate(config), models=budgeted(config))
+        self.profiles.change(config)
+        self.parts.change(config)
+        self._models.change(config)
+
+    def core(self, model: Model, *, own: bool = False) -> Model:
+        """`own`: one that a program brought. What is a core already stays as it is."""
+        return stacked(model, self.parts, own=own)
+
+    def rate(self, currency: str) -> float | None:
+        """What one of a currency is worth in dollars; None where that is not known."""
+        return _rate(self._models.config)(currency)
+
+    def rate_of(self) -> str | None:
+        """The day, or the file, of the rate by which the budgets' currency is converted; None for dollars."""
+        config = self._models.config
+        currency = config.budget.currency
+        if currency == "USD":
+            return None
+        return "models.toml" if currency in config.rates else catalog().rates.dated
+
+    async def recover(self, session: str) -> Usage | None:
+        return await self.ledger.recover(session)
+
+    async def balance(self, budget: str) -> int:
+        return (await self._store.balance(budget)).spent
+
+    async def forget(self, *budgets: str) -> None:
+        await self.ledger.forget(*budgets)
+
+    async def forget_session(self, session: str) -> None:
+        """It was deleted: with it go the budgets that are its own. Raises `StoreFailed`."""
+        await self.ledger.recover(session)
+        turns = f"turn:{session}:"
+        over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
+        await self.ledger.forget(*over, f"session:{session}", f"tree:{session}")
+
+    async def close(self) -> None:
+        """After the models are closed, and before the store is."""
+        self._models.wrap = self._outer
+        await self.ledger.close()
+
+    def _wrap(self, model: Model, card: Card) -> Model:
+        return self.core(model if self._outer is None else self._outer(model, card))
+
+
+def _ledger(config: ModelsConfig, store: Store, node: str, lease: float) -> Ledger:
+    models, rate = budgeted(config), _rate(config)
+    return Ledger(store, owner=node, budget=config.budget, rate=rate, models=models, window=lease)
+
+
+def _rate(config: ModelsConfig) -> Callable[[str], float | None]:
+    return lambda currency: config.rates.get(currency) or catalog().rate(currency)

@@ -1,0 +1,373 @@
+"""From a session's pinned definition to what it acts with on this node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from roost.agent.definition import Agent, AgentSpec
+from roost.agent.resources import Deltas, Means
+from roost.errors import ConfigError, Invalid, RoostError
+from roost.kernel.delegation import Kin
+from roost.kernel.model_pool import Cores
+from roost.kernel.sandboxes import Sandboxes
+from roost.log.content import ErrorData
+from roost.memory.search import Search
+from roost.models.request import Failed, Model, ModelEvent, Profile, Request
+from roost.policy.checks import Checks, checks_of
+from roost.policy.classifier import ModelClassifier
+from roost.policy.gate import Layer, LayeredGate, hidden_at
+from roost.policy.guardrails import Guard
+from roost.policy.hooks import Hook
+from roost.policy.loading import Policy, load_project
+from roost.policy.patterns import Patterns
+from roost.policy.rules import Rule
+from roost.policy.system_rules import system_rules
+from roost.policy.vault import Vault
+from roost.providers.accounts import Models
+from roost.sandbox.backend import SandboxSpec
+from roost.sandbox.base import User
+from roost.syncing import sync
+from roost.tools.base import Tool, Toolbox
+from roost.tools.builtin import BUILTIN, builtin_tool
+from roost.workspace.atomic_swap import aside, remove_tree
+from roost.workspace.file_cache import read_index
+from roost.workspace.files import Workspace
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.object_store import ObjectsFailed
+from roost.workspace.owners import user_of
+from roost.workspace.save import Caps
+from roost.workspace.snapshot_sync import Carried, Carrier
+from roost.workspace.snapshots import Place, View
+from roost.workspace.views import FolderView
+
+_NEW_SECONDS = 3600.0
+"""So long after files were kept for a fork it may still be made."""
+
+
+class Unavailable:
+    """Stands in for a model that cannot be used here: each call fails with the reason, and the turn says so."""
+
+    def __init__(self, name: str, error: RoostError) -> None:
+        self.name = name
+        self.profile = Profile()
+        self._error = ErrorData(error.code, error.message)
+
+    async def stream(self, request: Request) -> AsyncIterator[ModelEvent]:
+        yield Failed(self._error)
+
+    async def close(self) -> None:
+        return None
+
+
+class Agents:
+    """The agents that this node knows, by name. A later one of the same name is the one that new sessions get."""
+
+    def __init__(self) -> None:
+        self._agents: dict[str, Agent] = {}
+
+    def add(self, agent: Agent) -> None:
+        missing = [name for name in agent.spec.tools if name not in BUILTIN and name not in agent.own_tools]
+        if missing:
+            raise ConfigError(
+                f"agent {agent.spec.name!r} names tools that do not exist: {', '.join(missing)}."
+                f" Built in: {', '.join(BUILTIN)}"
+            )
+        self._agents[agent.spec.name] = agent
+
+    def renew(self, before: Sequence[Agent], after: Sequence[Agent]) -> list[str]:
+        """Let `after` take the place of `before`. Returns the names of which something has changed. One of which a part
+        is Python stays, since its sessions need it."""
+        changed = [agent for agent in after if self._agents.get(agent.spec.name) is not agent]
+        for agent in changed:
+            self.add(agent)
+        names = {agent.spec.name for agent in after}
+        gone = [one for one in before if one.spec.name not in names and self._agents.get(one.spec.name) is one]
+        gone = [one for one in gone if not one.is_python]
+        for agent in gone:
+            del self._agents[agent.spec.name]
+        return sorted(agent.spec.name for agent in (*changed, *gone))
+
+    def get(self, name: str) -> Agent:
+        agent = self._agents.get(name)
+        if agent is None:
+            known = ", ".join(sorted(self._agents)) or "none"
+            raise Invalid(f"there is no agent {name!r}; the agents are: {known}", code="unknown_agent")
+        return agent
+
+    def find(self, name: str) -> Agent | None:
+        return self._agents.get(name)
+
+    def all(self) -> list[Agent]:
+        return [self._agents[name] for name in sorted(self._agents)]
+
+    def own_tools(self, name: str) -> dict[str, Tool]:
+        agent = self._agents.get(name)
+        return agent.own_tools if agent else {}
+
+    def own_checks(self, name: str) -> tuple[tuple[Hook, ...], tuple[Guard, ...]]:
+        agent = self._agents.get(name)
+        return (agent.own_hooks, agent.own_guards) if agent else ((), ())
+
+    def own_model(self, spec: AgentSpec) -> Model | None:
+        agent = self._agents.get(spec.name)
+        model = agent.own_model if agent else None
+        return model if model is not None and model.name == spec.model else None
+
+
+def _names(folder: Path) -> set[str]:
+    return {name for name in os.listdir(folder) if not name.startswith(".")} if folder.is_dir() else set()
+
+
+def _is_new(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime < _NEW_SECONDS
+    except FileNotFoundError:
+        return True
+
+
+class Workshop:
+    """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
+    for all nodes; without one, `home` keeps them to go back to. `cores` is what the models' calls go
+    through."""
+
+    def __init__(
+        self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: Cores
+    ) -> None:
+        self._agents = agents
+        self._cores = cores
+        self._own: dict[str, tuple[Model, Model]] = {}
+        self._models = models
+        self._root = root
+        self._real = Path(os.path.realpath(root))
+        self._hidden = hidden_at(root.parent)
+        self._bin = root / ".bin"
+        self._memory = root.with_name(root.name + ".memory")
+        self.carrier: Carrier | None = None
+        self.home: Carrier | None = None
+        self.memory: Search | None = None
+        self.kin: Kin | None = None
+        self.policy = Policy()
+        self.vault = Vault({})
+        self._sandboxes = sandboxes
+        self._patterns = Patterns(sandboxes.process)
+        self._deltas = deltas
+
+    @property
+    def home_folder(self) -> Path:
+        """Roost's home, with the token, the logs and every session's own files."""
+        return self._root.parent
+
+    def private(self, session: str) -> Path:
+        """Where a session's own files are when it was given no folder."""
+        return self._root / session
+
+    def throw_away(self, session: str) -> None:
+        """Move a session's own files into the bin."""
+        with contextlib.suppress(FileNotFoundError):
+            self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.rename(self.private(session), self._bin / session)
+
+    def bring_back(self, session: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._bin / session, self.private(session))
+
+    def kept(self) -> list[str]:
+        """The sessions that have private files here, or had some; not those that may still become one. Blocks."""
+        here, known = _names(self._root), _names(self._memory)
+        return [*here, *(name for name in known - here if not _is_new(self._memory / name))]
+
+    def lend(self, session: str, snapshot: str, fork: str) -> None:
+        """Have a snapshot of a session's files be its fork's too, which may not be there yet. Blocks. Raises
+        `SnapshotDamaged`, `ObjectsFailed`."""
+        place, to = Place(self.private(session), self._memory / session), Place(self.private(fork), self._memory / fork)
+        if self.home is None:
+            raise SnapshotDamaged("no snapshots are kept at this home")
+        try:
+            to.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(to.memory)
+            self.note_heir(session, fork)
+            self.home.snapshots.lend(place, snapshot, to)
+        except OSError as error:
+            raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
+
+    def view(self, sessions: Sequence[str], snapshot: str | None) -> View:
+        """A snapshot of the first of these sessions that has it. Blocks. Raises `SnapshotDamaged`, `ObjectsFailed`."""
+        carrier = self.carrier or self.home
+        if carrier is None:
+            raise SnapshotDamaged("no snapshots are kept at this home")
+        for place, session in enumerate(sessions):
+            try:
+                return carrier.snapshots.view(Place(self.private(session), self._memory / session), snapshot)
+            except SnapshotDamaged:
+                if place == len(sessions) - 1:
+                    raise
+        raise SnapshotDamaged("no session has it")
+
+    def view_now(self, session: str, saved: str | None) -> View:
+        """A session's private files as they are: of the folder here, or what was saved for all nodes. Blocks. Raises as
+        `view`, and `OSError`, `TooLarge`."""
+        if self.carrier is not None:
+            return self.view([session], saved)
+        return FolderView(self.private(session), files=Caps().files, remembered=read_index(self._memory / session))
+
+    def note_heir(self, session: str, fork: str) -> None:
+        """That the fork can go back to snapshots which only the session may have. Blocks. Raises `OSError`."""
+        heirs = self._heirs(session)
+        if heirs.parent.is_dir() and not (heirs / fork).exists():
+            heirs.mkdir(mode=0o700, exist_ok=True)
+            (heirs / fork).touch()
+            for folder in (heirs, heirs.parent):
+                sync(folder)
+
+    def heirs(self, session: str) -> list[str]:
+        """Also such as are gone. Blocks."""
+        return sorted(_names(self._heirs(session)))
+
+    def _heirs(self, session: str) -> Path:
+        return self._memory / session / "heirs"
+
+    def thrown_away(self) -> list[str]:
+        """Also what a former version had thrown away beside the workspaces. Blocks."""
+        before = self._root.with_name(self._root.name + ".bin")
+        if before.is_dir():
+            self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in os.listdir(before):
+                remove_tree(self._bin / name)  # half of it, if a crash cut this off
+                with contextlib.suppress(FileNotFoundError):  # another process of this home was first
+                    shutil.move(before / name, self._bin / name)
+            with contextlib.suppress(OSError):
+                before.rmdir()
+        return os.listdir(self._bin) if self._bin.is_dir() else []
+
+    def empty_bin(self, session: str) -> None:
+        """Blocks as long as the files are many."""
+        remove_tree(self._bin / session)
+        remove_tree(self._memory / session)
+        for folder in aside(self.private(session)):
+            remove_tree(folder)
+        if self._sandboxes.owners is not None:
+            self._sandboxes.owners.release(self._real / session)
+
+    def equip(self, session: str, spec: AgentSpec, workspace: str | None) -> Means:
+        tools, files = self._tools(spec), self.workspace(session, workspace)
+
+        def place() -> SandboxSpec:
+            hidden = (self._root.parent,)
+            return SandboxSpec(session=session, workspace=files.root, marker="", hidden=hidden, user=files.user)
+
+        gate = self.gate(spec, workspace)
+        files.unseen = lambda tool, searched: gate.unseen(tool, files.root, searched)
+        return Means(
+            model=self.model(spec),
+            tools=tools,
+            gate=gate,
+            workspace=files,
+            sandbox=self._sandboxes.of(
+                session, spec.isolation, place, self._memory / session, files, private=self._is_private(files)
+            ),
+            deltas=self._deltas,
+            files=self._files(session, tools) if workspace is None else None,
+            ledger=self._cores,
+            checks=self.checks(spec.name),
+            vault=self.vault or None,
+            memory=self.memory,
+            family=None if self.kin is None else self.kin.of(spec),
+            approval_seconds=self.policy.approvals.seconds,
+            summarizer=None if spec.compaction.model is None else self._named(spec.compaction.model),
+            stronger=None if spec.stall.model is None else self._named(spec.stall.model),
+        )
+
+    def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:
+        """With the rules of the folder that the session was given: a private one is the agent's alone."""
+        rules: dict[Layer, Sequence[Rule]] = {
+            "user": self.policy.rules,
+            "config": spec.rules,
+            "project": load_project(Path(workspace), self._root.parent) if workspace is not None else (),
+            "system": system_rules(),
+        }
+        refusal = None if self.kin is None else self.kin.of(spec).refusal
+        return LayeredGate(spec.permissions, rules, hidden=(self._hidden,), refusal=refusal)
+
+    def checks(self, agent: str) -> Checks | None:
+        """What is asked beside the gate of its sessions; None where nothing is."""
+        hooks, guards = self._agents.own_checks(agent)
+        named = self.policy.classifier
+        classifier = None
+        if named is not None:
+            model = self._named(named.model)
+            classifier = ModelClassifier(model, seconds=named.seconds, advice=named.advice)
+        return checks_of(
+            (*self.policy.hooks, *hooks),
+            (*self.policy.guardrails, *guards),
+            classifier,
+            self._sandboxes.process,
+            self._patterns,
+        )
+
+    def model(self, spec: AgentSpec) -> Model:
+        own = self._agents.own_model(spec)
+        return self._named(spec.model) if own is None else self._own_core(spec.name, own)
+
+    def _named(self, name: str | None) -> Model:
+        try:
+            return self._cores.core(self._models.resolve(name))
+        except RoostError as error:
+            return Unavailable(name or "default", error)
+
+    def _own_core(self, agent: str, own: Model) -> Model:
+        """Once for each, since its breaker remembers."""
+        known = self._own.get(agent)
+        if known is None or known[0] is not own:
+            known = self._own[agent] = (own, self._cores.core(own, own=True))
+        return known[1]
+
+    def _tools(self, spec: AgentSpec) -> Toolbox:
+        own = self._agents.own_tools(spec.name)
+        return {name: tool for name in spec.tools if (tool := own.get(name) or builtin_tool(name)) is not None}
+
+    def keeps_files(self, spec: AgentSpec) -> Literal["home", "store"] | None:
+        """Where the private files of its sessions are kept; None where they have none."""
+        if not any(tool.files for tool in self._tools(spec).values()):
+            return None
+        return "store" if self.carrier is not None else "home" if self.home is not None else None
+
+    def _files(self, session: str, tools: Toolbox) -> Carried | None:
+        carrier = self.carrier or self.home
+        if carrier is None or not any(tool.files for tool in tools.values()):
+            return None
+        return carrier.folder(Place(self.private(session), self._memory / session))
+
+    def _hidden_from(self, folder: Path) -> Path | None:
+        """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""
+        real = Path(os.path.realpath(folder))
+        return None if self._real in real.parents else self._root.parent
+
+    def _is_private(self, files: Workspace) -> bool:
+        """Also a child's, which has its parent's."""
+        return files.private or self._real in files.place.parents
+
+    def _user(self, whose: str | Path) -> User | None:
+        """Of a session's private folder, or of one that it was given, which may be another session's. Blocks."""
+        owners = self._sandboxes.owners
+        if owners is None:
+            return None
+        real = self._real / whose if isinstance(whose, str) else Path(os.path.realpath(whose))
+        if self._real not in real.parents:
+            return user_of(real)
+        private = self._real / real.relative_to(self._real).parts[0]
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return owners.claim(private)
+
+    def workspace(self, session: str, folder: str | None) -> Workspace:
+        """The session's files on this node: `folder`, or without one its private folder, which may not be there."""
+        notes, owner = self._memory / session, lambda: self._user(session if folder is None else Path(folder))
+        if folder is not None:
+            hidden = self._hidden_from(Path(folder))
+            return Workspace(Path(folder), private=False, hidden=hidden, notes=notes, owner=owner)
+        return Workspace(self.private(session), private=True, notes=notes, real=self._real / session, owner=owner)

@@ -1,0 +1,85 @@
+"""Reading what a session's state is folded from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roost.agent.rewind import Folding
+from roost.agent.session import wake
+from roost.agent.state import STATE_VERSION, State, decode_state, encode_state
+from roost.errors import UnknownEvent
+from roost.log import events as ev
+from roost.log.protocols import Claim, Journal, Record, Snapshot
+
+_ROLLED_BACK = b'{"type":"session.rolled_back"'
+_PAGE = 1000
+
+
+async def load(journal: Journal, session: str, snapshot: Snapshot | None) -> tuple[Snapshot | None, list[Record]]:
+    """For `wake`: the snapshot, if it is of this version, and all events after it; where the session went back in
+    these, a snapshot of the last time that it did. Raises `NotFound`."""
+    return await _load(journal, session, snapshot, None)
+
+
+def to_load(claim: Claim) -> bool:
+    """Whether the claim's own snapshot and tail are not what `wake` folds."""
+    foreign = claim.snapshot is not None and claim.snapshot.version != STATE_VERSION
+    return foreign or any(record.body.startswith(_ROLLED_BACK) for record in claim.tail)
+
+
+async def state_at(journal: Journal, session: str, seq: int) -> State:
+    """As the session was after event `seq`. Raises `NotFound`, `UnknownEvent`."""
+    return wake(*await _load(journal, session, await journal.snapshot(session, at=seq), seq))
+
+
+async def load_state(journal: Journal, session: str) -> State:
+    """As the session is at its committed head. Raises `NotFound`, `UnknownEvent`."""
+    return wake(*await load(journal, session, await journal.snapshot(session)))
+
+
+async def gone_back(journal: Journal, session: str, record: Record) -> State | None:
+    """Where a rollback goes back to; None for any other event. For who folds a log one by one."""
+    if not record.body.startswith(_ROLLED_BACK):
+        return None
+    event = record.event
+    assert isinstance(event, ev.SessionRolledBack)
+    return await state_at(journal, session, event.to)
+
+
+async def _load(
+    journal: Journal, session: str, snapshot: Snapshot | None, upto: int | None
+) -> tuple[Snapshot | None, list[Record]]:
+    if snapshot is not None and snapshot.version != STATE_VERSION:
+        snapshot = None
+    after = 0 if snapshot is None else snapshot.seq
+    tail: list[Record] = []
+    while (upto is None or after < upto) and (page := await journal.read(session, after=after, limit=_PAGE)):
+        tail.extend(page)
+        after = tail[-1].seq
+    if upto is not None:
+        tail = [record for record in tail if record.seq <= upto]
+    return await _past_rollbacks(journal, session, snapshot, tail)
+
+
+async def _past_rollbacks(
+    journal: Journal, session: str, snapshot: Snapshot | None, tail: Sequence[Record]
+) -> tuple[Snapshot | None, list[Record]]:
+    """Each rollback wrote a snapshot, so there are none in the tail unless that is of another version, or older than
+    what is looked for."""
+    places = [place for place, record in enumerate(tail) if record.body.startswith(_ROLLED_BACK)]
+    if not places:
+        return snapshot, list(tail)
+    try:
+        events = [tail[place].event for place in places]
+        wanted = {event.to for event in events if isinstance(event, ev.SessionRolledBack)}
+        folding = Folding(State() if snapshot is None else decode_state(snapshot.body), wanted)
+        for record in tail[: places[-1] + 1]:
+            event = record.event
+            then = None
+            if isinstance(event, ev.SessionRolledBack) and not folding.knows(event.to):
+                then = await state_at(journal, session, event.to)
+            folding.add(event, then)
+    except UnknownEvent:  # `wake` meets it as well, and its caller knows what to do with the session
+        return snapshot, list(tail)
+    last = tail[places[-1]].seq
+    return Snapshot(last, STATE_VERSION, encode_state(folding.state)), list(tail[places[-1] + 1 :])

@@ -1,0 +1,22 @@
+"""The names of timers."""
+
+from __future__ import annotations
+
+from roost.agent.schedules.firing import timer_of
+from roost.errors import Invalid
+from roost.ids import is_storable
+
+LENGTH = 200
+"""Characters, at most: a name is part of a key, which has its limit in a database."""
+_OWN = ("approval:", "child:", "job:", "memory:")
+"""What the names of timers begin with that tasks, calls that wait, jobs and the memory set."""
+
+
+def check_timer(timer: str) -> None:
+    """That a caller may set a timer of this name. Raises `Invalid`."""
+    if not 1 <= len(timer) <= LENGTH or not is_storable(timer):
+        raise Invalid(f"a timer's name has 1 to {LENGTH} characters, none of them NUL", code="bad_timer")
+    if timer.startswith(timer_of("")):
+        raise Invalid(f"the timer {timer!r} is a schedule's; change it with `roost schedule`, or name yours otherwise")
+    if timer.startswith(_OWN):
+        raise Invalid(f"timers whose name begins with {', '.join(_OWN)} are Roost's own: name yours otherwise")

@@ -1,0 +1,90 @@
+"""Which part of a session's log belongs to one accepted input."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from roost.kernel.sessions import Sessions
+from roost.log import events as ev
+from roost.log.protocols import Record
+
+_PAGE = 500
+_RECEIVED = b'{"type":"input.received"'
+_STARTED = b'{"type":"turn.started"'
+_COMPLETED = b'{"type":"turn.completed"'
+_FORKED = b'{"type":"session.forked"'
+_STATE = b'{"type":"session.state"'
+
+
+class Halted(NamedTuple):
+    """What a session is that was stopped, or failed, before the turn's end."""
+
+    state: ev.SessionState
+    reason: str | None
+
+
+class TurnWatch:
+    """Looks for the end of the turn that takes `item` in: the first `turn.completed` after its `input.received`,
+    whether the input began the turn or was delivered into it."""
+
+    def __init__(self, sessions: Sessions, session: str, item: int) -> None:
+        self._sessions = sessions
+        self._session = session
+        self._item = item
+        self._received = False
+
+    async def see(self, body: bytes) -> Literal["completed"] | Halted | None:
+        """Whether the log's next event ends the turn, or the session with it. Decodes only the few that may."""
+        if body.startswith(_RECEIVED):
+            self._received = self._received or _takes(body, self._item)
+        elif body.startswith(_COMPLETED):
+            return "completed" if self._received else None
+        elif body.startswith(_STATE) and _halts(body):
+            return await self._halted()
+        return None
+
+    async def _halted(self) -> Halted | None:
+        """By what the session is now: the event may be an old one."""
+        view = await self._sessions.inspect(self._session)
+        return Halted(view.info.state, view.reason) if view.info.state in ("stopped", "error") else None
+
+
+async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
+    """The position before the turn that took `item` in; None when nothing has taken it yet. Reads backward: who asks
+    again does so soon."""
+    before = (await sessions.get(session)).head
+    start: int | None = None
+    while before > 0:
+        after = max(0, before - _PAGE)
+        for record in reversed(await _window(sessions, session, after, before)):
+            if record.body.startswith(_FORKED):  # before it inputs are another session's
+                return start
+            if start is None:
+                if record.body.startswith(_RECEIVED) and _takes(record.body, item):
+                    start = record.seq - 1
+                continue
+            if record.body.startswith(_COMPLETED):
+                return start
+            if record.body.startswith(_STARTED):  # it was delivered into this turn, whose input stands one before
+                return max(0, record.seq - 2)
+        before = after
+    return start
+
+
+async def _window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
+    """The records after one position, up to and with another."""
+    found: list[Record] = []
+    while after < before and (page := await sessions.history(session, after=after, limit=before - after)):
+        found.extend(page)
+        after = page[-1].seq
+    return found
+
+
+def _takes(body: bytes, item: int) -> bool:
+    event = ev.decode_event(body)
+    return isinstance(event, ev.InputReceived) and event.input == item
+
+
+def _halts(body: bytes) -> bool:
+    event = ev.decode_event(body)
+    return isinstance(event, ev.StateChanged) and event.state in ("stopped", "error")

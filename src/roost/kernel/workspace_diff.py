@@ -1,0 +1,93 @@
+"""What changed in a session's private files between two moments of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import msgspec
+
+from roost.agent.checkpoint_state import OWN_FOLDER, Files, files_at
+from roost.agent.definition import decode_spec
+from roost.agent.state import State
+from roost.errors import Conflict
+from roost.kernel.checkpoint_views import FilesDiff
+from roost.kernel.kernel import Kernel
+from roost.kernel.resources import Workshop
+from roost.kernel.state_loader import state_at
+from roost.log.protocols import SessionInfo
+from roost.workspace.changes import Changes
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.snapshots import View
+from roost.workspace.tree_diff import compare
+
+_HOME = "home:"
+
+
+async def differences(kernel: Kernel, info: SessionInfo, now: State, since: int, until: int | None) -> FilesDiff:
+    """Compare the files of position `since` with those of `until`, or with those of now. Raises `Conflict` (`no_files`,
+    `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
+    where = None if now.workspace is not None else kernel.workshop.keeps_files(decode_spec(now.spec))
+    if where is None:
+        why = OWN_FOLDER if now.workspace is not None else "its agent has no tool that works with files"
+        raise Conflict(f"session {info.id!r} has no private files to compare: {why}", code="no_files")
+    home = next((tag.removeprefix(_HOME) for tag in info.needs if tag.startswith(_HOME)), kernel.place.home)
+    if where == "home" and home != kernel.place.home:
+        raise Conflict(
+            f"the private files of session {info.id!r} are at another home ({home}): ask a node there",
+            code="files_elsewhere",
+        )
+
+    async def kept(position: int) -> Files:
+        files = files_at(now, await state_at(kernel.journal, info.id, position), position, where)
+        if files.files is None:
+            raise _not_kept(info.id, position, files.why_not)
+        return files
+
+    before = await kept(since)
+    after = None if until is None else await kept(until)
+    try:
+        found = await asyncio.to_thread(_compare, kernel.workshop, info.id, now, before, after)
+    except SnapshotDamaged as error:
+        raise _not_kept(info.id, since if until is None else f"{since} or {until}", str(error)) from error
+    except OSError as error:
+        raise Conflict(f"the files of session {info.id!r} cannot be read: {error}", code="files_not_kept") from error
+    scrub = kernel.workshop.vault.scrub
+    changes = [msgspec.structs.replace(one, diff=one.diff and scrub(one.diff)) for one in found.changes]
+    return FilesDiff(
+        session=info.id,
+        since=since,
+        until=until,
+        why_not_since=before.why_not,
+        why_not_until=None if after is None else after.why_not,
+        changes=changes,
+        added=found.added,
+        removed=found.removed,
+        changed=found.changed,
+    )
+
+
+def _not_kept(session: str, position: int | str, why: str | None) -> Conflict:
+    return Conflict(
+        f"the files of session {session!r} at {position} are not kept: {why}; `roost checkpoints` lists those that are",
+        code="files_not_kept",
+    )
+
+
+def _compare(workshop: Workshop, session: str, now: State, before: Files, after: Files | None) -> Changes:
+    with contextlib.ExitStack() as stack:
+        views: list[View] = []
+        for files in (before, after):
+            if files is None:
+                view = workshop.view_now(session, now.saved)
+            else:
+                view = workshop.view(_holders(session, now, files), files.files or None)
+            stack.callback(view.close)
+            views.append(view)
+        return compare(views[0], views[1])
+
+
+def _holders(session: str, now: State, files: Files) -> Sequence[str]:
+    """The session, and those that it was forked from and whose snapshot it is."""
+    return [session, *(one.of for one in now.checkpoints if one.files == files.files and one.of is not None)]

@@ -1,0 +1,186 @@
+"""One Firecracker: a process, the files in its folder, and the machine in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import cast
+
+from roost.errors import SandboxError
+from roost.machines.firecracker.api import Api
+from roost.machines.firecracker.jail import SOCKET, Jail
+from roost.sandbox.sandbox_host import Body
+
+VSOCK = "vsock"
+"""The socket by which the machine is reached, in Firecracker's folder."""
+_STATE, _MEMORY, _NEW = "state", "memory", "state.new"
+_WORDS = 4096
+
+
+class Console(asyncio.Protocol):
+    """The machine's serial port. What it says is kept in part: the last words. It hears of what comes through a pipe
+    only, not through a socket."""
+
+    def __init__(self) -> None:
+        self.said = bytearray()
+        self.news = asyncio.Event()
+        self.input, self._writes = os.pipe2(os.O_CLOEXEC)
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.said += data
+        del self.said[:-_WORDS]
+        self.news.set()
+
+    def write(self, data: bytes) -> None:
+        """A few bytes: a pipe holds 64 KB."""
+        os.write(self._writes, data)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        for fd in {self.input, self._writes} - {-1}:
+            os.close(fd)
+        self.input = self._writes = -1
+
+    @property
+    def words(self) -> str:
+        return self.said[-1000:].decode("utf-8", "replace").strip() or "none"
+
+
+class Vmm:
+    """Begins with `spawn`, then one of `boot` and `load`, which raise `SandboxError` or `OSError`. The body has
+    been prepared."""
+
+    def __init__(self, body: Body, program: str, jailer: str | None) -> None:
+        self.body = body
+        self.jail = Jail(program, jailer, body.folder)
+        self.api = Api(self.jail.root / SOCKET)
+        self.console = Console()
+        self._loaded = False
+
+    @property
+    def root(self) -> Path:
+        return self.jail.root
+
+    @property
+    def words(self) -> str:
+        """The machine's last ones."""
+        return self.console.words
+
+    async def spawn(self) -> str:
+        """The version of what runs."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair()
+        try:
+            argv = self.jail.argv(self.body.spec.marker)
+            await self.body.spawn(argv, self.console.input, theirs.fileno())
+            await asyncio.get_running_loop().create_connection(lambda: self.console, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        assert self.body.process is not None
+        await self.api.connect(self.body.process)
+        return await self.api.version()
+
+    async def boot(self, kernel: Path, words: str, disk: bytes | None, *, memory_mib: int, cpus: int) -> None:
+        """`kernel` is an ELF file, `disk` the initial memory disk."""
+        await _provide(kernel, self.root / "kernel")
+        if disk is not None:
+            await asyncio.to_thread(_write, self.root / "disk", disk)
+        await self.api.machine(memory_mib=memory_mib, cpus=cpus, diffs=True)
+        await self.api.boot_source("kernel", words, None if disk is None else "disk")
+        await self.api.vsock(VSOCK)
+        await self.api.start()
+        for name in ("kernel", "disk"):  # it is in the machine's memory now
+            (self.root / name).unlink(missing_ok=True)
+
+    async def load(self, image: Path) -> None:
+        """Go on from what `write` wrote into the folder, which is left without it."""
+        for name in (_STATE, _MEMORY):
+            await _move(image / name, self.root / name)
+            (self.root / name).chmod(0o444)
+        await self.api.load(_STATE, _MEMORY, diffs=True)
+        self._loaded = True
+
+    async def write(self, image: Path) -> None:
+        """Write the machine into the folder, and end it. The memory it was loaded from becomes that of now."""
+        await self.api.pause()
+        memory = self.root / _MEMORY
+        if self._loaded:
+            if memory.stat().st_nlink > 1:  # others go on from it
+                await _copy(memory, self.root / "own")
+                (self.root / "own").rename(memory)
+            self.jail.give(_MEMORY)
+        await self.api.snapshot("Diff" if self._loaded else "Full", _NEW, _MEMORY)
+        await self.kill()
+        await _move(self.root / _NEW, image / _STATE)
+        await _move(memory, image / _MEMORY)
+
+    async def kill(self) -> None:
+        """Its memory and its files stay until the body ends."""
+        self.close()
+        if (process := self.body.process) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def end(self) -> None:
+        self.close()
+        await self.body.end()
+
+    def close(self) -> None:
+        self.api.close()
+        self.console.close()
+
+
+def _write(place: Path, data: bytes) -> None:
+    place.write_bytes(data)
+    place.chmod(0o444)
+
+
+async def _provide(source: Path, place: Path) -> None:
+    """The same file, else a copy."""
+    try:
+        os.link(source, place)
+    except OSError:
+        await _copy(source, place)
+    if place.stat().st_nlink == 1:
+        place.chmod(0o444)
+
+
+async def _move(source: Path, place: Path) -> None:
+    try:
+        source.rename(place)
+    except OSError:
+        await _copy(source, place)
+        source.unlink()
+    if os.geteuid() == 0:
+        os.chown(place, 0, 0)
+    place.chmod(0o600)
+
+
+async def _copy(source: Path, place: Path) -> None:
+    """Shares what can be shared, and leaves out what is empty."""
+    argv = ["cp", "--reflink=auto", "--sparse=always", str(source), str(place)]
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _, said = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        place.unlink(missing_ok=True)
+        raise SandboxError(f"{source.name} cannot be copied: {said.decode('utf-8', 'replace').strip()[-300:]}")

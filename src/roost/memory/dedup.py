@@ -1,0 +1,105 @@
+"""Decide what a new fact does to the facts that are there: nothing, stand beside them, or supersede some."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import Invalid, TooLarge
+from roost.ids import is_storable
+from roost.log.facts import FACT_BYTES, Fact, FactQuery, NewFact
+from roost.memory.comparison import Relation, compare
+from roost.memory.search import Search
+
+KEY_CHARACTERS = 200
+_WAITING = 1000
+"""Of a space's proposals, those that a new one is compared with; word by word alone beyond `_COMPARED`."""
+_COMPARED = 50
+"""Facts that are not in the index, the newest, whose likeness is worked out."""
+_NEAREST = 20
+"""Facts of the store that a new one is compared with."""
+
+Op: TypeAlias = Literal["add", "update", "merge", "known"]
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """`known`: nothing is written; `former` says the same. Otherwise `fact` supersedes `former`, if any. `unsure`:
+    facts that stay and that may contradict `fact` or say the same in other words; the caller may end them."""
+
+    op: Op
+    fact: NewFact
+    former: tuple[Fact, ...] = ()
+    unsure: tuple[Fact, ...] = ()
+
+
+def fact_id(*parts: str) -> str:
+    """The same for the same parts: what is done again makes no second fact."""
+    return "fct_" + hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def check_text(text: str) -> str:
+    """Without what cannot be stored, and white space around it. Raises `Invalid`, `TooLarge`."""
+    clean = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    if not clean:
+        raise Invalid("the fact is empty", code="empty_fact")
+    if len(clean.encode()) > FACT_BYTES:
+        raise TooLarge(f"a fact has at most {FACT_BYTES} bytes; put more into a file and remember where it is")
+    return clean
+
+
+def check_key(key: str | None) -> str | None:
+    if key is not None and not (1 <= len(key) <= KEY_CHARACTERS and is_storable(key)):
+        raise Invalid(f"a key has 1 to {KEY_CHARACTERS} characters, none of them NUL", code="bad_key")
+    return key
+
+
+async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
+    """Decide what `fact` supersedes: the fact with its key or, without a key, those of its category that it corrects
+    (`roost.memory.comparison`). A proposal is compared with the waiting proposals too. `beside`: facts of the same
+    space that are written before it, in the same commit. Raises `StoreFailed`."""
+    gone = {id for one in beside for id in one.supersedes}
+    fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
+    if fact.proposed:
+        query = FactQuery(spaces=(fact.space,), key=fact.key, proposed=True, limit=_WAITING)
+        fresh += [one for one in await search.facts.facts(query) if one.id not in gone]
+    if fact.key is not None:
+        known = await search.facts.facts(FactQuery(spaces=(fact.space,), key=fact.key, limit=1))
+        found = [one for one in fresh if one.key == fact.key] or known
+        judged = [(one, compare(fact.text, one.text)) for one in found if one.id not in gone]
+        former = [one for one, _ in judged]
+    else:
+        judged = [(one, told) for one, told in await _judged(search, fact, fresh) if one.id not in gone]
+        former = [one for one, told in judged if told == "corrects" and _replaceable(fact, one)]
+    same = [one for one, told in judged if told == "same" and one.category == fact.category]
+    if same:
+        return Learned("known", fact, tuple(same[:1]))
+    unsure = [one for one, told in judged if told != "other" and one not in former]
+    return msgspec.structs.replace(supersede(fact, former), unsure=tuple(unsure))
+
+
+def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
+    op: Op = "add" if not former else "update" if len(former) == 1 else "merge"
+    ids = tuple(one.id for one in former)
+    return Learned(op, msgspec.structs.replace(fact, supersedes=ids), tuple(former))
+
+
+async def _judged(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[tuple[Fact, Relation]]:
+    """How `fact` relates to the facts that are nearest to it."""
+    likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]])
+    likeness += [0.0] * (len(fresh) - len(likeness))
+    found = (await search.find([fact.space], fact.text, limit=_NEAREST)).facts
+    every = [*zip(fresh, likeness, strict=True), *((one.fact, one.likeness or 0.0) for one in found)]
+    return [(one, compare(fact.text, one.text, like)) for one, like in every]
+
+
+def _replaceable(fact: NewFact, former: Fact) -> bool:
+    """A fact with a key is superseded by its key alone."""
+    return former.key is None and former.category == fact.category
+
+
+def as_fact(fact: NewFact, at: float = 0.0) -> Fact:
+    """One that is not in the store."""
+    return Fact(**msgspec.structs.asdict(fact), created=at, version=0)

@@ -1,0 +1,54 @@
+"""Compilers by the name of their family, and families by the names of models. A family is one file and a line here."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+from roost.errors import ConfigError
+from roost.models.prompt import Compiler
+
+_HERE = "roost.models.compile."
+FAMILIES: dict[str, str] = {
+    "default": f"{_HERE}default:COMPILER",
+    "glm": f"{_HERE}glm:COMPILER",
+    "glm_5": f"{_HERE}glm_5:COMPILER",
+    "glm_52": f"{_HERE}glm_52:COMPILER",
+    "glm_5v_turbo": f"{_HERE}glm_5v_turbo:COMPILER",
+    "anthropic": f"{_HERE}anthropic:COMPILER",
+    "deepseek": f"{_HERE}deepseek:COMPILER",
+    "deepseek_v4": f"{_HERE}deepseek_v4:PRO",
+    "deepseek_v4_pro": f"{_HERE}deepseek_v4:PRO",
+    "deepseek_v4_flash": f"{_HERE}deepseek_v4:FLASH",
+    "minimax_m3": f"{_HERE}minimax_m3:COMPILER",
+}
+"""The module and the name in it of each family's compiler."""
+
+MODELS: tuple[tuple[str, str], ...] = (
+    (r"glm-?[\d.p]+v", "glm_5v_turbo"),
+    (r"glm-?5[.p-]?[2-9](?!\d)", "glm_52"),
+    (r"glm-?5", "glm_5"),
+    (r"glm", "glm"),
+    (r"claude", "anthropic"),
+    (r"deepseek-?v[4-9].*flash", "deepseek_v4_flash"),
+    (r"deepseek-?v[4-9]", "deepseek_v4_pro"),
+    (r"deepseek", "deepseek"),
+    (r"minimax-?m[3-9]", "minimax_m3"),
+)
+"""What the name of a model holds, in lower case and with `-` for `_`, and its family; the first that fits counts."""
+
+
+def compiler(name: str = "default") -> Compiler:
+    """Raises `ConfigError` where no family has this name."""
+    place = FAMILIES.get(name)
+    if place is None:
+        raise ConfigError(f"no compiler {name!r}: use one of {', '.join(FAMILIES)}")
+    module, _, attribute = place.partition(":")
+    made: Compiler = getattr(importlib.import_module(module), attribute)
+    return made
+
+
+def family_of(model: str) -> str:
+    """The family of a model with this name, at any provider; `default` where none is known."""
+    name = model.lower().replace("_", "-")
+    return next((family for pattern, family in MODELS if re.search(pattern, name)), "default")

@@ -1,0 +1,44 @@
+"""DeepSeek V4: laid out for its prompt cache, which holds whole prefixes and makes them cheap (api-docs.deepseek.com,
+Context Caching). What changes least comes first, and nothing is ever added to a message that was sent before."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from roost.models.compile.shape import TALK, THOUGHT, Efforts, fenced, form, made, rules, task
+from roost.models.profile import Profile
+from roost.models.prompt import Compiler, Prompt
+from roost.models.request import Request
+
+Variant = Literal["flash", "pro"]
+
+EFFORTS: dict[Variant, Efforts] = {
+    "flash": dict.fromkeys(TALK, "off"),
+    "pro": dict.fromkeys(THOUGHT, "max"),
+}
+"""The model thinks by default, at effort high; it has max besides (api-docs.deepseek.com, Thinking Mode)."""
+WORDS: dict[Variant, tuple[str, ...]] = {"flash": ("deepseek",), "pro": ()}
+
+
+class DeepSeekV4:
+    """`flash` is quick: short words, and no thinking in small talk. `pro` thinks hardest where a mistake costs most."""
+
+    def __init__(self, variant: Variant) -> None:
+        self._variant: Variant = variant
+
+    @property
+    def name(self) -> str:
+        return f"deepseek_v4_{self._variant}"
+
+    def compile(self, request: Request, profile: Profile) -> Prompt:
+        known = (fenced("document", text, f' index="{number}"') for number, text in enumerate(request.context, 1))
+        later = (task(request, *WORDS[self._variant]), form(request))
+        prompt = made(request, [request.instruction, rules(request), *known], later, efforts=EFFORTS[self._variant])
+        # The tools stand before all else: their order must not depend on who lists them.
+        return msgspec.structs.replace(prompt, tools=tuple(sorted(prompt.tools, key=lambda tool: tool.name)))
+
+
+FLASH: Compiler = DeepSeekV4("flash")
+PRO: Compiler = DeepSeekV4("pro")

@@ -1,0 +1,70 @@
+"""What providers say about their limits in the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple, TypeAlias
+
+Unit: TypeAlias = Literal["requests", "tokens"]
+
+HEARD = "rate_limits"
+"""The kind of the notice that carries such headers from a wire to the limiter around it; it goes no further."""
+
+_NAMES = re.compile(
+    # OpenAI and those who follow it: x-ratelimit-remaining-tokens. Anthropic: anthropic-ratelimit-tokens-remaining.
+    r"(?:x-ratelimit-(?P<what>limit|remaining|reset)-(?P<unit>requests|tokens)"
+    r"|anthropic-ratelimit-(?P<unit2>requests|tokens)-(?P<what2>limit|remaining|reset))"
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 86400.0
+
+
+class Said(NamedTuple):
+    """`left` of `limit` until `reset` seconds from now."""
+
+    left: float
+    limit: float | None
+    reset: float
+
+
+def about_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that `said` can read, with small letters."""
+    return {key.lower(): value for key, value in headers.items() if _NAMES.fullmatch(key.lower())}
+
+
+def said(headers: Mapping[str, str], wall: float) -> dict[Unit, Said]:
+    """What the headers say; whatever is missing or cannot be read is left out. `wall` is seconds since 1970."""
+    found: dict[Unit, dict[str, float | None]] = {"requests": {}, "tokens": {}}
+    for key, value in headers.items():
+        if match := _NAMES.fullmatch(key.lower()):
+            what = match["what"] or match["what2"]
+            unit: Unit = "tokens" if (match["unit"] or match["unit2"]) == "tokens" else "requests"
+            found[unit][what] = seconds(value, wall) if what == "reset" else _number(value)
+    told: dict[Unit, Said] = {}
+    for unit, values in found.items():
+        left, reset = values.get("remaining"), values.get("reset")
+        if left is not None and reset is not None:
+            told[unit] = Said(left, values.get("limit"), reset)
+    return told
+
+
+def seconds(text: str, wall: float) -> float | None:
+    """From now: of `6m0s`, `20ms`, `1.5` or a time of RFC 3339; between 0 and a day."""
+    text = text.strip()
+    number = _number(text)
+    if number is None and (parts := _SPAN.findall(text)) and _SPAN.sub("", text) == "":
+        number = sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
+    if number is None:
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        number = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - wall
+    return min(max(number, 0.0), _LONGEST)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text.strip()) else None

@@ -1,0 +1,41 @@
+"""Which media a model must take to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roost.log.content import AssistantMessage, File, Message, Text, Thinking, ToolCall, UserMessage
+from roost.models.compile.media import as_text
+from roost.models.profile import MediaKind
+from roost.models.wire_body import kind_of
+
+_PLAIN = (Text, Thinking, ToolCall)
+
+
+def needed(messages: Sequence[Message], since: int = 0) -> frozenset[MediaKind]:
+    """The kinds in the user's newest messages, from `since` on, but for files that are text. Whatever is older, or was
+    shown by a tool, can become a note for a model that does not take it (`media.Fitting`)."""
+    kinds: set[MediaKind] = set()
+    found = False
+    for message in reversed(messages[since:]):
+        if isinstance(message, UserMessage):
+            found = True
+            kinds.update(kind_of(part) for part in message.parts if not isinstance(part, Text) and not _is_text(part))
+        elif found:
+            break
+    return frozenset(kinds)
+
+
+def shown(messages: Sequence[Message]) -> frozenset[MediaKind]:
+    """The kinds that are anywhere in the conversation, but for what the model itself made."""
+    return frozenset(
+        kind_of(part)
+        for message in messages
+        if not isinstance(message, AssistantMessage)
+        for part in message.parts
+        if not isinstance(part, _PLAIN)
+    )
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, File) and isinstance(as_text(part), Text)

@@ -1,0 +1,194 @@
+"""Builds one answer from the events of an Anthropic message, streamed or whole."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from roost.log.content import StopReason
+from roost.models.profile import Profile
+from roost.models.prompt import Prompt
+from roost.models.request import ModelEvent
+from roost.models.sse import SSEEvent
+from roost.models.wire_body import encode
+from roost.models.wires.anthropic.request import NAME
+from roost.models.wires.assembly import Assembly, OpenCall, OpenText, OpenThinking, counted
+from roost.models.wires.pieces import decode
+
+_STOPS: dict[str, StopReason] = {
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+
+
+class _Block(msgspec.Struct):
+    type: str
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: Any = None
+
+
+class _Details(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _StopDetails(msgspec.Struct):
+    category: str | None = None
+    explanation: str | None = None
+
+
+class _Delta(msgspec.Struct):
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
+
+
+class Message(msgspec.Struct):
+    content: list[_Block] | None = None
+    usage: _Usage | None = None
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
+
+
+class Frame(Message):
+    """An event of the stream, or a whole message: their fields do not clash."""
+
+    type: str = ""
+    index: int = 0
+    delta: _Delta | None = None
+    content_block: _Block | None = None
+    message: Message | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(Frame)
+
+
+class AnthropicAnswer(Assembly):
+    """A wire that shares the protocol adds to the frame that `decoder` reads, and looks at it first in `broken`."""
+
+    wire: ClassVar[str] = NAME
+    decoder: ClassVar[msgspec.json.Decoder[Any]] = _decoder
+
+    def __init__(self, prompt: Prompt, profile: Profile, *, where: str) -> None:
+        super().__init__(self.wire, prompt, profile, where=where)
+        self._blocks: dict[int, OpenText | OpenThinking | OpenCall] = {}
+        self._counts = _Usage()
+
+    def feed(self, frame: SSEEvent) -> list[ModelEvent]:
+        said = self._read(frame.data)
+        if said is None:
+            return []
+        events: list[ModelEvent] = []
+        match said.type:  # the most frequent first
+            case "content_block_delta":
+                if said.delta is not None:
+                    self._grow(said.index, said.delta, events)
+            case "content_block_start":
+                if said.content_block is not None:
+                    self._start(said.index, said.content_block, events)
+            case "message_start":
+                if said.message is not None:
+                    self._count(said.message.usage)
+            case "message_delta":
+                self._count(said.usage)
+                if said.delta is not None:
+                    self._stop(said.delta.stop_reason, said.delta.stop_details)
+            case "message_stop":
+                self.over = True
+            case _:
+                pass  # pings, ends of blocks, and what is not yet known
+        return events
+
+    def whole(self, body: bytes) -> list[ModelEvent]:
+        said = self._read(body)
+        events: list[ModelEvent] = []
+        if said is not None:
+            for index, block in enumerate(said.content or ()):
+                self._start(index, block, events)
+            self._count(said.usage)
+            self._stop(said.stop_reason, said.stop_details)
+        return events
+
+    def _read(self, data: bytes) -> Frame | None:
+        try:
+            frame: Frame = decode(self.decoder, data)
+        except (ValueError, RecursionError) as error:
+            self.unreadable(data, error)
+            return None
+        return None if self.broken(frame) else frame
+
+    def broken(self, frame: Any) -> bool:
+        """Whether the frame says an error, which is then noted."""
+        if frame.error:
+            self.broke_off(frame.error)
+        return bool(frame.error)
+
+    def _start(self, index: int, block: _Block, events: list[ModelEvent]) -> None:
+        match block.type:
+            case "text":
+                self._blocks[index] = part = self.open_text()
+                self.say(part, block.text or "", events)
+            case "thinking":
+                self._blocks[index] = part = self.open_thinking()
+                part.signature = block.signature
+                self.think(part, block.thinking or "", events)
+            case "redacted_thinking":
+                self._blocks[index] = part = self.open_thinking()
+                part.signature, part.redacted = block.data, True
+            case "tool_use":
+                self._blocks[index] = part = self.open_call(block.id or "")
+                given = encode(block.input).decode() if block.input else ""
+                self.argue(part, given, events, name=block.name)
+            case _:
+                pass  # tools that the server runs by itself: what matters of them is said in text
+
+    def _grow(self, index: int, delta: _Delta, events: list[ModelEvent]) -> None:
+        part = self._blocks.get(index)
+        if isinstance(part, OpenText):
+            self.say(part, delta.text or "", events)
+        elif isinstance(part, OpenCall):
+            self.argue(part, delta.partial_json or "", events)
+        elif isinstance(part, OpenThinking):
+            if delta.signature:
+                part.signature = delta.signature
+            if delta.thinking:
+                self.think(part, delta.thinking, events)
+
+    def _stop(self, reason: str | None, details: _StopDetails | None) -> None:
+        if reason:
+            self.stop = _STOPS.get(reason, "end")
+        if details is not None:
+            self.why = details.explanation or details.category or self.why
+
+    def _count(self, usage: _Usage | None) -> None:
+        """The counts of a stream are totals, and those that are missing stay as they were."""
+        if usage is None:
+            return
+        counts = self._counts
+        for field in _Usage.__struct_fields__:
+            if (value := getattr(usage, field)) is not None:
+                setattr(counts, field, value)
+        read, written = counts.cache_read_input_tokens or 0, counts.cache_creation_input_tokens or 0
+        thinking = counts.output_tokens_details.thinking_tokens if counts.output_tokens_details else None
+        given = (counts.input_tokens or 0) + read + written
+        self.usage = counted(given, counts.output_tokens, read, written=written, thinking=thinking)

@@ -1,0 +1,335 @@
+"""What the answers of all wires have in common: parts that grow, and the judgement at the end."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from roost.ids import new_id
+from roost.log.content import (
+    AssistantMessage,
+    AssistantPart,
+    Audio,
+    ErrorData,
+    Image,
+    StopReason,
+    Text,
+    Thinking,
+    ToolCall,
+    Usage,
+    Video,
+)
+from roost.models.media.sniff import canonical
+from roost.models.profile import Profile
+from roost.models.prompt import Prompt
+from roost.models.request import CallDelta, Completed, Failed, ModelEvent, Price, TextDelta, ThinkingDelta
+from roost.models.wire import Follow
+from roost.models.wire_body import MOST_TOKENS, clean, is_json_object
+from roost.models.wires.errors import body_error, stream_error
+from roost.models.wires.pieces import Pieces
+from roost.models.wires.stops import Stops
+
+_MOST_DOLLARS = 100_000
+_LONGEST_NAME = 256
+"""Characters of a call's id or name. No provider's is longer, and both are kept in every log."""
+
+
+def origin_of(wire: str, profile: Profile) -> str:
+    """Who can read a signature: one family of models behind one wire."""
+    return f"{wire}/{profile.family}"
+
+
+class OpenText:
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces = Pieces()
+
+
+class OpenThinking:
+    """`signature` may be set at any time."""
+
+    __slots__ = ("pieces", "redacted", "signature")
+
+    def __init__(self) -> None:
+        self.pieces = Pieces()
+        self.signature: str | None = None
+        self.redacted = False
+
+
+class OpenCall:
+    __slots__ = ("arguments", "id", "name", "number")
+
+    def __init__(self, number: int, call: str) -> None:
+        self.number = number
+        self.id = call
+        self.name = ""
+        self.arguments = Pieces()
+
+
+class OpenMedia:
+    """`pieces` of base64, each whole in itself. Sound without a container (PCM of 16 bits, low byte first) gets one, so
+    that others can play it."""
+
+    __slots__ = ("media_type", "pieces")
+
+    def __init__(self, media_type: str) -> None:
+        self.media_type = media_type
+        self.pieces: list[str] = []
+
+    def part(self) -> Image | Audio | Video | None:
+        """None for a type that is none of these. Raises `ValueError`."""
+        family = self.media_type.partition("/")[0].lower()
+        kind = {"image": Image, "audio": Audio, "video": Video}.get(family)
+        if kind is None:
+            return None
+        data = b"".join(base64.b64decode(piece, validate=True) for piece in self.pieces)
+        media_type = canonical(clean(self.media_type))
+        if media_type in _RAW:
+            media_type, data = "audio/wav", _wav(data, _rate(self.media_type))
+        return kind(media_type, base64.b64encode(data).decode("ascii"))
+
+
+_RAW = {"audio/l16", "audio/pcm", "audio/pcm16"}
+_RATE = 24_000
+"""Samples a second where nothing says it: what OpenAI's and Google's models speak with."""
+
+
+def _rate(media_type: str) -> int:
+    for field in media_type.lower().split(";")[1:]:
+        name, _, value = field.strip().partition("=")
+        if name == "rate" and value.isdigit() and 0 < int(value) < 1_000_000:
+            return int(value)
+    return _RATE
+
+
+def _wav(samples: bytes, rate: int) -> bytes:
+    """A WAVE file of one channel of signed 16-bit samples."""
+    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16)
+    body = head + struct.pack("<4sI", b"data", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body
+
+
+Open: TypeAlias = OpenText | OpenThinking | OpenCall | OpenMedia
+
+
+class Assembly:
+    """The base of a wire's `Answer`, which adds `feed` and `whole`: open parts in the order they shall have, feed them
+    pieces, set `stop`, `usage` and the rest as the server says them. A part to which nothing was said is left out.
+
+    `stop` set means finished. `refused`: the model would not, whatever `stop` says; `why` is its reason. `usage` is the
+    server's count, `dollars` what the server says it cost, `id` its name for the answer. `over`: see `Answer`.
+    """
+
+    error: ErrorData | None
+    over: bool
+    follow: Follow | None
+    stop: StopReason | None
+    usage: Usage | None
+    dollars: float | None
+    id: str | None
+
+    def __init__(self, wire: str, prompt: Prompt, profile: Profile, *, where: str) -> None:
+        self.where = where
+        self.origin = origin_of(wire, profile)
+        self.error = None
+        self.over = False
+        self.follow = None
+        self.stop = None
+        self.refused = False
+        self.why = ""
+        self.usage = None
+        self.dollars = None
+        self.id = None
+        self.calls: list[OpenCall] = []
+        self._price: Price | None = profile.price
+        self._open: list[Open] = []
+        self._stops = Stops(prompt.stop)
+        self._spoken: OpenText | None = None
+        self._prompt = prompt
+
+    @property
+    def finished(self) -> bool:
+        return self.stop is not None
+
+    def open_text(self) -> OpenText:
+        part = OpenText()
+        self._open.append(part)
+        return part
+
+    def open_thinking(self) -> OpenThinking:
+        part = OpenThinking()
+        self._open.append(part)
+        return part
+
+    def open_call(self, call: str = "") -> OpenCall:
+        part = OpenCall(len(self.calls), call)
+        if not self._stops.over:
+            self.calls.append(part)
+            self._open.append(part)
+        return part
+
+    def open_media(self, media_type: str) -> OpenMedia:
+        part = OpenMedia(media_type)
+        self._open.append(part)
+        return part
+
+    def show(self, url: str) -> None:
+        """A picture that came as a data URL; another URL is left out, because it will not be there for long."""
+        head, comma, data = url.partition(",")
+        if comma and head.startswith("data:") and head.endswith(";base64"):
+            self.open_media(head[5:-7]).pieces.append(data)
+
+    def say(self, part: OpenText, piece: str, events: list[ModelEvent]) -> None:
+        self._spoken = part
+        if self._prompt.stop:
+            piece = self._stops.take(piece)
+        if piece := part.pieces.add(piece):
+            events.append(TextDelta(piece))
+
+    def think(self, part: OpenThinking, piece: str, events: list[ModelEvent]) -> None:
+        if piece := part.pieces.add(piece):
+            events.append(ThinkingDelta(piece))
+
+    def argue(self, part: OpenCall, arguments: str, events: list[ModelEvent], *, name: str | None = None) -> None:
+        """A piece of a call's arguments; the first `name` counts."""
+        named = None
+        if name and not part.name:
+            named = part.name = name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+        arguments = part.arguments.add(arguments)
+        if (named or arguments) and not self._stops.over:
+            events.append(CallDelta(part.number, arguments, named))
+
+    def broke_off(self, error: Any) -> None:
+        """The server sent this error where an answer should be."""
+        self.error = stream_error(error, where=self.where)
+
+    def unreadable(self, data: bytes, error: Exception) -> None:
+        """What came is not of this wire. After the end it does not matter."""
+        if not self.finished:
+            shown = data[:80].decode("utf-8", "replace")
+            what = f"{self.where} sent a frame that cannot be read: {error}: {shown}"
+            self.error = body_error(data, where=self.where) or ErrorData("malformed", what, True)
+
+    def rest(self) -> list[ModelEvent]:
+        """What was held back, because more might have come: the beginning of a stop word, half a character."""
+        if self._spoken is None or not self.finished:
+            return []
+        pieces = self._spoken.pieces
+        piece = pieces.add(self._stops.rest()) + pieces.rest()
+        return [TextDelta(piece)] if piece else []
+
+    def end(self) -> Completed | Failed:
+        """The outcome, once no more frames come."""
+        if self.error is not None:
+            return Failed(self.error, self.spent() if self.usage else None)
+        if self.stop is None:
+            return self._failed("malformed", "ended its stream without a finish reason: the answer is not whole", True)
+        if self._stops.over and self.stop == "length":
+            self.stop = "end"
+        cut = self.stop in ("length", "refusal")
+        if not cut and any(not call.name for call in self.calls):
+            return self._failed("malformed", "made a tool call without a name", True)
+        try:
+            parts = self._parts(cut=cut)
+        except ValueError as error:
+            return self._failed("malformed", f"sent media that are not base64: {error}", True)
+        said = [part for part in parts if not isinstance(part, Thinking)]
+        if self.stop == "refusal" or self.refused:
+            if said:
+                return Completed(parts, "refusal", self.spent())
+            return self._failed("refused", f"refused to answer{': ' if self.why else ''}{self.why}")
+        if self.stop == "length":
+            return Completed(parts, "length", self.spent(), self._cut() or (None if parts else ""))
+        if not said:
+            return self._failed("empty", "gave an empty answer", True)
+        calls = any(isinstance(part, ToolCall) for part in said)
+        return Completed(parts, "tool_calls" if calls else "end", self.spent())
+
+    def _cut(self) -> str | None:
+        """The name of the call that is not whole."""
+        halves = (call for call in self.calls if call.name and not is_json_object(call.arguments.text()))
+        return next((call.name for call in halves), None)
+
+    def spent(self) -> Usage:
+        usage = self.usage
+        if usage is None:
+            return Usage()
+        cost = None
+        if self._price is not None:
+            cost = self._price.cost(usage)
+        elif self.dollars is not None and 0 <= self.dollars <= _MOST_DOLLARS:
+            cost = round(self.dollars * 1e9)
+        return msgspec.structs.replace(usage, cost=cost)
+
+    def _failed(self, code: str, what: str, retryable: bool = False) -> Failed:
+        return Failed(ErrorData(code, f"{self.where} {what}", retryable), self.spent() if self.usage else None)
+
+    def _parts(self, *, cut: bool) -> tuple[AssistantPart, ...]:
+        parts: list[AssistantPart] = []
+        ids = CallIds(self._prompt)
+        for part in self._open:
+            match part:
+                case OpenText():
+                    if text := part.pieces.text():
+                        parts.append(Text(text))
+                case OpenThinking():
+                    text, signature = part.pieces.text(), clean(part.signature) or None
+                    if text or signature:
+                        origin = self.origin if signature else None
+                        parts.append(Thinking(text, signature, origin, part.redacted))
+                case OpenMedia():
+                    if part.pieces and (media := part.part()) is not None:
+                        parts.append(media)
+                case OpenCall():
+                    arguments = part.arguments.text()
+                    # The limit may have cut the last call: what is not whole must not look as if it were.
+                    if part.name and not (cut and not is_json_object(arguments)):
+                        parts.append(ToolCall(ids.unique(part.id), part.name, arguments or "{}"))
+        return tuple(parts)
+
+
+class CallIds:
+    """Ids of calls that no other call of the conversation has."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._taken = set(_calls(prompt))
+
+    def unique(self, call: str) -> str:
+        """`call` where it is free, else a new one."""
+        call = call.encode("utf-8", "replace").decode()
+        if not call or call in self._taken or len(call) > _LONGEST_NAME or not call.isprintable():
+            call = new_id("call")
+        self._taken.add(call)
+        return call
+
+
+def _calls(prompt: Prompt) -> Iterable[str]:
+    return (call.id for message in prompt.messages if isinstance(message, AssistantMessage) for call in message.calls)
+
+
+def counted(
+    given: float | None,
+    output: float | None,
+    cached: float | None = 0,
+    *,
+    written: float | None = 0,
+    thinking: float | None = 0,
+) -> Usage | None:
+    """A usage from what a server says, which may be missing or at odds with itself. `given` holds all input, cached and
+    written too. None where it cannot be true: then nobody knows, and it is estimated."""
+    all_in, out = given or 0, output or 0
+    if not (0 <= all_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
+        return None
+    read = max(0, min(cached or 0, all_in))
+    return Usage(
+        int(all_in),
+        int(out),
+        int(read),
+        written=int(max(0, min(written or 0, all_in - read))),
+        thinking=int(max(0, min(thinking or 0, out))),
+    )

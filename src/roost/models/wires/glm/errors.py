@@ -1,0 +1,51 @@
+"""What GLM says when it refuses: its own numbers.
+
+From docs.z.ai and docs.bigmodel.cn (Errors), read in November 2026. Nothing says when a limit ends but the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from roost.log.content import ErrorData
+from roost.models.wire_body import encode
+from roost.models.wires.errors import classify, describe, http_error, judged, stream_error
+
+_NUMBER = re.compile(r"\b1\d{3}\b")
+
+
+def _each(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[int, tuple[str, bool]]:
+    return dict.fromkeys(numbers, (code, retryable))
+
+
+CODES: dict[int, tuple[str, bool]] = {
+    **_each((1000, 1001, 1002, 1003, 1004, 1005, 1110, 1111, 1112, 1121, 1220, 1311, 1315), "auth"),
+    **_each((1113, 1304, 1308, 1309, 1310, 1313, 1314, *range(1316, 1322)), "quota"),
+    1261: ("context_overflow", False),
+    **_each((1300, 1301), "refused"),
+    **_each((1302, 1303), "rate_limited", True),
+    **_each((1120, 1200, 1230, 1234, 1305, 1312), "overloaded", True),
+}
+"""(the code, whether another try may help). 1113 is an account without money, 1308 to 1321 are plans that are used up
+or do not have the model: they come with the status 429 as the rates do, which come back by themselves. 1210 to 1222 are
+requests that are not valid, whose words say more."""
+
+
+def glm_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
+    """The error of an answer whose status is not 2xx."""
+    return judged(http_error(status, headers, body, where=where), CODES.get(_number(body)), headers)
+
+
+def glm_stream_error(error: Any, *, where: str) -> ErrorData:
+    """The error of an `error` object that came inside a 200 answer."""
+    body = encode({"error": error})
+    number = _number(body)
+    invalid = classify(400, describe(body)[0]) if 1210 <= number < 1230 else None
+    return judged(stream_error(error, where=where), CODES.get(number, invalid))
+
+
+def _number(body: bytes) -> int:
+    number = _NUMBER.search(describe(body)[1])
+    return int(number[0]) if number else 0

@@ -1,0 +1,89 @@
+"""What MiniMax says when it refuses: its own numbers, in `base_resp` or behind the words of an error.
+
+From platform.minimax.io and platform.minimaxi.com (Error Codes, Text Generation), read in November 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from roost.log.content import ErrorData
+from roost.models.wire_body import encode
+from roost.models.wires.errors import MAX_MESSAGE, classify, describe, http_error, judged, stream_error
+
+_NUMBER = re.compile(r"\((\d{4})\)\s*$")
+
+
+class BaseResp(msgspec.Struct):
+    """The end of every answer; a `status_code` other than 0 is an error, whatever the HTTP status."""
+
+    status_code: int = 0
+    status_msg: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    base_resp: BaseResp | None = None
+
+
+_decoder = msgspec.json.Decoder(_Refusal)
+
+
+def _each(numbers: Iterable[int], code: str, retryable: bool = False) -> dict[int, tuple[str, bool]]:
+    return dict.fromkeys(numbers, (code, retryable))
+
+
+UNKNOWN = 1000
+CODES: dict[int, tuple[str, bool]] = {
+    **_each((UNKNOWN, 1013, 1024, 1033), "overloaded", True),
+    1001: ("timeout", True),
+    **_each((1002, 1039, 1041, 2045), "rate_limited", True),
+    **_each((1004, 2049, 2061), "auth"),
+    **_each((1008, 1028, 1030, 2056), "quota"),
+    **_each((1026, 1027), "refused"),
+    1042: ("bad_request", False),
+}
+"""(the code, whether another try may help). 1039 is a limit of tokens a minute, 2056 one of five hours, 2061 a plan
+that does not have the model. 2013 is a request that is not valid or does not fit into the window, as its words say."""
+
+
+def minimax_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str) -> ErrorData:
+    """The error of an answer whose status is not 2xx."""
+    if (base := _base_resp(body)) is not None:
+        told = {"error": {"message": f"{base.status_msg} ({base.status_code})"}}
+        body = encode(told)
+    number = _number(describe(body)[0])
+    # That something is wrong the status says better.
+    verdict = None if number == UNKNOWN else CODES.get(number)
+    return judged(http_error(status, headers, body, where=where), verdict, headers)
+
+
+def minimax_stream_error(error: Any, *, where: str) -> ErrorData:
+    """The error of an `error` object that came inside a 200 answer."""
+    said = describe(encode({"error": error}))[0]
+    return judged(stream_error(error, where=where), _known(_number(said), said))
+
+
+def base_error(said: BaseResp, *, where: str) -> ErrorData:
+    message = f"{where} refused: {said.status_msg or 'no explanation'} ({said.status_code})"
+    code, retryable = _known(said.status_code, said.status_msg) or classify(500, said.status_msg)
+    return ErrorData(code, message[:MAX_MESSAGE], retryable)
+
+
+def _number(said: str) -> int:
+    number = _NUMBER.search(said)
+    return int(number[1]) if number else 0
+
+
+def _known(number: int, said: str) -> tuple[str, bool] | None:
+    return classify(400, said) if number == 2013 else CODES.get(number)
+
+
+def _base_resp(body: bytes) -> BaseResp | None:
+    try:
+        return _decoder.decode(body).base_resp
+    except (ValueError, RecursionError):
+        return None

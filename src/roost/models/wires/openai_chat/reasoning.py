@@ -1,0 +1,144 @@
+"""Reasoning that a chat completions server wants back: what it sends, how it is kept, and how it goes back.
+
+Three forms are in use. Plain text (`reasoning_content`) is kept as the text of a `Thinking` part. OpenRouter sends
+`reasoning_details`, a list of objects that may hold signatures or encrypted data: it is kept as JSON in the signature
+of the `Thinking` part and goes back on the message. Google's compatible endpoint signs each call in `extra_content`:
+that is kept as JSON in the signature of an empty `Thinking` part directly before the call, and goes back on the call.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from roost.log.content import AssistantMessage, Thinking, ToolCall
+from roost.models.profile import ThinkingBack
+from roost.models.wire import Endpoint
+from roost.models.wire_body import Json, clean, encode
+
+Unsigned: TypeAlias = Literal["google", "openrouter"]
+"""How a call that Google did not sign is marked, so that its models take it: in Google's form or in OpenRouter's."""
+
+SKIP = "skip_thought_signature_validator"
+"""What Google's guide to thought signatures gives for calls that another model made."""
+_DETAILS, _EXTRA = "reasoning_details", "extra_content"
+_GROWING = ("text", "summary")
+"""The fields of a detail that a stream sends in pieces."""
+
+BACK: tuple[tuple[re.Pattern[str], ThinkingBack], ...] = (
+    (re.compile(r"deepseek-?(v[4-9]|flash|pro)"), "all"),
+    (re.compile(r"kimi-?k(2.*(thinking|code)|2[.p][5-9]|[3-9])"), "all"),
+    (re.compile(r"minimax-?m[2-9]"), "all"),
+    (re.compile(r"glm-?(4[.p][5-9]|[5-9])"), "turn"),
+)
+"""Models that must be sent their own reasoning, by what their name holds; the first that fits counts.
+
+DeepSeek's guide to its thinking mode and Kimi's to preserved thinking want that of every earlier call of a tool, and
+refuse a request without the field (400). GLM wants that of the running turn and drops older reasoning by itself."""
+
+
+def back_of(model: str) -> ThinkingBack:
+    """Return which reasoning a model of this name must be sent again."""
+    name = model.lower().replace("_", "-")
+    for pattern, back in BACK:
+        if pattern.search(name):
+            return back
+    return "none"
+
+
+def vendor(model: str) -> str:
+    """Return the first word of the model's own name: `gemini` for `google/gemini-3.5-flash`."""
+    found = re.match(r"[a-z]+", model.lower().rpartition("/")[2])
+    return found[0] if found else ""
+
+
+def reasoning_origin(wire: str, endpoint: Endpoint, model: str) -> str:
+    """Name the reader of a signature: one vendor's models behind one server."""
+    return f"{wire}/{urlsplit(endpoint.base_url).netloc.lower().rpartition('@')[2]}/{vendor(model)}"
+
+
+class Details:
+    """Collect the `reasoning_details` of one answer. Pieces of one detail are joined, all else stays as it came."""
+
+    def __init__(self) -> None:
+        self._all: list[Json] = []
+
+    def add(self, given: Any) -> str:
+        """Take the details of a frame and return the text in them that a person may read."""
+        shown = ""
+        for one in cast("list[Any]", given) if isinstance(given, list) else ():
+            if isinstance(one, dict):
+                detail = cast("Json", one)
+                shown += "".join(str(detail.get(field) or "") for field in _GROWING)
+                self._take(detail)
+        return shown
+
+    def _take(self, detail: Json) -> None:
+        last = self._all[-1] if self._all else None
+        if last is None or not _continues(last, detail):
+            self._all.append(dict(detail))
+            return
+        for field, value in detail.items():
+            if field in _GROWING and isinstance(value, str):
+                last[field] = str(last.get(field) or "") + value
+            elif value is not None:
+                last[field] = value
+
+    def signature(self) -> str | None:
+        return encode({_DETAILS: self._all}).decode() if self._all else None
+
+
+def _continues(last: Json, detail: Json) -> bool:
+    kind = detail.get("type")
+    if kind not in ("reasoning.text", "reasoning.summary") or last.get("type") != kind:
+        return False
+    ids = {last.get("id"), detail.get("id")} - {None}
+    # A signature closes its block, also where the server gives no index.
+    return last.get("index") == detail.get("index") and len(ids) < 2 and not last.get("signature")
+
+
+def call_signature(extra: Any) -> str | None:
+    """Return what is to be kept of a call's `extra_content`."""
+    return encode({_EXTRA: extra}).decode() if isinstance(extra, dict) and extra else None
+
+
+def kept(message: AssistantMessage, origin: str | None) -> tuple[list[Json], dict[str, Json]]:
+    """Return what `origin` sent with this message: the details of its reasoning, and the extra content of its calls by
+    their ids."""
+    details: list[Json] = []
+    extras: dict[str, Json] = {}
+    waiting: Json | None = None
+    for part in message.parts:
+        if isinstance(part, Thinking) and part.signature and part.origin == origin:
+            signed = _read(part.signature)
+            details += cast("list[Json]", signed.get(_DETAILS) or [])
+            waiting = signed.get(_EXTRA)
+            continue
+        if isinstance(part, ToolCall) and waiting:
+            extras[part.id] = waiting
+        waiting = None
+    return details, extras
+
+
+def mark_unsigned(message: Json, how: Unsigned) -> None:
+    """Mark the first call of a message that Google's models did not sign, as Google and OpenRouter document it."""
+    if how == "google":
+        sent: list[Json] = message["tool_calls"]
+        if not any(_EXTRA in call for call in sent):
+            sent[0][_EXTRA] = {"google": {"thought_signature": SKIP}}
+        return
+    details: list[Json] = message.get(_DETAILS) or []
+    if not any(detail.get("type") == "reasoning.encrypted" for detail in details):
+        made = {"type": "reasoning.encrypted", "data": SKIP, "id": message["tool_calls"][0]["id"]}
+        message[_DETAILS] = [*details, {**made, "format": "google-gemini-v1", "index": len(details)}]
+
+
+def _read(signature: str) -> Json:
+    try:
+        read = msgspec.json.decode(signature)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("Json", clean(read)) if isinstance(read, dict) else {}

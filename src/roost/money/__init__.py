@@ -1,0 +1,1 @@
+"""The ledger that every model call goes through: budgets, reservations, charges."""

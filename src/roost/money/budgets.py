@@ -1,0 +1,223 @@
+"""What a call is charged to, and up to which limit."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable, Collection
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from roost.errors import ConfigError
+from roost.log.content import ErrorData
+from roost.models.request import Budget, Request
+from roost.money.running_calls import Underway
+
+Scope: TypeAlias = Literal["user", "agent", "model"]
+SCOPES: tuple[Scope, ...] = ("user", "agent", "model")
+NANO = 1_000_000_000
+"""Nano-dollars in a dollar."""
+
+
+class BudgetEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be spent, in `currency`; None is no bound. `month` is for everything in a calendar month (UTC), `users`
+    and `agents` for each of these names in a month (`*` for every other one). From the share `warn` of `month` on
+    people are warned, and with `downgrade` the router prefers the cheap models. A model of unknown price is refused
+    under any such bound, unless `allow_unknown`."""
+
+    month: float | None = None
+    users: dict[str, float] = {}
+    agents: dict[str, float] = {}
+    currency: str = "USD"
+    warn: float = 0.8
+    downgrade: bool = True
+    allow_unknown: bool = False
+
+
+def month_of(seconds: float) -> str:
+    """`2026-11`: the calendar month, in UTC, of a wall time."""
+    return time.strftime("%Y-%m", time.gmtime(seconds))
+
+
+def month_span(month: str) -> tuple[float, float]:
+    """From when to when, as wall times, a month (`2026-11`) lasts in UTC."""
+    year, number = map(int, month.split("-"))
+    following = (year + number // 12, number % 12 + 1)
+    return calendar.timegm((year, number, 1, 0, 0, 0)), calendar.timegm((*following, 1, 0, 0, 0))
+
+
+def dollars(nano: int) -> str:
+    """For people: as many digits as it takes to tell it from nothing."""
+    if abs(nano) >= NANO // 10 or nano == 0:
+        return f"${nano / NANO:.2f}"
+    two = float(f"{nano / NANO:.2g}")
+    return "$" + f"{two:.9f}".rstrip("0")
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """The currency of a budget. `rate`: what one of it is worth in dollars; `of`: the day of that rate, or the
+    file that says it."""
+
+    currency: str = "USD"
+    rate: float = 1.0
+    of: str | None = None
+
+    def show(self, nano: int) -> str:
+        """An amount of nano-dollars, for people, in this currency."""
+        if self.currency == "USD" or not self.rate:
+            return dollars(nano)
+        return f"{self.currency} {dollars(round(nano / self.rate)).removeprefix('$')}"
+
+
+DOLLARS = Unit()
+
+
+def called(budget: str) -> str:
+    """A budget's name, for people."""
+    kind, _, rest = budget.partition(":")
+    name, _, month = rest.rpartition(":")
+    match kind:
+        case "month":
+            return f"the budget of {rest}"
+        case "tree":
+            return f"the budget of session {rest} and its children"
+        case "turn" | "session":
+            return f"the budget of this {kind}"
+        case "user" | "agent" | "model":
+            return f"the budget of {kind} {name} in {month}"
+        case _:
+            return f"the budget {budget!r}"
+
+
+class Spender(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a call of `model`. `budgets` are charged beside those that hold for everybody."""
+
+    session: str | None = None
+    agent: str | None = None
+    user: str | None = None
+    model: str | None = None
+    budgets: tuple[Budget, ...] = ()
+
+    @classmethod
+    def of(cls, request: Request, model: str) -> Spender:
+        meta = request.meta
+        return cls(
+            session=meta.get("session"),
+            agent=meta.get("agent"),
+            user=meta.get("user"),
+            model=model,
+            budgets=request.budgets,
+        )
+
+
+class Month(msgspec.Struct, frozen=True, kw_only=True):
+    """What a calendar month (UTC) holds, in nano-dollars. `lost` of what is spent is an upper bound of what calls that
+    a crash cut off have cost (`lost_calls` of them). `warn` is where people are warned, `unit` the limit's currency."""
+
+    month: str
+    spent: int
+    reserved: int
+    lost: int = 0
+    lost_calls: int = 0
+    limit: int | None = None
+    warn: int | None = None
+    unit: Unit = DOLLARS
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of many has of a month."""
+
+    kind: Scope
+    name: str
+    spent: int
+    reserved: int
+    limit: int | None = None
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A reservation that stands: `amount` nano-dollars on each of `budgets`. `underway`: how its call is getting on."""
+
+    id: str
+    budgets: tuple[str, ...]
+    amount: int
+    underway: Underway | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a call must not be made. `budget` is the one that has no room for it, None where that is not the reason;
+    `left` nano-dollars is what a smaller call may cost."""
+
+    budget: str | None
+    error: ErrorData
+    left: int = 0
+
+
+def no_room(budget: str, left: int, amount: int, *, waits: bool, unit: Unit = DOLLARS) -> ErrorData:
+    """`waits`: there would be room but for the reservations of calls that are under way. `unit`: the currency of the
+    budgets in models.toml; those of agents are in dollars."""
+    fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
+    fixes["tree"] = fixes["session"]
+    own = fixes.get(budget.partition(":")[0])
+    fix, show = (own, dollars) if own else ("[budget] in models.toml", unit.show)
+    message = (
+        f"{called(budget)} has {show(left)} left and this call may cost {show(amount)}: "
+        f"raise {fix}, or choose a cheaper model"
+    )
+    return ErrorData("budget", message, waits)
+
+
+def price_unknown(model: str | None, budget: str) -> ErrorData:
+    message = (
+        f"what {model} costs is not known, and {called(budget)} has a limit: put its price into models.toml, as in "
+        f'[models."{model}"] price = {{ input = 0.2, output = 0.6 }}, or set allow_unknown under [budget]'
+    )
+    account = (model or "").partition("/")[0]
+    if account and model and "://" not in model:
+        message += f"; where [accounts.{account}] names a gateway to the provider, priced = true there takes its prices"
+    return ErrorData("price_unknown", message)
+
+
+LASTING = ("month", *SCOPES)
+"""The kinds of budgets that a correction of a lost call changes. Those of turns and sessions stay as the log has
+them."""
+
+
+class Terms:
+    """The limits of a `BudgetEntry`, in whole nano-dollars. `rate` is the worth of one unit of a currency in dollars,
+    None where it is not known. `models` are those that have a budget of their own, which is only counted here: their
+    breakers hold it. Raises `ConfigError` for a limit in a currency without a rate."""
+
+    def __init__(self, entry: BudgetEntry, rate: Callable[[str], float | None], models: Collection[str] = ()) -> None:
+        self.entry = entry
+        self._models = frozenset(models)
+        limited = entry.month is not None or entry.users or entry.agents
+        unit = 1.0 if entry.currency == "USD" else rate(entry.currency)
+        if unit is None and limited:
+            raise ConfigError(
+                f"the budget is in {entry.currency!r}, whose worth is not known: "
+                f"put {entry.currency} = (dollars for one of it) under [rates] into models.toml"
+            )
+        self._unit = (unit or 0.0) * NANO
+        self.unit = Unit(currency=entry.currency, rate=unit or 0.0)
+        self.month = self._nano(entry.month)
+        self.warn = None if self.month is None else round(self.month * entry.warn)
+
+    def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
+        """All that a call of `who` in `month` is charged to."""
+        found = [Budget(f"month:{month}", self.month)]
+        if who.user is not None:
+            found.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
+        if who.agent is not None:
+            found.append(Budget(f"agent:{who.agent}:{month}", self.limit("agent", who.agent)))
+        if who.model in self._models:
+            found.append(Budget(f"model:{who.model}:{month}"))
+        return tuple({budget.name: budget for budget in (*found, *who.budgets)}.values())
+
+    def limit(self, kind: Scope, name: str) -> int | None:
+        """What one of many may spend in a month."""
+        limits = {"user": self.entry.users, "agent": self.entry.agents}.get(kind, {})
+        return self._nano(limits.get(name, limits.get("*")))
+
+    def _nano(self, amount: float | None) -> int | None:
+        return None if amount is None else round(amount * self._unit)

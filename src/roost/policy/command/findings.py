@@ -1,0 +1,158 @@
+"""What the judges of a command line put together."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+import msgspec
+
+from roost.policy.command.scope import joined
+from roost.policy.command.shell_words import Word
+from roost.policy.command.simple_commands import Simple
+from roost.policy.command.work import MOST_JUDGED, MOST_READ, Work
+from roost.policy.command.wrappers import name_of
+
+_STREAM = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/(?:thread-)?self/fd/\d+")
+_HERE = re.compile(r"/proc/(?:thread-)?self/(?:task/\d+/)?cwd(?=/|$)")
+
+
+class Acts(msgspec.Struct):
+    """A program that would run with these words, within the simple command that says so; `through` is the wrapper that
+    runs it. `name` and `texts`, the words behind it, follow from `words`; nobody changes what is in them."""
+
+    simple: Simple
+    words: tuple[Word, ...]
+    functions: frozenset[str] = frozenset()
+    through: Acts | None = None
+    name: str = ""
+    texts: list[str] = []
+    _shown: str | None = None
+    _options: list[str] | None = None
+    _operands: list[Word] | None = None
+
+    def __post_init__(self) -> None:
+        if self.words:
+            self.name = name_of(self.words[0])
+            self.texts = [word.text for word in self.words[1:]]
+
+    @property
+    def shown(self) -> str:
+        if self._shown is None:
+            text = " ".join(word.text[:200] for word in self.words[:200]).replace("\ufffc", "…").replace("\ufffb", ".")
+            self._shown = text if len(text) <= 200 else text[:199] + "…"
+        return self._shown
+
+    def options(self) -> list[str]:
+        """Short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none behind `--`."""
+        if self._options is not None:
+            return self._options
+        self._options = said = list[str]()
+        for text in self.texts:
+            if text == "--":
+                break
+            if text.startswith("--"):
+                said.append(text.partition("=")[0])
+            elif text.startswith("-") and len(text) > 1:
+                said += [text, *("-" + char for char in text[1:])]
+        return said
+
+    def operands(self) -> list[Word]:
+        """The words that are no options."""
+        if self._operands is not None:
+            return self._operands
+        self._operands = rest = list[Word]()
+        plain = False
+        for word in self.words[1:]:
+            if word.text == "--" and not plain:
+                plain = True
+            elif plain or not word.text.startswith("-") or word.text == "-":
+                rest.append(word)
+        return rest
+
+
+class Found:
+    """Filled in while a line is looked at. `findings` are (category, why, command). `reading` and `judging` count what
+    this costs."""
+
+    def __init__(self, root: str = "", *, wary: bool = False) -> None:
+        self.reading = Work(MOST_READ)
+        self.judging = Work(MOST_JUDGED)
+        self.root = root
+        self.wary = wary
+        self.named: list[str] = []
+        self.calls: list[tuple[str, ...]] = []
+        self.doing: list[tuple[str, ...]] = []
+        self.programs: list[str] = []
+        self.findings: list[tuple[str, str, str, int | None, int | None]] = []
+        self.network: list[str] = []
+        self.loses: list[str] = []
+        self.edits: list[str] = []
+        self.links: list[str] = []
+        self.variables: list[str] = []
+        self.redirected: list[str] = []
+        self.depth = 0
+        self.paths: list[str] = []
+        self.writes: list[str] = []
+        self.removes: list[str] = []
+        self.hosts: list[str] = []
+        self.installs: list[str] = []
+        self.unclear: list[str] = []
+        self.below: list[str] = []
+        self.picked: list[str] = []
+        self.only_reads = True
+        self.elsewhere = False
+        self.folders: tuple[str, ...] = ("",)
+        """Those in which the command that is looked at may run, from where the line begins."""
+
+        self.aside: tuple[str, ...] = ()
+        """Those to which an option has led it, and those that it runs, from `folders`."""
+
+        self.reached: list[str] = []
+        """Folders that a `cd` must have reached for all this to be so."""
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        return self.aside or self.folders
+
+    def mark(self) -> tuple[int, ...]:
+        return tuple(len(texts) for texts in self.paths_of_all())
+
+    def settle(self, since: tuple[int, ...], bases: tuple[str, ...]) -> None:
+        """Paths noted since `mark` count from `bases`."""
+        for texts, begin in zip(self.paths_of_all(), since, strict=True):
+            if len(texts) > begin:
+                length = sum(map(len, texts[begin:])) + (len(texts) - begin) * max(map(len, bases), default=0)
+                self.judging.spend(((len(texts) - begin) + length // 64) * len(bases) // 2)
+                noted = [own for text in texts[begin:] if (own := _own(text)) is not None]
+                texts[begin:] = [joined(base, text) for text in noted for base in bases]
+
+    def paths_of_all(self) -> tuple[list[str], ...]:
+        return (
+            self.paths,
+            self.writes,
+            self.removes,
+            self.below,
+            self.picked,
+            self.named,
+            self.loses,
+            self.edits,
+            self.links,
+        )
+
+    def add(self, category: str, why: str, act: Acts | str) -> None:
+        """Note a danger, and where its simple command stands in the line, in bytes, unless in another word."""
+        shown = act if isinstance(act, str) else act.shown
+        if not isinstance(act, str) and self.depth == 0 and act.simple.end:
+            self.findings.append((category, why, shown, act.simple.start, act.simple.end))
+        else:
+            self.findings.append((category, why, shown, None, None))
+
+
+def _own(text: str) -> str | None:
+    """What names the folder that the command itself is in counts from there, its own streams are no file: to another
+    process that looks at these paths they lead elsewhere."""
+    if not text.startswith(("/dev", "/proc", "//")):
+        return text
+    whole = "/" + posixpath.normpath(text).lstrip("/")
+    return None if _STREAM.fullmatch(whole) else _HERE.sub(".", whole, count=1) if _HERE.match(whole) else text

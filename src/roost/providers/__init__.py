@@ -1,0 +1,1 @@
+"""Accounts at model providers: configuration, keys, the directory of models, and the stack around each model."""

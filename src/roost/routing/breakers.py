@@ -1,0 +1,341 @@
+"""Breakers: a model that fails, crawls, costs too much or gets nowhere is left alone for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+import msgspec
+
+from roost.errors import RoostError
+from roost.log.content import AssistantMessage, ErrorData, Message, ToolMessage, Usage, UserMessage
+from roost.models.limit_headers import HEARD
+from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
+from roost.routing.clock import Clock, LoopClock, Timer
+from roost.scope import Scope
+
+BAD = frozenset({"auth", "quota", "overloaded", "connection", "timeout", "malformed", "empty", "internal"})
+"""The failures that speak against a model. The others speak of the request, or of our own pace."""
+_EMPTY_SECONDS = 60.0
+"""For so long `Breaker.trouble` believes that a budget which was seen spent still is."""
+
+_log = logging.getLogger("roost.models")
+
+
+class Breaking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a model is left alone; None switches a rule off. Seconds, and whole nano-dollars.
+
+    `failures` in a row, or `slow_calls` in a row whose first word took more than `slow`, open the breaker for
+    `cooldown`, which doubles up to `longest` each time that the one call which is then let through fails too.
+    `silence`: an answer that has begun and says nothing for so long is cut off and has failed. `repeats`: the
+    conversation ends in so many rounds of the same calls with the same results. `budget` is for all calls together,
+    told at each of the `marks`, and ends it at 100 %.
+    """
+
+    failures: int | None = 5
+    slow: float | None = None
+    slow_calls: int = 3
+    silence: float | None = None
+    repeats: int | None = None
+    budget: int | None = None
+    marks: tuple[float, ...] = (0.7, 0.9, 1.0)
+    cooldown: float = 30.0
+    longest: float = 600.0
+
+
+class Circuit:
+    """Closed, open, or half-open: pure arithmetic on a clock's seconds. Half-open lets one call through at a time."""
+
+    def __init__(self, rules: Breaking) -> None:
+        self._rules = rules
+        self._failures = self._slow = 0
+        self._cooldown = rules.cooldown
+        self._until: float | None = None
+        self._probe: Pass | None = None
+        self.opened = 0
+
+    def admit(self, now: float) -> Pass | None:
+        """None when the call must not be made. A pass is told how the call ended, exactly once."""
+        if self._until is None:
+            return Pass(self, self.opened)
+        if self.shut(now):
+            return None
+        self._probe = Pass(self, self.opened)
+        return self._probe
+
+    def shut(self, now: float) -> bool:
+        """Whether no call would be let through."""
+        return self._until is not None and (now < self._until or self._probe is not None)
+
+    def left(self, now: float) -> float:
+        """Seconds after which to ask again, above zero."""
+        return max(1.0, (self._until or now) - now)
+
+    @property
+    def closed(self) -> bool:
+        return self._until is None
+
+    def ended(self, call: Pass, now: float, *, good: bool | None, slow: bool) -> bool:
+        """Whether this opens or closes the circuit. Calls from before it opened have no more say."""
+        probe, self._probe = self._probe is call, None if self._probe is call else self._probe
+        if good is None or (call.opened != self.opened):
+            return False
+        rules = self._rules
+        self._failures = 0 if good else self._failures + 1
+        self._slow = self._slow + 1 if slow else 0
+        if probe and good and not slow:
+            self._until, self._cooldown, self._slow = None, rules.cooldown, 0
+            return True
+        too_many = rules.failures is not None and self._failures >= rules.failures
+        if not (probe or too_many or (slow and self._slow >= rules.slow_calls)):
+            return False
+        if probe:
+            self._cooldown = min(self._cooldown * 2, rules.longest)
+        self._until, self._failures, self._slow = now + self._cooldown, 0, 0
+        self.opened += 1
+        return True
+
+
+class Pass:
+    def __init__(self, circuit: Circuit, opened: int) -> None:
+        self._circuit = circuit
+        self.opened = opened
+
+    def good(self, now: float, *, slow: bool = False) -> bool:
+        return self._circuit.ended(self, now, good=True, slow=slow)
+
+    def bad(self, now: float) -> bool:
+        return self._circuit.ended(self, now, good=False, slow=False)
+
+    def void(self, now: float) -> bool:
+        """The call says nothing about the model: cancelled, or the request's own fault."""
+        return self._circuit.ended(self, now, good=None, slow=False)
+
+
+class Breaker:
+    """Of one model, for all sessions of a process. `spent` tells what its budget holds in nano-dollars, from a ledger;
+    without it the breaker adds up what it sees, from zero. A call whose cost is not known adds nothing."""
+
+    def __init__(
+        self,
+        rules: Breaking,
+        *,
+        clock: Clock | None = None,
+        spent: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
+        self.rules = rules
+        self.clock = clock or LoopClock()
+        self.circuit = Circuit(rules)
+        self._ask = spent
+        self._seen = 0
+        self._told = 0.0
+        self._empty_until = float("-inf")
+
+    async def spent(self) -> int:
+        return self._seen if self._ask is None else await self._ask()
+
+    def trouble(self) -> str | None:
+        """Why a call would not be let through now, as far as is known without waiting; None: it would be."""
+        now = self.clock.now()
+        if self.circuit.shut(now):
+            return f"failed too often or was too slow; left alone for {self.circuit.left(now):.0f} s"
+        return "its budget is spent" if now < self._empty_until else None
+
+    def add(self, usage: Usage | None) -> None:
+        self._seen += (usage and usage.cost) or 0
+
+    async def marks(self, name: str) -> tuple[list[Notice], bool]:
+        """(a notice for each mark that is newly reached, whether nothing is left). `name` is the model's. Raises what
+        the ledger raises."""
+        if self.rules.budget is None:
+            return [], False
+        spent, budget = await self.spent(), self.rules.budget
+        reached = [mark for mark in sorted(self.rules.marks) if self._told < mark and spent >= mark * budget]
+        # A new month may start below a mark that was reached before.
+        self._told = max((mark for mark in self.rules.marks if spent >= mark * budget), default=0.0)
+        about = {"budget": f"model:{name}", "spent": spent, "limit": budget}
+        told = [Notice("budget", {**about, "percent": round(mark * 100)}) for mark in reached]
+        if spent >= budget:
+            # Not for longer: a new month begins, or somebody raises it, and then it must be asked again.
+            self._empty_until = self.clock.now() + _EMPTY_SECONDS
+        return told, spent >= budget
+
+
+class Guarded(Wrapped):
+    """A model behind its breaker. A call that is not let through fails at once and costs nothing: `overloaded` with
+    `retry_after` while the breaker is open, `quota` when the budget is spent, `stuck` for a conversation that repeats
+    itself. Opening and closing are told with a notice `breaker`, the budget's marks with `budget`. Goes around the
+    limiter, whose notice `limit` starts the time to the first word anew, and inside of retry and chains.
+    """
+
+    def __init__(self, inner: Model, breaker: Breaker) -> None:
+        super().__init__(inner)
+        self._breaker = breaker
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        breaker, rules = self._breaker, self._breaker.rules
+        told, call = await self._ask(request)
+        began, first = breaker.clock.now(), None
+        watch = _Watch(breaker.clock, rules.silence)
+        try:
+            for event in told:
+                yield event
+            if call is None:
+                return
+            async with events(self.inner, request) as stream:
+                async for event in watch.over(stream):
+                    if first is None and is_delta(event):
+                        first = breaker.clock.now()
+                    elif isinstance(event, Notice) and event.kind == HEARD:
+                        continue  # a program's own model is under no limits, and nobody has taken it in
+                    elif isinstance(event, Notice) and event.kind == "limit":
+                        began = breaker.clock.now()
+                    elif isinstance(event, Completed | Failed):
+                        waited = (breaker.clock.now() if first is None else first) - began
+                        for notice in await self._ended(call, event, waited):
+                            yield notice
+                    yield event
+        except _Silent:
+            assert call is not None, "only a call that was made is watched"
+            error = ErrorData("timeout", f"{self.name}: nothing came for {rules.silence:g} s in the midst of it", True)
+            failed = Failed(error)
+            for notice in await self._ended(call, failed, 0.0):
+                yield notice
+            yield failed
+        finally:
+            watch.stop()
+            if call is not None:
+                call.void(breaker.clock.now())
+
+    async def _ask(self, request: Request) -> tuple[list[ModelEvent], Pass | None]:
+        """What is told first, and the pass; without one that is all."""
+        try:
+            notices, spent = await self._breaker.marks(self.name)
+        except RoostError as error:
+            why = f"{self.name} was not called, the store cannot be asked for its budget: {error}"
+            return [Failed(ErrorData("overloaded", why, True), sent=False)], None
+        told: list[ModelEvent] = [*notices]
+        if (refused := self._refuse(request, spent)) is not None:
+            return [*told, Failed(refused, sent=False)], None
+        now, circuit = self._breaker.clock.now(), self._breaker.circuit
+        if (call := circuit.admit(now)) is None:
+            left = circuit.left(now)
+            message = f"{self.name} failed too often or was too slow; it is left alone for {left:.0f} s"
+            told.append(Failed(ErrorData("overloaded", message, True, left), sent=False))
+        return told, call
+
+    def _refuse(self, request: Request, spent: bool) -> ErrorData | None:
+        rules = self._breaker.rules
+        if spent:
+            return ErrorData("quota", f"the budget of {self.name} is spent; raise it or choose another model")
+        if rules.repeats is not None and repeated(request.messages) >= rules.repeats:
+            return ErrorData("stuck", f"{self.name} made the same calls {rules.repeats} times with the same results")
+        return None
+
+    async def _ended(self, call: Pass, event: Completed | Failed, waited: float) -> list[Notice]:
+        breaker = self._breaker
+        now = breaker.clock.now()
+        if isinstance(event, Completed):
+            slow = breaker.rules.slow is not None and waited > breaker.rules.slow
+            changed = call.good(now, slow=slow)
+        else:
+            changed = call.bad(now) if event.sent and event.error.code in BAD else call.void(now)
+        breaker.add(event.usage)
+        told = await self._marks()
+        if changed:
+            state = "closed" if breaker.circuit.closed else "open"
+            left = {} if breaker.circuit.closed else {"seconds": breaker.circuit.left(now)}
+            told.append(Notice("breaker", {"model": self.name, "state": state, **left}))
+        return told
+
+    async def _marks(self) -> list[Notice]:
+        try:
+            return (await self._breaker.marks(self.name))[0]
+        except RoostError as error:  # the next call tells them; this answer is there
+            _log.debug("the budget of %s cannot be read: %s", self.name, error)
+            return []
+
+
+def repeated(messages: tuple[Message, ...]) -> int:
+    """Of how many equal rounds (the same calls with the same results) the conversation's end consists."""
+    last: object = None
+    count = 0
+    results: dict[str, ToolMessage] = {}
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            results[message.call] = message
+        elif isinstance(message, UserMessage):
+            break
+        else:
+            this = _round(message, results)
+            results = {}
+            if this is None or (last is not None and this != last):
+                break
+            last, count = this, count + 1
+    return count
+
+
+def _round(message: AssistantMessage, results: dict[str, ToolMessage]) -> object:
+    if not message.calls:
+        return None
+    outcomes = [results.get(call.id) for call in message.calls]
+    said = [None if outcome is None else (outcome.parts, outcome.error) for outcome in outcomes]
+    return [(call.name, call.arguments) for call in message.calls], said
+
+
+class _Silent(Exception):
+    pass
+
+
+class _Watch:
+    """Cuts a stream that has begun and then says nothing for `seconds`. One timer a call, set again when it fires."""
+
+    def __init__(self, clock: Clock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._timer: Timer | None = None
+        self._scope: Scope | None = None
+        self._stream: AsyncGenerator[ModelEvent]
+        self._since = 0.0
+
+    def over(self, stream: AsyncGenerator[ModelEvent]) -> AsyncIterator[ModelEvent]:
+        """The events of `stream`; raises `_Silent`."""
+        self._stream = stream
+        return stream if self._seconds is None else self
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __aiter__(self) -> AsyncIterator[ModelEvent]:
+        return self
+
+    async def __anext__(self) -> ModelEvent:
+        if self._timer is None:
+            event = await anext(self._stream)
+            if self._seconds is not None and is_delta(event):
+                self._timer = self._clock.call_at(self._clock.now() + self._seconds, self._look)
+            return event
+        self._since = self._clock.now()
+        scope = self._scope = Scope()
+        try:
+            return await anext(self._stream)
+        except asyncio.CancelledError:
+            if scope.leave():
+                raise _Silent from None
+            raise
+        finally:
+            scope.leave()
+            self._scope = None
+
+    def _look(self) -> None:
+        assert self._seconds is not None
+        now = self._clock.now()
+        # While the reader is busy with what came, nobody waits for the model.
+        since = now if self._scope is None else self._since
+        if self._scope is not None and now >= since + self._seconds:
+            self._scope.cut()
+            return
+        self._timer = self._clock.call_at(since + self._seconds, self._look)

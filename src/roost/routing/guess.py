@@ -1,0 +1,33 @@
+"""What a request is for, where nobody says: cheap rules over its last messages."""
+
+from __future__ import annotations
+
+import re
+
+from roost.log.content import Text, ToolMessage, UserMessage
+from roost.models.request import Intent, Request
+
+LONG = 1_500
+"""Characters of a task from which it is taken to need a plan."""
+_PLAN = re.compile(r"\b(plan|design|architect\w*|road ?map|strategy|compare|research|step by step)\b|计划|规划|设计")
+_CODE = re.compile(
+    r"```|\b(code|function|script|refactor|implement|bug|debug|compile|unit tests?|traceback|regex|sql)\b"
+    r"|\w\.(py|js|ts|go|rs|c|cpp|java|rb|sh|sql|html|css|toml|json|ya?ml)\b|代码|函数|脚本"
+)
+
+
+def guess(request: Request) -> Intent | None:
+    """Guess the intent of a request that offers tools; None, which counts as `chat`, for all others. The first rule
+    that fits: the newest message is the outcome of tools: `execute`; the newest task speaks of a plan or is long:
+    `plan`; it speaks of code: `code_generation`."""
+    if not request.tools or request.tool_choice == "none" or not request.messages:
+        return None
+    last = request.messages[-1]
+    if isinstance(last, ToolMessage):
+        return "execute"
+    if not isinstance(last, UserMessage):
+        return None
+    said = "\n".join(part.text for part in last.parts if isinstance(part, Text)).casefold()
+    if len(said) > LONG or _PLAN.search(said):
+        return "plan"
+    return "code_generation" if _CODE.search(said) else None

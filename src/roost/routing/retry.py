@@ -1,0 +1,107 @@
+"""Trying a model again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+
+from roost.log.content import ErrorData
+from roost.models.model_wrapper import Wrapped, events, is_delta
+from roost.models.request import Completed, Failed, Model, ModelEvent, Notice, Request
+from roost.routing.clock import Clock, LoopClock, sleep
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds throughout.
+
+    At most `tries` calls, and no wait that would end more than `seconds` after the first began. The wait before try
+    n + 1 is `base * 2 ** (n - 1)`, at most `longest`, of which the part `jitter` is left to chance; or what the
+    provider asks for (Retry-After) where that is more, and never less. One that asks for more than `patience` is not
+    waited for. Where another model may be asked instead (`meta["others"]`), `elsewhere` counts for `seconds`.
+    `restart`: also where part of the answer was shown already.
+    """
+
+    tries: int = 5
+    seconds: float = 300.0
+    base: float = 0.5
+    longest: float = 30.0
+    jitter: float = 0.5
+    patience: float = 120.0
+    elsewhere: float = 5.0
+    restart: bool = False
+
+    def pause(self, failures: int, asked: float | None, chance: float) -> float:
+        """`failures` from 1; `chance` within 0 and 1."""
+        backoff = min(self.base * 2.0 ** min(failures - 1, 60), self.longest)
+        drawn = backoff * (1 - self.jitter * chance)
+        # Those who were told the same time shall not come back at the same moment.
+        return drawn if asked is None else max(drawn, asked + backoff * self.jitter * chance)
+
+
+class Retrying(Wrapped):
+    """Tries again after a failure that is `retryable`, or an answer of nothing, and says so with a notice `retry`,
+    which holds what the failed try has cost. After part of an answer was shown it tries again only with
+    `Retry.restart`, and tells a notice `restart` before the new answer begins. The last failure is passed on as it is.
+    `chance` draws within 0 and 1.
+    """
+
+    def __init__(
+        self,
+        inner: Model,
+        rules: Retry | None = None,
+        *,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(inner)
+        self._rules = rules or Retry()
+        self._clock = clock or LoopClock()
+        self._chance = chance
+
+    async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
+        rules = self._rules
+        seconds = min(rules.seconds, rules.elsewhere) if "others" in request.meta else rules.seconds
+        latest = self._clock.now() + seconds
+        tried = 0
+        while True:
+            tried += 1
+            shown = False
+            failed: Failed | None = None
+            async with events(self.inner, request) as stream:
+                async for event in stream:
+                    if isinstance(event, Completed) and not event.parts and event.cut is None:
+                        event = Failed(ErrorData("empty", f"{self.name} answered nothing", True), event.usage)
+                    if isinstance(event, Failed):
+                        failed = event
+                        break
+                    shown = shown or is_delta(event)
+                    yield event
+            if failed is None:
+                return
+            pause = self._pause(failed, tried, shown, latest)
+            if pause is None:
+                yield failed
+                return
+            yield Notice("retry", told(failed) | {"try": tried + 1, "seconds": round(pause, 3)})
+            await sleep(self._clock, pause)
+            if shown:
+                yield Notice("restart")
+
+    def _pause(self, failed: Failed, tried: int, shown: bool, latest: float) -> float | None:
+        """None when there is no further try."""
+        rules, error = self._rules, failed.error
+        if not error.retryable or tried >= rules.tries or (shown and not rules.restart):
+            return None
+        if (error.retry_after or 0.0) > rules.patience:
+            return None
+        pause = rules.pause(tried, error.retry_after, self._chance())
+        return pause if self._clock.now() + pause <= latest else None
+
+
+def told(failed: Failed) -> dict[str, Any]:
+    """What a notice says of a failure that is made good."""
+    usage = {} if failed.usage is None else {"usage": msgspec.to_builtins(failed.usage)}
+    return {"code": failed.error.code, "message": failed.error.message, **usage}

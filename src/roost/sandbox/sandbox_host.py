@@ -1,0 +1,287 @@
+"""What a container or a machine of ours is outside of itself: processes, a control group, a folder, a way to hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from roost.errors import SandboxError
+from roost.sandbox import mounts, seccomp
+from roost.sandbox.backend import Bounds, Capabilities, Guest, SandboxSpec, Usage
+from roost.sandbox.base import User
+from roost.sandbox.cgroups import OWN_PROCESSES, Group, Groups
+from roost.sandbox.egress import Blocked, Egress
+from roost.sandbox.egress_dialler import Dialling
+from roost.sandbox.guest.link import Limit, Link
+from roost.sandbox.guest.linked_guest import Manner
+from roost.sandbox.host_launch import stand_back
+from roost.sandbox.process_marks import ENV_NAME, new_mark
+from roost.sandbox.watchdog import Watchdog
+from roost.threads import finished_in_thread, settled
+
+_PROXY = "http://127.0.0.1:3128"
+JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
+"""A shell's way into a control group; then it becomes the command."""
+
+G = TypeVar("G", bound=Guest)
+MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
+
+
+def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
+    """The list of hosts, and no secrets."""
+    return Egress(spec.network.hosts, blocked=blocked)
+
+
+class Body:
+    """Ends in any half-made state. `kind` is a word for the folder's name, by which `reap` finds it. `remains` is
+    called in a thread, to end what still lives (all is dead for sure when it is told so) and to remove what a runtime
+    keeps elsewhere; it blocks."""
+
+    def __init__(
+        self, spec: SandboxSpec, kind: str, remains: Callable[[Path, bool], None] = lambda folder, dead: None
+    ) -> None:
+        self.spec = spec
+        self.folder = Path()
+        self.process: asyncio.subprocess.Process | None = None
+        self.link: Link | None = None
+        self.group: Group | None = None
+        self.egress: Egress | None = None
+        self.dialling: Dialling | None = None
+        self.watchdog: Watchdog | None = None
+        self.joins = True
+        """Whether what is started belongs to the group from the start."""
+        self._kind, self._remains = kind, remains
+        self._complaints = -1
+        self._refused = 0
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def door(self) -> Path | None:
+        """The socket that stands for the network, if there is one; alone in its folder."""
+        return self.folder / "net" / "socket" if self.egress is not None else None
+
+    async def prepare(
+        self, groups: Groups | None, egress: MakeEgress, bounds: Bounds | None = None, *, bare: bool = False
+    ) -> None:
+        """A folder (if `bare` only where the way out needs one), a group with `bounds` (else those of the spec), a way
+        out. Raises `OSError`."""
+        if not bare or self.spec.network.hosts:
+            await finished_in_thread(self._make_folder)  # cancelled, what it makes must be known to `end`
+        self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
+        if groups is not None:
+            await finished_in_thread(lambda: self._join_group(groups, bounds or self.spec.bounds))
+        if self.spec.network.hosts:
+            self.egress = egress(self.spec, self._blocked)
+            place = self.folder / "net"
+            place.mkdir()
+            place.chmod(0o755)  # the folder around it is the daemon's alone
+            await self.egress.start(place / "socket")
+            lend(place / "socket", self.spec.user)
+
+    async def launch(self, argv: Sequence[str], link: Link | None = None, *, fds: Sequence[int] = ()) -> Link:
+        """Start `argv` in the group, with the link as its standard input, and `fds` open. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        made = self.link = link or Link()
+        try:
+            await self.spawn(argv, theirs.fileno(), fds=fds)
+            await asyncio.get_running_loop().create_connection(lambda: made, sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return made
+
+    async def spawn(
+        self,
+        argv: Sequence[str],
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+        *,
+        fds: Sequence[int] = (),
+    ) -> None:
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", ENV_NAME: new_mark(self.spec.marker).text}
+        if self.group is not None and self.joins:
+            env["ROOST_DOORS"] = " ".join(self.group.doors)
+            argv = ["/bin/sh", "-c", JOIN, "sh", *argv]
+        self.process = await asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=self._complaints,
+            pass_fds=tuple(fds),
+            start_new_session=True,
+            cwd="/",
+        )
+        if self.group is None:
+            stand_back(self.process.pid)
+
+    async def greet(self, seconds: float) -> Link:
+        """Wait until the guest has spoken. Raises `SandboxError` with what its makers said."""
+        assert self.link is not None
+        try:
+            await asyncio.wait_for(asyncio.shield(self.link.hello), seconds)
+        except (SandboxError, TimeoutError) as error:
+            said = os.pread(self._complaints, 2000, 0).decode("utf-8", "replace").strip()
+            why = said or str(error) or "it took too long"
+            raise SandboxError(f"{self._kind} cannot make a sandbox here: {why}") from error
+        return self.link
+
+    def _make_folder(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix(self._kind, self.spec.marker)))
+
+    def _join_group(self, groups: Groups, bounds: Bounds) -> None:
+        self.group = groups.create(self.spec.marker, bounds)
+
+    def hits(self) -> Mapping[str, int]:
+        hits = dict(self.group.hits() if self.group is not None else self.watchdog.hits if self.watchdog else {})
+        return hits | ({"network": self._refused} if self._refused else {})
+
+    async def usage(self) -> Usage:
+        holder = self.group or self.watchdog
+        usage = await asyncio.to_thread(holder.usage) if holder is not None else Usage()
+        return msgspec.structs.replace(usage, hits=self.hits())
+
+    async def end(self) -> None:
+        """Whoever calls it, and is cancelled: it is done once, to its end."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if self.link is not None:
+            self.link.close()
+        if self.watchdog is not None:
+            self.watchdog.close()
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        if self.dialling is not None:
+            await self.dialling.close()
+        if self.egress is not None:
+            await self.egress.close()
+        await asyncio.to_thread(self._clean)
+
+    def _clean(self) -> None:
+        dead = self.group is not None and self.group.remove()
+        if self.folder != Path():
+            self._remains(self.folder, dead)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._complaints >= 0:
+            os.close(self._complaints)
+
+    def _blocked(self, event: Blocked) -> None:
+        self._refused += 1
+
+
+def lend(socket: Path, user: User | None) -> None:
+    """Let `user` connect to a socket of the daemon: that takes the right to write to it."""
+    if user is not None:
+        os.chown(socket, user.uid, user.gid)
+
+
+def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = None) -> int:
+    """Remove the folders that a dead process left, each after `delete` has been given it. Blocks. Returns how many."""
+    folders = left(kind, marker)
+    for folder in folders:
+        if delete is not None:
+            delete(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(folders)
+
+
+async def made_or_ended(body: Body, making: Coroutine[Any, Any, G]) -> G:
+    """What `making` makes of the body, which is ended if that fails. Raises `SandboxError`."""
+    try:
+        return await making
+    except OSError as error:
+        await body.end()
+        raise SandboxError(f"cannot make a sandbox: {error}; look at the machine's limits") from error
+    except BaseException:
+        await body.end()
+        raise
+
+
+async def made_whole(making: Coroutine[Any, Any, G]) -> G:
+    """What `making` makes. Cancelled, it is closed again before this raises: what a thread or a fork has under way
+    cannot be cut off, and would be left."""
+    task = asyncio.ensure_future(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await settled(task)
+        if not task.cancelled() and task.exception() is None:
+            await task.result().close()
+        raise
+
+
+def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
+    held = "kernel" if group is not None else "watched"
+    return Capabilities(
+        memory=held,
+        cpus="kernel" if group is not None else "none",
+        pids=held,
+        disk="kernel",
+        wall="watched",
+        network="none" if spec.network.open else "hosts",
+        terminals=True,
+    )
+
+
+def manner(body: Body) -> Manner:
+    """What a command's environment says of the way out."""
+    names = ("http_proxy", "https_proxy") if body.spec.network.hosts else ()
+    proxy = {each: _PROXY for name in names for each in (name, name.upper())}
+    return Manner(environment={**proxy, **body.spec.environment})
+
+
+def agent_argv(
+    body: Body,
+    link: int | str = 0,
+    *,
+    own_users: bool = True,
+    filtered: bool = False,
+    relay: str | None = None,
+    user: User | None = None,
+) -> list[str]:
+    """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
+    processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
+    has its own (`own_users`). `filtered`: the agent sets the filter of system calls, for a runtime that cannot say it
+    whole. `relay`: what stands behind the way out inside, by default its socket. `user`: the agent starts as
+    root and becomes this user before it does anything else."""
+    way_out = {} if body.door is None else {"relay": relay or f"{mounts.NET}/{body.door.name}"}
+    limits: list[Limit] = []
+    if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
+        most = body.spec.bounds.pids + OWN_PROCESSES
+        limits.append((resource.RLIMIT_NPROC, most, most))
+    calls = {"filter": seccomp.program().hex()} if filtered and seccomp.supported() else {}
+    becomes = {} if user is None else {"user": list(user)}
+    return mounts.agent_argv({"link": link, **way_out, **calls, **becomes}, limits)
+
+
+def scratch_bytes(bounds: Bounds) -> int:
+    """What lies in `/tmp` is memory: at most half of it, so that a full `/tmp` is no lack of memory."""
+    return min(bounds.disk_bytes or 1024**3, (bounds.memory_bytes or 2 * 1024**3) // 2)
+
+
+def prefix(kind: str, marker: str) -> str:
+    return f"roost-{kind}-{blake2b(marker.encode('utf-8', 'replace'), digest_size=8).hexdigest()}-"
+
+
+def left(kind: str, marker: str) -> list[Path]:
+    """The folders of a dead process with this marker."""
+    return sorted(Path(tempfile.gettempdir()).glob(f"{prefix(kind, marker)}*"))

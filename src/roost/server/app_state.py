@@ -1,0 +1,106 @@
+"""What the handlers share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from roost.errors import RoostError
+from roost.kernel.runtime import Runtime
+from roost.log.protocols import SessionQuery
+
+_PROBE_SECONDS = 1.0
+_PROBE_TIMEOUT = 2.0
+_FAILED_SECONDS = 10.0
+_FAILED_MOST = 1000
+
+
+class Endable(Protocol):
+    """A stream to a client."""
+
+    def end(self) -> None: ...
+
+
+class Api:
+    """`on_shutdown` is called when a client asks the daemon to stop."""
+
+    def __init__(self, runtime: Runtime, on_shutdown: Callable[[], None]) -> None:
+        self.runtime = runtime
+        self.sessions = runtime.sessions
+        self.on_shutdown = on_shutdown
+        self.started = time.monotonic()
+        self.stopping = False
+        self.streams: set[Endable] = set()
+        self.relays: set[Endable] = set()
+        self._probed = time.monotonic()  # the runtime has started, by a write
+        self._store_fails: str | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._failed: tuple[float, int] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Take nothing more in and end the streams; their clients come back with the number of the last event."""
+        self.stopping = True
+        for stream in [*self.streams, *self.relays]:
+            stream.end()
+
+    def drain(self, grace: float) -> None:
+        """Begin to drain the node, if that has not begun yet: steps in progress get `grace` seconds to end."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self.runtime.kernel.drain(grace=grace))
+
+    async def status(self) -> Literal["ok", "degraded", "draining", "stopping"]:
+        kernel = self.runtime.kernel
+        if self.stopping:
+            return "stopping"
+        if not (await self.store_works() and kernel.holds_lease):
+            return "degraded"
+        if kernel.draining:
+            return "draining"
+        return "ok" if kernel.ailing.reason is None else "degraded"
+
+    async def failed(self) -> int | None:
+        """Count the sessions in state `error`, up to 1,000: they wait for a person. Looked up at most every 10 s, since
+        the look reads the whole index. None while the store cannot be read."""
+        if self._failed is None or time.monotonic() - self._failed[0] >= _FAILED_SECONDS:
+            query = SessionQuery(state="error", limit=_FAILED_MOST)
+            try:
+                async with asyncio.timeout(_PROBE_TIMEOUT):
+                    found = len(await self.runtime.kernel.journal.find(query))
+            except (RoostError, TimeoutError):
+                return None
+            self._failed = (time.monotonic(), found)
+        return self._failed[1]
+
+    def reason(self, status: str) -> str | None:
+        """What an operator looks at first when the node is `degraded`."""
+        kernel = self.runtime.kernel
+        if status != "degraded":
+            return None
+        if self._store_fails is not None:
+            return self._store_fails
+        if not kernel.holds_lease:
+            return "the lease is lost: nothing runs here until the store answers again"
+        return kernel.ailing.reason
+
+    async def store_works(self) -> bool:
+        """Whether the store takes a small write. Tried at most once a second, whoever asks."""
+        if time.monotonic() - self._probed >= _PROBE_SECONDS:
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._probe())
+            await asyncio.shield(self._probing)
+        return self._store_fails is None
+
+    async def _probe(self) -> None:
+        kernel = self.runtime.kernel
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await kernel.renew()
+            self._store_fails = None
+        except RoostError as error:
+            self._store_fails = f"the store refuses writes: {error.message}"
+        except TimeoutError:
+            self._store_fails = "the store does not answer"
+        self._probed = time.monotonic()

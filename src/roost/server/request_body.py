@@ -1,0 +1,131 @@
+"""Bounded request bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from roost.errors import Invalid
+from roost.server.problems import Refused, problem_of
+from roost.server.responses import ReplyCall, encode, from_error, from_problem
+from roost.server.validation_messages import said
+
+T = TypeVar("T")
+BODY_BYTES = 1024 * 1024
+MEDIA_BYTES = 32 * BODY_BYTES
+"""Of a message, which may hold pictures."""
+BODY_SECONDS = 30.0
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 48 * BODY_BYTES
+
+
+class BodyTooLarge(Refused):
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "too_large", f"the body has more than {limit} bytes", [(b"connection", b"close")])
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether the headers announce a body that is not empty."""
+    return header(scope, b"transfer-encoding") is not None or header(scope, b"content-length") not in (None, "0")
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int = BODY_BYTES) -> bytes:
+    """The whole body. A body that is longer than `limit`, whatever its headers say, raises `BodyTooLarge` as soon as it
+    is seen to be; one that does not come within 30 s raises `Refused`."""
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(limit)
+    message = await receive()
+    body = message.get("body", b"")
+    if message.get("more_body"):
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _rest(receive, body, limit)
+        except TimeoutError:
+            raise Refused(
+                408, "body_timeout", f"the body did not come within {BODY_SECONDS:g} s", [(b"connection", b"close")]
+            ) from None
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
+
+
+async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
+    chunks, size, more = [first], len(first), True
+    while more:
+        if size > limit:
+            raise BodyTooLarge(limit)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "incomplete_body", "the connection was closed before the end of the body")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+class Lingering:
+    """The answer to a body that is too large: it is sent at once, then what still comes is thrown away for a moment, so
+    that a client that writes before it reads gets the answer and not a reset connection."""
+
+    def __init__(self, error: BodyTooLarge) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = problem_of(self._error, scope["path"])
+        await from_problem(problem, headers=self._error.headers).begin(send)
+        await send({"type": "http.response.body", "body": encode(problem), "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await _discard(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def answered(reply: Awaitable[ReplyCall], scope: Scope) -> ReplyCall:
+    """What answers the request, whatever becomes of the reply that is worked out."""
+    try:
+        return await reply
+    except BodyTooLarge as error:
+        return Lingering(error)
+    except Exception as error:  # a defect of ours, too, is the client's 500 and the operator's log line
+        return from_error(error, scope)
+
+
+async def _discard(receive: Receive) -> None:
+    size = 0
+    while size < _LINGER_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
+
+
+def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Raises `Refused` (not JSON) and `Invalid` (JSON of another shape)."""
+    content_type = header(scope, b"content-type") or ""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "unsupported_media_type", "send JSON, with the header `Content-Type: application/json`")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Invalid(said(error, "the body")) from None
+    except UnicodeDecodeError:
+        raise Refused(400, "invalid_json", "the body is not JSON: it has bytes that are not UTF-8") from None
+    except msgspec.DecodeError as error:
+        why = "it is empty" if not body.strip() else str(error).removeprefix("JSON is malformed: ")
+        raise Refused(400, "invalid_json", f"the body is not JSON: {why}") from None
+    except RecursionError:
+        raise Invalid("the body is nested too deeply") from None
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of a (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None

@@ -1,0 +1,103 @@
+"""Looking after a SQLite file from outside, without a journal: see `roost.stores.admin`."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+from roost.errors import StoreFailed
+from roost.stores.findings import Fault, Layout
+from roost.stores.sqlite.migrations import VERSION
+from roost.stores.sqlite.schema import failure
+from roost.stores.sqlite.session_logs import HAS_WORK
+
+_TICK = 1_000_000
+_MOST = 100
+"""Pages and rows that are named; a broken file has no end of them."""
+_DAMAGED = (
+    "stop the daemon, keep a copy of the file, and restore a backup; `sqlite3 roost.db .recover` saves what it can"
+)
+_NOT_READY = f"""
+SELECT id, ready, {HAS_WORK} FROM sessions WHERE owner IS NULL AND ready != {HAS_WORK} LIMIT {_MOST}
+"""
+
+
+def layout(path: Path) -> Layout:
+    """Raises `StoreFailed`."""
+    if not path.exists():
+        return Layout(0, VERSION, _steps(0))
+    with _reading(path) as connection:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise StoreFailed(f"the database has layout {found}, this Roost knows {VERSION}: upgrade Roost")
+    return Layout(found, VERSION, _steps(found))
+
+
+def faults(path: Path, tick: Callable[[], None]) -> list[Fault]:
+    """Raises `StoreFailed` when the file cannot be opened."""
+
+    def on_progress() -> int:
+        tick()
+        return 0
+
+    with _reading(path) as connection:
+        connection.set_progress_handler(on_progress, _TICK)
+        connection.execute("BEGIN")
+        pages = list(_pages(connection))
+        return pages or [*_strays(connection), *_restores(connection), *_ready(connection)]
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[Fault]:
+    try:
+        for (said,) in connection.execute(f"PRAGMA quick_check({_MOST})"):
+            if said != "ok":
+                yield Fault("page", str(said), fix=_DAMAGED)
+    except sqlite3.DatabaseError as error:
+        yield Fault("page", str(error), fix=_DAMAGED)
+
+
+def _strays(connection: sqlite3.Connection) -> Iterator[Fault]:
+    """Rows of sessions that are not there. Those of a deletion or a copy in progress are known."""
+    known = "SELECT s FROM sessions UNION SELECT s FROM garbage UNION SELECT s FROM restores"
+    for table in ("events", "inbox", "timers", "snapshots", "checkpoints", "lineage"):
+        numbers = connection.execute(f"WITH RECURSIVE known(s) AS ({known}) {_DISTINCT.format(table=table)}").fetchall()
+        for (s,) in numbers:
+            fix = "harmless but for the room that it takes"
+            yield Fault("orphan", f"{table} of a session that is not there, number {s}", fix=fix)
+
+
+_DISTINCT = f"""
+, one(s) AS (
+    SELECT min(s) FROM {{table}} UNION ALL SELECT (SELECT min(s) FROM {{table}} WHERE s > one.s) FROM one
+    WHERE one.s IS NOT NULL
+) SELECT s FROM one WHERE s IS NOT NULL AND s NOT IN known LIMIT {_MOST}
+"""
+"""From number to number through the index: DISTINCT would visit every row."""
+
+
+def _restores(connection: sqlite3.Connection) -> Iterator[Fault]:
+    for (session,) in connection.execute("SELECT id FROM restores"):
+        yield Fault("unfinished", "a copy into this store was cut off", session, "copy again; it only takes room")
+
+
+def _ready(connection: sqlite3.Connection) -> Iterator[Fault]:
+    for session, ready, work in connection.execute(_NOT_READY):
+        detail = f"it is marked {'ready' if ready else 'not ready'}, and has {'work' if work else 'no work'}"
+        yield Fault("ready", detail, session, "any input to it sets this right")
+
+
+def _steps(found: int) -> tuple[str, ...]:
+    return tuple(f"layout {number}" for number in range(found + 1, VERSION + 1))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)
+        ) as found:
+            yield found
+    except sqlite3.Error as error:
+        raise failure(error) from error

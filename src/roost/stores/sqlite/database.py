@@ -1,0 +1,157 @@
+"""One database file: its writer, its readers, and the notice of what other processes write."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from roost.errors import StoreFailed
+from roost.log.commit_watchers import Watchers
+from roost.log.protocols import Change
+from roost.log.store_protocol import Durability
+from roost.stores.sqlite import deletion
+from roost.stores.sqlite.file_watch import Presence
+from roost.stores.sqlite.schema import connect, data_version, failure
+from roost.stores.sqlite.writer import Operation, Writer
+
+T = TypeVar("T")
+_POLL_SECONDS = 0.2
+LARGEST_REWRITE = 512 * 1024**2
+"""Bytes of a file that is rewritten while it is in use: longer than some seconds no other write may wait."""
+_CHECKPOINTS = 25
+"""Tries to empty the log."""
+
+
+class File:
+    """Writes go through `write`, in order; reads through `read`, on connections of their own that see what is
+    committed. `watchers` hear of every commit, those of other processes within 0.2 s. `on_full` as of `open_store`."""
+
+    def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
+        self.watchers = Watchers()
+        self._path = path
+        self._presence = Presence(path)
+        self._writer = Writer(path, durability, self._presence, self.watchers.publish, on_full)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="roost-reader")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._poller: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Open or create it. Raises `StoreFailed`; it is to be closed then, too."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"cannot make {str(self._path.parent)!r}: {error}") from error
+        await self._writer.open()
+        try:
+            self._poll_connection = self._connect()
+            self._version = data_version(self._poll_connection)
+            garbage = deletion.garbage(self._poll_connection)
+        except sqlite3.Error as error:
+            raise failure(error) from error
+        self._elsewhere = await self.write(lambda c, out: data_version(c))
+        for s in garbage:
+            self.purge_later(s)
+        self._poll_later()
+
+    def write(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """The future ends after the commit; cancelling it does not undo the write."""
+        return self._writer.submit(operation)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            try:
+                if not hasattr(self._local, "connection"):
+                    self._local.connection = self._connect()
+                return query(self._local.connection)
+            except sqlite3.Error as error:
+                raise failure(error) from error
+
+        if self._closed:
+            raise StoreFailed("the journal is closed", code="store_closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def purge(self, s: int) -> None:
+        """Remove the events of a session that is gone, piece by piece; not those that forks need."""
+        following: int | None = s
+        while following is not None:
+            following = await self.write(lambda c, out, s=following: deletion.purge(c, out, s))
+
+    async def scrub(self, compact: Callable[[sqlite3.Connection], None]) -> tuple[str, ...]:
+        """Rewrite the file without what was deleted, in the writer's thread, and empty the log. Returns what may still
+        hold it, and what to do."""
+        left = ["copies and backups of the database: delete those that are older than this purge"]
+        size = self._path.stat().st_size
+        if size > LARGEST_REWRITE:
+            left.append(f"free pages of the database, of {size >> 20} MiB: stop the daemon, then sqlite3 FILE VACUUM")
+        else:
+            await self._writer.apart(compact)
+        for _ in range(_CHECKPOINTS):  # a reader may still look at what was
+            if await self._writer.apart(_emptied):
+                return tuple(left)
+            await asyncio.sleep(_POLL_SECONDS)
+        return (*left, "the log beside the database, which another program is reading: purge again when it is done")
+
+    def purge_later(self, s: int) -> None:
+        task = asyncio.create_task(self.purge(s))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go of everything. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._poller is not None:
+            self._poller.cancel()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._writer.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        for connection in self._connections:
+            connection.close()
+        await asyncio.to_thread(self._presence.closed)
+        self.watchers.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        self._presence.still_there()
+        connection = connect(self._path, "full")
+        connection.execute("PRAGMA query_only = 1")
+        self._connections.append(connection)
+        return connection
+
+    def _poll_later(self) -> None:
+        self._poller = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
+
+    def _poll(self) -> None:
+        """Notice that somebody wrote. Reads the shared header of the file, a few microseconds. Whether it was another
+        process only the writer's connection can tell: to it, its own commits are no change."""
+        try:
+            version = data_version(self._poll_connection)
+            if version != self._version:
+                self._version = version
+                self.write(lambda c, out: data_version(c)).add_done_callback(self._compare)
+        except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
+            pass
+        self._poll_later()
+
+    def _compare(self, found: asyncio.Future[int]) -> None:
+        if found.cancelled() or found.exception() is not None:
+            self._version = -1  # ask again with the next poll
+        elif found.result() != self._elsewhere:
+            self._elsewhere = found.result()
+            self.watchers.publish([Change("", None, None)])
+
+
+def _emptied(connection: sqlite3.Connection) -> bool:
+    """Whether the log could be moved into the database and cut to nothing."""
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy

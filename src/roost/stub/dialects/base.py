@@ -1,0 +1,69 @@
+"""What the stub provider must know of a protocol to speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+from starlette.routing import Route
+
+from roost.log.content import Usage
+from roost.stub.script import Reply
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request as a script sees it, whatever its protocol.
+
+    `messages` have the roles system, user, assistant and tool (a result each), and text as `content`: what they say
+    and how many they are decides the answer and its call ids.
+    """
+
+    model: str
+    stream: bool
+    messages: list[dict[str, Any]]
+    body: dict[str, Any]
+
+
+class Dialect(Protocol):
+    """One protocol, from the server's side.
+
+    `path` is a route, with parameters in braces where the protocol has them. `check` raises `AssertionError` with the
+    reason where a strict provider would refuse the request. `frames` are the whole body of a stream, a write each;
+    without `finish` it lacks the end and the usage. `error` is the JSON of a refusal, `error_frame` the error in
+    mid-stream. Header names are in lower case.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    def key(self, headers: Mapping[str, str]) -> str | None: ...
+
+    def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None: ...
+
+    def asked(self, body: dict[str, Any], path: str) -> Asked: ...
+
+    def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]: ...
+
+    def document(self, reply: Reply, asked: Asked) -> bytes: ...
+
+    def error(self, status: int, message: str, code: str | None = None) -> dict[str, Any]: ...
+
+    def error_frame(self, status: int, message: str) -> bytes: ...
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A dialect with routes beside that of its `path`. With `key`, a request without it shall be refused."""
+
+    def routes(self, key: str | None) -> Sequence[Route]: ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A dialect whose requests say what they cost, whatever the reply says."""
+
+    def usage(self, asked: Asked) -> Usage: ...

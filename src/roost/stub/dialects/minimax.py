@@ -1,0 +1,145 @@
+"""MiniMax's protocols, from the server's side: messages, chat and text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from roost.stub.dialects.anthropic import Anthropic
+from roost.stub.dialects.base import Asked, Dialect
+from roost.stub.dialects.minimax_check import check_chat_request, check_messages_request, check_text_request
+from roost.stub.dialects.openai_chat import DONE, OpenAIChat
+from roost.stub.script import Reply
+
+Json = dict[str, Any]
+FINE: Json = {"status_code": 0, "status_msg": ""}
+_CODED = re.compile(r"(\d{4}): (.*)", re.DOTALL)
+_NUMBERS = {400: 2013, 401: 1004, 402: 1008, 403: 1004, 408: 1001, 413: 2013, 422: 2013, 429: 1002}
+
+
+class Messages(Anthropic):
+    """The message of an error may begin with a number of MiniMax's own (`1008: ...`), which then stands behind it."""
+
+    name = "minimax"
+    path = "/anthropic/v1/messages"
+
+    def check(self, body: Json, headers: Mapping[str, str]) -> None:
+        check_messages_request(body, signed)
+
+    def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
+        frames: list[bytes] = []
+        thought = ""
+        for frame in super().frames(_unsealed(reply), asked, finish=finish):
+            said: Json = msgspec.json.decode(frame.partition(b"data: ")[2])
+            delta = said.get("delta", {})
+            thought += delta.get("thinking", "")
+            if delta.get("type") == "signature_delta":
+                delta["signature"], thought = signed(thought), ""
+            frames.append(f"event: {said['type']}\n".encode() + b"data: " + msgspec.json.encode(said) + b"\n\n")
+        return frames
+
+    def document(self, reply: Reply, asked: Asked) -> bytes:
+        said: Json = msgspec.json.decode(super().document(_unsealed(reply), asked))
+        for block in said["content"]:
+            if block["type"] == "thinking":
+                block["signature"] = signed(block["thinking"])
+        return msgspec.json.encode({**said, "base_resp": FINE})
+
+    def error(self, status: int, message: str, code: str | None = None) -> Json:
+        said = super().error(status, message, code)
+        if coded := _CODED.fullmatch(message):
+            said["error"]["message"] = f"{coded[2]} ({coded[1]})"
+        return {**said, "request_id": "req-scripted"}
+
+    def error_frame(self, status: int, message: str) -> bytes:
+        return b"event: error\ndata: " + msgspec.json.encode(self.error(status, message)) + b"\n\n"
+
+
+class Text(OpenAIChat):
+    """An error is in `base_resp`, whatever the status; the number is as in `Messages`. A stream ends with the whole
+    message."""
+
+    name = "minimax"
+    path = "/v1/text/chatcompletion_v2"
+
+    def check(self, body: Json, headers: Mapping[str, str]) -> None:
+        check_text_request(body)
+
+    def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
+        *frames, _ = super().frames(reply, asked, finish=finish)
+        said = [*map(self.turned, map(_read, frames))]
+        if finish:
+            said.append(msgspec.json.decode(self.document(reply, asked)))
+        return [*(b"data: " + msgspec.json.encode(frame) + b"\n\n" for frame in said), DONE]
+
+    def document(self, reply: Reply, asked: Asked) -> bytes:
+        said: Json = self.turned(msgspec.json.decode(super().document(reply, asked)))
+        flags = {"input_sensitive": False, "output_sensitive": reply.reason == "refusal"}
+        return msgspec.json.encode({**said, **flags, "base_resp": FINE})
+
+    def error(self, status: int, message: str, code: str | None = None) -> Json:
+        coded = _CODED.fullmatch(message)
+        number, said = (int(coded[1]), coded[2]) if coded else (_NUMBERS.get(status, 1000), message)
+        return {"base_resp": {"status_code": number, "status_msg": said}}
+
+    def error_frame(self, status: int, message: str) -> bytes:
+        return b"data: " + msgspec.json.encode(self.error(status, message)) + b"\n\n"
+
+    def turned(self, said: Json) -> Json:
+        for choice in said["choices"]:
+            if choice["finish_reason"] == "content_filter":
+                choice["finish_reason"] = "stop"
+        return said
+
+
+class Chat(Text):
+    """Reasoning comes in `reasoning_details`, in a stream with all of it in each piece, as the documentation's examples
+    read it. Its path is that of the OpenAI protocol: a provider speaks one of the two."""
+
+    path = "/v1/chat/completions"
+
+    def check(self, body: Json, headers: Mapping[str, str]) -> None:
+        check_chat_request(body)
+
+    def frames(self, reply: Reply, asked: Asked, *, finish: bool = True) -> list[bytes]:
+        frames = [frame for frame in super().frames(reply, asked, finish=finish) if frame != DONE]
+        thought, grown = "", list[bytes]()
+        for said in map(_read, frames[:-1] if finish else frames):
+            for choice in said["choices"]:
+                for detail in cast("list[Json]", choice["delta"].get("reasoning_details", ())):
+                    thought += detail["text"]
+                    detail["text"] = thought
+            grown.append(b"data: " + msgspec.json.encode(said) + b"\n\n")
+        return [*grown, DONE]
+
+    def turned(self, said: Json) -> Json:
+        for choice in super().turned(said)["choices"]:
+            message: Json = choice.get("delta", choice.get("message"))
+            if thought := message.pop("reasoning_content", None):
+                detail = {"type": "reasoning.text", "id": "reasoning-text-1", "format": "MiniMax-response-v1"}
+                message["reasoning_details"] = [{**detail, "index": 0, "text": thought}]
+        return said
+
+
+DIALECT: Dialect = Messages()
+TEXT: Dialect = Text()
+CHAT: Dialect = Chat()
+MORE: tuple[Dialect, ...] = (TEXT,)
+
+
+def signed(thinking: str) -> str:
+    """The stub's proof of a piece of reasoning, which is not Anthropic's."""
+    return hashlib.sha256(b"minimax" + thinking.encode("utf-8", "replace")).hexdigest()
+
+
+def _unsealed(reply: Reply) -> Reply:
+    # All reasoning is shown here.
+    return msgspec.structs.replace(reply, sealed="")
+
+
+def _read(frame: bytes) -> Json:
+    return msgspec.json.decode(frame.removeprefix(b"data: "))

@@ -1,0 +1,204 @@
+"""How an answer of the stub provider goes out: cut into writes, and broken where the script says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.utils import formatdate
+from time import time
+from typing import Any, cast
+
+import msgspec
+from starlette.responses import JSONResponse, Response
+
+from roost.stub.connection_faults import Line
+from roost.stub.dialects.base import Asked, Dialect
+from roost.stub.script import Fault, FaultKind, Reply
+from roost.stub.stats import Meter
+
+EVENTS, JSON = "text/event-stream", "application/json"
+INSTEAD: frozenset[FaultKind] = frozenset({"status", "html", "empty", "redirect"})
+"""Faults that stand in an answer's place."""
+_ENDS: frozenset[FaultKind] = frozenset({"reset", "close", "short", "stall"})
+_END = b"data: [DONE]\n\n"
+_PAGE = b"<html><body><h1>Sign in</h1> to use this network</body></html>"
+_NOISE = b": " + b"." * 16_380 + b"\n\n"
+"""A comment, which a reader of events drops."""
+_FINISH = {"finish_reason", "stop_reason", "finishReason", "status"}
+
+
+class Body(msgspec.Struct, frozen=True):
+    """An answer in its writes. `documents` are sent with their length."""
+
+    writes: list[bytes]
+    kind: str = EVENTS
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.writes))
+
+    @property
+    def whole(self) -> bool:
+        return self.kind == JSON
+
+
+def refusal(fault: Fault, dialect: Dialect) -> Response:
+    match fault.kind:
+        case "status":
+            return JSONResponse(dialect.error(fault.status, fault.message), fault.status, _retry(fault))
+        case "redirect":
+            return Response(b"", 307, {"Location": fault.message})
+        case "html":
+            return Response(_PAGE, media_type="text/html")
+        case _:
+            return Response(b"", media_type=EVENTS)
+
+
+def _retry(fault: Fault) -> dict[str, str]:
+    if fault.retry_date is not None:
+        return {"Retry-After": formatdate(time() + fault.retry_date, usegmt=True)}
+    return {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+
+
+def body_of(dialect: Dialect, reply: Reply, asked: Asked, kind: FaultKind | None) -> Body:
+    """What would be sent, but for the faults at a place of it."""
+    reply = _stopped(reply, asked.body)
+    if (asked.stream and kind != "json") or (not asked.stream and kind == "stream"):
+        frames = dialect.frames(reply, asked, finish=kind != "no_finish")
+        # A server that dies does not send its end mark either.
+        return Body([frame for frame in frames if frame != _END] if kind == "no_finish" else frames)
+    document = dialect.document(reply, asked)
+    return Body([_unfinished(document) if kind == "no_finish" else document], JSON)
+
+
+def faulty(body: Body, fault: Fault | None, dialect: Dialect, chunk: int | None) -> Body:
+    """`body` with the faults that change what is in it, in the writes that it shall have."""
+    writes, kind = body.writes, body.kind
+    at = 0 if fault is None else place(fault, body.size)
+    match fault.kind if fault else None:
+        case "malformed":
+            writes = [_split(writes[0], at, b"\0{")] if body.whole else _put(_broken(writes, at), writes, at)
+        case "error" if fault is not None:
+            error = msgspec.json.encode(dialect.error(fault.status, fault.message))
+            frame = dialect.error_frame(fault.status, fault.message)
+            writes = [error] if body.whole else _put(frame, writes, at, last=True)
+        case "plain":
+            kind = "text/plain"
+        case "trickle":
+            chunk = max(1, body.size // 50)
+        case _:
+            pass
+    return Body(writes if chunk is None else _cut(writes, chunk), kind)
+
+
+def _stopped(reply: Reply, body: dict[str, Any]) -> Reply:
+    """An answer ends before the first stop word of the request, whatever its protocol calls them."""
+    config = cast("dict[str, Any]", body.get("generationConfig") or {})
+    asked = body.get("stop") or body.get("stop_sequences") or config.get("stopSequences") or ()
+    words = [asked] if isinstance(asked, str) else cast("list[str]", asked)
+    ends = [at for word in words if (at := reply.text.find(word)) >= 0]
+    return msgspec.structs.replace(reply, text=reply.text[: min(ends)], calls=()) if ends else reply
+
+
+def place(fault: Fault, size: int) -> int:
+    return fault.at if fault.at >= 0 else max(0, size + fault.at)
+
+
+async def send(body: Body, fault: Fault | None, pace: float, line: Line, meter: Meter) -> bool:
+    """Whether it was written to its end."""
+    kind = fault.kind if fault else None
+    if fault is not None and kind in ("reset", "close") and not place(fault, body.size):
+        return await line.abort(reset=kind == "reset")
+    if fault is not None and kind == "head":
+        return await line.behead(fault.at)
+    if fault is not None and kind == "trickle":
+        pace = fault.seconds / max(1, len(body.writes))
+    elif body.whole:
+        pace = 0.0  # a document has no deltas
+    await line.start(body.kind, body.size if body.whole and kind != "short" else None)
+    for step in _steps(body, fault):
+        if isinstance(step, bytes):
+            meter.add(len(step))
+            await line.write(step)
+            if line.gone or (pace and await line.wait(pace)):
+                return False
+        elif step.kind == "short":
+            break
+        elif step.kind != "stall":
+            return await line.abort(reset=step.kind == "reset")
+        elif await line.wait(step.seconds):
+            return False
+    await line.write(b"", more=False)
+    return kind != "short"
+
+
+def _steps(body: Body, fault: Fault | None) -> Iterator[bytes | Fault]:
+    """The writes, and among them the fault that comes at a place of them."""
+    if fault is None or fault.kind not in (*_ENDS, "flood"):
+        yield from body.writes
+        return
+    flood = fault.kind == "flood"
+    before, after = _halves(body.writes, place(fault, body.size), frames=flood)
+    yield from before
+    if not flood:
+        yield fault
+    elif not body.whole:
+        yield from (_NOISE for _ in range(0, fault.size, len(_NOISE)))
+    yield from after
+
+
+def _halves(writes: list[bytes], at: int, *, frames: bool) -> tuple[list[bytes], list[bytes]]:
+    """What comes before byte `at` and what from there on; with `frames` no write is split."""
+    passed = 0
+    for index, write in enumerate(writes):
+        if passed + len(write) >= at:
+            cut = len(write) if frames else at - passed
+            return [*writes[:index], write[:cut]], [write[cut:], *writes[index + 1 :]]
+        passed += len(write)
+    return writes, []
+
+
+def _broken(frames: list[bytes], at: int) -> bytes:
+    """Half of the frame that holds byte `at`."""
+    passed = 0
+    for frame in frames:
+        passed += len(frame)
+        if passed > at:
+            return frame[: max(len(frame) // 2, frame.find(b"{") + 2)].rstrip() + b"\n\n"
+    return b"data: {\n\n"
+
+
+def _put(frame: bytes, frames: list[bytes], at: int, *, last: bool = False) -> list[bytes]:
+    """`frame` after the one that holds byte `at`, but never behind the end; nothing follows where it is the `last`."""
+    passed, index = 0, len(frames) - 1
+    for number, other in enumerate(frames):
+        passed += len(other)
+        if passed > at:
+            index = number + 1
+            break
+    return [*frames[:index], frame, *([] if last else frames[index:])]
+
+
+def _split(data: bytes, at: int, between: bytes) -> bytes:
+    at = min(at, len(data) - 1)
+    return data[:at] + between + data[at:]
+
+
+def _cut(frames: list[bytes], size: int) -> list[bytes]:
+    whole = b"".join(frames)
+    return [whole[at : at + size] for at in range(0, len(whole), size)]
+
+
+def _unfinished(document: bytes) -> bytes:
+    """The document without the word that says how it ended, whatever its protocol calls it."""
+
+    def strip(value: Any, depth: int) -> Any:
+        if depth == 3:
+            return value
+        if isinstance(value, list):
+            return [strip(item, depth + 1) for item in cast("list[Any]", value)]
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            return {key: strip(item, depth + 1) for key, item in fields.items() if key not in _FINISH}
+        return value
+
+    return msgspec.json.encode(strip(msgspec.json.decode(document), 0))

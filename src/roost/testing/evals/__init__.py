@@ -1,1 +1,0 @@
-"""Agent tasks judged by code: how much of them does a model get right? `python -m roost.testing.evals --help`."""

@@ -1,0 +1,62 @@
+"""A snapshot's own contents: its root, and the list of its files."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from roost.workspace.chunk_transfer import Jobs, Traffic
+from roost.workspace.file_cache import Remembered
+from roost.workspace.manifest import (
+    Item,
+    Piece,
+    Root,
+    SnapshotDamaged,
+    check_tree,
+    digest_of,
+    snapshot_key,
+    unpack_items,
+    unpack_root,
+)
+
+
+def load_root(traffic: Traffic, snapshot: str) -> tuple[Root, bytes]:
+    data = traffic.get(snapshot_key(snapshot))
+    return unpack_root(snapshot, data), data
+
+
+def load_items(traffic: Traffic, root: Root, stop: Event) -> list[Item]:
+    """Sorted by path, and safe to restore."""
+    wanted: dict[str, list[Piece]] = {}
+    for piece in root.segments:
+        wanted.setdefault(piece.blob.key, []).append(piece)
+    found: dict[bytes, list[Item]] = {}
+
+    def fetch(key: str) -> int:
+        data = traffic.get(key)
+        found.update((piece.digest, unpack_items(cut(data, piece))) for piece in wanted[key])
+        return 0
+
+    with Jobs(traffic, stop) as jobs:
+        for key in wanted:
+            jobs.run(lambda key=key: fetch(key))
+    items = [item for piece in root.segments for item in found[piece.digest]]
+    check_tree(items)
+    return items
+
+
+def load(traffic: Traffic, snapshot: str | None, remembered: Remembered, stop: Event) -> tuple[bytes, list[Item]]:
+    """The root's bytes and the items: from this machine's memory where it holds them. None is the empty tree."""
+    if snapshot is None:
+        return b"", []
+    if remembered.snapshot == snapshot:
+        return remembered.root, [item for item, _ in remembered.files]
+    root, data = load_root(traffic, snapshot)
+    return data, load_items(traffic, root, stop)
+
+
+def cut(blob: bytes, piece: Piece) -> bytes:
+    """Raises `SnapshotDamaged` unless the bytes are those that were saved."""
+    data = blob[piece.offset : piece.offset + piece.size]
+    if digest_of(data) != piece.digest:
+        raise SnapshotDamaged(f"the object {piece.blob.key!r} of the snapshot store is not what was written")
+    return data

@@ -1,0 +1,235 @@
+"""Private files follow their session: brought here before it works, saved before the outcomes of its calls commit.
+
+Everything that blocks runs in threads of its own, a few at once for the whole node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import TypeVar, cast
+
+from roost.workspace.cow.portable import PortableSnapshots
+from roost.workspace.file_cache import Owner, boot, read_owner, write_owner
+from roost.workspace.manifest import SnapshotDamaged
+from roost.workspace.object_store import ObjectsFailed, full, is_full
+from roost.workspace.owners import Owners
+from roost.workspace.snapshots import Place, Saved, Snapshots, Stopped
+
+T = TypeVar("T")
+_AT_ONCE = 4
+_PAUSE = 0.2
+
+
+class Carrier:
+    """The node's. `patience`: seconds in which a save that fails is tried again, while a call's outcome waits for it.
+    `home`: the snapshots are of this home alone, to go back to; the folder is where the files are, and no other follows
+    it. `owners`: whom the files belong to, where the daemon is root. `close` stops what is going on; it is begun again
+    where its session goes on."""
+
+    def __init__(
+        self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False, owners: Owners | None = None
+    ) -> None:
+        self.snapshots = snapshots
+        self.home = home
+        self.owners = owners
+        self.prepares = not isinstance(snapshots, PortableSnapshots)
+        self.patience = patience
+        self.pool = ThreadPoolExecutor(_AT_ONCE, "roost-files")
+        self.stops: set[Event] = set()
+
+    def folder(self, place: Place) -> Carried:
+        return Carried(self, place)
+
+    def close(self) -> None:
+        for stop in list(self.stops):
+            stop.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.snapshots.close()
+
+
+class Carried:
+    """The files of one session in memory. Coroutines of its driver, one at a time; cancelled, they stop soon.
+
+    `ready`: `wake` has returned. `dirty`: a call may have written something that is not saved.
+    """
+
+    def __init__(self, carrier: Carrier, place: Place) -> None:
+        self._carrier = carrier
+        self._place = place
+        self._running: asyncio.Future[object] | None = None
+        self._owner = Owner(0, 0.0, "")
+        self._stamped = False
+        self._made_from: str | None = None
+        """The snapshot that the folder was put back to, until one is saved upon it."""
+        self.ready = False
+        self.dirty = False
+
+    @property
+    def home(self) -> bool:
+        return self._carrier.home
+
+    @property
+    def there(self) -> bool:
+        """Whether `wake` leaves the folder as it is."""
+        return self.ready or (self.home and not self._carrier.prepares)
+
+    async def wake(self, born: float, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
+        """Before the session, created at `born`, works here in a new `epoch`: unless the folder is what its last owner
+        left, make it the snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are
+        lost now. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
+        self._owner = Owner(epoch, born, boot())
+        if self.home:
+            if self._carrier.prepares:
+                await self._work(lambda stop: self._put(lambda: self._carrier.snapshots.prepare(self._place)))
+            self.ready = True
+            return False
+        lost = await self._work(lambda stop: self._wake(saved, unsaved, stop))
+        self.ready = True
+        return lost
+
+    async def rested(self, born: float, epoch: int, *, unsaved: bool) -> None:
+        """In place of `wake`, when the session needed no files in this `epoch`: a folder that was as its last owner
+        left it still is. Raises `ObjectsFailed`."""
+        self._owner = Owner(epoch, born, boot())
+        if not self.home:
+            await self._work(lambda stop: self._pass_on(unsaved))
+
+    async def working(self) -> None:
+        """Before a call that may write."""
+        self.dirty = True
+        if not self._stamped and not self.home:
+            with contextlib.suppress(ObjectsFailed):  # without it a crash brings the last snapshot back
+                await self._work(lambda stop: self._stamp())
+
+    async def save(self, base: str | None, *, patient: bool) -> Saved:
+        """What there is now, upon the log's last snapshot; `patient`: trying again for some seconds. Raises
+        `ObjectsFailed`, `TooLarge`."""
+        until = time.monotonic() + (self._carrier.patience if patient else 0.0)
+        pause = _PAUSE
+        while True:
+            try:
+                saved = await self._work(lambda stop: self._save(base or self._made_from, stop))
+            except ObjectsFailed:
+                if time.monotonic() + pause > until:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                self._made_from = None
+                self.dirty = False
+                return saved
+
+    async def go_back(self, snapshot: str | None, *, of: str | None = None) -> None:
+        """Make the files what the snapshot holds, None for no file, in the folder that they are in. Cut off, it must be
+        called again before anybody works there. `of`: the session beside this one whose snapshot it is. Raises
+        `ObjectsFailed`, and `SnapshotDamaged`."""
+        await self._work(lambda stop: self._go_back(snapshot, of, stop))
+        self._made_from = snapshot if self.home else None  # in a store that nodes share only the log says what stays
+        self.dirty = False
+
+    async def borrow(self, snapshot: str, of: str) -> bool:
+        """Have a snapshot of the session `of` beside this one as this one's own. False when it is not there any more.
+        Raises `ObjectsFailed`."""
+        try:
+            await self._work(lambda stop: self._carrier.snapshots.lend(self._place.beside(of), snapshot, self._place))
+        except SnapshotDamaged:
+            return False
+        return True
+
+    async def forget(self, keep: Collection[str], *, thorough: bool = False) -> None:
+        """All but these may go, as of `Snapshots.forget`. A failure leaves them for the next time."""
+        snapshots = self._carrier.snapshots
+        with contextlib.suppress(ObjectsFailed, SnapshotDamaged):
+            await self._work(lambda stop: snapshots.forget(self._place, keep, stop, thorough=thorough))
+
+    async def unsaved(self) -> None:
+        """The folder holds what is nowhere else: it is to be believed even after a loss of power."""
+        await self._work(lambda stop: self._stamp(sync=True))
+
+    # In a thread
+
+    def _put(self, work: Callable[[], object]) -> None:
+        """What puts files into the folder, and cut off halfway leaves some."""
+        try:
+            work()
+        finally:
+            if self._carrier.owners is not None:
+                self._carrier.owners.settle(self._place.folder)
+
+    def _go_back(self, snapshot: str | None, of: str | None, stop: Event) -> None:
+        snapshots, place = self._carrier.snapshots, self._place
+        if of is None:
+            self._put(lambda: snapshots.restore(place, snapshot, stop, in_place=True))
+        else:
+            self._put(lambda: snapshots.fork(place.beside(of), snapshot, place, stop))
+
+    def _wake(self, saved: str | None, unsaved: bool, stop: Event) -> bool:
+        place, owner = self._place, read_owner(self._place.memory)
+        there = place.folder.is_dir()
+        if owner is None and saved is None:  # from before files were saved, if there are any
+            lost = unsaved
+        elif owner is not None and self._follows(owner) and (there or saved is None):
+            lost = False
+            if owner.boot != boot() and not unsaved:  # the disk may be behind what was committed
+                self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
+        else:
+            self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
+            lost = unsaved
+        if there or saved is not None:
+            self._stamp()
+        return lost
+
+    def _save(self, base: str | None, stop: Event) -> Saved:
+        try:
+            return self._carrier.snapshots.save(self._place, base, stop)
+        except SnapshotDamaged:  # what was saved is gone: all of it once more
+            return self._carrier.snapshots.save(self._place, None, stop)
+
+    def _stamp(self, *, sync: bool = False) -> None:
+        """Unless the folder has a newer owner: then this one has no say in it any more."""
+        owner = read_owner(self._place.memory)
+        if owner is None or owner.born != self._owner.born or owner.epoch <= self._owner.epoch:
+            write_owner(self._place.memory, self._owner, sync=sync)
+        self._stamped = True
+
+    def _pass_on(self, unsaved: bool) -> None:
+        """The boot stays that of who worked here: what was not synced before it may be lost."""
+        owner = read_owner(self._place.memory)
+        if owner is not None and self._follows(owner):
+            write_owner(self._place.memory, Owner(self._owner.epoch, owner.born, owner.boot), sync=unsaved)
+
+    def _follows(self, owner: Owner) -> bool:
+        """Whether nobody owned the session between that one and this."""
+        return (owner.born, owner.epoch) == (self._owner.born, self._owner.epoch - 1)
+
+    async def _work(self, work: Callable[[Event], T]) -> T:
+        """In a thread, after what a cancelled call left there."""
+        while self._running is not None and not self._running.done():
+            await asyncio.wait([self._running])
+        stop = Event()
+        self._carrier.stops.add(stop)
+        try:
+            task = asyncio.get_running_loop().run_in_executor(self._carrier.pool, work, stop)
+        except RuntimeError as error:  # the node is going down
+            raise ObjectsFailed("the node saves no more files: it stops") from error
+        self._running = cast("asyncio.Future[object]", task)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(lambda _: self._carrier.stops.discard(stop))
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+        try:
+            return task.result()
+        except OSError as error:
+            if is_full(error):
+                raise full("the session's files cannot be kept or put back here") from error
+            raise ObjectsFailed(f"the session's files cannot be read or written here: {error}") from error
+        except (Stopped, asyncio.CancelledError) as error:
+            raise ObjectsFailed("the node saves no more files: it stops") from error
