@@ -42,7 +42,7 @@ def _answer(request: Request) -> Answer | str:
 
 
 def _agent() -> Agent:
-    return Agent("a", model=ScriptedModel(_answer), tools=("shell_start",), permissions="all")
+    return Agent("a", model=ScriptedModel(_answer), tools=("shell_start",), permissions="all", unattended="ask")
 
 
 def _tellings(log: Sequence[ev.Event]) -> tuple[Counter[str], set[str]]:
@@ -138,7 +138,7 @@ def _long() -> Agent:
             return said
         return Answer(calls=(Call("shell_start", {"command": "echo $$ > pid; sleep 1000"}),))
 
-    return Agent("a", model=ScriptedModel(answer), tools=("shell_start",), permissions="all")
+    return Agent("a", model=ScriptedModel(answer), tools=("shell_start",), permissions="all", unattended="ask")
 
 
 def _alive(pid: int) -> bool:
