@@ -169,7 +169,7 @@ async def test_a_lock_that_is_not_to_be_had_does_not_stop_the_others(
 
 _KILLED = """
 import asyncio, sys
-from roost.stores.postgres import PostgresJournal
+from roost.stores.postgres.store import PostgresJournal
 from roost.stores.postgres.migrate import MIGRATIONS, Migration, Step
 steps = (
     Step("CREATE TABLE one (a int); INSERT INTO one VALUES (1)"),

@@ -38,7 +38,7 @@ SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'roost-%' AND datna
 _OWNER = """
 import asyncio, sys
 from roost.log.dispatch import NodeCard
-from roost.stores.postgres import PostgresJournal
+from roost.stores.postgres.store import PostgresJournal
 async def main():
     journal = await PostgresJournal.open(sys.argv[1])
     await journal.beat(NodeCard(id=sys.argv[2]), ttl=float(sys.argv[3]))

@@ -114,7 +114,7 @@ async def test_process_that_dies_loses_its_sessions_at_once(tmp_path: Path) -> N
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite import SqliteJournal\n"
+        "from roost.stores.sqlite.store import SqliteJournal\n"
         "from roost.testing.stores import new, own, said\n"
         "async def main():\n"
         "    journal = await SqliteJournal.open(sys.argv[1])\n"
@@ -277,7 +277,7 @@ async def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from roost.log.dispatch import NodeCard\n"
-        "from roost.stores.sqlite import SqliteJournal\n"
+        "from roost.stores.sqlite.store import SqliteJournal\n"
         "async def main():\n"
         "    journal = await SqliteJournal.open(sys.argv[1])\n"
         "    await journal.beat(NodeCard(id=sys.argv[2]), ttl=5)\n"

@@ -167,7 +167,7 @@ async def test_an_upgrade_that_is_killed_is_done_by_the_next_start(tmp_path: Pat
     connection.commit()
     script = (
         "import asyncio, sys\n"
-        "from roost.stores.sqlite import SqliteJournal\n"
+        "from roost.stores.sqlite.store import SqliteJournal\n"
         "print('ready', flush=True)\n"
         "asyncio.run(SqliteJournal.open(sys.argv[1]))\n"
     )

@@ -19,7 +19,7 @@ from roost.testing.stores import eventually
 HALF = """
 import asyncio, sys
 from roost.log.protocols import Record
-from roost.stores.sqlite import SqliteJournal
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.portable import pages
 
 async def main():

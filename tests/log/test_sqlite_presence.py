@@ -20,7 +20,7 @@ from roost.testing.stores import new, said
 
 _KILLED = """
 import asyncio, os, signal, sys
-from roost.stores.sqlite import SqliteJournal
+from roost.stores.sqlite.store import SqliteJournal
 from roost.testing.stores import new
 
 async def main():

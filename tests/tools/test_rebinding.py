@@ -54,7 +54,7 @@ def site(address):
 
 async def main():
     from roost.sandbox.egress import Egress
-    from roost.tools.base import ToolError
+    from roost.tools.errors import ToolError
     from roost.tools.web.http import ask, judged
     said = {}
     egress = Egress(["*.example"])
