@@ -1,4 +1,4 @@
-"""Who wants to hear of commits. Used by every journal on its event loop."""
+"""Listeners for commits. Every journal uses this on its event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Watchers:
         self._all: dict[int, Callable[[Change], None]] = {}
         self._one: dict[str, dict[int, Callable[[Change], None]]] = {}
         self._everybody: tuple[Callable[[Change], None], ...] = ()
-        """Those of `_all`."""
+        """The values of `_all`, kept as a tuple for `publish`."""
         self._next = 0
 
     def add(self, listener: Callable[[Change], None], session: str | None) -> Callable[[], None]:
@@ -34,7 +34,7 @@ class Watchers:
         return remove
 
     def sessions(self) -> list[str]:
-        """Those that somebody watches by name."""
+        """Return the sessions that at least one listener watches by name."""
         return list(self._one)
 
     def publish(self, changes: Iterable[Change]) -> None:
@@ -47,11 +47,11 @@ class Watchers:
             for listener in listeners:
                 try:
                     listener(change)
-                except Exception:  # a defect of one listener must not keep the writer from all commits to come
+                except Exception:  # a listener's defect must not stop the writer
                     log.exception("a listener failed on a change of session %r", change.session)
 
     def close(self) -> None:
-        """Wake everybody once more, so that they see that the journal is closed."""
+        """Wake all listeners once more, so that they see that the journal is closed."""
         self.publish([Change("", None, None)])
         self._all.clear()
         self._everybody = ()

@@ -1,4 +1,4 @@
-"""What messages are made of. These shapes are persisted inside events: extend, never change."""
+"""The parts of messages. These shapes are persisted inside events: extend them, never change them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import msgspec
 
 
 class _Shape(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", gc=False):
-    """Without the garbage collector, here and below: values without cycles, of which a node has many."""
+    """Base of the values below. Excluded from the garbage collector (`gc=False`): they form no cycles, and a node has
+    many."""
 
 
 class Text(_Shape, frozen=True, tag="text"):
@@ -16,11 +17,11 @@ class Text(_Shape, frozen=True, tag="text"):
 
 
 class Thinking(_Shape, frozen=True, tag="thinking"):
-    """Reasoning that a model showed; `signature` is the provider's proof, sent back unchanged.
+    """Reasoning that a model showed. signature: the provider's proof, sent back unchanged.
 
-    `origin` names who can read the signature: another wire or family must not be sent it. Empty text with a signature
-    is reasoning that the provider keeps to itself; `redacted` says that it was hidden for safety. A signature without
-    text that comes directly before a text or a call belongs to that part.
+    origin: the wire and family that can read the signature; it must not be sent to any other. Empty text with a
+    signature is reasoning that the provider does not reveal. redacted: hidden for safety. A signature without text
+    directly before a text or a call belongs to that part.
     """
 
     text: str
@@ -30,7 +31,7 @@ class Thinking(_Shape, frozen=True, tag="thinking"):
 
 
 class _Media(_Shape, frozen=True):
-    """Either `data`, base64 without line breaks, or the `url` where the provider finds it. `name` is a file's name."""
+    """Either `data`, base64 without line breaks, or the `url` where the provider finds it. name: the file name."""
 
     media_type: str
     data: str = ""
@@ -55,7 +56,7 @@ class File(_Media, frozen=True, tag="file"):
 
 
 class ToolCall(_Shape, frozen=True, tag="tool_call"):
-    """`arguments` is the JSON text exactly as the model gave it; it may be invalid."""
+    """A call that the model asks for. arguments: the JSON text exactly as the model wrote it; it may be invalid."""
 
     id: str
     name: str
@@ -89,7 +90,7 @@ class AssistantMessage(_Shape, frozen=True, tag="assistant"):
 
 
 class ToolMessage(_Shape, frozen=True, tag="tool"):
-    """The outcome of one call. Follows the assistant message that made the call."""
+    """The outcome of one call. It follows the assistant message that made the call."""
 
     call: str
     name: str
@@ -101,9 +102,10 @@ Message: TypeAlias = UserMessage | AssistantMessage | ToolMessage
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Tokens as the provider counted them. `cost` is in nano-dollars (1e-9 USD); None means unknown, never zero.
+    """Tokens as the provider counted them. cost: nano-dollars (1e-9 USD); None means unknown, never zero.
 
-    `input` holds `cached` (read from a prompt cache) and `written` (written to one); `output` holds `thinking`.
+    `input` includes `cached` (read from a prompt cache) and `written` (written to one); `output` includes
+    `thinking`.
     """
 
     input: int = 0
@@ -126,7 +128,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ErrorData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as data: a stable code, a message for people, and whether trying again may help."""
+    """An error as data. code: stable. message: for people. retryable: whether a retry may help. retry_after:
+    seconds."""
 
     code: str
     message: str
@@ -137,5 +140,5 @@ class ErrorData(msgspec.Struct, frozen=True, omit_defaults=True):
 StopReason: TypeAlias = Literal["end", "tool_calls", "length", "refusal"]
 ToolOutcome: TypeAlias = Literal["ok", "error", "denied", "cancelled", "interrupted", "skipped"]
 Replay: TypeAlias = Literal["safe", "never", "ask"]
-"""What recovery does with a tool call that started and has no outcome: run it again with the same idempotency key,
-record "interrupted, effect unknown", or wait for a person."""
+"""How recovery treats a tool call that started and has no outcome. safe: run it again with the same idempotency key.
+never: record "interrupted, effect unknown". ask: wait for a person."""

@@ -1,8 +1,8 @@
-"""`DbosDispatcher`: DBOS Transact decides which node runs which session next. For operators who run it already.
+"""`DbosDispatcher`: DBOS Transact decides which node runs which session next. For operators who already run it.
 
-One workflow a turn, keyed by session and input, never one a step: DBOS keeps a row for each workflow and replays none
-of our steps, because a workflow only says who may claim the session, and ends when the session is let go of. The log,
-the fence and the steps stay the store's. Its price is in `docs/dispatch.md`.
+It uses one workflow per turn, keyed by session and input, never one per step. DBOS keeps one row per workflow and
+replays none of our steps: a workflow only grants a node the right to claim the session, and ends when the node releases
+it. The log, the fence and the steps stay in the store. `docs/dispatch.md` has the cost.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ log = logging.getLogger("roost.dbos")
 QUEUE = "roost-turns"
 WORKFLOW = "roost.turn"
 _VERSION = "1"
-"""Of the workflow's meaning. Constant: DBOS gives a workflow only to executors of its own version, by default a digest
-of the code, so that an upgrade would leave the turns of the old code lying."""
+"""Version of the workflow's meaning. It is constant because DBOS gives a workflow only to executors of the same
+version. The default is a digest of the code, so an upgrade would orphan the turns of the old code."""
 _CLAIM_SECONDS = 5.0
 _LOOK = 0.1
 
 
 class DbosDispatcher:
-    """A `Dispatcher` over a store. `url` is the PostgreSQL database of DBOS, which may be the store's own: its tables
-    are in the schema `dbos`, or `dbos_NAME` where the address has `?schema=NAME`. `poll` is how often DBOS looks into
-    its queue, `again` how often a session that still waits is put there again, in seconds.
+    """A `Dispatcher` over a store. url: the PostgreSQL database of DBOS, which may be the store's own; its tables are
+    in the schema `dbos`, or `dbos_NAME` if the address has `?schema=NAME`. poll: seconds between two looks of DBOS into
+    its queue. again: seconds after which a session that still waits is queued again.
 
-    DBOS is one per process, so this is too. It does not know homes: `HEAD_START` does not apply. A session that needs
-    what this node does not offer goes back to the queue and round until it meets a node that does. The first
-    `beat` raises `ConfigError` when DBOS is not installed, `StoreFailed` when it does not start.
+    DBOS allows one instance per process, so this does too. It does not know homes: `HEAD_START` does not apply. A
+    session that this node cannot run returns to the queue until it reaches a node that can. The first `beat` raises
+    `ConfigError` when DBOS is not installed, `StoreFailed` when it does not start.
     """
 
     def __init__(self, store: Store, url: str, *, poll: float = 0.1, again: float = 5.0) -> None:
@@ -97,7 +97,7 @@ class DbosDispatcher:
         return await self._store.ready(limit=limit)
 
     async def close(self) -> None:
-        """Workflows that are under way stay with DBOS, and go to another node. Safe to call twice."""
+        """Stop. DBOS keeps running workflows and gives them to another node. Safe to call twice."""
         self._unwatch()
         for task in list(self._tasks):
             task.cancel()
@@ -148,7 +148,7 @@ class DbosDispatcher:
             self._start(self._enqueue(change.session, str(item.id)))
 
     async def _enqueue(self, session: str, key: str) -> None:
-        """Twice is once. One that is lost with this process is found by the sweep."""
+        """Queue the session. Idempotent per key. The sweep finds an entry that this process lost by a crash."""
         try:
             options = {
                 "queue_name": QUEUE,
@@ -164,7 +164,7 @@ class DbosDispatcher:
     # A workflow, on the loop of the kernel
 
     async def _turn(self, session: str) -> None:
-        """From the grant until this node has let go of the session."""
+        """Run from the grant until this node has released the session."""
         if not await self._wanted(session):
             return
         changed = self._running.setdefault(session, asyncio.Event())
@@ -212,11 +212,11 @@ class DbosDispatcher:
             self._granted.append(session)
             raise
 
-    # What falls between the chairs
+    # Edge cases: sessions neither queued nor claimed, workflows of dead nodes
 
     async def _sweep(self) -> None:
-        """Sessions with work and without owner, for two looks in a row, that no workflow here speaks for; and workflows
-        of nodes that died: the open source of DBOS does not take those over by itself."""
+        """Queue sessions that have work but neither owner nor workflow here in two looks in a row. Resume workflows of
+        dead nodes: the open-source DBOS does not recover them by itself."""
         before: set[str] = set()
         while True:
             try:
@@ -227,7 +227,7 @@ class DbosDispatcher:
                 before = ready
                 if await self._store.hold("dbos.recovery", next(iter(self._cards), self._executor)) is not None:
                     await self._recover()
-            except Exception as error:  # the sweep is what others rely on: it goes on
+            except Exception as error:  # every recovery depends on the sweep: it goes on
                 log.error("cannot look after the queue: %s", error)
             await asyncio.sleep(min(1.0, self._again))
 
@@ -243,8 +243,8 @@ class DbosDispatcher:
             await self._in_thread(lambda: self._dbos.resume_workflows(lost, queue_name=QUEUE))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        """Not by DBOS's own coroutines: they put its thread pool into the event loop, for everybody, and shut it down
-        when they end."""
+        """Run in this object's own threads, not by the coroutines of DBOS: those install the DBOS thread pool as the
+        event loop's default, and shut it down when they end."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _start(self, work: Any) -> None:
@@ -262,7 +262,7 @@ def _dbos() -> Any:
 
 
 def _address(url: str) -> tuple[str, str]:
-    """The address as SQLAlchemy wants it, which takes several hosts as parameters only, and the schema for DBOS."""
+    """Return the address in SQLAlchemy's form (several hosts only as parameters), and the schema for DBOS."""
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     schema = dict(query).get("schema", "roost")

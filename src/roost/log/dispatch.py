@@ -1,7 +1,7 @@
-"""The Dispatcher: which node runs which session next. Nodes ask it for work; nobody is told what to do.
+"""The Dispatcher: which node runs which session next. Nodes ask it for work; it never assigns work by itself.
 
-Ownership itself is the journal's: a claim gives the session a new epoch, and an append under an older one is refused.
-So a dispatcher that is wrong costs time, never a log. `roost.testing.dispatch` is the conformance suite.
+The journal alone decides ownership: a claim gives the session a new epoch, and the journal refuses an append under an
+older one. A faulty dispatcher therefore costs time, never a log. `roost.testing.dispatch` is the conformance suite.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from roost.log.inputs import admits, urgency
 from roost.log.protocols import Claim, Journal, SessionInfo
 
 HEAD_START = 0.1
-"""Seconds for which a session with work is left to the nodes of the home where its files are."""
+"""Seconds for which a session with work is reserved for the nodes of the home where its files are."""
 
 
 class NodeCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node says of itself with every beat.
+    """What a node reports about itself with every heartbeat.
 
-    `id` is new at every start. `home` names the folder that holds its private workspaces, and outlives it. `url` is
-    where other nodes reach it. `offers` are the tags that its sessions may need, such as `account:openai`. `room` is
-    how many more sessions it takes, `live` how many it runs. `format` is the newest event format that it can read.
+    id: new at every start. home: names the folder with the node's private workspaces; the folder outlives the node.
+    url: where other nodes reach it. offers: tags that sessions may need, such as `account:openai`. room: how many more
+    sessions it can run. live: how many it runs now. format: the newest event format that it can read.
     """
 
     id: str
@@ -44,8 +44,8 @@ _decode_card = msgspec.json.Decoder(NodeCard).decode
 
 @lru_cache(maxsize=256)
 def read_card(node: str, body: bytes) -> NodeCard:
-    """The card that a store keeps of `node`. Of one that a newer version wrote, and that cannot be read here, only the
-    node is known, and that nothing is to be left to it."""
+    """Decode the stored card of `node`. For a card that a newer version wrote and this one cannot read, return a card
+    with the id alone and no free slots, so that nothing is left to that node."""
     try:
         return _decode_card(body)
     except msgspec.MsgspecError:
@@ -53,16 +53,17 @@ def read_card(node: str, body: bytes) -> NodeCard:
 
 
 class NodeInfo(NamedTuple):
-    """A node as the store sees it. `alive`: its lease runs, and its process is there where the store can tell."""
+    """A node as the store sees it. alive: its lease has not expired, and its process exists where the store can
+    tell."""
 
     card: NodeCard
     alive: bool
     beat_at: float
-    """Wall time of the last beat, by the store's clock."""
+    """Wall time of the last heartbeat, by the store's clock."""
 
 
 class Backlog(NamedTuple):
-    """Sessions that have work and no living owner, and for how long the oldest has waited (seconds)."""
+    """Sessions that have work and no living owner. seconds: how long the oldest has waited."""
 
     sessions: int
     seconds: float
@@ -70,51 +71,51 @@ class Backlog(NamedTuple):
 
 class Dispatcher(Protocol):
     async def beat(self, card: NodeCard, *, ttl: float) -> None:
-        """Renew: `card.id` lives for `ttl` more seconds by the store's clock. The first beat makes it known. A node
-        that misses its beat, or whose process is gone where the store can tell, loses its sessions to the next
-        `claim`."""
+        """Renew the node's lease: `card.id` lives for `ttl` more seconds by the store's clock. The first heartbeat
+        registers the node. A node that misses its heartbeat, or whose process is gone where the store can tell, loses
+        its sessions to the next `claim`."""
         ...
 
     async def claim(self, node: str, *, session: str | None = None, limit: int = 64) -> list[Claim]:
-        """Take sessions that have work and no living owner; each gets a new epoch. Work: a pending input that the state
-        admits, or a turn or a command in the background left unfinished.
+        """Claim sessions that have work and no living owner; each gets a new epoch. Work is a pending input that the
+        state admits, an unfinished turn, or an unfinished background command.
 
-        Only sessions that the node's newest card suits: all that they need is offered, their format can be read, and
-        the card is not `draining`. Those whose files are at another home are left to a living node of that home with
-        room for `HEAD_START`. With `session`: the one named, work or not, whatever it needs; still only if its owner
-        is not alive or is `node` itself."""
+        Only sessions that fit the node's newest card: it offers all that they need, it reads their format, and it is
+        not `draining`. For `HEAD_START`, sessions whose files are at another home are left to living nodes of that home
+        with free slots. With `session`: claim this session, with or without work, whatever it needs; still only if its
+        owner is not alive or is `node` itself.
+        """
         ...
 
     async def leave(self, node: str) -> None:
-        """Release everything that `node` holds."""
+        """Release every session that `node` owns."""
         ...
 
     async def fire(self, now: float, *, limit: int = 1000) -> float | None:
-        """Schedule: turn timers due by `now` into inbox items, atomically, once in the whole cluster. Returns when the
-        next one is due. A timer that cannot be read does not stand in the way of the others."""
+        """Turn timers due by `now` into inbox items, atomically, each once in the whole cluster. Returns when the next
+        timer is due. A timer that cannot be read does not block the others."""
         ...
 
     async def nodes(self) -> list[NodeInfo]:
-        """Every node that has beaten and neither left nor been buried, by id."""
+        """Return every node that has sent a heartbeat and has neither left nor expired, by id."""
         ...
 
     async def backlog(self) -> Backlog: ...
 
     async def ready(self, *, limit: int = 1000) -> list[str]:
-        """Ids of the sessions that the backlog counts, whatever they need; those that have waited longest come
-        first."""
+        """Return ids of the sessions that the backlog counts, whatever they need, longest wait first."""
         ...
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Call `wake` on the event loop whenever a `claim` may find what no change of the journal told of."""
+        """Call `wake` on the event loop whenever a `claim` may find work that the journal reported no change for."""
         ...
 
     async def close(self) -> None: ...
 
 
 async def has_work(journal: Journal, info: SessionInfo) -> bool:
-    """Whether a session that nobody owns has something to do, as a `claim` understands it: a turn left unfinished, or a
-    pending input that its state admits."""
+    """Whether a session without owner has work, by the rule of `claim`: an unfinished turn, or a pending input that its
+    state admits."""
     if info.state == "running" and info.phase == "working":
         return True
     least = admits(info.state, info.phase)

@@ -1,4 +1,4 @@
-"""A typed event bus that reads the log: what it delivers has happened, durably, and nothing is missed."""
+"""A typed event bus over the log: every event it delivers is durable, and none is missed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("roost.bus")
 
 
 class Bus:
-    """Events of one session. Handlers run one after the other, in the log's order, on the event loop; one that raises
+    """Events of one session. Handlers run one after the other, in log order, on the event loop. A handler that raises
     is logged and does not stop the others."""
 
     def __init__(self, journal: Journal, session: str, emit: Callable[..., Awaitable[Accepted]]) -> None:
@@ -29,17 +29,17 @@ class Bus:
     def on(
         self, kind: type[E], handler: Callable[[E], object], *, after: int | None = None, once: bool = False
     ) -> Callable[[], None]:
-        """Call `handler` (a function or a coroutine function) for every event of a kind after position `after`, by
-        default for all that is committed from now on. Returns the way to stop it."""
+        """Call `handler` (a function or a coroutine function) for every event of `kind` after position `after`; by
+        default for everything committed from now on. Returns a function that stops it."""
         first = _First(self._journal, self._session)
         task = asyncio.create_task(self._deliver(kind, handler, after, once, first))
         self._tasks.add(task)
-        task.add_done_callback(lambda _: first.stop())  # it may be cancelled before it begins
+        task.add_done_callback(lambda _: first.stop())  # the task may be cancelled before it starts
         task.add_done_callback(self._tasks.discard)
         return lambda: cast(None, task.cancel())
 
     def once(self, kind: type[E], handler: Callable[[E], object], *, after: int | None = None) -> Callable[[], None]:
-        """As `on`, for the first such event only."""
+        """Like `on`, for the first such event only."""
         return self.on(kind, handler, after=after, once=True)
 
     async def wait_for(
@@ -50,8 +50,8 @@ class Bus:
         after: int | None = None,
         timeout: float | None = None,
     ) -> E:
-        """The next event of a kind that satisfies `where`. Raises `TimeoutError`, and `LookupError` when the session
-        is deleted first."""
+        """Return the next event of `kind` that satisfies `where`. Raises `TimeoutError`, and `LookupError` when the
+        session is deleted first."""
         first = _First(self._journal, self._session)
         async with asyncio.timeout(timeout):
             async for record in self._journal.tail(self._session, after=await first.position(after)):
@@ -61,7 +61,7 @@ class Bus:
         raise LookupError(f"session {self._session!r} is gone")
 
     async def emit(self, name: str, data: Any = None) -> Accepted:
-        """Put an event of your own into the log; others get it as `Emitted`."""
+        """Append a program's own event to the log; other readers get it as `Emitted`."""
         return await self._emit(self._session, name, data)
 
     async def close(self) -> None:
@@ -81,14 +81,14 @@ class Bus:
                 result = handler(event)
                 if inspect.isawaitable(result):
                     await result
-            except Exception:  # a listener's defect is its own; the log goes on
+            except Exception:  # a handler's defect must not stop delivery
                 log.exception("session %s: a handler of %s failed", self._session, kind.__name__)
             if once:
                 return
 
 
 class _First:
-    """Where a log ended when this was made, although the store takes a moment to say so."""
+    """The log's head at the time of construction, although the store answers later."""
 
     def __init__(self, journal: Journal, session: str) -> None:
         self._journal = journal
@@ -101,7 +101,7 @@ class _First:
             self._seq = change.records[0].seq
 
     async def position(self, after: int | None) -> int:
-        """`after`, or by default the end. Raises `NotFound`."""
+        """Return `after`, or the head at construction if None. Raises `NotFound`."""
         try:
             if after is not None:
                 return after

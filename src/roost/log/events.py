@@ -1,7 +1,8 @@
 """The closed union of events: everything that happens in a session is one of these.
 
 An event is stored as JSON with a `type` tag. Fields may be added with a default. A change that is not additive gets a
-new class with the tag `name.2` beside the old one, which the fold goes on to understand. `tests/golden` pins the bytes.
+new class with the tag `name.2` beside the old one; the fold keeps reading the old one. `tests/golden` pins the
+bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from roost.log.facts import NewFact, RecalledFact
 from roost.log.schedule_events import ScheduleSpec
 
 FORMAT = 4
-"""Grows with every kind of event, or field that the fold needs, that an older version could not read. A node runs only
-sessions whose log was written up to its own format, so versions may be mixed while a cluster is upgraded."""
+"""Raise this with every event kind, or field that the fold needs, that an older version cannot read. A node runs only
+sessions whose log was written in its own format or an older one, so versions may be mixed during a cluster upgrade."""
 
 SessionState: TypeAlias = Literal["created", "running", "paused", "stopped", "error"]
 Phase: TypeAlias = Literal["idle", "working", "waiting"]
@@ -36,31 +37,35 @@ Decision: TypeAlias = Literal["approve", "reject", "modify"]
 CheckpointCause: TypeAlias = Literal["manual", "interval", "pause", "stop", "risky", "rollback", "fork"]
 TurnOutcome: TypeAlias = Literal["answered", "cancelled", "limit", "failed"]
 ChildOutcome: TypeAlias = Literal[TurnOutcome, "timeout", "stopped", "error", "deleted"]
-"""How a task ended: as its turn did, or because its time was up, or its session stopped, failed or was deleted."""
+"""How a delegated task ended: as its turn did, by its deadline, or because its session stopped, failed or was
+deleted."""
 JobOutcome: TypeAlias = Literal["exited", "stopped", "timeout", "lost"]
-"""How a command in the background ended: by itself, ended by somebody, because its time was up, or nobody knows how."""
+"""How a background command ended. exited: by itself. stopped: a person or a call stopped it. timeout: at its deadline.
+lost: unknown."""
 
 
 StallKind: TypeAlias = Literal["repeat", "cycle", "no_progress", "errors", "poor"]
-"""The same step again, a few in turn, nothing new, nothing that went well, and by the model's own word badly."""
+"""repeat: the same step again. cycle: a few steps in rotation. no_progress: nothing new. errors: no call succeeded.
+poor: a low score by the model's own judgement."""
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False):
     at: float
-    """Wall clock, seconds since 1970. Informative: order is the sequence number's business."""
+    """Wall clock, seconds since 1970. For information only: the sequence number defines the order."""
 
 
 class Ancestor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A session from which another one comes. `money`: what it and all that come from it may spend together, in
-    nano-dollars; None is no limit."""
+    """A session above another one in its lineage. money: nano-dollars that it and all its descendants may spend
+    together; None means no limit."""
 
     session: str
     money: int | None = None
 
 
 class Family(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of a session that another one has made for a task. `above`: those it comes from, its parent last. `levels` of
-    children may be below it, as far as those above allow. `background`: its parent does not wait for it."""
+    """The lineage of a session that another one made for a delegated task. above: its ancestors, the parent last.
+    levels: levels of children allowed below it, within what its ancestors allow. background: the parent does not wait
+    for it."""
 
     above: tuple[Ancestor, ...]
     levels: int
@@ -72,14 +77,15 @@ class Family(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """A part of a long task."""
+    """A sub-goal of a long task."""
 
     text: str
     state: Literal["todo", "doing", "done", "dropped"] = "todo"
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
-    """`spec` is the agent's definition as data: the session pins it. `tainted`: by what all of it is from outside."""
+    """spec: the agent's definition as data; the session pins it. tainted: the source that makes the whole session
+    untrusted."""
 
     agent: str
     version: str
@@ -117,8 +123,8 @@ class TurnStarted(_Event, frozen=True, tag="turn.started"):
 
 
 class ModelStarted(_Event, frozen=True, tag="model.started"):
-    """Intent: the request is about to be sent. `step` counts the model calls of the session, `attempt` from 1.
-    `context`: the tokens of all that is sent, by our estimate."""
+    """Intent: the request is about to be sent. step: counts the model calls of the session. attempt: from 1. context:
+    estimated tokens of the whole request."""
 
     step: int
     model: str
@@ -133,13 +139,13 @@ class ModelCompleted(_Event, frozen=True, tag="model.completed"):
     usage: Usage = Usage()
     seconds: float = 0.0
     model: str | None = None
-    """The one that answered, where it is not the one of `model.started`."""
+    """The model that answered, if it differs from that of `model.started`."""
 
 
 class ModelNotice(_Event, frozen=True, tag="model.notice"):
-    """What happened on the way of a model call: `kind` is route, retry, fallback, breaker, limit, budget, recovery,
-    repair or restart, `data` as `roost.models.request.Notice` says; or early: so many calls were `dropped` that had
-    begun while the model spoke and are not in its answer."""
+    """Something that happened during a model call. kind: route, retry, fallback, breaker, limit, budget, recovery,
+    repair, restart or early. data: see `roost.models.request.Notice`; for early, `dropped` counts speculative calls
+    that started while the model answered and are not in its final answer."""
 
     step: int
     kind: str
@@ -147,7 +153,7 @@ class ModelNotice(_Event, frozen=True, tag="model.notice"):
 
 
 class ModelLost(_Event, frozen=True, tag="model.lost"):
-    """A crash cut off attempt `attempt` of a step. `usage` is an estimate of what its calls may have cost at most."""
+    """A crash cut off attempt `attempt` of a step. usage: an upper estimate of what its calls may have cost."""
 
     step: int
     attempt: int
@@ -155,8 +161,8 @@ class ModelLost(_Event, frozen=True, tag="model.lost"):
 
 
 class ModelFailed(_Event, frozen=True, tag="model.failed"):
-    """The step produced nothing that counts, whatever was tried; `error.retryable` says whether trying again later may
-    help. `usage` is what its calls have cost all the same; None when they cannot have cost anything."""
+    """The step produced no result after all retries and fallbacks. error.retryable: whether a later retry may help.
+    usage: what its calls cost nevertheless; None when they cannot have cost anything."""
 
     step: int
     error: ErrorData
@@ -165,10 +171,10 @@ class ModelFailed(_Event, frozen=True, tag="model.failed"):
 
 
 class ToolStarted(_Event, frozen=True, tag="tool.started"):
-    """Intent: the tool is about to run. `key` is the idempotency key, the same for every attempt. `why` it may run:
-    the layer of the policy that decided, and by what. `undo`: the snapshot that the private files go back to unless the
-    call ends well; empty is no file, None: they stay as they are. `early`: it only reads, and began before the answer
-    was whole."""
+    """Intent: the tool is about to run. key: the idempotency key, the same for every attempt. why: the decision source,
+    i.e. the policy layer and rule that allowed it. undo: the snapshot that the private files are restored to unless the
+    call succeeds; empty means no files, None means they stay as they are. early: a speculative call: it only reads, and
+    started before the answer was complete."""
 
     call: str
     name: str
@@ -186,20 +192,21 @@ class ToolCompleted(_Event, frozen=True, tag="tool.completed"):
     parts: tuple[ResultPart, ...] = ()
     seconds: float = 0.0
     why: str | None = None
-    """Of a call that was denied: who decided, and by what."""
+    """Of a denied call: the decision source."""
     seen: dict[str, str | None] = {}
-    """Files that the model knows from now on: path in the workspace -> digest; None: it knows that one no more."""
+    """Files whose content the model knows from now on: path in the workspace -> digest. None: the model no longer knows
+    it."""
     code: int | None = None
-    """The exit code of the command that the call ran, if it ran one to its end; negative: the signal that ended it."""
+    """Exit code of the command that the call ran to its end; negative: the signal that killed it."""
 
 
 GrantScope: TypeAlias = Literal["session", "agent", "user"]
 
 
 class Danger(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A part of a command that a person should see before they answer. text: the part, as the analyser shows it.
-    why: what it would do. start, end: where it stands in the command, in characters; None if it stands there in
-    other words (a variable, a quoted inner command)."""
+    """A part of a command that a person should see before they answer. text: the part, as the analyser shows it. why:
+    its effect. start, end: its position in the command, in characters; None if the command spells it differently (a
+    variable, a quoted inner command)."""
 
     text: str
     why: str
@@ -208,10 +215,10 @@ class Danger(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
-    """`cause`: the policy gate asks before a first run, or recovery asks before a run again. `why`: the layer of the
-    policy that asks, and by what. `due`: when it counts as rejected unless somebody answers. `dangers`: the parts of
-    a command to show first. `prefixes`: beginnings of the command (`npm test`) that an answer may allow from now on,
-    all of which are needed to allow this command."""
+    """cause: the policy asks before a first run, or recovery asks before a repeated run. why: the decision source, i.e.
+    the policy layer and rule that ask. due: wall time at which an unanswered request counts as rejected. dangers: the
+    parts of a command to show first. prefixes: prefixes of the command (`npm test`) that an answer may allow from now
+    on; all of them are needed to allow this command."""
 
     call: str
     name: str
@@ -225,8 +232,8 @@ class ApprovalRequested(_Event, frozen=True, tag="approval.requested"):
 
 
 class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
-    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead. `always`:
-    command prefixes that are allowed from now on, for as long and for whom `scope` says."""
+    """arguments: for `modify`, the JSON text of the arguments that the call runs with instead. always: command prefixes
+    allowed from now on, for the time and users that `scope` names."""
 
     call: str
     decision: Decision
@@ -238,9 +245,9 @@ class ApprovalResolved(_Event, frozen=True, tag="approval.resolved"):
 
 
 class IntentChosen(_Event, frozen=True, tag="intent.chosen"):
-    """What the turn is about, by a `word` that was said, or because nothing else fits. `tools`: those that there are in
-    it; None is all. With `confirm` it goes on when a person has said yes, to the call `turn:N`. `calls`: what its model
-    calls are for."""
+    """The turn intent, chosen because the input has `word`, or as the default. tools: the tools available in this turn,
+    None means all. confirm: the turn continues after a person approves the call `turn:N`. calls: the intent of its
+    model calls."""
 
     turn: int
     intent: str
@@ -251,8 +258,8 @@ class IntentChosen(_Event, frozen=True, tag="intent.chosen"):
 
 
 class PlanChanged(_Event, frozen=True, tag="plan.changed"):
-    """The sub-goals of a long task, of which `ended` are done or dropped, by the tool call `call`. `score`: how well it
-    goes by the model's own word, 1 to 5. `eta`: seconds that the rest takes if it goes on as it went."""
+    """The sub-goals of a long task, set by the tool call `call`. ended: how many are done or dropped. score: progress
+    by the model's own judgement, 1 to 5. eta: seconds that the rest takes at the pace so far."""
 
     goals: tuple[Goal, ...]
     score: int | None = None
@@ -263,8 +270,8 @@ class PlanChanged(_Event, frozen=True, tag="plan.changed"):
 
 
 class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
-    """After model call `step` the turn gets nowhere: `count` times what `kind` says. `action` is what is done: `hint`,
-    which the model reads beside the newest result, as with more `effort` or another `model`; or the turn's `end`."""
+    """The turn makes no progress after model call `step`: the pattern `kind`, `count` times. action: `hint` is shown to
+    the model beside the newest result, as it is for more `effort` and another `model`; `end` ends the turn."""
 
     turn: int
     step: int
@@ -275,10 +282,11 @@ class LoopStalled(_Event, frozen=True, tag="loop.stalled"):
 
 
 class PolicyDecided(_Event, frozen=True, tag="policy.decided"):
-    """What a hook, a guardrail or the classifier said. `by` is its kind and name, as in `hook:lint`. `on` is a hook's
+    """A decision of a hook, a guardrail or the classifier. by: its kind and name, as in `hook:lint`. on: a hook's
     moment (session_start, turn_start, pre_model, post_model, pre_tool, post_tool, turn_end, session_end), a guardrail's
-    side (input, output), or `call` for the classifier. `arguments`: the call's new ones, of a hook before a tool that
-    modifies. What a denied input said is withheld from the model. `usage`: what asking a model for it has cost."""
+    side (input, output), or `call` for the classifier. arguments: the call's new arguments, from a pre_tool hook that
+    modifies. The text of a denied input is withheld from the model. usage: the cost of asking a model for the
+    decision."""
 
     by: str
     on: str
@@ -304,8 +312,8 @@ class TimerCleared(_Event, frozen=True, tag="timer.cleared"):
 
 
 class ContextTrimmed(_Event, frozen=True, tag="context.trimmed"):
-    """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates. In logs up to
-    format 3; since then `context.compacted`."""
+    """The oldest `dropped` messages left the model's context (never the log). Token counts are estimates. Occurs in
+    logs up to format 3; replaced by `context.compacted`."""
 
     dropped: int
     before: int
@@ -313,9 +321,9 @@ class ContextTrimmed(_Event, frozen=True, tag="context.trimmed"):
 
 
 class ContextElided(_Event, frozen=True, tag="context.elided"):
-    """Outputs of tools left the model's context (never the log), with a line in their place that says where they are if
-    they are `readable` for the model. `outputs` are the positions of their `tool.completed`. The first `shown`
-    characters of each stay. Token counts are estimates."""
+    """Tool outputs left the model's context (never the log). A stub in their place says where they are, if they are
+    `readable` for the model. outputs: positions of their `tool.completed`. shown: how many leading characters of each
+    stay. Token counts are estimates."""
 
     outputs: tuple[int, ...]
     before: int
@@ -325,8 +333,8 @@ class ContextElided(_Event, frozen=True, tag="context.elided"):
 
 
 class CompactionStarted(_Event, frozen=True, tag="compaction.started"):
-    """Intent: `model` is about to be asked for a summary of the oldest `messages`. `attempt` counts, from 1, those that
-    have no outcome in the log because a crash came between."""
+    """Intent: `model` is about to be asked for a summary of the oldest `messages`. attempt: counts from 1; a higher
+    number follows attempts that a crash left without an outcome in the log."""
 
     model: str
     messages: int
@@ -335,10 +343,10 @@ class CompactionStarted(_Event, frozen=True, tag="compaction.started"):
 
 
 class ContextCompacted(_Event, frozen=True, tag="context.compacted"):
-    """Of the oldest `upto` messages those at the places `keep` stay in the model's context, and `dropped` left it
-    (never the log); in their place stands what is pinned and the `summary`, written `by` a model or by rule. Nothing
-    changed where `upto` is 0. `error`: why the model's summary was not taken, or not made. `usage`: what it cost all
-    the same. Token counts are estimates."""
+    """Of the oldest `upto` messages, those at the places `keep` stay in the model's context and `dropped` left it
+    (never the log). The pins and the `summary` replace them. by: a model wrote the summary, or a rule. With `upto` 0
+    nothing changed. error: why the model's summary failed or was rejected. usage: what it cost nevertheless. Token
+    counts are estimates."""
 
     before: int
     after: int
@@ -353,7 +361,8 @@ class ContextCompacted(_Event, frozen=True, tag="context.compacted"):
 
 
 class ContextPinned(_Event, frozen=True, tag="context.pinned"):
-    """What every compaction keeps word for word under `key`, by a call of a tool or a person; None: nothing."""
+    """Text that every compaction keeps verbatim under `key`, pinned by a tool call or a person; None removes the
+    pin."""
 
     key: str
     text: str | None
@@ -361,8 +370,8 @@ class ContextPinned(_Event, frozen=True, tag="context.pinned"):
 
 
 class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
-    """`reason` names the limit or the error when the outcome is not an answer. `seconds`: for which it worked, without
-    what it waited for people."""
+    """reason: the limit or the error when the outcome is not an answer. seconds: working time, without waiting for
+    people."""
 
     turn: int
     outcome: TurnOutcome
@@ -373,11 +382,12 @@ class TurnCompleted(_Event, frozen=True, tag="turn.completed"):
 
 
 class WorkspaceSaved(_Event, frozen=True, tag="workspace.saved"):
-    """The session's private files as they are now are the snapshot. `files` and `bytes` count the regular ones,
-    `skipped` what cannot be kept: pipes, sockets, what cannot be read. None and 0 where nobody looked at each.
+    """The snapshot holds the session's private files as they are now. files, bytes: count and size of regular files.
+    skipped: entries that cannot be saved: pipes, sockets, unreadable files. None and 0 when the files were not counted.
 
-    `point`: it is kept to go back to, in the `home` that the session runs at and nowhere else, or in the `store` that
-    all nodes read."""
+    point: an undo point, kept in the `home` where the session runs and nowhere else, or in the `store` that all nodes
+    read.
+    """
 
     snapshot: str
     files: int | None = None
@@ -387,8 +397,8 @@ class WorkspaceSaved(_Event, frozen=True, tag="workspace.saved"):
 
 
 class WorkspaceRestored(_Event, frozen=True, tag="workspace.restored"):
-    """The private files are again what they were in the snapshot, None for no file, before the tool call `call`.
-    `error`: why they are not, and will not be."""
+    """The private files are again as in the snapshot, None means no files. call: the tool call whose effect was undone.
+    error: why they were not restored, and will not be."""
 
     snapshot: str | None
     call: str | None = None
@@ -396,16 +406,16 @@ class WorkspaceRestored(_Event, frozen=True, tag="workspace.restored"):
 
 
 class WorkspaceUnsaved(_Event, frozen=True, tag="workspace.unsaved"):
-    """The private files differ from the last snapshot and could not be saved: they are on one machine alone, until the
-    next `workspace.saved`. `lost`: the session went on elsewhere, from the last snapshot."""
+    """The private files differ from the last snapshot and could not be saved. They exist on one machine only, until the
+    next `workspace.saved`. lost: the session continued on another node, from the last snapshot."""
 
     reason: str
     lost: bool = False
 
 
 class SandboxChosen(_Event, frozen=True, tag="sandbox.chosen"):
-    """What the session's commands run in since it woke, said with the first of them. `why` it is less than the agent
-    prefers, and what would help."""
+    """The sandbox of the session's commands since it woke, logged with the first command. why: why it is weaker than
+    the agent prefers, and what would help."""
 
     level: int
     backend: str
@@ -415,31 +425,32 @@ class SandboxChosen(_Event, frozen=True, tag="sandbox.chosen"):
 class SandboxLimit(_Event, frozen=True, tag="sandbox.limit"):
     """A limit was hit: of a command (`wall_seconds`, `cpu_seconds`, `file_bytes`), of the whole sandbox
     (`memory_bytes`, `pids`, `network`), of the workspace (`workspace_bytes`, `workspace_files`) or of the machine's
-    disk (`free_bytes`). `killed`: the command did not survive it."""
+    disk (`free_bytes`). killed: the limit killed the command."""
 
     limit: str
     killed: bool = False
 
 
 class SandboxEnded(_Event, frozen=True, tag="sandbox.ended"):
-    """The session's sandbox is gone, with `background` programs that ran on between commands. The next command gets a
-    new one."""
+    """The session's sandbox ended, with `background` programs that ran between commands. The next command gets a new
+    sandbox."""
 
     reason: str
     background: int = 0
 
 
 class SessionTainted(_Event, frozen=True, tag="session.tainted"):
-    """The model is about to see what comes from outside, by the tool `by`: from now on the policy is wary of calls with
-    an effect outside, until a person says `trust`."""
+    """The tool `by` is about to show untrusted content to the model. From now on the policy is stricter with calls that
+    have outside effects, until a person sends `trust`."""
 
     by: str
 
 
 class MemoryChanged(_Event, frozen=True, tag="memory.changed"):
-    """In the same commit, `facts` came and those with the ids `ended` went. `merge`: one took the place of several.
-    `propose`: they wait for a person. `revert`: what the log had done to facts after event `since` was undone. `call`:
-    the tool call whose effect it is. Facts of the space `turn:N` are in the session's state alone."""
+    """In the same commit, `facts` were added and the facts with the ids `ended` ended. merge: one fact replaced
+    several. propose: the facts wait for a person. revert: the changes that the log made to facts after event `since`
+    were undone. call: the tool call that made the change. Facts of the space `turn:N` exist in the session's state
+    only."""
 
     op: Literal["add", "update", "remove", "merge", "propose", "revert"]
     facts: tuple[NewFact, ...] = ()
@@ -449,8 +460,8 @@ class MemoryChanged(_Event, frozen=True, tag="memory.changed"):
 
 
 class MemoryRecalled(_Event, frozen=True, tag="memory.recalled"):
-    """At its start, what fits what was said was put beside it for the model. `how` it was found: by words and meaning,
-    or by words alone and `why`."""
+    """Facts that fit the input were added for the model at the start of the turn. how: found by words and meaning, or
+    by words only; then `why`."""
 
     turn: int
     facts: tuple[RecalledFact, ...] = ()
@@ -460,15 +471,15 @@ class MemoryRecalled(_Event, frozen=True, tag="memory.recalled"):
 
 
 class EnvironmentNoted(_Event, frozen=True, tag="environment.noted"):
-    """At the start of a turn: the time and the names of files, put beside the message that began it. They stay there
-    as they were, so that a step that is made again sees what it saw before."""
+    """The time and the names of files, added at the start of a turn beside the message that began it. The text never
+    changes, so a repeated step sees the same context."""
 
     turn: int
     text: str
 
 
 class ConsolidationStarted(_Event, frozen=True, tag="consolidation.started"):
-    """Intent: a model is about to be asked what is worth keeping of the turns up to and with `upto`."""
+    """Intent: a model is about to be asked which facts of the turns up to and including `upto` are worth keeping."""
 
     upto: int
     model: str
@@ -476,8 +487,8 @@ class ConsolidationStarted(_Event, frozen=True, tag="consolidation.started"):
 
 
 class MemoryConsolidated(_Event, frozen=True, tag="memory.consolidated"):
-    """A model was asked what is worth keeping of the turns up to and with `upto`; the `memory.changed` beside it says
-    what came of it. `usage`: what asking has cost. `error`: why nothing came of it."""
+    """A model was asked which facts of the turns up to and including `upto` are worth keeping; `memory.changed` in the
+    same commit has the result. usage: the cost of asking. error: why there is no result."""
 
     upto: int
     facts: int = 0
@@ -488,9 +499,10 @@ class MemoryConsolidated(_Event, frozen=True, tag="memory.consolidated"):
 
 
 class CheckpointMade(_Event, frozen=True, tag="checkpoint.made"):
-    """This position of the log is kept to go back to: the conversation, the memory, and the private files as the
-    snapshot `files`, kept in the `home` or in the `store` that all nodes read; empty is no file, None: they are not
-    kept, and `why_no_files`. `input` asked for it. The checkpoints at the positions `dropped` are kept no more."""
+    """This position of the log is a checkpoint: of the conversation, the memory, and the private files as the snapshot
+    `files`, kept in the `home` or in the `store` that all nodes read. `files` empty means no files; None means not
+    kept, and `why_no_files` says why. input: the request for it. dropped: positions of the checkpoints that it
+    removes."""
 
     cause: CheckpointCause
     label: str | None = None
@@ -502,8 +514,8 @@ class CheckpointMade(_Event, frozen=True, tag="checkpoint.made"):
 
 
 class CheckpointDropped(_Event, frozen=True, tag="checkpoint.dropped"):
-    """The checkpoint at the position `checkpoint` is kept no more. `points`: snapshots of the private files that
-    nothing can go back to any more, so that they are removed."""
+    """The checkpoint at the position `checkpoint` was dropped. points: file snapshots that no rollback can reach any
+    more; they are removed."""
 
     checkpoint: int
     input: int | None = None
@@ -511,9 +523,10 @@ class CheckpointDropped(_Event, frozen=True, tag="checkpoint.dropped"):
 
 
 class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):
-    """The session is as it was after event `to`: its conversation and, in the same commit, what it did to the memory.
-    Its private files go back to the snapshot `files` next (`workspace.restored`); empty is no file, None: they stay.
-    `why_no_files`: why they stay, or are older than the conversation. Counters, usage and timers go on."""
+    """The session is as it was after event `to`: its conversation and, in the same commit, its changes of the memory.
+    Its private files are restored next to the snapshot `files` (`workspace.restored`); empty means no files, None means
+    they stay. why_no_files: why they stay, or are older than the conversation. Counters, usage and timers are not
+    rolled back."""
 
     to: int
     input: int
@@ -523,10 +536,10 @@ class SessionRolledBack(_Event, frozen=True, tag="session.rolled_back"):
 
 
 class SessionForked(_Event, frozen=True, tag="session.forked"):
-    """The log up to here is that of `source` up to and with event `position`. `files`: what the private files begin as,
-    a snapshot of the source's kept in its `home`, or in the `store`; empty is no file, None: there are none, and
-    `why_no_files`. Its usage begins at nothing, and it has no timers. Of the checkpoints up to here, those at the
-    positions `dropped` are kept no more."""
+    """The log up to here is that of `source` up to and including event `position`. files: the private files at the
+    start, a snapshot of the source's, kept in its `home` or in the `store`; empty means no files; None means none were
+    taken, and `why_no_files` says why. Usage starts at zero, and there are no timers. dropped: positions of earlier
+    checkpoints that the fork does not keep."""
 
     source: str
     position: int
@@ -539,8 +552,8 @@ class SessionForked(_Event, frozen=True, tag="session.forked"):
 
 
 class ChildStarted(_Event, frozen=True, tag="child.started"):
-    """The session `child` of an agent has a task, given by the tool call `call`, which waits for its end unless it runs
-    in the `background`. `due`: when it is over."""
+    """The tool call `call` delegated a task to the session `child` of an agent. The call waits for its end unless it
+    runs in the `background`. due: its deadline."""
 
     child: str
     call: str
@@ -550,13 +563,13 @@ class ChildStarted(_Event, frozen=True, tag="child.started"):
 
 
 class ChildHeld(_Event, frozen=True, tag="child.held"):
-    """As many children run as may at once: the tool call waits for one of them to end."""
+    """The limit of concurrent children is reached: the tool call waits until one of them ends."""
 
     call: str
 
 
 class ChildWaits(_Event, frozen=True, tag="child.waits"):
-    """A call in `session`, which is the child or comes from it, waits for a person."""
+    """A call in `session`, which is the child or one of its descendants, waits for a person."""
 
     child: str
     session: str
@@ -566,7 +579,7 @@ class ChildWaits(_Event, frozen=True, tag="child.waits"):
 
 
 class ChildEnded(_Event, frozen=True, tag="child.ended"):
-    """Its task is over. `usage` is what the child has used; it is in no sum of this session."""
+    """The delegated task ended. usage: what the child used; it is in no sum of this session."""
 
     child: str
     outcome: ChildOutcome
@@ -575,8 +588,8 @@ class ChildEnded(_Event, frozen=True, tag="child.ended"):
 
 
 class JobStarted(_Event, frozen=True, tag="job.started"):
-    """A `command` runs in the background from `at` on, begun by the tool call `call`; in the commit of its outcome. It
-    is ended at `due`. `outside`: by what its output is from outside."""
+    """A `command` runs in the background from `at` on, started by the tool call `call`; committed with the call's
+    outcome. due: when it is stopped. outside: the source that makes its output untrusted."""
 
     job: str
     call: str
@@ -586,8 +599,9 @@ class JobStarted(_Event, frozen=True, tag="job.started"):
 
 
 class JobEnded(_Event, frozen=True, tag="job.ended"):
-    """It does not run any more. `code`: its exit code, or the signal, negative. `told`: a tool call has told the agent,
-    in this commit. Else a message is put into the session's own inbox in it, unless a person has ended the job."""
+    """The background command ended. code: its exit code; negative: the signal. told: a tool call reported the end to
+    the agent in this commit. Otherwise this commit puts a message into the session's own inbox, unless a person stopped
+    the command."""
 
     job: str
     outcome: JobOutcome
@@ -597,7 +611,7 @@ class JobEnded(_Event, frozen=True, tag="job.ended"):
 
 
 class SessionMoved(_Event, frozen=True, tag="session.moved"):
-    """From the next turn on the session is of this `version` of its agent; `spec` is the definition that it pins."""
+    """From the next turn on the session uses this `version` of its agent; `spec` is the definition that it pins."""
 
     version: str
     spec: msgspec.Raw
@@ -606,16 +620,16 @@ class SessionMoved(_Event, frozen=True, tag="session.moved"):
 
 
 class SessionImported(_Event, frozen=True, tag="session.imported"):
-    """The log up to here came from elsewhere, out of a file in `format`, where it was that of the session `source`.
-    What was under way there is over; its timers, its files and what it has cost stayed there."""
+    """The log up to here was imported from a file in `format`, where it belonged to the session `source`. Running work
+    of that session ended; its timers, files and costs were not imported."""
 
     source: str
     format: Literal["roost", "claude-code", "codex"] = "roost"
 
 
 class ScheduleSet(_Event, frozen=True, tag="schedule.set"):
-    """What the schedule is from now on, and when it comes due `next`, before it is put off by its jitter. `paused` by
-    a person, or because it had nothing to do for long."""
+    """The schedule's definition from now on. next: when it comes due, before jitter. paused: by a person, or because it
+    had nothing to do for a long time."""
 
     name: str
     spec: ScheduleSpec
@@ -625,8 +639,8 @@ class ScheduleSet(_Event, frozen=True, tag="schedule.set"):
 
 
 class ScheduleFired(_Event, frozen=True, tag="schedule.fired"):
-    """It came due at `due`, or a person had it run (None). A turn begins with it if it is `run`. `missed` have come due
-    and get no turn of their own; of very many only the first are counted."""
+    """The schedule came due at `due`, or a person ran it (None). run: whether this firing begins a turn. missed:
+    firings that get no turn of their own; of very many, only the first are counted."""
 
     name: str
     due: float | None
@@ -637,7 +651,7 @@ class ScheduleFired(_Event, frozen=True, tag="schedule.fired"):
 
 
 class ScheduleCleared(_Event, frozen=True, tag="schedule.cleared"):
-    """It is no more: `why` says whether somebody took it away, or nothing of it is left to come."""
+    """The schedule is removed. why: a person removed it, or it has no firing left."""
 
     name: str
     why: str
@@ -645,11 +659,12 @@ class ScheduleCleared(_Event, frozen=True, tag="schedule.cleared"):
 
 
 class ContextCleared(_Event, frozen=True, tag="context.cleared"):
-    """The turn that begins does not see the conversation. At its end that is there again, with what was said in it."""
+    """The turn that begins does not see the conversation. At its end the conversation returns, with this turn's
+    messages added."""
 
 
 class Emitted(_Event, frozen=True, tag="emitted"):
-    """A program's own event, put into the log with `emit`."""
+    """A program's own event, appended with `emit`."""
 
     name: str
     data: Any = None
@@ -729,7 +744,8 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(body: bytes) -> Event:
-    """Raises `UnknownEvent` for a kind that this version does not know or a body that is not an event."""
+    """Decode a stored event. Raises `UnknownEvent` for a kind that this version does not know or a body that is not an
+    event."""
     try:
         return _decoder.decode(body)
     except msgspec.MsgspecError as error:

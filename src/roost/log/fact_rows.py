@@ -12,19 +12,20 @@ from roost.log.facts import Fact, Hit, NewFact
 from roost.log.search_terms import words
 
 CANDIDATES = 100
-"""Facts that a store finds by their rarest words and that are then compared by all of them."""
+"""Facts that a search finds by their rarest words, before it scores them by all words."""
 COMMON = 2000
-"""A word that more facts have than this is not searched for, only counted, unless all of a query's are such."""
+"""A word in more facts than this is not searched for, only counted in scores, unless every word of the query is so
+common."""
 
 
 RESTORING = "restoring:"
-"""Begins the name of a space that is not whole yet."""
+"""Prefix of the name of a space whose restore is not complete."""
 
 LATE = "a fact whose place it was to take is gone: look at what is there now"
 
 
 def session_of(space: str) -> str | None:
-    """Of a private space."""
+    """Return the session of a private space, None for another space."""
     kind, _, name = space.partition(":")
     return name if kind == "session" else None
 
@@ -37,7 +38,8 @@ def no_session(session: str) -> Invalid:
 
 
 class Origin(NamedTuple):
-    """Who changes facts, and when. `session` and `seq`: the log that tells of it, if one does."""
+    """The source of a change of facts. by, at: the author and the time. session, seq: the log event of the change, if
+    any."""
 
     by: str
     at: float
@@ -50,7 +52,7 @@ class Origin(NamedTuple):
 
 
 class About(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is not searched for."""
+    """Columns of a fact that no query filters by."""
 
     confidence: float = 1.0
     tainted: bool = False
@@ -60,8 +62,8 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StoredFact(NamedTuple):
-    """`session` and `seq`: the log and the event that made this row, `ended_session` and `ended_seq` that ended it.
-    `changed`: the version of its space when it came, or when it went."""
+    """A row. session, seq: the log event that made it. ended_session, ended_seq: the log event that ended it. changed:
+    the version of its space at its last change (made or ended)."""
 
     id: str
     key: str | None
@@ -91,17 +93,17 @@ def about_of(fact: NewFact, origin: Origin) -> bytes:
 
 
 def words_of(text: str, key: str | None) -> str:
-    """For the index: joined by spaces."""
+    """Return the search terms for the index, joined by spaces."""
     return " ".join(words(text if key is None else f"{text} {key}"))
 
 
 def best_first(hits: Sequence[Hit]) -> list[Hit]:
-    """By their scores; of equal ones the newest first."""
+    """Sort by score, best first; among equal scores the newest first."""
     return sorted(hits, key=lambda hit: (-hit.score, -hit.fact.version, hit.fact.id))
 
 
 def fact_of(space: str, row: Any) -> Fact:
-    """From a row of `FACT_COLUMNS`."""
+    """Make a `Fact` from a row of `FACT_COLUMNS`."""
     id, key, category, text, about, proposed, created, ended, version, ended_version = row
     more = _about.decode(about)
     return Fact(

@@ -1,8 +1,8 @@
-"""Facts: what is remembered beyond one conversation, and how a store keeps it.
+"""Facts: memory beyond one conversation, and how a store keeps it.
 
-A fact stands in one space (`roost.memory.spaces`). Nothing is changed in place: what takes a fact's place supersedes
-it, and the former one is ended and stays readable. Every change of a space raises its version by one, so that the space
-can be read as it was at any of them. `roost.testing.facts` is the conformance suite.
+Each fact belongs to one space (`roost.memory.spaces`). Nothing is changed in place: a replacement supersedes a fact,
+and the old row ends and stays readable. Every change of a space raises its version by one, so the space can be read as
+of any version. `roost.testing.facts` is the conformance suite.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 Category: TypeAlias = Literal["identity", "preference", "fact", "project", "user_profile"]
 
 FACT_BYTES = 4096
-"""Of a fact's text."""
+"""Limit of a fact's text."""
 
 
 class NewFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`key`: in its space there is at most one current fact with it. `tainted`: it was learned while what came from
-    outside could have led the model. `supersedes`: ids of the facts whose place it takes. `proposed`: it counts once
-    somebody has accepted it, and supersedes nothing until then."""
+    """A fact to add. key: a space has at most one current fact with it. tainted: learned while untrusted content could
+    have influenced the model. supersedes: ids of the facts that it replaces. proposed: it waits for a person's
+    approval, and supersedes no fact until then."""
 
     id: str
     space: str
@@ -35,9 +35,8 @@ class NewFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Fact(NewFact, frozen=True, kw_only=True, omit_defaults=True):
-    """A fact as it is kept. `source`: the session and the place in its log that it comes from, as `SESSION:SEQ`. `by`:
-    who made it. `created` and `ended`: wall time, seconds. `version` and `ended_version`: of its space, when it came
-    and when it went."""
+    """A stored fact. source: its origin in a log, as `SESSION:SEQ`. by: its author. created, ended: wall time, seconds.
+    version, ended_version: versions of its space when it was added and when it ended."""
 
     created: float
     version: int
@@ -48,7 +47,7 @@ class Fact(NewFact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RecalledFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A fact as the model was shown it. `score`: how well it fits, of no use but to compare those of one search."""
+    """A fact as it was shown to the model. score: relevance, comparable only within one search."""
 
     id: str
     space: str
@@ -60,29 +59,31 @@ class RecalledFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class PutFact(msgspec.Struct, frozen=True, tag="put"):
-    """A fact comes. What it supersedes ends, and so does the one with its key, and what proposed the same; where it is
-    only proposed, just the proposals among them. One with this id that is there already stays as it is.
+    """Add a fact. This ends the facts that it supersedes, the current fact with its key, and proposals with the same
+    text. A proposal ends only proposals. If the id exists already, nothing changes.
 
-    Where the space says the same already, with this category and, if it has one, this key (a proposal says so to a
-    proposal alone), the fact does not come. Nor does it where a proposal that it supersedes was answered, or a fact
-    that it supersedes and that has not its key is gone. Then `change_facts` refuses all of it, while in a session's
-    append, whose events tell of the fact, it comes and goes at once.
+    The fact is a duplicate if the space has a current fact with this text, category and, if given, key; an existing
+    proposal counts only for a proposal. It is too late if it supersedes a proposal that was answered, or an ended fact
+    whose key is not its own. A duplicate is not added. For a late fact, `change_facts` refuses all changes. In a
+    session's append, whose events describe the fact, a duplicate or late fact is added and ended at once.
 
-    In a session's private space (`session:ID`) nothing comes where there is no such session: `change_facts` refuses all
-    of it, an append goes on without."""
+    In the private space (`session:ID`) of a session that does not exist nothing is added: `change_facts` refuses all
+    changes, an append ignores this one.
+    """
 
     fact: NewFact
 
 
 class EndFact(msgspec.Struct, frozen=True, tag="end"):
-    """A fact goes. Nothing happens when it is gone."""
+    """End a fact. Does nothing if it has ended."""
 
     id: str
 
 
 class MemoryRevert(msgspec.Struct, frozen=True, tag="revert"):
-    """What a session's log did to facts after event `since`, up to and with `until`, is undone: what came goes, what
-    went comes again under its id, unless its key was given to another since. `session` None: the one that appends."""
+    """Undo what a session's log did to facts after event `since`, up to and including `until`. Facts that it added end.
+    Facts that it ended are added again under their ids, unless another fact has taken their key. session: None means
+    the appending session."""
 
     since: int
     until: int | None = None
@@ -93,16 +94,16 @@ FactChange: TypeAlias = PutFact | EndFact | MemoryRevert
 
 
 class FactWrite(NamedTuple):
-    """A change of an append. `event`: the event that tells of it, counted from 1 among those of the append; its place
-    in the log is the change's."""
+    """A change within an append. event: the append's event that describes it, counted from 1; the change gets that
+    event's position in the log."""
 
     event: int
     change: FactChange
 
 
 class FactQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter. Facts come newest first; `before` continues from the last id of a page. `at`: as it was at this
-    version, of one space. `proposed` None: both kinds. `ended`: also those that are gone."""
+    """A filter. Facts are returned newest first; `before` continues after the last id of a page. at: the space (one
+    only) as of this version. proposed: None means both kinds. ended: include ended facts."""
 
     spaces: tuple[str, ...]
     category: Category | None = None
@@ -117,7 +118,7 @@ class FactQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Space(NamedTuple):
-    """`facts`: how many are current, proposed ones not counted."""
+    """A space and its size. facts: number of current facts, proposals excluded."""
 
     name: str
     version: int
@@ -125,8 +126,8 @@ class Space(NamedTuple):
 
 
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
-    """`facts`: rows whose text was erased. `logs`: sessions whose logs made or ended them and still tell of them.
-    `left`: what else may still hold the texts, each with what to do."""
+    """The result of a purge. facts: rows whose text was erased. logs: sessions whose logs made or ended these facts and
+    still contain them. left: other places that may still hold the texts, each with what to do."""
 
     facts: int
     logs: tuple[str, ...] = ()
@@ -140,32 +141,32 @@ class Hit(NamedTuple):
 
 class Facts(Protocol):
     async def change_facts(self, changes: Sequence[FactChange], *, by: str) -> int:
-        """Write all or nothing, without a session. Returns how many facts came or went. Raises `StoreFailed`; as of
-        `PutFact`, `Conflict` with code `fact_ended` when something superseded is gone, and `Invalid` with code
-        `no_session` for the space of a session that is not there."""
+        """Write all changes or none, without a session. Returns how many facts were added or ended. Raises
+        `StoreFailed`; as described in `PutFact`, `Conflict` with code `fact_ended` when a superseded fact has ended,
+        and `Invalid` with code `no_session` for the space of a session that does not exist."""
         ...
 
     async def purge_facts(self, spaces: Sequence[str], *, ids: Sequence[str] | None = None) -> Purged:
-        """Erase the text and the key of facts that have ended, in the rows, the indexes and the free space of the
-        files. The rows stay, empty, so that versions and logs still agree. Nothing brings such a fact back. Blocks
-        other writers for as long as rewriting the tables takes. Raises `StoreFailed`."""
+        """Erase the text and the key of ended facts, in the rows, the indexes and the free space of the files. The
+        empty rows stay, so that versions and logs still agree. This cannot be undone. Blocks other writers while the
+        tables are rewritten. Raises `StoreFailed`."""
         ...
 
     async def fact(self, id: str) -> Fact:
-        """The newest row of this id. Raises `NotFound`."""
+        """Return the newest row of this id. Raises `NotFound`."""
         ...
 
     async def facts(self, query: FactQuery) -> list[Fact]: ...
 
     async def search_facts(self, spaces: Sequence[str], query: str, *, limit: int = 20) -> list[Hit]:
-        """Current facts that share words with the query, the best first (`roost.log.search_terms`)."""
+        """Return current facts that share search terms with the query, best first (`roost.log.search_terms`)."""
         ...
 
     async def spaces(self, prefix: str = "") -> list[Space]:
-        """Of this beginning, by name. A space that was never written to is not there."""
+        """Return the spaces whose names start with `prefix`, by name. A space that was never written does not exist."""
         ...
 
     async def fact_changes(self, space: str, *, after: int, limit: int = 1000) -> list[Fact]:
-        """Rows that came or went after a version of the space, in the order of their last change: first those with the
-        lowest `ended_version`, or `version` where they are current. Proposed ones are left out."""
+        """Return rows added or ended after version `after` of the space, ordered by their last change: `ended_version`,
+        or `version` if current. Proposals are left out."""
         ...

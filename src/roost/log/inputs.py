@@ -1,4 +1,4 @@
-"""What may be put into a session's inbox: the closed union of inputs."""
+"""The closed union of inputs: everything that can be put into a session's inbox."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ class _Input(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
 
 
 class MessageInput(_Input, frozen=True, tag="message"):
-    """Something said to the agent. `steer` is delivered inside the running turn, `follow_up` when it would stop."""
+    """A message to the agent. mode: `steer` is delivered inside the running turn, `follow_up` when the turn would
+    stop."""
 
     parts: tuple[UserPart, ...]
     mode: InputMode = "follow_up"
     source: str | None = None
     tainted: str | None = None
-    """Who says it had seen what comes from outside, by this."""
+    """The untrusted source that the sender had seen, if any."""
 
 
 class ControlInput(_Input, frozen=True, tag="control"):
-    """`task`, of a cancel: what the session has its task for is given up, and with it all that has come from it.
-    `unused`, of a stop: only if the session waits for nothing, and nothing else stops with it."""
+    """scope `task`, of a cancel: cancel the delegated task of the session, with all its children and background
+    commands. scope `unused`, of a stop: stop only if the session waits for nothing; the stop does not extend to its
+    children."""
 
     action: ControlAction
     scope: Literal["task", "unused"] | None = None
 
 
 class ApprovalInput(_Input, frozen=True, tag="approval"):
-    """`arguments`: with the decision `modify`, the JSON text of those with which the call runs instead. `always` and
-    `scope` as of `ApprovalResolved`. `asked`: the position in the log of the question that is answered; None answers
-    whichever question of that call is open."""
+    """arguments: for `modify`, the JSON text of the arguments that the call runs with instead. always, scope: as in
+    `ApprovalResolved`. asked: the log position of the answered request; None answers any open request for that call."""
 
     call: str
     decision: Decision
@@ -59,7 +60,7 @@ class ApprovalInput(_Input, frozen=True, tag="approval"):
 
 
 class SetTimerInput(_Input, frozen=True, tag="timer.set"):
-    """Set, move or (with `due` None) clear a durable timer. When it comes due, `parts` are said to the agent."""
+    """Set, move or (with `due` None) clear a durable timer. When it comes due, the agent gets `parts` as a message."""
 
     timer: str
     due: float | None
@@ -79,8 +80,8 @@ class EmitInput(_Input, frozen=True, tag="emit"):
 
 
 class ChildInput(_Input, frozen=True, tag="child"):
-    """The end of a task, for the session that gave it. `parts` is what the child said at last. `tainted`: by what the
-    child has seen what comes from outside."""
+    """The end of a delegated task, for the session that delegated it. parts: the child's last answer. tainted: the
+    untrusted source that the child had seen, if any."""
 
     child: str
     outcome: ChildOutcome
@@ -91,7 +92,7 @@ class ChildInput(_Input, frozen=True, tag="child"):
 
 
 class ChildWaitsInput(_Input, frozen=True, tag="child.waits"):
-    """As of `ChildWaits`."""
+    """As `ChildWaits`."""
 
     child: str
     session: str
@@ -101,8 +102,8 @@ class ChildWaitsInput(_Input, frozen=True, tag="child.waits"):
 
 
 class MoveInput(_Input, frozen=True, tag="move"):
-    """Take on this version of the session's agent when no turn is open. `spec` is the definition, `needs` what a node
-    must offer to run it."""
+    """Change to this version of the session's agent as soon as no turn is open. spec: the definition. needs: tags that
+    a node must offer to run it."""
 
     version: str
     spec: msgspec.Raw
@@ -111,7 +112,7 @@ class MoveInput(_Input, frozen=True, tag="move"):
 
 
 class PinInput(_Input, frozen=True, tag="pin"):
-    """Keep `text` word for word under `key` whatever leaves the model's context; None: not any more. `by` a person."""
+    """Keep `text` verbatim under `key` through every compaction; None removes the pin. by: the person."""
 
     key: str
     text: str | None
@@ -119,7 +120,7 @@ class PinInput(_Input, frozen=True, tag="pin"):
 
 
 class CheckpointInput(_Input, frozen=True, tag="checkpoint"):
-    """Keep what the session is, as soon as no call is running."""
+    """Make a checkpoint as soon as no call is running."""
 
     label: str | None = None
     cause: CheckpointCause = "manual"
@@ -130,8 +131,8 @@ class DropCheckpointInput(_Input, frozen=True, tag="checkpoint.drop"):
 
 
 class RollbackInput(_Input, frozen=True, tag="rollback"):
-    """Make the session what it was after event `to`. `asked`: by what words, where it was no position. `resume`: it
-    runs then, also one that was paused, stopped or failed."""
+    """Return the session to its state after event `to`. asked: the words of the request, if it named no position.
+    resume: the session runs afterwards, even if it was paused, stopped or failed."""
 
     to: int
     asked: str | None = None
@@ -139,7 +140,7 @@ class RollbackInput(_Input, frozen=True, tag="rollback"):
 
 
 class ScheduleInput(_Input, frozen=True, tag="schedule"):
-    """`set` makes or changes the schedule, to `spec`."""
+    """An order for a schedule. `set` creates or changes it with `spec`."""
 
     name: str
     order: Literal["set", "pause", "resume", "delete"]
@@ -147,14 +148,14 @@ class ScheduleInput(_Input, frozen=True, tag="schedule"):
 
 
 class DueInput(_Input, frozen=True, tag="schedule.due"):
-    """A schedule that came due at `due`; with None a person has it run now."""
+    """A schedule came due at `due`; None: a person runs it now."""
 
     name: str
     due: float | None = None
 
 
 class ConsolidateInput(_Input, frozen=True, tag="consolidate"):
-    """The timer that was set to `due` came due: ask what is worth keeping of the last turns."""
+    """The consolidation timer set for `due` came due: ask a model which facts of the last turns are worth keeping."""
 
     due: float
 
@@ -187,7 +188,7 @@ def encode_input(item: Input) -> bytes:
 
 
 def beginning_of(type: str) -> bytes:
-    """What every encoded input of this type begins with, and no other."""
+    """Return the prefix that every encoded input of this type has, and no other input."""
     return b'{"type":%b' % _encoder.encode(type)
 
 
@@ -196,12 +197,13 @@ def decode_input(body: bytes) -> Input:
 
 
 def input_digest(item: Input) -> bytes:
-    """8 bytes by which a repetition is told from another input under the same idempotency key."""
+    """Return 8 bytes that tell a repetition from a different input under the same idempotency key."""
     return hashlib.blake2b(encode_input(item), digest_size=8).digest()
 
 
 def urgency(item: Input) -> int:
-    """0: conversation; 1: answers that a waiting turn needs; 2: what any session takes, whatever its state."""
+    """Return 0 for conversation, 1 for an answer that a waiting turn needs, 2 for an input that a session takes in any
+    state."""
     match item:
         case MessageInput() | TimerInput() | DueInput() | MoveInput():
             return 0
@@ -216,7 +218,7 @@ def urgency(item: Input) -> int:
 
 
 def admits(state: SessionState, phase: Phase) -> int:
-    """The least urgency that a session in this state takes in; the rest waits in its inbox."""
+    """Return the least urgency that a session in this state takes; other inputs wait in its inbox."""
     if state not in ("created", "running"):
         return 2
     return 1 if phase == "waiting" else 0

@@ -1,4 +1,4 @@
-"""A store's content in a form that any other store takes: for moving house, and for comparing."""
+"""A store's content in a form that any other store can restore: for store copies and comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from roost.log.shared import LostCall
 
 
 class StoredInput(NamedTuple):
-    """An inbox row, taken ones with a key included: their body is empty, their key still answers repetitions."""
+    """An inbox row. Consumed inputs with a key are included: their body is empty, and their key still detects
+    repetitions."""
 
     id: int
     key: str | None
@@ -26,7 +27,8 @@ class StoredInput(NamedTuple):
 
     @property
     def urgency(self) -> int:
-        """Of one that cannot be read: as of conversation. Whoever wakes the session finds out."""
+        """The input's urgency; 0 (conversation) if it cannot be read. The node that wakes the session then reports the
+        error."""
         try:
             return 0 if self.taken else urgency(decode_input(self.body))
         except msgspec.MsgspecError:
@@ -40,12 +42,12 @@ class StoredTimer(NamedTuple):
 
 
 class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of a session but its events. `info.owner` means nothing elsewhere."""
+    """Everything of a session except its events. `info.owner` has no meaning in another store."""
 
     info: SessionInfo
     create_key: str | None
     inputs: int
-    """The highest number that an input got: later ones get higher ones."""
+    """The highest number given to an input; later inputs get higher ones."""
     inbox: tuple[StoredInput, ...]
     timers: tuple[StoredTimer, ...]
     snapshot: Snapshot | None
@@ -54,8 +56,8 @@ class SessionDump(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
-    """`settings` by name, `budgets` as (spent, reserved) by name, `reservations`: id → budget → amount. `calls`: the
-    lost ones. The notes of calls under way are not moved: their reservations count in full."""
+    """settings: by name. budgets: (spent, reserved) by name. reservations: id → budget → amount. calls: the lost calls.
+    Notes of running calls are not copied: their reservations count in full."""
 
     settings: dict[str, str]
     budgets: dict[str, tuple[int, int]]
@@ -65,28 +67,29 @@ class SharedDump(msgspec.Struct, frozen=True, kw_only=True):
 
 class Portable(Protocol):
     def sessions(self) -> AsyncIterator[str]:
-        """The id of every session, oldest first."""
+        """Yield the id of every session, oldest first."""
         ...
 
     async def dump(self, session: str) -> SessionDump:
-        """One consistent view; the events up to `info.head` are read with `Journal.read`. Raises `NotFound`."""
+        """Return one consistent view. The caller reads the events up to `info.head` with `Journal.read`. Raises
+        `NotFound`."""
         ...
 
     async def restore(self, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-        """Make a session with this content and without owner. Nothing of it is seen before all of it is there; what a
-        crash left half-way is replaced by the next try. Raises `Conflict` when the session is there already."""
+        """Create a session with this content and without owner. It becomes visible only when complete; the next attempt
+        replaces the partial result of a crash. Raises `Conflict` when the session exists."""
         ...
 
     async def dump_shared(self) -> SharedDump: ...
 
     async def restore_shared(self, dump: SharedDump) -> None:
-        """Settings that exist stay as they are; budgets, reservations and lost calls are replaced."""
+        """Add settings that do not exist; replace budgets, reservations and lost calls."""
         ...
 
     async def fact_rows(self, space: str, *, after: int = 0, limit: int = 1000) -> list[StoredFact]:
-        """All rows of a space that came after a version, in order, those that have ended included."""
+        """Return all rows of a space added after a version, in order, ended ones included."""
         ...
 
     async def restore_space(self, space: Space, pages: AsyncIterator[list[StoredFact]]) -> None:
-        """Put a space in the place of the one that is there. It is seen when it is whole."""
+        """Replace a space. The new content becomes visible only when complete."""
         ...

@@ -1,9 +1,9 @@
 """The Journal: the one store of record. Everything durable in Roost is written through these methods.
 
-All methods are coroutines of one event loop and safe to call concurrently. A method that returns has committed
-(fsync included); a method that raises has changed nothing. The exception is `StoreUnreachable`: the database went away
-while it was asked, and whether it committed is not known; every write may be repeated then (an input: with its key).
-`roost.testing.journal` is the conformance suite.
+All methods are coroutines of one event loop and safe to call concurrently. A method that returns has committed (fsync
+included). A method that raises has changed nothing, with one exception: after `StoreUnreachable` the caller does not
+know whether the write committed. Every write may then be repeated (an input: with its key). `roost.testing.journal` is
+the conformance suite.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roost.log.facts import FactWrite
 from roost.log.inputs import Input
 
 READ_BYTES = 256 * 1024
-"""After this many bytes a `read` returns what it has, so that large events do not fill the memory."""
+"""A `read` returns early once its records pass this many bytes, so that large events do not fill the memory."""
 
 
 class Record(NamedTuple):
@@ -34,7 +34,8 @@ class Record(NamedTuple):
 
 
 class InboxItem(NamedTuple):
-    """`id` grows with every input of the session, in the order of their commits. Numbers may be missing."""
+    """An input that waits in a session's inbox. id: grows with every input of the session, in commit order; numbers may
+    be missing. accepted_at: wall time, seconds."""
 
     id: int
     input: Input
@@ -42,8 +43,8 @@ class InboxItem(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """`duplicate`: the idempotency key was seen before and `id` is the item that it made then. `head`: where the log
-    ended at that moment; all that comes of a new item is behind it."""
+    """What `accept` returns. id: the inbox item. duplicate: the idempotency key was seen before, and `id` is the item
+    that it made then. head: the log's head at that moment; all events that follow from a new item come after it."""
 
     id: int
     duplicate: bool
@@ -51,7 +52,7 @@ class Accepted(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The session's folded state after event `seq`, in a form that only the fold's `version` can read."""
+    """A state snapshot: the folded state after event `seq`. Only a fold of the same `version` can read `body`."""
 
     seq: int
     version: int
@@ -59,8 +60,8 @@ class Snapshot(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A position of a log that can be gone back to until it is dropped. `cause`: why it was made. `files`: the snapshot
-    of the private files; None where none belongs to it. `memory`: the version of the memory."""
+    """A position of a log that a rollback can return to until the checkpoint is dropped. cause: why it was made. files:
+    the snapshot of the private files, None if it has none. memory: the version of the memory."""
 
     seq: int
     label: str | None
@@ -71,7 +72,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointRow(NamedTuple):
-    """A checkpoint with the state at its position: `snapshot.seq` is `seq`."""
+    """A checkpoint with the state snapshot at its position: `snapshot.seq` equals `seq`."""
 
     seq: int
     label: str | None
@@ -83,8 +84,8 @@ class CheckpointRow(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """An input that a session's events put into the inbox of another session, or their own. `key` is its idempotency
-    key there: delivered twice it is there once."""
+    """An input that a session's events put into an inbox: another session's, or its own. key: the idempotency key in
+    that inbox; a second delivery under it adds nothing."""
 
     session: str
     input: Input
@@ -92,14 +93,14 @@ class Delivery(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What a session's index row says of its definition from now on."""
+    """The agent version and the needs that the session's index row has from now on."""
 
     version: str
     needs: tuple[str, ...]
 
 
 class TimerSpec(NamedTuple):
-    """Comes due at wall time `due` (seconds); its input is then put into the inbox, exactly once."""
+    """A durable timer. At wall time `due` (seconds) its input is put into the inbox, exactly once."""
 
     id: str
     due: float
@@ -107,7 +108,7 @@ class TimerSpec(NamedTuple):
 
 
 class LastTurn(msgspec.Struct, frozen=True):
-    """The turn of a session that ended last. `reason` names the limit or the error when it has no answer."""
+    """The newest turn that ended. reason: the limit or the error, when the turn has no answer."""
 
     number: int
     outcome: TurnOutcome
@@ -115,7 +116,7 @@ class LastTurn(msgspec.Struct, frozen=True):
 
 
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the session index: what can be known of a session without reading its log."""
+    """A row of the session index: all that is known of a session without reading its log."""
 
     id: str
     agent: str
@@ -132,16 +133,16 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     epoch: int = 0
     pending: int = 0
-    """Inputs accepted and not yet taken."""
+    """Inputs accepted and not yet consumed."""
     needs: tuple[str, ...] = ()
-    """What a node must offer to run it."""
+    """Tags that a node must offer to run it."""
     home: str | None = None
-    """Of the node that ran it last: where its private files are."""
+    """Home of the node that ran it last, where its private files are."""
     format: int = 0
-    """The newest event format of the nodes that ran it: its log may hold such events."""
+    """The newest event format of the nodes that ran it. Its log may hold events of that format."""
     last_turn: LastTurn | None = None
-    """Not of the row: `roost.kernel.sessions` reads it from the log's end where it is asked for. None while a turn
-    runs, and where the end of the last one is further back than is read."""
+    """Not a column: `roost.kernel.sessions` reads it from the end of the log on request. None while a turn runs, and
+    when the last turn ended further back than is read."""
 
 
 class NewSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,37 +157,39 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Append(msgspec.Struct, kw_only=True):
-    """One atomic write of a session's owner: events and everything that must be true together with them."""
+    """One atomic write by a session's owner: events, and every change that must commit with them."""
 
     session: str
     epoch: int
     expected: int
-    """The head that the writer knows; the first event gets `expected + 1`."""
+    """The head that the writer knows. The first event gets `expected + 1`."""
     bodies: Sequence[bytes] = ()
     """Encoded events, in order."""
     consume: Sequence[int] = ()
-    """Inbox items that these events take in. Each must be pending, or the append raises `SequenceConflict`."""
+    """Ids of the inbox items that these events consume. Each must be pending, or the append raises
+    `SequenceConflict`."""
     state: SessionState | None = None
     phase: Phase | None = None
     snapshot: Snapshot | None = None
     timers: Sequence[TimerSpec] = ()
     clear_timers: Sequence[str] = ()
     deliver: Sequence[Delivery] = ()
-    """Accepted as by `accept`. One that `accept` would refuse because its target is gone or takes no conversation, or
-    for its key, is dropped without a word; a full inbox takes it all the same."""
+    """Accepted as by `accept`. A delivery that `accept` would refuse because of its target (deleted, or not open to
+    conversation) or its key is dropped silently. A full inbox does not refuse it."""
     checkpoint: CheckpointRow | None = None
-    """Takes the place of one at the same position."""
+    """Replaces a checkpoint at the same position."""
     drop_checkpoints: Sequence[int] = ()
-    """Their positions; what is not there is no error."""
+    """Positions of checkpoints to drop. A position without a checkpoint is no error."""
     facts: Sequence[FactWrite] = ()
     """Changes of the memory (`roost.log.facts`)."""
     moved: Moved | None = None
     release: bool = False
-    """Give the lease back in the same commit."""
+    """Release the lease in the same commit."""
 
 
 class Claim(NamedTuple):
-    """Ownership of a session, with all that is needed to wake it: newest snapshot, the events after it, the inbox."""
+    """Ownership of a session, with everything needed to wake it: the newest state snapshot, the events after it
+    (`tail`), and the inbox."""
 
     info: SessionInfo
     epoch: int
@@ -196,11 +199,12 @@ class Claim(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something was committed. None means "not known here: look"; an empty session means "any session".
+    """A hint that something was committed. `records` or `inbox` None means "not known here: read the store". An empty
+    session means "any session".
 
-    What other nodes commit comes in three kinds. `records` None, `inbox` empty: the log goes on, under the owner that
-    it has. `inbox` None, `records` empty: an input that the owner takes. Both None: anything, also work that nobody
-    has taken. Only the last is a reason to claim.
+    Commits of other nodes come in three kinds. `records` None, `inbox` empty: the present owner appended events.
+    `inbox` None, `records` empty: an input arrived that the owner will consume. Both None: anything, including work
+    that no node has claimed. Only the last kind is a reason to claim.
     """
 
     session: str
@@ -209,8 +213,8 @@ class Change(NamedTuple):
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter. Sessions are returned by age, newest first; `before` continues from the last id of a page.
-    `ids`: of those named; a few hundred at most."""
+    """A filter. Sessions are returned newest first; `before` continues after the last id of a page. ids: only these
+    sessions, a few hundred at most."""
 
     agent: str | None = None
     state: SessionState | None = None
@@ -224,7 +228,7 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class Journal(Protocol):
     async def create(self, session: NewSession, events: Sequence[Event], *, key: str | None = None) -> SessionInfo:
-        """Make a session with its first events. With a `key` seen before, return the session that it made then.
+        """Create a session with its first events. With a `key` seen before, return the session that it made then.
         Raises `Conflict` when the id is taken."""
         ...
 
@@ -240,84 +244,89 @@ class Journal(Protocol):
         state: SessionState = "created",
         phase: Phase = "idle",
     ) -> SessionInfo:
-        """Make a session whose log begins as that of `source` up to and with event `at`, and goes on with `events`.
-        What they have in common is stored once, so the cost does not depend on `at`; either lives on when the other is
-        deleted. It has an empty inbox, no timers and no owner, and the source's `format`. `snapshot` is its state
-        after an event from `at` on; `state` and `phase` are those of its index row. `key` and `Conflict` as in
-        `create`. Raises `NotFound`, and `Invalid` when the source has no event `at` or the snapshot is of another
-        part of the log."""
+        """Create a session whose log starts as a copy of `source` up to and including event `at`, followed by `events`.
+        The shared part is stored once, so the cost does not depend on `at`, and each session outlives the deletion of
+        the other. The fork has an empty inbox, no timers, no owner, and the source's `format`.
+
+        snapshot: the fork's state after event `at` or one of `events`. state, phase: those of its index row. `key` and
+        `Conflict`: as in `create`. Raises `NotFound`, and `Invalid` when the source has no event `at` or the snapshot
+        is of another part of the log.
+        """
         ...
 
     async def append(self, append: Append) -> int:
-        """Write, and return the new head. An append that is in the log already, by this epoch and with these bytes, is
-        not written again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not
-        held, `SequenceConflict` when `expected` is not its head, `NotFound`, `StoreFailed`."""
+        """Write, and return the new head. An append that this epoch already wrote with these bytes is not written
+        again. Raises `Fenced` when `epoch` is not the session's newest or the lease is not held, `SequenceConflict`
+        when `expected` is not the head, `NotFound`, `StoreFailed`."""
         ...
 
     async def read(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]:
-        """Records with `seq > after`, oldest first: at most `limit`, and no more once they pass `READ_BYTES`. Empty
-        only at the head. Raises `NotFound`."""
+        """Return records with `seq > after`, oldest first: at most `limit`, and none after those that pass
+        `READ_BYTES`. Empty only at the head. Raises `NotFound`."""
         ...
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
-        """Replay from `after`, then follow for ever: every record once, in order, whoever wrote it. Ends when the
-        session is deleted or the journal closed."""
+        """Replay from `after`, then follow without end: every record once, in order, from any writer. Ends when the
+        session is deleted or the journal is closed."""
         ...
 
     async def accept(self, session: str, item: Input, *, key: str | None = None, sent: Input | None = None) -> Accepted:
-        """Put an input into the inbox. An idempotency `key` is unique per session for the session's life: a repetition
-        returns what the first one made, whatever happened since. `sent` is what its sender gave where `item` is not
-        that (a secret is masked in it): it alone tells a repetition from another input, and it is not kept. Raises
-        `NotFound`, `Busy` when the inbox is full, and `Conflict` (`session_stopped`, `session_error`) for conversation
-        that such a session does not take."""
+        """Put an input into the inbox. An idempotency `key` is unique within a session for the session's whole life: a
+        repetition returns the result of the first call.
+
+        sent: the input as its sender gave it, when `item` differs from that (a secret is masked in `item`). Only `sent`
+        decides whether a call is a repetition, and it is not stored. Raises `NotFound`, `Busy` when the inbox is full,
+        and `Conflict` (`session_stopped`, `session_error`) for conversation that a session in that state refuses.
+        """
         ...
 
     async def pending(self, session: str) -> list[InboxItem]:
-        """The inbox, oldest first."""
+        """Return the inbox, oldest first."""
         ...
 
     async def get(self, session: str) -> SessionInfo:
-        """Raises `NotFound`."""
+        """Return the session's index row. Raises `NotFound`."""
         ...
 
     async def find(self, query: SessionQuery) -> list[SessionInfo]: ...
 
     async def snapshot(self, session: str, *, at: int | None = None) -> Snapshot | None:
-        """The newest snapshot, those of checkpoints included; with `at`, the newest of `seq <= at`. A fork has those of
-        the logs that its own begins with, as long as they are there. Raises `NotFound`."""
+        """Return the newest state snapshot, those of checkpoints included; with `at`, the newest with `seq <= at`. A
+        fork also has the snapshots of the logs that its own starts with, as long as those exist. Raises `NotFound`."""
         ...
 
     async def checkpoints(self, session: str) -> list[Checkpoint]:
-        """Its own, newest first. Raises `NotFound`."""
+        """Return the session's own checkpoints, newest first. Raises `NotFound`."""
         ...
 
     async def with_timers(
         self, prefix: str, *, fired: str | None = None, after: str = "", limit: int = 1000
     ) -> list[str]:
-        """The sessions that have a timer whose id begins so, by id; those that come after `after`. Also those whose
-        inbox holds an input of the type `fired`, which is what such a timer leaves there when it is due."""
+        """Return the ids of sessions that have a timer whose id starts with `prefix`, in order of id, from the first id
+        after `after`. With `fired`, include sessions whose inbox holds an input of that type: the input that such a
+        timer leaves when it comes due."""
         ...
 
     async def delete(self, session: str, *, epoch: int | None = None) -> None:
-        """Remove the session and all that belongs to it. Raises `NotFound`; `Conflict` while a living node owns it,
-        unless `epoch` says that it is the caller's."""
+        """Remove the session and everything that belongs to it. Raises `NotFound`, and `Conflict` while a living node
+        owns it, unless `epoch` proves that the caller is that owner."""
         ...
 
     async def purge(self) -> None:
-        """Finish the deletions whose node did not live to remove all of the log. One node is to do so now and then."""
+        """Finish deletions that a node began and did not live to complete. One node calls this now and then."""
         ...
 
     def watch(self, listener: Callable[[Change], None], *, session: str | None = None) -> Callable[[], None]:
-        """Call `listener` on the event loop after every commit (of one session, if named), whoever made it; may
-        coalesce. It must be quick and must not raise. A change with an empty session means "anything may have
-        changed". Returns the way to stop it."""
+        """Call `listener` on the event loop after every commit (of one session, if named), by any writer. Calls may
+        coalesce. The listener must be quick and must not raise. A change with an empty session means "anything may have
+        changed". Returns a function that stops it."""
         ...
 
     async def close(self) -> None: ...
 
 
 def check_fork(source: str, head: int, at: int, snapshot: Snapshot, events: int) -> None:
-    """For `Journal.fork` of a log that ends at `head`. Raises `Invalid`."""
+    """Check the arguments of `Journal.fork` for a source log that ends at `head`. Raises `Invalid`."""
     if not 1 <= at <= head:
         raise Invalid(f"session {source!r} has no event {at}: its log ends at {head}")
     if not at <= snapshot.seq <= at + events:

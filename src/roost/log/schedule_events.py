@@ -1,4 +1,4 @@
-"""What a schedule is, as data: when its text is said to the agent, and what the turns that begin so may use."""
+"""A schedule as data: when its text is sent to the agent, and the limits of the turns that it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Missed: TypeAlias = Literal["skip", "once", "all"]
 
 
 class TurnLimits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of a turn, beside those of the agent: the tighter one counts. Units as of `AgentSpec.limits`."""
+    """Limits of a turn, in addition to those of the agent: the tighter one counts. Units as in `AgentSpec.limits`."""
 
     steps: int | None = None
     tokens: int | None = None
@@ -19,16 +19,17 @@ class TurnLimits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
 
 class ScheduleSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """One of: `cron`, five fields read in the time zone `zone`; `every` so many seconds; once `at` a wall time (seconds
+    """One of: `cron`, five fields read in the time zone `zone`; `every`, seconds; `at`, a wall time (seconds
     since 1970).
 
-    A firing that begins more than `grace` seconds late was missed. `missed` says what happens to such: `skip` drops
-    them, `once` runs the newest for all, `all` runs each, at most the `catch_up` newest. Each firing is put off by up
-    to `jitter` seconds, always the same for the same firing.
+    A firing that begins more than `grace` seconds late counts as missed. missed: `skip` drops missed firings, `once`
+    runs the newest for all, `all` runs each, at most the `catch_up` newest. jitter: each firing is delayed by up to
+    this many seconds, always the same delay for the same firing.
 
-    `fresh`: its turns do not see the conversation; their answers are added to it. `heartbeat`: fresh too, and an answer
-    that says that there was nothing to do is not; after `idle_after` of these in a row it rests until a person says
-    something. `limits` are those of its turns."""
+    fresh: its turns do not see the conversation; their answers are added to it. heartbeat: also fresh, and an answer
+    that reports nothing to do is not added; after `idle_after` such answers in a row it pauses until a person writes.
+    limits: those of its turns.
+    """
 
     text: str
     cron: str | None = None

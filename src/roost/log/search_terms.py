@@ -1,7 +1,8 @@
-"""The words by which facts are found, the same in every store, and how well they fit.
+"""Search terms of facts, the same in every store, and their relevance scores.
 
-Text is decomposed, folded and cut into words; CJK runs into pairs of characters, as there are no spaces; identifiers at
-their humps. English plurals lose their ending (the S-stemmer of Harman, "How effective is suffixing?", 1991).
+Text is decomposed, case-folded and cut into words. CJK runs are cut into pairs of characters, as they have no spaces;
+identifiers are cut at their humps. English plurals lose their ending (the S-stemmer of Harman, "How effective is
+suffixing?", 1991).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections.abc import Mapping, Sequence
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _TOKEN = rf"[{_CJK}]+|[^\W_{_CJK}]+"
-"""Compiled when first needed, as it takes 2 ms."""
+"""Compiled at first use, because compiling takes 2 ms."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST = 40
 _MOST = 1000
 _K1, _B = 1.2, 0.4
-"""Of BM25 (Robertson and Zaragoza, 2009); `b` is low since facts are short: a long one is no worse for it."""
+"""Parameters of BM25 (Robertson and Zaragoza, 2009). `b` is low because facts are short: length should cost little."""
 _STOP = frozenset(
     "a about after all also am an and any are as at be been before being between both but by can could did do does"
     " doing during each few for from further get gets got had has have having he her here hers him his how i if in into"
@@ -31,7 +32,7 @@ _PLAIN = str.maketrans({"’": None, "'": None})
 
 
 def words(text: str) -> list[str]:
-    """In their order, repetitions included; at most 1,000."""
+    """Return the search terms in order, repetitions included; at most 1,000."""
     found: list[str] = []
     folded = unicodedata.normalize("NFKC", text.translate(_PLAIN))
     for token in re.findall(_TOKEN, _HUMP.sub(" ", folded)):
@@ -57,7 +58,8 @@ def _singular(word: str) -> str:
 
 
 def bm25(query: Sequence[str], facts: Sequence[str], counts: Mapping[str, int], total: int) -> list[float]:
-    """How well each of `facts` (its words, joined by spaces) fits. `counts`: in how many of `total` facts a word is."""
+    """Score each of `facts` (its search terms, joined by spaces). counts: in how many of `total` facts a term
+    occurs."""
     rows = [row.split(" ") for row in facts]
     mean = sum(map(len, rows)) / len(rows) if rows else 1.0
     weights = [(word, weight(counts.get(word, 1), total)) for word in dict.fromkeys(query)]

@@ -1,7 +1,7 @@
-"""What is one for the whole cluster: settings, duties, budgets, rates. `roost.testing.shared` is the conformance suite.
+"""Cluster-wide state: settings, duties, budgets, rates. `roost.testing.shared` is the conformance suite.
 
-These are the seams for whatever must not happen once per node: one poller per channel token, one ledger per budget, one
-rate per provider account.
+Use it for anything that must not exist once per node: one poller per channel token, one ledger per budget, one rate per
+provider account.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _PAST_SURROGATES = 0xE000
 
 
 class Charge(NamedTuple):
-    """`amount` (nano-dollars, tokens, steps: whole units) on a budget, which with it may hold at most `limit`."""
+    """amount: whole units (nano-dollars, tokens, steps) to reserve on a budget. limit: the most that the budget may
+    hold, this charge included."""
 
     budget: str
     amount: int
@@ -32,15 +33,15 @@ class Balance(NamedTuple):
 
 
 SettledBy: TypeAlias = Literal["end", "hand", "report"]
-"""Who said what a lost call has cost: its own end, which came late; a person; the provider's usage report."""
+"""Source of a lost call's final cost. end: its own late end. hand: a person. report: the provider's usage report."""
 
 
 class CallNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reservation is for, so that another process can bound the cost of a call whose process died. Persisted.
+    """Describes a reservation, so that another process can bound the cost of a call whose process died. Persisted.
 
-    `owner`: the node that makes the call. `started`: wall time. `cost`: nano-dollars that it has cost before a word of
-    its answer. `rate`: nano-dollars that its answer may cost in a second. `window`: seconds for which its owner may go
-    on with it after its last progress. `lasting`: those of its budgets that a later correction changes.
+    owner: the node that makes the call. started: wall time. cost: nano-dollars spent before the answer starts. rate:
+    nano-dollars that a second of the answer may cost. window: seconds that the owner may continue after its last
+    progress. lasting: those of its budgets that a later correction changes.
     """
 
     owner: str
@@ -56,9 +57,9 @@ class CallNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenCall(NamedTuple):
-    """A reservation that is not settled. `amounts`: what it set aside, by budget. `note` is None where a version before
-    notes reserved it. `cost`: nano-dollars by its last progress, `idle` seconds ago. `gone`: its owner's process is not
-    there any more; False also where that process stands still."""
+    """An unsettled reservation. amounts: reserved units by budget. note: None if a version before notes reserved it.
+    cost: nano-dollars at its last progress. idle: seconds since then. gone: the owner's process no longer exists; False
+    also while that process is suspended."""
 
     id: str
     amounts: dict[str, int]
@@ -69,9 +70,9 @@ class OpenCall(NamedTuple):
 
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call whose process died before its end. `charged`: nano-dollars that it was counted with then; `cost`: those
-    that it counts with now, the truth once it is `settled`. `told`: whether its session's log has it. `provider_id`:
-    the id that the provider gave its answer, where it was noted in time."""
+    """A call whose process died before it ended. charged: nano-dollars that it was settled with at the loss. cost:
+    nano-dollars that it counts with now; final once `settled`. told: its session's log has it. provider_id: the
+    provider's id of the answer, if it was noted in time."""
 
     id: str
     started: float
@@ -92,92 +93,92 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
 
 class Shared(Protocol):
     async def setting(self, name: str, value: str | None = None, *, replace: bool = False) -> str | None:
-        """A value that all nodes see. The first that is given stays for ever, unless a later one is to `replace` it.
-        Returns what holds now."""
+        """Set a value that all nodes see, and return the value in force. The first value stays for ever, unless a later
+        call passes `replace`."""
         ...
 
     async def hold(self, name: str, node: str) -> int | None:
-        """Be the one node that does `name`, for as long as it lives (`Dispatcher.beat`) or until it drops it. Returns a
-        fence above zero that grows with every change of the holder; None while another living node holds it. The
-        holder may ask again and gets the same fence."""
+        """Become the one node with the duty `name`, for as long as the node lives (`Dispatcher.beat`) or until it drops
+        it. Returns a fence above zero that grows with every change of holder; None while another living node holds the
+        duty. A repeated call of the holder gets the same fence."""
         ...
 
     async def drop(self, name: str, node: str) -> None:
-        """Let go of a duty. Nothing happens when another holds it."""
+        """Give up a duty. Does nothing when another node holds it."""
         ...
 
     async def reserve(self, id: str, charges: Sequence[Charge], note: CallNote | None = None) -> str | None:
-        """Before spending: set the amounts of all charges aside, or none. Returns the budget that refused, None when
-        the reservation `id` stands. The same `id` again changes nothing. `note` is kept until it is settled."""
+        """Before spending, reserve the amounts of all charges or none. Returns the budget that refused, None when the
+        reservation `id` stands. A repeated `id` changes nothing. note: kept until the reservation is settled."""
         ...
 
     async def progress(self, costs: Mapping[str, int], provider_ids: Mapping[str, str] | None = None) -> None:
-        """Note what calls under way have cost so far, by their ids. A cost never falls. `provider_ids`: the ids that
-        their providers gave the answers, of those in `costs`. Nothing happens to calls that are settled or lost, or
-        were reserved without a note."""
+        """Note the cost so far of running calls, by their ids. A cost never falls. provider_ids: the providers' ids of
+        the answers, for calls in `costs`. Calls that are settled or lost, or were reserved without a note, are
+        ignored."""
         ...
 
     async def settle(self, id: str, amounts: Mapping[str, int]) -> None:
-        """After spending: what was really spent on each budget takes the place of what was reserved; what is not named
-        was 0. Once: settling again, or what was never reserved, changes nothing. A settled `id` is forgotten: reserved
-        again it is a new reservation, and is settled on its own. A lost call that is not settled yet is corrected
-        (`correct`, by its `end`) to the largest of `amounts`."""
+        """After spending, replace the reserved amount on each budget by the amount spent; a budget not in `amounts`
+        gets 0. Settling an unknown or settled `id` changes nothing. A settled `id` is forgotten: reserving it again
+        makes a new reservation with its own settlement. A lost call that is not settled yet is corrected (`correct`, by
+        its `end`) to the largest of `amounts`."""
         ...
 
     async def lose(self, id: str, cost: int, note: CallNote, *, told: bool) -> bool:
-        """Settle a call that can have no end any more with `cost` on each of its budgets, and keep it among the lost
-        ones under `note`. False, and nothing has changed, where nothing is reserved under `id`."""
+        """Settle a call that can no longer end with `cost` on each of its budgets, and keep it as a lost call under
+        `note`. Returns False and changes nothing when no reservation has this `id`."""
         ...
 
     async def correct(self, id: str, cost: int, by: SettledBy, *, again: bool = True) -> LostCall | None:
-        """Set what a lost call has cost: the difference is added to its lasting budgets. Returns the call as it is now.
-        None, and nothing has changed, where no lost call has this id, or, without `again`, where it is settled."""
+        """Set the cost of a lost call, and add the difference to its lasting budgets. Returns the updated call. Returns
+        None and changes nothing when no lost call has this id or, without `again`, when it is settled."""
         ...
 
     async def tell(self, ids: Sequence[str]) -> None:
-        """Note that the logs of their sessions have these lost calls."""
+        """Mark these lost calls as present in their sessions' logs."""
         ...
 
     async def lost(self, prefix: str, *, started: tuple[float, float] | None = None) -> list[LostCall]:
-        """Return the lost calls whose ids begin so, the oldest loss first; with `started` those that began from the
-        first wall time up to the second, found by an index."""
+        """Return the lost calls whose ids start with `prefix`, oldest loss first; with `started`, those that began from
+        the first wall time up to the second (uses an index)."""
         ...
 
     async def prune_lost(self, before: float) -> int:
-        """Remove the settled lost calls that began before this wall time. The budgets keep what they cost. Returns
-        how many there were."""
+        """Remove settled lost calls that began before this wall time. Budgets keep their costs. Returns the number
+        removed."""
         ...
 
     async def open_calls(self, prefix: str) -> list[OpenCall]:
-        """The reservations that are not settled and whose ids begin so, by id."""
+        """Return the unsettled reservations whose ids start with `prefix`, by id."""
         ...
 
     async def balance(self, budget: str) -> Balance:
-        """Zero for a budget that nobody charged."""
+        """Return the balance; zero for a budget that was never charged."""
         ...
 
     async def balances(self, prefix: str) -> dict[str, Balance]:
-        """Of every budget whose name begins so and on which something is spent or reserved."""
+        """Return every budget whose name starts with `prefix` and that has something spent or reserved."""
         ...
 
     async def reserved(self, prefix: str) -> dict[str, dict[str, int]]:
-        """The reservations that are not settled, by their ids that begin so: what each set aside, by budget."""
+        """Return the unsettled reservations whose ids start with `prefix`: reserved amounts by id and budget."""
         ...
 
     async def forget(self, budget: str) -> None:
-        """What it counted is over. Nothing happens while something is reserved on it."""
+        """Remove a budget. Does nothing while something is reserved on it."""
         ...
 
     async def take(self, bucket: str, amount: float, *, rate: float, burst: float) -> float:
-        """From a token bucket that fills with `rate` a second up to `burst`: 0.0 when `amount` was taken, else the
-        seconds after which to ask again, with nothing taken. Raises `Invalid` when there is no such moment: `amount` is
+        """Take `amount` from a token bucket that fills with `rate` a second up to `burst`. Returns 0.0 when taken, else
+        the seconds to wait before the next try, with nothing taken. Raises `Invalid` when no wait can help: `amount` is
         negative or exceeds `burst`, or `rate` is not above zero."""
         ...
 
 
 def beginning(prefix: str) -> tuple[str, str | None]:
-    """The names that begin so, in the order of code points, which is that of UTF-8 too: from the first text up to the
-    second, which is not one of them; None: to the end."""
+    """Return the range of names that start with `prefix`, in code-point order, which is also UTF-8 order: from the
+    first text up to, not including, the second. A second of None means no upper end."""
     for place in range(len(prefix) - 1, -1, -1):
         after = ord(prefix[place]) + 1
         if after <= sys.maxunicode:
@@ -186,7 +187,7 @@ def beginning(prefix: str) -> tuple[str, str | None]:
 
 
 def check_take(bucket: str, amount: float, rate: float, burst: float) -> None:
-    """For `Shared.take`. Raises `Invalid`."""
+    """Check the arguments of `Shared.take`. Raises `Invalid`."""
     if not 0 <= amount <= burst:
         raise Invalid(f"bucket {bucket!r} never holds {amount}: ask for at most its burst of {burst}")
     if not rate > 0:

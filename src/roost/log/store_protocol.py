@@ -1,4 +1,4 @@
-"""The store: all that a database must do for Roost."""
+"""The store: everything that Roost needs from a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from roost.log.protocols import Journal
 from roost.log.shared import Shared
 
 Durability: TypeAlias = Literal["full", "relaxed"]
-"""`full`: every commit is synced to the disk. `relaxed`: a power loss may take the last moments, a crash takes none."""
+"""`full`: every commit is synced to the disk. `relaxed`: a power loss may lose the last moments; a crash loses
+nothing."""
 
 
 class Store(Journal, Dispatcher, Shared, Facts, Portable, Protocol):

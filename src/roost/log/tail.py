@@ -1,4 +1,4 @@
-"""Following a log: replay, then live, without gap or duplicate, at the reader's own speed."""
+"""Follow a log: replay, then live events, without gap or duplicate, at the reader's own speed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _AGAIN_SECONDS = 0.5
 
 
 class Follower:
-    """One reader's place in one log. A reader that falls behind its buffer goes back to reading the store, so it costs
-    the writer nothing. `woken` is set when there may be something new.
+    """One reader's position in one log. A reader that overflows its buffer reads from the store again, so it costs the
+    writer nothing. `woken` is set when there may be new records.
 
-    With `after` None it listens from now on, and `after` is to be set before something is taken, to a place of the log
-    that is known later than this: then the store need not be read at all."""
+    With `after` None it listens from now on. The caller then sets `after`, before the first `take`, to a log position
+    learnt after construction. In that case it need not read the store at all.
+    """
 
     def __init__(self, journal: Journal, session: str, after: int | None) -> None:
         self.after = 0 if after is None else after
@@ -34,8 +35,8 @@ class Follower:
         self._stop()
 
     async def take(self) -> list[Record] | None:
-        """What is new, possibly nothing; None when the log is gone or the journal closed. Raises `StoreFailed`, but not
-        when a store is away for a while whose log was read already."""
+        """Return the new records, possibly none; None when the log was deleted or the journal closed. Raises
+        `StoreFailed`, but once it has read the log it waits through `StoreUnreachable` instead."""
         if self.behind:
             return await self._replay()
         live, self._live = self._live, []
@@ -57,7 +58,7 @@ class Follower:
                 return None
             if not (self._begun and isinstance(error, StoreUnreachable)):
                 raise
-            self.behind = True  # who follows already goes on when the store is back
+            self.behind = True  # an established reader waits until the store is back
             asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self.woken.set)
             return []
         self._begun = True
@@ -80,7 +81,7 @@ class Follower:
 
 
 async def follow(journal: Journal, session: str, after: int) -> AsyncIterator[Record]:
-    """`Journal.tail`, for any journal."""
+    """Implement `Journal.tail` for any journal."""
     follower = Follower(journal, session, after)
     try:
         while True:
