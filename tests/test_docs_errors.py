@@ -37,7 +37,7 @@ def test_every_code_is_on_its_page() -> None:
     files = [path for path in (ROOT / "src" / "roost").rglob("*.py") if "testing" not in path.parts]
     found = {str(code) for path in files for code in codes_of(ast.parse(path.read_text()))}
     raised = {code for code in found if re.fullmatch(r"[a-z][a-z_]+", code)} | _BY_STATE
-    page = (ROOT / "docs" / "errors.md").read_text()
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
     told = {
         code
         for line in page.splitlines()

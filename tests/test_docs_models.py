@@ -24,7 +24,10 @@ def blocks(page: str, language: str) -> list[str]:
     return [text for kind, text in _BLOCK.findall((DOCS / page).read_text()) if kind == language]
 
 
-@pytest.mark.parametrize("page", ["models.md", "routing.md", "costs.md", "embeddings.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["guides/models.md", "reference/accounts.md", "guides/routing.md", "guides/costs.md", "guides/embeddings.md"],
+)
 def test_models_toml(page: str, tmp_path: Path) -> None:
     shown = blocks(page, "toml")
     assert shown
@@ -38,14 +41,14 @@ def test_models_toml(page: str, tmp_path: Path) -> None:
 
 
 def test_scripts_and_the_stub() -> None:
-    for text in blocks("testing-models.md", "json"):
+    for text in blocks("extend/testing-models.md", "json"):
         assert load(text.encode()).rules
-    for text in blocks("testing-models.md", "python"):
+    for text in blocks("extend/testing-models.md", "python"):
         exec(compile(text, "testing-models.md", "exec"), {})
 
 
 async def test_embeddings(tmp_path: Path) -> None:
-    (text,) = blocks("embeddings.md", "python")
+    (text,) = blocks("guides/embeddings.md", "python")
     text = text.replace("Embedders(Models())", "Embedders(models, cache=cache)")
     text = text.replace('"local"', '"openai/text-embedding-3-small"')
     with ProviderServer() as server:
@@ -62,5 +65,5 @@ async def test_embeddings(tmp_path: Path) -> None:
 
 
 def test_the_trace_of_a_route_is_json() -> None:
-    (text,) = blocks("routing.md", "json")
+    (text,) = blocks("guides/routing.md", "json")
     assert set(msgspec.json.decode(text)) >= {"profile", "intent", "tokens", "chain", "steps"}

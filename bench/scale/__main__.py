@@ -1,4 +1,4 @@
-"""`python -m bench.scale` plays everything and writes the tables of docs/scale.md; `--quick` only the limits."""
+"""`python -m bench.scale` simulates clusters and writes the tables of docs/operate/scale.md; `--quick`: limits only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.scale.costs import costs
 from bench.scale.limits import AS_BUILT, DESIGNS, SIZES, most, use
 from bench.scale.scenarios import Outcome
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operate" / "scale.md"
 LIVE = 100
 """Sessions at work on each node, of its 10,000."""
 

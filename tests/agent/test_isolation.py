@@ -13,7 +13,7 @@ from roost.errors import ConfigError
 from roost.sandbox.backend import Bounds
 from roost.sandbox.choose import Isolation
 
-DOC = Path(__file__).parents[2] / "docs" / "isolation.md"
+DOC = Path(__file__).parents[2] / "docs" / "guides" / "isolation.md"
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The simulation of docs/scale.md: it repeats itself, loses nothing, and is near to real processes at three nodes."""
+"""The simulation of docs/operate/scale.md: deterministic, loses nothing, and close to real processes at three nodes."""
 
 from __future__ import annotations
 

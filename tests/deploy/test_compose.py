@@ -60,8 +60,8 @@ def test_only_the_balancer_is_reached_and_only_from_here(compose: dict[str, Any]
 
 
 def test_settings_of_the_database_exist(compose: dict[str, Any]) -> None:
-    """Each is one that docs/operate.md explains."""
-    page = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+    """Each is one that docs/operate/deploy.md explains."""
+    page = (Path(__file__).parents[2] / "docs" / "operate" / "deploy.md").read_text()
     options = [part for part in compose["services"]["postgres"]["command"] if part.startswith("-c")]
     assert options
     for option in options:

@@ -1,5 +1,5 @@
-"""Backup and point-in-time restore as docs/operate.md has it: base backup, archived WAL, a moment, and all is as it was
-then."""
+"""Restore a backup to a point in time as docs/operate/backups.md has it: base backup, archived WAL, a moment, and all
+is as it was then."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def notices(log: list[ev.Event]) -> list[str]:
 
 
 class Reader:
-    """Keeps the text of the running step as `docs/http.md` says a client should."""
+    """Keeps the text of the running step as `docs/reference/http.md` says a client should."""
 
     def __init__(self, runtime: Runtime, session: SessionHandle) -> None:
         self._batches = runtime.sessions.stream(session.id)

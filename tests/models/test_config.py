@@ -352,7 +352,7 @@ def test_each_model_is_wrapped_once_with_its_card() -> None:
 
 
 def test_the_documentation_is_right(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "accounts.md").read_text()
     block = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     assert block is not None
     found = known(tmp_path, block[1], OFFICE_KEY="k")

@@ -41,7 +41,7 @@ from roost.testing.models import ask, run, user
 from roost.testing.scripted import ScriptedModel
 
 T = TypeVar("T")
-DOCS = Path(__file__).parents[2] / "docs" / "routing.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "routing.md"
 ONCE = Retry(tries=1)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SMALL = ModelEntry(window=4_000, max_output=500)

@@ -2,7 +2,7 @@
 
 It uses one workflow per turn, keyed by session and input, never one per step. DBOS keeps one row per workflow and
 replays none of our steps: a workflow only grants a node the right to claim the session, and ends when the node releases
-it. The log, the fence and the steps stay in the store. `docs/dispatch.md` has the cost.
+it. The log, the fence and the steps stay in the store. `docs/operate/dispatch.md` has the cost.
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ async def check_account(models: Models, name: str, *, deadline: float, model: st
     except HttpFailed as error:
         found = _broken(name, error)
     except RoostError as error:
-        found = Checked(account=name, state="failed", detail=error.message, fix="correct it, or see docs/models.md")
+        found = Checked(
+            account=name, state="failed", detail=error.message, fix="correct it, or see docs/reference/accounts.md"
+        )
     finally:
         await client.close()
     return msgspec.structs.replace(found, seconds=round(time.monotonic() - began, 3))
