@@ -1,9 +1,9 @@
-"""How root starts a command at level 0 as another user of this machine.
+"""Start a level 0 command as another user of this machine; for a daemon that is root.
 
 `setpriv` (util-linux) changes the user for good: no capability, no new privileges, no group but its own. A private
-workspace lies in a home that no other user may enter. So where a folder on the way to the workspace, or to the Python
-that the tools run, cannot be passed, the command gets mounts of its own (`unshare`): an empty folder covers that one,
-with only what is needed mounted in it. What else lies there the user could not have reached anyway.
+workspace lies in a home that no other user may enter. So where the user cannot pass a folder on the way to the
+workspace, or to the Python that the tools run, the command gets its own mounts (`unshare`): an empty folder covers that
+one, with only the needed paths mounted in it. The user could not have reached the rest of it anyway.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from roost.sandbox.base import User
 
 _TOOLS = ("setpriv", "unshare", "mount")
 _FIRST_FD, _LAST_FD = 3, 9
-"""A shell names no other descriptors."""
+"""The only descriptors that a shell can name."""
 _TRIAL = 20.0
 
 
 def words_as(user: User, workspace: Path, cwd: str) -> list[str]:
-    """Return what stands before the words of a command, so that it runs as `user` in `cwd`. Blocks for a moment."""
+    """Return the words to put before a command, so that it runs as `user` in `cwd`. Blocks for a moment."""
     uid, gid = str(user.uid), str(user.gid)
     become = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     become += ["--no-new-privs", "--"]
@@ -39,8 +39,8 @@ def words_as(user: User, workspace: Path, cwd: str) -> list[str]:
 
 
 def fault(user: User, workspace: Path, program: Sequence[str]) -> str | None:
-    """Run `program` as `user` in the folder, which is theirs. Returns why that cannot be done; None when it can. Blocks
-    for some milliseconds."""
+    """Run `program` as `user` in `workspace`, which belongs to that user. Returns why that fails, or None. Blocks for
+    some milliseconds."""
     missing = [name for name in _TOOLS if shutil.which(name) is None]
     if missing:
         return f"there is no {missing[0]} on PATH (util-linux has it)"
@@ -55,7 +55,7 @@ def fault(user: User, workspace: Path, program: Sequence[str]) -> str | None:
 
 
 def _covered(user: User, wanted: Iterable[Path]) -> dict[Path, list[Path]]:
-    """The folders that `user` cannot pass, each with what of `wanted` lies below it."""
+    """Map each folder that `user` cannot pass to the outermost paths of `wanted` below it."""
     found: dict[Path, list[Path]] = {}
     for path in dict.fromkeys(wanted):
         closed = next((each for each in reversed(path.parents) if not _may_pass(user, each)), None)
@@ -69,7 +69,7 @@ def _outermost(paths: list[Path]) -> list[Path]:
 
 
 def _may_pass(user: User, folder: Path) -> bool:
-    """By its mode alone."""
+    """Decide by the folder's mode alone."""
     try:
         status = os.stat(folder)
     except OSError:
@@ -82,7 +82,7 @@ def _may_pass(user: User, folder: Path) -> bool:
 
 
 def _cover(folder: Path, shown: Sequence[Path]) -> list[str]:
-    """What is shown is opened before it is covered, and mounted by its descriptor."""
+    """Return the shell steps that cover `folder`. Shown paths are opened first, then mounted by descriptor."""
     given = list(zip(range(_FIRST_FD, _LAST_FD + 1), (shlex.quote(str(path)) for path in shown), strict=False))
     steps = [f"exec {fd}<{path}" for fd, path in given]
     steps.append(f"mount -t tmpfs -o size=64k,mode=755,nosuid,nodev roost {shlex.quote(str(folder))}")

@@ -1,8 +1,8 @@
-"""Ways to isolate, and what each of them can do on this machine. The contract that every backend keeps.
+"""The contract of isolation backends: what each can do on this machine, and how it makes sandboxes.
 
-Whose failure is whose: what a command does wrong, or a quota that it hits, is data (`ExecResult`). What the backend
-cannot do is `SandboxError` from `create` and from the methods of a sandbox; after it the sandbox is destroyed and may
-be made anew. A backend that this machine cannot run says so in its `Probe`, never by an error.
+Errors: a command's own failure, or a quota that it hits, is data (`ExecResult`). A failure of the backend raises
+`SandboxError` from `create` and from the methods of a sandbox; the sandbox is then destroyed, and the caller may make
+a new one. A backend that this machine cannot run says so in its `Probe` and raises nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import msgspec
 from roost.sandbox.base import ExecResult, Quota, Sandbox, User
 
 Holder: TypeAlias = Literal["kernel", "watched", "none"]
-"""Who keeps a limit: the kernel (hard), a watchdog of ours (it may be passed for a moment), nobody."""
+"""Enforcer of a limit: the kernel (hard), Roost's watchdog (a command may exceed it for a moment), nothing."""
 Suspends: TypeAlias = Literal["memory", "shell", "none"]
-"""What outlives a suspension: processes with their memory, a shell's variables and folder, or only files."""
+"""State kept over a suspension: processes with their memory, a shell's variables and folder, or only files."""
 
 
 class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Of a whole sandbox, over all its commands. None is the machine's own limit. `disk_bytes` is what may be written
-    outside the workspace (in `/tmp` and the like). `workspace_bytes` and `workspace_files` (names of files and folders)
-    are what a workspace may hold, at every level (`roost.sandbox.workspace_quota`): if they are not said, `PRIVATE`
-    where it is the session's own, and no limit where it is a user's folder."""
+    """Limits of a whole sandbox, over all its commands. None is the machine's own limit.
+
+    `disk_bytes`: bytes written outside the workspace (`/tmp` and the like). `workspace_bytes` and `workspace_files`
+    (names of files and folders) limit the workspace, at every level (`roost.sandbox.workspace_quota`); unset, they are
+    `PRIVATE` for a session's own workspace and no limit for a user's folder."""
 
     memory_bytes: int | None = 512 * 1024**2
     cpus: float | None = 1.0
@@ -42,7 +43,7 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
                 raise ValueError(f"{name} is {value}: give {least:g} to {most:g}, or leave it out")
 
     def workspace(self, *, private: bool) -> tuple[int | None, int | None]:
-        """Bytes and files that it may have."""
+        """Return the limits of the workspace: bytes, files. `private`: the workspace is the session's own."""
         given = (self.workspace_bytes, self.workspace_files)
         usual = PRIVATE if private else (None, None)
         size, files = (one if said is msgspec.UNSET else said for said, one in zip(given, usual, strict=True))
@@ -50,7 +51,7 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 
 PRIVATE = (10 * 1024**3, 1_000_000)
-"""Bytes and files of a workspace that is the session's own."""
+"""Default limits, bytes and files, of a session's own workspace."""
 
 _RANGES: dict[str, tuple[float, float]] = {
     "memory_bytes": (1000, 10**18),
@@ -60,20 +61,21 @@ _RANGES: dict[str, tuple[float, float]] = {
     "workspace_bytes": (1, 10**18),
     "workspace_files": (1, 10**15),
 }
-"""What a kernel takes: a hundredth of a processor is its smallest share (`cpu.max`), and 2^22 the most `pid_max`."""
+"""The ranges that a kernel accepts: the smallest `cpu.max` is 0.01 of a processor, the largest `pid_max` is 2^22."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """Off by default. `hosts` are globs of names that may be reached, through a proxy that resolves a name once,
-    refuses private addresses and tells of every refusal; `open` leaves the machine's network as it is (level 0 cannot
-    do otherwise)."""
+    """Network access of a sandbox; off by default.
+
+    `hosts`: globs of allowed names. A proxy resolves a name once, refuses private addresses and reports every refusal.
+    `open`: use the machine's network unchanged (level 0 cannot do otherwise)."""
 
     hosts: tuple[str, ...] = ()
     open: bool = False
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What this backend keeps here. `memory` to `wall` are the limits of `Bounds` and `Quota`."""
+    """What this backend can enforce on this machine. `memory` to `wall` are the limits of `Bounds` and `Quota`."""
 
     memory: Holder = "none"
     cpus: Holder = "none"
@@ -81,13 +83,13 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     disk: Holder = "none"
     wall: Holder = "watched"
     network: Literal["none", "off", "hosts"] = "none"
-    """The strictest that it can do: nothing, off, an allow-list."""
+    """The strictest mode that the backend can enforce: none, network off, an allow-list of hosts."""
     suspends: Suspends = "none"
     terminals: bool = False
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of really running a guest. `why` says what stands in the way, `fix` the command that would help."""
+    """Result of running a real guest. `why`: the obstacle. `fix`: the command that would remove it."""
 
     backend: str
     level: int
@@ -100,8 +102,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A sandbox to be made. `workspace` is the only folder of this machine that its commands can write, at the same
-    path; `reads` are others that they can read. `marker` names who made it, for `Backend.reap`."""
+    """Describes a sandbox to create. `workspace`: the only folder of this machine that commands can write; it has the
+    same path inside. `reads`: folders that they can read. `marker` identifies the creator, for `Backend.reap`."""
 
     session: str
     workspace: Path
@@ -110,17 +112,17 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     reads: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
-    """Covered, where they lie in a folder that can be seen."""
+    """Folders covered by an empty one, where they lie in a visible folder."""
     sockets: tuple[Path, ...] = ()
-    """Of programs outside, covered likewise; the backend finds them."""
+    """Sockets of programs outside the sandbox, covered likewise; the backend finds them."""
     environment: Mapping[str, str] = {}
     user: User | None = None
-    """Whom the workspace belongs to. A daemon that is root runs the commands as that user of the host; None: as the
-    daemon's own."""
+    """Owner of the workspace. A daemon that is root runs the commands as this user of the host. None: as the daemon's
+    user."""
 
 
 class Terminal(Protocol):
-    """A pseudo-terminal with a program on it. `read` gives what it shows, in pieces, and ends with the program."""
+    """A pseudo-terminal that runs a program. `read` yields its output in pieces and ends when the program ends."""
 
     def read(self) -> AsyncIterator[bytes]: ...
 
@@ -133,29 +135,29 @@ class Terminal(Protocol):
         ...
 
     async def close(self) -> None:
-        """Hang up; the program and its children are killed. Closing twice is fine."""
+        """Hang up, and kill the program and its children. Idempotent."""
         ...
 
 
 class Guest(Sandbox, Protocol):
-    """A sandbox with a life of its own: its processes may run on between commands (`background`), and it can be put to
-    sleep. Everything in it ends with `close`."""
+    """A long-lived sandbox: processes may keep running between commands (`background`), and it can be suspended.
+    `close` ends everything in it."""
 
     @property
     def capabilities(self) -> Capabilities: ...
 
     @property
     def alive(self) -> bool:
-        """False when it was closed, and when it ended by itself: then it can only be closed."""
+        """False once it was closed or ended by itself; after that, only `close` may be called."""
         ...
 
     @property
     def background(self) -> int:
-        """How many programs run on between commands."""
+        """Number of programs that run between commands."""
         ...
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
-        """Raises `SandboxError` where `capabilities.terminals` is False."""
+        """Start a program on a terminal. Raises `SandboxError` where `capabilities.terminals` is False."""
         ...
 
     async def exec(
@@ -168,30 +170,33 @@ class Guest(Sandbox, Protocol):
         quota: Quota | None = None,
         stop: asyncio.Future[str] | None = None,
     ) -> ExecResult:
-        """As of `Sandbox`. When `stop` is done, the command is killed at once, and `killed_by` is what it says."""
+        """Run a command as `Sandbox.exec` does. When `stop` is done, kill the command at once and report `stop`'s
+        result as `killed_by`."""
         ...
 
     async def spawn(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
     ) -> Terminal:
-        """A command that runs on between others, without a terminal: `read` gives its outputs in one stream, of which
-        the oldest part is left out when nobody reads for long. It ends with `close`, and with the sandbox.
-        `file_bytes`: of each file that it writes, where that is to be less than a command may."""
+        """Start a background command, without a terminal. It ends with its `close` and with the sandbox.
+
+        `read` yields both outputs as one stream; unread output beyond a window loses its oldest part. `file_bytes`:
+        limit on each file that the command writes, where it is to be lower than a command's usual one."""
         ...
 
     async def suspend(self, image: Path) -> Suspends:
-        """Write what outlives it into the folder `image` and free everything else. Returns what is kept, which may be
-        less than `capabilities.suspends` (a program that cannot be frozen); the sandbox is closed. The image is whole
-        or not there, whatever crashes."""
+        """Write the state that can outlive the sandbox into the folder `image`, and close the sandbox.
+
+        Returns the kind of state kept, which may be less than `capabilities.suspends` (a program that cannot be
+        frozen). The image is complete or absent, even after a crash."""
         ...
 
     async def usage(self) -> Usage:
-        """What it uses now, as its limits count it."""
+        """Return its current usage, as its limits count it."""
         ...
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes, processes and CPU seconds. `hits` counts how often each limit was hit, by its name in `Bounds`."""
+    """Bytes, processes and CPU seconds. `hits`: how often each limit was hit, by its name in `Bounds`."""
 
     memory_bytes: int = 0
     pids: int = 0
@@ -202,11 +207,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Backend(Protocol):
     """One way to isolate. `level` is 0 (process), 1 (namespaces, containers) or 2 (machine).
 
-    `probe` really runs a guest, within a deadline of some seconds, raises nothing, and is remembered per boot and
-    version of its program. `create` returns a sandbox whose limits hold, as far as its capabilities say.
-    `resume` takes up what `suspend` wrote; the image may be used once. `reap` ends and removes everything that a dead
-    process with this marker left: processes, mounts, cgroups, folders; it returns how many things that were. It may run
-    while others create and use sandboxes of other markers.
+    `probe` runs a real guest within a deadline of some seconds and raises nothing; its result is cached per boot and
+    program version. `create` returns a sandbox whose limits are enforced as its capabilities say. `resume` restores
+    what `suspend` wrote and consumes the image. `reap` ends and removes everything that a dead process with this
+    marker left (processes, mounts, cgroups, folders) and returns how many things it removed; others may create and use
+    sandboxes of other markers meanwhile.
     """
 
     @property

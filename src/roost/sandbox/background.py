@@ -1,4 +1,4 @@
-"""A level 0 command that runs on between others, with its outputs in one stream."""
+"""A level 0 background command, with its outputs in one stream."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from roost.sandbox.base import ExecResult
 from roost.sandbox.command import Command
 
 WINDOW = 256 * 1024
-"""Bytes of output that wait for a reader; of more the last are kept."""
+"""Bytes of output kept for a reader; beyond that the oldest are dropped."""
 
 
 class Background:
-    """A `roost.sandbox.backend.Terminal` without a terminal. `stdin` is a descriptor that the command reads the other
-    end of."""
+    """A `roost.sandbox.backend.Terminal` without a terminal. `stdin`: the write end of the command's input."""
 
     def __init__(self, stdin: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -41,7 +40,7 @@ class Background:
         return not self._done.done()
 
     def heard(self, data: bytes) -> None:
-        """In the command's thread."""
+        """Take output of the command. Called in the command's thread."""
         with self._lock:
             quiet = not self._waiting
             self._waiting += data
@@ -50,7 +49,7 @@ class Background:
                 del self._waiting[:over]
                 self._cut += over
         if quiet and data:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: there is no reader any more
                 self._loop.call_soon_threadsafe(self._news.set)
 
     async def read(self) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""Where commands run. The contract that every isolation level keeps."""
+"""The contract of a sandbox: run commands, within limits. Every isolation level keeps it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import msgspec
 
 
 class User(NamedTuple):
-    """A user of this machine that commands run as, where that is not the daemon's own."""
+    """A user of this machine that commands run as instead of the daemon's user."""
 
     uid: int
     gid: int
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of one command. Bytes and seconds; None leaves the machine's own limit, and where a sandbox of level 1 or
-    2 holds it, what stands here for memory, files and descriptors is its most."""
+    """Limits of one command, in bytes and seconds. None leaves the machine's own limit.
+
+    In a sandbox of level 1 or 2 the sandbox's own limits on memory, files and descriptors apply as well."""
 
     wall_seconds: float = 60.0
     cpu_seconds: int | None = 60
@@ -26,18 +27,18 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int | None = 1024**3
     open_files: int | None = 1024
     output_bytes: int = 64 * 1024
-    """Per stream. What comes later is read and thrown away; head and tail are kept."""
+    """Per stream. Head and tail are kept; the middle is read and dropped."""
 
 
 def with_files_of(quota: Quota, most: int | None) -> Quota:
-    """None: no less than it says itself."""
+    """Return `quota` with its `file_bytes` lowered to `most`. None changes nothing."""
     if most is None or (quota.file_bytes is not None and quota.file_bytes <= most):
         return quota
     return msgspec.structs.replace(quota, file_bytes=most)
 
 
 class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`exit_code` is negative for a signal, None when the command was killed by a limit named in `killed_by`."""
+    """`exit_code` is negative for a signal, and None when a limit killed the command; `killed_by` names that limit."""
 
     exit_code: int | None
     stdout: str
@@ -46,7 +47,7 @@ class ExecResult(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     killed_by: str | None = None
     limits: tuple[str, ...] = ()
-    """Those of the whole sandbox that were hit while it ran (`memory_bytes`, `pids`), whatever came of it."""
+    """Limits of the whole sandbox that were hit during the command (`memory_bytes`, `pids`), even without effect."""
 
 
 class Sandbox(Protocol):

@@ -1,8 +1,8 @@
-"""Control groups: the kernel's hold on memory, processor and processes of a whole sandbox, in whichever form is there.
+"""Control groups: the kernel's limits on memory, processor and processes of a whole sandbox, version 1 or 2.
 
 Version 2 needs a writable group of ours with the controllers memory, pids and cpu (root, or `Delegate=yes` of systemd).
-Version 1, also beside an empty version 2 ("hybrid"), has a folder tree for each controller. Without either, limits are
-kept by resource limits and a watchdog (`watchdog.py`). All functions here block, for some milliseconds.
+Version 1, also beside an empty version 2 ("hybrid"), has a folder tree for each controller. Without either, resource
+limits and a watchdog (`watchdog.py`) enforce the limits. All functions here block, for some milliseconds.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Literal, Protocol
 from roost.sandbox.backend import Bounds, Usage
 
 OWN_PROCESSES = 2
-"""Of a sandbox itself, which do not count as its commands': the supervisor and the agent."""
+"""Processes of a sandbox itself (supervisor and agent), not counted as its commands'."""
 _OLD = 60.0
-"""Seconds after which a group that nobody has joined is nobody's."""
+"""Age in seconds after which a group without processes is abandoned."""
 _PERIOD = 100_000
-"""Microseconds in which a share of processors is counted."""
+"""Microseconds of the period that a share of processors applies to."""
 _WEIGHT = 25
-"""Of a sandbox for the processor, where a process of the daemon's has 100: no command makes other sessions wait."""
+"""CPU weight of a sandbox; the daemon's processes have 100, so that no command delays other sessions."""
 _V1 = ("memory", "pids", "cpu", "freezer", "cpuacct")
 _V2 = ("memory", "pids", "cpu")
 
 
 class Group(Protocol):
-    """One sandbox's group. `doors`: the files that a process writes `0` into to join."""
+    """One sandbox's group. `doors`: files into which a process writes `0` to join."""
 
     @property
     def doors(self) -> list[str]: ...
@@ -47,19 +47,19 @@ class Group(Protocol):
     def processes(self) -> list[int]: ...
 
     def remove(self, seconds: float = 2.0) -> bool:
-        """Kill what is in it, and remove it. False when something of it stays."""
+        """Kill its processes and remove it. False when part of it could not be removed."""
         ...
 
 
 class Groups:
-    """Makes groups below `bases`: the folder for each controller; with version 2 they are all the same."""
+    """Makes groups below `bases`: controller to folder. With version 2 all folders are the same."""
 
     def __init__(self, version: Literal[1, 2], bases: dict[str, Path]) -> None:
         self.version = version
         self._bases = bases
 
     def create(self, marker: str, bounds: Bounds) -> Group:
-        """Raises `OSError`."""
+        """Make a group with these limits. Raises `OSError`."""
         name = f"{_prefix(marker)}{secrets.token_hex(6)}"
         group = _Group(self.version, {what: base / name for what, base in self._bases.items()})
         try:
@@ -70,7 +70,7 @@ class Groups:
         return group
 
     def tidy(self) -> None:
-        """Remove what nobody will reap: groups of whomever, long made, without a process."""
+        """Remove old groups without a process, of any marker: nothing else would reap them."""
         for base in set(self._bases.values()):
             for folder in base.glob("roost-*-*"):
                 with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ class Groups:
                         folder.rmdir()
 
     def reap(self, marker: str) -> int:
-        """Remove what a dead process with this marker left. Returns how many groups that were."""
+        """Remove the groups of a dead process with this marker. Returns how many groups that were."""
         names: set[str] = set()
         for base in set(self._bases.values()):
             with contextlib.suppress(OSError):
@@ -165,7 +165,7 @@ class _Group:
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):  # who is frozen does not die
+            with contextlib.suppress(OSError):  # a frozen process does not die
                 self.freeze(False)
             if not (left := [folder for folder in self._each() if not _removed(folder)]):
                 return True
@@ -195,7 +195,7 @@ class _Group:
 
 
 def find_groups(root: Path = Path("/sys/fs/cgroup")) -> Groups | None:
-    """What this process may use, tried out; None where there is nothing of the kind."""
+    """Return the groups that this process may make, after a trial; None where there are none."""
     found = _version_2(root) or _version_1(root)
     if found is None:
         return None
@@ -208,7 +208,7 @@ def find_groups(root: Path = Path("/sys/fs/cgroup")) -> Groups | None:
 
 
 class OwnGroups:
-    """Those of this process, looked for when they are first needed."""
+    """The groups of this process, looked up at first use."""
 
     def __init__(self) -> None:
         self._found: Groups | bool | None = False
@@ -254,8 +254,8 @@ _LEAF = "roost-node"
 
 
 def _open_to_children(base: Path) -> None:
-    """A group with limits for its children may hold no process itself (but the topmost): ours moves into a leaf. Not
-    done when others are in the group. Raises `OSError`."""
+    """Enable the controllers for child groups. A group with such limits (except the topmost) may hold no process
+    itself, so this process moves into a leaf, unless other processes are in the group. Raises `OSError`."""
     control, wanted = base / "cgroup.subtree_control", " ".join(f"+{name}" for name in _V2)
     try:
         control.write_text(wanted)
@@ -270,7 +270,7 @@ def _open_to_children(base: Path) -> None:
 
 
 def _own() -> Iterator[tuple[str, str]]:
-    """The groups of this process: for each controller, `""` for version 2, the path."""
+    """Yield the groups of this process: controller (`""` for version 2) and path."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

@@ -1,5 +1,5 @@
-"""Which isolation a session gets on this machine. What an agent requires is never lowered; what it prefers,
-aloud."""
+"""Choose the isolation of a session on this machine. The level that an agent requires is never lowered; a lower level
+than it prefers is reported."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
 Level: TypeAlias = Literal[0, 1, 2]
 _MOST_USERS = 2**32 - 1
 BACKENDS = ("bwrap", "oci", "gvisor", "docker", "firecracker", "qemu")
-"""The names of those that come with Roost."""
+"""Names of the backends that come with Roost."""
 LEVELS = ("a process of this machine", "namespaces or a container", "a machine of its own")
 
 
 class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """How far an agent's commands are kept from the machine. Without the level `required` they do not run; `prefers` is
-    taken where it can be had. `hosts` are those that may be reached (`roost.sandbox.backend.Network`); below level 1
-    nothing holds `hosts`, and of `bounds` only those of the workspace."""
+    """The isolation that an agent asks for.
+
+    `required`: commands do not run below this level. `prefers`: the level used where it is available. `hosts`:
+    reachable hosts (`roost.sandbox.backend.Network`). Below level 1 `hosts` is not enforced, and of `bounds` only the
+    limits of the workspace are."""
 
     required: Level = 0
     prefers: Level = 1
     bounds: Bounds = Bounds()
     hosts: tuple[str, ...] = ()
     suspend: bool = False
-    """Jobs in the background sleep with the session and go on when it wakes, where a backend can do that (gVisor); one
-    that can is taken before others of its level."""
+    """Suspend background jobs with the session and resume them when it wakes, where a backend can (gVisor). Such a
+    backend is preferred to others of its level."""
 
     @property
     def wanted(self) -> int:
@@ -47,12 +49,13 @@ class Isolation(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of this machine. `backends`: those that may be used, of each level the first that works; None is all. `emulate`:
-    machines run in software, which is slow. `kernel` is a folder with the `boot` and `lib/modules` that they start
-    from, by default this machine's. `free_bytes` are left on the file system of the home, whatever a workspace may
-    have (`roost.sandbox.disk_reserve.Floor`). `users`: the first and the last number of the users that sessions get
-    where the daemon is root; true is a range of this machine's that nobody else uses, false is none: then all run as
-    root."""
+    """Sandbox settings of this machine.
+
+    `backends`: allowed ones, in order; the first that works at a level is used. None allows all. `emulate`: run
+    machines in software, which is slow. `kernel`: folder with the `boot` and `lib/modules` for machines; by default
+    this machine's. `free_bytes`: kept free on the file system of the home, whatever a workspace may use
+    (`roost.sandbox.disk_reserve.Floor`). `users`: first and last number of the session users of a root daemon; true
+    picks a range that nothing else on this machine uses, false runs everything as root."""
 
     backends: tuple[str, ...] | None = None
     emulate: bool = False
@@ -66,13 +69,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class IsolationUnavailable(SandboxError):
-    """No backend of this machine reaches the level that an agent requires."""
+    """Raised when no backend of this machine reaches the level that an agent requires."""
 
     code, status = "isolation_unavailable", 409
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """`backend` None is level 0, a plain process. `why` it is less than was preferred, with what would help."""
+    """A chosen level. `backend` None is level 0, a plain process. `why`: why the level is lower than preferred, and
+    what would help."""
 
     level: int
     backend: Backend | None = None
@@ -84,9 +88,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Chooser:
-    """Among `backends`, of one level the first that works here. They are asked for when one is first in question. Each
-    is probed at most once, and not even then where `kept` knows the answer of an earlier process. `user`: whom the
-    guests of probes run as, where sessions have users of their own."""
+    """Chooses among `backends`: the first of a level that works here.
+
+    `backends` is iterated at the first need. Each backend is probed at most once, and not at all when `kept` has the
+    result of an earlier process. `user`: the user that guests of probes run as, where sessions have users."""
 
     def __init__(self, backends: Iterable[Backend], *, kept: Recall | None = None, user: User | None = None) -> None:
         self._given = backends
@@ -100,18 +105,20 @@ class Chooser:
 
     @property
     def level(self) -> int:
-        """The highest that is known to work here."""
+        """The highest level that is known to work here."""
         done = [probe.result() for probe in self._probes.values() if probe.done() and not probe.cancelled()]
         return max((probe.level for probe in done if probe.able), default=0)
 
     @property
     def probed(self) -> bool:
-        """Whether all is known of this machine."""
+        """True once every backend has been probed."""
         done = {name for name, probe in self._probes.items() if probe.done()}
         return bool(done) and done.issuperset(each.name for each in self.backends)
 
     async def choose(self, isolation: Isolation) -> Choice:
-        """The least level that is as much as wanted, else the highest below. Raises `IsolationUnavailable`."""
+        """Return the lowest level that is at least the wanted one, else the highest below it.
+
+        Raises `IsolationUnavailable`."""
         known = self._chosen.get(isolation)
         if known is None:
             known = await self._choose(isolation)
@@ -155,7 +162,7 @@ class Chooser:
         trial_user.set(self._user)
         try:
             return await backend.probe()
-        except (SandboxError, OSError) as error:  # a backend's own fault: sessions go on below it
+        except (SandboxError, OSError) as error:  # a fault of this backend: sessions use a lower level
             why = str(error) or type(error).__name__
             return Probe(backend=backend.name, level=backend.level, able=False, why=f"its probe failed: {why}")
 
@@ -164,8 +171,8 @@ class Chooser:
 
 
 def default_backends(egress: MakeEgress, settings: Settings | None = None) -> Iterator[Backend]:
-    """Those that come with Roost, of each level the one to be tried first before the others; made, and imported, when
-    the first is taken. `egress` makes the way out of those that may reach hosts. Raises `ConfigError`."""
+    """Yield the backends that come with Roost, in the order in which to try them. They are imported and made when the
+    first is taken. `egress` makes the egress of sandboxes that may reach hosts. Raises `ConfigError`."""
     settings = settings or Settings()
     for name in settings.backends or ():
         if name not in BACKENDS:
@@ -174,7 +181,7 @@ def default_backends(egress: MakeEgress, settings: Settings | None = None) -> It
 
 
 def _made(egress: MakeEgress, settings: Settings) -> Iterator[Backend]:
-    firecracker: Any = importlib.import_module("roost.machines.firecracker.backend")  # a room above this one
+    firecracker: Any = importlib.import_module("roost.machines.firecracker.backend")  # a layer above this one
     qemu: Any = importlib.import_module("roost.machines.qemu.backend")
     from roost.sandbox.containers.bwrap import BwrapBackend
     from roost.sandbox.containers.docker import DockerBackend

@@ -7,7 +7,7 @@ import msgspec
 MOST = 64 * 1024
 """Bytes that a ClientHello may have with its records."""
 _RECORDS = 128
-"""Records that a ClientHello may be spread over. It is parsed again with each piece that comes, on the event loop."""
+"""Records that a ClientHello may be spread over. It is parsed again with each new piece, on the event loop."""
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME = 22, 1, 0
 
 
@@ -31,7 +31,7 @@ def read_hello(data: bytes) -> Hello | None:
 
 
 def _message(data: bytes) -> bytes | None:
-    """The ClientHello without its header, which may be spread over several records."""
+    """Join the ClientHello from its records. Returns it without its header; None while bytes are missing."""
     joined, at = bytearray(), 0
     if len(data) > MOST:
         raise NotTls("the ClientHello is too long")
@@ -77,7 +77,7 @@ def _server_name(message: bytes) -> str | None:
 
 
 class _Bytes:
-    """Reads from the front. Raises `IndexError` when there is too little."""
+    """Reads from the front. Raises `IndexError` when bytes are missing."""
 
     def __init__(self, data: bytes) -> None:
         self.left = data
@@ -89,5 +89,5 @@ class _Bytes:
         return taken
 
     def vector(self, width: int) -> bytes:
-        """What follows a length of `width` bytes."""
+        """Read the length, a number of `width` bytes, and return so many bytes."""
         return self.take(int.from_bytes(self.take(width), "big"))

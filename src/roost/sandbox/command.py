@@ -1,4 +1,4 @@
-"""One level 0 command from start to the death of its last process. Blocks: it runs in a thread of its own."""
+"""Run one level 0 command until its last process is dead. Blocks: each command has its own thread."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _CHUNK = 65536
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
 _DRAIN = 1.0
-"""Seconds to wait for the end of the output when every process that we know of is dead."""
+"""Seconds to wait for the end of the output once every known process is dead."""
 _COMMAND_FAULTS = {errno.E2BIG, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP}
 _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 
 
 class Command:
-    """`stdin` is what the command reads, or a descriptor that it reads from, which is closed here. With `heard` its
-    output is not kept but told as it comes, in this command's thread. `memory`: bytes that all its processes together
-    may have, watched four times a second; None is no limit. `before`: words that start the command as
-    another user (`as_user.py`)."""
+    """`stdin`: bytes for the command, or a descriptor that it reads from; this class closes it. `heard`: called with
+    the output as it comes, in the command's thread; nothing is kept then. `memory`: bytes that all its processes may
+    have together, checked four times a second; None is no limit. `before`: words put before the command, to start it
+    as another user (`as_user.py`)."""
 
     def __init__(
         self,
@@ -66,7 +66,8 @@ class Command:
             raise _cannot_run(error) from error
 
     def cancel(self, why: str = "cancelled") -> None:
-        """End it from any thread; for a limit without asking it first. `run` then returns soon, with `killed_by`."""
+        """End the command, from any thread: with SIGTERM first, or at once for a limit. `run` then returns soon, with
+        `why` as `killed_by`."""
         with self._lock:
             if self._wake_write >= 0 and self._cancelled is None:
                 self._cancelled = why
@@ -88,7 +89,7 @@ class Command:
                 self._wake_write = -1
 
     def _spawn(self) -> subprocess.Popen[bytes] | str:
-        """The process, or why this command cannot be started."""
+        """Return the process, or why this command cannot be started."""
         try:
             return subprocess.Popen(
                 [*self._before, *launch_argv(self._argv, self._quota, self._mark)],
@@ -127,7 +128,7 @@ class Command:
                     self._terminate(selector, process)
                 self._kill(process, born)
                 self._drain(selector)
-        except BaseException as error:  # whatever happened, the command must not outlive this call
+        except BaseException as error:  # on any error: the command must not outlive this call
             self._kill(process, born)
             raise (_cannot_run(error) if isinstance(error, OSError) else error) from None
         finally:
@@ -163,8 +164,8 @@ class Command:
         deadline: float,
         born: int | None = None,
     ) -> bool:
-        """Move bytes until the first process ends (True), or the deadline or a cancel comes (False). With `born`, when
-        it started, its memory is watched."""
+        """Move bytes until the first process ends (returns True), or until the deadline or a cancel (False). With
+        `born`, the start time of the process, also watch its memory."""
         has_exit = any(key.data == "exit" for key in selector.get_map().values())
         watched = born is not None and self._memory is not None
         while (left := deadline - time.monotonic()) > 0:
@@ -184,7 +185,8 @@ class Command:
         return False
 
     def _takes_too_much(self, leader: int, born: int) -> bool:
-        """Only a machine that has so much in use is worth a look at its processes."""
+        """True when the command's processes have more than `memory`. They are only summed up when the whole machine
+        uses that much."""
         if self._memory is None or (now := time.monotonic()) < self._look:
             return False
         self._look = now + EVERY
@@ -229,7 +231,7 @@ class Command:
         self._pump(selector, process, time.monotonic() + _GRACE)
 
     def _drain(self, selector: selectors.BaseSelector) -> None:
-        """Read what the dead processes left in the pipes."""
+        """Read the output that dead processes left in the pipes."""
         for key in list(selector.get_map().values()):
             if key.data != "output":
                 selector.unregister(key.fd)
@@ -255,7 +257,7 @@ def _cannot_run(error: OSError) -> SandboxError:
 
 
 def _birth(pid: int) -> int:
-    """When the process started, in ticks since boot; 0 (before everything) when that cannot be known."""
+    """Return the start time of the process, in ticks since boot; 0 (before everything) when it is unknown."""
     try:
         process = read_process(pid)
     except OSError:
@@ -264,7 +266,7 @@ def _birth(pid: int) -> int:
 
 
 def _exit_fd(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends, where the system has such a thing."""
+    """Return a descriptor that becomes readable when the process ends; None where the system has none."""
     if sys.platform != "linux":
         return None
     try:
@@ -274,7 +276,7 @@ def _exit_fd(pid: int) -> int | None:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Without reaping where the system can: an unreaped process keeps its number, and so its group's."""
+    """Check for the end without reaping where the system can: an unreaped process keeps its number, and its group's."""
     if sys.platform == "linux":
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return process.poll() is not None

@@ -1,4 +1,4 @@
-"""What is left free on the disk where the log is, whatever sessions write."""
+"""The disk reserve: space that commands must leave free on the log's file system."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 _FILES = (1000, 64 * 1024)
-"""Files that must be left, but at most one for so many bytes of the disk."""
+"""Files that must stay free, but at most one for so many bytes of the disk."""
 RESERVE = "reserve"
 """The file's name in a home."""
 _RESERVE = 4 * 1024**2
 
 
 class Free(NamedTuple):
-    """`files` None: the file system does not count them."""
+    """Free space of a file system. `files` is None when the file system does not count them."""
 
     bytes: int
     files: int | None
@@ -24,7 +24,7 @@ class Free(NamedTuple):
 
 
 def free_of(folder: Path) -> Free | None:
-    """Where the folder lies or will lie. None when the system does not say. Blocks."""
+    """Return the free space where the folder lies or will lie; None when it is unknown. Blocks."""
     for place in chain((folder,), folder.parents):
         try:
             said = os.statvfs(place)
@@ -39,22 +39,24 @@ def free_of(folder: Path) -> Free | None:
 
 
 class Floor(NamedTuple):
-    """What commands leave free where `folder`, the home, is: `bytes`, but at most a sixteenth of a small disk, and some
-    files. A command can be quicker than whoever looks; so there is also the file `reserve`, of 4 MB for nothing, which
-    is given up when the disk is full and the command is over. Then the log can tell, and somebody make room."""
+    """The space that commands must leave free where `folder`, the home, is.
+
+    `bytes`: the amount, but at most a sixteenth of a small disk; some files must stay free too. A fast command can fill
+    the disk between two checks, so the file `reserve` holds 4 MB: it is deleted when the disk is full after a command.
+    Then the log can record that, and the user can free space."""
 
     folder: Path
     bytes: int
     reserve: Path | None = None
 
     def room(self, free: Free) -> int:
-        """Bytes above it; negative below."""
+        """Return the bytes above the floor; negative below it."""
         if free.files is not None and free.files < min(_FILES[0], free.total // _FILES[1]):
             return -1
         return free.bytes - min(self.bytes, free.total // 16)
 
     def keep(self, free: Free) -> None:
-        """Have the reserve, if there is plenty. Blocks; two at once are fine."""
+        """Make the reserve file, if there is plenty of space. Blocks; concurrent calls are safe."""
         if self.reserve is None or self.room(free) < 16 * _RESERVE or _size(self.reserve) >= _RESERVE:
             return
         if not hasattr(os, "posix_fallocate"):  # macOS
@@ -67,13 +69,13 @@ class Floor(NamedTuple):
                 os.close(fd)
 
     def give(self, free: Free) -> None:
-        """Give it up, if hardly anything else is left. Blocks."""
+        """Delete the reserve file, if hardly any other space is left. Blocks."""
         if self.reserve is not None and free.bytes < min(_RESERVE, free.total // 64):
             with contextlib.suppress(OSError):
                 self.reserve.unlink()
 
     def spare(self) -> bool:
-        """Give it up, because the log itself has no room. Returns whether it was there. Blocks."""
+        """Delete the reserve file, because the log itself has no space. Returns whether there was one. Blocks."""
         try:
             if self.reserve is not None:
                 self.reserve.unlink()
@@ -84,7 +86,7 @@ class Floor(NamedTuple):
 
 
 def _size(file: Path) -> int:
-    """It has its whole size only when all of it was allocated: who dies before leaves less."""
+    """Return the size of the file, 0 if absent. A process that died while allocating leaves less than all of it."""
     try:
         return file.lstat().st_size
     except OSError:

@@ -1,10 +1,10 @@
-"""The one way out of a sandbox: a proxy that passes on what its list of hosts allows, and reports the rest.
+"""The egress of a sandbox: a proxy that forwards what its list of hosts allows, and reports the rest.
 
 It speaks HTTP proxying (RFC 9110, 9112): `CONNECT host:port` for anything encrypted, and absolute-form requests for
-plain HTTP, one for each connection. A name is resolved once and the connection goes to the address that was checked, so
-that a name cannot mean another machine a moment later (DNS rebinding). Addresses that are not public are refused,
-unless the list names the host literally with its port, as in `wiki.lan:80`; an address of this machine is only reached
-by its number or as `localhost:8080`.
+plain HTTP, one per connection. A name is resolved once and the connection goes to the address that was checked, so
+that DNS rebinding cannot change it. Addresses that are not public are refused, unless the list names the host
+literally with its port, as in `wiki.lan:80`; an address of this machine is only reached by its number or as
+`localhost:8080`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BEGINS_AS_TLS = b"\x16\x03"
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """What was not let through, for the log and the model."""
+    """A refused connection, for the log and the model."""
 
     host: str
     port: int
@@ -49,13 +49,14 @@ class Blocked(msgspec.Struct, frozen=True):
 
 
 class Egress:
-    """Serves one sandbox on a Unix socket. `hosts` are globs of names, maybe with a port (`api.example.com`,
-    `*.example.com:443`); without a port 80 and 443 are meant. `blocked` is called for each refusal.
-    `tls` says whose certificates count; without it those that the system trusts. `idle_seconds`: a connection ends when
-    nothing has moved on it for so long, in either direction.
+    """Serves one sandbox on a Unix socket.
 
-    A program that wants a secret in a request sends it as plain HTTP (`http://host/…`) with the handle in a header. To
-    a host that has secrets the proxy speaks TLS itself, so the value is never inside the sandbox and never in clear.
+    `hosts`: globs of names, maybe with a port (`api.example.com`, `*.example.com:443`); without one, ports 80 and 443.
+    `blocked`: called for each refusal. `tls`: trusted certificates; by default the system's. `idle_seconds`: close a
+    connection after so long without data in either direction.
+
+    A program that wants a secret in a request sends plain HTTP (`http://host/…`) with the handle in a header. To a
+    host that has secrets the proxy speaks TLS itself, so the value is never inside the sandbox and never in clear.
     The proxy does not look into a tunnel (`https://` inside), so no secret enters there.
     """
 
@@ -79,7 +80,7 @@ class Egress:
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self, path: Path) -> None:
-        """Raises `OSError` when there can be no socket at `path` (at most about 100 bytes long)."""
+        """Listen at `path` (at most about 100 bytes long). Raises `OSError` when no socket can be made there."""
         self._server = await asyncio.start_unix_server(self._serve, path=str(path), limit=HEAD)
 
     async def close(self) -> None:
@@ -168,8 +169,8 @@ class Egress:
 
 
 def _may_be(host: str, address: str, entry: _Entry) -> bool:
-    """Whether the host may have the address. One that the list names literally may have a private one; but that a name
-    leads to this machine is not for its owner to say: then the list has to name the address, or localhost."""
+    """True when the host may have the address. A host that the list names literally may have a private address, but
+    not one of this machine: a name's owner must not choose that. Then the list must name the address, or localhost."""
     if is_public(address):
         return True
     return entry.literal and (not is_own(address) or host == address or is_loopback(host))
@@ -209,7 +210,7 @@ async def _exchange(
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     idle: _Idle,
 ) -> None:
-    """Send one request and its body, and pass the answer on. What the client sends after the body is not passed on: it
+    """Send one request and its body, and forward the answer. Data that the client sends after the body is dropped: it
     would be a request that was never checked."""
     sending = asyncio.create_task(_send(request, injection, here[0], there[1], idle))
     receiving = asyncio.create_task(_pump(there[0], here[1], idle, injection))
@@ -253,7 +254,7 @@ async def _send(
 
 
 async def _start_of(pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
-    """The body up to `BODY` bytes, and whether that is all of it."""
+    """Return the body up to `BODY` bytes, and whether that is all of it."""
     start = bytearray()
     async for piece in pieces:
         start += piece
@@ -272,7 +273,7 @@ def _head(request: Request, injection: Injection, length: int | None) -> bytes:
     place = name if request.port in (80, _TLS_PORT) else f"{name}:{request.port}"
     headers = injection.headers()
     lines = [f"{request.method} {request.path} {request.version}".encode("latin-1"), f"Host: {place}".encode()]
-    if injection.in_body or injection.masks:  # a packed answer could not be masked
+    if injection.in_body or injection.masks:  # a compressed answer could not be masked
         headers = [(key, value) for key, value in headers if key.lower() != b"accept-encoding"]
         lines.append(b"Accept-Encoding: identity")
     lines += [key + b": " + value for key, value in headers]
@@ -289,8 +290,8 @@ async def _tunnel(
     there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     idle: _Idle,
 ) -> None:
-    """Until both directions are over, or nothing has moved in either for too long. The client's first bytes are checked
-    while the server may already speak. Raises `Refused`."""
+    """Forward until both directions have ended or the connection was idle too long. The client's first bytes are
+    checked while the server may already send. Raises `Refused`."""
     receiving = asyncio.create_task(_pump(there[0], here[1], idle))
     try:
         start = await _hello(request, here[0], idle)
@@ -303,8 +304,10 @@ async def _tunnel(
 
 
 async def _hello(request: Request, reader: asyncio.StreamReader, idle: _Idle) -> bytes:
-    """The client's first bytes. Raises `Refused` when they name another server than the tunnel's, when they begin as
-    TLS and the name cannot be read, and when a tunnel to port 443 carries no TLS."""
+    """Return the client's first bytes.
+
+    Raises `Refused` when they name another server than the tunnel's, when they begin as TLS and the name cannot be
+    read, and when a tunnel to port 443 carries no TLS."""
     start = b""
     while True:
         data = await idle.read(reader)
@@ -326,15 +329,15 @@ async def _hello(request: Request, reader: asyncio.StreamReader, idle: _Idle) ->
 
 
 class _Idle:
-    """The silence of a connection, in both directions together: a client says nothing during a long download."""
+    """Idle time of a connection, both directions together: during a long download the client sends nothing."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._moved = time.monotonic()
 
     async def read(self, reader: asyncio.StreamReader) -> bytes:
-        """Return the next bytes, empty at the end. Raises `TimeoutError` when neither direction has moved for the
-        seconds."""
+        """Return the next bytes, empty at the end. Raises `TimeoutError` after `seconds` without data in either
+        direction."""
         began = time.monotonic()
         while True:
             left = max(began, self._moved) + self._seconds - time.monotonic()
@@ -359,7 +362,7 @@ async def _pump(
     try:
         while data := await idle.read(reader):
             if mask is None and injection is not None and injection.masks:
-                mask = injection.mask()  # an answer follows the request, so all values are known
+                mask = injection.mask()  # the answer comes after the request, so all values are known
             writer.write(mask.feed(data) if mask is not None else data)
             await writer.drain()
         if mask is not None:

@@ -1,5 +1,5 @@
-"""The way out of a sandbox that has no socket in common with this machine: connections that its programs ask for over
-the link are made here, to the proxy (`egress.py`) and nowhere else."""
+"""Egress of a sandbox that shares no socket with this machine: its programs ask for connections over the link. They are
+opened here, to the proxy (`egress.py`) and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from roost.errors import SandboxError
 from roost.sandbox.guest.link import Job, Link
 
 WINDOW = 256 * 1024
-"""Bytes of one connection that may wait here."""
+"""Bytes of one connection that may be buffered here."""
 _CHUNK = 64 * 1024
 _MOST = 128
 
 
 class Dialling:
-    """Belongs to the link's loop. `close` ends every connection."""
+    """Opens connections for one link, on its event loop. `close` ends every connection."""
 
     def __init__(self, link: Link, door: Path) -> None:
         self._link, self._door = link, door
@@ -58,13 +58,13 @@ class _Connection:
                 await asyncio.wait([both, job.ended], return_when=asyncio.FIRST_COMPLETED)
                 if not job.ended.done():
                     both.result()
-                    await job.ended  # when all that was sent has been read
+                    await job.ended  # once the guest has read all of it
             finally:
                 both.cancel()
-                writer.transport.abort()  # what is over has been written, and who does not read is not waited for
+                writer.transport.abort()  # finished data is written; a peer that does not read is not waited for
                 await asyncio.gather(both, return_exceptions=True)
         except (OSError, SandboxError):
-            pass  # whoever asked sees that it is over
+            pass  # the program inside sees the end of its connection
         finally:
             if not job.ended.done():
                 with contextlib.suppress(SandboxError):
@@ -100,6 +100,6 @@ class _Connection:
 
 
 async def _written(writer: asyncio.StreamWriter) -> None:
-    """`drain` returns while some is left."""
+    """Flush completely: `drain` alone returns while data is left."""
     writer.transport.set_write_buffer_limits(0)
     await writer.drain()

@@ -1,4 +1,4 @@
-"""The daemon's own process: its secrets stay out of what the system shows of it, and it should not belong to root."""
+"""Protect the daemon's own process: hide its secrets from `/proc`, and warn when it runs as root."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FIX = "Run it as a user of its own (deploy/roost.service, deploy/Dockerfile)"
 
 
 def root_warning(*, users: bool, why: str | None = None) -> str:
-    """What the daemon and `roost doctor` say where Roost runs as root. `users`: sessions have users of their own; else
-    `why` not."""
+    """Return the warning of the daemon and `roost doctor` about running as root. `users`: sessions have users of their
+    own. `why`: the reason why not."""
     if users:
         return (
             "Roost runs as root: each session has a user of its own, but a fault in the daemon itself is root's."
@@ -34,9 +34,9 @@ def runs_as_root() -> bool:
 def hide_secrets() -> list[str]:
     """Blank the values of secret-looking variables in /proc/PID/environ, and return their names.
 
-    A command gets a clean environment, but it can look at its parent's, which the system keeps as it was at the start
-    whatever the program changes later. `os.environ` and `getenv` go on working. To be called once by the daemon at its
-    start, before other threads run. Does nothing where there is no /proc. Memory itself stays readable for root.
+    A command gets a clean environment, but it can read that of its parent in /proc, which the system keeps as it was at
+    the start. `os.environ` and `getenv` go on working. The daemon must call this once at its start, before other
+    threads run. Does nothing where there is no /proc. Memory itself stays readable for root.
     """
     if sys.platform != "linux":
         return []

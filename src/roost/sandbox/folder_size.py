@@ -1,4 +1,4 @@
-"""How much a folder takes, whatever is done to it meanwhile: nothing is followed, nothing opened but folders."""
+"""Measure the size of a folder while others may change it. Follows no links, and opens only folders."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNIT = 512
-"""Bytes of one of `st_blocks`, whatever the file system's own blocks are (stat(2))."""
+"""Bytes of one unit of `st_blocks`, independent of the file system's own block size (stat(2))."""
 _ONCE = 2048
-"""Blocks (1 MiB) from which a file is remembered: what is renamed while we look must not count twice, and there can
-only be so many of this size."""
+"""Blocks (1 MiB) from which a file is remembered, so that a rename during the walk does not count it twice. Only so
+many files of this size can exist."""
 _TOP, _NEAR = 8, 16
-"""Folders that are open at once: the first levels, and the last ones."""
+"""Folders kept open at once: the first levels, and the last ones."""
 
 
 class Size(NamedTuple):
-    """`bytes` are those allocated: a sparse file has few, a file with several names has them once. `files` are names,
-    of folders and whatever else too. Not `whole`: there are more than were to be counted. `torn`: folders were moved
-    while we were in them, so that others were not found."""
+    """`bytes`: allocated ones; a sparse file has few, and a file with several names counts once. `files`: names,
+    folders and all other kinds included. `whole` False: counting stopped at the limit. `torn`: folders were moved
+    during the walk, so that others were missed."""
 
     bytes: int
     files: int
@@ -30,7 +30,7 @@ class Size(NamedTuple):
 
 
 class _Open:
-    """A folder on the way down; `fd` is -1 while it is closed, `below` are the names of its folders still to go to."""
+    """A folder on the current path. `fd` is -1 while it is closed. `below`: names of its folders not yet visited."""
 
     __slots__ = ("below", "fd", "key")
 
@@ -43,7 +43,7 @@ class _Enough(Exception):
 
 
 class Measure:
-    """Blocks: 3 to 4 µs for each name. `stop` is asked for each name whether nobody wants to know any more."""
+    """Measures one folder. Blocks: 3 to 4 µs for each name. `stop` is called for each name; True ends the walk."""
 
     def __init__(self, *, most: int, stop: Callable[[], bool] = lambda: False) -> None:
         self._most, self._stop = most, stop
@@ -53,8 +53,8 @@ class Measure:
         self._way: list[_Open] = []
 
     def of(self, root: Path) -> Size | None:
-        """None when it was stopped. Above `most` names it does not go on. A folder that is not there is empty. Raises
-        `OSError`."""
+        """Return the size; None when `stop` ended the walk. Stops counting above `most` names. A missing folder is
+        empty. Raises `OSError`."""
         try:
             self._enter(os.open(root, _FOLDER))
             while self._way:
@@ -70,20 +70,20 @@ class Measure:
 
     def _step(self) -> None:
         here = self._way[-1]
-        if here.fd < 0:  # it was moved away while we were below
+        if here.fd < 0:  # it was moved away during the visit of its folders
             self._torn |= bool(here.below)
             self._way.pop()
         elif here.below:
             try:
                 fd = os.open(here.below.pop(), _FOLDER, dir_fd=here.fd)
-            except OSError:  # gone, or become a link, or not to be read
+            except OSError:  # removed, replaced by a link, or not readable
                 return
             self._enter(fd)
         else:
             self._leave()
 
     def _enter(self, fd: int) -> None:
-        self._way.append(here := _Open(fd, (0, 0), []))  # it is closed, whatever happens now
+        self._way.append(here := _Open(fd, (0, 0), []))  # first, so that `of` closes it on any error
         status = os.fstat(fd)
         here.key = (status.st_dev, status.st_ino)
         if here.key in self._seen:
@@ -119,8 +119,7 @@ class Measure:
         return known
 
     def _leave(self) -> None:
-        """Up again. The folder above may have been closed; then it is the one that this one lies in, if that is still
-        the same."""
+        """Go back up. When the folder above was closed, reopen it by `..`, if that is still the same folder."""
         gone = self._way.pop()
         above = self._way[-1] if self._way else None
         if above is not None and above.fd < 0:
@@ -129,7 +128,7 @@ class Measure:
 
 
 def _above(below: int, key: tuple[int, int]) -> int:
-    """The folder around, if it is the one with this key; else -1."""
+    """Open the folder above, if it has this key; else return -1."""
     try:
         fd = os.open("..", _FOLDER, dir_fd=below)
     except OSError:

@@ -1,4 +1,4 @@
-"""How a level 0 command is started: limits, environment, argument vector.
+"""Prepare the start of a level 0 command: limits, environment, argument vector.
 
 The limits are set by `sh -c 'ulimit …; exec "$@"'`. It costs 0.5 ms; a `preexec_fn` forbids vfork, which costs 10 ms in
 a process of 200 MB and can deadlock in one with threads; a Python launcher costs 8 ms.
@@ -21,7 +21,7 @@ _FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def _clamped(wanted: int, kind: int) -> int:
-    """A shell that is told to raise a hard limit stops instead of running the command."""
+    """Clamp to the hard limit: a shell told to raise a hard limit stops instead of running the command."""
     hard = resource.getrlimit(kind)[1]
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
@@ -47,8 +47,8 @@ def launch_argv(argv: Sequence[str], quota: Quota, mark: Mark) -> list[str]:
 
 
 def stand_back(pid: int) -> None:
-    """The process and what it starts get the processor after the daemon: no command makes other sessions wait. On
-    Linux a session has a share of its own beside (sched(7), autogroup)."""
+    """Lower the priority of the process and its children below the daemon's, so that no command delays other sessions.
+    Linux also schedules by process session (sched(7), autogroup), so that one is lowered as well."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, _NICE)
     if sys.platform == "linux":
@@ -57,7 +57,7 @@ def stand_back(pid: int) -> None:
 
 
 def launch_env(cwd: str, extra: Mapping[str, str] | None, mark: Mark) -> dict[str, str]:
-    """Built from nothing: no variable of the daemon but PATH reaches a command, so no secret does."""
+    """Build the environment from nothing: of the daemon's variables only PATH reaches a command, so no secret does."""
     env = {
         "PATH": os.environ.get("PATH") or _FALLBACK_PATH,
         "HOME": cwd,

@@ -1,7 +1,7 @@
-"""Level 0: a command is a process group of this machine with limits. It tidies up after itself; it is no wall.
+"""Level 0: a command is a process group of this machine with limits. It is no isolation boundary.
 
 A command runs as the daemon's user and can read what that user can read; where the daemon is root, as the workspace's
-user (`as_user`). What level 0 holds: limits on time, memory and output, a clean environment, and that nothing outlives
+user (`as_user`). Level 0 enforces limits on time, memory and output, a clean environment, and that no process outlives
 the call.
 """
 
@@ -24,17 +24,17 @@ from roost.sandbox.watchdog import machine_memory
 from roost.threads import settled
 
 _ENDLESS = Quota(cpu_seconds=None, wall_seconds=7 * 86400.0)
-"""As long as a wait of the system can be."""
+"""The longest wait that the system supports."""
 
 
 class ProcessSandbox:
-    """`marker` names the daemon's home: `reap_orphans(marker)` finds what a crashed daemon left running.
+    """Runs commands at level 0. `marker` names the daemon's home: `reap_orphans(marker)` finds what a crash left.
 
-    Each command has a thread while it runs and costs about 4 ms; between commands there is nothing.
+    Each command has a thread while it runs and costs about 4 ms; between commands nothing is held.
     """
 
     def __init__(self, *, marker: str, quota: Quota | None = None, memory_bytes: int | None = None) -> None:
-        """`memory_bytes`: of one command with all its processes, by default three quarters of the machine's."""
+        """`memory_bytes`: of one command with all its processes; by default three quarters of the machine's."""
         self._marker = marker
         self._memory = machine_memory()[0] * 3 // 4 or None if memory_bytes is None else memory_bytes
         self._quota = quota or Quota()
@@ -47,8 +47,8 @@ class ProcessSandbox:
         return 0
 
     def as_user(self, user: User, workspace: Path) -> ProcessSandbox:
-        """Return a view of this sandbox whose commands run as `user`, to whom the workspace belongs. The daemon must be
-        root. What runs there ends with this sandbox."""
+        """Return a view of this sandbox that runs commands as `user`, the owner of the workspace. The daemon must be
+        root. Closing this sandbox also ends the commands of the view."""
         made = copy(self)
         made._user = user, workspace
         return made
@@ -63,8 +63,8 @@ class ProcessSandbox:
         quota: Quota | None = None,
         stop: asyncio.Future[str] | None = None,
     ) -> ExecResult:
-        """As the contract says, and of `roost.sandbox.backend.Guest`. HOME is `cwd`. A command that cannot be started
-        has exit code 126 or 127 and says why on stderr. Cancelling gives it half a second between SIGTERM and
+        """Run a command as the contract and `roost.sandbox.backend.Guest` say. HOME is `cwd`. A command that cannot be
+        started has exit code 126 or 127 and says why on stderr. Cancelling allows half a second between SIGTERM and
         SIGKILL."""
         if self._closed.is_set():
             raise SandboxError("this sandbox is closed; make a new one")
@@ -87,8 +87,8 @@ class ProcessSandbox:
     async def spawn(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
     ) -> Background:
-        """A command that runs on between others, as of `roost.sandbox.backend.Guest`; it costs a thread as long. One
-        that cannot be started says why and ends. It ends with `close`, and with the sandbox."""
+        """Start a background command, as `roost.sandbox.backend.Guest.spawn` says; it holds a thread. A command that
+        cannot be started outputs why, and ends. It ends with its `close` and with the sandbox."""
         if self._closed.is_set():
             raise SandboxError("this sandbox is closed; make a new one")
         if not argv:

@@ -1,8 +1,8 @@
 """Put secrets into requests, and mask them in the answers.
 
-A secret enters a header's value, and a body where its definition says so; never the request's address, which servers,
-proxies and browsers write into logs. It enters only on the way to its own hosts, over TLS, or without TLS to a host of
-this machine where the definition says so.
+A secret enters a header's value, and a body where its definition allows it; never the request's address, because
+servers, proxies and browsers log addresses. It is only sent to its own hosts, over TLS, or without TLS to a host of
+this machine where the definition allows it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from roost.sandbox.proxy_request import Refused, Request
 _HANDLE = re.compile(rb"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 _NEARLY = re.compile(r"\{\{\s*secret\s*:", re.IGNORECASE)
 BODY = 1024 * 1024
-"""Bytes of a body that handles are looked for in. A larger one is passed on as it is."""
+"""Bytes of a body that is searched for handles. A larger one is forwarded unchanged."""
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that takes the place of `{{secret:NAME}}` in a request to one of `hosts`: globs of names, maybe with a
-    port. `body`: also in the request's body. `loopback`: a host of this machine gets it without TLS."""
+    """A value that replaces `{{secret:NAME}}` in a request to one of `hosts`: globs of names, maybe with a port.
+    `body`: also in the request's body. `loopback`: a host of this machine gets it without TLS."""
 
     value: str
     hosts: tuple[str, ...]
@@ -47,7 +47,7 @@ def _fits(glob: str, host: str, port: int) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the name or address means this machine, by itself and not by what a resolver says."""
+    """True when the name or address means this machine by itself, without asking a resolver."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -57,7 +57,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Injection:
-    """Of one request. `tls`: whether the proxy has to speak TLS to its host."""
+    """The secrets of one request. `tls`: the proxy must speak TLS to its host."""
 
     def __init__(self, secrets: Mapping[str, Secret], request: Request) -> None:
         self._request = request
@@ -69,7 +69,7 @@ class Injection:
         self._put: dict[bytes, None] = {}
 
     def check(self) -> None:
-        """Raises `Refused` when the head asks for a secret that it must not have."""
+        """Raises `Refused` when the head asks for a secret that it must not get."""
         request = self._request
         if _NEARLY.search(_decoded(request.path)):
             raise Refused("403 Forbidden", "a secret never goes into an address: send it in a header")
@@ -86,15 +86,15 @@ class Injection:
 
     @property
     def in_body(self) -> bool:
-        """Whether the body has to be looked through."""
+        """True when the body must be searched for handles."""
         return any(secret.body for secret in self._fitting.values())
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Those of the request, with the values in place of the handles. Raises `Refused`."""
+        """Return the request's headers with values in place of the handles. Raises `Refused`."""
         return [(name, self._filled(value, self._fitting)) for name, value in self._request.headers]
 
     def body(self, data: bytes) -> bytes:
-        """The body with the values that may be in it. Other handles stay as they are: a text may speak of them."""
+        """Return the body with the allowed values filled in. Other handles stay: a text may mention them."""
         return self._filled(data, {name: secret for name, secret in self._fitting.items() if secret.body})
 
     def _filled(self, text: bytes, secrets: Mapping[str, Secret]) -> bytes:
@@ -110,7 +110,7 @@ class Injection:
 
     @property
     def masks(self) -> bool:
-        """Whether a value was put in, so that the answer has to be masked."""
+        """True when a value was put in, so that the answer must be masked."""
         return bool(self._put)
 
     def mask(self) -> Mask:
@@ -118,16 +118,15 @@ class Injection:
 
 
 class Mask:
-    """Replaces values in a stream by as many asterisks, so that a server that echoes a secret does not hand it in. The
-    length stays, so `Content-Length` stays true. A value that a server encodes, or cuts in two by chunks, is not
-    found."""
+    """Masks values in a stream with asterisks, so that a server that echoes a secret does not reveal it. The length is
+    kept, so `Content-Length` stays true. A value that a server encodes, or splits between chunks, is not found."""
 
     def __init__(self, values: Iterable[bytes]) -> None:
         self._values = sorted(values, key=len, reverse=True)
         self._rest = b""
 
     def feed(self, data: bytes) -> bytes:
-        """What can be passed on. The beginning of a value at the end is kept until it is known what follows."""
+        """Return the masked bytes that can be forwarded. A possible start of a value at the end is held back."""
         data = self._rest + data
         for value in self._values:
             data = data.replace(value, b"*" * len(value))
@@ -141,12 +140,12 @@ class Mask:
 
 
 def _begun(data: bytes, value: bytes) -> int:
-    """The length of the longest end of `data` that is a beginning of `value`."""
+    """Return the length of the longest suffix of `data` that is a proper prefix of `value`."""
     return next((size for size in range(min(len(value) - 1, len(data)), 0, -1) if data.endswith(value[:size])), 0)
 
 
 def _decoded(text: str) -> str:
-    """Without percent encoding, applied up to three times: what stays encoded deeper is not a handle for anybody."""
+    """Remove percent encoding, up to three times: deeper encoding hides a handle from servers too."""
     for _ in range(3):
         text = unquote(text)
     return text

@@ -1,4 +1,4 @@
-"""What the model is told of where its commands run, when that is less than was asked for."""
+"""Texts for the model about weaker isolation than its agent asks for, and about full workspaces."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LIMITS = (
     ("pids", "pids", "the number of processes"),
     ("disk_bytes", "disk", "disk space"),
 )
-"""Of `Bounds`, of `Capabilities`, in words."""
+"""Field of `Bounds`, field of `Capabilities`, words for the model."""
 
 
 def remark(choice: Choice, isolation: Isolation, able: Capabilities) -> str | None:
-    """One sentence or two; None when all is as the agent's definition says. `able`: of the sandbox that was made."""
+    """Return one or two sentences; None when all is as the agent asks. `able`: capabilities of the sandbox made."""
     said: list[str] = []
     if choice.level < isolation.wanted:
         said.append(
@@ -46,8 +46,8 @@ def _and(names: list[str]) -> str:
 
 
 def full(limit: str, bounds: tuple[int | None, int | None], *, writes: bool = False) -> str | None:
-    """What to do about a limit of `roost.sandbox.workspace_quota`; None for any other. `bounds`: bytes and files of the
-    workspace. `writes`: it is said to a tool that writes a file."""
+    """Return advice about a limit of `roost.sandbox.workspace_quota`; None for any other limit. `bounds`: bytes and
+    files of the workspace. `writes`: the reader is a tool that writes a file."""
     size, files = bounds
     match limit:
         case "workspace_bytes":

@@ -1,4 +1,4 @@
-"""What a sandbox of level 1 sees of this machine's files: programs and libraries to read, its workspace to write."""
+"""The view of this machine's files in a level 1 sandbox: programs and libraries to read, its workspace to write."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _ETC = (
     "magic", "mime.types", "os-release", "pki/ca-trust", "pki/tls/certs", "protocols", "services", "shells",
     "ssl/certs", "ssl/openssl.cnf", "terminfo", "timezone",
 )  # fmt: skip
-"""No file with users, keys or settings of this machine is among them."""
+"""Excludes every file with users, keys or settings of this machine."""
 _PROC_FIXED = ("sys", "sysrq-trigger", "irq", "bus", "fs", "scsi", "acpi", "driver")
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "mtrr", "slabinfo")
 _TWO = ("--bind", "--ro-bind", "--ro-bind-try", "--symlink")
 _TARGETED = ("--bind", "--ro-bind", "--ro-bind-try", "--ro-bind-data")
 AGENT = "/run/roost"
-"""Where the agent's files are inside."""
+"""Path of the agent's files inside."""
 NET = "/run/roost-net"
-"""Where the folder of the way out is inside."""
+"""Path inside of the folder with the egress socket."""
 _GUEST = Path(guest.__file__).parent
 
 
 def system() -> list[str]:
-    """bwrap's arguments for a bare system: programs, some of `/etc`, empty `/tmp`, a `/proc` of its own."""
+    """Return bwrap's arguments for a bare system: programs, parts of `/etc`, and its own `/proc` and `/dev`."""
     args = ["--ro-bind", "/usr", "/usr", "--ro-bind-try", "/nix/store", "/nix/store"]
     for name in _ROOT_LINKS:
         path = f"/{name}"
@@ -62,7 +62,7 @@ def system() -> list[str]:
 
 
 def scratch(size: int) -> list[str]:
-    """`/tmp` and `/dev/shm`, each of at most `size` bytes; all else that bwrap made becomes read-only."""
+    """Return the arguments for `/tmp` and `/dev/shm`, each of at most `size` bytes, and `/var/tmp`."""
     args = ["--perms", "1777", "--size", str(size), "--tmpfs", "/tmp"]
     args += ["--perms", "1777", "--size", str(size), "--tmpfs", "/dev/shm"]
     return [*args, "--dir", "/var", "--symlink", "../tmp", "/var/tmp"]
@@ -77,14 +77,16 @@ def agent() -> list[str]:
 
 
 def agent_argv(config: Mapping[str, object], limits: Sequence[Limit] = ()) -> list[str]:
-    """What starts the agent inside, under `limits` and those that a command has if nothing else is said."""
+    """Return the command line of the agent, under `limits` and the default limits of a command."""
     told = json.dumps({**config, "limits": [*limits_of(Quota(cpu_seconds=None)), *limits]})
     return [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", f"{AGENT}/agent.py", told]
 
 
 def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path], sockets: Iterable[Path] = ()) -> list[str]:
-    """The workspace, what may be read, and what is covered although it lies in one of them. What is deeper comes later,
-    so it holds for its own part. Python's own files stay read-only even inside a workspace: the daemon runs them."""
+    """Return the arguments for the workspace, the readable folders, and the covers over hidden folders inside them.
+
+    Deeper mounts are added last so that they win. Python's own files stay read-only even inside a workspace, because
+    the daemon runs them."""
     kinds = [(path, "--bind") for path in _around(hidden, workspace)]
     kinds += [(path, "--ro-bind") for path in (*python(), *reads)]
     kinds += [(workspace, "--bind")]
@@ -101,14 +103,14 @@ def folders(workspace: Path, reads: Iterable[Path], hidden: Iterable[Path], sock
 
 
 def passable(args: Sequence[str]) -> list[str]:
-    """Return bwrap's arguments with the folders above each target made first, for every user to pass. Those that bwrap
-    makes itself are its own user's alone."""
+    """Return bwrap's arguments with the folders above each target made first, so that every user can pass them: only
+    bwrap's own user can pass those that bwrap makes itself."""
     made: dict[str, None] = {"/": None}
     words: list[str] = []
     for place, word in enumerate(args):
         if word in _TARGETED:
             above = [str(path) for path in reversed(Path(args[place + 2]).parents) if str(path) not in made]
-            at = len(words) - 2 * (words[-2:-1] == ["--perms"])  # which are of the next word
+            at = len(words) - 2 * (words[-2:-1] == ["--perms"])  # `--perms` applies to the next word
             words[at:at] = [each for path in above for each in ("--dir", path)]
             made.update(dict.fromkeys(above))
         words.append(word)
@@ -116,22 +118,22 @@ def passable(args: Sequence[str]) -> list[str]:
 
 
 def _around(hidden: Iterable[Path], workspace: Path) -> list[Path]:
-    """The folders between the workspace and what is covered. Nobody can move a place where something is mounted: so
-    what is covered stays where it is, and nobody can put another in its place."""
+    """Return the folders between the workspace and the covered ones, to be mounted too. A mount point cannot be moved,
+    so no command can move a covered folder away and put another in its place."""
     found = [path for each in hidden for path in each.parents if workspace in path.parents and path.is_dir()]
     return [path for path in found if not _covers(path, python())]
 
 
 def python() -> Sequence[Path]:
-    """The interpreter that runs the agent and our own helpers, with its libraries; nothing else of a person's home."""
+    """Return the folders of the interpreter that runs the agent and Roost's helpers; nothing else of a home."""
     places = [Path(sys.base_prefix), Path(sys.prefix), Path(version.__file__).parent]
     places += [Path(os.path.realpath(sys.executable)).parent.parent]
     return [place for place in dict.fromkeys(places) if place != Path("/")]
 
 
 def steps(view: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """What a view says, for those who are not bwrap: option, source (empty where there is none), target. What is bound
-    only if it is there is left out, or bound like the rest."""
+    """Translate a view for runtimes other than bwrap: yield option, source (may be empty) and target. A mount that is
+    only wanted if its source exists is dropped, or becomes an ordinary one."""
     words = iter(view)
     for word in words:
         source, target = (next(words), next(words)) if word in _TWO else ("", next(words))
@@ -142,8 +144,8 @@ def steps(view: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def settled_spec(spec: SandboxSpec) -> SandboxSpec:
-    """With the workspace's real path, and the sockets of others that a sandbox would see. Blocks. Raises `SandboxError`
-    for a workspace that would uncover too much."""
+    """Resolve the workspace's real path, and find the sockets that the sandbox would see. Blocks. Raises `SandboxError`
+    for a workspace that would expose too much."""
     workspace = Path(os.path.realpath(spec.workspace))
     if workspace == Path("/") or workspace in python():
         raise SandboxError(f"{workspace} cannot be a sandbox's workspace: choose a folder of the task alone")
@@ -156,5 +158,5 @@ def _in_system(path: Path) -> bool:
 
 
 def _covers(path: Path, shown: Sequence[Path]) -> bool:
-    """Whether a folder is inside one that is shown."""
+    """True when the folder is a shown one or inside one."""
     return any(one == path or one in path.parents for one in shown)

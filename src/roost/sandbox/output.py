@@ -1,10 +1,10 @@
-"""Keeping the head and the tail of a stream of any length in bounded memory."""
+"""Keep the head and the tail of a stream of any length in bounded memory."""
 
 from __future__ import annotations
 
 
 class HeadTail:
-    """Takes bytes for ever, holds at most about `cap`: the first half and the last half of what it was given."""
+    """Accepts any number of bytes and holds at most about `cap`: the first half and the last half."""
 
     def __init__(self, cap: int) -> None:
         self._head_cap = cap // 2
@@ -24,7 +24,7 @@ class HeadTail:
             del self._tail[: -self._tail_cap]
 
     def skip(self, count: int) -> None:
-        """`count` bytes were left out here by somebody else."""
+        """Count `count` bytes that the sender left out here."""
         if count:
             self.total += count
             self._tail.clear()
@@ -34,8 +34,8 @@ class HeadTail:
         return self.total > self._head_cap + self._tail_cap
 
     def text(self) -> str:
-        """UTF-8 with replacement. When something was cut, a line in the middle says how much, and no character at the
-        cut is broken."""
+        """Return UTF-8 with replacement. When bytes were cut, a line in the middle says how many; no character is
+        broken at the cut."""
         if not self.truncated:
             return (self._head + self._tail).decode("utf-8", "replace")
         head = _whole_end(bytes(self._head))
@@ -45,7 +45,7 @@ class HeadTail:
 
 
 def _whole_end(data: bytes) -> bytes:
-    """`data` without a character that is begun and not finished."""
+    """Return `data` without an incomplete character at its end."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte >= 0xC0:
@@ -57,7 +57,7 @@ def _whole_end(data: bytes) -> bytes:
 
 
 def _whole_start(data: bytes) -> bytes:
-    """`data` without the last bytes of a character that began earlier."""
+    """Return `data` without the remaining bytes of a character that began earlier."""
     start = 0
     while start < min(3, len(data)) and 0x80 <= data[start] < 0xC0:
         start += 1

@@ -1,7 +1,7 @@
-"""Sandboxes that are started before they are needed, so that a session's first command does not wait for one.
+"""Start sandboxes before they are needed, so that a session's first command does not wait for one.
 
-A sandbox has its workspace from its start (an ordinary user cannot put a folder into one that runs), so each is started
-for a session: when its turn begins, while the model thinks.
+A sandbox gets its workspace at its start (an ordinary user cannot mount a folder into one that runs), so each is
+started for one session: when its turn begins, while the model thinks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from roost.errors import SandboxError
 from roost.sandbox.backend import Guest
 
 MOST = 16
-"""That wait for their first command at the same time; what is more is started when it is needed."""
+"""Prewarmed sandboxes at the same time; further ones are started when they are needed."""
 Start = Callable[[], Awaitable[Guest]]
 
 
 class Pool:
-    """By session. Belongs to one event loop."""
+    """Prewarmed sandboxes by session. Belongs to one event loop."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -27,18 +27,18 @@ class Pool:
         self._going: set[asyncio.Task[None]] = set()
 
     def warm(self, session: str, start: Start) -> None:
-        """Begin to start its sandbox, if there is room."""
+        """Begin to start the session's sandbox, unless the pool is full."""
         if session not in self._warm and len(self._warm) < self._most:
             self._warm[session] = task = asyncio.ensure_future(_started(start))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # told to whoever takes it
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # `take` reports the error
 
     def has(self, session: str) -> bool:
-        """Whether one is started for it."""
+        """True when one was started for the session."""
         return session in self._warm
 
     async def take(self, session: str, start: Start) -> Guest:
-        """The one that was started for it, else a new one. Whoever is cancelled leaves it to the next, or to `drop`.
-        Raises `SandboxError`."""
+        """Return the session's prewarmed sandbox, else a new one. On cancellation it stays for the next `take` or
+        `drop`. Raises `SandboxError`."""
         task = self._warm.pop(session, None)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.ensure_future(_started(start))
@@ -50,7 +50,7 @@ class Pool:
             raise
 
     async def drop(self, session: str) -> None:
-        """It is not needed any more. Whoever is cancelled leaves its end to `close`."""
+        """End the session's unused sandbox. On cancellation `close` waits for its end."""
         task = self._warm.pop(session, None)
         if task is not None:
             going = asyncio.ensure_future(_ended(task))

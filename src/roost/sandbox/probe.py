@@ -1,4 +1,4 @@
-"""A backend's probe: a guest that really runs, within a deadline, remembered as long as nothing has changed."""
+"""Probe a backend: run a real guest within a deadline, and cache the result until something relevant changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from roost.sandbox.probe_cache import key_of, recall
 
 _probed: dict[str, Probe] = {}
 trial_user: ContextVar[User | None] = ContextVar("trial_user", default=None)
-"""Whom the guests of probes run as: sessions' guests do not run as root either."""
+"""The user that guests of probes run as, None: the daemon's. Guests of sessions do not run as root either."""
 _trying: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
@@ -32,8 +32,9 @@ def unable(backend: Backend, why: str, fix: str | None = None) -> Probe:
 async def tried(
     backend: Backend, version: str, *, script: str, fix: str, seconds: float = 20.0, program: str | None = None
 ) -> Probe:
-    """`script` is run by the guest's `/bin/sh` and says `fine` when everything holds. `version` tells apart all ways in
-    which the backend can run; `program` is the file that makes its guests."""
+    """Return the cached result, else run `script` in a guest's `/bin/sh`; it prints `fine` when everything holds.
+
+    `version` must differ for every way in which the backend can run. `program`: the file that makes its guests."""
     user, kept = trial_user.get(), recall.get()
     asked = script if user is None else f"{script}\n# as user {user.uid}"
     key = await asyncio.to_thread(key_of, backend, version, asked, program)
@@ -48,7 +49,7 @@ async def tried(
 
 
 def version_of(program: str) -> str:
-    """What it says of itself, or why it says nothing. Blocks."""
+    """Return the version that a program reports, or the error. Blocks."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -57,8 +58,8 @@ def version_of(program: str) -> str:
 
 
 async def _try(backend: Backend, version: str, script: str, fix: str, seconds: float) -> Probe:
-    """Run a guest. Whatever the machine does wrong (a full disk, no descriptors left) is the probe's answer: a session
-    that prefers this level gets a lower one and is told why."""
+    """Run a guest. Any fault of the machine (a full disk, no free descriptors) becomes the probe's answer: a session
+    that prefers this level then gets a lower one with the reason."""
     began = time.monotonic()
     able = Capabilities()
     try:
@@ -94,7 +95,7 @@ async def _run(backend: Backend, script: str, folder: Path) -> tuple[str | None,
 
 
 async def _sweep(backend: Backend) -> None:
-    """What a process left that died while it tried this backend out."""
+    """Remove the guests of processes that died while they probed this backend."""
     for folder in await asyncio.to_thread(lambda: list(Path(tempfile.gettempdir()).glob(f"{_prefix(backend)}*"))):
         pid = folder.name.removeprefix(_prefix(backend)).partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):

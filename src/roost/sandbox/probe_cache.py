@@ -1,4 +1,4 @@
-"""What probes found, kept in a folder over restarts of the daemon: a probe runs a whole guest."""
+"""Keep probe results in a folder over restarts of the daemon, because a probe runs a whole guest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roost.sandbox.backend import Backend, Probe
 PROBES = "probes"
 """The folder's name in a home."""
 _KEPT = 8
-"""Findings of one backend: of several programs, or by several users."""
+"""Results kept for one backend: of several programs, or by several users."""
 
 
 class _Finding(msgspec.Struct, frozen=True):
@@ -29,14 +29,16 @@ _findings = msgspec.json.Decoder(list[_Finding])
 
 
 class Recall:
-    """A file for each backend. What cannot be read or written counts as not there. A backend that was not able is not
-    kept: its machine may be mended at any time. With `anew` nothing is believed, and what is found is kept."""
+    """Stored probe results, a file for each backend. Unreadable files count as absent, and write errors are ignored.
+
+    Failed probes are not kept: the machine may be repaired at any time. `anew`: ignore stored results, but store new
+    ones."""
 
     def __init__(self, folder: Path, *, anew: bool = False) -> None:
         self._folder, self._anew = folder, anew
 
     def find(self, backend: Backend, key: str) -> Probe | None:
-        """Blocks for a moment."""
+        """Return the stored result, if there is one. Blocks for a moment."""
         if self._anew:
             return None
         found = next((each.probe for each in self._read(backend.name) if each.key == key), None)
@@ -44,7 +46,7 @@ class Recall:
         return found if fits else None
 
     def keep(self, key: str, probe: Probe) -> None:
-        """Blocks for a moment."""
+        """Store a result. Blocks for a moment."""
         known = self._read(probe.backend)
         mine = [_Finding(key, probe)] * probe.able
         now = [*mine, *(each for each in known if each.key != key)][:_KEPT]
@@ -56,7 +58,7 @@ class Recall:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.write_bytes(msgspec.json.encode(now))
             os.replace(fresh, place)
-        except OSError:  # a full disk, another's home: the next start probes again
+        except OSError:  # a full disk, or a home of another user: the next start probes again
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
 
@@ -71,12 +73,12 @@ class Recall:
 
 
 recall: ContextVar[Recall | None] = ContextVar("recall", default=None)
-"""Where the probe that runs now may look; None is nowhere."""
+"""The store of the probe that runs now; None is no store."""
 
 
 def key_of(backend: Backend, version: str, script: str, program: str | None) -> str:
-    """Of all that a finding depends on: the boot, the program as it is, what is asked of it, and what this process may
-    do. Blocks for a moment."""
+    """Return a hash of all that a result depends on: boot, program file, script, and this process's rights. Blocks for
+    a moment."""
     here = [_text("/proc/sys/kernel/random/boot_id"), _text("/proc/self/cgroup"), _capabilities(), *_spaces()]
     about = [backend.name, str(backend.level), version, script, _stamp(program), *here]
     who = f"{os.geteuid()}:{os.getegid()}" if hasattr(os, "geteuid") else ""
@@ -99,7 +101,7 @@ def _capabilities() -> str:
 
 
 def _spaces() -> list[str]:
-    """A container has the boot of its machine and namespaces of its own."""
+    """Return this process's namespaces: a container has the boot id of its machine, but its own namespaces."""
     spaces: list[str] = []
     for name in ("user", "pid"):
         try:

@@ -1,4 +1,4 @@
-"""Finding every process that a command started, whatever it did to get away.
+"""Find every process that a command started, even when it tried to escape.
 
 A command's processes are known by any of: its session, its parent, the variable ROOST_SANDBOX in the environment, and
 a number in RLIMIT_LOCKS. That limit has had no effect since Linux 2.4.25, is inherited by fork, exec and setsid, stays
@@ -28,7 +28,7 @@ def _home_number(home: str) -> int:
 
 
 class Mark(NamedTuple):
-    """`home` names the daemon (all that it starts), `serial` one command."""
+    """`home` names the daemon (all its commands), `serial` one command."""
 
     home: str
     serial: int
@@ -46,8 +46,8 @@ _GONE_OR_PRIVATE = {errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM}
 
 
 def _read(pid: int, name: str) -> bytes:
-    """Empty when the process is gone or private. Raises `OSError` when this process cannot read at all just now (no
-    free file descriptor): that must not look like "there is no such process"."""
+    """Read a file of /proc/PID; empty when the process is gone or private. Raises `OSError` when this process cannot
+    read at all (no free file descriptor), which must not look like "there is no such process"."""
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read()
@@ -72,7 +72,7 @@ class Process(NamedTuple):
 
 
 def read_process(pid: int) -> Process | None:
-    """None when it is gone."""
+    """Return the process; None when it is gone."""
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     if len(fields) < 20:
         return None
@@ -144,8 +144,8 @@ def _self_and_ancestors() -> set[int]:
 
 
 def _kill_until_gone(find: Callable[[], set[int]], seconds: float) -> tuple[int, set[int]]:
-    """Kill what `find` finds until it finds nothing: a process that forks meanwhile is caught in the next round.
-    Returns how many were killed and what could not be (a process in an uninterruptible system call)."""
+    """Kill what `find` returns until it returns nothing: a process that forks meanwhile is caught in the next round.
+    Returns how many were killed, and those that could not be (in an uninterruptible system call)."""
     deadline, pause = time.monotonic() + seconds, 0.001
     killed: set[int] = set()
     while True:
@@ -168,14 +168,14 @@ def _kill_until_gone(find: Callable[[], set[int]], seconds: float) -> tuple[int,
 
 
 def tree_of(mark: Mark, leader: int, started: int) -> set[int]:
-    """The processes of a command that live, its first one among them. Raises `OSError`."""
+    """Return the living processes of a command, its first one included. Raises `OSError`."""
     return _of_command(mark, leader, started) | {leader}
 
 
 def kill_tree(mark: Mark, leader: int, started: int, *, seconds: float = 5.0) -> set[int]:
-    """Kill every process of the command `mark` whose first process is `leader`, which must not have been reaped yet:
-    its number then still names its process group. Blocks; returns what outlived `seconds`. Raises `OSError` when /proc
-    stays unreadable for so long."""
+    """Kill every process of the command `mark`. Its first process, `leader`, must not have been reaped yet: its number
+    then still names its process group. Blocks. Returns the processes that outlived `seconds`. Raises `OSError` when
+    /proc stays unreadable for so long."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -186,7 +186,7 @@ def kill_tree(mark: Mark, leader: int, started: int, *, seconds: float = 5.0) ->
 def reap_orphans(home: str, *, seconds: float = 5.0) -> int:
     """Kill every process that a daemon with this `home` started in a level 0 sandbox, and return how many there were.
 
-    To be called at startup by the daemon that has just become the only owner of `home`, before it runs commands.
-    Blocks. Finds nothing where there is no /proc. The caller and its ancestors are spared, whatever they carry.
+    The daemon calls this at startup, once it is the only owner of `home` and before it runs commands. Blocks. Finds
+    nothing where there is no /proc. The caller and its ancestors are spared, whatever marks they carry.
     """
     return _kill_until_gone(lambda: _of_home(home), seconds)[0]

@@ -1,7 +1,7 @@
 """Parse one request to the egress proxy, and read its body.
 
-The parser is strict: it refuses whatever two parsers could read in two ways (request smuggling), so that the proxy and
-the server behind it agree about host, headers and length. RFC 9110 and 9112.
+The parser is strict: it refuses any input that two parsers could read in two ways (request smuggling), so that the
+proxy and the server behind it agree about host, headers and length. RFC 9110 and 9112.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _HOP_BY_HOP = {
     b"connection", b"content-length", b"expect", b"host", b"keep-alive", b"proxy-authorization", b"proxy-connection",
     b"te", b"trailer", b"transfer-encoding", b"upgrade",
 }  # fmt: skip
-"""Headers that the proxy writes itself, or that speak of one connection only."""
+"""Headers that the proxy writes itself, or that apply to one connection only."""
 _CHUNK = 64 * 1024
 _TRAILERS = 64
 
 
 class Refused(Exception):
-    """The proxy does not do what the request asks. `status` is the answer's status line."""
+    """The proxy refuses the request. `status`: the status line of the answer."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)

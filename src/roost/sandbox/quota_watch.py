@@ -1,4 +1,4 @@
-"""The commands of one session, ended when its workspace, or the machine's disk, has no room for more."""
+"""Run the commands of one session, and end them when its workspace or the machine's disk has no space left."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from roost.sandbox.workspace_quota import Room
 
 
 class Watched:
-    """`ended` is told the limit for which a program was ended that ran on between commands. As long as anything runs,
-    a task looks after the room."""
+    """Runs commands under a workspace quota. `ended` is called with the limit for which a background program was ended.
+    While anything runs, a task watches the quota."""
 
     def __init__(self, room: Room, ended: Callable[[str], None]) -> None:
         self.room, self._ended = room, ended
@@ -36,7 +36,7 @@ class Watched:
         stdin: bytes | None = None,
         quota: Quota | None = None,
     ) -> ExecResult:
-        """As the contract of `Sandbox` says. `killed_by` and `limits` name what had no room."""
+        """Run a command as the contract of `Sandbox` says. `killed_by` and `limits` name an exceeded quota."""
         most = await asyncio.to_thread(self.room.begin, alone=not self._ends)
         if most is not None:
             quota = with_files_of(quota or Quota(), most)
@@ -44,7 +44,7 @@ class Watched:
         with self._running(lambda why: None if stop.done() else stop.set_result(why)):
             result = await sandbox.exec(argv, cwd=cwd, env=env, stdin=stdin, quota=quota, stop=stop)
             said = await asyncio.to_thread(self.room.finish)
-        if said is None and stop.done():  # it was to be ended, and was quicker
+        if said is None and stop.done():  # the command ended before it could be killed
             said = stop.result()
         if said is None or said in (*result.limits, result.killed_by):
             return result
@@ -59,7 +59,7 @@ class Watched:
         return terminal
 
     def follow(self, terminal: Terminal) -> None:
-        """It runs on: it is watched like a command."""
+        """Watch a background program like a command."""
         self._do(self._until_over(terminal))
 
     @property
@@ -67,7 +67,7 @@ class Watched:
         return self._watching is not None or bool(self._others)
 
     async def close(self) -> None:
-        """Of what runs there is nothing left to watch."""
+        """Stop watching. The caller has ended all commands."""
         tasks = [*self._others, *([self._watching] if self._watching is not None else [])]
         for task in tasks:
             task.cancel()

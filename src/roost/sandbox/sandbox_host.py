@@ -1,4 +1,4 @@
-"""What a container or a machine of ours is outside of itself: processes, a control group, a folder, a way to hosts."""
+"""The host side of a container or a machine: processes, control group, folder, egress."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ from roost.threads import finished_in_thread, settled
 
 _PROXY = "http://127.0.0.1:3128"
 JOIN = 'for door in $ROOST_DOORS; do echo 0 > "$door" || exit 70; done; unset ROOST_DOORS; exec "$@"'
-"""A shell's way into a control group; then it becomes the command."""
+"""Shell script that joins a control group and then becomes the command."""
 
 G = TypeVar("G", bound=Guest)
 MakeEgress = Callable[[SandboxSpec, Callable[[Blocked], None]], Egress]
 
 
 def plain_egress(spec: SandboxSpec, blocked: Callable[[Blocked], None]) -> Egress:
-    """The list of hosts, and no secrets."""
+    """Make an egress with the spec's list of hosts and no secrets."""
     return Egress(spec.network.hosts, blocked=blocked)
 
 
 class Body:
-    """Ends in any half-made state. `kind` is a word for the folder's name, by which `reap` finds it. `remains` is
-    called in a thread, to end what still lives (all is dead for sure when it is told so) and to remove what a runtime
-    keeps elsewhere; it blocks."""
+    """The host side of one sandbox. `end` works in any half-made state.
+
+    `kind`: word in the folder's name, by which `reap` finds it. `remains`: called in a thread (it may block) to end
+    the processes that still live, and to remove what a runtime keeps elsewhere; its second argument is True when all
+    are known to be dead."""
 
     def __init__(
         self, spec: SandboxSpec, kind: str, remains: Callable[[Path, bool], None] = lambda folder, dead: None
@@ -61,7 +63,7 @@ class Body:
         self.dialling: Dialling | None = None
         self.watchdog: Watchdog | None = None
         self.joins = True
-        """Whether what is started belongs to the group from the start."""
+        """True when started processes join the group before they do anything else."""
         self._kind, self._remains = kind, remains
         self._complaints = -1
         self._refused = 0
@@ -69,16 +71,16 @@ class Body:
 
     @property
     def door(self) -> Path | None:
-        """The socket that stands for the network, if there is one; alone in its folder."""
+        """The socket that stands for the network, alone in its folder; None without egress."""
         return self.folder / "net" / "socket" if self.egress is not None else None
 
     async def prepare(
         self, groups: Groups | None, egress: MakeEgress, bounds: Bounds | None = None, *, bare: bool = False
     ) -> None:
-        """A folder (if `bare` only where the way out needs one), a group with `bounds` (else those of the spec), a way
-        out. Raises `OSError`."""
+        """Make a folder (with `bare` only where egress needs one), a control group with `bounds` (else the spec's)
+        and the egress. Raises `OSError`."""
         if not bare or self.spec.network.hosts:
-            await finished_in_thread(self._make_folder)  # cancelled, what it makes must be known to `end`
+            await finished_in_thread(self._make_folder)  # even when cancelled, `end` must know the folder
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         if groups is not None:
             await finished_in_thread(lambda: self._join_group(groups, bounds or self.spec.bounds))
@@ -86,12 +88,12 @@ class Body:
             self.egress = egress(self.spec, self._blocked)
             place = self.folder / "net"
             place.mkdir()
-            place.chmod(0o755)  # the folder around it is the daemon's alone
+            place.chmod(0o755)  # only the daemon can enter the folder around it
             await self.egress.start(place / "socket")
             lend(place / "socket", self.spec.user)
 
     async def launch(self, argv: Sequence[str], link: Link | None = None, *, fds: Sequence[int] = ()) -> Link:
-        """Start `argv` in the group, with the link as its standard input, and `fds` open. Raises `OSError`."""
+        """Start `argv` in the group, with the link as its standard input and `fds` open. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         made = self.link = link or Link()
         try:
@@ -130,7 +132,7 @@ class Body:
             stand_back(self.process.pid)
 
     async def greet(self, seconds: float) -> Link:
-        """Wait until the guest has spoken. Raises `SandboxError` with what its makers said."""
+        """Wait for the guest's hello. Raises `SandboxError` with the text that the runtime wrote to stderr."""
         assert self.link is not None
         try:
             await asyncio.wait_for(asyncio.shield(self.link.hello), seconds)
@@ -156,7 +158,7 @@ class Body:
         return msgspec.structs.replace(usage, hits=self.hits())
 
     async def end(self) -> None:
-        """Whoever calls it, and is cancelled: it is done once, to its end."""
+        """End the sandbox once, completely, even when a caller is cancelled."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
         await asyncio.shield(self._ending)
@@ -189,13 +191,13 @@ class Body:
 
 
 def lend(socket: Path, user: User | None) -> None:
-    """Let `user` connect to a socket of the daemon: that takes the right to write to it."""
+    """Let `user` connect to a socket of the daemon: connecting takes write permission."""
     if user is not None:
         os.chown(socket, user.uid, user.gid)
 
 
 def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = None) -> int:
-    """Remove the folders that a dead process left, each after `delete` has been given it. Blocks. Returns how many."""
+    """Remove the folders of a dead process, each after calling `delete` on it. Blocks. Returns how many."""
     folders = left(kind, marker)
     for folder in folders:
         if delete is not None:
@@ -205,7 +207,7 @@ def remove_left(kind: str, marker: str, delete: Callable[[Path], None] | None = 
 
 
 async def made_or_ended(body: Body, making: Coroutine[Any, Any, G]) -> G:
-    """What `making` makes of the body, which is ended if that fails. Raises `SandboxError`."""
+    """Return the result of `making`; end the body if it fails. Raises `SandboxError`."""
     try:
         return await making
     except OSError as error:
@@ -217,8 +219,8 @@ async def made_or_ended(body: Body, making: Coroutine[Any, Any, G]) -> G:
 
 
 async def made_whole(making: Coroutine[Any, Any, G]) -> G:
-    """What `making` makes. Cancelled, it is closed again before this raises: what a thread or a fork has under way
-    cannot be cut off, and would be left."""
+    """Return the result of `making`. On cancellation, wait for it and close it before raising: a thread or a fork
+    under way cannot be interrupted, and would leak."""
     task = asyncio.ensure_future(making)
     try:
         return await asyncio.shield(task)
@@ -243,7 +245,7 @@ def capabilities(group: Group | None, spec: SandboxSpec) -> Capabilities:
 
 
 def manner(body: Body) -> Manner:
-    """What a command's environment says of the way out."""
+    """Return the manner of commands, with the proxy's address in the environment."""
     names = ("http_proxy", "https_proxy") if body.spec.network.hosts else ()
     proxy = {each: _PROXY for name in names for each in (name, name.upper())}
     return Manner(environment={**proxy, **body.spec.environment})
@@ -258,11 +260,13 @@ def agent_argv(
     relay: str | None = None,
     user: User | None = None,
 ) -> list[str]:
-    """`link`: the agent's descriptor, or the path of a socket that it calls. Where no group holds it, how many
-    processes there may be is a limit of the agent's: since Linux 5.14 that is counted within a user namespace, if it
-    has its own (`own_users`). `filtered`: the agent sets the filter of system calls, for a runtime that cannot say it
-    whole. `relay`: what stands behind the way out inside, by default its socket. `user`: the agent starts as
-    root and becomes this user before it does anything else."""
+    """Return the command line of the agent.
+
+    `link`: the agent's descriptor, or the path of a socket that it connects to. `own_users`: the sandbox has its own
+    user namespace; without a control group the agent then limits the number of processes, which Linux counts per user
+    namespace since 5.14. `filtered`: the agent installs the seccomp filter, for a runtime that cannot express all of
+    it. `relay`: what the proxy address inside leads to, by default the egress socket. `user`: the agent starts as root
+    and becomes this user first."""
     way_out = {} if body.door is None else {"relay": relay or f"{mounts.NET}/{body.door.name}"}
     limits: list[Limit] = []
     if own_users and body.group is None and body.spec.bounds.pids is not None and os.geteuid() != 0:
@@ -274,7 +278,7 @@ def agent_argv(
 
 
 def scratch_bytes(bounds: Bounds) -> int:
-    """What lies in `/tmp` is memory: at most half of it, so that a full `/tmp` is no lack of memory."""
+    """Return the size of `/tmp`. It is memory: at most half of the limit, so that a full `/tmp` leaves some."""
     return min(bounds.disk_bytes or 1024**3, (bounds.memory_bytes or 2 * 1024**3) // 2)
 
 
@@ -283,5 +287,5 @@ def prefix(kind: str, marker: str) -> str:
 
 
 def left(kind: str, marker: str) -> list[Path]:
-    """The folders of a dead process with this marker."""
+    """Return the folders of a dead process with this marker."""
     return sorted(Path(tempfile.gettempdir()).glob(f"{prefix(kind, marker)}*"))

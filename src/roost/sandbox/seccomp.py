@@ -1,11 +1,11 @@
 """The system calls that a sandbox refuses, as a program for the kernel's filter (seccomp). No library is needed.
 
-Refused are calls that reach the kernel's rare and privileged parts: namespaces, mounts, modules, tracing of others,
+Refused are calls that reach rare and privileged parts of the kernel: namespaces, mounts, modules, tracing of others,
 io_uring, bpf, userfaultfd, keys, clocks, and the input queue of terminals. Refused are also modes with the set-user-id
-or set-group-id bit: files of a workspace belong to the daemon's user outside, so such a file would lend that user's
-rights. What ordinary programs use is let through. Calls that are newer than this list get ENOSYS, as on an older
-kernel; so do `openat2` and `clone3`, which hide their arguments behind a pointer. Numbers are those of Linux's
-`unistd.h` (x86-64 and the generic table that 64-bit Arm uses); the encoding is classic BPF over `struct seccomp_data`.
+or set-group-id bit: files of a workspace belong to the daemon's user outside, so such a file would grant that user's
+rights. Calls of ordinary programs are allowed. Calls that are newer than this list get ENOSYS, as on an older kernel;
+so do `openat2` and `clone3`, which hide their arguments behind a pointer. Numbers are those of Linux's `unistd.h`
+(x86-64 and the generic table that 64-bit Arm uses); the encoding is classic BPF over `struct seccomp_data`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _AARCH64 = {
 
 
 class _Machine(NamedTuple):
-    """`modes`: number of a call, and the place of its mode among the arguments. `opens`: the same with the place of
-    flags without which the mode does not count."""
+    """`modes`: number of a call, and the index of its mode argument. `opens`: number of a call, and the indexes of its
+    flags and its mode; the mode only counts with certain flags."""
 
     audit: int
     refused: dict[str, int]
@@ -65,7 +65,7 @@ _MACHINES = {
 }  # fmt: skip
 """With a mode: creat, chmod, fchmod, mknod, mknodat, fchmodat, fchmodat2. With flags and a mode: open, openat."""
 _HIDING = (435, 437)
-"""clone3 and openat2, whose arguments no filter sees."""
+"""clone3 and openat2, whose arguments a filter cannot see."""
 SET_ID = 0o6000
 CREATES = 0x400040
 """O_CREAT and the bit that O_TMPFILE adds to O_DIRECTORY."""
@@ -73,7 +73,7 @@ _NEW_NAMESPACES = 0x7E020080
 """CLONE_NEW* of clone's flags."""
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _FAMILIES = (1, 2, 10, 16)
-"""Unix, IPv4, IPv6, netlink. Refused are those that no network namespace holds (vsock) and rarely used kernel code."""
+"""Unix, IPv4, IPv6, netlink. Others are refused: no network namespace contains vsock, and the rest is rare code."""
 
 _LD, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -125,5 +125,5 @@ def _any(values: tuple[int, ...], then: bytes) -> list[bytes]:
 
 
 def _if(number: int, then: list[bytes]) -> list[bytes]:
-    """The steps for one call, which decide about it."""
+    """Return the steps for one call; they decide about it."""
     return [_op(_JEQ, number, 0, len(then) + 1), *then, _op(_RET, _ALLOW)]

@@ -1,9 +1,9 @@
-"""Unix sockets of programs outside that lie in a folder which a sandbox sees.
+"""Find Unix sockets of programs outside a sandbox that lie in folders which the sandbox sees.
 
-No namespace stands between a path and the program that listens there: whoever may write to the socket's file may
+No namespace separates a path from the program that listens there: any process that may write to the socket's file may
 connect. A filter of system calls does not see paths, and Landlock knows such sockets only from Linux 7 on. So the
-sockets that are alive when a sandbox starts are covered, each by an empty file. One that is bound later is not covered;
-a session with a user of its own (`SandboxSpec.user`) cannot connect to it unless its file lets everybody write.
+sockets that are alive when a sandbox starts are covered, each by an empty file. A socket bound later is not covered; a
+session with its own user (`SandboxSpec.user`) cannot connect to it unless its file is writable for all users.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from roost.errors import SandboxError
 _log = logging.getLogger(__name__)
 
 LOOKED_AT = 200_000
-"""Names of one folder, those that lie deepest last."""
+"""Names searched in one folder, the deepest last."""
 MOST = 256
-"""Sockets that are covered: each is a mount."""
+"""Most sockets that are covered: each is a mount."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def living_sockets(folders: Iterable[Path], hidden: Iterable[Path]) -> tuple[Path, ...]:
-    """Find the sockets in `folders` where some program listens; what lies in `hidden` is left out. What a program left
-    behind is no concern: its path can be used anew. Raises `SandboxError` when there are more than can be covered.
-    Blocks: about 1 µs for each name. In a folder of more than `LOOKED_AT` names, the rest is searched only for what the
-    system lists for this network namespace, and the log says so."""
+    """Find the sockets in `folders` where a program listens, except below `hidden`. A dead socket file is harmless.
+
+    Blocks: about 1 µs for each name. In a folder of more than `LOOKED_AT` names, the rest is searched only for sockets
+    that the system lists for this network namespace, and the log says so. Raises `SandboxError` when there are more
+    than can be covered."""
     bound, left_out = _bound(), {os.fspath(each) for each in hidden}
     found: dict[str, None] = {}
     for folder in map(os.fspath, folders):
@@ -49,7 +50,7 @@ def living_sockets(folders: Iterable[Path], hidden: Iterable[Path]) -> tuple[Pat
 
 
 def _listed(folder: str, bound: set[str], left_out: set[str]) -> Iterator[str]:
-    """Those of `bound` that are there, however many names the folder has."""
+    """Yield those of `bound` that exist in the folder, however many names it has."""
     inside = folder.rstrip("/") + "/"
     for path in sorted(path for path in bound if path.startswith(inside)):
         if not any(path.startswith(each + "/") for each in left_out) and _is_socket(path):
@@ -78,7 +79,7 @@ def _sockets(folder: str, left_out: set[str]) -> Iterator[str]:
                         entry.stat(follow_symlinks=False).st_mode
                     ):
                         yield entry.path
-        except OSError:  # removed meanwhile, or not ours to read
+        except OSError:  # removed meanwhile, or not readable
             continue
     if waiting:
         _log.warning(
@@ -90,7 +91,7 @@ def _sockets(folder: str, left_out: set[str]) -> Iterator[str]:
 
 
 def _bound() -> set[str]:
-    """The paths at which programs of this network namespace listen."""
+    """Return the paths at which programs of this network namespace listen."""
     try:
         with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as lines:
             return {line.split(None, 7)[7].rstrip("\n") for line in lines if line.count(" /")}
@@ -99,7 +100,8 @@ def _bound() -> set[str]:
 
 
 def _listens(path: str) -> bool:
-    """Whether a connection is taken, or refused for its kind alone. Programs in containers are in no list of ours."""
+    """True when a connection is accepted, or refused only for its socket type. The system's list lacks programs in
+    containers, so this asks each socket."""
     parent, name = os.path.split(path)
     try:
         folder = os.open(parent, _FOLDER)
@@ -107,7 +109,7 @@ def _listens(path: str) -> bool:
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as end:
-            end.connect(f"/proc/self/fd/{folder}/{name}")  # however long the path is
+            end.connect(f"/proc/self/fd/{folder}/{name}")  # avoids the length limit of socket paths
         return True
     except OSError as error:
         return error.errno in (errno.EAGAIN, errno.EPROTOTYPE, errno.EINPROGRESS)

@@ -1,4 +1,4 @@
-"""What a suspended sandbox is: a folder, which is whole or not there, and can be used once."""
+"""The image of a suspended sandbox: a folder that is complete or absent, and can be used once."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class _About(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(_About)
-"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+"""Made before threads use it: msgspec inspects a type at its first use, without a lock."""
 
 
 class Image(NamedTuple):
-    """`version` is the program's that wrote it, `last` the number of the link's last job, `kept` what ran on."""
+    """`version`: the program that wrote it. `last`: number of the link's last job. `kept`: the background programs."""
 
     folder: Path
     version: str
@@ -41,8 +41,8 @@ class Image(NamedTuple):
     kept: tuple[Kept, ...]
 
     async def write(self, fill: Callable[[Path], Awaitable[None]]) -> None:
-        """`fill` writes the memory into the folder that it is given. What it raises leaves nothing; so does a crash,
-        but for a folder beside, which the next one removes. Raises `OSError`."""
+        """Write the image; `fill` writes the memory into the folder that it gets. An error of `fill` leaves nothing. A
+        crash leaves only a folder beside the image, which the next write removes. Raises `OSError`."""
         part = _beside(self.folder, "part")
         await asyncio.to_thread(_fresh, part)
         try:
@@ -53,7 +53,7 @@ class Image(NamedTuple):
             raise
 
     def check(self, version: str, workspace: Path) -> None:
-        """Raises `SandboxError`."""
+        """Raises `SandboxError` when the image is of another version or workspace."""
         if self.version != version:
             raise SandboxError(f"the sandbox was suspended by {self.version}, and this is {version}; make a new one")
         if self.workspace != str(workspace):
@@ -73,8 +73,8 @@ class Image(NamedTuple):
 
 
 class Keeping(NamedTuple):
-    """How a sandbox's memory is kept: `write` puts it into a folder, as a program of this `version` reads it. What runs
-    inside is still within `seconds`."""
+    """How a sandbox's memory is written: `write` puts it into a folder, in the format of this `version`. The processes
+    inside must hold still within `seconds`."""
 
     version: str
     workspace: Path
@@ -83,7 +83,7 @@ class Keeping(NamedTuple):
 
 
 class KeptGuest(LinkedGuest):
-    """A guest whose memory can outlive it."""
+    """A guest that can be suspended with its memory."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class KeptGuest(LinkedGuest):
         self._keeping = keeping
 
     async def suspend(self, image: Path) -> Suspends:
-        """Commands that `exec` still waits for are cancelled; what runs on between commands is kept."""
+        """Cancel the commands that `exec` still waits for, and write the memory with all background programs."""
         how = self._keeping
         await self._finish_running()
         try:
@@ -118,7 +118,7 @@ class KeptGuest(LinkedGuest):
 
 
 def take(folder: Path) -> Image:
-    """The image, moved aside, so that nobody takes it up a second time, whatever happens to who did. Blocks. Raises
+    """Claim the image: move it aside, so that it cannot be resumed twice, even after a crash. Blocks. Raises
     `SandboxError`."""
     used = _beside(folder, "used")
     try:
@@ -132,7 +132,7 @@ def take(folder: Path) -> Image:
 
 
 def clear(folder: Path) -> None:
-    """Remove what was cut off beside an image while it was written or taken up. Blocks."""
+    """Remove the leftovers of an interrupted write or resume beside an image. Blocks."""
     for what in ("part", "used"):
         shutil.rmtree(_beside(folder, what), ignore_errors=True)
 

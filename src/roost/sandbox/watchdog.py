@@ -1,5 +1,5 @@
-"""Where no control group can be had: sandboxes' processes are counted four times a second, and their commands killed
-when they are too much. A limit kept like this may be passed for a moment."""
+"""Limit sandboxes without control groups: count their processes four times a second, and kill the commands of one that
+exceeds a limit. A command may exceed such a limit for a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def machine_memory() -> tuple[int, int]:
-    """Bytes that the machine has, and those that are in use; zeros where the system does not say."""
+    """Return the machine's memory and the used part, in bytes; zeros where the system does not say."""
     found: dict[str, int] = {}
     try:
         with open("/proc/meminfo") as file:
@@ -31,13 +31,13 @@ def machine_memory() -> tuple[int, int]:
 
 
 class Watchdog:
-    """Watches the processes below `root`, the supervisor of a sandbox; `spared` of them (the supervisor and the agent)
-    are neither counted nor killed."""
+    """Watches the processes below `root`, the supervisor of a sandbox. The first `spared` ones (the supervisor and the
+    agent) are neither counted nor killed."""
 
     def __init__(self, root: int, bounds: Bounds, *, spared: int = 2) -> None:
         self._root, self._bounds, self._spared = root, bounds, spared
         self.hits: dict[str, int] = {}
-        """How often each limit was passed."""
+        """How often each limit was exceeded."""
         self._task = asyncio.create_task(self._watch(), name=f"sandbox watchdog {root}")
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Watchdog:
 
 
 def _descendants(root: int) -> list[int]:
-    """Nearest first."""
+    """Return all descendants, nearest first."""
     parents: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (process := _read(int(name))) is not None:
@@ -100,7 +100,7 @@ def _read(pid: int) -> int | None:
 
 
 def own_memory(pid: int) -> int:
-    """Bytes that are its own: shared libraries are not counted for each."""
+    """Return the bytes of the process itself, without shared libraries."""
     total = 0
     try:
         with open(f"/proc/{pid}/status") as file:

@@ -1,10 +1,10 @@
-"""How much a workspace may hold, and what must be left on the machine's disk. Watched, at every level alike.
+"""Enforce the quota of a workspace and the disk reserve of the machine, by watching. The same at every level.
 
-A look costs one statvfs: as long as the file system has lost less than what the workspace may still grow by, the
-workspace is within its bound, whoever it was that wrote. Only then is the tree measured, at most for a twentieth of the
-time, whoever asks, or for a fifth where the disk says that room was made. So a command that is short or writes little
-pays for no walk. What the file system does not tell of at once (some count late, or no files) is found by a measure now
-and then.
+A check costs one statvfs: as long as the file system has lost less space than the workspace may still grow by, the
+workspace is within its quota, no matter which process wrote. Only then is the tree measured, at most for a twentieth of
+the time over all callers, or for a fifth where the disk shows that space was freed. So a command that is short or
+writes little pays for no walk. Growth that the file system does not show at once (some count late, or count no files)
+is found by an occasional measure.
 """
 
 from __future__ import annotations
@@ -18,30 +18,32 @@ from roost.sandbox.disk_reserve import Floor, Free, free_of
 from roost.sandbox.folder_size import Measure, Size
 
 EVERY, SOON = 0.25, 0.02
-"""Seconds between two looks: usually, and when there is little room."""
+"""Seconds between two checks: usually, and when little space is left."""
 SMALL = 64 * 1024
-"""Bytes of a file that a command may write where there is no room: what removes files may note something."""
+"""Bytes of a file that a command may write when no space is left: a program that removes files may write a note."""
 _RATE = 2 * 10**9
-"""Bytes a second that are written by who is in a hurry."""
+"""Assumed write rate of a fast writer, in bytes a second."""
 _REST, _HOPEFUL, _CALM = 20, 4, (2.0, 200)
-"""After a measure, times as long as it took without one: usually; when as much was freed as it is too large by; without
-a sign, with as many seconds at least."""
+"""Rest after a measure, as a multiple of its duration: usually; when as much was freed as the workspace is too large
+by; without a sign of growth (the least seconds, the multiple)."""
 _SAVED = 2.0
-"""Seconds of rest that are had in advance by who had more: small workspaces are measured whenever there is a sign."""
+"""Seconds of rest credited in advance: small workspaces are measured at every sign of growth."""
 _UNKNOWN = 16
-"""Before the first measure: the part of the bound that may be written until it is made."""
+"""Before the first measure: one part in so many of the quota may be written before the tree is measured."""
 _SLACK = (1024**2, 64)
-"""Bytes and files by which others' doings may change the machine while somebody removes files."""
+"""Bytes and files of tolerance for changes by other processes while files are being removed."""
 _MOST = 4_000_000
-"""Names that are counted where there is no bound of files."""
+"""Names that are counted where files have no limit."""
 _LARGE = 1024**3
 _walks = threading.BoundedSemaphore(2)
-"""Of all sessions: a walk takes a thread that others need too."""
+"""Over all sessions: each walk takes a thread of a shared pool."""
 
 
 class Room:
-    """Of one session's workspace. Its methods block, and may be called from several threads. They return the name of
-    the limit that was passed: `workspace_bytes`, `workspace_files`, `free_bytes`. `folder` may not be there yet."""
+    """Quota of one session's workspace. Thread-safe; its methods block.
+
+    They return the name of an exceeded limit: `workspace_bytes`, `workspace_files`, `free_bytes`. `folder` may not
+    exist yet."""
 
     def __init__(
         self, folder: Callable[[], Path], bounds: tuple[int | None, int | None], floor: Floor | None = None
@@ -51,28 +53,28 @@ class Room:
         self._lock, self._measuring = threading.Lock(), threading.Lock()
         self._known: Size | None = None
         self._over: Size | None = None
-        """The least that it was since it is too large."""
+        """The smallest size measured since it exceeds the quota; None within it."""
         self._free: Free | None = None
         self._lost = (0, 0)
-        """By the file system since the last measure began, while commands ran. Before the first one, what file tools
-        have written too; and always what those of others have."""
+        """Space lost by the file system since the last measure began, while commands ran. Includes writes of other
+        sessions' file tools in the same workspace, and before the first measure those of this session's."""
         self._home: tuple[Free | None, Free | None] = (None, None)
-        """When the first of the running commands began, and now."""
+        """Free space of the home: when the first of the running commands began, and now."""
         self._next = self._calm = self._took = 0.0
         self._then: Free | None = None
-        """When the last measure began."""
+        """Free space when the last measure began."""
 
     @property
     def interval(self) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next check."""
         left = [] if self._bytes is None or self._over is not None else [self._left()[0]]
         if self._floor is not None and (home := self._home[1]) is not None:
             left.append(self._floor.room(home))
         return min(EVERY, max(SOON, min(left, default=_RATE) / _RATE))
 
     def begin(self, *, alone: bool) -> int | None:
-        """Before a command; `alone` if no other runs. Returns how large the files may be that it writes, where there is
-        too little room for what it may write else."""
+        """Record the start of a command. `alone`: no other command runs. Returns the limit in bytes on each file that
+        it writes when space is short, else None."""
         self._read(afresh=alone)
         self._calm = self._calm or time.monotonic() + _CALM[0]
         if self._over is not None:
@@ -85,7 +87,7 @@ class Room:
         return SMALL if self._over is not None else most
 
     def look(self, stop: Callable[[], bool]) -> str | None:
-        """While commands run: the limit for which they are to be ended."""
+        """Check while commands run. Returns the limit for which they must be killed. `stop` ends a walk early."""
         self._read()
         if self._is_low():
             return "free_bytes"
@@ -94,7 +96,7 @@ class Room:
         return self._try(stop)
 
     def finish(self) -> str | None:
-        """After a command: what it has left too full."""
+        """Record the end of a command. Returns the limit that it left exceeded."""
         self._read()
         if self._floor is not None and (home := self._home[1]) is not None:
             self._floor.give(home)
@@ -106,12 +108,12 @@ class Room:
         return None
 
     def lose(self, size: int, files: int) -> None:
-        """A file tool of somebody else who has the same workspace writes so much."""
+        """Count a write by a file tool of another session that shares this workspace."""
         with self._lock:
             self._lost = (self._lost[0] + max(0, size), self._lost[1] + max(0, files))
 
     def admit(self, size: int, files: int = 0) -> str | None:
-        """Before a file tool makes it larger by so much: the limit that forbids it."""
+        """Check and count a file tool's growth of the workspace before it writes. Returns the limit that forbids it."""
         if size <= 0 and files <= 0:
             return None
         if self._floor is not None:
@@ -125,7 +127,7 @@ class Room:
         if late or self._over is not None or min(self._left(size, files)) < 0:
             self._try()
         with self._lock:
-            if self._known is None:  # there was no need, or it cannot be measured
+            if self._known is None:  # not measured: no need yet, or not possible
                 self._lost = (self._lost[0] + max(0, size), self._lost[1] + max(0, files))
                 return None
             after = Size(self._known.bytes + size, self._known.files + files, self._known.whole)
@@ -141,7 +143,7 @@ class Room:
         return self._bytes is not None or self._files is not None
 
     def _read(self, *, afresh: bool = False) -> None:
-        """`afresh` when what was lost since the last time was lost to others."""
+        """Read the free space. `afresh`: losses since the last read are not counted, as no command ran."""
         new = free_of(self._folder()) if self._bounded else None
         home = free_of(self._floor.folder) if self._floor is not None else None
         with self._lock:
@@ -152,7 +154,7 @@ class Room:
             self._home = (home if afresh else self._home[0], home)
 
     def _is_low(self) -> bool:
-        """Once: what runs on, or begins, is not to be blamed for what was lost until now."""
+        """True once when commands made the disk low: later commands are not blamed for earlier losses."""
         with self._lock:
             before, now = self._home
             if self._floor is None or before is None or now is None or self._floor.room(now) >= 0:
@@ -163,7 +165,7 @@ class Room:
             return low
 
     def _left(self, size: int = 0, files: int = 0) -> tuple[float, float]:
-        """By which it may grow at least: bytes, files."""
+        """Return by how much the workspace may grow at least: bytes, files."""
         known, lost = self._known, self._lost
         spent = (0, 0) if known is None else (known.bytes, known.files)
         part = _UNKNOWN if known is None else 1
@@ -176,7 +178,7 @@ class Room:
         return any(self._lost) and min(self._left()) <= 0
 
     def _try(self, stop: Callable[[], bool] = lambda: False) -> str | None:
-        """Measure and judge, if it may be done now. Who comes meanwhile waits: what was lost is counted once."""
+        """Measure and judge, if a measure is due. Concurrent callers wait, so that losses are counted once."""
         with self._measuring:
             wait = self._next - time.monotonic()
             if wait > (_REST - _HOPEFUL) * self._took or (wait > 0 and not self._is_freed()):
@@ -189,7 +191,7 @@ class Room:
                 _walks.release()
 
     def _is_freed(self) -> bool:
-        """Since the last measure, by whomever, as much as it is too large by."""
+        """True when at least the excess was freed since the last measure, by any process."""
         known, then, now = self._known, self._then, free_of(self._folder())
         if self._over is None or known is None or then is None or now is None:
             return False
@@ -200,7 +202,7 @@ class Room:
         return known.files - files <= most or (now.files is None and now.bytes > then.bytes)
 
     def _measure(self, stop: Callable[[], bool]) -> Size | None:
-        """None when it was stopped or cannot be done."""
+        """Return the size; None when it was stopped or failed."""
         with self._lock:
             lost = self._lost
         self._then = free_of(self._folder())
@@ -220,12 +222,13 @@ class Room:
                 self._lost = (self._lost[0] - lost[0], self._lost[1] - lost[1])
                 before = Size(size.bytes - lost[0], size.files - lost[1], size.whole)
                 if self._known is None and self._passed(before) is not None:
-                    self._over = size  # it was so before anything ran
+                    self._over = size  # it was too large before any command ran
                 self._known = size
         return size
 
     def _at_most(self, size: Size, lost: tuple[int, int]) -> Size:
-        """Who moves folders about so that they are not found is taken to have written whatever was written."""
+        """Correct a torn measure upwards: count all that was lost as written to the workspace. Else moving folders
+        about would hide their content."""
         known = self._known or Size(0, 0)
         return Size(max(size.bytes, known.bytes + lost[0]), max(size.files, known.files + lost[1]))
 
@@ -238,7 +241,7 @@ class Room:
         return "workspace_files" if not size.whole or (self._files is not None and size.files > self._files) else None
 
     def _judge(self, size: Size | None) -> str | None:
-        """The limit that was passed, if that has happened or become worse since the last time."""
+        """Return the exceeded limit, if it is newly exceeded or the excess has grown."""
         if size is None:
             return None
         with self._lock:

@@ -1,1 +1,1 @@
-"""Level 1: namespaces and containers. Each shows the same files of this machine, in its own program's words."""
+"""Level 1: namespaces and containers. All backends show the same view of this machine's files."""

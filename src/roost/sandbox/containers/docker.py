@@ -1,8 +1,8 @@
-"""Level 1 by an engine (Docker, or Podman's service) over its Unix socket. For machines where an engine is allowed what
-an ordinary user is not; elsewhere `bwrap` and `oci` need no daemon.
+"""Level 1 by an engine (Docker, or Podman's service) over its Unix socket. For machines where an engine has rights that
+an ordinary user lacks; elsewhere `bwrap` and `oci` need no daemon.
 
 No image is pulled: an empty one is made once, and the programs are this machine's, as in the other containers. So the
-engine must run on this machine, and see its files. The agent calls back on a socket in the sandbox's folder.
+engine must run on this machine and see its files. The agent connects to a socket in the sandbox's folder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _ENCLOSED = (
 
 
 class DockerBackend:
-    """`place` is the engine's socket; by default the first that answers of those that are usual."""
+    """Sandboxes by an engine. `place`: the engine's socket; by default the first usual one that answers."""
 
     name = "docker"
     level = 1
@@ -73,7 +73,7 @@ class DockerBackend:
         return await tried(self, f"{version} at {engine.place}", script=_ENCLOSED, fix=_FIX, seconds=_START)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        """Create a sandbox. Raises `SandboxError`. On cancellation, ends the half-made sandbox before it raises."""
         return await made_whole(self._create(spec))
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
@@ -82,7 +82,7 @@ class DockerBackend:
         return await made_or_ended(body, self._make(body))
 
     async def _make(self, body: _Container) -> LinkedGuest:
-        if not body.spec.workspace.is_dir():  # an engine would make the folder
+        if not body.spec.workspace.is_dir():  # an engine would create the folder
             raise SandboxError(f"the workspace {body.spec.workspace} is no folder")
         await body.prepare(None, self._egress)
         called = await body.listen()
@@ -99,7 +99,7 @@ class DockerBackend:
         return LinkedGuest(1, held, link, body, manner(body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
-        """Nothing outlives a suspension here: a new sandbox."""
+        """Create a new sandbox: nothing outlives a suspension here."""
         return await self.create(spec)
 
     async def reap(self, marker: str) -> int:
@@ -117,7 +117,7 @@ class DockerBackend:
         return len(found) + len(folders)
 
     async def _find(self) -> tuple[Engine, str]:
-        """Raises `SandboxError`."""
+        """Return the first engine that answers, and its version. Raises `SandboxError`."""
         why = "there is no engine's socket"
         for place in self._places:
             if place.is_socket():
@@ -137,7 +137,7 @@ class _Container(Body):
         self._counters: dict[str, tuple[Path, str]] = {}
 
     async def listen(self) -> asyncio.Future[None]:
-        """Wait for the agent's call, the first of which is the only one. Raises `OSError`."""
+        """Listen for the agent; only its first connection counts. The future is done then. Raises `OSError`."""
         called: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         link = self.link = Link()
         (self.folder / "call").mkdir()
@@ -156,7 +156,7 @@ class _Container(Body):
         return called
 
     async def begin(self) -> None:
-        """Raises `SandboxError`."""
+        """Create and start the container. Raises `SandboxError`."""
         data, image = await asyncio.to_thread(_empty)
         there = await self._engine.ask("GET", f"/images/{image}/json", fine=(404,))
         if "Id" not in there:
@@ -198,7 +198,7 @@ class _Container(Body):
         await super()._end()
 
     def _filter(self) -> str:
-        """Docker wants the list itself, Podman the name of a file."""
+        """Return the seccomp list: Docker wants the list itself, Podman the name of a file."""
         calls = json.dumps(system_calls())
         if not self._engine.is_podman:
             return calls
@@ -237,7 +237,7 @@ class _Container(Body):
 
 
 def _own_limit(name: str, kind: int) -> dict[str, Any]:
-    """No more than this process may have: an engine that asks for more without the right to it makes no container."""
+    """Return at most this process's own limit: an engine without the right to raise it makes no container."""
     most = resource.getrlimit(kind)[1]
     most = _PLENTY if most == resource.RLIM_INFINITY else min(most, _PLENTY)
     return {"Name": name, "Soft": most, "Hard": most}
@@ -254,7 +254,7 @@ def _mounts(words: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _counters(pid: int) -> dict[str, tuple[Path, str]]:
-    """The file and the word of each limit that is counted; nothing where the group cannot be seen."""
+    """Map each counted limit to a file and a key in it; empty where the control group cannot be read."""
     found: dict[str, tuple[Path, str]] = {}
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
@@ -281,7 +281,7 @@ def _count(file: Path, word: str) -> int:
 
 
 def _empty() -> tuple[bytes, str]:
-    """An image with nothing but the links at the root of this machine, and its name."""
+    """Make an image with only the links at the root of this machine. Returns the archive and its name."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
         for name in sorted(os.listdir("/")):
@@ -303,5 +303,5 @@ def _mark(marker: str) -> str:
 async def _remove(engine: Engine, name: str) -> None:
     try:
         await engine.ask("DELETE", f"/containers/{name}", fine=(404, 409), force="true", v="true")
-    except SandboxError:  # an engine that is gone: `reap` comes again
+    except SandboxError:  # the engine is gone: a later `reap` removes the container
         return

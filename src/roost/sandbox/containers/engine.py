@@ -1,6 +1,6 @@
-"""The part of the Engine API (Docker's 1.41, which Podman serves too) that a sandbox needs, over a Unix socket.
+"""A client for the part of the Engine API (Docker's 1.41, which Podman serves too) that a sandbox needs, over a socket.
 
-Requests are HTTP/1.0: the answer ends with the connection, so that nothing has to be parsed but its head.
+Requests are HTTP/1.0: the answer ends with the connection, so that only its head must be parsed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Engine:
         self.is_podman = False
 
     async def ping(self, seconds: float = 3.0) -> str:
-        """What it says of itself. Raises `SandboxError`."""
+        """Return the engine's version. Raises `SandboxError`."""
         said = await self.ask("GET", "/version", seconds=seconds)
         self.is_podman = "Podman" in json.dumps(said)
         return f"engine {said['Version']}" if "Version" in said else "engine"
@@ -41,7 +41,7 @@ class Engine:
         seconds: float = _SECONDS,
         **query: str,
     ) -> Any:
-        """The JSON of an answer, or its text. Raises `SandboxError` for one that is not 2xx, nor in `fine`."""
+        """Return the answer as JSON, else its text. Raises `SandboxError` for a status neither 2xx nor in `fine`."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
         words = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
@@ -77,7 +77,7 @@ class Engine:
 
 
 def places() -> list[Path]:
-    """Where engines listen: `DOCKER_HOST`, the system's Docker, a user's Docker or Podman."""
+    """Return the usual sockets: `DOCKER_HOST`, the system's Docker, a user's Docker or Podman, the system's Podman."""
     named = os.environ.get("DOCKER_HOST", "")
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     found = [Path(named.removeprefix("unix://"))] if named.startswith("unix://") else []

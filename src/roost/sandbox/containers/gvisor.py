@@ -1,10 +1,10 @@
-"""Level 1 by gVisor: a kernel in a process (`runsc`) stands between the commands and this machine's kernel.
+"""Level 1 by gVisor: a kernel in a process (`runsc`) separates the commands from this machine's kernel.
 
-It can write out the memory of everything that runs in it, and go on from there, on a machine without any hardware help:
-a suspended sandbox is a folder, and its shells, background jobs and terminals are there again when it wakes.
+It can write the memory of everything that runs in it to files and restore it, without any hardware support: a suspended
+sandbox is a folder, and its shells, background jobs and terminals exist again after it is resumed.
 
-Runs with Debian 12's version (December 2022), whose kernel refuses a flag of `statx` with which newer programs ask, `ls
--l` and `stat` among them; the project's own releases know it.
+Runs with Debian 12's version (December 2022), whose kernel refuses a flag of `statx` that newer programs use, `ls -l`
+and `stat` among them; the project's own releases know it.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from roost.sandbox.suspended_image import Image, Keeping, KeptGuest, take
 
 _START = 30.0
 _OWN_THREADS = 4096
-"""Of runsc itself, which this machine's kernel counts too: with fewer it dies, not the command."""
+"""Threads of runsc itself, which this machine's kernel counts too: with fewer, runsc dies instead of the command."""
 _SYSTRAP = 20230501
-"""Versions from then on have a platform that is faster than ptrace."""
+"""Versions from then on have the platform systrap, which is faster than ptrace."""
 _FIX = "install gVisor: apt-get install runsc, or the release at gvisor.dev"
 _FIX_ROOT = "run the daemon as root: runsc needs it to confine itself"
 _FINE = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
 
 
 class GvisorBackend:
-    """`program` is the path of runsc; by default the one on PATH."""
+    """Sandboxes by gVisor. `program`: path of runsc; by default the one on PATH."""
 
     name = "gvisor"
     level = 1
@@ -77,12 +77,12 @@ class GvisorBackend:
         return await tried(self, version, script=_FINE, fix=_FIX, seconds=_START, program=program)
 
     async def create(self, spec: SandboxSpec) -> GvisorGuest:
-        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        """Create a sandbox. Raises `SandboxError`. On cancellation, ends the half-made sandbox before it raises."""
         return await made_whole(self._begin(spec, None))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> GvisorGuest:
-        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then, and
-        when this is cancelled."""
+        """Restore a suspended sandbox. Raises `SandboxError` when there is no image, or one of another version or
+        workspace. The image is removed in any case, also on cancellation."""
         return await made_whole(self._resume(spec, image))
 
     async def _resume(self, spec: SandboxSpec, image: Path) -> GvisorGuest:
@@ -120,7 +120,7 @@ class GvisorBackend:
             body.dialling = Dialling(link, body.door)
         guest = GvisorGuest(box, link)
         if image is not None:
-            guest.take_up(image.kept)  # before it says a word
+            guest.take_up(image.kept)  # before the guest sends anything
             link.wake()
         await body.greet(_START)
         return guest
@@ -137,19 +137,19 @@ class GvisorGuest(KeptGuest):
         self._box = box
 
     async def usage(self) -> Usage:
-        """This machine counts runsc's threads, not what runs in it: that is asked for."""
+        """Return the usage. This machine counts runsc's threads, so the processes inside are asked for."""
         used = await super().usage()
         return msgspec.structs.replace(used, pids=max(0, len(await self._box.processes()) - 1))
 
 
 class _Box:
-    """How runsc is spoken to about one sandbox."""
+    """The commands of runsc for one sandbox."""
 
     def __init__(self, program: str, version: str, body: Body) -> None:
         self._program, self.version, self.body = program, version, body
 
     def write(self) -> None:
-        """Blocks."""
+        """Write the bundle. Blocks."""
         body, spec, bounds = self.body, self.body.spec, self.body.spec.bounds
         disk = scratch_bytes(bounds)
         Bundle(
@@ -179,13 +179,13 @@ class _Box:
         ]
 
     async def checkpoint(self, folder: Path) -> None:
-        """Raises `SandboxError`. The sandbox has ended then."""
+        """Write the memory into the folder, which ends the sandbox. Raises `SandboxError`."""
         code, said = await self._ask("checkpoint", f"--image-path={folder}")
         if code != 0:
             raise SandboxError(f"runsc cannot write the sandbox out: {said[-300:].decode('utf-8', 'replace')}")
 
     async def processes(self) -> Sequence[int]:
-        """Their numbers inside; none when it has ended."""
+        """Return the process numbers inside; none once it has ended."""
         code, said = await self._ask("ps", "--format=json")
         try:
             return msgspec.json.decode(said, type=list[int]) if code == 0 else []
@@ -212,7 +212,7 @@ class _Box:
 
 
 def _written_by(version: str, user: User | None) -> str:
-    """What an image must fit: its processes have a user, whom the workspace must belong to."""
+    """Return the version that an image must match. It includes the user: its processes run as the workspace's owner."""
     return version if user is None else f"{version}, as user {user.uid}"
 
 

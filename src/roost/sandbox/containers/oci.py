@@ -1,7 +1,7 @@
 """Level 1 by an OCI runtime: crun, else runc. No daemon and no image.
 
-The runtime makes the container; its first process is the agent (`guest/agent.py`), on a socket that is its standard
-input. One control group, ours, holds the whole, and is the same for both.
+The runtime makes the container; its first process is the agent (`guest/agent.py`), with a socket as its standard input.
+One control group of ours limits the whole sandbox, the same for both runtimes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _HIDE = f'mount -t tmpfs none {_UNIFIED} && exec "$@"'
 
 
 class OciBackend:
-    """`program` is a runtime's path; by default crun, else runc, whichever is on PATH."""
+    """Sandboxes by an OCI runtime. `program`: its path; by default crun, else runc, whichever is on PATH."""
 
     name = "oci"
     level = 1
@@ -68,7 +68,7 @@ class OciBackend:
         return await tried(self, version, script=_ENCLOSED, fix=_FIX, program=program)
 
     async def create(self, spec: SandboxSpec) -> LinkedGuest:
-        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        """Create a sandbox. Raises `SandboxError`. On cancellation, ends the half-made sandbox before it raises."""
         return await made_whole(self._create(spec))
 
     async def _create(self, spec: SandboxSpec) -> LinkedGuest:
@@ -104,7 +104,7 @@ class OciBackend:
         return LinkedGuest(1, capabilities(body.group, spec), link, body, manner(body))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> LinkedGuest:
-        """Nothing outlives a suspension here: a new sandbox."""
+        """Create a new sandbox: nothing outlives a suspension here."""
         return await self.create(spec)
 
     async def reap(self, marker: str) -> int:
@@ -119,24 +119,24 @@ class OciBackend:
 
 
 class _Runtime:
-    """How one runtime is spoken to. All blocks."""
+    """The commands of one runtime. All methods block."""
 
     def __init__(self, program: str) -> None:
         self.program = program
         self.is_crun = "crun" in Path(os.path.realpath(program)).name
         self._hidden = self.is_crun and _UNIFIED.is_mount()
         self.enters = self._hidden and os.geteuid() != 0
-        """A user namespace is around the runtime, in which the daemon's user is root."""
+        """True when the runtime runs in a user namespace in which the daemon's user is root."""
 
     def run(self, folder: Path) -> Sequence[str]:
         what = [*self._command(folder), "run", "--bundle", str(folder), "box"]
-        if not self.is_crun:  # in the foreground it would put a pipe in the place of the socket
+        if not self.is_crun:  # in the foreground it would replace the socket by a pipe
             what[-1:] = ["--detach", "--pid-file", str(folder / "pid"), "box"]
         return what
 
     def join(self, body: Body) -> int | None:
-        """runc puts its container into a group of its own; the agent comes to ours before it starts anything. The
-        agent's process number where it is no child of the runtime's process."""
+        """Move the agent into our control group before it starts anything: runc puts it into a group of its own.
+        Returns the agent's process number where it is no child of the runtime's process, else None."""
         if self.is_crun:
             return None
         pid = (body.folder / "pid").read_text()
@@ -145,7 +145,7 @@ class _Runtime:
         return int(pid)
 
     def delete(self, folder: Path, dead: bool = False) -> None:
-        """What crun knows is in the folder alone; runc has groups of its own."""
+        """Delete the container. crun's state is in the folder alone; runc also has control groups."""
         if not (dead and self.is_crun) and (folder / "state").is_dir():
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(
@@ -157,7 +157,7 @@ class _Runtime:
         return [*self._around(), self.program, "--root", str(folder / "state"), *flags]
 
     def _around(self) -> list[str]:
-        """crun refuses a version 2 hierarchy beside version 1 ones that owns a controller, whatever it is told."""
+        """Hide the version 2 hierarchy: crun refuses one with a controller beside version 1, whatever its options."""
         if not self._hidden:
             return []
         who = ["--user", "--map-root-user"] if self.enters else []

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox, and how the outside speaks with it."""
+"""The agent inside a sandbox, and the host's end of the link to it."""

@@ -1,20 +1,20 @@
-"""The first process of a sandbox: runs commands for the outside, which it hears through one byte stream.
+"""The first process of a sandbox. It runs commands for the host, over one byte stream.
 
-It and its neighbours need only the standard library. It is run by `python -I -S agent.py CONFIG`, so that any guest
-with Python has all it needs. CONFIG is JSON: `link` (a descriptor, or the path of a device or of a socket), `relay` (a
-Unix socket that leads outside and stands behind 127.0.0.1:3128, or `link`, if there is a way out), `limits` (of itself
-and all that it starts: number, soft, hard), `filter` (of system calls, in hexadecimal, where its maker sets none),
-`user` (number of a user and of a group that the agent becomes first).
+It and its neighbour modules need only the standard library. It is run by `python -I -S agent.py CONFIG`, so that any
+guest with Python can run it. CONFIG is JSON: `link` (a descriptor, or the path of a device or of a socket), `relay` (a
+Unix socket that leads to the egress proxy and is served at 127.0.0.1:3128, or `link`; only with egress), `limits` (of
+the agent and all its children: number, soft, hard), `filter` (of system calls, in hexadecimal, where the runtime sets
+none), `user` (number of a user and of a group that the agent becomes first).
 
-A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. What the outside says: `exec`
-(body: JSON of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`:
-everything that it started), `resize`, `credit` (bytes of output that may be sent), `hold` and `go` (be still, go on).
-What the sandbox says: `hello`, `held`, `ate` (bytes of input taken), `out` (`fd`, `cut`: bytes left out before it),
-`exit`, `fail` (it cannot be started), `dial` and `eof` (`relay.Dialled`). When the stream ends, everything ends.
+A frame is `!HI` (bytes of the header, bytes of the body), a JSON header and a body. The host sends: `exec` (body: JSON
+of `link.Command`), `in` and `eof` (a command's input), `kill` (a signal for its process group; `all`: everything that
+it started), `resize`, `credit` (bytes of output that may be sent), `hold` and `go` (stop sending, continue). The
+sandbox sends: `hello`, `held`, `ate` (bytes of input consumed), `out` (`fd`, `cut`: bytes left out before it), `exit`,
+`fail` (it cannot be started), `dial` and `eof` (`relay.Dialled`). When the stream ends, everything ends.
 
-A command's processes are those that descend from it, that are of its session, or that carry its number in RLIMIT_LOCKS
-(without effect since Linux 2.4.25, and inherited). When a command is over, every process that belongs to no living
-command is killed, so that nothing gets away, whatever it did to hide where it came from.
+A command's processes are those that descend from it, that are in its session, or that carry its number in RLIMIT_LOCKS
+(without effect since Linux 2.4.25, and inherited). When a command ends, every process that belongs to no living command
+is killed, so that none escapes by hiding its origin.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A handler, so that the signal wakes the loop."""
+    """Do nothing. A handler must exist so that the signal wakes the loop."""
 
 
 class Wire:
-    """The stream to the outside. Writing may block: the outside always reads."""
+    """The stream to the host. Writing may block: the host always reads."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -65,7 +65,7 @@ class Wire:
             data = data[os.write(self.fd, data) :]
 
     def frames(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Those that are whole by now."""
+        """Yield the frames that are complete by now. Exits the process when the stream has ended."""
         data = os.read(self.fd, 1 << 20)
         if not data:
             os._exit(0)
@@ -81,8 +81,8 @@ class Wire:
 
 
 class Stream:
-    """A command's output. It sends as much as it has credit for. Of the rest it keeps the last `keep` bytes; with
-    `keep` 0 it reads no more, and the command waits."""
+    """A command's output. It is sent as far as credit allows. Of the rest the last `keep` bytes are kept; with `keep` 0
+    reading stops, and the command waits."""
 
     def __init__(self, agent: Agent, job: Job, fd: int, name: int, credit: int, keep: int) -> None:
         self.agent, self.job, self.fd, self.name = agent, job, fd, name
@@ -104,7 +104,7 @@ class Stream:
         self.watch()
 
     def take(self, size: int) -> bool:
-        """False when there is no more just now."""
+        """Read once. False when there is no more just now."""
         try:
             data = os.read(self.fd, size)
         except BlockingIOError:
@@ -132,14 +132,14 @@ class Stream:
             self.agent.wire.send("out", self.job.id, part, fd=self.name, cut=cut)
 
     def trim(self) -> None:
-        """Leave out the oldest of what is beyond `keep`."""
+        """Drop the oldest bytes beyond `keep`."""
         over = len(self.held) - self.keep
         if self.keep and over > 0:
             del self.held[:over]
             self.cut += over
 
     def finish(self) -> None:
-        """What the dead left in it; a living holder of its other end is not waited for."""
+        """Send what dead processes left in it; do not wait for a living holder of the other end."""
         for _ in range(64):
             if self.fd < 0 or not self.take(_CHUNK):
                 break
@@ -206,7 +206,7 @@ class Job:
                 taken += count
         except BlockingIOError:
             pass
-        except OSError:  # nobody reads it any more
+        except OSError:  # the reader is gone
             taken += len(self.pending)
             self.pending.clear()
             self.eof = True
@@ -233,7 +233,7 @@ class Job:
 
 
 def opened(path: str) -> int:
-    """A device, or a socket that somebody listens on."""
+    """Open a device, or connect to a listening socket."""
     if not stat.S_ISSOCK(os.stat(path).st_mode):
         return os.open(path, os.O_RDWR)
     connection = socket.socket(socket.AF_UNIX)
@@ -242,19 +242,19 @@ def opened(path: str) -> int:
 
 
 def keep_to_oneself() -> None:
-    """The link, and what a launcher left open beside it: no command gets them, or it could speak for the agent. The
-    first three are open from then on, so that nothing of a command's has their numbers before its time."""
+    """Keep the link and other descriptors of the launcher from commands: one of them could pose as the agent. The first
+    three descriptors are opened, so that no later pipe of a command gets their numbers."""
     while os.open("/dev/null", os.O_RDWR) < 3:
         pass
     for name in os.listdir("/proc/self/fd"):
         try:
             os.set_inheritable(int(name), False)
-        except OSError:  # the list's own
+        except OSError:  # the descriptor of the listing itself
             pass
 
 
 def keep_to_calls(program: bytes) -> None:
-    """Bind this process and all that it starts to a filter of system calls (`sock_filter[]`). Raises `OSError`."""
+    """Bind this process and all its children to a filter of system calls (`sock_filter[]`). Raises `OSError`."""
     import ctypes
 
     class Program(ctypes.Structure):
@@ -326,13 +326,13 @@ class Agent:
                 self.kill(job, head["sig"], everything=head.get("all", False))
 
     def hold(self) -> None:
-        """Be still, so that the memory of all can be written out, until whoever has the other end then says `go`."""
+        """Send nothing while the memory is written to an image, until the host that resumes it sends `go`."""
         for connection in list(relay.open_ones):
             connection.close()
         self.wire.send("held")
         while not any(head["t"] == "go" for head, _ in self.wire.frames()):
             pass
-        self.watch(self.wire.fd, 0, None)  # gVisor's kernel does not remember that it watched it
+        self.watch(self.wire.fd, 0, None)  # after a restore, gVisor's kernel has forgotten that it watched it
         self.watch(self.wire.fd, _READ, self.heard)
         self.wire.send("hello", pid=os.getpid())
 
@@ -355,7 +355,7 @@ class Agent:
             pass
 
     def reap(self) -> None:
-        """Take in who has ended; a command that has is over."""
+        """Collect ended processes, and finish the commands whose first process has ended."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -378,7 +378,7 @@ class Agent:
         while time.monotonic() < end:
             if not (found := orphans.find_strays(alive)):
                 return
-            for pid in found if alive or os.getpid() != 1 else [-1, *found]:  # -1: all of its own namespace
+            for pid in found if alive or os.getpid() != 1 else [-1, *found]:  # -1: all of this pid namespace
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except (ProcessLookupError, PermissionError):

@@ -10,7 +10,7 @@ _VERSION, _NEWEST = 0x20080522, 63
 
 
 def become(user: int, group: int) -> None:
-    """Leave this process without any capability, and without a way to one. Raises `OSError`."""
+    """Become the user and drop every capability for good. Raises `OSError`."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -21,7 +21,7 @@ def become(user: int, group: int) -> None:
     os.setresuid(user, user, user)
     if libc.capset((ctypes.c_uint32 * 2)(_VERSION, 0), (ctypes.c_uint32 * 6)()) != 0:
         raise OSError(ctypes.get_errno(), "the capabilities cannot be given up")
-    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # else it may not even write to its own /proc/self
+    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # else the process may not even write to its own /proc/self
 
 
 if __name__ == "__main__":

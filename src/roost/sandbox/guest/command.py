@@ -1,4 +1,4 @@
-"""One command behind a link, from start to the death of its last process."""
+"""Run one command over a link until its last process is dead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roost.threads import settled
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL."""
 _PATIENCE = 15.0
-"""Seconds that a guest may take to end a command; then it counts as dead."""
+"""Seconds that a guest may take to end a command; after that it counts as dead."""
 _LIMIT_SIGNALS = {-signal.SIGXCPU: "cpu_seconds", -signal.SIGXFSZ: "file_bytes"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -37,7 +37,7 @@ def limits_of(quota: Quota) -> list[Limit]:
 
 
 def environment(cwd: str, *extra: Mapping[str, str] | None) -> dict[str, str]:
-    """Built from nothing, so that no variable of the daemon reaches a command."""
+    """Build the environment from nothing, so that no variable of the daemon reaches a command."""
     env = {"PATH": PATH, "HOME": cwd, "PWD": cwd, "LANG": "C.UTF-8", "TERM": "dumb"}
     for each in extra:
         env.update(each or {})
@@ -45,8 +45,8 @@ def environment(cwd: str, *extra: Mapping[str, str] | None) -> dict[str, str]:
 
 
 class Running:
-    """`result` gives it; `cancel` ends it early, giving it half a second between SIGTERM and SIGKILL, but for a limit
-    none."""
+    """A running command; `result` waits for it. `cancel` ends it early: with half a second between SIGTERM and SIGKILL,
+    or at once for a limit."""
 
     def __init__(self, link: Link, command: Command, stdin: bytes | None, quota: Quota) -> None:
         self._link, self._quota, self._stdin = link, quota, stdin
@@ -70,8 +70,8 @@ class Running:
         self._cancelled.set()
 
     async def result(self) -> ExecResult:
-        """Raises `SandboxError` when the sandbox ends before the command. When this is cancelled, the command is over
-        before it raises."""
+        """Return the result. Raises `SandboxError` when the sandbox ends before the command. On cancellation, the
+        command is dead before this raises."""
         work = asyncio.ensure_future(self._run())
         work.add_done_callback(lambda done: self.over.set())
         try:
@@ -107,7 +107,7 @@ class Running:
         try:
             await job.feed(self._stdin)
             job.end_input()
-        except SandboxError:  # `ended` tells
+        except SandboxError:  # `ended` carries the error
             return
 
     async def _end(self, job: Job) -> None:
@@ -118,7 +118,7 @@ class Running:
             if not job.ended.done():
                 job.signal(signal.SIGKILL, everything=True)
                 await asyncio.wait([job.ended], timeout=_PATIENCE)
-        except SandboxError:  # `ended` tells
+        except SandboxError:  # `ended` carries the error
             return
         if not job.ended.done():
             self._link.close("it did not end a command")

@@ -1,5 +1,5 @@
-"""The outside's end of the stream into a sandbox. Everything that comes from inside may be forged: sizes are bounded,
-and whoever breaks a rule has lost the link. `agent.py` says what the frames mean."""
+"""The host's end of the stream into a sandbox. All data from inside may be forged: sizes are bounded, and a guest that
+breaks a rule loses the link. `agent.py` documents the frames."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from roost.errors import SandboxError
 
 HEAD = struct.Struct("!HI")
 LONGEST_COMMAND = 4 * 1024**2
-"""Bytes of arguments and environment, as JSON."""
+"""Bytes of a command's arguments and environment, as JSON."""
 _LONGEST_HEAD = 4096
 _LONGEST_BODY = 256 * 1024
 _UNREAD = 16 * 1024**2
-"""Bytes that a guest may leave unread before it counts as dead."""
+"""Unread bytes after which a guest counts as dead."""
 _INPUT_AHEAD = 256 * 1024
 
 Limit = tuple[int, int, int]
-"""Number of a resource limit, soft, hard."""
+"""Number of a resource limit, soft value, hard value."""
 
 
 class Command(msgspec.Struct, kw_only=True):
-    """What `exec` takes. Of each output the first `credit` bytes are sent, and of what follows the last `keep`; with
+    """The body of `exec`. Of each output the first `credit` bytes are sent, and of the rest the last `keep`; with
     `keep` 0 the command waits for more credit. `terminal`: columns and rows. `merge`: one stream for both outputs."""
 
     argv: Sequence[str]
@@ -42,7 +42,7 @@ class Command(msgspec.Struct, kw_only=True):
 
 
 class _Head(msgspec.Struct):
-    """What may stand in a header from inside."""
+    """The fields allowed in a header from inside."""
 
     t: Literal["hello", "held", "ate", "out", "exit", "fail", "dial", "eof"]
     id: int = 0
@@ -63,8 +63,8 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Job:
-    """A command inside. `output` is called with the stream (1, 2), the bytes left out before, and the bytes. `ended`
-    raises `SandboxError` when the link is lost before."""
+    """A command inside. `output` is called with the stream (1, 2), the number of bytes left out before, and the bytes.
+    `ended` raises `SandboxError` when the link is lost first."""
 
     def __init__(self, link: Link, number: int, credit: int | None, output: Callable[[int, int, bytes], None]) -> None:
         self.id = number
@@ -76,7 +76,7 @@ class Job:
         self._eaten = asyncio.Event()
 
     async def feed(self, data: bytes) -> None:
-        """Give it input, as fast as it takes it."""
+        """Send input, as fast as the command reads it."""
         for start in range(0, len(data), _INPUT_AHEAD):
             part = data[start : start + _INPUT_AHEAD]
             while self._ahead and self._ahead + len(part) > _INPUT_AHEAD and not self.ended.done():
@@ -89,14 +89,14 @@ class Job:
         self._link.send("eof", self.id)
 
     def signal(self, number: int, *, everything: bool = False) -> None:
-        """To its process group; with `everything` all that it started is killed."""
+        """Send a signal to its process group. `everything`: kill all processes that it started instead."""
         self._link.send("kill", self.id, sig=number, all=everything)
 
     def resize(self, columns: int, rows: int) -> None:
         self._link.send("resize", self.id, size=(columns, rows))
 
     def grant(self, count: int, fd: int = 1) -> None:
-        """Let `count` more bytes of output come."""
+        """Allow `count` more bytes of output."""
         self._may[fd] = (self._may[fd] or 0) + count
         self._link.send("credit", self.id, fd=fd, n=count)
 
@@ -127,13 +127,15 @@ class Job:
             self.ended.set_result(how)
         else:
             self.ended.set_exception(how)
-            self.ended.exception()  # whoever does not wait for it need not be told
+            self.ended.exception()  # marks it as retrieved: a caller may not wait for it
 
 
 class Link(asyncio.Protocol):
-    """One sandbox's stream. Belongs to the loop that made it; no method blocks. `hello` is done when the guest has
-    spoken, `held` when it says nothing more, as `hold` asked; `lost` when it is over, with the reason. A link to a
-    guest that was held before begins with the number of the last job that the guest knows, and with `wake`."""
+    """One sandbox's stream. Belongs to the loop that made it; no method blocks.
+
+    `hello`: done once the guest has spoken. `held`: done once the guest is still after `hold`. `lost`: done when the
+    link is over, with the reason. The link to a resumed guest starts from `last`, the number of the last job that the
+    guest knows, and needs `wake`."""
 
     def __init__(self, last: int = 0) -> None:
         loop = asyncio.get_running_loop()
@@ -141,16 +143,16 @@ class Link(asyncio.Protocol):
         self.held: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[str] = loop.create_future()
         self.dial: Callable[[int], None] | None = None
-        """Called when a program inside wants a connection, with its number, which is to be taken up; empty output is
-        the end of what it sends."""
+        """Called with a number when a program inside wants a connection; the receiver claims it with `take_up`. Empty
+        output then means the end of the program's data."""
         self._transport: asyncio.Transport | None = None
         self._data = bytearray()
         self._jobs: dict[int, Job] = {}
         self.last = last
 
     def start(self, command: Command, output: Callable[[int, int, bytes], None]) -> Job:
-        """Raises `SandboxError` when the link is lost, `ValueError` when the command is too long."""
-        body = json.dumps(msgspec.to_builtins(command)).encode()  # not msgspec: names of files may be no UTF-8
+        """Start a command. Raises `SandboxError` when the link is lost, `ValueError` when the command is too long."""
+        body = json.dumps(msgspec.to_builtins(command)).encode()  # not msgspec: file names may not be valid UTF-8
         if len(body) > LONGEST_COMMAND:
             raise ValueError("the arguments are too long")
         self.last += 1
@@ -159,7 +161,7 @@ class Link(asyncio.Protocol):
         return job
 
     def take_up(self, number: int, output: Callable[[int, int, bytes], None]) -> Job:
-        """A job that runs already."""
+        """Attach to a job that already runs."""
         job = self._jobs[number] = Job(self, number, 0, output)
         return job
 

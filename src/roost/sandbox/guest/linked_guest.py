@@ -1,4 +1,4 @@
-"""A sandbox with an agent inside, whatever it is made of: a process in namespaces, a container, a machine."""
+"""A sandbox with an agent inside, of any kind: a process in namespaces, a container, a machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KILLED = (-9, 137)
 
 
 class Body(Protocol):
-    """What a guest lives in. `hits` does not block; `end` ends everything at once and may be called twice."""
+    """The host side of a guest. `hits` does not block; `end` ends everything at once and is idempotent."""
 
     def hits(self) -> Mapping[str, int]: ...
 
@@ -30,14 +30,14 @@ class Body(Protocol):
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How commands are run. `environment` is added to what each command gets."""
+    """How commands are run. `quota`: the default. `environment`: added to that of each command."""
 
     quota: Quota = Quota()
     environment: Mapping[str, str] = {}
 
 
 class LinkedGuest:
-    """A `roost.sandbox.backend.Guest` over a link whose `hello` was heard."""
+    """A `roost.sandbox.backend.Guest` over a link whose `hello` has come."""
 
     def __init__(self, level: int, capabilities: Capabilities, link: Link, body: Body, manner: Manner) -> None:
         self._level, self._capabilities = level, capabilities
@@ -60,7 +60,7 @@ class LinkedGuest:
 
     @property
     def background(self) -> int:
-        """How many programs run on between commands."""
+        """Number of programs that run between commands."""
         return sum(terminal.running for terminal in self._terminals)
 
     async def exec(
@@ -73,7 +73,7 @@ class LinkedGuest:
         quota: Quota | None = None,
         stop: asyncio.Future[str] | None = None,
     ) -> ExecResult:
-        """As the contract says. HOME is `cwd`. A limit of the whole sandbox that was hit meanwhile is in `limits`."""
+        """Run a command as the contract says. HOME is `cwd`. `limits` names the sandbox's limits hit meanwhile."""
         quota = quota or self._manner.quota
         running = Running(self._link, self._command(argv, cwd, env, quota), stdin, quota)
         self._running.add(running)
@@ -98,14 +98,14 @@ class LinkedGuest:
     async def spawn(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
     ) -> GuestTerminal:
-        """A command that runs on: `read` gives its two outputs as one stream."""
+        """Start a background command. `read` yields its two outputs as one stream."""
         made = self._command(argv, cwd, env, with_files_of(_ENDLESS, file_bytes))
         made.merge = True
         return self._keep(made)
 
     @property
     def terminals(self) -> dict[int, GuestTerminal]:
-        """What runs on between commands, by number. After a suspension they are there again."""
+        """The programs that run between commands, by number. They survive a suspension."""
         return {each.number: each for each in self._terminals if each.running}
 
     def take_up(self, kept: Sequence[Kept]) -> None:

@@ -1,15 +1,15 @@
-"""Which processes inside a sandbox are nobody's. Standard library only."""
+"""Find orphan processes inside a sandbox. Standard library only."""
 
 from __future__ import annotations
 
 import os
 
 _OF_THE_KERNEL = 0x200000
-"""PF_KTHREAD: a machine of its own has such threads."""
+"""PF_KTHREAD: a machine has kernel threads of its own."""
 
 
 def find_strays(alive: dict[int, int]) -> set[int]:
-    """Living processes that belong to none of the commands: their first process numbers, and their own numbers."""
+    """Return the living processes that belong to no command of `alive` (number of the first process to job number)."""
     found: dict[int, tuple[int, int, bytes]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and name != "1":
@@ -29,7 +29,7 @@ def find_strays(alive: dict[int, int]) -> set[int]:
 
 
 def _lock_number(pid: str) -> bytes:
-    """The soft limit, as `spawning.Starter` sets no other. Empty where the kernel shows no limits (gVisor)."""
+    """Return the soft limit; only `spawn.Starter` sets it. Empty where the kernel shows no limits (gVisor)."""
     try:
         with open(f"/proc/{pid}/limits", "rb") as file:
             return file.read().partition(b"Max file locks")[2].split()[0]

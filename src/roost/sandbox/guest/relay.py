@@ -1,5 +1,5 @@
-"""The relay inside a sandbox: what connects to 127.0.0.1:3128 is passed to a Unix socket that leads outside, or over
-the agent's own link.
+"""The relay inside a sandbox: forwards connections to 127.0.0.1:3128 to a Unix socket that leads to the egress proxy,
+or over the agent's own link.
 
 It runs in the agent's loop, so that no command can end it.
 """
@@ -33,14 +33,15 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 OVER_THE_LINK = "link"
 _MOST, _MOST_THERE = 128, 256
-"""Connections at once, over the link and to a Unix socket, where each has two of the agent's 1,024 descriptors."""
+"""Most connections at once, over the link and to a Unix socket; the latter take two of the agent's 1,024 descriptors
+each."""
 
 open_ones: set[Relayed | Dialled] = set()
 dialled: dict[int, Dialled] = {}
 
 
 def serve(agent: Agent, path: str) -> None:
-    """`path`: of a Unix socket, or `OVER_THE_LINK`. Raises `OSError` when the place is taken."""
+    """Listen. `path`: of a Unix socket, or `OVER_THE_LINK`. Raises `OSError` when the port is in use."""
     server = socket.create_server(_PLACE, backlog=64)
     server.setblocking(False)
     agent.watch(server.fileno(), _READ, lambda _: accept(agent, server, path))
@@ -68,7 +69,7 @@ class Pump:
         self.data, self.open = b"", True
 
     def step(self) -> None:
-        """Move what can be moved. Raises `OSError` when the connection is broken."""
+        """Move the bytes that are ready. Raises `OSError` when the connection is broken."""
         try:
             if self.open and not self.data:
                 self.data = self.source.recv(_CHUNK)
@@ -82,7 +83,7 @@ class Pump:
 
 
 class Relayed:
-    """A connection from inside to the Unix socket that stands for the network."""
+    """A connection from inside to the egress socket."""
 
     def __init__(self, agent: Agent, inner: socket.socket, path: str) -> None:
         self.agent, self.ends = agent, [inner]
@@ -126,8 +127,8 @@ class Relayed:
 
 
 class Dialled:
-    """A connection that the outside makes in its stead: `dial` asks for it, then it is like a command with a number
-    below 0. `eof` says that the inside has no more to send."""
+    """A connection that the host opens to the proxy for a program inside: `dial` asks for it, then it behaves like a
+    command with a number below 0. `eof` says that the program has no more to send."""
 
     last = 0
 

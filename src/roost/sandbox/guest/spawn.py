@@ -1,10 +1,9 @@
-"""How a command is started inside a sandbox. Standard library only.
+"""Start a command inside a sandbox. Standard library only.
 
 A fork of the agent costs more than most commands do: under gVisor each page that it touches is a trap. So a command is
-started by `posix_spawn`, without one, and is born with the agent's own limits, its priority among the killed, and its
-number. Of its limit of processor time it is born with the soft one, which the agent ignores at that moment; the hard
-one follows at once, since the agent could not live under it. A terminal, and limits that are tighter than the agent's,
-take a fork.
+started by `posix_spawn`, without a fork, and inherits the agent's limits, a raised OOM score, and its number. It also
+inherits its soft limit of processor time, which the agent ignores at that moment; the hard one is set right after,
+since the agent could not live under it. A terminal, and limits tighter than the agent's, take a fork.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _DEFAULTS = (
     signal.SIGHUP,
     signal.SIGXCPU,
 )
-"""What the agent or its interpreter handles or ignores."""
+"""Signals that the agent or its interpreter handles or ignores."""
 _TAKEN_FIRST = 500
-"""Memory that runs out is to be taken from commands, not from the agent."""
+"""OOM score of commands: when memory runs out, the kernel kills commands before the agent."""
 
 
 class Starter:
-    """`limits` (number, soft, hard) bind the agent itself, and so whatever it starts, from now on."""
+    """Starts commands. `limits` (number, soft, hard) bind the agent itself from now on, and so all its children."""
 
     def __init__(self, limits: Iterable[list[int]] = ()) -> None:
         _bind(limits)
@@ -50,7 +49,7 @@ class Starter:
         _hide()
 
     def start(self, spec: dict[str, Any], fds: list[int], number: int, *, tty: bool) -> int:
-        """The process number of the new command. Raises `OSError`."""
+        """Start a command and return its process number. Raises `OSError`."""
         with self._inherited(number), _born_with(spec["limits"]):
             if tty or any(_is_tight(kind, hard) for kind, _, hard in spec["limits"]):
                 return _fork(spec, fds, tty=tty)
@@ -63,7 +62,7 @@ class Starter:
 
     @contextmanager
     def _inherited(self, number: int) -> Generator[None]:
-        """What a command has from its birth, for as long as that takes."""
+        """Give this process the number and OOM score for a command to inherit, while the block runs."""
         self._be(number, max(self._own_score, _TAKEN_FIRST))
         try:
             yield
@@ -81,7 +80,8 @@ class Starter:
 
 @contextmanager
 def _born_with(limits: Iterable[list[int]]) -> Generator[None]:
-    """What a command starts before its hard limit of processor time has come has the soft one all the same."""
+    """Lower the soft limit of processor time while the block runs. Children that a command starts before its hard limit
+    is set inherit the soft one."""
     time = resource.RLIMIT_CPU
     before = resource.getrlimit(time)
     for kind, soft, hard in limits:
@@ -106,7 +106,7 @@ def _spawn(spec: dict[str, Any], fds: list[int]) -> int:
 
 
 def _program(name: str, env: dict[str, str]) -> str:
-    """Where it is, from where the command begins. Raises `OSError`."""
+    """Return the program's path, searched in PATH from the command's folder. Raises `OSError`."""
     if "/" in name:
         return name
     number = errno.ENOENT
@@ -146,7 +146,7 @@ def _fork(spec: dict[str, Any], fds: list[int], *, tty: bool) -> int:
 
 
 def _become(spec: dict[str, Any], fds: list[int], *, tty: bool) -> None:
-    """The child's way to its program."""
+    """Turn the forked child into the program."""
     os.setsid()
     if tty:
         fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
@@ -173,25 +173,25 @@ def _bind(limits: Iterable[list[int]]) -> None:
     for kind, soft, hard in limits:
         try:
             resource.setrlimit(kind, _within(kind, soft, hard))
-        except (OSError, ValueError):  # gVisor has not all
+        except (OSError, ValueError):  # gVisor lacks some limits
             if kind != resource.RLIMIT_CORE:
                 raise
 
 
 def _within(kind: int, soft: int, hard: int) -> tuple[int, int]:
-    """As far as the agent's own limit lets it."""
+    """Clamp to the agent's own hard limit."""
     most = resource.getrlimit(kind)[1]
     return (soft, hard) if most == resource.RLIM_INFINITY else (min(soft, most), min(hard, most))
 
 
 def _is_tight(kind: int, hard: int) -> bool:
-    """Whether the agent lives under less."""
+    """True when the limit is tighter than the agent's own."""
     most = resource.getrlimit(kind)[1]
     return kind != resource.RLIMIT_CPU and (most == resource.RLIM_INFINITY or hard < most)
 
 
 def _can_mark() -> bool:
-    """gVisor cannot; there kin is known by parent and session."""
+    """True when RLIMIT_LOCKS can be set. gVisor cannot; there processes are known by parent and session."""
     try:
         resource.setrlimit(_LOCKS, resource.getrlimit(_LOCKS))
     except (OSError, ValueError):
@@ -200,8 +200,8 @@ def _can_mark() -> bool:
 
 
 def _hide() -> None:
-    """A process that is not dumpable cannot be looked into through /proc, not even by its own user. A program that it
-    starts is again."""
+    """Make this process not dumpable: no process, not even of its own user, can inspect it through /proc. Programs that
+    it starts are dumpable again."""
     with suppress(ImportError, OSError, AttributeError):
         import ctypes
 

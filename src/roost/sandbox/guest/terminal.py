@@ -1,4 +1,4 @@
-"""A program inside that runs on between commands: on a terminal, or with its output in one stream."""
+"""A program inside that runs between commands: on a terminal, or in the background with one output stream."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import msgspec
 from roost.sandbox.guest.link import Command, Ended, Job, Link
 
 WINDOW = 256 * 1024
-"""Bytes of output that may wait for a reader. After that the program on a terminal waits, and of a background
-command's output the last `WINDOW` bytes are kept."""
+"""Bytes of output that may wait for a reader. Beyond that a program on a terminal waits; a background command keeps the
+last `WINDOW` bytes."""
 _CLOSING = 5.0
 _NOTES = 4096
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A program that runs on in a sandbox that sleeps: its number, and what it has shown that nobody has read."""
+    """A program in a suspended sandbox: its number, and its output that was not read yet."""
 
     job: int
     unread: bytes
 
 
 class GuestTerminal:
-    """A `roost.sandbox.backend.Terminal`. Of a program that could not be started `read` says why, and `wait` gives 126
-    or 127."""
+    """A `roost.sandbox.backend.Terminal`. For a program that could not be started `read` yields why, and `wait` returns
+    126 or 127."""
 
     def __init__(self, link: Link, what: Command | Kept) -> None:
         self._link = link
@@ -45,11 +45,11 @@ class GuestTerminal:
 
     @property
     def number(self) -> int:
-        """Stays the same when the sandbox sleeps and wakes."""
+        """Job number; stays the same over a suspension."""
         return self._job.id
 
     def kept(self) -> Kept:
-        """What the one that takes its place after a suspension has to know."""
+        """Return the state that `GuestTerminal` needs after a suspension."""
         return Kept(self._job.id, b"".join(self._pieces))
 
     @property
