@@ -1,4 +1,4 @@
-"""Agent files that are read again while their agents are in use."""
+"""Reload agent files while their agents are in use."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from roost.agent.definition import Agent
 from roost.errors import ConfigError
 
 Stamp: TypeAlias = tuple[int, int, int] | None
-"""By which a file's change is noticed: time, size and inode; None where there is no file."""
+"""Modification time (ns), size and inode, which reveal a change of a file; None if there is no file."""
 _HARMLESS = (
     "instructions", "description", "model", "limits", "max_output", "temperature", "intent", "effort", "constraints",
     "output_hint", "knobs", "horizon", "compaction",
 )  # fmt: skip
-"""What a file outside the home may change without a person's order: nothing that widens what its agent may do."""
+"""Fields that a file outside the home may change without a person's reload: none of them widens an agent's rights."""
 
 
 def stamp(path: Path) -> Stamp:
@@ -31,18 +31,18 @@ def stamp(path: Path) -> Stamp:
 
 class _Known(NamedTuple):
     tried: Stamp
-    """Of the file when it was read last, or when that failed."""
+    """Of the file at the last attempt to read it, failed or not."""
     files: list[AgentFile]
     fault: str | None
 
 
 class AgentFiles:
-    """The agents of the files where `search_path` looks, and under them the `base`. The present folder's are come upon:
-    their Python is never run. One thread at a time.
+    """The agents defined in the files of `search_path`, with `base` as fallback.
 
-    A file that cannot be used leaves its agents as they were, and says why in `faults`, by its path. Without a person's
-    order no Python is run again, and no file outside the home may widen what its agent may do: until then that is a
-    fault as well.
+    Files that were merely found in the working directory are untrusted: their Python never runs. A file that cannot be
+    used leaves its agents as they were, and `faults` tells why, by path. Without a person's reload no changed Python
+    file runs, and no file outside the home may widen an agent's rights; each such change is a fault until the reload.
+    Not thread-safe.
     """
 
     def __init__(self, home: Path, *, cwd: Path, extra: Sequence[Path] = (), base: Sequence[Agent] = ()) -> None:
@@ -54,7 +54,7 @@ class AgentFiles:
 
     @property
     def agents(self) -> list[Agent]:
-        """As they were read last."""
+        """All agents, as last read, sorted by name."""
         found = {agent.spec.name: agent for agent in self._base}
         found |= {name: file.agent for name, file in self._chosen.items()}
         return [found[name] for name in sorted(found)]
@@ -64,8 +64,8 @@ class AgentFiles:
         return [self._chosen[name] for name in sorted(self._chosen)]
 
     def first(self) -> list[Agent]:
-        """Read all files for the first time. Raise `ConfigError` when one that `extra` itself names cannot be used;
-        others that cannot are in `faults`. Runs Python; blocks."""
+        """Read all files for the first time. Raises `ConfigError` if a file named in `extra` cannot be used; other
+        failures go to `faults`. Runs Python; blocks."""
         agents = self.read(ordered=True)
         named = {"--agents", *(str(path) for path in self._extra if not path.is_dir())}
         for path, fault in self.faults.items():
@@ -74,7 +74,8 @@ class AgentFiles:
         return agents
 
     def read(self, *, ordered: bool = True) -> list[Agent]:
-        """What has changed, again; `ordered` by a person. Blocks, and raises nothing."""
+        """Read changed files again and return all agents. ordered: a person asked for the reload. Blocks; raises
+        nothing."""
         try:
             places = search_path(self._home, cwd=self._cwd, extra=self._extra)
         except ConfigError as error:
@@ -107,7 +108,7 @@ class AgentFiles:
         return here
 
     def _add(self, here: dict[str, AgentFile], file: AgentFile, faults: dict[str, str]) -> None:
-        """Of two files of one folder that define the same name, the one that did so before counts."""
+        """Add an agent. If two files of one folder define the same name, the one that defined it before wins."""
         name = file.agent.spec.name
         twin = here.get(name)
         if twin is not None:
@@ -118,7 +119,7 @@ class AgentFiles:
         here[name] = file
 
     def _file(self, place: Path, path: Path, *, come_upon: bool, ordered: bool, careful: bool) -> _Known:
-        """`careful`: what widens what an agent may do waits."""
+        """Read one file if it changed. careful: reject changes that widen an agent's rights."""
         now, known = stamp(path), self._known.get(path, _Known(None, [], None))
         if now == known.tried and not (ordered and known.fault is not None):
             return known

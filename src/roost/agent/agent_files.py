@@ -32,8 +32,8 @@ class AgentFile(NamedTuple):
 
 
 def search_path(home: Path, *, cwd: Path, extra: Sequence[Path] = ()) -> list[Path]:
-    """Where agent files are looked for, the first that has a name wins: `extra` (files or folders, which must exist),
-    then the present folder's `agents` and `.roost/agents`, then the home's `agents`. Raises `ConfigError`."""
+    """Return the places of agent files in order of precedence: `extra` (files or folders, which must exist), the
+    working directory's `agents` and `.roost/agents`, the home's `agents`. Raises `ConfigError`."""
     for path in extra:
         if not path.exists():
             raise ConfigError(f"there is no agent file or folder {str(path)!r}")
@@ -43,22 +43,22 @@ def search_path(home: Path, *, cwd: Path, extra: Sequence[Path] = ()) -> list[Pa
 
 
 def load_agents(folders: Sequence[Path]) -> list[Agent]:
-    """The agents of these folders and files, by name. Raises `ConfigError`, which names the file, the place and the
-    fix. Python files are executed."""
+    """Load the agents of these folders and files, sorted by name. Raises `ConfigError`, which names the file, the line
+    and the fix. Runs Python files."""
     return [found.agent for found in load_agent_files(folders)]
 
 
 def present(cwd: Path, home: Path) -> list[Path]:
-    """The folders of a working directory that may be somebody else's work, such as a fresh clone. The home's own is
-    none of them, wherever one stands."""
+    """Return the agent folders of a working directory. They may come from a stranger, as in a fresh clone. The home's
+    own folder is never among them."""
     own = (home / "agents").resolve()
     return [place for place in (cwd / "agents", cwd / ".roost" / "agents") if place.resolve() != own]
 
 
 def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> list[AgentFile]:
-    """As `load_agents`, each with its file. Of two agents with one name the earlier folder's counts; two in one folder
-    are an error. Folders in `found` were come upon and not named by the user: their Python files are not run, and they
-    cannot replace the built-in agent."""
+    """Load agents with their files. If folders define the same name, the earlier one wins; two definitions in one
+    folder are an error. found: folders that the user did not name; their Python files do not run, and they cannot
+    replace the built-in agent."""
     chosen: dict[str, AgentFile] = {}
     come_upon = {folder.resolve() for folder in found}
     for folder in folders:
@@ -78,7 +78,7 @@ def load_agent_files(folders: Sequence[Path], *, found: Sequence[Path] = ()) -> 
 
 
 def load_agent_file(path: Path) -> list[AgentFile]:
-    """The agents of one file: one, or of a Python file any number. Raises `ConfigError`."""
+    """Load one file: one agent, or any number from a Python file. Raises `ConfigError`."""
     match path.suffix:
         case ".toml":
             text = _read(path)
@@ -99,7 +99,7 @@ def load_agent_file(path: Path) -> list[AgentFile]:
 
 
 def check_found(found: AgentFile) -> None:
-    """Raises `ConfigError` for what a file that was come upon may not say."""
+    """Reject settings that a file from an untrusted folder must not have. Raises `ConfigError`."""
     spec, what = found.agent.spec, ""
     if spec.name == DEFAULT_AGENT:
         what = f"would replace the built-in agent {DEFAULT_AGENT!r}: give it another name"
@@ -121,7 +121,8 @@ def check_found(found: AgentFile) -> None:
 
 
 def servers_of(spec: AgentSpec) -> set[str]:
-    """The URLs that name models in it. Each gets the key of ROOST_API_KEY, and conversations."""
+    """Return the server URLs among its model names. Each server would get the key of ROOST_API_KEY, and
+    conversations."""
     models = (spec.model, spec.compaction.model, spec.stall.model)
     return {model for model in models if model is not None and "://" in model}
 
@@ -132,7 +133,7 @@ def _load_place(place: Path, *, code: bool = True) -> Iterable[AgentFile]:
 
 
 def files_of(place: Path, *, code: bool = True) -> list[Path]:
-    """The file itself, or what lies in a folder and may define agents."""
+    """Return the file itself, or the files of a folder that may define agents."""
     if not place.is_dir():
         return [place]
     found = [path for path in sorted(place.iterdir()) if path.suffix in _SUFFIXES and path.is_file()]
@@ -140,7 +141,8 @@ def files_of(place: Path, *, code: bool = True) -> list[Path]:
 
 
 def load_place_file(place: Path, path: Path) -> list[AgentFile]:
-    """As `load_agent_file`; none for a README beside the agents of the folder `place`."""
+    """Load one file of `place`. Returns nothing for a Markdown file without front matter in a folder, such as a
+    README."""
     if path != place and path.suffix == ".md" and _front(_read(path)) is None:
         return []
     return load_agent_file(path)
@@ -161,7 +163,7 @@ def _read(path: Path) -> str:
 
 
 def _front(text: str) -> tuple[str, str, str] | None:
-    """(fence, header, body) of a text with front matter."""
+    """Split a text into (fence, header, body); None if it has no front matter."""
     first, _, rest = text.partition("\n")
     fence = first.rstrip()
     if fence not in _FENCES:
@@ -214,7 +216,7 @@ def _yaml(path: Path, text: str, above: int) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{_shown(path)}:{1 + above}: the front matter is not a list of fields 'name: value'")
     fields = cast("dict[str, Any]", data)
-    if fields.get("effort") is False:  # YAML's reading of `off`
+    if fields.get("effort") is False:  # YAML reads `off` as False
         fields["effort"] = "off"
     return fields
 
@@ -269,7 +271,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 def _place(path: Path, text: str, key: str) -> str:
-    """`file:line` of a field, where it can be found."""
+    """Return `file:line` of a field, or the file alone if the field is not found."""
     found = re.search(rf"^[ \t]*\[*[\"']?{re.escape(key)}[\"']?[ \t]*[=:\]]", text, re.MULTILINE) if key else None
     line = text.count("\n", 0, found.start()) + 1 if found else None
     return _shown(path) if line is None else f"{_shown(path)}:{line}"
@@ -295,9 +297,9 @@ def _python(path: Path) -> list[AgentFile]:
     module, before = importlib.util.module_from_spec(spec), sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and msgspec look their module up
     try:
-        # Not from a cache, which takes a file of the same second and size for the same.
+        # Not from the bytecode cache, which misses a change within one second that keeps the size.
         exec(loader.source_to_code(loader.get_data(str(path)), str(path)), vars(module))
-    except Exception as error:  # whatever the user's own module raises is shown as its author must see it
+    except Exception as error:  # the author must see whatever the user's own module raises
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
@@ -314,7 +316,7 @@ def _python(path: Path) -> list[AgentFile]:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """The last line of the file itself that the error came through."""
+    """Return the last line of the file itself in the error's traceback, as `:line`."""
     if isinstance(error, SyntaxError) and error.lineno and error.filename == str(path):
         return f":{error.lineno}"
     line, step = "", error.__traceback__

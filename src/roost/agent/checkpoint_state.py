@@ -1,5 +1,5 @@
-"""What checkpoints, rollbacks and forks mean to a session's state, but for what a rollback brings back
-(`roost.agent.rewind`)."""
+"""Fold events of checkpoints, rollbacks and forks into a session's state. What a rollback restores is in
+`roost.agent.rewind`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAILED = "the files could not be kept with that checkpoint (its event says why):
 
 
 class Files(NamedTuple):
-    """What a checkpoint, a rollback or a fork says of the private files."""
+    """Files part of a checkpoint, rollback or fork. why_not: why there is no snapshot, or only an older one."""
 
     files: str | None = None
     files_in: Literal["home", "store"] | None = None
@@ -28,11 +28,12 @@ class Files(NamedTuple):
 
 
 def files_at(now: State, then: State, to: int, where: Literal["home", "store"]) -> Files:
-    """The files at position `to`, where the state was `then`, or at the newest before it of which they are kept."""
+    """Return the files at position `to`, where the state was `then`; if no snapshot is kept there, those of the newest
+    kept snapshot before it."""
     kept = [one for one in now.checkpoints if one.files is not None and one.files_in == where and one.seq <= to]
     if kept and kept[-1].seq == to:
         return Files(kept[-1].files, where)
-    if not then.steps:  # nothing has run yet that could have made one
+    if not then.steps:  # no call has run yet that could have made a file
         return Files("", where)
     if where == "store":
         return Files(then.saved or "", where, OLDER if then.unsaved is not None else None)
@@ -66,7 +67,7 @@ def take_travel(state: State, event: ev.SessionRolledBack | ev.SessionForked) ->
     state.checkpoints = [_inherited(one, event.source) for one in state.checkpoints if one.seq not in event.dropped]
     state.timers, state.rolled, state.rolled_by = {}, 0, 0
     state.compact, state.consolidating, state.schedules = False, 0, {}
-    state.grants = []  # a person allowed them in the source, and there only
+    state.grants = []  # a person allowed them in the source only
     state.children, state.family, state.jobs = {}, None, {}
     state.points, state.points_in, state.unsaved = [], None, None
     state.base = state.seq

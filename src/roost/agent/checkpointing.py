@@ -1,7 +1,7 @@
-"""Checkpoints and going back, by the session's driver: between steps, never in the midst of a call.
+"""Checkpoints and rollbacks, made by the session's driver between steps, never during a call.
 
-A rollback's event says what the files are to become (`State.undo`), and nothing gets at them before they are that; so a
-crash anywhere on the way only means to put them back again.
+A rollback's event names the snapshot that the files must be put back to (`State.undo`). Nothing reads or writes the
+files before that is done, so after a crash the next owner only repeats the restore.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ log = logging.getLogger("roost.files")
 
 
 def waits(session: LiveSession) -> bool:
-    """Whether an input is there for `settle`."""
+    """Whether the inbox has an input for `settle`."""
     return bool(session.inbox) and any(
         isinstance(item.input, CheckpointInput | DropCheckpointInput | RollbackInput) for item in session.inbox
     )
 
 
 async def settle(session: LiveSession) -> None:
-    """Take in the checkpoints and rollbacks that wait, in their order. What a control cuts off is begun again after it.
-    Raises `ObjectsFailed`."""
+    """Apply waiting checkpoint and rollback inputs, in order. One that a control interrupts is started again after the
+    control. Raises `ObjectsFailed`."""
     apart, session.apart = session.apart, True
     try:
         for item in list(session.inbox):
@@ -54,18 +54,18 @@ async def settle(session: LiveSession) -> None:
 
 
 async def at_rest(session: LiveSession) -> None:
-    """Paused or stopped: keep what the session is, unless nothing happened since the last checkpoint."""
+    """Make a checkpoint of a paused or stopped session, unless nothing happened since the last one."""
     policy, state = session.spec.checkpoints, session.state
     wanted = (state.state == "paused" and policy.at_pause) or (state.state == "stopped" and policy.at_stop)
     if not wanted or not _moved(state) or session.stopping or state.undo is not None:
         return
-    await session.flush()  # that it rests must not wait for its files
+    await session.flush()  # followers must see the pause before the files are saved
     await _automatic(session, "pause" if state.state == "paused" else "stop")
 
 
 async def between_steps(session: LiveSession) -> bool:
-    """Before the next step of a turn: what waits, and what the agent's policy says is due. Whether the turn is still
-    open."""
+    """Apply waiting checkpoint inputs, and make a checkpoint if the policy demands one. Returns whether the turn is
+    still open."""
     if waits(session):
         await settle(session)
     if session.state.turn is not None and _is_due(session):
@@ -85,14 +85,14 @@ def _is_due(session: LiveSession) -> bool:
 
 
 async def before_risk(session: LiveSession) -> None:
-    """Before the intent of a call that may do harm."""
+    """Make a checkpoint before the intent of a high-risk call, if the policy demands it."""
     last = session.state.checkpoints[-1:]
     if session.spec.checkpoints.before_risky and not (last and last[0].seq == session.state.seq):
         await _automatic(session, "risky")
 
 
 async def bring_back(session: LiveSession) -> None:
-    """Before anything else gets at the files: make them what a rollback, a fork or a failed call says. Raises
+    """Put the files back as a rollback, a fork or a failed call demands, before anything else uses them. Raises
     `ObjectsFailed`."""
     apart, session.apart = session.apart, True
     try:
@@ -117,7 +117,8 @@ async def keep(
     item: InboxItem | None = None,
     spare: int = 0,
 ) -> None:
-    """Make a checkpoint. The one at `spare` stays, however many there are. Raises `Interrupted`, having made none."""
+    """Make a checkpoint. spare: position of a checkpoint that is not dropped, even above the limit. Raises
+    `Interrupted`; no checkpoint is made then."""
     files = await _files(session)
     state = session.state
     dropped = _too_many(session, cause, spare)
@@ -152,7 +153,7 @@ def _moved(state: State) -> bool:
 
 
 def _too_many(session: LiveSession, cause: ev.CheckpointCause, spare: int) -> tuple[int, ...]:
-    """Those that nobody asked for are kept up to a number, the one to be made included."""
+    """Return the automatic checkpoints to drop so that the new one fits the limit."""
     if cause == "manual":
         return ()
     own = [one.seq for one in session.state.checkpoints if one.cause != "manual" and one.seq != spare]
@@ -190,8 +191,8 @@ async def _drop(session: LiveSession, item: InboxItem, position: int) -> None:
 
 
 async def _roll_back(session: LiveSession, item: InboxItem, to: int, *, resume: bool) -> None:
-    """The input stays in the inbox until the files are back: it wakes the session again after a crash. That it goes on
-    is of the same commit."""
+    """Roll back, and resume the session if the input demands it. The input stays in the inbox until the files are back,
+    so that it wakes the session again after a crash. The resume is part of the commit that consumes it."""
     state = session.state
     if state.rolled_by != item.id and 1 <= to <= session.head and session.means.past is not None:
         await _go_back(session, item, to, await session.means.past(to))
@@ -211,7 +212,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
         why = f"the session was rolled back: {'; '.join(ended)}"
         session.note(ev.SandboxEnded(at=time.time(), reason=why, background=len(ended)))
     last = state.checkpoints[-1] if state.checkpoints else None
-    if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after it
+    if last is None or last.cause != "rollback" or last.seq != state.seq:  # else a crash came after the checkpoint
         await keep(session, "rollback", spare=to)
     files = Files(why_not=OWN_FOLDER if state.workspace is not None else None)
     if (means := session.means.files) is not None:
@@ -228,7 +229,7 @@ async def _go_back(session: LiveSession, item: InboxItem, to: int, then: State) 
 
 
 async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
-    """A snapshot of a checkpoint from before a fork may still be only where it was made."""
+    """Make sure that a snapshot is in this session's home: one from before a fork may exist only in its source's."""
     named = [one for one in session.state.checkpoints if files.files and one.files == files.files]
     if not named or any(one.of is None for one in named):
         return files
@@ -241,8 +242,8 @@ async def _own(session: LiveSession, means: Carried, files: Files) -> Files:
 
 
 async def _holders(session: LiveSession, first: Sequence[str]) -> AsyncIterator[str]:
-    """Sessions that may have a snapshot: those that the checkpoints name, then what this one was forked from, what
-    that was forked from, and so on: any of them may have borrowed it before. Their logs begin this one's."""
+    """Yield the sessions that may hold a snapshot: first those that the checkpoints name, then the source of this fork,
+    the source's source, and so on. Each may have borrowed it before. Their logs are the beginning of this one's."""
     for name in first:
         yield name
     base, read, past = session.state.base, session.means.read, session.means.past

@@ -1,7 +1,7 @@
-"""A session and those that it comes from or that come from it: how the end of a task, an order and news get there.
+"""Messages between a parent session and its children: end of a task, orders, news.
 
-A parent's log knows each child from the commit on that puts the task into the child's inbox; a child puts its end into
-the parent's inbox in the commit in which it ends. So no crash comes between the two."""
+The parent's log records a child in the commit that puts the task into the child's inbox. The child puts its end into
+the parent's inbox in the commit in which it ends. So no crash can separate the two."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ _TAKEN_BY: Final[Mapping[str, tuple[ev.SessionState, ...]]] = {
     "cancel": ("created", "running", "paused", "error"),
     "stop": ("created", "running", "paused", "error"),
 }
-"""In which states a session whose task is over takes an order of the one that has made it."""
+"""States in which a session whose task is over still takes an order of its parent."""
 
 
 def report(session: LiveSession, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
-    """For whoever has given the session its task: it is over. Said more than once, the first counts."""
+    """Return the message that tells the parent that the task is over, if there is a parent. If sent repeatedly, the
+    first one counts."""
     family, state = session.state.family, session.state
     if family is None:
         return ()
@@ -36,7 +37,7 @@ def report(session: LiveSession, outcome: ev.ChildOutcome, reason: str | None = 
 
 
 def end_of(info: SessionInfo, outcome: ev.ChildOutcome, reason: str | None = None) -> tuple[Delivery, ...]:
-    """As `report`, of a session whose state is not known."""
+    """Return the same message as `report` for a session whose state is not loaded."""
     if info.parent is None:
         return ()
     return (Delivery(info.parent, ChildInput(info.id, outcome, (), reason), end_key(info.id)),)
@@ -47,7 +48,7 @@ def end_key(child: str) -> str:
 
 
 def tell_waiting(session: LiveSession, call: Call, reason: str) -> tuple[Delivery, ...]:
-    """For those above: this call waits for a person."""
+    """Return the message that tells the parent that a call waits for a person."""
     family = session.state.family
     if family is None:
         return ()
@@ -56,7 +57,7 @@ def tell_waiting(session: LiveSession, call: Call, reason: str) -> tuple[Deliver
 
 
 def take(session: LiveSession, item: InboxItem, news: ChildInput | ChildWaitsInput) -> None:
-    """What a child says of itself, unless a call waits for it (`roost.agent.delegated_calls.take_ends`)."""
+    """Take a child's message, unless a call waits for it (`roost.agent.delegated_calls.take_ends`)."""
     if isinstance(news, ChildInput):
         _sort_out(session, item, news)
     else:
@@ -64,7 +65,7 @@ def take(session: LiveSession, item: InboxItem, news: ChildInput | ChildWaitsInp
 
 
 def _take_waiting(session: LiveSession, item: InboxItem, news: ChildWaitsInput) -> None:
-    """Also tells the next above."""
+    """Note that a child waits for a person, and pass the news on to the parent."""
     if news.child not in session.state.children:
         session.drop(item)
         return
@@ -78,13 +79,13 @@ def _take_waiting(session: LiveSession, item: InboxItem, news: ChildWaitsInput) 
 
 
 def taint(session: LiveSession, by: str | None) -> None:
-    """What comes next was said by one that has seen what comes from outside."""
+    """Taint the session: the sender of the next message has seen untrusted content."""
     if by is not None and session.state.tainted is None:
         session.note(ev.SessionTainted(at=time.time(), by=by[:200]))
 
 
 def _sort_out(session: LiveSession, item: InboxItem, end: ChildInput) -> None:
-    """An end that no call waits for: it is said to the agent as a message, where it ran in the background."""
+    """Take the end of a child that no call awaits. The agent gets a message if the child ran in the background."""
     child = session.state.children.get(end.child)
     if child is None:
         session.drop(item)
@@ -113,7 +114,7 @@ def note_end(session: LiveSession, child: Child, end: ChildInput, item: InboxIte
 
 
 def due_timer(child: str) -> str:
-    """The name of the timer that ends the waiting for a child."""
+    """Return the name of the timer that limits the wait for a child."""
     return f"child:{child}"
 
 
@@ -125,21 +126,22 @@ def told_of(end: ChildInput) -> str:
 
 
 def abandon(session: LiveSession, call: str) -> None:
-    """The call waits no more: what it has begun is cancelled."""
+    """End the wait of a call: cancel the child that it started."""
     for name, child in list(session.state.children.items()):
         if child.call == call and not child.background:
             note_end(session, child, ChildInput(name, "cancelled"), None, [order_to(name, "cancel", "given-up")])
 
 
 def let_go(session: LiveSession, outcome: ev.ChildOutcome) -> None:
-    """The session stops, or its task is given up: it hears of no child any more."""
+    """End all children in the log without an order to them: the session stops, or its task was cancelled."""
     for name, child in list(session.state.children.items()):
         note_end(session, child, ChildInput(name, outcome), None, [])
 
 
 async def made(session: LiveSession) -> Sequence[SessionInfo]:
-    """All that the session has ever made, if an order waits that is for them as well: what one that has ended has made
-    may be at work. It makes no other before it has taken the order. Raises `StoreFailed`."""
+    """Return all sessions that this one ever created if a waiting order concerns them too, else nothing: children of an
+    ended child may still be at work. No further session is created before the order is applied. Raises
+    `StoreFailed`."""
     family = session.means.family
     orders = (item.input for item in session.inbox if isinstance(item.input, ControlInput))
     if family is None or not any(_goes_down(order) for order in orders):
@@ -148,8 +150,8 @@ async def made(session: LiveSession) -> Sequence[SessionInfo]:
 
 
 def pass_down(session: LiveSession, order: ControlInput, item: int, made: Sequence[SessionInfo]) -> list[Delivery]:
-    """What an order to the session means for those that it has `made`, whose tasks are open or over. Cancelling a turn
-    means those that the turn waits for (`abandon`)."""
+    """Return the orders that pass a control on to children with open tasks and to the sessions in `made` with ended
+    ones. Cancelling a turn concerns only the children that it waits for (`abandon`)."""
     state, children, action = session.state.state, session.state.children, order.action
     fits = {"pause": state in ("created", "running"), "resume": state in ("paused", "error")}
     if not _goes_down(order) or not fits.get(action, True):
@@ -163,7 +165,7 @@ def _goes_down(order: ControlInput) -> bool:
 
 
 async def look_after(session: LiveSession) -> None:
-    """Once, when a session is taken up: children that were deleted, or failed, without a word count as ended. Raises
+    """Reconcile children once after wake: those that were deleted, or failed, without notice count as ended. Raises
     `StoreFailed`."""
     if session.kin:
         return
@@ -173,12 +175,12 @@ async def look_after(session: LiveSession) -> None:
 
 
 def cut(end: ChildInput) -> list[Delivery]:
-    """A task whose time is up is cancelled."""
+    """Return the order that cancels a child whose time is up."""
     return [order_to(end.child, "cancel", "timeout")] if end.outcome == "timeout" else []
 
 
 def order_to(child: str, action: ev.ControlAction, why: str) -> Delivery:
-    """One that cancels means the task, not a turn."""
+    """Return an order for a child. A cancel applies to its task, not to one turn."""
     order = ControlInput(action, "task" if action == "cancel" else None)
     return Delivery(child, order, f"parent:{action}:{why}"[-255:])
 
@@ -188,7 +190,7 @@ def _news_key(news: ChildWaitsInput, which: str) -> str:
 
 
 def _said(state: State) -> tuple[UserPart, ...]:
-    """What it said at last in its turn."""
+    """Return the final answer of the open turn."""
     last = state.entries[-1].message if state.entries and not state.calls else None
     if state.turn is None or not isinstance(last, AssistantMessage):
         return ()

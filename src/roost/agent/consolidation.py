@@ -1,8 +1,8 @@
-"""Consolidation: now and then a model is asked what of the last turns is worth keeping, and its answer becomes facts.
+"""Consolidation: after some turns, ask a model which facts are worth keeping, and store them in memory.
 
-It runs between turns, when nothing is waiting to be said, and gives way to whatever is said meanwhile: then it is made
-later. What it keeps can be undone by the event that tells of it, or waits for a person's yes where the agent's
-definition says so.
+It runs between turns, when no message is waiting, and stops for any message that arrives; it is then made later. Its
+facts can be undone through the event that reports them, or wait for a person's approval if the agent's definition
+demands that.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from roost.models.model_wrapper import events
 from roost.models.request import Bill, Completed, Failed, Model, Request
 
 TRIES = 3
-"""Crashes in the midst of it after which these turns are left alone."""
+"""Crashes during one consolidation after which it is given up."""
 MOST = 20
-"""Facts of one consolidation."""
+"""Most facts of one consolidation."""
 _LATER = ("message", "pause", "stop", "rollback")
-"""What it gives way to. A cancel means that it is not wanted."""
+"""Interruptions after which it is made later. After a cancel it is not."""
 _SECONDS = 120.0
 _OUTPUT = 2048
 _ASK = """[This is not from the user.] What of the conversation since turn {turn} will still be worth knowing in other
@@ -61,7 +61,7 @@ class _Told(NamedTuple):
 
 
 async def at_rest(session: LiveSession) -> None:
-    """Ask, when enough turns have ended or the session was left alone for long enough. Raises `StoreFailed`."""
+    """Consolidate if enough turns have ended or the session was idle long enough. Raises `StoreFailed`."""
     state = session.state
     if state.turn is not None or session.stopping or state.state not in ("created", "running"):
         return
@@ -79,7 +79,7 @@ async def at_rest(session: LiveSession) -> None:
         if fired is not None:
             consolidation_timer.disarm(session, fired)
         elif search is not None and fresh and consolidation_timer.TIMER not in state.timers:
-            consolidation_timer.tend(session)  # it came due while nothing could be asked
+            consolidation_timer.tend(session)  # it came due while the session could not ask
         return
     request, model = _request(session), session.means.model
     taken = None if fired is None else fired.id
@@ -142,7 +142,7 @@ async def _ask(
 
 
 def _request(session: LiveSession) -> Request:
-    """It begins as every request of the session does, so that a prompt cache serves most of it."""
+    """Build the request. It starts like every request of the session, so that a prompt cache serves most of it."""
     request = model_request.build(session, Bill())
     ask = UserMessage((Text(_ASK.format(turn=session.state.consolidated + 1)),))
     messages = (*request.messages, ask)
@@ -169,8 +169,8 @@ async def _told(model: Model, request: Request) -> _Told:
 
 
 def read_answer(text: str) -> _Told:
-    """The list in it, whatever stands around. Entries that are none are left out."""
-    try:  # a pattern for this would take the square of the time
+    """Parse the JSON list in the answer, ignoring text around it. Invalid entries are skipped."""
+    try:  # a regular expression for this would take quadratic time
         entries = msgspec.json.decode(text[max(text.find("["), 0) : text.rfind("]") + 1], type=list[msgspec.Raw])
     except msgspec.MsgspecError:
         return _Told(error="the model did not answer with a list")

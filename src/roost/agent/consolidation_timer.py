@@ -1,5 +1,5 @@
-"""When a session is asked next what is worth keeping of its turns: a durable timer, set in the commit in which a turn
-ends or the question begins, so that neither a crash nor sleep loses it."""
+"""The durable timer of the next consolidation. It is set in the commit in which a turn ends or a consolidation begins,
+so neither a crash nor sleep loses it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from roost.memory.rights import Consolidate
 
 TIMER = "memory:consolidation"
 AGAIN_SECONDS = 1.0
-"""After which a question is asked again that a crash cut off, or that had to wait."""
+"""Delay before a consolidation that a crash cut off, or that had to wait, is tried again."""
 
 
 def settings_of(session: LiveSession) -> Consolidate | None:
-    """None where it cannot remember."""
+    """Return the settings, or None if the session has no memory to consolidate into."""
     memory = session.spec.memory
     return None if memory is None or session.means.memory is None else memory.consolidate
 
 
 def is_time(session: LiveSession, settings: Consolidate) -> bool:
-    """Whether it is asked at once, rest or none: after every so many turns, and not after each from then on, which in
-    a quick exchange would be cut off, and paid for, each time."""
+    """Whether to consolidate now without waiting for idle time: after every `turns` turns. Not after each later turn as
+    well: in a quick exchange each attempt would be interrupted, and paid for."""
     return (session.state.turns - session.state.consolidated) % settings.turns == 0
 
 
 def tend(session: LiveSession, *, heartbeat: bool = False) -> None:
-    """A turn has ended, a `heartbeat` or one in which somebody spoke, or the question is over: set, move or clear the
-    timer. To a heartbeat the session is left alone as before."""
+    """Set, move or clear the timer after a turn or a consolidation. heartbeat: the turn was a heartbeat, which does not
+    end the idle time."""
     settings, state = settings_of(session), session.state
     if settings is None or state.turns <= state.consolidated:
         disarm(session)
@@ -45,7 +45,7 @@ def tend(session: LiveSession, *, heartbeat: bool = False) -> None:
 
 
 def came(session: LiveSession) -> InboxItem | None:
-    """The firing of the timer as it is set now. Those of earlier settings are dropped."""
+    """Return the firing of the timer as it is set now. Firings of earlier settings are dropped."""
     found: InboxItem | None = None
     for item in list(session.inbox):
         if isinstance(item.input, ConsolidateInput):
@@ -57,8 +57,8 @@ def came(session: LiveSession) -> InboxItem | None:
 
 
 def put_off(session: LiveSession, item: InboxItem, due: float) -> None:
-    """It came due. Where nothing can be asked, in a session that is paused or in a turn that waits, it is not set any
-    more, so that nothing waits in such a session; `consolidating.at_rest` sets it again."""
+    """Handle the firing of the timer. If the session is paused or its turn waits, clear the timer, so that no input
+    waits in such a session; `consolidation.at_rest` sets it again."""
     state = session.state
     if state.state in ("created", "running") and state.phase != "waiting":
         return
@@ -75,7 +75,7 @@ def arm(session: LiveSession, seconds: float) -> None:
 
 
 def disarm(session: LiveSession, fired: InboxItem | None = None) -> None:
-    """`fired`: it has come due, and there is nothing to ask."""
+    """Clear the timer. fired: its firing, which is consumed."""
     if TIMER in session.state.timers:
         session.note(ev.TimerCleared(at=time.time(), timer=TIMER), consume=None if fired is None else fired.id)
         session.set_timer(TIMER, None)

@@ -1,4 +1,4 @@
-"""The agent that is always there."""
+"""The built-in default agent."""
 
 from __future__ import annotations
 

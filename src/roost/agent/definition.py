@@ -1,4 +1,5 @@
-"""What an agent is. `AgentSpec` is the definition as data, which a session pins; `Agent` adds tools and models."""
+"""The definition of an agent. `AgentSpec` is data, which a session pins; `Agent` adds Python tools, hooks and
+models."""
 
 from __future__ import annotations
 
@@ -31,10 +32,10 @@ Surrounding: TypeAlias = Literal["clock", "files"]
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of a turn, and with `session_` of the whole session. None is no bound.
+    """Limits of a turn, and with the prefix `session_` of the whole session. None = no limit.
 
-    `steps` counts model calls. `tokens` counts input and output. `money` is in US dollars; a model whose price is
-    unknown cannot run under it. `seconds` is wall time in which it works.
+    steps: model calls. tokens: input plus output. money: US dollars; a model with an unknown price cannot run under it.
+    seconds: working wall time.
     """
 
     steps: int | None = 50
@@ -48,8 +49,8 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 
 class CheckpointPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """When a session's checkpoints are made by themselves: after so many model calls or seconds in which something
-    happened, when it is paused or stopped, before calls of high risk. `keep`: how many of these, the newest."""
+    """When to make checkpoints without an order: every so many model calls or seconds with activity, at pause or stop,
+    before high-risk calls. keep: number of these that are kept, the newest."""
 
     every_steps: int | None = None
     every_seconds: float | None = None
@@ -63,9 +64,9 @@ Unattended: TypeAlias = Literal["ask", "tell", "again"]
 
 
 class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """What an agent may have others do. `agents` are globs of the names that it may call; each of them must let it
-    (`AgentSpec.callable_by`). `depth`: levels of children below its sessions. `breadth`: children that one turn may
-    begin. `at_once`: those of a session that run at the same time; a call beyond it waits for one of them to end.
+    """Delegation rights of an agent. agents: globs of the agent names it may call; each of them must allow it
+    (`AgentSpec.callable_by`). depth: levels of children below its sessions. breadth: children that one turn may start.
+    at_once: children of a session that run at the same time; a further call waits until one of them ends.
     """
 
     agents: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ class Children(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, fo
 
 
 def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
-    """Each the tighter one of two."""
+    """Return the tighter value of each limit."""
     if more is None:
         return limits
     both = {name: (getattr(limits, name), getattr(more, name)) for name in more.__struct_fields__}
@@ -84,29 +85,30 @@ def tightened(limits: Limits, more: TurnLimits | None) -> Limits:
 
 
 class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """`model` None is the node's default. `tools` are names, resolved where the session runs. `rules` come before
-    `permissions` and after the user's (`roost.policy.gate`).
+    """The definition of an agent as data.
 
-    `intent` is what the model calls are for, `effort` how hard the model shall think, `constraints` are rules that it
-    is reminded of, `output_hint` what an answer shall look like; None leaves each to the model. `knobs` are further
-    settings by their names in a model's profile; a model that has no such knob is not sent it. `horizon` "long" says
-    that the task takes many steps, for the router.
+    model: None = the node's default. tools: names, resolved where the session runs. rules: apply before `permissions`
+    and after the user's rules (`roost.policy.gate`).
 
-    Of the session's private files: `snapshots` "steps" keeps what they were when each turn began and before each call
-    that may write; `rollback` "failed" keeps the same, and makes them again what they were before a call that failed or
-    was cut off.
+    intent: purpose of the model calls. effort: how hard the model thinks. constraints: rules that the model is reminded
+    of. output_hint: expected form of an answer. None leaves each to the model. knobs: further settings by their names
+    in a model's profile; a model without a knob is not sent it. horizon: "long" tells the router that the task takes
+    many steps.
 
-    `children` says which agents it may call. `callable_by` are globs of the names of those that may call it.
+    snapshots: "steps" snapshots the private files when a turn begins and before each call that may write. rollback:
+    "failed" takes the same snapshots, and restores the one before a call that failed or was cut off.
 
-    `isolation` says how far its commands are kept from the machine, `compaction` how its context is made smaller,
-    `memory` what it may remember and what is recalled by itself; without it, its tools have the spaces of its own.
-    `checkpoints` says when what it is, is kept to go back to, `stall` when a turn gets nowhere and what is done then.
-    `intents` are what turns may be about (`roost.agent.intents`), by which tools are left out. `environment`
-    is what the model is told beside each message that begins a turn: the "clock", the names of the "files".
+    children: the agents that it may call. callable_by: globs of the agent names that may call it.
 
-    `unattended` says what becomes of a call with `replay="ask"` that a crash, a restart or a pause cut off while nobody
+    isolation: how strictly its commands are isolated from the machine. compaction: how its context is shortened.
+    memory: what it may remember, and what is recalled automatically; None gives its tools only its own spaces.
+    checkpoints: when checkpoints are made. stall: when a turn counts as stalled, and what is done then. intents: topics
+    of turns, which select tools (`roost.agent.intents`). environment: facts added to each message that begins a turn:
+    "clock" = the time, "files" = file names.
+
+    unattended: what happens to a call with `replay="ask"` that a crash, a restart or a pause cut off while no person
     watches: in a session with permissions "all", in a child, in a turn that a schedule began. "tell": the model reads
-    that the effect is unknown; "again": the call runs again; "ask": it waits for a person, as everywhere else.
+    that the effect is unknown. "again": the call runs again. "ask": it waits for a person, as in all other cases.
     """
 
     name: str
@@ -140,12 +142,12 @@ class AgentSpec(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
 
     @property
     def points(self) -> bool:
-        """Whether its files are kept to go back to."""
+        """Whether snapshots of its files are kept as undo points."""
         return self.snapshots is not None or self.rollback is not None
 
     @property
     def version(self) -> str:
-        """A digest of the definition: the same content is the same version."""
+        """Digest of the definition: equal content has an equal version."""
         return hashlib.blake2b(encode_spec(self), digest_size=8).hexdigest()
 
 
@@ -159,7 +161,7 @@ def encode_spec(spec: AgentSpec) -> bytes:
 
 @lru_cache(maxsize=256)
 def decode_spec(data: bytes) -> AgentSpec:
-    """The same object for the same bytes: sessions of one agent have one definition in memory."""
+    """Decode a definition. Returns the same object for the same bytes, so that sessions of one agent share it."""
     return _decoder.decode(data)
 
 
@@ -168,8 +170,8 @@ class Agent:
 
     >>> Agent("clerk", instructions="Answer from the files.", tools=["read_file", "grep"])
 
-    `tools` takes names of built-in tools and `Tool` objects; `model` a name such as `openai/gpt-5-mini`, a `Model`, or
-    None for the default. `hooks` and `guardrails` are asked after those of the user. Raises `ConfigError`.
+    tools: names of built-in tools, and `Tool` objects. model: a name such as `openai/gpt-5-mini`, a `Model`, or None
+    for the default. hooks, guardrails: run after those of the user. Raises `ConfigError`.
     """
 
     def __init__(
@@ -255,17 +257,17 @@ class Agent:
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """Names of its own hooks and guardrails, which every node that runs its sessions must know."""
+        """Names of its own hooks and guardrails. Every node that runs its sessions must know them."""
         return tuple(dict.fromkeys(one.name for one in (*self.own_hooks, *self.own_guards)))
 
     @property
     def is_python(self) -> bool:
-        """Whether a part of it is no data: only a process that has run its file knows all of it."""
+        """Whether parts of it are Python objects: then only a process that has run its file knows all of it."""
         return bool(self.own_tools or self.own_model or self.own_hooks or self.own_guards)
 
     def changed(self, spec: AgentSpec) -> Agent:
-        """The same agent under another definition: with all its hooks and guardrails, with its own tools as far as the
-        definition names them, and with its own model only where the definition names it."""
+        """Return the agent with another definition. It keeps all its hooks and guardrails, the own tools that `spec`
+        names, and its own model if `spec` names it."""
         changed = Agent.of(spec)
         changed.own_tools = {name: tool for name, tool in self.own_tools.items() if name in spec.tools}
         changed.own_hooks, changed.own_guards = self.own_hooks, self.own_guards
@@ -275,7 +277,7 @@ class Agent:
 
 
 def _check(name: str, tools: Sequence[object], permissions: object) -> None:
-    """What a type checker would have said. Raises `ConfigError`."""
+    """Check the argument types that a type checker would reject. Raises `ConfigError`."""
     if permissions not in (modes := get_args(Permissions)):
         raise ConfigError(f"agent {name!r}: permissions={permissions!r} is none of {', '.join(map(repr, modes))}")
     for tool in tools:

@@ -1,4 +1,4 @@
-"""Tasks for other agents: a call begins one, and has its outcome when the task is over."""
+"""Delegated tasks: a tool call starts a child session, and gets its outcome when the task is over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from roost.tools.errors import ToolError
 from roost.tools.run_tool import run_tool
 
 _PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
-"""Seconds between the tries to make a session in a store that does not answer."""
+"""Seconds between attempts to create a session while the store fails."""
 _TITLE = 80
 
 
@@ -39,7 +39,7 @@ class _Begun(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A call that may run, who says so, and what its tool gets."""
+    """A call that may run. why: decision source. context: for its tool."""
 
     call: Call
     why: str
@@ -47,8 +47,8 @@ class Given(NamedTuple):
 
 
 class CallAgents:
-    """Implements `roost.tools.agents.OwnAgents` for one call. `begun` is the task that it has given, `said` what it
-    tells others: the call's end puts both into the log."""
+    """Implements `roost.tools.agents.OwnAgents` for one call. begun: the task that it delegated. said: its messages to
+    other sessions. Both enter the log when the call ends."""
 
     def __init__(self, session: LiveSession, family: FamilyMeans, key: str) -> None:
         self._session, self._family, self._key = session, family, key
@@ -123,13 +123,13 @@ def call_agents(session: LiveSession, key: str) -> CallAgents | None:
 
 
 def said(context: ToolContext) -> list[Delivery]:
-    """What the call tells other agents when it ends."""
+    """Return the messages to other sessions that the call sends when it ends."""
     return context.agents.said if isinstance(context.agents, CallAgents) else []
 
 
 async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
-    """Begin the tasks of these calls, as far as the limits go. Raises `Interrupted`, leaving calls as running: the same
-    children are found again."""
+    """Start the tasks of these calls, within the limits. Raises `Interrupted`; calls then stay running, and a retry
+    finds the same children."""
     given: list[Given] = []
     if (cause := session.cause()) is not None:
         raise Interrupted(cause)
@@ -156,7 +156,7 @@ async def begin(session: LiveSession, admitted: Sequence[Given]) -> None:
 
 
 def _fits(session: LiveSession, call: Call, more: int) -> bool:
-    """Whether there is room for the task now, beside so many others. A call that has none waits, or is over."""
+    """Whether the limits allow one more child beside `more` others. If not, the call is deferred or gets an error."""
     limits, state = session.spec.children or Children(), session.state
     begun = state.turn.children if state.turn is not None else 0
     taken = begun + more + sum(one.held for one in state.calls if one is not call)
@@ -191,7 +191,7 @@ async def _give(session: LiveSession, given: Sequence[Given]) -> None:
 
 
 async def _run(session: LiveSession, call: Call, context: ToolContext) -> None:
-    """Make the session, and put the task into its inbox in the commit from which on the log knows of it."""
+    """Create the child session, and deliver its task in the commit that records the child in the log."""
     began = time.monotonic()
     outcome, parts = await run_tool(session.means.tools[call.call.name], context, call.arguments)
     begun = context.agents.begun if isinstance(context.agents, CallAgents) else None
@@ -221,7 +221,8 @@ async def _run(session: LiveSession, call: Call, context: ToolContext) -> None:
 
 
 async def take_ends(session: LiveSession) -> None:
-    """What the calls of this turn have waited for. Raises `Interrupted`, with the ends that are left still waiting."""
+    """Give the calls of this turn the ends of their children. Raises `Interrupted`; remaining ends stay in the
+    inbox."""
     for item in list(session.inbox):
         if not isinstance(item.input, ChildInput):
             continue

@@ -1,4 +1,4 @@
-"""The meaning of events: `apply` folds them into a session's state, and nothing else gives them one."""
+"""The meaning of events: `apply` folds them into a session's state; no other code interprets them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from roost.models.tokens import estimate
 
 
 def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for each kind, and no more
-    """Take one event in. Total: any event of any order gives a state, so that any prefix of any log can be read."""
+    """Apply one event to the state. Total: any sequence of events gives a state, so any prefix of any log can be
+    read."""
     state.seq += 1
     match event:  # the most frequent first
         case ev.ModelStarted():
@@ -147,7 +148,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901 - one arm for ea
 
 
 def trim(state: State, count: int) -> None:
-    """Drop the oldest `count` messages, but never the one that began the running turn."""
+    """Drop the oldest `count` messages, but never the one that began the open turn."""
     pinned = None if state.turn is None else state.turn.number
     kept: list[Entry] = []
     for place, entry in enumerate(state.entries):
@@ -223,7 +224,7 @@ def _apply_restored(state: State, event: ev.WorkspaceRestored) -> None:
 
 
 def _point(state: State, snapshot: str, where: Literal["home", "store"]) -> None:
-    """The files are this now."""
+    """Add the current content of the files as the newest undo point."""
     known = state.points if state.points_in == where else []
     state.points = [*(one for one in known[-POINTS:] if one != snapshot), snapshot][-POINTS:]
     state.points_in = where

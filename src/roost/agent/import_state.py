@@ -1,4 +1,4 @@
-"""What it means to a session's state that its log so far came from elsewhere."""
+"""Fold `session.imported` into a session's state: its log so far comes from another installation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _OF_THERE = (
     "limited",
     "grants",
 )
-"""What was under way, was promised, was allowed, was paid for, and lies on a disk, there. All else is the
-conversation's."""
+"""Fields reset by an import, because they belong to the source: open work, promises, grants, costs and files on its
+disk. All other fields belong to the conversation."""
 
 
 def take_imported(state: State) -> None:

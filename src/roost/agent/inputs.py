@@ -1,4 +1,4 @@
-"""Taking inputs in: control and approvals at once, steering between steps, messages as new turns."""
+"""Apply inputs: controls and approvals at once, steering messages between steps, other messages as new turns."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def has_control(session: LiveSession) -> bool:
 
 
 def settle(session: LiveSession, made: Sequence[SessionInfo] = ()) -> None:
-    """Take in everything that is not conversation. The first message starts a session that was only created. `made` as
-    of `roost.agent.child_messages.made`."""
+    """Apply every waiting input that is not conversation. The first message starts a session that was only created.
+    made: sessions as returned by `roost.agent.child_messages.made`."""
     if session.state.state == "created" and _next(session) is not None:
         _enter(session, "running", True)
     for item in list(session.inbox):
@@ -74,7 +74,7 @@ def _take_in(session: LiveSession, item: InboxItem, made: Sequence[SessionInfo])
             consolidation_timer.put_off(session, item, due)
         case MessageInput() | TimerInput() | DueInput():
             pass
-        case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # `travel.settle` does
+        case CheckpointInput() | DropCheckpointInput() | RollbackInput():  # applied by `checkpointing.settle`
             pass
         case _:
             assert_never(item.input)
@@ -85,7 +85,7 @@ def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Se
     state, action = session.state.state, order.action
     fits = _fits(session, order)
     stops = fits and action == "stop" and state != "stopped"
-    up = child_messages.report(session, "stopped") if stops else ()  # before its turn says that it was cancelled
+    up = child_messages.report(session, "stopped") if stops else ()  # before its turn reports that it was cancelled
     down = child_messages.pass_down(session, order, item.id, made)
     event = ev.ControlApplied(at=time.time(), action=action, input=item.id)
     session.note(event, consume=item.id, deliver=(*up, *down))
@@ -94,7 +94,7 @@ def control(session: LiveSession, item: InboxItem, order: ControlInput, made: Se
 
 
 def ends(session: LiveSession) -> ev.ChildOutcome | None:
-    """How what waits ends the session, or the task that it has."""
+    """Return how a waiting control or rollback ends the session or its task, or None."""
     orders = [item.input for item in session.inbox if isinstance(item.input, ControlInput | RollbackInput)]
     for order in orders:
         if isinstance(order, ControlInput) and order.action == "stop" and _fits(session, order):
@@ -108,7 +108,7 @@ def _fits(session: LiveSession, order: ControlInput) -> bool:
 
 
 def unused(state: State) -> bool:
-    """Whether nothing is going on in it and nothing is to come by itself."""
+    """Whether the session is idle and no timer or child will wake it."""
     return state.phase == "idle" and not state.timers and not state.children
 
 
@@ -134,13 +134,13 @@ def _apply(session: LiveSession, item: InboxItem, order: ControlInput, state: ev
             job_tracking.give_up(session, "the session was stopped")
             _enter(session, "stopped", state != "stopped")
         case "trust" | "compact":
-            pass  # the event says it
+            pass  # the event carries it
         case _:
             assert_never(order.action)
 
 
 def begin_turn(session: LiveSession) -> bool:
-    """Start a turn with the oldest message, if there is one, or the oldest firing that is to run."""
+    """Start a turn with the oldest waiting message or due schedule. Returns whether one was started."""
     while (item := _next(session)) is not None:
         if isinstance(item.input, DueInput):
             if firing.fire(session, item, item.input):
@@ -158,7 +158,7 @@ def _begin(session: LiveSession, item: InboxItem) -> None:
 
 
 def deliver_steer(session: LiveSession) -> bool:
-    """Put every steering message into the running turn."""
+    """Deliver all steering messages to the running turn. Returns whether there were any."""
     if not session.inbox:
         return False
     steers = [item for item in session.inbox if isinstance(item.input, MessageInput) and item.input.mode == "steer"]
@@ -189,7 +189,8 @@ def _receive(session: LiveSession, item: InboxItem) -> None:
 
 
 def _move(session: LiveSession, item: InboxItem, order: MoveInput) -> None:
-    """Between turns. Whoever wakes the session next, wherever that may run which it needs now, is of that version."""
+    """Move the session to another version of its agent, between turns. From the next wake, on any node that fits its
+    new needs, it runs that version."""
     if session.state.turn is not None:
         return
     moved = ev.SessionMoved(
@@ -205,15 +206,15 @@ def _enter(session: LiveSession, state: ev.SessionState, fits: bool) -> None:
 
 
 def _open_for_cancel(session: LiveSession, item: InboxItem) -> None:
-    """A message said before the cancel, to a session that had not begun with it yet, is what is meant."""
+    """Open a turn for a message that was sent before the cancel but not yet begun: the cancel is meant for it."""
     following = next((one for one in session.inbox if isinstance(one.input, MessageInput | TimerInput)), None)
     if session.state.turn is None and session.state.state == "running" and following and following.id < item.id:
         _begin(session, following)
 
 
 def give_up(session: LiveSession, before: int) -> None:
-    """What was said before this input, and the turn that is open, end without an answer, in whatever state the session
-    is: whoever waits for one hears of it, and nothing of it comes up when the session goes on."""
+    """End the open turn, and all messages before input `before`, without an answer, in any state of the session. Their
+    senders get an outcome, and none of them is left when the session resumes."""
     _cancel(session)
     while (following := _next_message(session)) is not None and following.id < before:
         _begin(session, following)
@@ -252,7 +253,7 @@ def _approve(session: LiveSession, item: InboxItem, answer: ApprovalInput) -> No
 
 
 def _set_timer(session: LiveSession, item: InboxItem, order: SetTimerInput) -> None:
-    for late in list(session.inbox):  # it came due after this order was accepted, and before it was taken in
+    for late in list(session.inbox):  # firings of the former setting that arrived after this order was accepted
         if isinstance(late.input, TimerInput) and late.input.timer == order.timer and late.id > item.id:
             session.drop(late)
     if order.due is None:

@@ -1,4 +1,4 @@
-"""What a turn is about: it chooses which of the agent's tools the model is shown, and may need a person's yes first."""
+"""Intents of a turn: they select the tools that the model is shown, and may require a person's approval first."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ Known: TypeAlias = Literal["chat", "debug", "create_project"]
 
 
 class IntentRule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """A turn is about this when what was said has one of the `words` in it, which may be several each, whatever the
-    letters' size; without `words` it is what is left. `tools` are globs of those of the agent's tools that there are in
-    such a turn, `safety:read_only` those of this safety; None is all. With `confirm` a person must say yes before the
-    model is asked. `calls`: what its model calls are for, in place of the agent's `intent`."""
+    """One topic that a turn may be about.
+
+    words: phrases that select it when one occurs in the message, ignoring case; without `words` it is the fallback.
+    tools: globs of the agent's tools available in such a turn, or `safety:read_only` for all of that safety; None =
+    all. confirm: ask a person before the model is called. calls: purpose of its model calls, instead of the agent's
+    `intent`."""
 
     name: str
     words: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ DEBUG = IntentRule(
 )
 CHAT = IntentRule(name="chat", tools=(*_READING, "remember"), calls="chat")
 INTENTS: dict[Known, IntentRule] = {"create_project": CREATE_PROJECT, "debug": DEBUG, "chat": CHAT}
-"""In this order they make sense together: what is neither of the first is talk."""
+"""In order of priority: a turn that matches neither of the first two is chat."""
 
 
 def rules_of(given: Sequence[IntentRule | Known]) -> list[IntentRule]:
@@ -68,7 +70,7 @@ def rules_of(given: Sequence[IntentRule | Known]) -> list[IntentRule]:
 
 
 def choose(given: Sequence[IntentRule | Known], said: str) -> tuple[IntentRule, str | None] | None:
-    """The first whose words were said, and the word; else the first without words."""
+    """Return the first rule with a matching word, and the word; else the first rule without words; else None."""
     rules, text = rules_of(given), " ".join(said.casefold().split())
     for rule in rules:
         for word in rule.words:
@@ -78,12 +80,12 @@ def choose(given: Sequence[IntentRule | Known], said: str) -> tuple[IntentRule, 
 
 
 def gate_of(turn: int) -> str:
-    """Under this id a person says yes or no to a whole turn."""
+    """Return the call id under which a person approves or rejects a whole turn."""
     return f"turn:{turn}"
 
 
 def note_of(state: State, given: Sequence[IntentRule | Known], tools: Toolbox, said: str) -> ev.IntentChosen | None:
-    """What is to be noted of the open turn, whose intent is not chosen yet."""
+    """Return the event that sets the intent of the open turn, or None if no rule applies. Its intent must be unset."""
     found = choose(given, said)
     if found is None or state.turn is None:
         return None
@@ -120,7 +122,7 @@ def _any(tool: Tool, globs: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=512)
 def _pattern(word: str) -> re.Pattern[str]:
-    """Whole words; of scripts that put no space between them, anywhere."""
+    """Match whole words; anywhere in the text for scripts without spaces."""
     words = " ".join(word.casefold().split())
     before = r"(?<![a-z0-9_])" if words[0].isascii() else ""
     after = r"(?![a-z0-9_])" if words[-1].isascii() else ""

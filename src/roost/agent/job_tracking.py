@@ -1,9 +1,9 @@
-"""Commands in the background: the log knows those that run, and their end gets to the agent, once.
+"""Track background commands: the log knows the running ones, and the agent learns of each end exactly once.
 
-A job is in the log from the commit on in which its call ends: a crash before that ends the process, and the call says
-that it was cut off. Its end is noted by the session's driver between steps, with a message to the session itself in the
-same commit, or with the outcome of the call that has told of it. What the log knows of and nothing runs for is lost, so
-whoever takes the session up after a crash finds it; meanwhile its phase is `working`, so that somebody does."""
+A job enters the log in the commit in which its call ends; a crash before that ends the process, and the call reports
+that it was cut off. The session's driver notes a job's end between steps, together with a message to the session
+itself; or the call that reported the end does, with its outcome. A job in the log without a process is lost; the next
+owner after a crash reports it. Until then the session's phase is `working`, so that a node claims it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from roost.log.protocols import Delivery
 from roost.tools.background_jobs import Ending, Job
 
 _TAIL = 8000
-"""Characters of output in a message."""
+"""Characters of output in the message about a job's end."""
 _COMMAND = 80
 _GONE = Ending("lost", reason="the daemon ended, or lost the session, while it ran")
 
 
 def after_call(session: LiveSession, call: str, outcome: ToolOutcome, outside: Callable[[], str | None]) -> None:
-    """In the commit of a call's outcome: that what it has read of a job is from outside, whatever the outcome, since an
-    error may repeat it. Of one that went well the job that it has begun, and the ends that it has told of; their
-    messages, where they are not delivered yet, never are. `outside`: by what the output of its job is from outside."""
+    """Note a call's effects on jobs, in the commit of its outcome.
+
+    Taints the session if the call read output of a job with untrusted content, whatever the outcome: an error may
+    repeat it. After success, records the job that the call started and the ends that it reported; undelivered messages
+    about those are dropped. outside: returns the source of untrusted content in the started job's output, or None."""
     for key, job in session.means.jobs.all().items():
         if call in job.asked and job.outside is not None and session.state.tainted is None:
             session.note(ev.SessionTainted(at=time.time(), by=job.outside))
@@ -51,7 +53,8 @@ def _begun_or_told(session: LiveSession, key: str, job: Job, call: str, outside:
 
 
 async def tend(session: LiveSession) -> None:
-    """Make the log and what runs agree. While the session has failed it could not be told anything."""
+    """Reconcile the log with the running jobs. Ends are not noted while the session is in state `error`, because it
+    could take no message about them."""
     jobs, state = session.means.jobs, session.state
     if not (jobs.kept or state.jobs):
         return
@@ -66,7 +69,7 @@ async def tend(session: LiveSession) -> None:
 
 
 async def end(session: LiveSession, reason: str) -> None:
-    """Those that run, since they cannot go on; the agent is told."""
+    """End all running jobs because the session leaves this node, and tell the agent."""
     jobs = {key: job for key, job in session.means.jobs.all().items() if key in session.state.jobs}
     running = [job for job in jobs.values() if job.running]
     await asyncio.gather(*(job.stop() for job in running), return_exceptions=True)
@@ -76,7 +79,7 @@ async def end(session: LiveSession, reason: str) -> None:
 
 
 def give_up(session: LiveSession, reason: str) -> None:
-    """A person ends them all, and nobody is told; `tend` ends their processes."""
+    """Note the end of all jobs without telling the agent, because a person ended them; `tend` stops the processes."""
     for key in list(session.state.jobs):
         _note(session, key, Ending("stopped", reason=reason))
 

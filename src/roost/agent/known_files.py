@@ -1,7 +1,8 @@
-"""Which files the model has read or written, and as what. Tools refuse to change a file that it does not know as it is.
+"""Remember which files the model has read or written, and their content's digest. Tools refuse to change a file whose
+present content the model does not know.
 
-This is part of the fold, so it outlives sleep, a crash and a move to another node; a fork inherits it and a rollback
-takes it back. Paths are kept relative to the workspace, whose folder is another one on each node.
+This is part of the fold, so it survives sleep, a crash and a move to another node. A fork inherits it and a rollback
+restores it. Paths are relative to the workspace, whose folder differs between nodes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from roost.agent.state import State
 
 FILES = 256
 CHARACTERS = 32 * 1024
-"""Of their paths together. What was read longest ago is forgotten first."""
+"""Of all paths together. The least recently known file is forgotten first."""
 
 
 def known_files(state: State, workspace: Path) -> dict[str, str]:
-    """Digests by real path, for `ToolContext.seen`. A new dict: the call may change it. `workspace` is a real path."""
+    """Return digests by real path, for `ToolContext.seen`, in a new dict that the call may change. workspace: a real
+    path."""
     if not state.seen:
         return {}
     base = _base(workspace)
@@ -24,7 +26,7 @@ def known_files(state: State, workspace: Path) -> dict[str, str]:
 
 
 def learned(workspace: Path, before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
-    """What a call made of `known_files`, for `ToolCompleted.seen`; None: the file is no more."""
+    """Return the changes that a call made to `known_files`, for `ToolCompleted.seen`; None = the file is gone."""
     if before == after:
         return {}
     found: dict[str, str | None] = {path: digest for path, digest in after.items() if before.get(path) != digest}
@@ -35,7 +37,7 @@ def learned(workspace: Path, before: dict[str, str], after: dict[str, str]) -> d
 
 
 def take_seen(state: State, seen: dict[str, str | None]) -> None:
-    """Fold `ToolCompleted.seen`."""
+    """Fold `ToolCompleted.seen` into the state."""
     known = state.seen
     for path, digest in seen.items():
         known.pop(path, None)
@@ -53,7 +55,7 @@ def _base(workspace: Path) -> str:
 
 
 def _is_text(path: str) -> bool:
-    """A name may have bytes that are no UTF-8, which no event can hold."""
+    """Whether a path is valid UTF-8: events cannot hold other names."""
     try:
         path.encode()
     except UnicodeEncodeError:

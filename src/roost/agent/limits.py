@@ -1,4 +1,4 @@
-"""Whether a turn may make another model call."""
+"""Check whether a turn may make another model call."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from roost.log.content import Usage
 
 
 def reached(session: LiveSession) -> str | None:
-    """The name of the limit that forbids the next model call, or None. Whether the money is enough for the call itself
-    is the ledger's to say, which reserves it."""
+    """Return the name of the limit that forbids the next model call, or None. The ledger decides whether the money is
+    enough for that call, because it reserves it."""
     limits, state, turn = session.clock.limits, session.state, session.state.turn
     if turn is None:
         return None
-    # A step that a crash cut off counts already, and goes on.
+    # A step that a crash cut off is counted already, and is retried.
     begun = 0 if state.open_step is None else 1
     if limits.steps is not None and turn.steps - begun >= limits.steps:
         return "steps"
@@ -35,11 +35,11 @@ def _tokens(usage: Usage, limit: int) -> bool:
 
 
 def _spent(usage: Usage, limit: float) -> bool:
-    """What is free may run under a limit of nothing."""
+    """Whether the limit is spent. Free calls may run under a limit of 0."""
     return bool(usage.cost) and usage.cost >= nano(limit)
 
 
 def of_time(session: LiveSession) -> str:
-    """The name of the limit that ends a turn whose time is up."""
+    """Return the name of the limit that ends a turn whose time is up."""
     limit = session.spec.limits.session_seconds
     return "seconds" if limit is None or session.state.seconds + session.clock.used() < limit else "session_seconds"

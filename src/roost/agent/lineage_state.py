@@ -1,4 +1,4 @@
-"""What events of children mean to a session's state."""
+"""Fold events of children into a session's state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _begun(state: State, event: ev.ChildStarted) -> None:
 
 
 def _free(state: State) -> None:
-    """There is room for one more: the first call that waits for it goes on."""
+    """Release the first deferred call: a slot for a child is free."""
     for call in state.calls:
         if call.held:
             call.held = False

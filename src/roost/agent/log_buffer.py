@@ -1,4 +1,4 @@
-"""What happened in a session and is not in its log yet, and the way there."""
+"""Buffer of a session's uncommitted events, and their commit to the store."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SNAPSHOT_BYTES = 64 * 1024
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _UNREACHABLE_PAUSE = 0.5
 _SOON = 0.2
-"""Seconds after which followers see what nobody waits for, unless a commit takes it along before."""
+"""Seconds until a soft flush, unless another commit takes the events along earlier."""
 
 
 class Appends(Protocol):
-    """What a session in memory needs of a `Journal`."""
+    """The part of `Journal` that a session in memory needs."""
 
     async def append(self, append: Append) -> int: ...
 
 
 class _Beside(msgspec.Struct):
-    """What the events of a commit bring with them, where they bring anything; as in `Append`."""
+    """Additions to the events of a commit: consumed inputs, timers, deliveries and others; as in `Append`."""
 
     consume: list[int] = []
     timers: dict[str, TimerSpec | None] = {}
@@ -50,8 +50,8 @@ class _Beside(msgspec.Struct):
 
 
 class Unwritten:
-    """Gathers what goes into the next commit: events that `state` has taken in, inputs that they use up, timers.
-    `head` is that of the committed log. Once `stopped` is set, a store that fails is not tried again."""
+    """Collect the next commit: events already applied to `state`, consumed inputs, timers. `head` is the position of
+    the newest committed event. Once `stopped` is set, a failed append is not retried."""
 
     def __init__(self, journal: Appends, claim: Claim, state: State, *, stopped: asyncio.Event) -> None:
         self.head = claim.info.head
@@ -67,14 +67,14 @@ class Unwritten:
         self._writing: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
         self.refused: Append | None = None
-        """The last one that the store did not take."""
+        """The last append that the store refused."""
         self._tail_events = len(claim.tail)
         self._tail_bytes = sum(len(record.body) for record in claim.tail)
         self._snapshot_bytes = len(claim.snapshot.body) if claim.snapshot else 0
 
     def add(self, body: bytes, facts: Sequence[FactChange] = (), deliver: Sequence[Delivery] = ()) -> None:
-        """An event, encoded, which the state has taken in, the changes of the memory that it tells of, and what it says
-        to other sessions."""
+        """Add an encoded event that the state has applied, its changes of the memory, and its messages to other
+        sessions."""
         self._bodies.append(body)
         if deliver:
             self._beside.deliver += deliver
@@ -85,14 +85,14 @@ class Unwritten:
         self._beside.consume.append(item)
 
     def move(self, moved: Moved) -> None:
-        """The event that was added last says it."""
+        """Record the move that the newest added event announced."""
         self._beside.moved = moved
 
     def set_timer(self, timer: str, spec: TimerSpec | None) -> None:
         self._beside.timers[timer] = spec
 
     def keep(self, kept: Kept) -> None:
-        """A checkpoint of the state as it is now; its event was the last that was added."""
+        """Store a checkpoint of the current state; its event was added last."""
         snapshot = Snapshot(kept.seq, STATE_VERSION, encode_state(self._state))
         self._beside.checkpoint = CheckpointRow(
             kept.seq, kept.label, kept.at, kept.cause, kept.files, kept.seq, snapshot
@@ -102,18 +102,20 @@ class Unwritten:
         self._beside.drop_checkpoints += positions
 
     def write_snapshot(self) -> None:
-        """With the next commit: nobody is to fold what was added."""
+        """Write a state snapshot with the next commit, so that no reader has to fold the events added so far."""
         self._snapshot_due = True
 
     def fence(self) -> None:
-        """Write nothing more: the session has another owner, or may have."""
+        """Refuse all further writes: another node owns the session, or may own it."""
         if self._broken is None:
             self._broken = Fenced(f"session {self._session!r} is not this node's any more")
 
     async def flush(self, *, release: bool = False) -> None:
-        """Commit what was noted. Must return before any effect that the noted intents announce. A store that fails is
-        tried again until the session is told to shut down; then, and when the session has a newer owner or the file is
-        damaged, it raises."""
+        """Commit the noted events. Must return before any effect that a noted intent announces.
+
+        A failed append is retried until the session is told to shut down. Raises the store's error after that, and at
+        once when the session has a newer owner or the store is closed or damaged. release: give the lease back in the
+        same commit."""
         await self._lock.acquire()
         try:
             if self._broken is not None:
@@ -126,25 +128,25 @@ class Unwritten:
                     self.head = await self._journal.append(write)
                 except StoreFailed as error:
                     self.head = await self._append_again(write, error)
-            except Exception as error:  # whatever it was: what comes after it would stand in the log without it
+            except Exception as error:  # any failure ends writing: later events would follow a gap in the log
                 self._broken, self.refused = error, write
                 raise
         finally:
             self._lock.release()
 
     async def flush_shielded(self) -> None:
-        """As `flush`, for a task that may be cancelled: the commit goes on."""
+        """Flush from a task that may be cancelled: the commit goes on."""
         await asyncio.shield(self._begin_flush())
 
     def flush_soon(self) -> None:
-        """Commit what was noted in a moment, with whatever is noted until then. A failure is heard of at the next
+        """Commit the noted events soon, together with those noted until then. A failure is raised by the next
         `flush`."""
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(_SOON, self._begin_flush)
 
     def _begin_flush(self) -> asyncio.Future[None]:
         self._writing = writing = asyncio.ensure_future(self.flush())
-        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard of at the next flush
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # raised by the next flush
         return writing
 
     def _write(self, *, release: bool) -> Append:
@@ -178,7 +180,8 @@ class Unwritten:
         return self._kept
 
     def _snapshot(self, seq: int) -> Snapshot | None:
-        """Due when the tail has outgrown it, so that its cost an event is bounded whatever the state's size."""
+        """Return a state snapshot once the tail outgrew the last one: its cost per event stays bounded for any state
+        size."""
         if (
             not self._snapshot_due
             and self._tail_bytes < max(SNAPSHOT_BYTES, self._snapshot_bytes)
@@ -199,7 +202,7 @@ class Unwritten:
             if self._stopped.is_set() or error.code == "store_closed" or isinstance(error, StoreCorrupt):
                 raise error
             pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-            if isinstance(error, StoreUnreachable):  # it waited already, and the kernel says it for all
+            if isinstance(error, StoreUnreachable):  # the store has waited already, and the kernel logs the outage once
                 pause = min(pause, _UNREACHABLE_PAUSE)
             elif not failures:
                 log.error("session %s: cannot write, trying again until it works: %s", self._session, error)

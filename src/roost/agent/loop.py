@@ -1,5 +1,5 @@
-"""The loop: model → tools → model. What to do next is always a function of the state, so that the same lines run a turn
-for the first time and carry on after a crash."""
+"""The agent loop: model → tools → model. The next action depends on the state alone, so the same code runs a turn for
+the first time and resumes it after a crash."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ from roost.log import events as ev
 
 
 async def drive(session: LiveSession) -> None:
-    """Do all that the session can do now: control, then turns, until its inbox and its open turn are done, or it waits,
-    or it is paused, stopped or shut down. Everything is committed when this returns."""
+    """Work until the session has nothing left to do: apply controls, then run turns.
+
+    Returns when the inbox and the open turn are done, or when the session waits, is paused, is stopped or shuts down.
+    All events are committed when it returns."""
     await turn_budgets.take_up(session)
     await child_messages.look_after(session)
     while True:
@@ -67,7 +69,7 @@ async def drive(session: LiveSession) -> None:
 
 
 async def run_turn(session: LiveSession) -> None:
-    """Bring the open turn as far as it goes: to its end, to a wait, or to an interruption."""
+    """Run the open turn until it ends, waits or is interrupted."""
     session.clock.start()
     try:
         turn_intent.choose(session)
@@ -102,7 +104,7 @@ async def run_turn(session: LiveSession) -> None:
 
 
 async def _goes_on(session: LiveSession) -> bool:
-    """Take in what stands between two steps. Whether the turn is still open, and may go on."""
+    """Handle the work that is due between two steps. Returns whether the turn is still open and may go on."""
     inputs.settle(session)
     await job_tracking.tend(session)
     if await checkpointing.between_steps(session) and turn_intent.allowed(session):
@@ -119,7 +121,7 @@ async def _end(session: LiveSession, outcome: ev.TurnOutcome, reason: str | None
 
 
 def _enough(session: LiveSession) -> str | None:
-    """Why no other model call is made."""
+    """Return the reason to make no further model call, or None."""
     if reason := limits.reached(session):
         fail_step(session, "limit", "the limit was reached before it could be made again")
         return reason

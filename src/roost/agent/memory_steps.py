@@ -1,4 +1,4 @@
-"""A session's way to its memory: what its tools change and find, and what is recalled at the start of a turn."""
+"""A session's access to its memory: changes and searches by its tools, and recall at the start of a turn."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from roost.memory.spaces import beginning_of, check_space, own_spaces, scope_of
 
 log = logging.getLogger("roost.memory")
 _QUERY = 2000
-"""Characters of a message that are searched for."""
+"""Characters of a message used as the search query."""
 _BESIDE_BEST = 0.8
-"""Of the best fit, for a fact to be recalled beside it."""
+"""Minimal fit of a recalled fact, as a fraction of the best one's."""
 _SPACES = 64
-"""That one recall looks into, beside the session's own."""
+"""Spaces that one recall searches, besides the session's own."""
 
 
 class CallMemory:
-    """Of one call; implements `roost.memory.ports.OwnMemory`. `tainted`: what it found may have come from outside."""
+    """Memory of one call; implements `roost.memory.ports.OwnMemory`. tainted: a recalled fact may be untrusted
+    content."""
 
     def __init__(self, session: LiveSession, search: Search, call: str, key: str) -> None:
         self._session, self._search = session, search
@@ -93,16 +94,16 @@ class CallMemory:
         return msgspec.structs.replace(found, facts=facts)
 
     def _new_id(self) -> str:
-        """The same when the call runs again; another in a later session of the same id."""
+        """Return a fact id: the same when the call is retried, another one in a later session with the same id."""
         return fact_id(self._key, repr(self._session.born), str(len(self._staged)))
 
     def belong(self, call: str) -> None:
-        """It is this call of the answer."""
+        """Set the real id of a speculative call: it is call `call` of the answer."""
         self._call = call
         self._staged = [(msgspec.structs.replace(event, call=call), changes) for event, changes in self._staged]
 
     def settle(self, *, ok: bool) -> None:
-        """The call has ended: note what it changed, in the commit of its outcome."""
+        """Note the staged changes in the commit of the call's outcome; drop them if it failed."""
         staged, self._staged = self._staged, []
         for event, changes in staged if ok else ():
             self._session.note(event, facts=changes)
@@ -119,7 +120,7 @@ class CallMemory:
         return learned
 
     def _space(self, scope: str | None, *, read: bool = False) -> str:
-        """Raises `Invalid`."""
+        """Return the space that `scope` names. Raises `Invalid`."""
         rights = rights_of(self._session)
         if scope == "turn":
             return f"turn:{self._session.state.turns}"
@@ -132,7 +133,8 @@ class CallMemory:
         return space
 
     async def _writable(self, id: str) -> Fact:
-        """A current fact that the agent may change. Raises `NotFound`, also where it may not even read it."""
+        """Return a current fact that the agent may change. Raises `NotFound` if there is none or the agent may not read
+        it, `Invalid` if it may only read it."""
         own = next((fact for fact in self._of_turn() if fact.id == id), None)
         if own is not None:
             return own
@@ -155,8 +157,8 @@ class CallMemory:
 
 
 async def recall_at_turn(session: LiveSession) -> None:
-    """Once, before the first model call of a turn. What cannot be recalled now does not keep the turn waiting. Raises
-    `Interrupted`."""
+    """Recall facts once, before the first model call of a turn. A failing search is logged and does not block the turn.
+    Raises `Interrupted`."""
     settings, search, turn = session.spec.memory, session.means.memory, session.state.turn
     if settings is None or search is None or turn is None or settings.recall != "auto":
         return
@@ -186,7 +188,7 @@ async def recall_at_turn(session: LiveSession) -> None:
 
 
 def fitting(found: Found, settings: Memory) -> tuple[RecalledFact, ...]:
-    """Those that are worth being shown unasked: that fit well enough, and not much worse than the best one."""
+    """Return the facts worth showing unasked: those that fit well enough, and not much worse than the best one."""
     enough = max([settings.least, *(_BESIDE_BEST * one.fit for one in found.facts)])
     kept = [one for one in distinct(found.facts) if found.how == "words" or one.fit >= enough]
     return tuple(
@@ -210,7 +212,7 @@ def rights_of(session: LiveSession) -> Rights:
 
 
 async def readable(search: Search, rights: Rights) -> list[str]:
-    """The spaces in which there is something to read."""
+    """Return the readable spaces that hold facts."""
     found: dict[str, None] = {}
     for name in rights.own:
         found |= {space.name: None for space in await search.facts.spaces(name) if space.name == name and space.facts}

@@ -1,4 +1,4 @@
-"""From a state to a request."""
+"""Build a model request from a session's state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roost.models.request import Bill, Intent, Request
 
 
 def build(session: LiveSession, bill: Bill) -> Request:
-    """`bill` learns what the call costs."""
+    """Build the next request. bill: collects the cost of the call."""
     spec, turn = session.spec, session.state.turn
     return Request(
         instruction=session.instruction,
@@ -32,7 +32,7 @@ def build(session: LiveSession, bill: Bill) -> Request:
 
 
 def _since(state: State) -> int:
-    """Where the messages of the turn begin; behind all of them where there is no turn."""
+    """Return the index of the first message of the open turn; the number of messages if no turn is open."""
     if state.turn is None:
         return len(state.entries)
     for place in range(len(state.entries) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""One model call: intent, stream, outcome. Trying again is the model's own business (`roost.providers.model_stack`)."""
+"""One model call: intent, stream, outcome. Retries are left to the model (`roost.providers.model_stack`)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from roost.log.content import AssistantPart, ErrorData, ToolCall, Usage
 from roost.models.request import Bill, CallDelta, Completed, Failed, Notice, Progress, TextDelta, ThinkingDelta
 
 CRASHES = 25
-"""Of the daemon in the middle of one call before the turn fails: perhaps it is the call that brings it down."""
+"""Daemon crashes during one call after which the turn fails: the call itself may cause them."""
 
 
 _SILENT = Failed(ErrorData("malformed", "the model's stream ended without an outcome"))
 
 
 class End(NamedTuple):
-    """How a turn ends that cannot go on."""
+    """The outcome of a turn that cannot go on."""
 
     outcome: Literal["failed", "limit"]
     reason: str
 
 
 async def run(session: LiveSession) -> End | None:
-    """Call the model once. Returns None to go on, or how the turn ends. Raises `Interrupted`, with the step closed in
-    the log unless the daemon is shutting down."""
+    """Call the model once. Returns None if the turn goes on, else how it ends. Raises `Interrupted` with the step
+    closed in the log, except on shutdown, which leaves it open."""
     open_step = session.state.open_step
     if open_step is not None and open_step.attempt >= CRASHES:
         fail_step(session, "interrupted", "the daemon ended in the middle of this call too often")
@@ -61,7 +61,7 @@ async def run(session: LiveSession) -> End | None:
 
 
 def _announce(session: LiveSession) -> int:
-    """Note the intent. A step that a crash cut off is taken up under its own number."""
+    """Note the intent of a model call. A step that a crash cut off keeps its number and counts one more attempt."""
     open_step = session.state.open_step
     step = open_step.step if open_step else session.state.steps + 1
     attempt = open_step.attempt + 1 if open_step else 1
@@ -71,8 +71,8 @@ def _announce(session: LiveSession) -> int:
 
 
 class _Call:
-    """A call of the model, from its committed intent on. `_after` is the event with which the answer began, or began
-    again."""
+    """A model call whose intent is committed. `_after`: position of the event after which the answer, or its restart,
+    began."""
 
     def __init__(self, session: LiveSession, step: int) -> None:
         self._session = session
@@ -84,7 +84,8 @@ class _Call:
         self._early = speculation.of(session)
 
     async def answer(self) -> Completed | Failed:
-        """What the model says. When even so the conversation is too long for it, it is asked once more with less."""
+        """Stream the answer and return its outcome. If the provider rejects the context as too long, shorten it and ask
+        once more."""
         session, step = self._session, self._step
         checks, once = session.means.checks, True
         push = session.means.deltas.push if checks is None or not checks.judges_answers else _unheard
@@ -118,7 +119,7 @@ class _Call:
             once = False
 
     def end(self, outcome: Completed | Failed, seconds: float) -> End | None:
-        """Note the outcome. Returns how the turn ends, if it does."""
+        """Note the outcome. Returns how the turn ends, or None if it goes on."""
         session, now = self._session, time.time()
         if isinstance(outcome, Completed) and outcome.parts:
             parts = _unique(session, self._step, outcome.parts)
@@ -148,7 +149,7 @@ class _Call:
                 return End("failed", f"{error.code}: {error.message}")
 
     def cut(self, by: Interrupted, seconds: float) -> None:
-        """Note what a call has cost that did not end by itself. A shutdown leaves its step open."""
+        """Note the cost of a call that was interrupted. On shutdown the step stays open."""
         session, usage = self._session, self._spent(None)
         if by.cause != "shutdown":
             self._settle(())
@@ -158,7 +159,7 @@ class _Call:
             session.note(ev.ModelLost(at=time.time(), step=step.step, attempt=step.attempt, usage=usage))
 
     async def _shortened(self, failed: Failed) -> bool:
-        """Whether there is less to ask with now, where that was what it took."""
+        """Shorten the context if that was the failure. Returns whether to ask again."""
         if failed.error.code != "context_overflow" or not compact.shorten(self._session):
             return False
         await self._tell(Notice("recovery", {"type": "CONTEXT_OVERFLOW", "message": failed.error.message}))
@@ -171,7 +172,7 @@ class _Call:
         self._refused = notice.data.get("refused", self._refused)
         session.note(ev.ModelNotice(at=time.time(), step=self._step, kind=notice.kind, data=notice.data))
         if notice.kind == "restart":
-            # What comes now must be told from what came before, by the event that is between the two.
+            # Commit the notice before new deltas: its position separates them from the discarded ones.
             session.means.deltas.clear(session.id)
             self._early.restart()
             self._heard = False
@@ -187,7 +188,7 @@ class _Call:
             self._session.note(ev.ModelNotice(at=time.time(), step=self._step, kind="early", data=data))
 
     def _spent(self, told: Usage | None) -> Usage | None:
-        """By the bill, which knows of every call that was made; `told` by a model that keeps none."""
+        """Return the usage by the bill, which records every call made, or `told` if the model keeps no bill."""
         if not self._bill.calls:
             return told
         if self._bill.usage.cost != 0:
@@ -200,11 +201,12 @@ class _Call:
 
 
 def _unheard(*_: object) -> None:
-    """The pieces of an answer that must be judged as a whole first."""
+    """Discard deltas: this answer must be judged as a whole before anyone sees it."""
 
 
 def _unique(session: LiveSession, step: int, parts: tuple[AssistantPart, ...]) -> tuple[AssistantPart, ...]:
-    """Some providers count their call ids anew in every answer; strict ones refuse an id that was there before."""
+    """Make call ids unique in the session. Some providers restart their ids in every answer; strict ones reject an id
+    that occurred before."""
     known, calls = session.call_ids, [part.id for part in parts if isinstance(part, ToolCall)]
     if known.isdisjoint(calls):
         known.update(calls)

@@ -1,4 +1,4 @@
-"""How far a session is in its own life: what it is a copy of was another's."""
+"""Find out whether a session is new or a copy, and whether it has called a model itself."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _PAGE = 64
 
 
 class Life(NamedTuple):
-    """How it came to be, and whether it has asked a model since."""
+    """how: how the session came to be. begun: whether it has called a model since."""
 
     how: How
     begun: bool
 
 
 async def life_of(session: str, state: State, read: Read | None) -> Life:
-    """Of a copy the log is read, from where it is its own to its first model call. Raises `StoreFailed`."""
+    """Return the origin of a session. For a copy, reads its own part of the log up to its first model call. Raises
+    `StoreFailed`."""
     if not state.base or read is None:
         return Life("created", state.steps > 0)
     how: How = "imported"

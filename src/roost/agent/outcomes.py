@@ -1,4 +1,4 @@
-"""How steps and turns end when they do not end by themselves. A log never keeps a call without an outcome."""
+"""Close steps, calls and turns that do not end by themselves. Every call in a log gets an outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def end_call(session: LiveSession, call: str, outcome: ToolOutcome, text: str, *
 
 
 def deadline(call: str) -> str:
-    """The name of the timer that ends the waiting for a person."""
+    """Return the name of the timer that ends the wait for a person."""
     return f"approval:{call}"[:200]
 
 
@@ -51,7 +51,7 @@ def clear_deadline(session: LiveSession, call: str) -> None:
 
 
 def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
-    """Give every open call an outcome. One that was running may have had its effect, and says so."""
+    """Give every open call an outcome. The text for a running one says that it may have taken effect."""
     for call in list(session.state.calls):
         if call.status == "awaiting":
             end_call(session, call.call.id, outcome, f"[{outcome}: {text}]")
@@ -64,14 +64,15 @@ def close_calls(session: LiveSession, outcome: ToolOutcome, text: str) -> None:
 
 
 def not_run(call: Call, why: str) -> str:
-    """What the model reads of a call that is given up. An earlier attempt, cut off, may have had its effect."""
+    """Return the model's text for a call that will not run. An earlier attempt that was cut off may have had its
+    effect."""
     return f"[not run again: {why}] {UNKNOWN_EFFECT}" if call.attempt else f"[not run: {why}]"
 
 
 def fail_step(
     session: LiveSession, code: str, message: str, *, seconds: float = 0.0, usage: Usage | None = None
 ) -> None:
-    """End the open model call, if there is one, without an answer."""
+    """End the open model call, if any, without an answer."""
     step = session.state.open_step
     if step is not None:
         error = ErrorData(code, message)
@@ -79,7 +80,7 @@ def fail_step(
 
 
 def suspend(session: LiveSession) -> None:
-    """Leave the open steps so that they can be taken up again: as after a crash, but said in the log."""
+    """Close what cannot stay open during a pause; other calls resume later. Like a crash, but noted in the log."""
     fail_step(session, "paused", "the session was paused")
     for call in list(session.state.calls):
         if call.status == "running" and call.replay == "never":

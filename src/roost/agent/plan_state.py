@@ -1,4 +1,4 @@
-"""The plan of a long task: kept in the session's state and among its pins, so that no compaction takes it away."""
+"""The plan of a long task: kept in the session's state and as a pin, so that compaction never removes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KEY = "plan"
 _POOR = 2
-"""Of five: a worse score, or this one, speaks for another way."""
+"""Highest score, of 1 to 5, that counts as poor and suggests another approach."""
 _MARKS = {"todo": " ", "doing": ">", "done": "x", "dropped": "-"}
 
 
@@ -29,7 +29,7 @@ def take_plan(state: State, event: ev.PlanChanged) -> None:
 
 
 class OwnPlans:
-    """Implements `roost.tools.base.Plans`. `call` is the one that sets it."""
+    """Implements `roost.tools.base.Plans`. call: the tool call that sets the plan."""
 
     def __init__(self, session: LiveSession, call: str) -> None:
         self._session, self._call = session, call
@@ -53,7 +53,7 @@ class OwnPlans:
 
 
 def remaining(spent: float, ended: int, goals: int) -> float | None:
-    """Seconds, if the rest goes on as it went."""
+    """Return the estimated seconds left at the present pace, or None if no goal has ended."""
     return spent * (goals - ended) / ended if ended else None
 
 

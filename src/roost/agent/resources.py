@@ -1,4 +1,4 @@
-"""What a session acts with, and what it needs of the node that runs it."""
+"""The resources of a session, and the ports through which it uses its node."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from roost.workspace.snapshot_sync import Carried
 
 
 class Read(Protocol):
-    """Records with `seq > after`, oldest first, at most `limit`; as of `Journal.read`."""
+    """Return records with `seq > after`, oldest first, at most `limit`; contract of `Journal.read`."""
 
     async def __call__(self, session: str, *, after: int = 0, limit: int = 1000) -> list[Record]: ...
 
 
 class Past(Protocol):
-    """The session's state as it was after an event of its committed log."""
+    """Return the session's state right after an event of its committed log."""
 
     async def __call__(self, seq: int) -> State: ...
 
 
 class ChildOrder(NamedTuple):
-    """A session to be made for a task. `key`: asked for again, it is the one that was made then."""
+    """Order to create a child session. key: idempotency key; a repeated order returns the session made first."""
 
     key: str
     agent: str
@@ -49,74 +49,76 @@ class ChildOrder(NamedTuple):
 
 
 class FamilyMeans(Protocol):
-    """Other agents and their sessions, for the sessions of one agent."""
+    """Delegation for the sessions of one agent: other agents and their sessions."""
 
     def refusal(self, agent: str) -> str | None:
-        """Why this agent may not call that one."""
+        """Return why this agent may not call `agent`, or None."""
         ...
 
     def callable(self) -> list[Known]:
-        """Whom it may call."""
+        """Return the agents that it may call."""
         ...
 
     async def make(self, order: ChildOrder) -> str:
-        """The id of the session. Raises `Invalid`, `IsolationUnavailable`, `StoreFailed`."""
+        """Create the session and return its id. Raises `Invalid`, `IsolationUnavailable`, `StoreFailed`."""
         ...
 
     async def reach(self, to: str, user: str | None) -> SessionInfo:
-        """The session of that id, or the newest of the agent of that name, which belongs to that user. Raises
+        """Return the session with id `to`, or the newest session of the agent `to`, if it belongs to `user`. Raises
         `NotFound`."""
         ...
 
     async def made(self, session: str) -> Sequence[SessionInfo]:
-        """All that it has made, whatever became of them. Raises `StoreFailed`."""
+        """Return all sessions that `session` has created, in any state. Raises `StoreFailed`."""
         ...
 
     async def look_after(self, session: str, children: Sequence[str]) -> None:
-        """Puts the end of those that are gone or take nothing any more into the inbox of `session`, unless it is
-        there."""
+        """Reconcile children: put the end of each one that is deleted or has failed into the inbox of `session`,
+        once."""
         ...
 
 
 class Deltas(Protocol):
-    """Where the pieces of an unfinished step go. Nothing durable depends on them."""
+    """Receiver of the pieces of an unfinished step. Nothing durable depends on them."""
 
     def push(
         self, session: str, step: int, after: int, kind: Literal["text", "thinking", "call"], text: str
     ) -> None: ...
 
     def progress(self, session: str, step: int, after: int, progress: Progress) -> None:
-        """How far the step is that has said nothing yet."""
+        """Report the progress of a step that has no output yet."""
         ...
 
     def clear(self, session: str) -> None: ...
 
 
 class Ledger(Protocol):
-    """What a session in memory needs of the ledger."""
+    """The part of the ledger that a session in memory needs."""
 
     async def recover(self, session: str) -> Usage | None:
-        """Settle the calls of a session that a crash cut off, with what was reserved for them. Returns their sum."""
+        """Settle the model calls that a crash cut off, at their reserved amounts. Returns the sum, or None if there
+        were none."""
         ...
 
     async def balance(self, budget: str) -> int:
-        """What was spent on it, in nano-dollars; 0 where nothing was."""
+        """Return the amount spent on a budget, in nano-dollars; 0 for an unknown one."""
         ...
 
     async def forget(self, *budgets: str) -> None:
-        """They are over."""
+        """Delete budgets that are no longer used."""
         ...
 
 
 class Means(msgspec.Struct):
-    """What a session acts with. `files`: its private ones, where they are kept for all nodes. `ledger`: where its model
-    calls are charged, if they are. `checks`: what is asked beside the gate, if anything is. `vault`: whose values are
-    in no event. `approval_seconds`: how long a call waits for a person; None is for ever. `memory`: what it remembers
-    with, if it can. `jobs`: what runs on between its calls, until it sleeps. `summarizer`: the model that compaction
-    asks, where it is not its own. `stronger`: the one that goes on with a turn that has stalled. `read`: its log, as
-    `Journal.read` has it; `past`: what it was. `pass_on`: lends its forks the snapshots that they can go back to,
-    before it removes some; False where that cannot be now. `family`: other agents, if it can reach any. `now`: the wall
-    clock by which schedules come due."""
+    """The resources that a session acts with. None = not available, unless said otherwise.
+
+    files: private files that are snapshotted. ledger: accounts for model calls. checks: hooks, guardrails and the
+    classifier beside the gate. vault: secrets, masked in every event. approval_seconds: how long a call waits for a
+    person; None = without limit. memory: search over facts. jobs: background commands, until the session sleeps.
+    summarizer: model for compaction; None = the session's own. stronger: model that continues a stalled turn. read:
+    reader of the session's log (`Journal.read`). past: its state at an earlier position. pass_on: pins snapshots for
+    its forks before some are removed; returns False if that is impossible now. family: access to other agents. now:
+    wall clock for schedules."""
 
     model: Model
     tools: Toolbox

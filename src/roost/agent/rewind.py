@@ -1,4 +1,4 @@
-"""Going back in a log: what a session's state becomes, and folding logs in which that happened."""
+"""Rollback of a session's state, and folding of logs that contain rollbacks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from roost.agent.state import State, decode_state, encode_state
 from roost.log import events as ev
 
 _OF_THEN = ("entries", "tokens", "tainted", "pins", "unsaid", "summary", "consolidated", "plan", "seen", "grants")
-"""With the grants of a person: a later one was given for what has been undone. Counters, usage, timers, checkpoints and
-the snapshots of files are those of now: they never go back."""
+"""Fields that a rollback restores. A person's grants are among them: later ones were given for work that is undone.
+Counters, usage, timers, checkpoints and file snapshots keep their present values."""
 
 
 def rewind(now: State, then: State) -> None:
-    """The meaning of `session.rolled_back`, which `now` has taken in: the conversation of `then`, closed as at a turn's
-    end. `then` is used up."""
+    """Apply `session.rolled_back`, which `now` has folded: restore the conversation of `then`, with its turn closed.
+    `then` is consumed."""
     apply(then, ev.TurnCompleted(at=0.0, turn=then.turns, outcome="cancelled"))
     for name in _OF_THEN:
         setattr(now, name, getattr(then, name))
 
 
 class Folding:
-    """Folds a log event by event, from `state` on. `wanted` are the positions that later events go back to, as far as
-    they come after it: what it was there is kept."""
+    """Fold a log event by event, starting at `state`. wanted: positions that later events roll back to; the state at
+    each is kept if the fold passes it."""
 
     def __init__(self, state: State, wanted: Iterable[int]) -> None:
         self.state = state
@@ -35,7 +35,7 @@ class Folding:
         return seq in self._past
 
     def add(self, event: ev.Event, then: State | None = None) -> None:
-        """`then`: where `event` goes back to, if that is not known here."""
+        """Apply an event. then: the state that it rolls back to, if that position was not passed here."""
         apply(self.state, event)
         if isinstance(event, ev.SessionRolledBack):
             past = self._past.get(event.to)
@@ -50,5 +50,5 @@ class Folding:
 
 
 def gone_back_to(events: Iterable[ev.Event]) -> set[int]:
-    """Positions, for `Folding`."""
+    """Return the positions that rollbacks in `events` go back to, for `Folding`."""
     return {event.to for event in events if isinstance(event, ev.SessionRolledBack)}

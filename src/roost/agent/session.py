@@ -1,4 +1,4 @@
-"""A session in the memory of its owner: the folded state, the inbox, and the means to act."""
+"""One session in the memory of the node that owns it: its folded state, its inbox and its resources."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ T = TypeVar("T")
 Cause: TypeAlias = Literal["cancel", "pause", "stop", "rollback", "steer", "message", "deadline", "shutdown"]
 
 _REMEMBERED = 4096
-"""Inputs that are known by their number: far more than an inbox holds."""
+"""Ids of the newest inputs that are remembered to detect duplicates: far more than an inbox holds."""
 
 
 class Interrupted(Exception):
-    """The step in progress was cut off; `cause` says by what."""
+    """The running step was cut off. cause: the input, time limit or shutdown that cut it."""
 
     def __init__(self, cause: Cause) -> None:
         super().__init__(cause)
@@ -44,9 +44,11 @@ class Interrupted(Exception):
 
 
 class LiveSession:
-    """Only the task that drives the session calls its methods, except `offer`, `shut_down` and `fence` (any callback of
-    the loop) and `emit` (tools of the running step). `held`: whether the node holds its lease, without which no step
-    begins."""
+    """Hold the state of one session and interrupt its running step when an input asks for it.
+
+    Only the task that drives the session calls its methods. Exceptions: any callback of the event loop may call
+    `offer`, `shut_down` and `fence`; tools of the running step may call `emit`. `held` returns whether the node still
+    holds the session's lease; no step begins without it."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class LiveSession:
         self.id = claim.info.id
         self.spec = spec
         self.instruction = spec.instructions
-        """Of the next model call: a hook may have put its own in place of the agent's."""
+        """System prompt of the next model call: the agent's, unless a hook replaced it."""
         self.means = means
         self.state = state
         self.inbox: list[InboxItem] = list(claim.inbox)
@@ -71,10 +73,10 @@ class LiveSession:
         self.about = _about(claim.info, spec)
         self.born = claim.info.created_at
         self.fixed: tuple[str, int] | None = None
-        """An instruction, and the tokens of what requests begin with that have it."""
+        """An instruction, and the tokens of the fixed start of a request that has it."""
         self._specs: tuple[Sequence[str] | None, tuple[ToolSpec, ...]] | None = None
         self.early: Early | None = None
-        """Calls that began while the model still spoke."""
+        """Speculative calls: started while the model was still answering."""
         self._stopped = asyncio.Event()
         self._outdated = False
         self._log = Unwritten(journal, claim, state, stopped=self._stopped)
@@ -82,9 +84,9 @@ class LiveSession:
         self._known = dict.fromkeys(item.id for item in claim.inbox)
         self._newest = max(self._known, default=0)
         self.kin = False
-        """Whether it was looked after its children."""
+        """True once children have been reconciled since wake."""
         self.charged: set[str] | None = None
-        """Budgets of its turns that may be in the ledger; None until it was looked after."""
+        """Turn budgets that may still be open in the ledger; None = not loaded yet."""
         self._scope: Scope | None = None
         self._steerable = self._yields = False
         self.call_ids = {
@@ -96,11 +98,12 @@ class LiveSession:
         }
         self.clock = Clock(state, spec.limits, self._interrupt)
         self.apart = False
-        """What goes on is no part of a turn: it has its own time, and no rollback cuts it."""
+        """True while work outside a turn runs: it has its own deadline, and a rollback does not interrupt it."""
 
     @property
     def disturbed(self) -> bool:
-        """Whether something may stand between two steps, beside the conversation. Most often nothing does."""
+        """Whether work besides the conversation (inbox, jobs, gate, checkpoints) may be due between two steps. Mostly
+        False."""
         turn, policy = self.state.turn, self.spec.checkpoints
         return (
             bool(self.inbox or self.state.jobs or self.means.jobs.kept)
@@ -115,7 +118,7 @@ class LiveSession:
 
     @property
     def model(self) -> Model:
-        """The one that goes on with the turn."""
+        """The model of the next call: the stronger one once a stall switched this turn to it."""
         other = self.means.stronger
         if other is None:
             return self.means.model
@@ -124,7 +127,7 @@ class LiveSession:
 
     @property
     def tools(self) -> Toolbox:
-        """Those that there are in this turn."""
+        """The tools of this turn: all, or those that its intent allows."""
         turn, all = self.state.turn, self.means.tools
         if turn is None or turn.tools is None:
             return all
@@ -132,7 +135,7 @@ class LiveSession:
 
     @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
-        """Of `tools`, as a request has them: the same object as long as they are the same."""
+        """The specs of `tools`, for a request. Returns the same object as long as the tools are the same."""
         chosen = None if self.state.turn is None else self.state.turn.tools
         if self._specs is None or self._specs[0] != chosen:
             self._specs = chosen, tuple(tool.spec for tool in self.tools.values())
@@ -140,12 +143,12 @@ class LiveSession:
 
     @property
     def head(self) -> int:
-        """Of the committed log."""
+        """Position of the newest committed event."""
         return self._log.head
 
     @property
     def refused(self) -> Append | None:
-        """What the store did not take of it, after which nothing more is written."""
+        """The append that the store refused, if any; nothing is written after it."""
         return self._log.refused
 
     @property
@@ -162,8 +165,10 @@ class LiveSession:
         facts: Sequence[FactChange] = (),
         deliver: Sequence[Delivery] = (),
     ) -> None:
-        """Take an event into the state now and into the log with the next `flush`, without any value of the vault.
-        `facts`: what it changes of the memory, `deliver`: what it says to other sessions, in the same commit."""
+        """Apply an event to the state now; the next `flush` commits it. Values of the vault are masked in it.
+
+        consume: id of the inbox item that it uses up. facts: its changes of the memory. deliver: its messages to other
+        sessions. All are part of the same commit."""
         body = ev.encode_event(event)
         if self.means.vault is not None:
             text = body.decode()
@@ -176,7 +181,7 @@ class LiveSession:
             self._take(consume)
 
     def remark(self, text: str) -> None:
-        """Tell the model with the next result of a tool, unless that stands in its context already."""
+        """Add a hint to the next tool result, unless a result in the model's context has it already."""
         said = Text(text)
         results = (entry.message for entry in self.state.entries if isinstance(entry.message, ToolMessage))
         if not any(said in result.parts for result in results):
@@ -189,15 +194,15 @@ class LiveSession:
         return tuple(said)
 
     def scrubbed(self, text: str) -> str:
-        """Without any value of the vault; the same object where there is none in it."""
+        """Mask the values of the vault in `text`. Returns the same object when there are none."""
         return text if self.means.vault is None else self.means.vault.scrub(text)
 
     def drop(self, item: InboxItem) -> None:
-        """Take an input that means nothing any more out of the inbox."""
+        """Remove an input that has no effect any more from the inbox."""
         self._take(item.id)
 
     def keep(self, kept: Kept, *, drop: Sequence[int] = ()) -> None:
-        """The checkpoint whose event was noted last goes into its commit, those at the positions `drop` go."""
+        """Store a checkpoint in the commit of the newest noted event, and drop those at the positions `drop`."""
         self._log.keep(kept)
         self._log.drop_checkpoints(drop)
 
@@ -205,17 +210,18 @@ class LiveSession:
         self._log.drop_checkpoints([position])
 
     def rewind(self, then: State) -> None:
-        """What the `session.rolled_back` that was noted last means, with a snapshot in its commit."""
+        """Apply the newest noted event, `session.rolled_back`, to the state, and write a state snapshot in its
+        commit."""
         rewind(self.state, then)
         self._log.write_snapshot()
 
     def move(self, moved: Moved) -> None:
-        """What the `session.moved` that was noted last means: it goes on where it is woken next."""
+        """Apply the newest noted event, `session.moved`: stop here; the next wake uses the new version."""
         self._log.move(moved)
         self.shut_down(cut=False)
 
     def let_go(self) -> None:
-        """Sleep at the end of the turn: what it acts with has changed."""
+        """Release the session at the end of its turn, because its resources have changed."""
         self._outdated = True
         self.woken.set()
 
@@ -227,28 +233,29 @@ class LiveSession:
         self._log.set_timer(timer, spec)
 
     def flush(self, *, release: bool = False) -> Awaitable[None]:
-        """As of `Unwritten.flush`."""
+        """Commit the noted events; the contract is that of `Unwritten.flush`."""
         return self._log.flush(release=release)
 
     async def flush_shielded(self) -> None:
-        """As `flush`, for a task that may be cancelled: the commit goes on."""
+        """Flush from a task that may be cancelled: the commit goes on."""
         await self._log.flush_shielded()
 
     def flush_soon(self) -> None:
-        """Commit what was noted in a moment, with whatever is noted until then. A failure is heard of at the next
+        """Commit the noted events soon, together with those noted until then. A failure is raised by the next
         `flush`."""
         self._log.flush_soon()
 
     async def emit(self, name: str, data: Any) -> None:
-        """Put a program's own event into the log. Returns when it is committed, cancelled or not."""
+        """Append an event of the user's program to the log. Returns once it is committed, even if the caller is
+        cancelled."""
         self.note(ev.Emitted(at=time.time(), name=name, data=data))
         await self.flush_shielded()
 
     # Inbox
 
     def follow(self, items: Sequence[InboxItem]) -> bool:
-        """Whether no input is missing before these. One that came through another node is heard of later; taking these
-        in first would turn the order around in which their senders had their answers."""
+        """Whether no input is missing before `items`. Inputs committed by another node arrive late; taking these first
+        would reverse the order in which their senders got their replies."""
         newest = self._newest
         for item in items:
             if item.id > newest + 1:
@@ -257,8 +264,8 @@ class LiveSession:
         return True
 
     def offer(self, items: Sequence[InboxItem]) -> None:
-        """Inputs were committed, some perhaps known already: those of another process are heard of later than ours.
-        Cuts into the step in progress when one of them says so."""
+        """Add committed inputs to the inbox and interrupt the running step if one of them demands it. Known inputs are
+        skipped: those of another process arrive later than ours."""
         for item in items:
             if item.id in self._known:
                 continue
@@ -272,19 +279,20 @@ class LiveSession:
         self.woken.set()
 
     def shut_down(self, *, cut: bool) -> None:
-        """Stop after the step in progress, or with `cut` at once, leaving it as a crash would."""
+        """Stop after the running step. cut: interrupt it instead, and leave it open as a crash would."""
         self._stopped.set()
         if cut:
             self._interrupt()
         self.woken.set()
 
     def fence(self) -> None:
-        """The session has another owner, or may have: cut what is going on, and write nothing more."""
+        """Interrupt the running step and refuse all further writes: another node owns the session, or may own it."""
         self._log.fence()
         self.shut_down(cut=True)
 
     def cause(self, *, steer: bool = False, message: bool = False) -> Cause | None:
-        """What, of the things waiting, stops the step in progress or the next one. `message`: also what is said."""
+        """Return what interrupts the running or next step, if anything. steer: steering messages count. message: every
+        message counts."""
         if self._stopped.is_set():
             return "shutdown"
         if not self.inbox:
@@ -300,8 +308,8 @@ class LiveSession:
         return "message" if message and not {"steer", "message"}.isdisjoint(causes) else None
 
     async def interruptible(self, work: Callable[[], Awaitable[T]], *, steer: bool, message: bool = False) -> T:
-        """Await `work()` until an interrupting input or the turn's time limit cuts it off; with `message` whatever is
-        said to the session does. Raises `Interrupted`."""
+        """Await `work()` until an interrupting input or the turn's time limit cuts it off. steer: steering messages cut
+        too. message: every message cuts. Raises `Interrupted`."""
         if not self._held():
             self.fence()
         cause = self.cause(steer=steer, message=message)
@@ -321,7 +329,7 @@ class LiveSession:
             scope.leave()
             self._scope, self._steerable, self._yields = None, False, False
 
-    # Inner parts
+    # Helpers
 
     def _take(self, item: int) -> None:
         self._log.consume(item)
@@ -346,7 +354,7 @@ class LiveSession:
 
 
 def wake(snapshot: Snapshot | None, tail: Sequence[Record]) -> State:
-    """A session's state: a snapshot of this version, and the events after it."""
+    """Fold a session's state from a snapshot of this STATE_VERSION and the events after it."""
     state = decode_state(snapshot.body) if snapshot else State()
     for record in tail:
         apply(state, record.event)
@@ -354,7 +362,7 @@ def wake(snapshot: Snapshot | None, tail: Sequence[Record]) -> State:
 
 
 def _about(info: SessionInfo, spec: AgentSpec) -> dict[str, str]:
-    """What all model calls of a session say of it (`Request.meta`). Who speaks is told by the label `user`."""
+    """Metadata of every model call of the session (`Request.meta`). The label `user` names the person."""
     more = {"user": info.labels.get("user"), "horizon": spec.horizon}
     return {"session": info.id, "agent": spec.name, **{name: value for name, value in more.items() if value}}
 

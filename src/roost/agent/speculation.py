@@ -1,5 +1,7 @@
-"""Calls that only read begin while the model still speaks. Until the finished answer has them too they are nobody's:
-they leave nothing behind, so they need no intent in the log, and a crash forgets them."""
+"""Speculative calls: start read-only calls while the model is still answering.
+
+Until the complete answer contains it, a speculative call belongs to no step. It leaves no trace, so it needs no intent
+in the log, and a crash forgets it."""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ from roost.tools.base import Tool
 from roost.tools.run_tool import arguments_of, run_tool
 
 NAMELESS = "early."
-"""How the id of a call begins as long as the answer is not whole, which gives it another."""
+"""Prefix of a speculative call's id, until the complete answer gives the real one."""
 _LONGEST = 8192
-"""Characters of the arguments of a call that begins early: each piece that may be the last means to read them all."""
+"""Most characters of arguments of a speculative call: each piece that may be the last one parses them all."""
 
 
 def of(session: LiveSession) -> Early:
@@ -30,8 +32,8 @@ def of(session: LiveSession) -> Early:
 
 
 class Begun:
-    """A call that runs already. What would leave a trace before it is known to be in the answer cuts it off; then it
-    runs when it is its turn."""
+    """A speculative call in flight. An action that would leave a trace before the answer confirms the call cancels it;
+    the call then runs in its normal turn."""
 
     def __init__(self, session: LiveSession, tool: Tool, call: Call, arguments: dict[str, Any]) -> None:
         self.name, self.arguments = tool.name, arguments
@@ -45,13 +47,14 @@ class Begun:
         self.task = asyncio.create_task(self._run(tool, call.arguments))
 
     def adopt(self, call: str) -> None:
-        """It is this call of the answer, and may run."""
+        """Confirm that this is call `call` of the answer: it may leave traces now."""
         self._known, self._context.call = True, call
         if self.memory is not None:
             self.memory.belong(call)
 
     async def outcome(self) -> tuple[ToolOutcome, tuple[ResultPart, ...]] | None:
-        """As of `run_tool`; None: it must run now. Cancelling the task that waits cancels it."""
+        """Return the result as `run_tool` does, or None if the call must run normally. Cancelling the waiting task
+        cancels the call."""
         try:
             found = await self.task
         except asyncio.CancelledError:
@@ -65,7 +68,7 @@ class Begun:
         return learned(self._session.means.workspace.place, self._known_files, self._context.seen)
 
     def wait(self) -> None:
-        """Cut it off unless it is known. Raises `CancelledError`."""
+        """Cancel the call if the answer has not confirmed it. Raises `CancelledError` then."""
         if not self._known:
             self.task.cancel()
             raise asyncio.CancelledError
@@ -93,7 +96,7 @@ class _Pins(OwnPins):
 
 
 class _Said:
-    """What has been said of a call."""
+    """Arguments of a call received so far."""
 
     __slots__ = ("length", "pieces", "tool")
 
@@ -104,7 +107,7 @@ class _Said:
 
 
 class Early:
-    """Of one session, while it works on a turn. Only its own task calls this."""
+    """The speculative calls of one session's turn. Only the task that drives the session uses it."""
 
     def __init__(self, session: LiveSession) -> None:
         self._session = session
@@ -114,14 +117,15 @@ class Early:
         self._leaving: list[asyncio.Task[Any]] = []
         self._count = self._dropped = 0
         self._behind = False
-        """What is said now comes after a call that may change what is read."""
+        """True after a call that may write: later calls of the answer might read its effect, so they do not start
+        early."""
 
     def hear(self, index: int, name: str | None, piece: str) -> None:
-        """A piece of call number `index` of the answer; a `name` begins a new one. What stands behind a call that does
-        more than read waits for it."""
+        """Take a piece of call number `index` of the answer; a `name` begins a new call. Calls after one that may write
+        are not started early."""
         if name is not None:
             for said in self._said.values():
-                if not said.length:  # nothing was said of its arguments
+                if not said.length:  # the call has no arguments
                     self._begin(said.tool, "{}")
             self._said.clear()
             tool = self._session.tools.get(name)
@@ -139,12 +143,12 @@ class Early:
             del self._said[index]
 
     def restart(self) -> None:
-        """What was said so far does not count."""
+        """Discard all calls of the answer so far: it starts again."""
         self._drop(self._begun)
         self._said, self._begun, self._behind = {}, [], False
 
     def settle(self, answer: Iterable[ToolCall]) -> int:
-        """The answer is whole, with these calls: keep what they ask for. Returns how many began for nothing."""
+        """Keep the calls that the complete answer contains and cancel the others. Returns how many were cancelled."""
         if not (self._begun or self._kept or self._dropped):
             self._said.clear()
             self._behind = False
@@ -162,7 +166,7 @@ class Early:
 
     @property
     def keeps(self) -> bool:
-        """Whether some call of the answer runs already."""
+        """Whether some call of the complete answer is already in flight."""
         return bool(self._kept)
 
     def kept(self, call: str) -> Begun | None:
@@ -172,7 +176,7 @@ class Early:
         return self._kept.pop(call, None) if self._kept else None
 
     async def close(self) -> None:
-        """Nothing of it runs any more."""
+        """Cancel all calls and wait for their end."""
         self._leave([*self._begun, *self._kept.values()])
         self._said, self._begun, self._kept = {}, [], {}
         if self._leaving:
@@ -180,7 +184,7 @@ class Early:
             await asyncio.wait(leaving)
 
     def _begin(self, tool: Tool, text: str) -> bool:
-        """Whether the arguments were whole."""
+        """Start the call if the gate allows it and a slot is free. Returns whether the arguments were complete."""
         arguments = arguments_of(tool, text)
         if isinstance(arguments, str):
             return False
@@ -206,8 +210,8 @@ class Early:
 
 
 def _may(session: LiveSession, tool: Tool) -> bool:
-    """Whether nothing but the gate has a say before a call of this tool, which may as well not have been. What leaves
-    the machine is always in the log first."""
+    """Whether a call of this tool may start early: read-only, safe to repeat, subject to the gate alone. A call that
+    reaches another host never qualifies: it must be in the log first."""
     checks = session.means.checks
     reads = tool.early and tool.safety == "read_only" and tool.replay == "safe" and not tool.taints
     return reads and session.state.undo is None and (checks is None or step_checks.leaves_alone(checks, tool))

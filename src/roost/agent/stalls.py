@@ -1,5 +1,5 @@
-"""A turn that gets nowhere: how that is seen, and what is tried. Both are functions of the state, so a crash between
-changes nothing."""
+"""Detect a turn that makes no progress, and react. Both depend on the state alone, so a crash in between changes
+nothing."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 Action: TypeAlias = Literal["hint", "effort", "model", "end"]
 _Most = Annotated[int, msgspec.Meta(ge=2, le=50)]
 _KEPT = 64
-"""Steps that a new one is compared with."""
+"""Steps that a new step is compared with."""
 _encode = msgspec.msgpack.Encoder().encode
 _CYCLES = (2, 3, 4)
-"""Steps of a cycle."""
+"""Lengths of cycles to detect, in steps."""
 
 
 class Stall(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """When a turn counts as stalled, in steps: `repeats` of the same calls with the same results, `cycles` of two to
-    four such steps, `errors` steps without a call that went well (a
-    command that ends with another exit code than 0 did not), `stale` steps of which each was there before, in
-    whatever order, `poor` scores in a row of 2 or less that the model gave its own work (`roost.tools.plan`). None does
-    not count. `actions` are taken one after the other, each when it has stalled again: a
-    hint for the model, more effort, the `model` that goes on, the end of the turn."""
+    """When a turn counts as stalled, in steps. None switches a check off.
+
+    repeats: the same calls with the same results. cycles: repetitions of a sequence of two to four steps. errors: steps
+    in a row without a successful call (a command with a nonzero exit code is none). stale: steps in a row that each
+    repeat an earlier one, in any order. poor: scores of 2 or less in a row that the model gave its own work
+    (`roost.tools.plan`). actions: taken one by one, each when the turn has stalled again: a hint to the model, more
+    effort, the stronger `model`, the end of the turn."""
 
     repeats: _Most | None = 5
     cycles: _Most | None = 4
@@ -53,7 +54,7 @@ class Found(NamedTuple):
 
 
 def observe(state: State) -> None:
-    """The newest calls have all ended: what of that was there before in this turn."""
+    """Compare the finished step with the earlier ones of the turn. All its calls have outcomes."""
     if state.turn is None or not state.calls:
         return
     trail = state.turn.trail
@@ -70,7 +71,7 @@ def observe(state: State) -> None:
 
 
 def take_stalled(state: State, event: ev.LoopStalled) -> None:
-    """What was done counts from here on anew. A hint stands beside the newest result."""
+    """Fold a reaction: counting starts again. A hint is appended to the newest result."""
     if state.turn is None:
         return
     trail = state.turn.trail
@@ -102,7 +103,7 @@ def found(trail: Trail, stall: Stall) -> Found | None:
 
 
 def act(session: LiveSession) -> str | None:
-    """Before a model call: do what is next where the turn has stalled. Returns why it ends, if it does."""
+    """Take the next action if the turn has stalled, before a model call. Returns the reason if the turn ends."""
     state, stall = session.state, session.spec.stall
     turn = state.turn
     if turn is None or state.open_step is not None or (what := found(turn.trail, stall)) is None:
@@ -119,7 +120,7 @@ def act(session: LiveSession) -> str | None:
 
 
 def effort(session: LiveSession) -> Effort | None:
-    """How hard the model shall think in this turn."""
+    """Return the effort for the next model call: the agent's, or one level more after a stall."""
     turn, given = session.state.turn, session.spec.effort
     if turn is None or "effort" not in turn.trail.actions:
         return given
@@ -143,6 +144,6 @@ def _hint(what: Found) -> str:
 
 
 def _cycled(steps: list[int], length: int, times: int) -> bool:
-    """Whether the last steps are the same `length` ones, `times` over."""
+    """Whether the last `length` steps occurred `times` times in a row."""
     span = length * times
     return len(steps) >= span and steps[-span:] == steps[-length:] * times

@@ -1,4 +1,4 @@
-"""The state of a session, as data: what `roost.agent.fold` makes of its events."""
+"""The state of a session as data, folded from its events by `roost.agent.fold`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from roost.log.facts import NewFact
 from roost.log.schedule_events import ScheduleSpec, TurnLimits
 
 STATE_VERSION = 8
-"""Of the snapshot's shape. Another version is not read: the log is folded again."""
+"""Version of the snapshot's shape. A snapshot of another version is ignored: the log is folded again."""
 
 POINTS = 32
-"""Snapshots that a session can go back to: the newest."""
+"""Undo points that a session keeps: the newest ones."""
 
 PERSON = "a person"
-"""Who changed the arguments of a call, beside hooks."""
+"""`Call.changed_by` when a person, not a hook, changed the arguments."""
 
 CallStatus: TypeAlias = Literal["planned", "asking", "approved", "rejected", "running", "awaiting", "done"]
-"""`awaiting`: a child has its task."""
+"""awaiting: the task is delegated to a child that has not ended."""
 
 
 class Entry(msgspec.Struct, gc=False):
-    """A message in the model's context; `tokens` is an estimate, `turn` the number of the turn that it began, or 0.
-    `seq` is the position in the log of a tool's output, `head` marks what stands in place of earlier messages."""
+    """A message in the model's context. tokens: estimated size. turn: number of the turn that it began, or 0. seq:
+    position of its event in the log if it is a tool result. head: part of the context header (pins and summary), which
+    replaces earlier messages."""
 
     message: Message
     tokens: int
@@ -47,9 +48,9 @@ class Entry(msgspec.Struct, gc=False):
 
 
 class Call(msgspec.Struct):
-    """A tool call of the newest assistant message. `cause` says who asked for the approval. `changed`: the arguments
-    with which it runs instead of the model's, and `changed_by` whose they are. `undo`: as of `ToolStarted`, and
-    `undone`: the files are again what they were before it."""
+    """A tool call of the newest assistant message. cause: what asked for approval, policy or replay. changed: arguments
+    that replace the model's. changed_by: the hook or person that set them. undo: as in `ToolStarted`. undone: the files
+    were put back to their content before the call."""
 
     call: ToolCall
     status: CallStatus = "planned"
@@ -59,32 +60,32 @@ class Call(msgspec.Struct):
     reason: str | None = None
     result: ToolMessage | None = None
     key: str = ""
-    """Of its intent."""
+    """Idempotency key of its intent."""
     changed: str | None = None
     changed_by: str | None = None
     undo: str | None = None
     undone: bool = False
     seq: int = 0
-    """Of its outcome."""
+    """Position of its outcome in the log."""
     held: bool = False
-    """Until one of the children ends."""
+    """Deferred until one of the running children ends."""
     asked: int = 0
-    """The position in the log of its newest `approval.requested`."""
+    """Position in the log of its newest `approval.requested`."""
     dangers: tuple[ev.Danger, ...] = ()
     prefixes: tuple[str, ...] = ()
-    """As of its newest `approval.requested`."""
+    """As in its newest `approval.requested`."""
     code: int | None = None
-    """As of `ToolCompleted`."""
+    """As in `ToolCompleted`."""
 
     @property
     def arguments(self) -> str:
-        """With which it runs: JSON text."""
+        """Its effective arguments, as JSON text."""
         return self.call.arguments if self.changed is None else self.changed
 
 
 class OpenStep(msgspec.Struct):
-    """A call of `model` whose outcome is not in the log. `context`: our estimate of what was sent; `single`: once, as
-    far as is known."""
+    """A call of `model` whose outcome is not in the log. context: estimated tokens of the request. single: False once
+    the call may have been sent more than once."""
 
     step: int
     attempt: int
@@ -94,8 +95,8 @@ class OpenStep(msgspec.Struct):
 
 
 class Schedule(msgspec.Struct):
-    """`next`: when it comes due, before it is put off; None while it is paused. `last`: when it came due that ran last.
-    `idle`: turns in a row, up to now, in which there was nothing to do."""
+    """A schedule. next: when it is due, without jitter; None while paused. last: due time of its newest run. idle:
+    newest heartbeat turns in a row that had nothing to do."""
 
     spec: ScheduleSpec
     next: float | None = None
@@ -106,7 +107,7 @@ class Schedule(msgspec.Struct):
 
 
 class Firing(msgspec.Struct):
-    """What began a turn in which nobody has spoken."""
+    """The occurrence of a schedule that began a turn without a message."""
 
     schedule: str
     heartbeat: bool = False
@@ -114,7 +115,7 @@ class Firing(msgspec.Struct):
 
 
 class Aside(msgspec.Struct):
-    """The conversation while a turn runs that does not see it."""
+    """The detached conversation, while a fresh turn runs that does not see it."""
 
     entries: list[Entry]
     summary: str
@@ -122,8 +123,9 @@ class Aside(msgspec.Struct):
 
 
 class Trail(msgspec.Struct):
-    """Of a turn, as of `roost.agent.stalls`: checksums of its newest steps, how many of the last were `stale` or all
-    `errors`, how many scores of the plan `poor`, and the `actions` that were taken."""
+    """Stall detection in one turn (`roost.agent.stalls`). steps: checksums of the newest steps. stale: newest steps in
+    a row that each repeat an earlier one. errors: newest steps in a row that only failed. poor: poor plan scores in a
+    row. actions: taken so far."""
 
     steps: list[int] = []
     stale: int = 0
@@ -133,15 +135,15 @@ class Trail(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """Of a task that is not over."""
+    """The plan of an unfinished task."""
 
     began: float
     goals: tuple[ev.Goal, ...]
 
 
 class Turn(msgspec.Struct):
-    """The open turn. `seconds` is the time its finished steps took. `recalled`: memory was asked what fits it. `facts`:
-    those that last as long as it."""
+    """The open turn. seconds: time that its finished steps took. recalled: memory was searched for it. facts: kept only
+    until the turn ends."""
 
     number: int
     input: int
@@ -153,18 +155,18 @@ class Turn(msgspec.Struct):
     facts: list[NewFact] = []
     trail: Trail = msgspec.field(default_factory=Trail)
     intent: str = ""
-    """What it is about, once that was chosen."""
+    """What the turn is about, once chosen."""
     tools: tuple[str, ...] | None = None
     calls: str | None = None
     gate: Call | None = None
-    """What a person must say yes to before it goes on."""
+    """The question that a person must approve before the turn goes on."""
     children: int = 0
-    """That it has begun."""
+    """Number of children that it has started."""
     firing: Firing | None = None
 
 
 class Child(msgspec.Struct):
-    """A session that has a task of this one and has not ended it; as of `ChildStarted`. `waits`: for a person."""
+    """A session with an unfinished task of this one; fields as in `ChildStarted`. waits: for a person."""
 
     agent: str
     call: str
@@ -174,7 +176,7 @@ class Child(msgspec.Struct):
 
 
 class OpenJob(msgspec.Struct):
-    """A command in the background whose end is not in the log; as of `JobStarted`."""
+    """A background command whose end is not in the log; fields as in `JobStarted`."""
 
     call: str
     command: str
@@ -184,8 +186,8 @@ class OpenJob(msgspec.Struct):
 
 
 class Kept(msgspec.Struct):
-    """A checkpoint. `files` as of `CheckpointMade`; `turns` and `steps`: how far the session was. `of`: the session in
-    whose home these files are kept, where that is one which this one was forked from."""
+    """A checkpoint. files: as in `CheckpointMade`. turns, steps: counters of the session at that point. of: the session
+    in whose home the files are, if that is a session from which this one was forked."""
 
     seq: int
     at: float
@@ -199,10 +201,12 @@ class Kept(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """`steps` counts model calls begun; `usage` sums the session; `entries` is what the model sees. `saved` is the last
-    snapshot of the private files in the store that nodes share, `unsaved` why they are not what it holds. `points` are
-    those that can be gone back to, the newest last, kept `points_in`; `undo` is the one that they must go back to
-    before anything else, for a call has ended that did not end well; empty is no file."""
+    """Everything that the events of a session add up to.
+
+    entries: the model's context. steps: model calls begun. usage: sum over the session. saved: last snapshot of the
+    private files in the shared object store. unsaved: why the files differ from it. points: undo points, newest last,
+    stored in `points_in`. undo: snapshot that the files must be put back to before anything else (after a failed
+    call, a rollback or a fork); the empty string means no files."""
 
     agent: str = ""
     spec: bytes = b""
@@ -218,11 +222,11 @@ class State(msgspec.Struct):
     steps: int = 0
     usage: Usage = Usage(cost=0)
     seconds: float = 0.0
-    """For which its turns have worked."""
+    """Working time of its finished turns."""
     tainted: str | None = None
-    """The tool by which it has seen what comes from outside."""
+    """The tool that brought in untrusted content."""
     grants: list[str] = []
-    """Command prefixes that a person has allowed for the rest of the session."""
+    """Command prefixes that a person allowed for the rest of the session."""
     timers: dict[str, float] = {}
     saved: str | None = None
     unsaved: str | None = None
@@ -230,51 +234,51 @@ class State(msgspec.Struct):
     points_in: Literal["home", "store"] | None = None
     undo: str | None = None
     consolidated: int = 0
-    """The turn up to which memory has taken what is worth keeping."""
+    """The newest turn that has been consolidated into memory."""
     consolidating: int = 0
-    """Attempts at the next of these that have no outcome."""
+    """Attempts at the next consolidation without an outcome in the log."""
 
     seq: int = 0
-    """Of the newest event."""
+    """Position of the newest event."""
     scale: dict[str, float] = {}
-    """By model: tokens that the provider counts to one that we estimate."""
+    """By model: tokens that the provider counts for one that we estimate."""
     pins: dict[str, str] = {}
     unsaid: dict[str, str | None] = {}
-    """Pins of a person that the model has not heard of."""
+    """Unannounced pins: set by a person, not yet seen by the model."""
     summary: str = ""
     plan: Plan | None = None
     compact: bool = False
-    """A person wants the context made smaller."""
+    """True while an order to compact the context is pending."""
     compacting: int = 0
-    """Attempts at a summary that have no outcome."""
+    """Attempts at a summary without an outcome in the log."""
     checkpoints: list[Kept] = []
-    """The newest last."""
+    """Newest last."""
     rolled: int = 0
-    """The position of the newest rollback; 0: there was none."""
+    """Position of the newest rollback; 0 = none."""
     rolled_by: int = 0
-    """The input that asked for it."""
+    """Id of the input that asked for it."""
     base: int = 0
-    """Where the log begins to be this session's own: the position of `session.forked` or `session.imported`."""
+    """Position of `session.forked` or `session.imported`: the log after it is this session's own; 0 = all of it."""
     source: str | None = None
-    """The session whose snapshot `undo` is: the files are forked from it."""
+    """The session that made the undo point in `undo`, if this one is a fork of it."""
     family: ev.Family | None = None
-    """Where it comes from, if another session has made it."""
+    """Lineage, if another session made this one."""
     children: dict[str, Child] = {}
-    """Those that have a task of it."""
+    """By id: children with an unfinished task of this session."""
     schedules: dict[str, Schedule] = {}
     firing: Firing | None = None
-    """Of the turn that begins."""
+    """The schedule occurrence that begins the next turn."""
     clear: bool = False
-    """What is said next does not go on with the conversation, which is set aside."""
+    """True when the next turn starts fresh: the conversation is detached for it."""
     aside: Aside | None = None
     limited: bool = False
-    """A turn by a schedule had a limit of money, or may have had."""
+    """True once a scheduled turn may have had a money limit."""
     jobs: dict[str, OpenJob] = {}
     seen: dict[str, str] = {}
-    """Files that the model has read or written, the newest last: path in the workspace -> digest of what it was."""
+    """Files that the model has read or written, newest last: path in the workspace -> digest of the content."""
 
     def holds(self, call: Call) -> bool:
-        """Whether it waits for one of the children to end. With none there is nothing to wait for."""
+        """Whether `call` is deferred until a child ends. Without children there is nothing to wait for."""
         return call.held and bool(self.children)
 
     @property
@@ -291,13 +295,13 @@ class State(msgspec.Struct):
 
     @property
     def asking(self) -> list[Call]:
-        """What waits for a person."""
+        """Calls that wait for a person."""
         gate = () if self.turn is None or self.turn.gate is None else (self.turn.gate,)
         return [call for call in (*gate, *self.calls) if call.status == "asking"]
 
     @property
     def answered(self) -> bool:
-        """Whether the model has had the last word."""
+        """Whether the model's answer is the newest message and asks for no tool."""
         return bool(self.entries) and not self.calls and isinstance(self.entries[-1].message, AssistantMessage)
 
     def call(self, call: str) -> Call | None:
@@ -324,18 +328,18 @@ _message = attrgetter("message")
 
 
 def transcript(state: State) -> tuple[Message, ...]:
-    """The messages as every provider accepts them: a call without outcome gets a stand-in result."""
+    """Return the messages in a form that every provider accepts: an open call gets a stand-in result."""
     said: map[Message] = map(_message, state.entries)
     return (*said, *[call.result or stand_in(call) for call in state.calls]) if state.calls else tuple(said)
 
 
 def stand_in(call: Call) -> ToolMessage:
-    """The result of a call that has none."""
+    """Return a placeholder result for a call that has none."""
     return ToolMessage(call.call.id, call.call.name, (Text("[no result yet]"),), True)
 
 
 def unheard(state: State) -> list[Entry]:
-    """What was said in this turn since the model said something."""
+    """Return the messages of this turn that the model has not answered yet."""
     found: list[Entry] = []
     for entry in reversed(state.entries):
         if not isinstance(entry.message, UserMessage):
@@ -347,5 +351,5 @@ def unheard(state: State) -> list[Entry]:
 
 
 def result_text(parts: tuple[ResultPart, ...]) -> str:
-    """The text of a tool's result, for people."""
+    """Return the text of a tool's result, for people."""
     return "\n".join(part.text if isinstance(part, Text) else f"[{part.media_type}]" for part in parts)

@@ -1,5 +1,5 @@
-"""Hooks, guardrails and the classifier around the steps of a turn. Whatever they say is in the log before it counts; a
-hook may be asked again about the same thing after a crash."""
+"""Hooks, guardrails and the classifier around the steps of a turn. A decision is in the log before it takes effect;
+after a crash a hook may be asked again about the same step."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _CUT_OFF = "the hook that judges it was cut off"
 
 
 async def before_call(session: LiveSession, checks: Checks, call: Call, tool: Tool | None) -> bool:
-    """Ask the hooks about a call that the gate has not judged yet. False: it is denied, and has its outcome."""
+    """Ask the hooks about a call before the gate judges it. Returns False if a hook denied it; its outcome is noted."""
     if tool is None or "pre_tool" not in checks.hooks:
         return True
     given = arguments_of(tool, call.arguments)
     if isinstance(given, str):
-        return True  # the tool says what is wrong with them
+        return True  # the tool reports the invalid arguments itself
     moment = _moment(session, "pre_tool", tool=tool.name, call=call.call.id, arguments=_shown(session, given))
     answer = await session.interruptible(lambda: _hooks(session, checks, moment), steer=False)
     if answer.decision == "deny":
@@ -42,14 +42,15 @@ async def before_call(session: LiveSession, checks: Checks, call: Call, tool: To
 
 
 def leaves_alone(checks: Checks, tool: Tool) -> bool:
-    """Whether nobody is asked about an answer, or about a call of this tool, before it has run."""
+    """Whether no check judges answers, or calls of this tool before they run."""
     if checks.judges_answers:
         return False
     return not any(fnmatchcase(tool.name, hook.tool) for hook in checks.hooks.get("pre_tool", ()))
 
 
 async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict: Verdict) -> Verdict:
-    """The classifier's word on a call that the gate allows; the gate's where it has none to say."""
+    """Return the classifier's verdict on a call that the gate allows, or the gate's if the classifier agrees or does
+    not apply."""
     classifier = checks.classifier
     if classifier is None or call.safety == "read_only" or verdict.layer in ("user", "config", "person"):
         return verdict
@@ -60,7 +61,7 @@ async def consult(session: LiveSession, checks: Checks, call: GateCall, verdict:
         said = await session.interruptible(
             lambda: classifier.judge(call, bill=bill, budgets=charged, meta=dict(session.about)), steer=False
         )
-    finally:  # what it has cost counts, whatever cuts it off
+    finally:  # its cost counts even if it is cut off
         if bill.calls and bill.usage.cost != 0:
             turn_budgets.charged(session)
         session.note(
@@ -97,18 +98,19 @@ async def after_call(
 def cut_off(
     checks: Checks, given: tuple[ToolOutcome, tuple[ResultPart, ...]]
 ) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
-    """What may be known of a result while it is being judged."""
+    """Return the result to note if judging it is cut off: withheld if a hook was to judge it."""
     return _withheld(given[0], _CUT_OFF) if "post_tool" in checks.hooks else given
 
 
 def _withheld(outcome: ToolOutcome, reason: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
-    """A hook comes too late to keep a call from doing what it does, and the model must not make it again."""
+    """Withhold the result of a call that a hook denied afterwards. The text says that the call took effect, so that the
+    model does not repeat it."""
     done = "the call has taken effect" if outcome == "ok" else "the call was made and failed"
     return "denied", (Text(f"[{done}; its result is withheld: {reason}]"),)
 
 
 async def before_model(session: LiveSession, checks: Checks) -> str | None:
-    """Why the model may not be called. Asked anew at each attempt."""
+    """Return the reason why the model must not be called, or None. The checks run again at each attempt."""
     session.instruction = session.spec.instructions
     said = unheard(session.state)
     if said and (reason := await session.interruptible(lambda: _new_input(session, checks), steer=False)):
@@ -123,7 +125,7 @@ async def before_model(session: LiveSession, checks: Checks) -> str | None:
 
 
 async def after_model(session: LiveSession, checks: Checks, outcome: Completed | Failed) -> Completed | Failed:
-    """What of an answer may be kept."""
+    """Return the answer as guardrails and hooks leave it."""
     if not isinstance(outcome, Completed) or not checks.judges_answers:
         return outcome
     return await session.interruptible(lambda: _answer(session, checks, outcome), steer=False)
@@ -154,8 +156,8 @@ async def after_turn(session: LiveSession, checks: Checks) -> None:
 
 
 async def before_end(session: LiveSession, checks: Checks, outcome: ev.ChildOutcome) -> None:
-    """Tell the hooks that the session is `stopped`, or that its task is over. Asked before that is noted, so that a
-    crash in between asks again; what they say keeps it from nothing."""
+    """Run the session_end hooks: the session is `stopped`, or its task is over. They run before that is noted, so a
+    crash in between runs them again. They cannot prevent the end."""
     turn = session.state.turn
     task = session.state.family is not None and turn is not None and turn.number == 1
     if "session_end" not in checks.hooks or not (outcome == "stopped" or task):
@@ -166,7 +168,7 @@ async def before_end(session: LiveSession, checks: Checks, outcome: ev.ChildOutc
 
 
 def last_said(state: State) -> str:
-    """By the agent, if nothing was said to it since."""
+    """Return the text of the newest message if it is the agent's, else the empty string."""
     last = state.entries[-1].message if state.entries else None
     return last.text if isinstance(last, AssistantMessage) else ""
 
@@ -204,8 +206,8 @@ async def _guard(session: LiveSession, checks: Checks, side: Side, text: str) ->
 
 
 async def _hooks(session: LiveSession, checks: Checks, moment: Moment) -> Answer:
-    """All that this concerns, in their order, each with what those before it have changed. The first that denies ends
-    it, but of an end everybody is told."""
+    """Run all hooks concerned, in order; each sees the changes of those before it. The first denial stops the sequence,
+    except for session_end, whose hooks all run."""
     composed = Answer()
     for hook in checks.hooks.get(moment.on, ()):
         if not concerns(hook, moment):

@@ -1,7 +1,7 @@
-"""What the model is told of its surroundings beside a message that begins a turn: the time, and the names of files.
+"""Tell the model about its environment at the start of a turn: the time and file names.
 
-It is noted in the log, in the commit of the turn's first intent: a step that is made again, and every later turn, sees
-the same text, so a provider's prompt cache stays warm. It goes behind what the user said.
+The text is part of the log, in the commit of the turn's first intent. A retried step and every later turn see the same
+text, so a provider's prompt cache stays valid. It follows the user's words.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _LENGTH = 400
 _WALKED = 2_000
 _PLAIN = re.compile(r"[\w.+@/~-]{1,80}")
 _MANY = 8
-"""Entries of a folder below the top that are named one by one; a larger folder is named with their number."""
+"""Most files of a subfolder that are listed by name; a larger folder is listed with its file count."""
 
 
 async def note_at_turn(session: LiveSession) -> None:
-    """Once, before the first model call of a turn. Raises `Interrupted`."""
+    """Note the environment once, before the first model call of a turn. Raises `Interrupted`."""
     wanted, turn = session.spec.environment, session.state.turn
     if not wanted or turn is None or turn.steps:
         return
@@ -47,12 +47,12 @@ async def note_at_turn(session: LiveSession) -> None:
 
 
 def told(at: float) -> str:
-    """A time for the model, in the time zone of this machine: `Sunday, 22 November 2026, 10:30 (UTC)`."""
+    """Format a time for the model, in this machine's time zone: `Sunday, 22 November 2026, 10:30 (UTC)`."""
     return datetime.fromtimestamp(at).astimezone().strftime("%A, %-d %B %Y, %H:%M (%Z)")
 
 
 def listing(workspace: Workspace) -> str:
-    """The names of files in a line, those of the top first; large folders and what is too much are counted. Blocks."""
+    """List file names in one line, top-level ones first; large folders and the excess are only counted. Blocks."""
     walk = Walk(workspace, workspace.root, tool="list_files", names=True, cap=_WALKED, skip=SKIPPED)
     try:
         entries = [entry for entry in walk if not entry.path.startswith(".") and "/." not in entry.path]
@@ -70,8 +70,8 @@ def listing(workspace: Workspace) -> str:
 
 
 def _named(path: str) -> str:
-    """A name as it is, or in quotes where it could pass for something else: the end of the note, another name, an
-    instruction. Names come from archives and repositories that strangers made."""
+    """Return a name, in quotes if it could pass for the end of the note, another name or an instruction. Names may come
+    from archives and repositories that strangers made."""
     return path if _PLAIN.fullmatch(path) else quoted(path)
 
 

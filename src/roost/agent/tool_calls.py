@@ -1,4 +1,4 @@
-"""Tool calls: through the gate, by their replay rule, in parallel where they only read."""
+"""Tool calls: admit each through the policy gate, honour its replay policy, and run read-only calls in parallel."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ READERS_AT_ONCE = 8
 
 
 class _Admitted(NamedTuple):
-    """A call that may run, and who says so."""
+    """A call that may run. why: the decision source that allowed it."""
 
     call: Call
     why: str
@@ -54,10 +54,11 @@ class _Admitted(NamedTuple):
 
 
 async def run(session: LiveSession) -> bool:
-    """Bring the newest message's calls as far as they go, in the order in which the model asked for them: neighbours
-    that only read at once, tasks for others at once, each other one by itself. Those that wait for a person stay open
-    and hold nothing up. Returns whether the turn waits. Raises `Interrupted`, leaving running calls to the caller's
-    cause."""
+    """Run the calls of the newest assistant message as far as possible, in the model's order.
+
+    Neighbouring read-only calls run in parallel, neighbouring delegated tasks too; every other call runs alone. A call
+    that waits for a person stays open and does not delay the others. Returns whether the turn waits. Raises
+    `Interrupted`; running calls are then left for the interrupting input to close."""
     if session.state.undo is not None or session.means.files is not None:
         await undo_points.put_back(session)
     if session.inbox:
@@ -95,7 +96,7 @@ async def _read(session: LiveSession, group: Sequence[_Admitted]) -> None:
     if len(group) == 1:
         await _batch(session, group)
         return
-    if early is not None:  # what runs already counts among those that run at once
+    if early is not None:  # calls already in flight come first: they count towards the limit
         group = sorted(group, key=lambda one: early.kept(one.call.call.id) is None)
     for start in range(0, len(group), READERS_AT_ONCE):
         await _batch(session, group[start : start + READERS_AT_ONCE])
@@ -108,7 +109,7 @@ async def _one_by_one(session: LiveSession, group: Sequence[_Admitted]) -> None:
 
 
 def _overtaken(session: LiveSession, call: Call) -> bool:
-    """Whether the user has said something new before it could begin: then it is skipped."""
+    """Skip a call not yet started once a steering message arrived. Returns whether it was skipped."""
     if session.cause(steer=True) != "steer":
         return False
     end_call(session, call.call.id, "skipped", not_run(call, "the user said something new first"))
@@ -119,7 +120,8 @@ _KINDS = {"task": _give, "reads": _read, "other": _one_by_one}
 
 
 async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Verdict | None:
-    """As `_admit`, with the hooks before the gate, which judges what they have changed, and the classifier after it."""
+    """Admit a call with hooks and classifier: hooks run before the gate, which judges the arguments they changed; the
+    classifier runs after it."""
     fresh = call.status == "planned"
     tool = session.tools.get(call.call.name)
     if fresh and not await step_checks.before_call(session, checks, call, tool):
@@ -132,7 +134,7 @@ async def _admit_checked(session: LiveSession, checks: Checks, call: Call) -> Ve
 
 
 def _admit(session: LiveSession, call: Call) -> Verdict | None:
-    """Why the call runs now. None: it is done, or waits for a person."""
+    """Return the verdict by which the call runs now, or None if it is done or waits."""
     if call.status in ("done", "asking", "awaiting") or session.state.holds(call):
         return None
     if call.status == "rejected":
@@ -156,7 +158,7 @@ _BY_PERSON = Verdict("allow", "approved", "person")
 
 
 def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
-    """What a person has written in place of the model's arguments is theirs to allow, but for what nobody may do."""
+    """Allow a call that a person approved. If a person wrote the arguments, the gate's denials still apply."""
     if call.changed_by != PERSON:
         return _BY_PERSON
     verdict = session.means.gate.decide(gate_call(session, call, tool))
@@ -164,8 +166,8 @@ def _approved(session: LiveSession, call: Call, tool: Tool) -> Verdict | None:
 
 
 def _replay(session: LiveSession, call: Call, tool: Tool) -> bool:
-    """Whether a call that started and has no outcome runs again: a crash or a pause cut it off. The stricter of the
-    rule in the log and the tool's present one decides."""
+    """Decide whether a call that a crash or a pause cut off runs again. The stricter of the replay policy in the log
+    and the tool's current one applies."""
     rules = {call.replay, tool.replay}
     unattended = session.spec.unattended if "ask" in rules and _nobody_watches(session) else "ask"
     if "never" in rules or unattended == "tell":
@@ -217,7 +219,8 @@ def _touches(session: LiveSession, call: Call, tool: Tool) -> Touches:
 
 
 def _taint(session: LiveSession, call: Call, tool: Tool) -> None:
-    """Whatever the outcome: an error may repeat what a stranger said."""
+    """Mark the session as tainted if the call may bring in untrusted content. The outcome does not matter: an error
+    message may quote a stranger's text."""
     if session.state.tainted is None and _from_outside(session, call, tool):
         session.note(ev.SessionTainted(at=time.time(), by=tool.name))
 
@@ -231,7 +234,8 @@ def _outside(session: LiveSession, call: Call, tool: Tool) -> str | None:
 
 
 def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -> None:
-    """`why`: who asks before a first run; None is recovery, before a run again."""
+    """Ask a person to approve the call. why: the layer that asks before a first run; None: recovery asks before it runs
+    again."""
     now, patience = time.time(), session.means.approval_seconds
     tool = session.tools.get(call.call.name)
     touches = NOTHING if tool is None else _touches(session, call, tool)
@@ -260,7 +264,7 @@ def ask_person(session: LiveSession, call: Call, reason: str, why: str | None) -
 
 
 async def _batch(session: LiveSession, batch: Sequence[_Admitted]) -> None:
-    """Intents into the log, then the calls at once, each outcome into the log as it comes."""
+    """Commit the intents, then run the calls in parallel and note each outcome as it comes."""
     cause = session.cause()
     if cause is not None:
         raise Interrupted(cause)
@@ -300,12 +304,12 @@ async def _together(session: LiveSession, batch: Sequence[_Admitted]) -> None:
         async with asyncio.TaskGroup() as group:
             for each in batch:
                 group.create_task(_run(session, batch, each.call))
-    except ExceptionGroup as several:  # a lost lease or store, met by each
+    except ExceptionGroup as several:  # a lost lease or store: each call met the same failure
         raise several.exceptions[0] from several
 
 
 def _key(session: LiveSession, call: Call) -> str:
-    """The same for every attempt of this call, and for no other call."""
+    """Return the idempotency key: the same for every attempt of this call, and unique to it."""
     return call.key or f"{session.id}:{session.state.steps}:{call.call.id}"
 
 
@@ -314,7 +318,8 @@ def _begun(session: LiveSession, call: Call) -> Begun | None:
 
 
 def _over(session: LiveSession, batch: Sequence[_Admitted]) -> bool:
-    """Whether all have run already, and nobody will be asked: then intents and outcomes need no commit between them."""
+    """Whether all calls of the batch have already run speculatively and no check asks about their results: then intents
+    and outcomes share one commit."""
     early = session.early
     if early is None or not early.keeps or session.means.checks is not None:
         return False
@@ -346,7 +351,7 @@ def context_of(session: LiveSession, call: Call, tool: Tool, key: str, memory: O
 
 
 class _Ran(NamedTuple):
-    """What became of a call, before checks have a say."""
+    """Outcome of a call, before hooks judge it."""
 
     outcome: ToolOutcome
     parts: tuple[ResultPart, ...]
@@ -372,7 +377,7 @@ async def _ran(session: LiveSession, call: Call, tool: Tool) -> _Ran:
 
 
 async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, problem: str = "") -> None:
-    """One of those that run at once."""
+    """Run one call of a batch and note its outcome."""
     means = session.means
     tool = session.means.tools[call.call.name]
     files = workspace_saving.saves(session, tool)
@@ -392,7 +397,7 @@ async def _run(session: LiveSession, batch: Sequence[_Admitted], call: Call, pro
             parts += await undo_points.roll_back(session, touched, call, problem)
         if files is not None:
             parts += await workspace_saving.save(session, files)
-    finally:  # the call has ended, whatever cuts the save off
+    finally:  # the call has ended, even if the save is cut off
         parts += session.take_remarks()
         if ran.memory is not None:
             ran.memory.settle(ok=outcome == "ok")

@@ -1,4 +1,5 @@
-"""A session's budgets in the ledger: what its calls are charged to, what a crash may have cost, and when it is over."""
+"""A session's budgets in the ledger: charge its calls, recover costs after a crash, close the budgets of ended
+turns."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ log = logging.getLogger("roost.session")
 
 _TURN = "turn:"
 _TREE = "tree:"
-"""What a session and all that come from it spend. `session:` is what it spends itself, and its log says the same."""
+"""Budget of a session and its descendants. `session:` is what the session spends itself, equal to the sum in its
+log."""
 
 
 def nano(dollars: float) -> int:
@@ -26,8 +28,8 @@ def nano(dollars: float) -> int:
 
 
 def budgets(session: LiveSession) -> tuple[Budget, ...]:
-    """Of the turn, of the session, and of it with all that come from it, where they have a limit; and of those that it
-    comes from."""
+    """Return the budgets that a call is charged to: the limited ones of the turn, of the session and of its subtree,
+    and those of its ancestors."""
     limits, turn, family = session.clock.limits, session.state.turn, session.state.family
     if limits.money is None and limits.session_money is None and family is None:
         return ()
@@ -39,20 +41,20 @@ def budgets(session: LiveSession) -> tuple[Budget, ...]:
         found.append(Budget(f"session:{session.id}", nano(limits.session_money)))
         if session.spec.children is not None:
             found.append(Budget(f"{_TREE}{session.id}", nano(limits.session_money)))
-    elif above:  # what a crash leaves out of its log is found by what it spends itself
+    elif above:  # recovery compares the session's own spending with its log
         found.append(Budget(f"session:{session.id}"))
     return tuple(found)
 
 
 def limit_of(budget: str) -> str:
-    """The name of the agent's limit that a budget stands for; the budget's own where it is none of the agent's."""
+    """Return the name of the agent's limit behind a budget, or the budget's own name if the agent set no such limit."""
     return {"turn": "money", "session": "session_money", "tree": "session_money"}.get(budget.partition(":")[0], budget)
 
 
 async def take_up(session: LiveSession) -> None:
-    """Once, before anything else that a session does in memory: what the calls of a turn that a crash cut off may have
-    cost is spent, and what the ledger has and the log has not, because the crash came between the two. What a turn that
-    is over left is forgotten, before another begins. Raises `StoreFailed`."""
+    """Recover costs once after wake, before any other work: note the cost of calls that a crash cut off, and charges
+    that the ledger has but the log lacks. Budgets left by an ended turn are deleted, before another turn begins. Raises
+    `StoreFailed`."""
     if session.charged is not None:
         return
     if session.means.ledger is not None and _spends(session.state):
@@ -63,7 +65,7 @@ async def take_up(session: LiveSession) -> None:
 
 
 def _spends(state: State) -> bool:
-    """Whether a crash may have cut off a call of a model."""
+    """Whether a crash may have cut off a model call."""
     return state.turn is not None or state.compacting > 0 or state.consolidating > 0
 
 
@@ -84,14 +86,14 @@ async def _recover(session: LiveSession, ledger: Ledger, turn: Turn | None) -> N
 
 
 def charged(session: LiveSession) -> None:
-    """A call of the open turn may have been charged to its budget."""
+    """Remember that a call may have been charged to the open turn's budget."""
     names = {budget.name for budget in budgets(session) if budget.name.startswith(_TURN)}
     session.charged = names.union(session.charged or ())
 
 
 async def close(session: LiveSession) -> None:
-    """Nobody asks for the budgets of turns that have ended any more. Their end is committed first, and they are gone
-    before another turn begins: a crash in between leaves it to whoever takes the session up."""
+    """Delete the budgets of ended turns from the ledger. The turn's end is committed first, and no turn begins before
+    the deletion; after a crash in between, the next owner repeats it."""
     ledger = session.means.ledger
     if ledger is None or session.state.turn is not None or not session.charged:
         return

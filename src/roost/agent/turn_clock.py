@@ -1,4 +1,4 @@
-"""The time of a turn."""
+"""The working time of a turn and its limit."""
 
 from __future__ import annotations
 
@@ -12,41 +12,40 @@ from roost.agent.state import State
 
 
 class Clock:
-    """Of one session, whose agent has `given` as limits: how long its open turn has worked. `cut` is called when the
-    turn's time is up."""
+    """Measure the working time of a session's open turn. given: the agent's limits. cut: called when the time is up."""
 
     def __init__(self, state: State, given: Limits, cut: Callable[[], None]) -> None:
         self._state, self._given, self._cut = state, given, cut
         self._used = 0.0
         self._since: float | None = None
         self._ends: float | None = None
-        """On the monotonic clock; None while nothing runs down."""
+        """End on the monotonic clock; None while the clock is stopped."""
         self._timed = 0
-        """The turn that these are of."""
+        """Number of the turn that is timed."""
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def limits(self) -> Limits:
-        """Of the open turn: the agent's, or tighter ones of the schedule that began it."""
+        """Limits of the open turn: the agent's, tightened by those of the schedule that began it."""
         turn = self._state.turn
         firing = None if turn is None else turn.firing
         return self._given if firing is None else tightened(self._given, firing.limits)
 
     @property
     def late(self) -> bool:
-        """Whether nothing is left of the time."""
+        """Whether the time is up."""
         return self._left() == 0.0 if self._ends is None else time.monotonic() >= self._ends
 
     def used(self) -> float:
-        """Seconds that the open turn has worked."""
+        """Return the working seconds of the open turn."""
         turn = self._state.turn
         if turn is None or turn.number != self._timed:
             return 0.0 if turn is None else turn.seconds
         return self._used + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def start(self) -> None:
-        """The turn begins or goes on; what it used before is the sum of its steps in the log. One timer serves all its
-        steps, until `stop`."""
+        """Start or resume timing the turn; its earlier time is the sum of its steps in the log. One timer covers all
+        steps until `stop`."""
         turn = self._state.turn
         self._used, self._timed = (0.0, 0) if turn is None else (turn.seconds, turn.number)
         self._since = time.monotonic()
@@ -62,8 +61,8 @@ class Clock:
             self._deadline = None
 
     def _left(self) -> float | None:
-        """Of the turn's time, or the session's if that is less. Neither waiting, nor being paused, nor the daemon's
-        absence counts."""
+        """Return the seconds left of the turn's limit or the session's, whichever is less; None = no limit. Waiting,
+        being paused and the daemon's absence do not count."""
         limit, all = self.limits.seconds, self._given.session_seconds
         if all is not None:
             all = max(0.0, all - self._state.seconds)

@@ -1,4 +1,4 @@
-"""The beginning of a turn: what it is about, and whether a person must say yes to that first."""
+"""Choose the intent of a new turn, and ask a person to approve the turn if the intent demands it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from roost.agent.state import unheard
 
 
 def choose(session: LiveSession) -> None:
-    """As a turn begins, once."""
+    """Choose and note the intent of the open turn, once, as the turn begins."""
     given, state = session.spec.intents, session.state
     turn = state.turn
     if not given or turn is None or turn.intent or turn.steps:
@@ -30,7 +30,7 @@ def allowed(session: LiveSession) -> bool:
 
 
 def refused(session: LiveSession) -> str | None:
-    """Why the turn ends, to which a person said no."""
+    """Return the reason to end the turn if a person rejected it, else None."""
     turn = session.state.turn
     gate = None if turn is None else turn.gate
     if gate is None or gate.status != "rejected":

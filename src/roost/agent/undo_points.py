@@ -1,5 +1,5 @@
-"""Points that a session's private files can go back to, and going back. The intent of a call names the point before it;
-what must be undone is a function of the state, so a crash anywhere on the way only means to undo it again."""
+"""Undo points: snapshots of the private files, and their restore. The intent of a call names the undo point before it.
+What must be undone depends on the state alone, so after a crash the next owner repeats the restore."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_UNDONE = "[the files of the workspace could not be put back to what they we
 
 
 class Before(NamedTuple):
-    """The point before a call: `undo` as of `ToolStarted`. `problem`: why there is none where there should be."""
+    """The undo point before a call. undo: as in `ToolStarted`. problem: why there is none although there should be."""
 
     undo: str | None = None
     problem: str = ""
@@ -33,7 +33,7 @@ NONE = Before()
 
 
 def touched(session: LiveSession, tool: Tool) -> Carried | None:
-    """The files that a call of this tool may change."""
+    """Return the private files if a call of this tool may change them."""
     return session.means.files if tool.files and tool.safety != "read_only" else None
 
 
@@ -57,14 +57,14 @@ def note_saved(session: LiveSession, saved: Saved) -> None:
 
 
 async def at_turn(session: LiveSession) -> None:
-    """As a turn begins. Raises `Interrupted`."""
+    """Take an undo point as a turn begins. Raises `Interrupted`."""
     turn, files = session.state.turn, session.means.files
     if session.spec.points and files is not None and turn is not None and not turn.steps:
         await take(session, files)
 
 
 async def before(session: LiveSession, tool: Tool) -> Before:
-    """Before the intent of a call is committed. Raises `Interrupted`."""
+    """Take an undo point before the intent of a call is committed. Raises `Interrupted`."""
     files = touched(session, tool)
     if files is None or not session.spec.points:
         return NONE
@@ -73,7 +73,7 @@ async def before(session: LiveSession, tool: Tool) -> Before:
 
 
 async def take(session: LiveSession, files: Carried) -> Before:
-    """What the files are now. Raises `Interrupted`."""
+    """Take a snapshot of the files as an undo point. Raises `Interrupted`."""
     base = _base(session)
     try:
         saved = await session.interruptible(lambda: files.save(base, patient=False), steer=False)
@@ -107,7 +107,7 @@ async def collect(session: LiveSession, *, thorough: bool = False) -> None:
 
 
 def _base(session: LiveSession) -> str | None:
-    """The last snapshot that the log has where this one goes."""
+    """Return the newest snapshot in the log that is stored where the next one goes."""
     state = session.state
     if session.means.files is not None and session.means.files.home:
         return state.points[-1] if state.points_in == "home" and state.points else None
@@ -115,8 +115,8 @@ def _base(session: LiveSession) -> str | None:
 
 
 async def roll_back(session: LiveSession, files: Carried, call: Call, problem: str) -> tuple[Text, ...]:
-    """After a call that failed, before its outcome is noted. Returns what the model must know. What cannot be done now
-    is left to `put_back`."""
+    """Restore the files after a failed call, before its outcome is noted. Returns a text for the model. If it fails
+    now, `put_back` does it later."""
     if call.undo is None:
         return (Text(_NOT_UNDONE.format(problem)),) if problem else ()
     try:
@@ -128,7 +128,7 @@ async def roll_back(session: LiveSession, files: Carried, call: Call, problem: s
 
 
 async def put_back(session: LiveSession) -> None:
-    """Before anything else gets at the files: undo what a call has done that was cut off, or whose undoing was. Raises
+    """Restore the files before anything else uses them, if a call was cut off or its restore was. Raises
     `ObjectsFailed`."""
     state, files = session.state, session.means.files
     cut = next((one for one in state.calls if one.status == "running" and one.undo is not None), None)
@@ -140,12 +140,12 @@ async def put_back(session: LiveSession) -> None:
         error = "no snapshots are kept here any more"
         session.note(ev.WorkspaceRestored(at=time.time(), snapshot=undo or None, call=call, error=error))
         return
-    await session.flush()  # refused if the session is somebody else's by now
+    await session.flush()  # raises if another node owns the session by now
     await _go_back(session, files, undo, call)
 
 
 async def _go_back(session: LiveSession, files: Carried, undo: str, call: str | None) -> str | None:
-    """Why it can never be done, None when it is done. Raises `ObjectsFailed`."""
+    """Restore a snapshot. Returns None, or why it can never be restored. Raises `ObjectsFailed`."""
     error = None
     try:
         await files.go_back(undo or None, of=session.state.source)

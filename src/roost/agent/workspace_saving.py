@@ -1,4 +1,5 @@
-"""A session's files in its log: restored before a turn goes on, saved with the outcome of each call that may write."""
+"""Save and restore a session's files: restored before a turn goes on, saved with the outcome of each call that may
+write."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _NOT_SAVED = (
 
 
 async def prepare(session: LiveSession) -> None:
-    """Before anything runs: the files as the last owner left them. Raises `Interrupted`, `ObjectsFailed`."""
+    """Restore the files as the last owner left them, before anything runs. Raises `Interrupted`, `ObjectsFailed`."""
     await _settle(session)
     files = session.means.files
     if files is None or files.ready:
@@ -46,12 +47,12 @@ async def prepare(session: LiveSession) -> None:
 
 
 async def _settle(session: LiveSession) -> None:
-    """A change of several files that a crash cut off is finished or undone, even in a folder that is replaced next."""
+    """Finish or undo an edit of several files that a crash cut off, even in a folder that is replaced next."""
     workspace = session.means.workspace
     if workspace.settled or workspace.notes is None:
         return
     workspace.settled = True
-    if not workspace.notes.is_dir():  # most sessions change no files: that is told without a thread
+    if not workspace.notes.is_dir():  # most sessions change no files: spare them the thread
         return
     try:
         if await asyncio.to_thread(recover, workspace, workspace.notes):
@@ -61,14 +62,14 @@ async def _settle(session: LiveSession) -> None:
 
 
 def saves(session: LiveSession, tool: Tool) -> Carried | None:
-    """The files that a call of this tool may change and that are kept for all nodes."""
+    """Return the private files if a call of this tool may change them and they are saved for all nodes."""
     files = touched(session, tool)
     return None if files is None or files.home else files
 
 
 async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
-    """After a call, before its outcome is noted. Returns what the model must know: nothing when all is saved. Cut off,
-    it leaves the files marked as unsaved."""
+    """Save the files after a call, before its outcome is noted. Returns a text for the model, empty if all is saved. If
+    cancelled, it leaves the files marked as unsaved."""
     before = session.state.unsaved
     try:
         saved = await files.save(session.state.saved, patient=before is None)
@@ -87,8 +88,8 @@ async def save(session: LiveSession, files: Carried) -> tuple[Text, ...]:
 
 
 async def rest(session: LiveSession) -> None:
-    """Before the session sleeps: what a call that was cut off has changed, and what could not be saved earlier. What
-    still runs is ended, and the log says so."""
+    """Prepare for sleep: end background jobs, noted in the log, and save changes of interrupted calls and those that
+    could not be saved earlier."""
     files = session.means.files
     if session.state.jobs:
         await job_tracking.end(session, _AWAY)

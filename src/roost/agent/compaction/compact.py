@@ -1,5 +1,5 @@
-"""Making room: outputs of tools first, then a summary. One after the other in the session's own task, so that there is
-one compaction at a time, and at most one before a model call."""
+"""Compact the context: elide tool outputs first, then summarize. It runs in the session's own task, so there is one
+compaction at a time, and at most one before a model call."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ from roost.models.request import Bill, Request
 from roost.models.tokens import estimate
 
 TRIES = 3
-"""Of a model's summary that a crash cuts off; then it is made by rule: perhaps it brings the daemon down."""
+"""Crashes during a model's summary after which it is made by rule: the summary may cause them."""
 TASK = "task"
-"""What is pinned under this key stands in the place of the session's first message."""
+"""The pin with this key replaces the session's first message."""
 _SHARE, _LEAST, _MOST = 8, 100, 4_000
-"""A summary takes an eighth of the room at most, and so many tokens."""
+"""Cap of a summary: an eighth of the context budget, within these bounds in tokens."""
 _TASK = 0.125
-"""Of the room: a longer task is summarized like everything else."""
+"""Share of the context budget; a longer first message is summarized like all others."""
 _RECENT = 0.5
-"""Of what stays: outputs as new as that stay whole."""
+"""Share of the target within which the newest outputs stay complete."""
 _WORTH = 0.15
-"""Of the room: a summary that frees less is not made, since the next one would be due at once."""
+"""Share of the context budget; a summary that frees less is skipped, since the next one would soon follow."""
 
 _NO_GAIN = ErrorData("no_gain", "the summary made it no smaller")
 _PRUNED = ("Earlier messages are left out.", "Earlier messages are left out; read_history finds them.")
 
 
 async def make_room(session: LiveSession) -> bool:
-    """Before a model call: bring the context down when it grows too full, or a person asked for it. The log keeps all.
-    Takes constant time when there is nothing to do. Returns whether a model was asked, so that time has passed. Raises
-    `Interrupted`, with what was begun closed in the log unless the daemon is shutting down."""
+    """Compact the context before a model call, if it is too full or a person ordered it. The log keeps all messages.
+
+    Takes constant time if there is nothing to do. Returns whether a model was called, which takes time. Raises
+    `Interrupted` with the compaction closed in the log, except on shutdown."""
     wanted = session.state.compact
     if not wanted:
         _prune(session)
@@ -58,7 +59,7 @@ async def make_room(session: LiveSession) -> bool:
 
 
 def shorten(session: LiveSession) -> bool:
-    """The model says that it is too much all the same: make it less at once, by rule. Returns whether it is less."""
+    """Shrink the context at once, by rule, after the model rejected it as too long. Returns whether it is smaller."""
     size = measure(session)
     goal = _goal(session, size, harder=True)
     before = session.state.tokens
@@ -69,8 +70,8 @@ def shorten(session: LiveSession) -> bool:
 
 
 async def by_order(session: LiveSession) -> None:
-    """Between turns, or while one waits: what a person asked for. Cut off by a control it is over; by a shutdown it
-    goes on with the next owner."""
+    """Compact on a person's order, between turns or while a turn waits. A control that interrupts it ends it; after a
+    shutdown the next owner continues it."""
     session.clock.start()
     try:
         await make_room(session)
@@ -81,8 +82,8 @@ async def by_order(session: LiveSession) -> None:
 
 
 class _Goal(NamedTuple):
-    """In tokens of messages: `target` to come down to, with `enough` instead where that saves a summary, whose size is
-    `cap` at most."""
+    """Target of a compaction, in tokens of messages. target: wanted size. enough: accepted size if it avoids a summary.
+    cap: most tokens of a summary."""
 
     size: Size
     target: int
@@ -91,7 +92,7 @@ class _Goal(NamedTuple):
 
 
 def _goal(session: LiveSession, size: Size, *, harder: bool) -> _Goal:
-    """`harder`: from what there is, not from what there is room for."""
+    """Compute the target. harder: relative to the present size, not to the context budget."""
     settings = session.spec.compaction
     room = min(size.room, size.tokens) if harder else size.room
     enough = settings.to if harder else (settings.to + settings.at) / 2
@@ -99,7 +100,7 @@ def _goal(session: LiveSession, size: Size, *, harder: bool) -> _Goal:
 
 
 def _elide(session: LiveSession, goal: _Goal) -> bool:
-    """Leave old outputs out, if that is enough."""
+    """Elide old outputs if that suffices. Returns whether it did."""
     state, readable = session.state, _readable(session)
     keep = int(goal.target * _RECENT)
     found = plan_elision(state.entries, state.tokens, goal.target, keep=keep, readable=readable)
@@ -110,8 +111,8 @@ def _elide(session: LiveSession, goal: _Goal) -> bool:
 
 
 def _prune(session: LiveSession) -> None:
-    """Let the oldest messages go where there are more than the agent may have. Not while a summary is under way: what a
-    crash has cut off is counted until it has its outcome."""
+    """Drop the oldest messages above the agent's limit. Not while a summary is open: its attempts count until it has an
+    outcome."""
     state, most = session.state, session.spec.compaction.messages
     if most is None or len(state.entries) <= most or state.compacting:
         return
@@ -139,7 +140,8 @@ def _prune(session: LiveSession) -> None:
 
 
 def _squeeze(session: LiveSession, *, harder: bool = False) -> None:
-    """What is new alone is too much: then all outputs leave that the model has answered, and of the others the ends."""
+    """Shrink new content that is too large by itself: elide all outputs that the model has answered, and truncate the
+    others."""
     state, size, settings = session.state, measure(session), session.spec.compaction
     if state.tokens <= size.room and not harder:
         return
@@ -184,7 +186,7 @@ def _cut(session: LiveSession, goal: _Goal) -> Cut:
 
 
 async def _summarize(session: LiveSession, goal: _Goal) -> bool:
-    """Returns whether a model was asked."""
+    """Summarize the oldest messages. Returns whether a model was called."""
     state, cut = session.state, _cut(session, goal)
     if not state.compact and state.tokens - cut.left < goal.size.room * _WORTH:
         return False
@@ -212,7 +214,7 @@ async def _summarize(session: LiveSession, goal: _Goal) -> bool:
 
 
 def _request(session: LiveSession, goal: _Goal, cut: Cut) -> Request | None:
-    """For a summary of what leaves; None where it is made by rule, or where nothing leaves."""
+    """Build the request for a summary; None if it is made by rule, or if no message leaves."""
     state, model = session.state, session.means.summarizer or session.means.model
     by = session.spec.compaction.by or ("plain" if model.profile.local else "model")
     if not cut.messages or by == "plain" or state.compacting >= TRIES:
@@ -231,8 +233,8 @@ def _compacted(
     usage: Usage | None = None,
     seconds: float = 0.0,
 ) -> None:
-    """Note the outcome: the model's summary if it makes the context smaller, else one by rule, else none. What a person
-    asked for and what does not make it smaller changes nothing."""
+    """Note the outcome: the model's summary if it makes the context smaller, else one by rule, else none. An order that
+    achieves nothing is noted without a change."""
     state = session.state
     event = ev.ContextCompacted(
         at=time.time(),
@@ -258,7 +260,7 @@ def _compacted(
 
 
 def _written(session: LiveSession, goal: _Goal, cut: Cut, said: Told | None) -> Iterator[tuple[By, str]]:
-    """Summaries, the best first."""
+    """Yield candidate summaries, best first."""
     if not cut.messages:
         return
     if said is not None and said.error is None:
@@ -270,7 +272,7 @@ def _written(session: LiveSession, goal: _Goal, cut: Cut, said: Told | None) -> 
 
 
 def _cut_off(session: LiveSession, by: Interrupted, usage: Usage | None, seconds: float) -> None:
-    """A shutdown leaves the intent open; anything else ends it."""
+    """Close an interrupted compaction. A shutdown leaves its intent open."""
     state, now = session.state, time.time()
     if by.cause != "shutdown":
         error = ErrorData(by.cause, f"cut off: {by.cause}")

@@ -1,5 +1,5 @@
-"""How much of a model's window a conversation takes. All numbers are of our own estimate, which `State.scale` relates
-to what the session's providers have counted."""
+"""Measure a conversation against the model's context window. All numbers are our estimates; `State.scale` relates them
+to the counts of the providers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from roost.tools.base import Toolbox
 
 
 class Size(NamedTuple):
-    """`tokens` that the messages take of the `room` that there is for them beside what is always sent (`fixed`) and the
-    answer."""
+    """tokens: size of the messages. room: context budget for messages, beside the answer and `fixed`. fixed: size of
+    the parts of every request."""
 
     tokens: int
     room: int
@@ -22,7 +22,7 @@ class Size(NamedTuple):
 
 
 def measure(session: LiveSession) -> Size:
-    """In constant time: the messages were counted one by one as they came."""
+    """Measure the context in constant time: messages are counted as they arrive."""
     state, model = session.state, session.model
     profile, scale = model.profile, state.scale.get(model.name, 1.0)
     window = int(profile.window / scale)
@@ -32,7 +32,7 @@ def measure(session: LiveSession) -> Size:
 
 
 def fixed_tokens(session: LiveSession) -> int:
-    """Of what every request begins with: the instruction, the rules, the tools."""
+    """Return the tokens that every request begins with: instruction, rules and tools."""
     known, spec = session.fixed, session.spec
     if known is None or known[0] is not session.instruction:
         texts = (session.instruction, *spec.constraints, spec.output_hint or "")

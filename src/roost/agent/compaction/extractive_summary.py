@@ -1,4 +1,4 @@
-"""A summary by rule: who said what, in short, the newest last. Costs nothing and never fails."""
+"""A summary by rule: one short line for each message, the newest last. Costs nothing and never fails."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from roost.models.tokens import estimate_text
 
 TITLE = "What was said before, shortened by rule:"
 _GAP = "[...]"
-"""In ASCII, as all that is added here: other letters count for more."""
+"""In ASCII, as all text added here: other letters count for more tokens."""
 _LEAST, _MOST = 60, 240
 """Characters of a line."""
 
 
 def extract(entries: Sequence[Entry], before: str, *, cap: int) -> str:
-    """Of these messages and of what the last summary said `before`, in at most `cap` tokens by our estimate. The more
-    there is the shorter each is told, and what is oldest goes first."""
+    """Summarize messages and the last summary `before` in at most `cap` estimated tokens. More messages get shorter
+    lines, and the oldest lines are dropped first."""
     kept, lines = _carried(before, cap // 2)
     room = cap - estimate_text(TITLE) - estimate_text(kept) - estimate_text(_GAP) - 2
     each = min(max(3 * room // (len(entries) + len(lines) + 1), _LEAST), _MOST)
@@ -31,11 +31,11 @@ def extract(entries: Sequence[Entry], before: str, *, cap: int) -> str:
         text = "\n".join(filter(None, [TITLE, kept, *gap, *chosen]))
         if not chosen or estimate_text(text) <= cap:
             return text
-        del chosen[0]  # one line in another alphabet makes all letters count for more
+        del chosen[0]  # one line in another script raises the token estimate of all letters
 
 
 def shortened(text: str, cap: int) -> str:
-    """At most `cap` tokens of it by our estimate, from its beginning, cut at a line's end where one is near."""
+    """Return the beginning of a text, at most `cap` estimated tokens, cut at a line's end if one is near."""
     if estimate_text(text) <= cap:
         return text
     low, high = 0, len(text)
@@ -47,7 +47,7 @@ def shortened(text: str, cap: int) -> str:
 
 
 def _carried(before: str, cap: int) -> tuple[str, list[str]]:
-    """(what of the last summary stays as it is, its lines where it was made by rule too)."""
+    """Split the last summary into (a text to keep, the lines if it was made by rule)."""
     title, _, rest = before.partition("\n")
     if title != TITLE:
         return shortened(before, cap), []

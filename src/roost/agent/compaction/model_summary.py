@@ -1,5 +1,5 @@
-"""A summary by a model. It is asked with the very conversation that it knows, so that a prompt cache serves most of it,
-and what it says is judged before it counts."""
+"""A summary by a model. The request repeats the conversation that the model knows, so that a prompt cache serves most
+of it, and the answer is validated before it is used."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from roost.models.tokens import estimate, estimate_text
 
 TITLE = "What was said before, in your own notes:"
 _WORDS = 0.6
-"""Of a token."""
+"""Words per token."""
 _SHORTEST = 8
-"""Characters of a summary. A single word is none either."""
+"""Least characters of a summary. A single word is rejected too."""
 _FACTOR, _LEAST = 4, 2_048
-"""Of the answer's tokens beside those of the summary: a model may think first."""
+"""Output limit as a multiple of the summary's cap, and its minimum in tokens: a model may think first."""
 _ASK = """[This is not from the user.] The conversation grows too long for you. Write down what you need of it to go on:
 afterwards you see the task, what is pinned, your notes, and only what was said after this. Call no tool and answer
 nobody. Note, in this order and only what applies:
@@ -36,7 +36,7 @@ Keep what earlier notes say and still holds. At most {words} words, nothing but 
 
 
 class Told(NamedTuple):
-    """What a model made of it: `text`, or why there is none."""
+    """Answer of the model. text: the summary. error: why there is none."""
 
     text: str = ""
     error: ErrorData | None = None
@@ -44,8 +44,8 @@ class Told(NamedTuple):
 
 
 def asked(session: LiveSession, entries: Sequence[Entry], *, cap: int) -> Request:
-    """The request for a summary of these messages, the oldest of the context, in at most `cap` tokens. It begins as
-    every request of the session does; its bill is its own."""
+    """Build the request for a summary of `entries`, the oldest of the context, in at most `cap` tokens. It begins like
+    every request of the session, and has its own bill."""
     turn = max((entry.turn for entry in entries), default=0)
     ask = _ASK.format(words=int(cap * _WORDS), turn=turn or session.state.turns)
     request = model_request.build(session, Bill())
@@ -59,13 +59,13 @@ def asked(session: LiveSession, entries: Sequence[Entry], *, cap: int) -> Reques
 
 
 def fits(request: Request, model: Model, *, fixed: int, scale: float) -> bool:
-    """Whether it goes into the model's window, by our estimate."""
+    """Whether the request fits the model's window, by our estimate."""
     tokens = (fixed + sum(map(estimate, request.messages))) * scale
     return tokens + (request.max_output or 0) <= model.profile.window
 
 
 async def told(model: Model, request: Request, *, cap: int, seconds: float) -> Told:
-    """In at most `cap` tokens, within so many seconds. Raises nothing."""
+    """Ask the model for a summary of at most `cap` tokens within `seconds`. Raises nothing."""
     notices: list[Notice] = []
     outcome: Completed | Failed | None = None
     try:

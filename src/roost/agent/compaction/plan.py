@@ -1,4 +1,4 @@
-"""What leaves the context: pure functions of its messages and their sizes, in tokens by our estimate."""
+"""Choose what leaves the context: pure functions of the messages and their estimated sizes in tokens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from roost.log.content import AssistantMessage, ToolMessage, UserMessage
 from roost.models.tokens import estimate
 
 _STUB = 40
-"""Tokens of such a line."""
+"""Tokens of the line that replaces an output."""
 _WORTH = 100
-"""Tokens of an output from which on a line in its place saves something."""
+"""Least tokens of an output that is worth replacing."""
 _NEAR = 0.6
-"""Of the target: so much may be left for a cut that falls between two turns and not within one."""
+"""Share of the target that a cut between two turns must leave; else the cut is made within a turn."""
 
 
 class Cut(NamedTuple):
-    """Of the oldest `upto` messages those at the places `keep` stay, and `messages` leave, beside what stands in place
-    of earlier ones; `left` tokens stay in all."""
+    """A cut through the context. upto: number of oldest messages considered. keep: indices among them that stay.
+    messages: how many leave, without the context header. left: tokens that stay in all."""
 
     upto: int
     keep: tuple[int, ...]
@@ -31,11 +31,11 @@ class Cut(NamedTuple):
 def plan_cut(
     entries: Sequence[Entry], tokens: int, target: int, *, turn: int, turns: int = 0, most: int = 0, task: int = 0
 ) -> Cut:
-    """The smallest cut after which `target` tokens are left, if any is enough; else the largest.
+    """Return the smallest cut that leaves at most `target` tokens, or the largest possible one if none does.
 
-    Cuts before a message of the user's or the model's, never between a call and its result. The first message of the
-    running turn `turn` stays, the session's first if it has no more than `task` tokens, and the newest exchange.
-    The newest `turns` turns stay whole if no more than `most` is left with them.
+    Cuts before a message of the user or the model, never between a call and its result. These stay: the first message
+    of the open turn `turn`; the session's first message if it has at most `task` tokens; the newest exchange. The
+    newest `turns` turns stay complete if that leaves at most `most` tokens.
     """
     last = max((place for place, entry in enumerate(entries) if not isinstance(entry.message, ToolMessage)), default=0)
     whole = _begins(entries, turns)
@@ -63,8 +63,8 @@ def plan_cut(
 
 
 def plan_window(entries: Sequence[Entry], most: int, *, turn: int, task: int) -> Cut | None:
-    """Where there are more than `most` messages: so many of the oldest that a quarter of `most` may come before it is
-    due again. What stays, and where it cuts, is as of `plan_cut`. None where nothing that is worth it may leave."""
+    """Return a cut to less than `most` messages: it drops a quarter of `most` more, so that it is not due again at
+    once. Kept messages and cut places are those of `plan_cut`. None if too few messages may leave."""
     count = sum(not entry.head for entry in entries)
     group = max(most // 4, 1)
     if count <= most:
@@ -79,7 +79,7 @@ def plan_window(entries: Sequence[Entry], most: int, *, turn: int, task: int) ->
 
 
 def _begins(entries: Sequence[Entry], turns: int) -> int | None:
-    """Where the newest so many turns begin."""
+    """Return the index at which the newest `turns` turns begin."""
     for place in range(len(entries) - 1, -1, -1):
         if turns > 0 and entries[place].turn:
             turns -= 1
@@ -89,8 +89,8 @@ def _begins(entries: Sequence[Entry], turns: int) -> int | None:
 
 
 class Elision(NamedTuple):
-    """The outputs to leave out, by the positions of their events in the log, but for the first `shown` characters of
-    each, and what is left then."""
+    """Outputs to elide. outputs: positions of their events in the log. shown: leading characters of each that stay.
+    left: tokens of the context afterwards."""
 
     outputs: tuple[int, ...]
     left: int
@@ -98,8 +98,8 @@ class Elision(NamedTuple):
 
 
 def plan_elision(entries: Sequence[Entry], tokens: int, target: int, *, keep: int, readable: bool) -> Elision:
-    """The oldest outputs of tools, until `target` is reached. Not those among the newest `keep` tokens, and not what
-    the model has not answered yet."""
+    """Choose the oldest tool outputs until `target` is reached. The newest `keep` tokens and outputs that the model has
+    not answered yet stay."""
     outputs: list[int] = []
     for place in range(_old(entries, keep)):
         if tokens <= target:
@@ -112,7 +112,8 @@ def plan_elision(entries: Sequence[Entry], tokens: int, target: int, *, keep: in
 
 
 def plan_shortening(entries: Sequence[Entry], tokens: int, target: int, *, readable: bool) -> Elision:
-    """How much of each output that the model has not answered yet may stay, for `target`; short ones stay whole."""
+    """Choose how much of each output that the model has not answered yet stays, to reach `target`. Short ones stay
+    whole."""
     new: dict[int, tuple[Entry, ToolMessage]] = {
         entry.seq: (entry, entry.message)
         for entry in entries[_old(entries, 0) :]
@@ -133,7 +134,7 @@ def plan_shortening(entries: Sequence[Entry], tokens: int, target: int, *, reada
 
 
 def _old(entries: Sequence[Entry], keep: int) -> int:
-    """How many of the messages are neither among the newest `keep` tokens nor still to be answered."""
+    """Return the number of oldest messages that are answered and outside the newest `keep` tokens."""
     place, read = len(entries), False
     while place > 0 and (keep > 0 or not read):
         entry = entries[place - 1]

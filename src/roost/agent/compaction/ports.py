@@ -1,4 +1,4 @@
-"""What tools may do to the context of the session that they run in, and read of its log."""
+"""Ports for tools: read the session's log, and change its pins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an agent's context is made smaller, and by whom."""
+"""Settings of compaction."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _Share = Annotated[float, msgspec.Meta(gt=0.0, le=0.95)]
 
 
 class Compaction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Past the share `at` of the model's room the context is brought down to the share `to`, or near it.
+    """When the context exceeds the share `at` of the context budget, compact it to about the share `to`.
 
-    `by` a model, or `plain` by rule; None leaves it to the model's kind: one that runs in this process would take
-    minutes for a summary. `model` names the one that writes it; None is the agent's own, which has most of what it
-    must read in its prompt cache. After `seconds` without one it is made by rule. The newest `keep_turns` turns stay
-    word for word where there is room for them.
+    by: "model" writes the summary, "plain" makes it by rule; None = by rule for a model in this process, which would
+    take minutes, else by model. model: name of the model that writes it; None = the agent's own, whose prompt cache
+    holds most of the text. seconds: time limit, after which it is made by rule. keep_turns: newest turns that stay word
+    for word if the budget allows it.
 
-    `messages` is the most of the conversation that a request carries, results of tools included: of more than these the
-    oldest leave without a summary, a quarter of them at a time. None: tokens alone decide.
+    messages: most messages in a request, tool results included; above it the oldest leave without a summary, a quarter
+    of it at a time. None: tokens alone decide.
     """
 
     model: str | None = None

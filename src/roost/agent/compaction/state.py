@@ -1,4 +1,4 @@
-"""What the events of compaction mean to a session's state."""
+"""Fold events of compaction into a session's state."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from roost.models.tokens import estimate
 
 LEFT_OUT = UserMessage((Text("[earlier messages are left out]"),))
 _LIKELY = (1 / 3, 3.0)
-"""Counts in no proportion to the estimate are of something else."""
+"""Accepted ratios of a provider's count to our estimate; others count something else."""
 _BOUNDS = (0.5, 2.0)
 _WEIGHT = 0.3
 _LEAST = 1_000
-"""Tokens from which on a count says something: below, what a provider adds to every request weighs too much."""
+"""Least tokens of a count that is used: in smaller ones the provider's fixed additions weigh too much."""
 _MODELS = 16
 _SEVERAL = ("retry", "fallback", "recovery", "repair", "restart")
 
@@ -29,7 +29,7 @@ def elide(state: State, event: ev.ContextElided) -> None:
 
 
 def elided(message: ToolMessage, entry: Entry, *, readable: bool, shown: int = 0) -> ToolMessage:
-    """What stands in the place of an output, behind its first `shown` characters."""
+    """Return the replacement of an output: its first `shown` characters and a stub."""
     where = f"kept in the log: read_history(seq={entry.seq})" if readable else "left out to make room"
     begun = output_text(message)[: max(shown, 0)]
     what = "the rest of this output" if begun else f"output of {message.name}"
@@ -42,7 +42,7 @@ def output_text(message: ToolMessage) -> str:
 
 
 def compact(state: State, event: ev.ContextCompacted) -> None:
-    """Total, as all of the fold: whatever the event says, the rest is a transcript that providers accept."""
+    """Drop summarized messages. Total, like the whole fold: for any event the rest is a valid transcript."""
     state.compacting, state.compact = 0, False
     if state.turn is not None:
         state.turn.seconds += event.seconds
@@ -67,7 +67,7 @@ def compact(state: State, event: ev.ContextCompacted) -> None:
 
 
 def head(pins: Mapping[str, str], summary: str) -> UserMessage | None:
-    """What stands in place of the messages that left: what is pinned, word for word, and the summary."""
+    """Return the context header, which replaces dropped messages: pins, word for word, and the summary."""
     lines = [f"- {key}: {text}" for key, text in pins.items()]
     pinned = "Pinned, word for word:\n" + "\n".join(lines) if lines else ""
     parts = [part for part in (pinned, summary) if part]
@@ -89,7 +89,7 @@ def pin(state: State, event: ev.ContextPinned) -> None:
 
 
 def news(state: State) -> list[Text]:
-    """What a person has pinned or taken away, said with the next message: what was sent before stays as it is."""
+    """Return texts on unannounced pins for the next message; messages already sent stay as they are."""
     said = [
         f"[{key} is not pinned any more]" if text is None else f"[pinned under {key}, to be kept in mind: {text}]"
         for key, text in state.unsaid.items()
@@ -99,13 +99,13 @@ def news(state: State) -> list[Text]:
 
 
 def doubt(step: OpenStep | None, notice: ev.ModelNotice) -> None:
-    """What is counted for the step may be the sum of several calls."""
+    """Mark that the step's token count may be the sum of several calls."""
     if step is not None and notice.kind in _SEVERAL:
         step.single = False
 
 
 def learn(scale: dict[str, float], step: OpenStep | None, usage: Usage) -> None:
-    """How far the provider's count of a request is from the estimate, as a moving average."""
+    """Update the ratio of the provider's token count to our estimate, as a moving average."""
     if step is None or not step.single or step.context < _LEAST or not usage.input:
         return
     ratio = usage.input / step.context
@@ -125,7 +125,7 @@ def _replace(state: State, entry: Entry, message: Message) -> None:
 
 
 def _newest(entries: Sequence[Entry]) -> int:
-    """The place of the newest message that is no result: it stays, and the results behind it."""
+    """Return the index of the newest message that is no tool result: it and the results after it stay."""
     for place in range(len(entries) - 1, -1, -1):
         if not isinstance(entries[place].message, ToolMessage):
             return place
@@ -133,7 +133,7 @@ def _newest(entries: Sequence[Entry]) -> int:
 
 
 def _whole(entries: list[Entry]) -> list[Entry]:
-    """Without results whose calls are gone."""
+    """Drop leading results whose calls are gone."""
     start = 0
     while start < len(entries) and isinstance(entries[start].message, ToolMessage):
         start += 1

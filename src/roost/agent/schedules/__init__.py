@@ -1,1 +1,1 @@
-"""Schedules: when they come due, what that means to a session's state, and their firing."""
+"""Schedules: recurrence, their part of a session's state, and their firing."""

@@ -1,7 +1,7 @@
-"""What the driver of a session does about its schedules.
+"""Handle schedules in the session's driver.
 
-A firing is one commit: the inbox item that the timer put there is taken, the next firing armed, the turn begun. What
-does not fit the state (it was paused, changed, or taken away since the timer was set) is dropped, whichever came first.
+A firing is one commit: it consumes the inbox item of the timer, arms the next firing and begins the turn. A firing that
+does not fit the state (the schedule was paused, changed or deleted after the timer was set) is dropped, in any order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from roost.log.protocols import InboxItem, TimerSpec
 from roost.log.schedule_events import ScheduleSpec
 
 NEVER = 253_370_764_800.0
-"""The year 9999. A paused schedule keeps its timer, by which all schedules are found; what it would fire is dropped."""
+"""The year 9999. A paused schedule keeps its timer, because schedules are found by their timers; its firing is
+dropped."""
 FIRED = "schedule.due"
-"""The type of the input that a schedule's timer leaves in the inbox, by which they are found until it is taken."""
+"""Type of the input that a schedule's timer puts into the inbox; by it pending firings are found."""
 MOST = 64
-"""Schedules of one session."""
+"""Most schedules of one session."""
 _HEARTBEAT = f"[Nobody waits for this answer. If there is nothing to do or to say, answer {NOTHING} and nothing else.]"
 
 
@@ -35,7 +36,7 @@ def timer_of(name: str) -> str:
 
 
 def order(session: LiveSession, item: InboxItem, given: ScheduleInput) -> None:
-    """Take an order in. What the schedule had put into the inbox, and is not in a turn yet, is gone with it."""
+    """Apply an order to a schedule. Its pending firings in the inbox are dropped."""
     schedule = session.state.schedules.get(given.name)
     spec = given.spec if given.order == "set" else None if schedule is None else schedule.spec
     if spec is None or (schedule is None and len(session.state.schedules) >= MOST):
@@ -52,7 +53,7 @@ def order(session: LiveSession, item: InboxItem, given: ScheduleInput) -> None:
 
 
 def fire(session: LiveSession, item: InboxItem, given: DueInput) -> bool:
-    """Take a firing in. Whether a turn begins with it."""
+    """Handle a firing. Returns whether a turn begins with it."""
     schedule, now = session.state.schedules.get(given.name), session.means.now()
     by_hand = given.due is None
     if schedule is None or not (by_hand or (schedule.paused is None and schedule.next == given.due)):
@@ -64,7 +65,7 @@ def fire(session: LiveSession, item: InboxItem, given: DueInput) -> bool:
         if given.due is not None:
             session.note(ev.TimerFired(at=time.time(), timer=timer_of(given.name), input=item.id))
             verdict = judge(spec, _seed(session, given.name), given.due, now)
-    except Invalid as error:  # a time zone that this machine has not
+    except Invalid as error:  # this machine does not know the time zone
         _clear(session, given.name, str(error), item.id)
         return False
     due, runs = given.due if verdict.run is None else verdict.run, verdict.run is not None
@@ -89,14 +90,14 @@ def fire(session: LiveSession, item: InboxItem, given: DueInput) -> bool:
 
 
 def tend(session: LiveSession) -> None:
-    """Heartbeats that had nothing to do for long rest."""
+    """Pause heartbeats that had nothing to do for long."""
     for name, schedule in list(session.state.schedules.items()):
         if schedule.spec.heartbeat and schedule.paused is None and schedule.idle >= schedule.spec.idle_after:
             _set(session, name, schedule.spec, "idle", since=session.means.now())
 
 
 def rouse(session: LiveSession) -> None:
-    """Somebody spoke: heartbeats that rest go on."""
+    """Resume paused heartbeats: a person spoke."""
     for name, schedule in list(session.state.schedules.items()):
         if schedule.paused == "idle":
             _set(session, name, schedule.spec, None, since=session.means.now())
@@ -121,7 +122,7 @@ def _set(
     since: float,
     item: int | None = None,
 ) -> None:
-    """As of `since`, when it was ordered: what has come due in the meantime counts as missed."""
+    """Set a schedule. since: time of the order; firings due since then count as missed."""
     then: float | None = None
     if paused is None:
         try:
@@ -164,7 +165,7 @@ class _Said(NamedTuple):
 
 
 def _say(session: LiveSession, item: InboxItem, said: _Said) -> None:
-    """A turn begins with it."""
+    """Begin a turn with the firing."""
     name, spec, number = said.name, said.spec, session.state.turns + 1
     if spec.fresh or spec.heartbeat:
         session.note(ev.ContextCleared(at=time.time()))

@@ -1,10 +1,9 @@
-"""When a schedule comes due: pure arithmetic on wall time, in seconds since 1970.
+"""When a schedule is due: pure arithmetic on wall time, in seconds since 1970.
 
-A cron expression is matched against wall time by cronsim, which is asked without a time zone; what a change of the
-clocks means is said here. As in Debian's cron, an expression that names minute and hour fires once for each of its wall
-times: one that the clocks leave out, at the moment at which they go on; one that comes twice, the first time. An
-expression with a `*` in minute or hour follows the time that passes: nothing in the hour left out, and twice in the
-hour that comes twice.
+cronsim matches a cron expression against wall time, without a time zone; this file handles clock changes. As in
+Debian's cron, an expression that fixes minute and hour fires once for each of its wall times. If the clocks skip the
+time, it fires at the moment of the change; if the time occurs twice, at the first. An expression with a `*` in minute
+or hour follows elapsed time: nothing in a skipped hour, and twice in a repeated hour.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 NAME_LENGTH = 64
 TEXT_BYTES = 64 * 1024
 COUNTED = 500
-"""Missed firings that are counted; of more it is only known that there are."""
+"""Most missed firings that are counted exactly."""
 _MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -40,8 +39,8 @@ _DAY = 86400.0
 
 
 class Verdict(NamedTuple):
-    """What becomes of a firing: `run` is the one that runs now, None where none does; then `next`, None where nothing
-    follows. `missed` have come due and get no turn of their own."""
+    """Decision on a firing. run: due time of the one that runs now, or None. next: the next due time, or None if there
+    is none. missed: number of firings that were due and get no turn."""
 
     run: float | None
     next: float | None
@@ -49,8 +48,8 @@ class Verdict(NamedTuple):
 
 
 def occurrences(spec: ScheduleSpec, after: float, *, anchor: float) -> Iterator[float]:
-    """When it comes due after a moment, in order, without end but for `at`. `anchor`: when it came due before, or was
-    made, from where `every` counts. Raises `Invalid` for a zone or an expression that cannot be read."""
+    """Yield due times after a moment, in order, without end except for `at`. anchor: time of the last firing or of the
+    creation, from which `every` counts. Raises `Invalid` for an unknown zone or an invalid expression."""
     if spec.cron is not None:
         expression, zone = cron_of(spec.cron), zone_of(spec.zone)
         minute, hour = expression.split()[:2]
@@ -71,7 +70,7 @@ def following(spec: ScheduleSpec, after: float, *, anchor: float) -> float | Non
 
 
 def delay(spec: ScheduleSpec, seed: str, due: float) -> float:
-    """Seconds by which a firing is put off: the same whenever it is asked, and never as far as the next firing."""
+    """Return the jitter of a firing in seconds: deterministic, and less than the time to the next firing."""
     if not spec.jitter:
         return 0.0
     then = following(spec, due, anchor=due)
@@ -81,7 +80,7 @@ def delay(spec: ScheduleSpec, seed: str, due: float) -> float:
 
 
 def judge(spec: ScheduleSpec, seed: str, due: float, now: float) -> Verdict:
-    """The firing that came due at `due` is taken up at `now`."""
+    """Decide on the firing that was due at `due` and is handled at `now`."""
     came, counted = _came(spec, seed, due, now)
     newest = came[-1]
     then = following(spec, newest, anchor=newest)
@@ -93,7 +92,7 @@ def judge(spec: ScheduleSpec, seed: str, due: float, now: float) -> Verdict:
 
 
 def _came(spec: ScheduleSpec, seed: str, due: float, now: float) -> tuple[list[float], int]:
-    """The newest that have come due, oldest first, as many as may run; and how many there are in all."""
+    """Return the newest due times up to `now`, oldest first, as many as may run, and the number of all."""
     most = spec.catch_up if spec.missed == "all" else 1
     found = [due, *islice(_until(spec, seed, due, now), COUNTED)]
     if len(found) <= COUNTED:
@@ -115,7 +114,7 @@ def _until(spec: ScheduleSpec, seed: str, after: float, now: float, *, anchor: f
 
 
 def cron_of(text: str) -> str:
-    """Five fields. Raises `Invalid`."""
+    """Return a cron expression with five fields, macros resolved. Raises `Invalid`."""
     fields = _MACROS.get(text.strip().lower(), text).split()
     if len(fields) != 5:
         raise Invalid(
@@ -127,7 +126,7 @@ def cron_of(text: str) -> str:
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Raises `Invalid`."""
+    """Return a time zone. Raises `Invalid`."""
     from zoneinfo import ZoneInfo
 
     try:
@@ -137,7 +136,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def local_time(moment: float, zone: str) -> datetime:
-    """As the clocks of the zone show it; as UTC where this machine does not know it."""
+    """Return the local time in a zone, or in UTC if this machine does not know the zone."""
     try:
         return datetime.fromtimestamp(moment, zone_of(zone))
     except Invalid:
@@ -145,13 +144,13 @@ def local_time(moment: float, zone: str) -> datetime:
 
 
 def check_name(name: str) -> None:
-    """Raises `Invalid`."""
+    """Validate a schedule's name. Raises `Invalid`."""
     if not is_id(name) or len(name) > NAME_LENGTH:
         raise Invalid(f"{name!r} cannot name a schedule: use letters, digits and ._:- (at most {NAME_LENGTH})")
 
 
 def check(spec: ScheduleSpec, now: float) -> None:
-    """That it can be a schedule, and comes due at all. Reads files. Raises `Invalid`."""
+    """Validate a schedule, and that it is ever due. Reads time zone files. Raises `Invalid`."""
     if sum(way is not None for way in (spec.cron, spec.every, spec.at)) != 1:
         raise Invalid("give one of `cron`, `every` (seconds) and `at` (seconds since 1970)", code="bad_schedule")
     if not spec.text.strip():
@@ -201,7 +200,7 @@ def _near(name: str) -> str:
 
 
 def _matches(expression: str, wall: datetime) -> Iterator[datetime]:
-    """Wall times that match, from the second after `wall` on; they end where there is none for 50 years."""
+    """Yield matching wall times, from the second after `wall` on. Ends if there is none for 50 years."""
     from cronsim import CronSim
 
     return iter(CronSim(expression, wall))
@@ -243,7 +242,7 @@ def _wall(moment: float, zone: ZoneInfo) -> datetime:
 
 
 def _instant(wall: datetime, zone: ZoneInfo) -> float:
-    """The first moment at which the clocks show it; if they never do, the one at which they go on behind it."""
+    """Return the first moment at which clocks show `wall`; if they skip it, the moment of the change."""
     due = wall.replace(tzinfo=zone).timestamp()
     if _wall(due, zone) == wall:
         return due
@@ -252,8 +251,8 @@ def _instant(wall: datetime, zone: ZoneInfo) -> float:
 
 
 def _change(zone: ZoneInfo, after: float, upto: float) -> float | None:
-    """The first second in `(after, upto]` at which the clocks are changed. Two changes of the same day that undo each
-    other are not seen; there are none."""
+    """Return the first second in `(after, upto]` at which the clocks change, or None. Two changes on one day that
+    cancel each other are not found; none exist."""
     days = [after, *(after + _DAY * day for day in range(1, math.ceil((upto - after) / _DAY))), upto]
     for low, high in pairwise(days):
         offset = _offset(low, zone)

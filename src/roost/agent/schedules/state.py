@@ -1,4 +1,4 @@
-"""What the events of schedules mean to a session's state."""
+"""Fold events of schedules into a session's state."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from roost.log.schedule_events import TurnLimits
 from roost.models.tokens import estimate
 
 NOTHING = "HEARTBEAT_OK"
-"""What a heartbeat's answer says when there was nothing to do."""
+"""Answer of a heartbeat that had nothing to do."""
 LIGHT = TurnLimits(steps=10, seconds=300.0)
-"""Of a heartbeat's turn, unless it has its own."""
+"""Limits of a heartbeat's turn that has none of its own."""
 
 
 def take(state: State, event: ev.ScheduleSet | ev.ScheduleFired | ev.ScheduleCleared) -> None:
@@ -36,13 +36,13 @@ def take(state: State, event: ev.ScheduleSet | ev.ScheduleFired | ev.ScheduleCle
 
 
 def begin(state: State) -> None:
-    """A turn begins, perhaps by a firing."""
+    """Begin a turn, perhaps one of a schedule."""
     if state.turn is not None:
         state.turn.firing, state.firing = state.firing, None
 
 
 def set_aside(state: State) -> None:
-    """Before something is said that does not go on with the conversation. What is pinned holds all the same."""
+    """Detach the conversation if the next turn starts fresh. Pins stay in force."""
     if not state.clear:
         return
     state.clear = False
@@ -57,7 +57,7 @@ def set_aside(state: State) -> None:
 
 
 def end(state: State, event: ev.TurnCompleted) -> None:
-    """The turn is over, and its calls are settled."""
+    """End a turn whose calls are settled."""
     firing = None if state.turn is None else state.turn.firing
     idle = False
     if firing is not None and firing.heartbeat:
@@ -68,7 +68,8 @@ def end(state: State, event: ev.TurnCompleted) -> None:
 
 
 def rejoin(state: State, *, answered: bool = False) -> None:
-    """The conversation is there again, and the answer if there is one; all of the turn if a person spoke in it."""
+    """Reattach the conversation, and append the answer of the fresh turn if there is one; the messages from a person's
+    on if a person spoke in it."""
     if state.aside is None:
         return
     aside, own, state.aside = state.aside, [entry for entry in state.entries if not entry.head], None
@@ -85,7 +86,7 @@ def rejoin(state: State, *, answered: bool = False) -> None:
 
 
 def says_nothing(text: str) -> bool:
-    """Whether a heartbeat's answer is one to nobody."""
+    """Whether a heartbeat's answer says nothing."""
     return text.strip(" \n\t.!`*\"'").upper() in ("", NOTHING)
 
 
