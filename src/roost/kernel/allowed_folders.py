@@ -9,9 +9,9 @@ from roost.errors import Invalid
 
 
 def check_folder(folder: str, home: Path) -> None:
-    """Refuse a path that is no existing folder, the root of the file system, and Roost's home with all in it: the
-    token, the logs and the private files of other sessions. A folder that holds the home may be a workspace; the
-    home is covered there. Blocks. Raises `Invalid` (`workspace_refused` for the root and the home's own)."""
+    """Refuse a path that is no existing folder, the root of the file system, or in Roost's home: the token, the logs
+    and the private files of other sessions. A folder that holds the home may be a workspace; the home is hidden there.
+    Blocks. Raises `Invalid` (`workspace_refused` for the root and the home's own)."""
     if not Path(folder).is_absolute() or not Path(folder).is_dir():
         raise Invalid(f"the workspace {folder!r} is not a folder: give an absolute path that exists")
     real = Path(os.path.realpath(folder))
@@ -28,7 +28,7 @@ def check_folder(folder: str, home: Path) -> None:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """By what the file system says: names may differ, by their case or by a mount."""
+    """Compare by identity in the file system: names may differ by case or by mount."""
     try:
         return os.path.samefile(one, other)
     except OSError:

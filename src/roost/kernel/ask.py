@@ -1,4 +1,4 @@
-"""What `SessionHandle.ask` does when a call waits for a person."""
+"""Answer calls that wait for a person during `SessionHandle.ask`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SHOWN = 300
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """An answer to a call that waits. `note` is told to the model with a rejection. `arguments`: run the call with
-    these instead of the model's."""
+    """An answer to a waiting call. `note` is told to the model with a rejection. `arguments`: run the call with these
+    instead of the model's."""
 
     allow: bool
     note: str | None = None
@@ -50,13 +50,14 @@ class ApprovalNeeded(RoostError):
 
 
 class Approvals:
-    """Of one call of `ask` or `answer`, which waits for the turn of the input `item`."""
+    """Answer waiting calls during one `ask` or `answer`, which waits for the turn of the input `item`."""
 
     def __init__(self, sessions: Sessions, session: str, item: int, answers: OnApproval | None) -> None:
         self._sessions, self._session, self._item, self._answers = sessions, session, item, answers
 
     async def see(self, record: Record) -> None:
-        """Answer the call that the log's next event says waits. Raises `ApprovalNeeded` where nobody would."""
+        """Answer the call that the log's next event says waits. Raises `ApprovalNeeded` when there is no `on_approval`
+        and the call has no due time, after which it would end by itself."""
         if not record.body.startswith(_ASKS):
             return
         event = record.event
@@ -70,7 +71,7 @@ class Approvals:
             return
         if self._answers is not None:
             await self._answer(waiting, self._answers)
-        elif due is None:  # else it ends by itself
+        elif due is None:  # with a due time it ends by itself
             raise ApprovalNeeded(waiting, self._item)
 
     async def _answer(self, waiting: WaitingCall, answers: OnApproval) -> None:
@@ -85,7 +86,7 @@ class Approvals:
             raise TypeError(f"on_approval returned {type(said).__name__}; return an Approval, True, False or None")
         decision: ev.Decision = "reject" if not said.allow else "modify" if said.arguments is not None else "approve"
         arguments = said.arguments if decision == "modify" else None
-        with contextlib.suppress(Conflict, NotFound):  # somebody else was first, or it is over
+        with contextlib.suppress(Conflict, NotFound):  # another answer was first, or the call ended
             await self._sessions.approve(
                 waiting.session, waiting.call, decision, note=said.note, arguments=arguments, asked=waiting.asked
             )

@@ -1,4 +1,4 @@
-"""What this machine cannot run although others may: such sessions are given back, and kept away from for a while."""
+"""Back off from sessions that fail on this machine alone: release them, and retry them here later."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 _WHAT = "sessions cannot be taken up on this machine"
 _OTHERS_FIRST = 0.5
-"""Seconds in which other nodes are left to take what was given back: more than `HEAD_START` and their way to it."""
+"""Seconds in which other nodes may claim a released session first: more than `HEAD_START` and the notification's
+delay."""
 _LONGEST = 30.0
 _SEVERAL = 3
-"""Sessions that fail one after the other, until it is the node that is believed to ail and not they."""
+"""Sessions in a row that fail before the fault is taken to be the node's."""
 _REMEMBERED = 300.0
 """Seconds after which a session's failures are forgotten."""
 _LOCAL = frozenset(
@@ -31,15 +32,18 @@ _LOCAL = frozenset(
 
 
 def is_local(error: BaseException) -> bool:
-    """Whether it may be this machine's trouble alone: neither the database's, nor the session's own, nor a defect."""
+    """Return whether an error may be local to this machine: not the database's, not the session's own, not a defect."""
     return isinstance(error, ObjectsFailed) or (isinstance(error, OSError) and error.errno in _LOCAL)
 
 
 class Ailing:
-    """A session that fails here is released at once, and the node claims nothing for a moment. When it comes back to
-    this node all the same, nobody else can have it: it is `held` until its time is over, which grows with each failure
-    to half a minute, and then tried again. When several fail, the node offers no room and claims nothing for a growing
-    while, and what waits for its files is given back too."""
+    """Release failed sessions to other nodes, and back off.
+
+    After a failure the node claims nothing for a moment. A session that comes back all the same has no other node: it
+    is `held` until its delay has passed (doubled by each failure, at most 30 s), then retried. When several sessions
+    fail in a row, the node offers no free slots and claims nothing for a growing time; sessions still waiting for their
+    files are released too.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -55,30 +59,30 @@ class Ailing:
 
     @property
     def reason(self) -> str | None:
-        """Why the node offers no room."""
+        """Why the node offers no free slots; None when it offers them."""
         if time.monotonic() >= self._no_room:
             return None
         return f"{_WHAT}, so it takes none for a while: {self._last}"
 
     @property
     def away(self) -> bool:
-        """Whether the node leaves all work to others just now."""
+        """True while the node leaves all work to others."""
         return time.monotonic() < max(self._away, self._no_room)
 
     def due(self, session: str) -> bool:
         return time.monotonic() >= self._failures.get(session, (0, 0.0))[1]
 
     def hold(self, claim: Claim) -> None:
-        """It came back before it is due."""
+        """Keep a claim whose session came back before its delay has passed."""
         self.held[claim.info.id] = claim
 
     def due_again(self) -> list[str]:
-        """Those held that are to be tried now."""
+        """Return the held sessions whose delay has passed."""
         return [session for session in self.held if self.due(session)]
 
     async def give_back(self, live: LiveSession, error: Exception) -> None:
-        """Release as a crash would leave it: what was noted and not committed is done again. Raises `StoreFailed`, and
-        what says that it is not ours any more."""
+        """Release a session as a crash would leave it: uncommitted work is done again. Raises `StoreFailed`, and
+        `Fenced`, `SequenceConflict` or `NotFound` when this node has lost the session."""
         self._note(live.id, error)
         files = live.means.files
         if files is not None and not files.ready:
@@ -87,12 +91,13 @@ class Ailing:
         await self._release(live.id, live.epoch, live.head)
 
     async def refuse(self, claim: Claim, error: Exception) -> None:
-        """As `give_back`, of one that could not even be woken."""
+        """Release a session that could not be woken. Raises as `give_back`."""
         self._note(claim.info.id, error)
         await self._release(claim.info.id, claim.epoch, claim.info.head)
 
     def worked(self, live: LiveSession) -> None:
-        """It went to sleep. That says something of this machine when its files were read, or when it had failed."""
+        """Reset the back-off after a session went to sleep, if that is evidence: it read its files here, or had failed
+        here before."""
         files = live.means.files
         if (live.id not in self._failures) if files is None else not files.ready:
             return
@@ -103,13 +108,13 @@ class Ailing:
             self._kernel.trouble.worked(_WHAT)
 
     def see(self, others: Iterable[str]) -> None:
-        """The nodes that have room, as of this beat."""
+        """Take the ids of other nodes with free slots, as of this heartbeat."""
         now = frozenset(others)
         self._newcomers = self._newcomers or not now <= self._others
         self._others = now
 
     async def offer_held(self) -> None:
-        """Release what is held when there is a node that was not there before. Raises `StoreFailed`."""
+        """Release all held sessions when a new node has free slots. Raises `StoreFailed`."""
         if not self._newcomers:
             return
         for session, claim in list(self.held.items()):

@@ -1,4 +1,4 @@
-"""Is everything in a store as it should be? Every log is read and folded; daemons may be at work meanwhile."""
+"""Check a whole store: read and fold every log. Daemons may run meanwhile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MIGRATE = "`roost store migrate` brings it up to date"
 
 
 class Checked(msgspec.Struct):
-    """How much was looked at, and what is wrong."""
+    """Counts of the checked items, and the faults found."""
 
     sessions: int = 0
     events: int = 0
@@ -37,12 +37,12 @@ class Checked(msgspec.Struct):
 
 
 async def check(where: str | Path, progress: Callable[[Checked], None] = lambda done: None) -> Checked:
-    """Look at all of it. `progress` is called now and then, perhaps from another thread. Raises `StoreFailed` when the
-    store cannot be reached."""
+    """Check a store. `progress` is called repeatedly, perhaps from another thread. Raises `StoreFailed` when the store
+    cannot be reached."""
     done = Checked()
     try:
         await _all(where, done, progress)
-    except StoreCorrupt as error:  # so much that there is no way to look at the rest
+    except StoreCorrupt as error:  # too damaged to check the rest
         done.faults.append(Fault("store", str(error)))
     return done
 
@@ -111,7 +111,7 @@ def _inbox(dump: SessionDump) -> Iterator[Fault]:
 
 
 async def _beyond(store: Store, dump: SessionDump) -> bool:
-    """Events without a row that knows of them; not those that were committed since."""
+    """Return whether the log has events beyond the index row's head, those committed meanwhile excluded."""
     head = dump.info.head
     return bool(await store.read(dump.info.id, after=head, limit=1)) and (await store.get(dump.info.id)).head == head
 
@@ -119,12 +119,12 @@ async def _beyond(store: Store, dump: SessionDump) -> bool:
 async def _gone_back(store: Store, session: str, record: Record) -> State | None:
     try:
         return await gone_back(store, session, record)
-    except UnknownEvent:  # said where it stands
+    except UnknownEvent:  # reported at its position
         return None
 
 
 class _Fold:
-    """A log's meaning, from its first event on, beside what the store keeps of it."""
+    """Fold a log from its first event on, and compare it with the store's derived data."""
 
     def __init__(self, dump: SessionDump, facts: check_facts.OfLog) -> None:
         self.seq = 0
@@ -136,11 +136,11 @@ class _Fold:
 
     @property
     def left(self) -> int:
-        """Events to read next; what was committed since is not looked at."""
+        """Number of events to read next; events committed since the dump are not read."""
         return min(_PAGE, self._dump.info.head - self.seq)
 
     def add(self, record: Record, then: State | None) -> Iterator[Fault]:
-        """The next event. `then`: the state that it goes back to, if it is a rollback."""
+        """Fold the next event. `then`: the state that a rollback goes back to."""
         session = self._dump.info.id
         if record.seq != self.seq + 1:
             yield Fault("gap", f"event {record.seq} follows event {self.seq}", session, _RESTORE)
@@ -177,13 +177,13 @@ class _Fold:
             yield Fault("timer", f"{', '.join(sorted(lost))} will never fire", info.id, "set it again")
 
     async def of_facts(self, store: Store) -> AsyncIterator[Fault]:
-        """What facts and log say of each other. Of a log that cannot be read nothing."""
+        """Compare facts and log. Skipped for a log that cannot be read."""
         if self._readable and self.seq == self._dump.info.head:
             async for fault in self._facts.end(store):
                 yield fault
 
     def _compare(self, snapshot: Snapshot) -> Iterator[Fault]:
-        """One of another version is not read: the log takes its place."""
+        """Compare a state snapshot with the folded state. Snapshots of another version are ignored, as at a wake."""
         if snapshot.version != STATE_VERSION:
             return
         try:
@@ -195,7 +195,7 @@ class _Fold:
             yield Fault("snapshot", detail, self._dump.info.id, _RESTORE)
 
     def _timers(self) -> set[str]:
-        """Those that will fire, and those that fired and were not taken in yet."""
+        """Return the timers that will fire, and those that fired and still wait in the inbox."""
         waiting = {timer.id for timer in self._dump.timers}
         for item in self._dump.inbox:
             if not item.taken:

@@ -1,5 +1,5 @@
-"""Are the facts of a store what their versions and the logs say? Daemons may be at work meanwhile: what is compared is
-each space as it was at the version that it had when it was looked at."""
+"""Check a store's facts against their versions and the logs. Daemons may run meanwhile: each space is compared as of
+its version when it was read."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _FIX = "restore it from a backup; or take it out with `roost memory remove` and 
 _ROWS = 1000
 _IDS = 200
 _MOST = 10_000
-"""Rows of so many ids: each has one, and one more for each time that it was brought back."""
+"""Most ids in one query for rows: an id has one row, and one more for each time it was restored."""
 _TELLING = (ev.MemoryChanged, ev.SessionRolledBack)
 
 
 class Made:
-    """Which events made or ended facts, by the facts' own word: by session and position, with a fact and the time."""
+    """The events that created or ended facts, according to the facts: by session and position, with a fact and the
+    time."""
 
     def __init__(self) -> None:
         self._by: dict[str, dict[int, tuple[str, float]]] = {}
@@ -39,13 +40,13 @@ class Made:
                 self._by.setdefault(session, {})[seq] = (row.id, at)
 
     def of(self, info: SessionInfo) -> dict[int, str]:
-        """Not those of a former session of this id, which was deleted."""
+        """Return a session's events, without those of a deleted session of the same id."""
         found = self._by.get(info.id, {})
         return {seq: id for seq, (id, at) in found.items() if at >= info.created_at}
 
 
 async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
-    """Every row of every space. `made` learns of them."""
+    """Check every row of every space, and collect them in `made`."""
     for space in await store.spaces():
         counted = _Counted(space)
         after = 0
@@ -62,12 +63,12 @@ async def spaces(store: Store, made: Made) -> AsyncIterator[Fault]:
 
 
 async def _there(store: Store, space: Space) -> bool:
-    """Whether it was not deleted, or put in the place of another, meanwhile."""
+    """Return whether the space still exists, neither deleted nor replaced meanwhile."""
     return any(one.name == space.name and one.version >= space.version for one in await store.spaces(space.name))
 
 
 class _Counted:
-    """A space, as it was at its version: each version is one row that came or went."""
+    """Check one space at its version: each version is one row added or ended."""
 
     def __init__(self, space: Space) -> None:
         self.faults: list[Fault] = []
@@ -113,8 +114,7 @@ def _wrong(space: str, row: StoredFact) -> Iterator[str]:
 
 
 class OfLog:
-    """What one session's log says of facts, beside what the facts say of it. Of what came before a fork or an import
-    this log knows by hearsay: it is the source's."""
+    """Compare one session's log with the facts. Events before a fork or an import are the source's, and are skipped."""
 
     def __init__(self, info: SessionInfo, made: Made) -> None:
         self._info = info
@@ -142,7 +142,7 @@ class OfLog:
             part = came[first : first + _IDS]
             try:
                 there = await _found(store, [fact for _, (*_, fact) in part])
-            except msgspec.MsgspecError:  # a row that cannot be read was named with its space
+            except msgspec.MsgspecError:  # an unreadable row was reported with its space
                 continue
             for id, (seq, at, fact) in part:
                 rows = there.get(id, [])
@@ -167,7 +167,7 @@ async def _found(store: Store, facts: list[NewFact]) -> dict[str, list[Fact]]:
 
 
 async def _went_along(store: Store, space: str, at: float) -> bool:
-    """Whether it was the private space of a session that was deleted since."""
+    """Return whether the space belonged to a session that was deleted since."""
     if (of := session_of(space)) is None:
         return False
     try:
@@ -177,7 +177,7 @@ async def _went_along(store: Store, space: str, at: float) -> bool:
 
 
 def _same(row: Fact, fact: NewFact) -> bool:
-    """A purged fact has lost its text and its key."""
+    """Compare a row with its event. A purged fact has neither text nor key."""
     if row.ended is not None and not row.text:
         return (row.space, row.category) == (fact.space, fact.category)
     return (row.space, row.text, row.category, row.key) == (fact.space, fact.text, fact.category, fact.key)

@@ -1,4 +1,4 @@
-"""What is said of checkpoints and rollbacks."""
+"""Views of checkpoints and rollbacks for callers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 from roost.workspace.changes import FileChange
 
 LABEL = 200
-"""Characters of a checkpoint's label, at most."""
+"""Most characters of a checkpoint's label."""
 
 Target: TypeAlias = int | str
 """A position of the log, or the label of a checkpoint."""
 
 
 class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """`seq`: its position. `files`: whether the private files are kept with it."""
+    """A checkpoint. `seq`: its position in the log. `files`: whether the private files are kept with it."""
 
     seq: int
     label: str | None
@@ -26,9 +26,9 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FilesDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed in a session's private files from the position `since` to `until`, None for now. `changes` are
-    sorted by path, the first 1,000; `added`, `removed` and `changed` count all. `why_not_since`, `why_not_until`: why
-    older files than those of that position are shown."""
+    """What changed in a session's private files from the position `since` to `until` (None: now). `changes`: the first
+    1,000, sorted by path; `added`, `removed` and `changed` count all. `why_not_since`, `why_not_until`: why the files
+    shown are older than that position."""
 
     session: str
     since: int
@@ -42,9 +42,9 @@ class FilesDiff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Travelled(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an order. `seq` is the position of the event that says that it is done, None: it is accepted, as
-    `input`, and still to take effect. `to`: where the session went back to. `files`: whether its files are kept, or
-    went back, and `why_no_files`. `files_left`: of a dropped checkpoint, why its files still take up room."""
+    """The result of an order. `seq`: position of the event that says it is done; None: accepted as `input`, still
+    pending. `to`: the position that the session went back to. `files`: whether its files were kept or restored; if not,
+    `why_no_files`. `files_left`: why a dropped checkpoint's files still take space."""
 
     session: str
     input: int

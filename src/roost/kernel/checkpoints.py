@@ -1,4 +1,4 @@
-"""Checkpoints, rollbacks and forks of sessions, as people and programs ask for them."""
+"""Checkpoints, rollbacks and forks of sessions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from roost.log.protocols import Accepted, NewSession, Record, SessionInfo, Snaps
 from roost.workspace.object_store import FULL
 
 MOST = 1000
-"""Checkpoints of a session: each keeps its conversation once more."""
+"""Most checkpoints of a session: each stores its conversation once more."""
 _MADE, _ROLLED = b'{"type":"checkpoint.made"', b'{"type":"session.rolled_back"'
 _SWEPT = (
     "they are in a snapshot store that nodes share; `roost store sweep` removes what nothing else needs, two days later"
@@ -39,7 +39,7 @@ _PAGE = 256
 
 
 class Travels(ABC):
-    """A part of `Sessions`."""
+    """Checkpoint operations; a base class of `Sessions`."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -52,9 +52,9 @@ class Travels(ABC):
     async def checkpoint(
         self, session: str, label: str | None = None, *, key: str | None = None, wait: float = 10.0
     ) -> Travelled:
-        """Keep what the session is, to go back to or to fork from: conversation, memory, private files. It is made as
-        soon as no call is running; after `wait` seconds this returns with it still to be made. Raises `Invalid`,
-        `NotFound`, `TooLarge` (`too_many_checkpoints`)."""
+        """Create a checkpoint of conversation, memory and private files, for rollbacks and forks. It is made once no
+        call is running; after `wait` seconds this returns while it is pending. Raises `Invalid`, `NotFound`, `TooLarge`
+        (`too_many_checkpoints`)."""
         if label is not None:
             check_label(label)
         if sum(one.cause == "manual" for one in await self._kept(session)) >= MOST:
@@ -64,15 +64,16 @@ class Travels(ABC):
         return await self._checkpoint(session, CheckpointInput(label), key, wait)
 
     async def checkpoints(self, session: str) -> list[CheckpointInfo]:
-        """The newest first; a fork has those of its source up to where it begins. Raises `NotFound`."""
+        """List the checkpoints, the newest first; a fork has those of its source up to its beginning. Raises
+        `NotFound`."""
         return [
             CheckpointInfo(seq=one.seq, label=one.label, cause=one.cause, made_at=one.at, files=one.files is not None)
             for one in await self._kept(session)
         ]
 
     async def drop_checkpoint(self, session: str, target: Target, *, key: str | None = None) -> Travelled:
-        """Keep it no more. In a home its files are removed with it; in a snapshot store that nodes share, `roost store
-        sweep` removes them later (`files_left`). Raises `NotFound` (`no_checkpoint`)."""
+        """Drop a checkpoint. In a home its files are removed with it; in a shared snapshot store `roost store sweep`
+        removes them later (`files_left`). Raises `NotFound` (`no_checkpoint`)."""
         kept = await self._checkpoint_of(session, target)
         head = (await self._journal.get(session)).head
         accepted = await self._accept(session, DropCheckpointInput(kept.seq), key)
@@ -104,11 +105,14 @@ class Travels(ABC):
         key: str | None = None,
         wait: float = 30.0,
     ) -> Travelled:
-        """Make the session what it was at a position of its log, at a checkpoint's label, or at its newest checkpoint:
-        conversation, memory and private files. What is going on is cancelled, also what was said before this and not
-        begun. `undo`: what it was before the last rollback. `resume`: by the same order it goes on from there if it is
-        paused, stopped or failed. Nothing leaves the log; usage never goes back. Raises `NotFound`, `Invalid`
-        (`no_position`), `Conflict` (`no_checkpoint`, `nothing_to_undo`)."""
+        """Roll the session back to a position of its log, to a checkpoint's label, or to its newest checkpoint:
+        conversation, memory and private files. Cancels work in progress, and earlier inputs that have not begun. The
+        log keeps everything; usage never goes back. Raises `NotFound`, `Invalid` (`no_position`), `Conflict`
+        (`no_checkpoint`, `nothing_to_undo`).
+
+        undo: go back to the state before the last rollback.
+        resume: also run on from there if the session is paused, stopped or failed.
+        """
         info = await self._journal.get(session)
         seq, asked = await self._aim(info, to, undo=undo)
         sent = RollbackInput(0, asked, resume) if asked is not None else None
@@ -145,9 +149,9 @@ class Travels(ABC):
         key: str | None = None,
         wait: float = 30.0,
     ) -> SessionInfo:
-        """A session that begins as this one was at a position, a checkpoint's label, or where its last turn ended; its
-        log and its files share with this one's what they have in common. Either lives on without the other. Raises
-        `NotFound`, `Invalid` (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
+        """Create a session that begins as this one was at a position, at a checkpoint's label, or at the end of its
+        last turn. The two share log and files up to there, and live on independently. Raises `NotFound`, `Invalid`
+        (`no_position`), `Conflict`, `StoreFailed` (`disk_full`, `files_not_kept`)."""
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         title, labels = masked_names(self._kernel.workshop.vault, title, labels)
@@ -185,7 +189,7 @@ class Travels(ABC):
         return await self._journal.get(made.id)
 
     async def _is_fork(self, fork: str, source: str, position: int | None) -> bool:
-        """Whether a session that the key made before is what is asked for now."""
+        """Return whether an existing session of this key is the fork asked for now."""
         base = (await load_state(self._journal, fork)).base
         found = [one.event for one in await self._journal.read(fork, after=base - 1, limit=1)] if base else []
         return any(
@@ -196,7 +200,7 @@ class Travels(ABC):
     async def _fork_position(
         self, info: SessionInfo, now: State, at: Target | None, *, fresh: bool, wait: float
     ) -> int:
-        """`fresh`: the files are as of a checkpoint only."""
+        """Return the position to fork at. `fresh`: files exist only as of a checkpoint."""
         if isinstance(at, str):
             return (await self._checkpoint_of(info.id, at)).seq
         if at is not None:
@@ -223,13 +227,13 @@ class Travels(ABC):
         return made.seq
 
     async def _before_turn(self, info: SessionInfo) -> int:
-        """The last position at which the open turn had not begun."""
+        """Return the last position before the open turn."""
         after = info.head
         begun = False
         while after > 0:
             first = max(0, after - _PAGE)
             page = await self._journal.read(info.id, after=first, limit=after - first)
-            while page and page[-1].seq < after:  # it stopped at its bytes
+            while page and page[-1].seq < after:  # cut at its byte limit
                 page += await self._journal.read(info.id, after=page[-1].seq, limit=after - page[-1].seq)
             for record in reversed(page):
                 if begun and not record.body.startswith(_BEGINS):
@@ -239,7 +243,7 @@ class Travels(ABC):
         return 1
 
     async def _aim(self, info: SessionInfo, to: Target | None, *, undo: bool) -> tuple[int, str | None]:
-        """The position, and the words that it was named with."""
+        """Return the position, and the label or `undo` that named it."""
         if undo:
             if to is not None:
                 raise Invalid("either a position or `undo`")
@@ -285,8 +289,8 @@ class Travels(ABC):
         )
 
     async def _until(self, session: str, kind: bytes, accepted: Accepted, head: int, wait: float) -> Record | None:
-        """The event that took the input in. What was accepted before may be anywhere in the session's own part of the
-        log."""
+        """Return the event that took the input in, or None after `wait` seconds. A duplicate may be anywhere in the
+        session's own part of the log."""
         after = (await load_state(self._journal, session)).base if accepted.duplicate else head
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):

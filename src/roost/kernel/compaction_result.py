@@ -1,4 +1,4 @@
-"""What came of a compaction that was asked for."""
+"""Report the result of a requested compaction."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from roost.log.protocols import Journal, SessionInfo
 Came: TypeAlias = Literal["smaller", "nothing", "no_gain", "cut_off", "waits"]
 _APPLIED, _COMPACTED = b'{"type":"control.applied"', b'{"type":"context.compacted"'
 _ELIDED = 2
-"""Events that may follow a compaction in its own commit: outputs left out, outputs cut."""
+"""Events that may follow a compaction in its own commit: elided outputs, truncated outputs."""
 _CUT_OFF = frozenset(("cancel", "pause", "stop", "rollback", "deadline"))
-"""As of `roost.agent.session.Cause`: what ends a compaction that is under way."""
+"""Causes (of `roost.agent.session.Cause`) that end a compaction in progress."""
 
 
 class Compaction(msgspec.Struct, frozen=True, kw_only=True):
-    """`before` and `after` are tokens of messages, estimated. `messages` left the model's context for a summary written
-    `by` a model or by rule, and of `outputs` of tools a line is left. `why`: why not by the model, or not at all.
+    """`before`, `after`: estimated tokens of messages. `messages` left the model's context for a summary written `by` a
+    model or by rule; of `outputs` of tools one line is left. `why`: why not by the model, or not at all.
 
-    `nothing`: all that there is stays word for word. `no_gain`: a summary would be no smaller than what it stands for.
-    `cut_off`: by a control, a rollback or the end of the turn's time, and given up. `waits`: accepted, and still to be
-    done.
+    nothing: all content must stay word for word.
+    no_gain: a summary would be no smaller than its source.
+    cut_off: ended by a control, a rollback or the turn's deadline, and given up.
+    waits: accepted, and still pending.
     """
 
     outcome: Came
@@ -39,13 +40,13 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compacted(SessionInfo, frozen=True, kw_only=True):
-    """The session after it."""
+    """The session after a compaction."""
 
     compaction: Compaction
 
 
 async def until_compacted(journal: Journal, session: str, order: int, after: int, wait: float) -> Compaction | None:
-    """What became of an order that is among the events after `after`. None: nothing yet, after `wait` seconds."""
+    """Return the result of an order among the events after `after`; None if there is none after `wait` seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait):
             applied = False
@@ -61,7 +62,7 @@ async def until_compacted(journal: Journal, session: str, order: int, after: int
 
 
 def waiting(tokens: int, *, turn: bool) -> Compaction:
-    """`turn`: one is open."""
+    """Return the result of a pending compaction. `turn`: a turn is open."""
     why = "it waits for the next step of the turn that is open" if turn else "it waits for who works on the session"
     return Compaction(outcome="waits", before=tokens, after=tokens, why=why)
 

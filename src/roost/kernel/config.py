@@ -1,4 +1,4 @@
-"""How a kernel behaves."""
+"""Settings of a kernel."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import msgspec
 
 
 def _wall() -> float:
-    """Looked up at each call: the crash harness winds the clock of a running process."""
+    """Return the wall time. Looked up at each call, since the crash harness moves the clock of a running process."""
     return time.time()
 
 
 class KernelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds everywhere.
+    """Settings of a kernel. All times are in seconds; None means never.
 
-    `linger`: how long a session stays in memory after its last work. `lease`: how long a node that cannot be asked is
-    believed alive. `scan`: how often to look for work that nobody announced. `session_timeout`: a session without
-    activity for this long is stopped; `retention`: a stopped one is deleted after this long. None is never.
-    `cleanup_every`: how often to look for these; `recover_every`: for money and deletions that a crash left open.
-
-    `only`: the sessions to work on, however many, if not all; after adding to it call `Kernel.scan`. `clock`: the wall
-    clock by which timers and schedules come due.
+    linger: how long a session stays in memory after its last work.
+    lease: how long a node that cannot be asked is believed alive.
+    scan: how often to poll for work without a notification.
+    session_timeout: a session without activity for this long is stopped.
+    retention: a stopped session is deleted after this long.
+    cleanup_every: how often to look for these.
+    recover_every: how often to complete settlements and deletions that a crash interrupted.
+    only: if given, the only sessions to run, without limit; after adding to it call `Kernel.scan`.
+    clock: the wall clock of timers and schedules.
     """
 
     linger: float = 1.0

@@ -1,4 +1,4 @@
-"""What was spent in a month, for people: the ledger's word on how much, and the logs' on what for."""
+"""Report the costs of a month: amounts from the ledger, purposes from the logs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BEFORE = 100
 """Events before the month that are read too: a call that ends in it may have begun before."""
 _UNKNOWN = "unknown"
 _AGAIN = frozenset(("retry", "fallback", "recovery", "repair", "restart"))
-"""The notices of a step that made more than one call."""
+"""Model notices of a step that made more than one call."""
 _KINDS = (
     b'{"type":"model.',
     b'{"type":"policy.decided"',
@@ -56,9 +56,9 @@ log = logging.getLogger("roost.costs")
 
 
 class CostRow(msgspec.Struct, kw_only=True):
-    """Model calls of the logs that have something in common: `calls` of them, in tokens and nano-dollars. `cost` leaves
-    out the `unpriced` ones, whose cost is not known. `lost` is the part of it that stands for calls which a crash cut
-    off. `saved` is what tokens read from prompt caches would have cost more."""
+    """Model calls of the logs under one name: `calls`, tokens, and cost in nano-dollars. `cost` excludes the `unpriced`
+    calls, whose cost is not known. `lost`: the part of `cost` for calls that a crash cut off. `saved`: what tokens read
+    from prompt caches would have cost more."""
 
     name: str
     calls: int = 0
@@ -81,9 +81,9 @@ class CostRow(msgspec.Struct, kw_only=True):
 
 
 class Costs(msgspec.Struct, kw_only=True):
-    """`month`, `shares` (of users, agents and models) and `lost` (calls of the month that a crash cut off) are the
-    ledger's: all that was spent. `rows` are read from the logs of the sessions that there still are, the dearest
-    first."""
+    """The costs of a month. `month`, `shares` (of users, agents and models) and `lost` (calls of the month that a crash
+    cut off) come from the ledger and cover all spending. `rows` come from the logs of sessions that still exist, the
+    dearest first."""
 
     month: Month
     shares: list[Share]
@@ -100,8 +100,8 @@ async def costs(
     by: By | None = None,
     month: str | None = None,
 ) -> Costs:
-    """Of this month, or of `month` (`2026-11`). With `by` it reads the logs of all sessions that were active then,
-    which takes its time. `price` is of a model by its name, and may block."""
+    """Return the costs of this month, or of `month` (`2026-11`). `by` reads the logs of all sessions active then, which
+    is slow. `price` returns a model's price by name, and may block."""
     now = await ledger.month(month)
     lost = await ledger.lost(now.month)
     found = Costs(month=now, shares=await ledger.shares(month), lost=lost, by=by)
@@ -129,8 +129,7 @@ async def costs(
 
 
 def _add_lost(rows: dict[str, CostRow], by: By, lost: Sequence[LostCall], seen: Container[str]) -> None:
-    """Add what the logs do not say of lost calls: those that no log was told of, and corrections of those that one
-    was."""
+    """Add lost calls that no log has, and later corrections of those that a log has."""
     for call in lost:
         told = call.session if call.told else None
         if told is not None and told not in seen:
@@ -151,14 +150,14 @@ _Call: TypeAlias = Spent | SessionForked | SessionImported
 async def spent_calls(
     store: Store, span: tuple[float, float]
 ) -> AsyncIterator[tuple[SessionInfo, list[tuple[Spent, str, bool]] | None]]:
-    """Each session that was active from one wall time up to another, with what its log says of its own model calls that
-    ended then, their models, and whether each is one call alone. None where the log cannot be read, which is logged."""
+    """Yield each session active in a span of wall time, with its own model calls that ended then: (event, model,
+    whether it is one call alone). Yields None for a log that cannot be read, and logs that."""
     async for info in _sessions(store, span):
         calls: list[tuple[Spent, str, bool]] = []
         try:
             async for event, model, once in _calls(store, info, span):
                 if isinstance(event, SessionForked | SessionImported):
-                    calls.clear()  # what comes before is what another session has spent
+                    calls.clear()  # earlier calls were paid by another session
                 else:
                     calls.append((event, model, once))
         except (NotFound, StoreCorrupt, UnknownEvent) as error:
@@ -169,7 +168,7 @@ async def spent_calls(
 
 
 async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[SessionInfo]:
-    """Those that may have events in the span."""
+    """Yield the sessions that may have events in the span."""
     before: str | None = None
     while page := await store.find(SessionQuery(before=before, limit=_SESSIONS)):
         for info in page:
@@ -179,8 +178,8 @@ async def _sessions(store: Store, span: tuple[float, float]) -> AsyncIterator[Se
 
 
 async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[tuple[_Call, str, bool]]:
-    """The ends of model steps in the span, each with the model's name and whether it is one call alone, and what the
-    policy asked a model, under the name of who asked."""
+    """Yield the ends of model steps in the span, each with the model's name and whether it was one call alone, and the
+    policy's own model calls under the asking model's name."""
     model = summarizer = _UNKNOWN
     once = True
     async for event in _events(store, info, span):
@@ -203,7 +202,7 @@ async def _calls(store: Store, info: SessionInfo, span: tuple[float, float]) -> 
 
 
 async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) -> AsyncIterator[Event]:
-    """Those about what was spent, from a little before the span to its end."""
+    """Yield the events about spending, from `_BEFORE` events before the span to its end."""
     after = max(0, await _first(store, info, span[0]) - _BEFORE)
     while records := await store.read(info.id, after=after, limit=_PAGE):
         for record in records:
@@ -216,7 +215,7 @@ async def _events(store: Store, info: SessionInfo, span: tuple[float, float]) ->
 
 
 async def _first(store: Store, info: SessionInfo, start: float) -> int:
-    """The number of events before `start`, by halving: their times grow, but for steps of the clock."""
+    """Return the number of events before `start`, by bisection: times grow, except when the clock steps."""
     low, high = 0, info.head if info.created_at < start else 0
     while low < high:
         middle = (low + high) // 2

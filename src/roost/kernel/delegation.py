@@ -1,4 +1,4 @@
-"""Sessions that other sessions make: whom an agent may call, the making itself, and what is below a session."""
+"""Delegation: which agents an agent may call, creating children, and listing descendants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200
 _PAGES = 50
-"""Of the sessions of an agent and a user, among which one that takes messages is looked for."""
+"""Pages of an agent's and user's sessions that are searched for one that takes messages."""
 
 
 def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
@@ -32,7 +32,7 @@ def may_call(caller: AgentSpec, callee: AgentSpec) -> bool:
 
 
 def why_not(caller: AgentSpec, callee: AgentSpec) -> str | None:
-    """Both must want it: which of them does not, for people."""
+    """Return why `caller` may not call `callee`, or None: both definitions must allow it."""
     asks = caller.children.agents if caller.children is not None else ()
     if not _fits(callee.name, asks):
         return f"`children.agents` of {caller.name!r} names no {callee.name!r}"
@@ -46,7 +46,7 @@ def _fits(name: str, globs: Sequence[str]) -> bool:
 
 
 class Kin:
-    """For all sessions of a node."""
+    """Delegation for all sessions of a node."""
 
     def __init__(self, agents: Agents, journal: Journal, sessions: Sessions) -> None:
         self.agents, self.journal, self.sessions = agents, journal, sessions
@@ -114,10 +114,10 @@ class AgentKin:
                     over[child] = state
         if not over:
             return
-        # What it said itself was put there in the commit that we have seen, if not before.
+        # A child's own report was delivered by the commit that we have seen, if not before.
         told = {item.input.child for item in await journal.pending(session) if isinstance(item.input, ChildInput)}
         for child in over.keys() - told:
-            with contextlib.suppress(Busy):  # the next time that the session is taken up
+            with contextlib.suppress(Busy):  # again at the session's next wake
                 end = ChildInput(child, over[child])
                 await journal.accept(session, end, key=f"{end_key(child)}:unsaid:{over[child]}")
 
@@ -136,7 +136,7 @@ class AgentKin:
 
 
 async def children_of(journal: Journal, session: str) -> list[SessionInfo]:
-    """Those that it has made, whatever became of them; the newest first."""
+    """List a session's children, the newest first, whatever their state."""
     found: list[SessionInfo] = []
     before: str | None = None
     while page := await journal.find(SessionQuery(parent=session, before=before, limit=_PAGE)):
@@ -148,7 +148,7 @@ async def children_of(journal: Journal, session: str) -> list[SessionInfo]:
 
 
 async def below(journal: Journal, session: str) -> list[SessionInfo]:
-    """All that come from it, level by level."""
+    """List a session's descendants, level by level."""
     found: list[SessionInfo] = []
     level = [session]
     while level:

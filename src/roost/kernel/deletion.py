@@ -1,4 +1,4 @@
-"""Removing sessions, whoever runs them, and the private files of those that are gone."""
+"""Delete sessions, whichever node runs them, and the private files of deleted sessions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("roost.keeper")
 _PATIENCE = 5.0
-"""Seconds in which other nodes are asked again: what one let go of, another may have taken up before us."""
+"""Seconds in which other nodes are asked again: a released session may be claimed by another node before this one."""
 _AGAIN = 0.02
 _BATCH = 200
 
@@ -37,15 +37,18 @@ class Removal:
 
     @property
     def deleting(self) -> KeysView[str]:
-        """Sessions that this node holds in order to delete them."""
+        """Sessions that this node owns in order to delete them."""
         return self._ends.keys()
 
     async def delete(self, session: str, *, unused: SessionInfo | None = None) -> None:
-        """Remove a session, its log and its private files. A crash between the two leaves the files in the bin, where
-        the next start finds them. Files at another home are removed by that home's nodes. `unused`: only if
-        nothing was put into its log or inbox since it was so. Raises `NotFound`, and `Conflict` when another node
-        holds the session and does not let go of it, or it was used."""
-        while (end := self._ends.get(session)) is not None:  # asked for twice: each would fence the other
+        """Delete a session with its children, its log and its private files.
+
+        A crash between log and files leaves the files in the bin, and the next start finds them there. Files at another
+        home are removed by that home's nodes. Raises `NotFound`, and `Conflict` when another node does not release the
+        session or it was used.
+        unused: delete only if log and inbox are as in this info.
+        """
+        while (end := self._ends.get(session)) is not None:  # asked twice: each deletion would fence the other
             await end.wait()
         self._ends[session] = asyncio.Event()
         try:
@@ -61,9 +64,10 @@ class Removal:
             await asyncio.sleep(_AGAIN)
 
     async def _deleted(self, session: str, patience: float, unused: SessionInfo | None) -> bool:
-        """False when another node took the session between our look and our deletion: it may delete it as well."""
+        """Try once. Returns False when another node claimed the session between the check and the deletion (it may be
+        deleting it too)."""
         kernel, workshop = self._kernel, self._kernel.workshop
-        if unused is not None:  # before anything is cut
+        if unused is not None:  # check before any step is cut
             _demand(unused, await kernel.journal.get(session))
         await kernel.evict(session)
         claim = await self._claim(session, patience)
@@ -77,7 +81,7 @@ class Removal:
             if claim is not None and claim.info.state != "stopped":
                 await self._tell(claim.info)
             await self._part(session, claim)
-            await kernel.evict(session)  # what took it up before our claim is fenced, and lets go of the files
+            await kernel.evict(session)  # a driver older than our claim is fenced, and releases the files
             workshop.throw_away(session)
             await kernel.journal.delete(session, epoch=claim.epoch if claim else None)
         except Conflict:
@@ -91,19 +95,19 @@ class Removal:
             raise
         except BaseException as error:
             kernel.park(session)
-            if isinstance(error, RoostError):  # then it is not deleted
+            if isinstance(error, RoostError):  # a `RoostError` means: not deleted
                 workshop.bring_back(session)
             raise
         await self._empty(session)
         try:
             await kernel.cores.forget_session(session)
-        except RoostError as error:  # rows too many
+        except RoostError as error:  # surplus rows do no harm
             log.warning("session %s: its budgets stay in the ledger: %s", session, error)
         return True
 
     async def _tell(self, info: SessionInfo) -> None:
-        """Hooks of the end of a session that was not stopped before. A crash after that leaves it there, and they are
-        told again. Raises `StoreFailed`."""
+        """Call the `session_end` hooks of a session that was not stopped before. After a crash here the session still
+        exists, and the hooks are called again. Raises `StoreFailed`."""
         kernel = self._kernel
         checks = kernel.workshop.checks(info.agent)
         hooks = () if checks is None else checks.hooks.get("session_end", ())
@@ -128,8 +132,8 @@ class Removal:
                 await ask(hook, moment, checks.hands)
 
     async def _part(self, session: str, claim: Claim | None) -> None:
-        """Whoever waits for it hears that it is deleted, and what has come from it stops, in one commit, and is deleted
-        first. A crash in between leaves a stopped session. Raises as `delete`."""
+        """Tell the waiting parent and stop all running children, in one commit; then delete the children. A crash in
+        between leaves a stopped session. Raises as `delete`."""
         journal = self._kernel.journal
         info = claim.info if claim is not None else await journal.get(session)
         children = await children_of(journal, session)
@@ -155,8 +159,8 @@ class Removal:
                 await self.delete(child.id)
 
     async def _claim(self, session: str, patience: float) -> Claim | None:
-        """Take the session, from another node if need be. None when nobody owns it and it cannot be claimed, which is
-        so when it is damaged."""
+        """Claim the session, asking its owner to release it if needed. Returns None when it has no owner and cannot be
+        claimed, because it is damaged. Raises `Conflict`, `NotFound`."""
         kernel = self._kernel
         while True:
             claims = await kernel.dispatcher.claim(kernel.node, session=session)
@@ -169,7 +173,7 @@ class Removal:
                 raise Conflict(f"session {session!r} runs in another process: stop that first", code="session_busy")
 
     async def _asked(self, owner: str, session: str) -> bool:
-        """Whether the owner let go, or is gone."""
+        """Ask the owner to release the session. Returns True when it did, or is no longer alive."""
         kernel = self._kernel
         if kernel.peers is None:
             return False
@@ -179,8 +183,8 @@ class Removal:
         return True
 
     async def undo(self) -> None:
-        """Before sessions run: what a crash threw away the files of and did not delete gets them back. A session whose
-        deletion goes on in another node is left to it."""
+        """Restore files from the bin whose sessions a crash left undeleted. Call it before sessions run. A session that
+        another node is deleting is left to that node."""
         kernel, workshop = self._kernel, self._kernel.workshop
         for session in await asyncio.to_thread(workshop.thrown_away):
             try:
@@ -198,15 +202,16 @@ class Removal:
                 await self._empty(session)
 
     async def _empty(self, session: str) -> bool:
-        """Remove files from the bin. False where that cannot be now: `tidy` comes again."""
+        """Remove a session's files from the bin. Returns False if its forks cannot get their snapshots now; `tidy`
+        retries."""
         if not await self.pass_on(session):
             return False
         await asyncio.to_thread(self._kernel.workshop.empty_bin, session)
         return True
 
     async def pass_on(self, session: str) -> bool:
-        """Lend a session's forks the snapshots that they can go back to, before it loses them. False where that cannot
-        be now, so that none may be removed."""
+        """Pin for a session's forks the snapshots that they can go back to, before the session's files are removed.
+        Returns False if that fails now: then remove nothing."""
         if await asyncio.to_thread(self._kernel.workshop.heirs, session):
             from roost.kernel.fork_files import pass_on
 

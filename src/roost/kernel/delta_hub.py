@@ -1,4 +1,4 @@
-"""Live pieces of unfinished steps, from the loop to whoever is watching. Nothing here is durable."""
+"""Deliver live deltas of unfinished steps from the agent loop to readers. Nothing here is durable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
-    """A piece of step `step`, whose answer began, or began again, with event `after`. `offset` counts the characters
-    of this kind that came before it: a reader that joins late or lagged gets all of it from offset 0, and drops what
-    it has already."""
+    """A piece of step `step`, whose answer began, or began again, with event `after`. `offset`: characters of this kind
+    before it. A reader that joins late or lagged gets everything from offset 0, and drops what it has."""
 
     step: int
     after: int
@@ -28,8 +27,8 @@ class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
-    """How far step `step` is, which has said nothing yet: as of `roost.models.request.Progress`. Each replaces the one
-    before. Only readers on the session's own node are told."""
+    """Progress of step `step` before its first text: as `roost.models.request.Progress`. Each replaces the one before.
+    Sent only to readers on the session's own node."""
 
     step: int
     after: int
@@ -39,15 +38,15 @@ class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
 
 
 class Cleared(msgspec.Struct, frozen=True, tag_field="type", tag="cleared"):
-    """The step is over: its pieces count for nothing now. Only other nodes are told; for readers the log says it."""
+    """The step is over: its deltas are obsolete. Sent only to other nodes; readers see it in the log."""
 
 
 _CLEARED = _encode(Cleared())
 
 
 class Listener:
-    """One reader's bounded queue of encoded deltas. When it overflows the reader starts over from what there is.
-    `relays`: it passes them on to another node's hub."""
+    """One reader's bounded queue of encoded deltas. After an overflow the reader starts over from the present text.
+    `relays`: it passes the deltas to another node's hub."""
 
     def __init__(self, woken: asyncio.Event, *, relays: bool = False) -> None:
         self.woken = woken
@@ -65,14 +64,14 @@ class Listener:
 
 
 class Audience(Protocol):
-    """Wants to know which sessions are watched here."""
+    """Told which sessions are watched here."""
 
     def joined(self, session: str) -> None:
-        """A reader came."""
+        """A reader joined."""
         ...
 
     def left(self, session: str) -> None:
-        """A reader went."""
+        """A reader left."""
         ...
 
 
@@ -87,7 +86,8 @@ class _Partial:
 
 
 class Hub:
-    """Implements `roost.agent.session.Deltas`. `audience` is told of readers, relays not counted."""
+    """The deltas of a node's sessions. Implements `roost.agent.session.Deltas`. `audience` is told of readers, except
+    relays."""
 
     def __init__(self) -> None:
         self.audience: Audience | None = None
@@ -108,15 +108,15 @@ class Hub:
                 listener.put(after, body)
 
     def _own(self, session: str, step: int, after: int) -> _Partial:
-        """The pieces of a step that runs on this node."""
+        """Return the partial text of a step on this node."""
         partial = self._partial.get(session)
         if partial is None or (partial.step, partial.after) != (step, after) or partial.foreign:
             partial = self._partial[session] = _Partial(step, after, foreign=False)
         return partial
 
     def feed(self, session: str, piece: Delta) -> None:
-        """A piece from the node where the session runs, known already or not. What does not fit is left out: it is of a
-        former owner, or something before it is missing, and the log will have the whole."""
+        """Add a delta from the node that runs the session; it may be known already. Ignores a delta of a former owner,
+        or one after a gap: the log will have the whole."""
         partial = self._partial.get(session)
         if partial is None or (partial.step, partial.after) != (piece.step, piece.after):
             if piece.offset or (partial is not None and (not partial.foreign or piece.after < partial.after)):
@@ -134,7 +134,7 @@ class Hub:
                 listener.put(0, _CLEARED)
 
     def forget(self, session: str) -> None:
-        """Drop what `feed` brought."""
+        """Drop the deltas from another node."""
         partial = self._partial.get(session)
         if partial is not None and partial.foreign:
             del self._partial[session]
@@ -157,7 +157,7 @@ class Hub:
             self.audience.left(session)
 
     def take(self, session: str, listener: Listener) -> list[tuple[int, bytes]]:
-        """What is new for this reader: each with the event that it comes after."""
+        """Return the new deltas for this reader, each with the event that it follows."""
         if listener.lagged:
             listener.lagged = False
             listener.queue.clear()

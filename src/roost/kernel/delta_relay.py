@@ -1,4 +1,4 @@
-"""Deltas of sessions that run on other nodes, brought into this node's hub for the readers here."""
+"""Relay deltas of sessions on other nodes into this node's hub, for the readers here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NODES_SECONDS = 1.0
 
 
 class Links:
-    """One upstream for each session that is watched here and runs elsewhere, however many watch it. It ends with the
-    last reader, and follows a change of owner. A session of this node costs a reader nothing here.
+    """One upstream for each session that is watched here and runs elsewhere, whatever the number of readers. It ends
+    with the last reader, and follows a change of owner. A reader of a session on this node costs nothing here.
 
-    `live`: the sessions that this node runs. Implements `roost.kernel.delta_hub.Audience`.
+    live: the sessions that this node runs. Implements `roost.kernel.delta_hub.Audience`.
     """
 
     def __init__(self, store: Store, hub: Hub, peers: Peers, *, node: str, live: Container[str]) -> None:
@@ -59,11 +59,12 @@ class Links:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def alone(self) -> bool:
-        """Whether no other node was there a moment ago."""
+        """Return whether no other node was alive a moment ago."""
         return not self._nodes and time.monotonic() - self._looked < _NODES_SECONDS
 
     async def owner(self, session: str) -> NodeInfo | None:
-        """The living other node that runs the session now and can be asked. Raises `NotFound` and `StoreFailed`."""
+        """Return the living other node that runs the session and can be asked; None without one. Raises `NotFound` and
+        `StoreFailed`."""
         if time.monotonic() - self._looked >= _NODES_SECONDS:
             await self._look()
         if not self._nodes:
@@ -71,13 +72,13 @@ class Links:
         owner = (await self.store.get(session)).owner
         if owner is None or owner == self.node:
             return None
-        if owner not in self._nodes:  # it came a moment ago
+        if owner not in self._nodes:  # a new node
             await self._look()
         found = self._nodes.get(owner)
         return found if found is not None and found.alive and found.card.url is not None else None
 
     async def _look(self) -> None:
-        """Who else is there. One question to the store serves all that ask meanwhile."""
+        """Read the list of nodes. One query serves all concurrent callers."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._ask())
         await asyncio.shield(self._looking)
@@ -100,7 +101,7 @@ class _Link:
         self._stop: Callable[[], None] = links.store.watch(self._changed, session=session)
 
     def poke(self) -> None:
-        """It may run elsewhere now."""
+        """Check whether the session now runs on another node."""
         if self._session in self._links.live or self._links.alone():
             return
         self._poked = True
@@ -125,7 +126,7 @@ class _Link:
                 owner = await self._links.owner(self._session)
                 if owner is not None:
                     await self._follow(owner)
-                    self._poked = True  # it left that node: to where?
+                    self._poked = True  # it left that node: look for the new owner
                 else:
                     self._links.hub.forget(self._session)
                 failures = 0
@@ -137,8 +138,8 @@ class _Link:
                 await asyncio.sleep(_PAUSES[failures - 1])
 
     async def _follow(self, owner: NodeInfo) -> None:
-        """Until the session leaves that node, or is here. When only the connection broke, what came before it stays:
-        the same step is told again from its beginning. Raises `PeerFailed`, `StoreFailed`."""
+        """Relay deltas until the session leaves that node, or runs here. After a broken connection the deltas stay: the
+        same step is sent again from its beginning. Raises `PeerFailed`, `StoreFailed`."""
         hub = self._links.hub
         async with contextlib.aclosing(self._links.peers.deltas(owner, self._session)) as batches:
             async for batch in batches:

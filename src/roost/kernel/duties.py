@@ -1,4 +1,4 @@
-"""The kernel's clockwork: the node's heartbeat, timers, time-outs and clean-up."""
+"""Periodic duties of a node: heartbeat, timers, time-outs, clean-up and recovery after crashes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("roost.keeper")
 _LONGEST_SLEEP = 5.0
-"""Between looks at the timers: a clock that is stepped is noticed this soon."""
+"""Longest sleep between checks of the timers, in seconds: a stepped clock is noticed this soon."""
 _AFTER_FAILURE = 1.0
 _BEATS_APART = 0.1
 _DUTY_SECONDS = 4.0
-"""For how long the answer to who has a duty is believed; less than `_LONGEST_SLEEP`."""
+"""Seconds for which the holder of a duty is cached; less than `_LONGEST_SLEEP`."""
 _TIDY_SECONDS = 600.0
 _PAGE = 1000
 _EVERY = 1_000_000
 _ASKED = 200
-"""Sessions that are asked for by their ids at once."""
+"""Most sessions in one query by ids."""
 _PAGES = 20
-"""Of all sessions, that one clean-up looks at: about 0.06 s of work. The next one goes on behind them. They are walked
-in the order of their making: an index on when a session was used last would have every append write to it."""
+"""Pages of sessions that one clean-up visits: about 0.06 s of work. The next clean-up continues behind them. The walk
+is in order of creation: an index by last use would be written by every append."""
 
 
 class Keeper:
-    """What every node does for itself (beats, looking at what others wrote) and what one node does for all: it holds
-    the duty `timers`, or `cleanup`. A timer is also fired by the node on which it was set, so that nobody must be told
-    of a near one."""
+    """Run what each node does for itself (heartbeats, reading after others' commits) and the cluster-wide duties
+    `timers` and `cleanup`, each held by one node. The node that set a timer fires it too, so a near timer needs no
+    message to the duty's holder."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -74,8 +74,8 @@ class Keeper:
         ]
 
     def look_again(self, session: str | None) -> None:
-        """Another node or process wrote something of a session, or of any: inboxes may have grown, timers be new, the
-        session be gone."""
+        """Request a fresh read of a session, or of all (None), after another process's commit: inboxes may have grown,
+        timers may be new, the session may be gone."""
         if session is None:
             self._anything = True
             self._timers.set()
@@ -86,22 +86,21 @@ class Keeper:
     def timer_set(self, record: Record) -> None:
         event = record.event
         if isinstance(event, TimerSet):
-            if (
-                event.due < self._kernel.config.clock() + 2 * _LONGEST_SLEEP
-            ):  # later ones are known by then to whoever has the duty
+            # Later timers are read in time by the duty's holder.
+            if event.due < self._kernel.config.clock() + 2 * _LONGEST_SLEEP:
                 heapq.heappush(self._dues, event.due)
             self._timers.set()
 
     def beat_soon(self) -> None:
-        """What the node says of itself has changed."""
+        """Request a heartbeat soon, because this node's card has changed."""
         self._beat_now.set()
 
     def lease_lost(self) -> None:
-        """Whatever it held goes to others."""
+        """Forget the duties: other nodes take them over."""
         self._duties.clear()
 
     async def hand_over(self) -> None:
-        """Let go of the duties. Raises `StoreFailed`."""
+        """Release this node's duties. Raises `StoreFailed`."""
         duties, self._duties = self._duties, {}
         for name, (held, _) in duties.items():
             if held:
@@ -112,13 +111,13 @@ class Keeper:
     ) -> None:
         failed = False
         while True:
-            pause = min(seconds(), _LONGEST_SLEEP)  # it may be told to come sooner
+            pause = min(seconds(), _LONGEST_SLEEP)  # a new configuration may shorten the pause
             await asyncio.sleep(_AFTER_FAILURE if failed else pause)
             try:
                 await work()
                 self._kernel.trouble.worked(what)
                 failed = False
-            except Exception as error:  # one session's damage or one full disk must not stop the clock of all others
+            except Exception as error:  # one damaged session or a full disk must not stop the clock of all others
                 self._kernel.trouble.failed(what, error)
                 failed = True
 
@@ -139,7 +138,7 @@ class Keeper:
                 what = "cannot take sessions up again"
                 await kernel.retry_parked()
                 kernel.trouble.worked(what)
-            except Exception as error:  # a node that does not beat any more must not look alive
+            except Exception as error:  # a node without heartbeats must not look alive
                 kernel.trouble.failed(what, error)
                 pause = min(lease / 10, _AFTER_FAILURE)
 
@@ -176,7 +175,8 @@ class Keeper:
                 await self._timers.wait()
 
     async def _has(self, duty: str) -> bool:
-        """Whether this node does it for all. The others ask again in a while, and take over from one that is gone."""
+        """Return whether this node holds a duty. Other nodes ask again after `_DUTY_SECONDS`, and take over from a dead
+        holder."""
         kernel = self._kernel
         if kernel.draining or not kernel.holds_lease:
             return False
@@ -195,7 +195,8 @@ class Keeper:
         self._cleaned_at = time.monotonic()
 
     async def _recover(self) -> None:
-        """Deletions and settlements of which a crash has left a part, whatever the pause between clean-ups is."""
+        """Complete deletions and settlements that a crash interrupted, every `recover_every` seconds whatever the
+        clean-up pause is."""
         if time.monotonic() - self._recovered_at < self._kernel.config.recover_every or not await self._has("cleanup"):
             return
         await self._kernel.journal.purge()
@@ -205,7 +206,7 @@ class Keeper:
         self._recovered_at = time.monotonic()
 
     async def charge_dead(self) -> None:
-        """Charge the model calls of processes that are gone, whoever will take up their sessions. Raises
+        """Charge the model calls of dead processes, before their sessions are resumed anywhere. Raises
         `StoreFailed`."""
         await self._kernel.cores.ledger.recover_dead(self._living)
 
@@ -213,21 +214,21 @@ class Keeper:
         return [node.card.id for node in await self._kernel.dispatcher.nodes() if node.alive]
 
     async def _over(self, sessions: Collection[str]) -> Collection[str]:
-        """Those that are gone, or do nothing that a model call could be for. One that failed keeps its step, which is
-        looked after when a person starts it again."""
+        """Return the sessions that are deleted or have no model call in flight. A failed session counts as busy: its
+        step is reconciled when a person starts it again."""
         some = tuple(sessions)[:_ASKED]
         there = await self._kernel.journal.find(SessionQuery(ids=some, limit=len(some)))
         busy = {info.id for info in there if info.phase == "working" or info.state == "error"}
         return set(some) - busy
 
     async def _walk(self) -> None:
-        """Stop sessions that nobody used for long and that wait for nothing, delete those that were stopped long ago.
-        The newest come first, so what a session has made is gone before it is looked at itself."""
+        """Stop sessions idle for `session_timeout`, and delete those stopped for `retention`. Newest first, so children
+        are deleted before their parent is visited."""
         self._timed = frozenset(await self._kernel.journal.with_timers("", limit=_EVERY))
         for _ in range(_PAGES):
             page = await self._kernel.journal.find(SessionQuery(before=self._cleaned, limit=_PAGE))
             for info in page:
-                before, self._cleaned = self._cleaned, info.id  # whatever fails with it, the others get their turn
+                before, self._cleaned = self._cleaned, info.id  # advance first, whatever fails below
                 if await self._deleted(info):
                     self._cleaned = before
             if len(page) < _PAGE:
@@ -235,7 +236,7 @@ class Keeper:
                 return
 
     async def _deleted(self, info: SessionInfo) -> bool:
-        """Whether it is gone. Stops it, if it is time for that."""
+        """Stop or delete a session when its time has come. Returns True when it no longer exists."""
         config, idle, journal = self._kernel.config, time.time() - info.updated_at, self._kernel.journal
         try:
             if info.state == "stopped" and config.retention is not None and idle > config.retention:
@@ -255,7 +256,7 @@ class Keeper:
     async def _unused(self, info: SessionInfo) -> bool:
         try:
             return unused(await load_state(self._kernel.journal, info.id))
-        except (UnknownEvent, StoreCorrupt):  # a newer node looks after it, or nobody
+        except (UnknownEvent, StoreCorrupt):  # a newer node handles it, or no node can
             return False
 
     async def _levels(self) -> None:
@@ -278,5 +279,5 @@ def _rests(info: SessionInfo) -> bool:
 
 
 def cleanup_pause(config: KernelConfig) -> float:
-    """Often enough for the shortest of the times that it watches."""
+    """Return the shortest of the configured times, in seconds, so that none is noticed late."""
     return min(s for s in (config.cleanup_every, config.session_timeout, config.retention) if s is not None)

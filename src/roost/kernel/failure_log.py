@@ -1,4 +1,4 @@
-"""Saying once what happens again and again."""
+"""Log a repeating failure once until it recovers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NAMED = 10
 
 
 class Trouble:
-    """A line when something begins to fail or fails differently, one when it works again; nothing in between, however
-    often it is tried. And one line for all sessions that were dropped within half a second."""
+    """Log one line when something begins to fail or fails differently, and one when it works again, however often it is
+    tried. Log one line for all sessions dropped within half a second."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -33,7 +33,7 @@ class Trouble:
             self._log.warning("%s: works again", what)
 
     def dropped(self, session: str, error: RoostError) -> None:
-        """It has another owner, or is gone."""
+        """Record a session that has another owner, or was deleted."""
         self._dropped[session] = error
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_GATHER, self._say)

@@ -1,4 +1,5 @@
-"""The files of a fork are its own from the commit that makes it: they are lent to it before that."""
+"""Pin the source's snapshots for a fork before the fork is committed, so that its files are its own from that commit
+on."""
 
 from __future__ import annotations
 
@@ -19,13 +20,14 @@ from roost.workspace.snapshots import SharedSnapshots
 
 _HOME = "home:"
 _SAFE_DAYS = 1
-"""So old a snapshot that nothing names may be: less than `GRACE_DAYS`, for which no sweep takes a part of it."""
+"""Most days since an unnamed snapshot was made for it to be used: less than `GRACE_DAYS`, within which no sweep removes
+any part of it."""
 
 
 async def hold(kernel: Kernel, source: SessionInfo, now: State, files: Files, position: int, fork: str) -> Files:
-    """What a fork of `source`, which is `now`, at `position` can begin with: `files`, or the newest checkpoint's before
-    it that there are. What a crash leaves behind of a session that was not made then is cleaned up as that of any that
-    is gone. Raises `Conflict`, `ObjectsFailed`, `StoreFailed`."""
+    """Pin the files that a fork of `source` (state `now`) at `position` begins with: `files`, or those of the newest
+    earlier checkpoint that still exist. If a crash prevents the fork, its remains are cleaned up like those of a
+    deleted session. Raises `Conflict`, `ObjectsFailed`, `StoreFailed`."""
     if not files.files:
         return files
     for one in _choices(now, files, position):
@@ -41,8 +43,8 @@ async def hold(kernel: Kernel, source: SessionInfo, now: State, files: Files, po
 
 
 async def is_held(kernel: Kernel, source: SessionInfo, then: State, files: Files, fork: str) -> bool:
-    """Whether a fork that was just committed, as `then`, has its files. Those in the store that nodes share are still
-    named by the source: whoever sweeps it has seen them with the one or with the other."""
+    """Return whether a fork just committed, with state `then`, has its files. In a shared snapshot store the source
+    still names them, so any sweep sees them by the source or by the fork."""
     try:
         if files.files_in == "home" and files.files:
             await _lend(kernel, source, then, files.files, fork)
@@ -51,13 +53,13 @@ async def is_held(kernel: Kernel, source: SessionInfo, then: State, files: Files
         return not needed or needed <= _named(await load_state(kernel.journal, source.id)) | _young(needed)
     except SnapshotDamaged:
         return False
-    except NotFound:  # deleted, so there is nothing to compare with
+    except NotFound:  # deleted: nothing to compare with
         return True
 
 
 async def pass_on(kernel: Kernel, session: str) -> None:
-    """Before the files of a session that is gone are removed from this home: what of them its forks can go back to
-    becomes their own. Cut off, it is done again. Raises `StoreFailed`, `ObjectsFailed`, `UnknownEvent`."""
+    """Pin the snapshots that a deleted session's forks can go back to, before its files are removed from this home.
+    Idempotent after a crash. Raises `StoreFailed`, `ObjectsFailed`, `UnknownEvent`."""
     workshop = kernel.workshop
     for heir in await asyncio.to_thread(workshop.heirs, session):
         try:
@@ -66,7 +68,7 @@ async def pass_on(kernel: Kernel, session: str) -> None:
             continue
         for one in checkpoints:
             if one.files and one.files_in == "home" and one.of is not None:
-                with contextlib.suppress(SnapshotDamaged):  # it was another's, and never this one's
+                with contextlib.suppress(SnapshotDamaged):  # another session's, never this one's
                     await asyncio.to_thread(workshop.lend, session, one.files, heir)
                 if one.of != session:
                     await asyncio.to_thread(workshop.note_heir, one.of, heir)
@@ -84,7 +86,8 @@ def _named(now: State) -> set[str | None]:
 
 
 async def _see(kernel: Kernel, snapshot: str) -> None:
-    """What no checkpoint names may have been swept from the store, or be swept just now. Raises `SnapshotDamaged`."""
+    """Check that a snapshot without a checkpoint still exists: a sweep may have removed it, or be removing it. Raises
+    `SnapshotDamaged`."""
     carrier = kernel.workshop.carrier
     if carrier is None:
         return
@@ -98,7 +101,7 @@ def _young(snapshots: set[str | None]) -> set[str | None]:
 
 
 async def _lend(kernel: Kernel, source: SessionInfo, now: State, snapshot: str, fork: str) -> None:
-    """Raises `SnapshotDamaged` when no session that may have it has it."""
+    """Pin a snapshot for the fork. Raises `SnapshotDamaged` when no session that may have it has it."""
     holders = [source.id, *(one.of for one in now.checkpoints if one.files == snapshot and one.of is not None)]
     home = next((tag.removeprefix(_HOME) for tag in source.needs if tag.startswith(_HOME)), kernel.place.home)
     for place, holder in enumerate(holders):
@@ -115,7 +118,7 @@ async def _lend(kernel: Kernel, source: SessionInfo, now: State, snapshot: str, 
 
 
 async def _lend_there(kernel: Kernel, home: str, holder: str, snapshot: str, fork: str) -> None:
-    """By a node of the home that has the files. Raises `Conflict` when there is none that can be asked."""
+    """Ask a node of the home that has the files. Raises `Conflict` when none answers."""
     for node in await kernel.dispatcher.nodes() if kernel.peers is not None else ():
         if node.alive and node.card.home == home and kernel.peers is not None:
             lent = await kernel.peers.lend(node, holder, snapshot, fork)

@@ -1,5 +1,5 @@
-"""A session's sandbox sleeps with it, and its background jobs and interpreter go on where they were, if its agent asks
-for that."""
+"""Suspend a session's sandbox while the session sleeps, and resume it with its background jobs and interpreter, if the
+agent asks for that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGE, _ABOUT = "sandbox", "sandbox.about"
 
 
 class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a session kept running under `key`, on the terminal `number`. `nonce` and `calls` are an interpreter's."""
+    """A process kept running under `key`, on the terminal `number`. `nonce` and `calls` are an interpreter's."""
 
     key: str
     number: int
@@ -45,7 +45,7 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
                 return None
 
     def goes_on(self, live: LiveSession, terminal: GuestTerminal) -> bool:
-        """Whether the session still knows of it."""
+        """Attach the process to the session. Returns False when the session no longer knows it."""
         jobs, opened = live.means.jobs, live.state.jobs.get(self.key)
         if self.nonce is not None:
             jobs.kept[self.key] = Interpreter(terminal, self.nonce, calls=self.calls)
@@ -55,20 +55,19 @@ class _Slept(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _About(msgspec.Struct, frozen=True):
-    """`epoch` of the session when it went to sleep: when somebody else has had it since, the image is not to be
-    used."""
+    """`epoch`: of the session when it went to sleep. If another node has owned it since, the image must not be used."""
 
     epoch: int
     kept: tuple[_Slept, ...]
 
 
 _decoder = msgspec.json.Decoder(_About)
-"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+"""Created before threads use it: msgspec analyses a type at first use, without a lock."""
 
 
 async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
-    """Suspend it into the folder `notes`, if that keeps its memory. What runs on is the sleeping sandbox's then, and no
-    longer the session's."""
+    """Suspend a sandbox into the folder `notes`, if it can keep its memory. Its background processes then belong to the
+    suspended sandbox, no longer to the session."""
     if guest.capabilities.suspends != "memory" or not guest.alive or not guest.background:
         return False
     slept = [each for key, one in live.means.jobs.kept.items() if (each := _Slept.of(key, one)) is not None]
@@ -82,12 +81,12 @@ async def lay_down(live: LiveSession, guest: Guest, notes: Path) -> bool:
     if kept != "memory":
         return False
     for each in slept:
-        await live.means.jobs.kept.pop(each.key).close()  # nothing but the reading of it
+        await live.means.jobs.kept.pop(each.key).close()  # closes only the reading side
     return True
 
 
 async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes: Path) -> Guest | None:
-    """What was laid down, with its jobs; None when there is nothing. What cannot be taken up is told in the log."""
+    """Resume a suspended sandbox with its jobs; None when there is none. A failure is recorded in the log."""
     about = await asyncio.to_thread(_read, notes)
     if about is None:
         return None
@@ -103,7 +102,7 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
         return None
     try:
         await asyncio.to_thread(_forget, notes)
-    except BaseException:  # nobody has it yet
+    except BaseException:  # no caller owns it yet
         await guest.close()
         raise
     terminals = guest.terminals if isinstance(guest, LinkedGuest) else {}
@@ -111,7 +110,7 @@ async def take_up(live: LiveSession, backend: Backend, spec: SandboxSpec, notes:
         terminal = terminals.get(each.number)
         if terminal is not None and each.goes_on(live, terminal):
             del terminals[each.number]
-    for terminal in terminals.values():  # nobody knows of them any more
+    for terminal in terminals.values():  # the session no longer knows them
         await terminal.close()
     return guest
 
@@ -122,7 +121,7 @@ def _write(notes: Path, about: bytes) -> None:
 
 
 def _read(notes: Path) -> _About | None:
-    """It tells of what a crash cut off too, which goes then."""
+    """Read the note of a suspended sandbox. Removes the remains of a suspension that a crash cut off."""
     try:
         about = _decoder.decode((notes / _ABOUT).read_bytes())
     except (OSError, msgspec.MsgspecError):

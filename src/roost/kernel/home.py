@@ -1,4 +1,4 @@
-"""What a home folder knows of itself: its name in the cluster, and the store whose sessions have their files in it."""
+"""Identity of a home folder: its id in the cluster, and the store whose sessions keep files in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOKS_APART = 0.2
 
 
 def home_id(home: Path) -> str:
-    """The lasting id of a home, made by the first who asks. Blocks. Raises `StoreFailed`."""
+    """Return the permanent id of a home, creating it at the first call. Blocks. Raises `StoreFailed`."""
     found = _once(home / "home.id", new_id("home"))
     if not is_id(found):
         raise StoreFailed(f"{str(home / 'home.id')!r} holds no id: remove it, and the next start makes a new one")
@@ -27,16 +27,16 @@ def home_id(home: Path) -> str:
 
 
 async def store_name(store: Store) -> str:
-    """The lasting name of a database, made by the first who asks. Raises `StoreFailed`."""
+    """Return the permanent name of a database, creating it at the first call. Raises `StoreFailed`."""
     name = await store.setting("store_id", new_id("store"))
     assert name is not None
     return name
 
 
 def belongs_to(home: Path, store: str, *, own: bool) -> bool:
-    """Whether every private folder of the home is of a session in this store. The first store that a home is used with
-    is the one, if there are no folders yet or the store is the home's `own`. With any other none of the folders is ever
-    removed as left over: their sessions may come, by moving house. Blocks. Raises `StoreFailed`."""
+    """Return whether every private folder of the home belongs to a session of this store. A home belongs to the first
+    store that it is used with, if it has no folders yet or the store is the home's `own`. With any other store no
+    folder is ever removed as an orphan: its session may still be migrated into it. Blocks. Raises `StoreFailed`."""
     path, workspaces = home / "home.store", home / "workspaces"
     strange = not own and not path.exists() and _has_folders(workspaces)
     return _once(path, "unknown" if strange else store) == store
@@ -45,10 +45,10 @@ def belongs_to(home: Path, store: str, *, own: bool) -> bool:
 async def refuse_copy(
     home: Path, name: str, here: Locks, dispatcher: Dispatcher, lease: float, *, dead: Container[str] = ()
 ) -> set[str]:
-    """A node of another folder that bears this home's name: one of the two is a copy, and each would be given the
-    other's sessions without their files. Nodes of this folder hold their ids in `here`. One that does not, and beats,
-    is the proof; one that has just died does not beat: that is waited for, a lease (seconds) at most, unless it is
-    known to be `dead`. Returns those that did not beat. Raises `ConfigError`."""
+    """Refuse to run beside a node of another folder with this home's name: one of the two is a copy, and each would get
+    the other's sessions without their files. Nodes of this folder hold their ids in `here`; a node that holds none
+    there and sends heartbeats is the proof. A node that just died sends none: wait for that, at most a lease (seconds),
+    unless it is known to be `dead`. Returns the nodes that sent none. Raises `ConfigError`."""
     until, seen = asyncio.get_running_loop().time() + lease, dict[str, float]()
     while True:
         strange = {
@@ -77,7 +77,8 @@ def _has_folders(workspaces: Path) -> bool:
 
 
 def _once(path: Path, text: str) -> str:
-    """The file's content; `text`, if it is not there yet. Whole or not at all, whoever else starts just now."""
+    """Return the file's content; if the file is missing, write `text` atomically first, also against other
+    processes."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():

@@ -1,4 +1,4 @@
-"""Isolation levels that sessions wait for, and for which this node has not looked yet."""
+"""Probe the isolation levels that waiting sessions need and that this node has not probed yet."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from roost.kernel.kernel import Kernel
 
 _ASKED = 200
-"""Sessions at a time, those that have waited longest."""
+"""Sessions per look, those that have waited longest."""
 _TAG = "sandbox:"
 
 
 async def look_for_levels(kernel: Kernel) -> None:
-    """A probe runs a whole guest, so a node that starts makes none; and what it has not found it does not offer. Where
-    a session with work to do needs more, it looks. Raises `StoreFailed`."""
+    """Probe a higher isolation level when a session with work needs it. A probe runs a whole guest, so a starting node
+    makes none, and offers no level unprobed. Raises `StoreFailed`."""
     sandboxes = kernel.sandboxes
     if sandboxes.chooser.probed:
         return

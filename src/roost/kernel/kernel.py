@@ -1,4 +1,4 @@
-"""The kernel: every session that has work and no living owner runs here, one driver each, until it sleeps again."""
+"""The kernel runs each session that has work and no living owner: one driver per session, until it sleeps again."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ from roost.version import version
 
 log = logging.getLogger("roost.kernel")
 _CLAIMS_AT_ONCE = 64
-"""Waking is work on the event loop, about 0.1 ms a session: more at once would be felt by everybody else."""
+"""Waking blocks the event loop for about 0.1 ms a session: larger batches would delay all other sessions."""
 _READS_AT_ONCE = 32
 _ALL = 1_000_000
 _AFTER_FAILURE = 0.3
 _JOBS_SECONDS = 10.0
-"""A terminal that does not answer is given up after 7 (`roost.tools.background_jobs`)."""
+"""Seconds for background commands to end. `roost.tools.background_jobs` gives up on a hung terminal after 7."""
 _THREAD_SECONDS = 0.1
-"""For how long a beat waits for a thread."""
+"""Longest wait of a heartbeat for a thread, in seconds."""
 _HINTS_APART = 0.04
-"""Seconds between looks for work that only another node's writing gave rise to."""
+"""Least seconds between polls for work that are caused by another node's commits."""
 _TIMER_SET = b'{"type":"timer.set"'
 _CHILD_STARTED = b'{"type":"child.started"'
 
 
 class Kernel:
-    """Runs sessions of one store on one node. Start it, then put inputs into inboxes; `stop` is graceful.
+    """Run the sessions of one store on one node. Call `start`, then put inputs into inboxes; `stop` is graceful.
 
-    It belongs to the event loop that started it. `node` is a new name at every start. The store stays the caller's to
-    close. Which sessions the node gets is the `dispatcher`'s to say, by default the store's own. Before it starts it
-    may be told its `place`, and the `peers` that are asked to let go of what is to be deleted here.
+    A kernel belongs to the event loop that started it, and never closes its store.
+    node: the node's id, new at every start.
+    dispatcher: decides which sessions this node gets; by default the store.
+    place, peers: may be set before `start`. A deletion here asks `peers` to release the session.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Kernel:
         self.peers: Peers | None = None
         self.trouble = Trouble(log)
         self.offered: frozenset[str] = frozenset()
-        """By any living node, as of the last beat."""
+        """Tags that any living node offers, as of the last heartbeat."""
         self.draining = False
         self.sandboxes = sandboxes
         self._reading: asyncio.Task[dict[str, bool]] | None = None
@@ -116,11 +117,11 @@ class Kernel:
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Make the node known and begin to take work. Raises `StoreFailed`."""
+        """Register the node and begin to claim work. Raises `StoreFailed`."""
         await self._beat()
         self._lost = False
         await self.removal.undo()
-        await self.keeper.charge_dead()  # a program that is run for one answer is gone before the duty comes round
+        await self.keeper.charge_dead()  # a short-lived program exits before the duty's first turn
         self._uncount = self.meters.start()
         self._unwatch = self.journal.watch(self._changed)
         self.dispatcher.on_work(self.scan)
@@ -128,9 +129,11 @@ class Kernel:
         self._background = [asyncio.create_task(self._dispatch()), *self.keeper.start()]
 
     async def drain(self, *, grace: float = 5.0) -> None:
-        """Take no more work and let go of what there is: steps in progress get `grace` seconds to end, then they are
-        cut as by a crash. Sessions with commands in the background get up to 10 seconds more to end them and to log
-        that they were stopped. Other nodes carry on. This one goes on serving those who ask, and does not come back."""
+        """Claim no more work, and release all sessions for other nodes. This node cannot resume work afterwards.
+
+        Steps in progress get `grace` seconds, then they are cut as by a crash. Sessions with background commands get up
+        to 10 seconds more, to end the commands and to log that. Reads and streams are served as before.
+        """
         self.draining = True
         busy = {name for name, live in self.live.items() if live.state.jobs}
         with contextlib.suppress(StoreFailed):
@@ -146,7 +149,7 @@ class Kernel:
             await self._ended(grace)
 
     async def stop(self, *, grace: float = 5.0) -> None:
-        """Drain, and leave: what nobody else takes carries on when a node starts again."""
+        """Drain, then leave the cluster. Sessions that no other node claims resume when a node starts again."""
         self._stopping = True
         self._unwatch()
         await self.drain(grace=grace)
@@ -164,7 +167,7 @@ class Kernel:
 
     @property
     def holds_lease(self) -> bool:
-        """Whether the node may believe that its sessions are its own. When not, nothing runs here."""
+        """True while this node may treat its sessions as its own. Without the lease nothing runs here."""
         return self._holds()
 
     def _holds(self) -> bool:
@@ -172,11 +175,11 @@ class Kernel:
 
     @property
     def lease_left(self) -> float:
-        """Seconds for which it may believe so without another beat."""
+        """Seconds until the lease ends unless a heartbeat renews it; 0 without a lease."""
         return self._lease.left if self.holds_lease else 0.0
 
     def card(self) -> NodeCard:
-        """What this node says of itself."""
+        """Build the card that this node publishes with each heartbeat."""
         full = self.config.only is not None or self.ailing.reason is not None
         room = 0 if full else max(0, self.config.max_live - len(self._tasks))
         return NodeCard(
@@ -191,8 +194,8 @@ class Kernel:
         )
 
     async def renew(self) -> None:
-        """Beat. A node that had lost its lease first lets go of all that it held, and then begins anew. Raises
-        `StoreFailed`."""
+        """Renew the lease by a heartbeat. After a lost lease, first release all sessions of this node, then claim anew.
+        Raises `StoreFailed`."""
         async with self._renewing:
             returning = self._lost
             if returning:
@@ -205,28 +208,30 @@ class Kernel:
                 self.keeper.look_again(None)
 
     def unknown_parts(self, info: SessionInfo) -> list[str]:
-        """What this node does not know of the session's agent, which is written in Python: it must not run it."""
+        """Return the Python parts of the session's agent that this node lacks. It must not run the session if there are
+        any."""
         return unknown_parts(info.needs, python_parts(self.agents)) if info.needs else []
 
     async def unknown_everywhere(self, info: SessionInfo) -> list[str]:
-        """As `unknown_parts`, of all running nodes. Raises `StoreFailed`."""
+        """Return the Python parts of the session's agent that every running node lacks. Raises `StoreFailed`."""
         if not self.unknown_parts(info):
             return []
         if unknown_parts(info.needs, self.offered) or not unknown_parts(info.needs, self._offers):
-            await self.renew()  # a node may have come since the last beat, or this one's agents have changed
+            await self.renew()  # a node may have joined since the last heartbeat, or this node's agents have changed
         return unknown_parts(info.needs, self.offered)
 
     def scan(self) -> None:
-        """Look for work now."""
+        """Wake the dispatch loop to look for work now."""
         self._work.set()
 
     async def announce(self, needs: Iterable[str]) -> None:
-        """Before there is a session with these needs: say what this node has come to offer since its last beat."""
+        """Publish this node's new offers, if `needs` are not all offered yet. Call it before creating a session with
+        these needs."""
         if not self.offered.issuperset(needs):
             await self.renew()
 
     async def evict(self, session: str) -> None:
-        """Put a session to sleep and wait until it is. Its step in progress is cut. Raises `StoreFailed`."""
+        """Put a session to sleep and wait until it sleeps. Cuts its step in progress. Raises `StoreFailed`."""
         if (held := self.ailing.held.get(session)) is not None:
             await self.ailing.let_go(session, held)
         live, task = self.live.get(session), self._tasks.get(session)
@@ -251,18 +256,18 @@ class Kernel:
                 raise
 
     def park(self, session: str) -> None:
-        """This node owns it and nobody drives it: it is taken up with a coming heartbeat."""
+        """Mark a session that this node owns as without a driver. A later heartbeat resumes it."""
         self._parked.add(session)
 
     async def look_at(self, sessions: Iterable[str]) -> None:
-        """Others wrote something of these: their inboxes may have grown, or they may not be ours any more."""
+        """Read these sessions again after another node's commit: take new inputs, and fence sessions that were lost."""
         names = [session for session in sessions if session in self.live]
         for start in range(0, len(names), _READS_AT_ONCE):
             await asyncio.gather(*map(self._look_at, names[start : start + _READS_AT_ONCE]))
 
     async def look_at_all(self) -> None:
-        """Anything may have changed: one look at the index for all sessions in memory. What is ours by the store and
-        not here was claimed by a request that had no answer."""
+        """Compare all sessions in memory with the index, by one query. Resume sessions that the store assigns to this
+        node and that it does not run: they come from claims whose response was lost."""
         known = dict(self.live)
         busy = bool(self._claiming)
         found = {info.id: info for info in await self.journal.find(SessionQuery(owner=self.node, limit=_ALL))}
@@ -270,7 +275,7 @@ class Kernel:
             info = found.get(session)
             if info is None or info.epoch > live.epoch:
                 live.fence()
-        if busy or self._claiming:  # whose claims may be in the answer
+        if busy or self._claiming:  # claims under way may be among the rows
             asyncio.get_running_loop().call_later(_HINTS_APART, self.keeper.look_again, None)
         elif self.holds_lease:
             self._won_back.update(
@@ -303,7 +308,7 @@ class Kernel:
         self.offered = self._offers.union(*(card.offers for card in others))
 
     async def _accounts(self) -> dict[str, bool]:
-        """Which accounts can be used: as it was at an earlier beat while tools keep all threads busy."""
+        """Return which accounts can be used. Reuses an earlier heartbeat's result while tools keep all threads busy."""
         reading = self._reading
         if reading is None or reading.done():
             reading = self._reading = asyncio.create_task(asyncio.to_thread(self.models.accounts))
@@ -313,7 +318,7 @@ class Kernel:
         return self._usable
 
     def _lose(self) -> None:
-        """The store may have given our sessions to others: stop spending on them, at once."""
+        """Fence all sessions at once when the lease ends: the store may have assigned them to other nodes."""
         if self._lost:
             return
         self._lost = True
@@ -347,14 +352,15 @@ class Kernel:
                 early.extend(change.inbox)
 
     def _take_child(self, session: str, record: Record) -> None:
-        """Whoever works on some sessions alone works on what they make, too."""
+        """With `only`, also run the children of its sessions."""
         only, event = self.config.only, record.event
         if only is not None and session in only and isinstance(event, ev.ChildStarted):
             only.add(event.child)
             self._work.set()
 
     def _offer(self, live: LiveSession, items: Sequence[InboxItem]) -> None:
-        """With what came before them through another node, if that is not known yet."""
+        """Offer inputs to a session in memory. If earlier inputs came through another node and are not known here, read
+        the inbox."""
         if live.follow(items):
             live.offer(items)
         else:
@@ -373,8 +379,8 @@ class Kernel:
                 self._look_for_work()
 
     def _look_for_work(self) -> None:
-        """Another node wrote, and may not run what it wrote for. Now, unless that was a moment ago; and once more when
-        those who are asked first have had their chance."""
+        """Look for work after another node's commit: now, at most every `_HINTS_APART`, and once more after the nodes
+        with a head start had time to claim."""
         loop = asyncio.get_running_loop()
         if (now := loop.time()) >= self._looked + _HINTS_APART:
             self._looked = now
@@ -395,9 +401,9 @@ class Kernel:
             try:
                 await self._claim_all()
                 self.trouble.worked("cannot look for work")
-            except Exception as error:  # a node that takes no work any more must not look alive
+            except Exception as error:  # a node that stops claiming must not look alive
                 self.trouble.failed("cannot look for work", error)
-                if isinstance(error, StoreUnreachable):  # it may have been done all the same
+                if isinstance(error, StoreUnreachable):  # the claim may have been committed all the same
                     self.keeper.look_again(None)
                 self._work.set()
                 await asyncio.sleep(_AFTER_FAILURE)
@@ -406,7 +412,7 @@ class Kernel:
         if self.draining or not self.holds_lease:
             return
         await self._claim_won_back()
-        if self.ailing.away:  # it looks again when that is over
+        if self.ailing.away:  # `Ailing` scans again when its back-off ends
             return
         if self.config.only is not None:
             await self._claim_named(self.config.only)
@@ -434,13 +440,13 @@ class Kernel:
                     await self._claim(session=session)
 
     async def _claim(self, *, session: str | None = None, limit: int = 1, due: bool = False) -> int:
-        """Claim and begin, but what failed here a moment ago, unless it is `due`. What is accepted between the claim's
-        commit and its beginning here is kept in `_early`."""
+        """Claim sessions and wake them. Returns the number of claims. Defers a session that failed here recently,
+        unless `due`. Inputs accepted between the claim's commit and the wake are kept in `_early`."""
         self._claiming += 1
         try:
             claims = await self.dispatcher.claim(self.node, session=session, limit=limit)
             self.meters.claimed(claims)
-            for claim in claims if self.holds_lease else ():  # else they are let go of before it is held again
+            for claim in claims if self.holds_lease else ():  # without the lease, `renew` releases them
                 if not due and not self.ailing.due(claim.info.id):
                     self.ailing.hold(claim)
                     continue
@@ -448,7 +454,7 @@ class Kernel:
                     self._begin(await self._readable(claim))
                 except NotFound:
                     continue
-                except StoreFailed as error:  # the others of this batch are ours already, and must begin
+                except StoreFailed as error:  # the rest of this batch is claimed and must begin
                     log.error("session %s: cannot be read: %s", claim.info.id, error)
                     self.park(claim.info.id)
         finally:
@@ -458,7 +464,8 @@ class Kernel:
         return len(claims)
 
     async def _readable(self, claim: Claim) -> Claim:
-        """A snapshot of another version cannot be read: the whole log takes its place, once."""
+        """Return the claim with a readable snapshot. In place of a state snapshot of another version the whole log is
+        loaded, once."""
         if not to_load(claim):
             return claim
         snapshot, tail = await load(self.journal, claim.info.id, claim.snapshot)
@@ -466,14 +473,14 @@ class Kernel:
 
     def _begin(self, claim: Claim) -> None:
         session = claim.info.id
-        if session in self._tasks:  # its lease was lost and won back: once the fenced driver has ended
+        if session in self._tasks:  # reacquired after a lost lease: begin once the fenced driver has ended
             self._won_back.add(session)
             return
         try:
             if unknown := self.unknown_parts(claim.info):
                 raise PartsUnknown(session, unknown)
             live = self._wake(claim)
-        except Exception as error:  # whatever is wrong with one session, the others of this batch must begin
+        except Exception as error:  # one broken session must not stop the rest of the batch
             if is_local(error) or isinstance(error, PartsUnknown):
                 work = self.ailing.refuse(claim, error)
             else:
@@ -504,7 +511,7 @@ class Kernel:
         return live
 
     async def _finish(self, session: str, work: Coroutine[None, None, None]) -> None:
-        """Drive one session from wake to sleep, and let it go."""
+        """Drive one session from wake to sleep, and release it."""
         try:
             await work
         except (Fenced, SequenceConflict, NotFound) as error:
@@ -513,10 +520,10 @@ class Kernel:
                 self.trouble.dropped(session, error)
             self._work.set()
         except StoreFailed as error:
-            if not isinstance(error, StoreUnreachable):  # that is said once, and not for every session
+            if not isinstance(error, StoreUnreachable):  # logged once by the beat, and not for every session
                 log.error("session %s: the store failed: %s", session, error)
             self.park(session)
-        except Exception:  # a defect: what nobody drives must not stay this node's until it ends
+        except Exception:  # a defect: this node must not keep owning a session without a driver
             log.exception("session %s: cannot be let go of", session)
             self.park(session)
         finally:
@@ -537,7 +544,7 @@ class Kernel:
             self.ailing.worked(live)
         except (Fenced, SequenceConflict, NotFound):
             raise
-        except Exception as error:  # a defect must not take the session with it unseen, nor be retried for ever
+        except Exception as error:  # a defect must be visible in the session, and not be retried for ever
             if is_local(error):
                 await self.ailing.give_back(live, error)
                 return
@@ -551,7 +558,7 @@ class Kernel:
             self._work.set()
 
     async def _drive(self, live: LiveSession) -> None:
-        from roost.agent.loop import drive  # for the first session that has something to do
+        from roost.agent.loop import drive  # imported late: loaded by the first session with work
         from roost.agent.workspace_saving import rest
 
         while True:
@@ -565,7 +572,7 @@ class Kernel:
                 return
 
     async def _linger(self, live: LiveSession) -> bool:
-        """Wait a moment for more to do, or as long as commands run in the background. False when it is time to
+        """Wait `linger` seconds for more work, or as long as background commands run. Returns False when it is time to
         sleep."""
         try:
             async with asyncio.timeout(None if live.means.jobs.running else self.config.linger):
@@ -581,19 +588,21 @@ class Kernel:
             await live.flush(release=True)
         except (Fenced, SequenceConflict, NotFound, StoreFailed):
             raise
-        except Exception as error:  # what it noted before is what the store refuses, and would again each time
+        except Exception as error:  # the store refuses the pending events, and would refuse them again each time
             log.error("session %s: the store refuses what it is to write: %s", live.id, error)
             await self._write_error(live.id, live.epoch, live.head, reason, told, await self._refused(live))
 
     async def _refused(self, live: LiveSession) -> list[int]:
-        """Inputs that go with an append that was refused: they would wake the session again at once, for the same."""
+        """Return the ids of inputs that the refused append would have consumed. Left in the inbox, they would wake the
+        session again at once."""
         consumed = () if live.refused is None else live.refused.consume
         least = admits("error", "idle")
         waiting = await self.journal.pending(live.id) if consumed else ()
         return [item.id for item in waiting if item.id in consumed and urgency(item.input) >= least]
 
     async def _set_aside(self, claim: Claim, problem: Exception) -> None:
-        """A log that cannot be read is not tried for ever: the session says so, and a person may start it again."""
+        """Put a session with an unreadable log into the state `error`, so that it is not retried for ever. A person may
+        start it again."""
         reason = _short(str(problem))
         told = end_of(claim.info, "error", reason)
         await self._write_error(claim.info.id, claim.epoch, claim.info.head, reason, told)
@@ -623,7 +632,7 @@ class Kernel:
 
 
 def _short(reason: str) -> str:
-    """As an event and an input can hold it."""
+    """Shorten a reason to 1,000 characters of valid UTF-8."""
     return reason[:1000].encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What sessions and checkpoints may be called: one line that people can see, on any terminal and in any address."""
+"""Validate titles and labels: one line that is visible on any terminal and in any address."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from roost.policy.vault import Vault
 
 TITLE = 1024
-"""Characters."""
+"""Most characters of a title."""
 _LABELS, _KEY, _VALUE = 64, 64, 256
-"""Labels of a session, and characters of a label's key and of its value."""
+"""Most labels of a session, and most characters of a label's key and of its value."""
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"))
-"""Unicode's categories of what shows nothing."""
+"""Unicode's categories of invisible characters."""
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal obeys, what ends a line or turns it around, and halves of characters, which UTF-8 has not."""
+"""Control characters, line ends, direction marks, and surrogates, which UTF-8 does not have."""
 
 
 def masked_names(
     vault: Vault, title: str | None, labels: Mapping[str, str] | None
 ) -> tuple[str | None, dict[str, str]]:
-    """A title and labels without any value of the vault. Raises `Invalid` (`bad_title`, `bad_label`)."""
+    """Mask the vault's values in a title and labels. Raises `Invalid` (`bad_title`, `bad_label`)."""
     title = None if title is None else vault.scrub(title)
     clean = {vault.scrub(key): vault.scrub(value) for key, value in (labels or {}).items()}
     check_title(title)
@@ -58,7 +58,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
 
 
 def check_label(label: str) -> None:
-    """Of a checkpoint: it is also a part of an address, and positions are numbers. Raises `Invalid` (`bad_label`)."""
+    """Check a checkpoint's label: it is also a part of an address, and positions are numbers. Raises `Invalid`
+    (`bad_label`)."""
     unfit = len(label) > LABEL or not _is_seen(label) or _UNFIT.search(label)
     if unfit or label.isdecimal() or "/" in label or label in (".", ".."):
         raise Invalid(
@@ -68,7 +69,7 @@ def check_label(label: str) -> None:
 
 
 def fold(title: str) -> str:
-    """A title of a text that is not its giver's to mend, as of a file or a model."""
+    """Make a valid title of a text that its author cannot correct, as of a file or a model."""
     return " ".join(_UNFIT.sub(" ", title).split())[:TITLE]
 
 

@@ -1,4 +1,4 @@
-"""For how long a node may believe that its sessions are its own."""
+"""A node's lease: the time in which its sessions are its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 
 class Lease:
-    """Runs for `seconds` from the beginning of the last beat that succeeded, on the monotonic clock, and so ends here
-    before it ends in the store. `lost` is called on the event loop when it has ended: within a turn of the loop, or
-    when a process that was stopped goes on."""
+    """A lease of `seconds` from the start of the last successful heartbeat, on the monotonic clock: it ends here before
+    it ends in the store. `lost` is called on the event loop within one turn of the loop after the end, or when a
+    stopped process continues."""
 
     def __init__(self, seconds: float, lost: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -24,11 +24,11 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds, 0 when it has ended."""
+        """Seconds left; 0 when it has ended."""
         return max(0.0, self._until - time.monotonic())
 
     def renewed(self, began: float) -> None:
-        """A beat succeeded that began at monotonic time `began`."""
+        """Extend the lease after a heartbeat that began at monotonic time `began`."""
         self._until = max(self._until, began + self._seconds)
         if self._timer is None:
             self._check()
@@ -39,7 +39,8 @@ class Lease:
             self._timer = None
 
     def _check(self) -> None:
-        """The timer runs from end to end of the lease, not from beat to beat."""
+        """Call `lost` if the lease has ended, else set the timer to its end: one timer per lease, not one per
+        heartbeat."""
         left = self._until - time.monotonic()
         self._timer = None
         if left > 0:

@@ -1,4 +1,4 @@
-"""What is remembered, for people and programs, and the means by which sessions remember."""
+"""Memory operations for people and programs, and a node's memory index."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 PERSON = "person"
 LIMIT = 1000
-"""Facts of one answer."""
+"""Most facts in one result."""
 
 
 class Remembering:
-    """Of a node: the index and its embedder, made when first needed. `folder` holds the vectors."""
+    """A node's memory index and its embedder, created at first use. `folder` holds the vectors."""
 
     def __init__(self, store: Store, models: Models, cores: Cores, folder: Path) -> None:
         self._models, self._cores = models, cores
@@ -59,7 +59,7 @@ class Remembering:
             await self._embedders.close()
 
     def _embedder(self) -> Embedder:
-        """Blocks. Weights are not fetched unasked: a turn must not begin with a download."""
+        """Return the embedder. Blocks. Never downloads weights: a turn must not begin with a download."""
         from roost.local.catalog import EMBEDDING, lookup
         from roost.local.embed.local import NAME
         from roost.local.weights import is_here
@@ -77,7 +77,7 @@ class Remembering:
 
 
 class Memories:
-    """The memory, by its owner. Agents go by their tools and their rights (`roost.agent.memory_steps`)."""
+    """Memory operations of the owner. Agents use their tools and rights instead (`roost.agent.memory_steps`)."""
 
     def __init__(self, store: Store, search: Search, vault: Vault, *, home: str = "") -> None:
         """home: the lasting id of this node's home."""
@@ -94,8 +94,8 @@ class Memories:
         by: str = PERSON,
         id: str | None = None,
     ) -> Learned:
-        """Keep a fact. One with the same key, or that says nearly the same, is superseded. With the `id` of a fact that
-        is there nothing happens. Raises `Invalid`, `TooLarge`, and `Conflict` when that one says something else."""
+        """Add a fact. It supersedes one with the same key or nearly the same text. With the `id` of an existing fact
+        nothing happens. Raises `Invalid`, `TooLarge`, and `Conflict` when the existing fact has another text."""
         if not 0 <= confidence <= 1:
             raise Invalid(f"a confidence is from 0 to 1, not {confidence}")
         fact = NewFact(
@@ -109,7 +109,7 @@ class Memories:
         while (learned := await learn(self.search, fact)).op != "known":
             try:
                 kept = await self._put(learned.fact, by)
-            except Conflict:  # another was quicker: what has its place is what this one is to be compared with
+            except Conflict:  # another writer was first: compare with its fact
                 continue
             if kept.id != fact.id:
                 return Learned("known", fact, (kept,))
@@ -119,11 +119,11 @@ class Memories:
         return learned
 
     async def get(self, id: str) -> Fact:
-        """Also one that is gone. Raises `NotFound`."""
+        """Return a fact, also an ended one. Raises `NotFound`."""
         return await self._store.fact(id)
 
     async def story(self, id: str) -> FactStory:
-        """As `get`, with what it superseded, and what superseded it. Raises `NotFound`."""
+        """Return a fact with those that it superseded and those that superseded it. Raises `NotFound`."""
         return await story(self._store, id)
 
     async def list(
@@ -138,7 +138,7 @@ class Memories:
         before: str | None = None,
         limit: int = 100,
     ) -> list[Fact]:
-        """Facts of the spaces that fit, newest first. `at`: as it was at a version, of one space. Raises `Invalid`."""
+        """List facts of the matching spaces, newest first. `at`: as of a version of one space. Raises `Invalid`."""
         if not 1 <= limit <= LIMIT:
             raise Invalid(f"limit is from 1 to {LIMIT}")
         names = await self.names(spaces)
@@ -165,8 +165,8 @@ class Memories:
         confidence: float | None = None,
         by: str = PERSON,
     ) -> Fact:
-        """Put another in the place of a fact. Returns what says so now, which may have been there. Raises `NotFound`,
-        `Invalid`, and `Conflict` when it is gone."""
+        """Replace a fact. Returns the fact with the new text, which may have existed. Raises `NotFound`, `Invalid`, and
+        `Conflict` when the former has ended."""
         former = await self._current(id)
         fact = NewFact(
             id=new_id("fct"),
@@ -179,14 +179,14 @@ class Memories:
         return await self._put(supersede(fact, [former]).fact, by)
 
     async def remove(self, id: str, *, by: str = PERSON) -> Fact:
-        """It stays readable as one that is gone. Raises `NotFound`."""
+        """End a fact; it stays readable as ended. Raises `NotFound`."""
         await self._store.fact(id)
         await self._store.change_facts([EndFact(id)], by=by)
         return await self._store.fact(id)
 
     async def purge(self, ids: Sequence[str] = (), spaces: Sequence[str] = ("*",)) -> Purged:
-        """Erase facts for good: those of `ids`, which are removed first, or all that have ended in the spaces that fit.
-        Logs of sessions are not changed. Raises `NotFound` and `Invalid`."""
+        """Erase facts for good: those of `ids`, which are ended first, or all ended ones of the matching spaces.
+        Session logs are not changed. Raises `NotFound` and `Invalid`."""
         for id in ids:
             await self._store.fact(id)
         if ids:
@@ -199,7 +199,7 @@ class Memories:
         return msgspec.structs.replace(told, left=(*told.left, *await self._left_elsewhere())) if told.facts else told
 
     async def _left_elsewhere(self) -> list[str]:
-        """The files of vectors of other homes: this node cannot reach them."""
+        """Name the vector files of other homes, which this node cannot reach."""
         found = {one.card.home: one.card for one in await self._store.nodes() if one.card.home not in ("", self._home)}
         return [
             f"vectors of these texts at home {home} (node {card.id}{f', {card.url}' if card.url else ''}): stop that"
@@ -208,7 +208,7 @@ class Memories:
         ]
 
     async def _ended(self, names: Sequence[str], ids: Sequence[str] | None) -> list[str]:
-        """The texts of what has ended there."""
+        """Return the texts of the ended facts."""
         found: dict[str, None] = {}
         query = FactQuery(
             spaces=tuple(names), ids=None if ids is None else tuple(ids), ended=True, proposed=None, limit=LIMIT
@@ -219,7 +219,7 @@ class Memories:
         return list(found)
 
     async def retrieve(self, query: str, spaces: Sequence[str] = ("*",), *, limit: int = 10) -> Found:
-        """What fits best. Raises `Invalid`."""
+        """Search for the best matches. Raises `Invalid`."""
         if not 1 <= limit <= LIMIT:
             raise Invalid(f"limit is from 1 to {LIMIT}")
         if not query.strip():
@@ -228,7 +228,7 @@ class Memories:
         return await self.search.find(names, query, limit=limit) if names else Found([], "hybrid")
 
     async def spaces(self, patterns: Sequence[str] = ("*",)) -> list[Space]:
-        """Those that fit, by name."""
+        """List the matching spaces, by name."""
         found: dict[str, Space] = {}
         for pattern in patterns:
             begins = beginning_of(pattern)
@@ -243,13 +243,13 @@ class Memories:
     # Proposals
 
     async def review(self, spaces: Sequence[str] = ("*",), *, limit: int = 100) -> list[Fact]:
-        """What waits for a person's yes."""
+        """List the proposals that wait for a person."""
         return await self.list(spaces, proposed=True, limit=limit)
 
     async def accept(self, id: str, *, text: str | None = None, by: str = PERSON) -> Fact:
-        """A proposed fact counts from now on, with another `text` if one is given; what it supersedes ends. Returns
-        what says so now, which may have been there. Raises `NotFound`, `Invalid`, `TooLarge`, and `Conflict` when it
-        was answered already, or a newer proposal has its place."""
+        """Accept a proposed fact, with another `text` if given; the facts that it supersedes end. Returns the fact with
+        that text, which may have existed. Raises `NotFound`, `Invalid`, `TooLarge`, and `Conflict` when it was answered
+        already, or a newer proposal replaced it."""
         given = None if text is None else check_text(self.vault.scrub(text))
         while True:
             proposed = await self._proposed(id)
@@ -259,20 +259,20 @@ class Memories:
             fact = msgspec.structs.replace(
                 fact, id=new_id("fct"), text=given or proposed.text, supersedes=ends, proposed=False
             )
-            with contextlib.suppress(Conflict):  # something of it ended meanwhile: if not the proposal, then without it
+            with contextlib.suppress(Conflict):  # a superseded fact ended meanwhile: retry without it
                 return await self._put(fact, by)
 
     async def reject(self, id: str, *, by: str = PERSON) -> Fact:
-        """Raises `NotFound`, and `Conflict` as `accept` does."""
+        """Reject a proposed fact. Raises `NotFound`, and `Conflict` as `accept`."""
         await self._proposed(id)
         if not await self._store.change_facts([EndFact(id)], by=by):
             raise _answered(id)
         return await self._store.fact(id)
 
     async def undo(self, session: str, since: int, until: int | None = None, *, by: str = PERSON) -> int:
-        """What a session's log did to the memory after event `since`, up to and with `until`, is undone. Returns how
-        many facts came or went; a session that is deleted counts as long as there is something. Raises `Invalid`, and
-        `NotFound` when there is neither."""
+        """Undo a session's changes to the memory after event `since`, up to and including `until`. Returns how many
+        facts were added or ended. Works for a deleted session while it has such facts. Raises `Invalid`, and `NotFound`
+        when neither session nor facts exist."""
         if since < 0 or (until is not None and until <= since):
             raise Invalid("undo takes the events after `since`, up to `until`")
         change: FactChange = MemoryRevert(since, until, session)
@@ -281,7 +281,7 @@ class Memories:
         return changed
 
     async def settled(self) -> None:
-        """Wait until no fact that was asked about lacks its vector."""
+        """Wait until every fact searched for has its vector."""
         await asyncio.shield(self._settle())
 
     async def _settle(self) -> None:
@@ -289,7 +289,8 @@ class Memories:
             await self.search.index.settled()
 
     async def _put(self, fact: NewFact, by: str) -> Fact:
-        """Returns what says so now. Raises `Conflict` when something has ended meanwhile, as all that says so."""
+        """Store a fact, and return the fact with its text. Raises `Conflict` when a superseded fact ended meanwhile, as
+        did all facts with this text."""
         await self._store.change_facts([PutFact(fact)], by=by)
         try:
             return await self._store.fact(fact.id)

@@ -1,7 +1,7 @@
-"""What a node counts for its operator: a reader of its own commits, like everything else.
+"""Metrics of a node, counted from its own commits.
 
-Every node counts what it committed itself, so that the sum over the nodes of a cluster is right. Nothing here is kept:
-counters begin at zero with the process, as scrapers expect.
+Every node counts only what it committed, so that the sum over a cluster is right. Nothing is stored: counters start at
+zero with the process, as scrapers expect.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ T = TypeVar("T")
 MODEL_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 MOST_NAMES = 100
-"""Of agents, and of models, that are told apart; the rest count as `other`, so that a scrape stays small."""
+"""Most agents, and most models, with counters of their own. The rest count as `other`, so that a scrape stays small."""
 OTHER = "other"
 _LOAD_SECONDS = 15.0
 _ASK_SECONDS = 2.0
 _TAIL = 512
-"""Bytes at the end of a `model.completed` in which its usage and seconds stand: two short objects of numbers."""
+"""Bytes at the end of a `model.completed` that hold its usage and seconds: two short objects of numbers."""
 _KIND = slice(9, 25)
 _INPUTS = {one: str(one.__struct_config__.tag) for one in get_args(Input)}
 
 
 class Histogram:
-    """`counts[i]`: values up to `bounds[i]` and above the bound before it; the last one is of those above all."""
+    """Count values by size. `counts[i]`: values above `bounds[i - 1]`, up to `bounds[i]`; the last counts values above
+    all bounds."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -63,8 +64,8 @@ class Histogram:
 
 
 class AgentMeter:
-    """Of one agent. `input` are tokens that were not cached; `cost` is in nano-dollars, and `unpriced` counts the model
-    calls whose cost is not known."""
+    """Counters of one agent. `input`: tokens without cached ones. `cost`: nano-dollars. `unpriced`: model calls of
+    unknown cost."""
 
     __slots__ = ("cached", "cost", "input", "output", "turns", "unpriced")
 
@@ -84,7 +85,7 @@ class AgentMeter:
 
 
 class ModelMeter:
-    """Of one model: how long its calls took, by how they ended."""
+    """Durations of one model's calls, by outcome."""
 
     __slots__ = ("failed", "ok")
 
@@ -94,9 +95,9 @@ class ModelMeter:
 
 
 class Meters:
-    """`names`: (agent, model) of a session that is in memory here, None when it is not (any more).
+    """Count a node's commits. Runs on the event loop, after each commit.
 
-    All of it runs on the event loop, after the commit that it is about.
+    names: returns (agent, model) of a session in memory here, else None.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Meters:
         self.commits = Histogram(COMMIT_SECONDS)
         self.commit_errors: Counter[str] = Counter()
         self.fenced = 0
-        """Sessions that the kernel dropped because they are another node's, or may be."""
+        """Sessions that the kernel dropped because another node owns them, or may."""
         self.takeovers = 0
         self.load = Load()
 
@@ -121,11 +122,12 @@ class Meters:
         self._backlog: Backlog | None = None
 
     def start(self) -> Callable[[], None]:
-        """Begin to count. Returns the way to stop it."""
+        """Start counting. Returns the function that stops it."""
         return self._journal.watch(self._see)
 
     async def backlog(self) -> Backlog | None:
-        """Of the whole cluster, asked of the dispatcher at most once a second. None when it does not say."""
+        """Return the cluster's backlog, from the dispatcher at most once a second. None when the dispatcher does not
+        report it."""
         if time.monotonic() - self._asked >= 1.0:
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask())
@@ -133,14 +135,14 @@ class Meters:
         return self._backlog
 
     def claimed(self, claims: Sequence[Claim]) -> None:
-        """Sessions became this node's. One that is in the middle of a turn was left so by another owner: a node that
-        died, drained or was restarted."""
+        """Count takeovers: claimed sessions in the middle of a turn, left by a node that died, drained or was
+        restarted."""
         for claim in claims:
             if claim.info.state == "running" and claim.info.phase == "working":
                 self.takeovers += 1
 
     async def append(self, append: Append) -> int:
-        """`Journal.append`, timed. The one place through which the sessions of a node commit."""
+        """Append to the journal and time it. All commits of a node's sessions go through here."""
         began = time.perf_counter()
         try:
             head = await self._journal.append(append)
@@ -169,7 +171,7 @@ class Meters:
             self.inputs[_INPUTS[type(item.input)]] += 1
 
     def of(self, session: str) -> tuple[AgentMeter, ModelMeter]:
-        """What to count a session's calls under."""
+        """Return the counters for a session's calls."""
         agent, model = self._names(session) or (OTHER, OTHER)
         return (
             self.agents.get(agent) or _bounded(self.agents, agent, AgentMeter),
@@ -178,19 +180,19 @@ class Meters:
 
 
 class Load:
-    """How busy the event loop's thread is: its share of a core, over the last quarter of a minute or more."""
+    """Measure the event loop's share of a core, over the last 15 seconds or more."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float]] = deque([(time.monotonic(), time.thread_time())])
 
     def ratio(self) -> float:
-        """From 0 to 1. To be called on the event loop."""
+        """Return the load, from 0 to 1. Call it on the event loop."""
         now, used = time.monotonic(), time.thread_time()
         samples = self._samples
         while len(samples) > 1 and now - samples[1][0] >= _LOAD_SECONDS:
             samples.popleft()
         then, before = samples[0]
-        if now - samples[-1][0] >= 1.0:  # however often it is asked, a few samples are kept
+        if now - samples[-1][0] >= 1.0:  # few samples are kept, however often this is called
             samples.append((now, used))
         return min(1.0, max(0.0, (used - before) / (now - then))) if now > then else 0.0
 
@@ -216,8 +218,8 @@ _read_turn = msgspec.json.Decoder(_Turn).decode
 
 
 def _model_completed(meters: Meters, session: str, body: bytes) -> None:
-    """Reads the last fields without the answer before them. A quote inside JSON text is escaped, so that the answer
-    cannot look like them."""
+    """Read usage and seconds from the end of the body, without decoding the answer. JSON text escapes quotes, so no
+    answer can imitate these fields."""
     start = body.rfind(b',"usage":{', -_TAIL)
     if start < 0:
         start = body.rfind(b',"seconds":', -_TAIL)
@@ -255,8 +257,8 @@ def _bounded(known: dict[str, T], name: str, make: Callable[[], T]) -> T:
 
 
 def _key(event: type[Event]) -> bytes:
-    """What tells this kind from all others at a fixed place: an event's bytes begin with its tag, then comes its first
-    field, which is never left out."""
+    """Return the bytes that identify an event kind: the tag comes first, then the first field, which is never
+    omitted."""
     return f'{{"type":"{event_type(event)}","{event.__struct_encode_fields__[0]}'.encode()[_KIND]
 
 

@@ -1,4 +1,4 @@
-"""What every model call of a node goes through: the ledger, and what stands around a model."""
+"""The model stack of a node: every model call goes through the ledger and a model's wrappers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from roost.routing.profiles import Profiles
 
 
 class Cores:
-    """Makes every model that `models` resolves from now on a core (`roost.providers.model_stack`), charged to the one
-    ledger of the cluster, and gives them the name `auto`. Until `close` they are this node's. Raises `ConfigError`.
-
+    """Wrap every model that `models` resolves in a model stack (`roost.providers.model_stack`), charged to the
+    cluster's one ledger, and add the name `auto`. `models` belongs to this node until `close`. Raises `ConfigError`.
     Implements `roost.agent.session.Ledger`."""
 
     def __init__(self, models: Models, store: Store, *, node: str, lease: float) -> None:
@@ -34,13 +33,13 @@ class Cores:
         models.wrap = self._wrap
 
     def check(self, config: ModelsConfig) -> None:
-        """Whether `change` would take it. Raises `ConfigError`."""
+        """Check whether `change` would accept it. Raises `ConfigError`."""
         Profiles(config)
         Terms(config.budget, _rate(config))
 
     def change(self, config: ModelsConfig) -> None:
-        """Calls that are made from now on are made as it says; those under way end as they began. Raises `ConfigError`,
-        and nothing has changed."""
+        """Apply a configuration to new calls; calls in flight end under the old one. Raises `ConfigError`, and changes
+        nothing."""
         self.check(config)
         self.ledger.change(config.budget, rate=_rate(config), models=budgeted(config))
         self.profiles.change(config)
@@ -48,15 +47,15 @@ class Cores:
         self._models.change(config)
 
     def core(self, model: Model, *, own: bool = False) -> Model:
-        """`own`: one that a program brought. What is a core already stays as it is."""
+        """Wrap a model in a stack; a stack is returned as it is. `own`: a model object that a program brought."""
         return stacked(model, self.parts, own=own)
 
     def rate(self, currency: str) -> float | None:
-        """What one of a currency is worth in dollars; None where that is not known."""
+        """Return a currency's worth in dollars; None where it is unknown."""
         return _rate(self._models.config)(currency)
 
     def rate_of(self) -> str | None:
-        """The day, or the file, of the rate by which the budgets' currency is converted; None for dollars."""
+        """Return the date, or the file, of the budget currency's rate; None for dollars."""
         config = self._models.config
         currency = config.budget.currency
         if currency == "USD":
@@ -73,14 +72,14 @@ class Cores:
         await self.ledger.forget(*budgets)
 
     async def forget_session(self, session: str) -> None:
-        """It was deleted: with it go the budgets that are its own. Raises `StoreFailed`."""
+        """Delete the budgets of a deleted session. Raises `StoreFailed`."""
         await self.ledger.recover(session)
         turns = f"turn:{session}:"
         over = [name for name in await self._store.balances(turns) if name.removeprefix(turns).isdigit()]
         await self.ledger.forget(*over, f"session:{session}", f"tree:{session}")
 
     async def close(self) -> None:
-        """After the models are closed, and before the store is."""
+        """Close, after the models and before the store."""
         self._models.wrap = self._outer
         await self.ledger.close()
 

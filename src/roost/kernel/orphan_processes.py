@@ -1,4 +1,4 @@
-"""Commands that outlived their node: whoever starts next finds the nodes of the home that nobody is any more."""
+"""Kill orphan processes: commands of this home's dead nodes that are still running."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ log = logging.getLogger("roost.leftovers")
 
 
 def marker_of(home: Path, node: str) -> str:
-    """What the commands of a node are marked with."""
+    """Return the marker of a node's commands."""
     return f"{home.resolve()}:{node}"
 
 
 def reap(home: Path, nodes: Locks, backends: Callable[[], Sequence[Backend]]) -> int:
-    """Kill what dead nodes of this home left running, and remove their sandboxes. Returns how many processes that were,
-    with what else was left of sandboxes. `backends` is called for each of the dead. Blocks; to be called in a thread
-    without an event loop."""
+    """Kill the commands of this home's dead nodes, and remove their sandboxes. Returns how many processes and sandbox
+    remains there were. `backends` is called for each dead node. Blocks; call it in a thread without an event loop."""
     return sum(_reap(home, nodes, node, backends) for node in nodes.names())
 
 

@@ -1,4 +1,4 @@
-"""What a session has said without being asked, for whoever brings it to people: a reader of its log, and no more."""
+"""Collect a session's unprompted answers from its log, for delivery to people."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from roost.log.content import AssistantMessage
 
 _PAGE = 1000
 _MOST = 20_000
-"""Events that one look goes through, and to the end of a turn."""
+"""Events that one call reads at most, beyond which it only finishes a turn."""
 _WANTED = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"turn.completed"')
 _UNASKED = ("schedule:", "timer:", "child:", "job:")
 
 
 class Proactive(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of a turn that nobody waits for. `source` began it: `schedule:NAME`, `timer:NAME`, or the end of what
-    was begun in the background, `child:SESSION` or `job:ID`. `seq` is the position of the turn's end."""
+    """The answer of a turn that no person waits for. `source` began it: `schedule:NAME`, `timer:NAME`, or the end of
+    background work, `child:SESSION` or `job:ID`. `seq`: the position of the turn's end."""
 
     seq: int
     at: float
@@ -28,17 +28,16 @@ class Proactive(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
-    """`next`: where to read on. All that came up to there is in `messages`, or was no message to be brought."""
+    """`next`: the position to continue from. Up to there, `messages` has all that is to be delivered."""
 
     messages: tuple[Proactive, ...]
     next: int
 
 
 async def outbox(sessions: Sessions, session: str, *, after: int = 0, limit: int = 100) -> Outbox:
-    """What was said after a position of the log: 0, or the `next` of an earlier look. Not what answers a person who
-    spoke in that turn, nor a heartbeat's that had nothing to say, nor, from 0, what was said in the session that this
-    is a copy of. Whoever keeps `next` once the messages are delivered delivers each at least once. Raises
-    `NotFound`."""
+    """Return the unprompted answers after a position: 0, or the `next` of an earlier call. Excludes answers to a person
+    who spoke in that turn, heartbeats with nothing to report, and, from 0, those of the session that this one was
+    copied from. A caller that stores `next` after delivery delivers each message at least once. Raises `NotFound`."""
     found: list[Proactive] = []
     after = after or await sessions.base(session)
     source, asked, text, behind, seen = None, False, "", after, after

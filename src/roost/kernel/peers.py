@@ -1,8 +1,8 @@
-"""What one node asks of another: the deltas of a session that runs there, to let go of a session, and to keep its files
-for a fork.
+"""Requests between nodes: the deltas of a session that runs on the other, the release of a session, and the pinning of
+a snapshot for a fork.
 
-But for the last nothing durable depends on an answer: the log is the truth, and a node that cannot be asked is done
-without.
+Except for pinning, nothing durable depends on an answer: the log is the truth, and a node works without peers that do
+not answer.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from roost.models.http import HttpClient, HttpFailed, HttpResponse
 log = logging.getLogger("roost.peers")
 SCHEME = "Roost-Node"
 VALID_SECONDS = 30.0
-"""For how long a signature is good, by the clock of the node that is asked."""
+"""Seconds for which a signature is valid, by the clock of the receiving node."""
 HEARTBEAT = 2.0
-"""Seconds: a stream of deltas says at least an empty line so often."""
+"""A stream of deltas sends at least an empty line every so many seconds."""
 SKEW = 86_400.0
-"""Seconds: no clock is believed to differ by more, or a forged answer could have something signed for a far day."""
+"""Largest credible difference of clocks, in seconds: otherwise a forged answer could obtain a signature for a far
+day."""
 _SILENCE = 2.5 * HEARTBEAT
 _CONNECT_SECONDS = 2.0
 _EVICT_SECONDS = 10.0
@@ -52,32 +53,32 @@ class PeerFailed(RoostError):
 
 class Peers(Protocol):
     def deltas(self, node: NodeInfo, session: str) -> AsyncGenerator[list[Piece]]:
-        """What the owner's hub tells its own readers, from the beginning of the step in progress; an empty list is a
-        sign of life. Ends when the session leaves that node. Raises `PeerFailed`."""
+        """Stream the deltas of a session from its owner's hub, from the start of the step in progress. An empty list is
+        a sign of life. Ends when the session leaves that node. Raises `PeerFailed`."""
         ...
 
     async def evict(self, node: NodeInfo, session: str) -> bool:
-        """Ask a node to let go of a session: its step in progress is cut as by a crash, and the lease given back. False
-        when the node has no address, does not answer within 10 s or refuses. Raises nothing."""
+        """Ask a node to release a session: its step in progress is cut as by a crash. Returns False when the node has
+        no address, does not answer within 10 s or refuses. Raises nothing."""
         ...
 
     async def lend(self, node: NodeInfo, session: str, snapshot: str, fork: str) -> bool | None:
-        """Have a node of the home where a session's files are keep a snapshot of them for its fork as well. False when
-        it has none of that name, None when the node has no address or does not answer within 10 s. Raises nothing."""
+        """Ask a node of the session's home to pin a snapshot of its files for its fork. Returns False when it has no
+        such snapshot, None when the node has no address or does not answer within 10 s. Raises nothing."""
         ...
 
     async def close(self) -> None: ...
 
 
 class Secret:
-    """The cluster's key for what nodes ask of each other, made by the first that needs it."""
+    """The cluster's key that signs requests between nodes, created by the first node that needs it."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._value: bytes | None = None
 
     async def value(self) -> bytes:
-        """Raises `StoreFailed`."""
+        """Return the key. Raises `StoreFailed`."""
         if self._value is None:
             made = await self._shared.setting("node_secret", secrets.token_hex(32))
             assert made is not None
@@ -86,8 +87,8 @@ class Secret:
 
 
 def sign(secret: bytes, node: str, method: str, path: str, at: float) -> str:
-    """The value of `Authorization` for a request to `node` at wall time `at`: `Roost-Node <seconds>.<HMAC-SHA-256,
-    hex>`. No other node takes it, nor the same one after its next start."""
+    """Return the `Authorization` header for a request to `node` at wall time `at`: `Roost-Node <seconds>.<HMAC-SHA-256,
+    hex>`. It is valid for this node alone, and not after its restart."""
     seconds = str(int(at))
     return f"{SCHEME} {seconds}.{_mac(secret, node, method, path, seconds)}"
 
@@ -95,7 +96,7 @@ def sign(secret: bytes, node: str, method: str, path: str, at: float) -> str:
 def verify(
     secret: bytes, node: str, method: str, path: str, given: str, now: float
 ) -> Literal["good", "stale", "wrong"]:
-    """`stale`: signed with our secret, at a time that is too far from ours."""
+    """Check an `Authorization` header. `stale`: signed with our secret, but at a time too far from ours."""
     scheme, _, rest = given.partition(" ")
     seconds, _, mac = rest.strip().partition(".")
     if scheme.lower() != SCHEME.lower() or not (seconds.isascii() and seconds.isdigit() and len(seconds) < 16):
@@ -110,8 +111,8 @@ def _mac(secret: bytes, node: str, method: str, path: str, seconds: str) -> str:
 
 
 class HttpPeers:
-    """Over the nodes' internal endpoints. One pool of kept connections; nothing is loaded or opened before the first
-    request. Implements `Peers`."""
+    """Send requests to the nodes' internal endpoints, through one pool of connections; nothing is loaded or opened
+    before the first request. Implements `Peers`."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
@@ -158,7 +159,7 @@ class HttpPeers:
         return True
 
     async def prepare(self) -> None:
-        """Have at hand what the first request needs. Raises `StoreFailed`."""
+        """Load what the first request needs. Raises `StoreFailed`."""
         await self._secret.value()
         await self._http.prepare()
 
@@ -169,8 +170,8 @@ class HttpPeers:
     async def _ask(
         self, method: str, node: NodeInfo, path: str, *, patience: float = _SILENCE
     ) -> AsyncGenerator[HttpResponse]:
-        """A successful answer. A node whose clock differs from ours, by a day at most, says so with its refusal, and is
-        asked again by its own time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
+        """Send a request and yield a successful response. A node whose clock differs by at most a day refuses with its
+        time, and is asked again by that time. Raises `PeerFailed`, `HttpFailed` and `StoreFailed`."""
         url = node.card.url
         if url is None:
             raise PeerFailed(f"node {node.card.id} has no address that others reach")
@@ -194,7 +195,7 @@ class HttpPeers:
 
 
 def _skew(response: HttpResponse) -> float:
-    """How far the other node's clock is ahead of ours, in seconds; 0 when that is not to be believed."""
+    """Return the seconds by which the other node's clock is ahead of ours; 0 when the value is not credible."""
     with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
         skew = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
         return skew if abs(skew) <= SKEW else 0.0

@@ -1,6 +1,6 @@
-"""Where a session may run: the tags that it needs, and those that a node offers. The store compares the two.
+"""Where a session may run: the tags that it needs, and those that a node offers. The store compares them.
 
-`account:NAME`  an account of models that the node can use
+`account:NAME`  a model account that the node can use
 `agent:NAME`    the tools and the model of an agent that is written in Python
 `check:NAME/C`  the hook or guardrail C of an agent that is written in Python
 `folder:HOME`   a folder of the user's own on the machine of that home
@@ -36,9 +36,9 @@ class PartsUnknown(Conflict):
 
 
 class Place(msgspec.Struct, kw_only=True):
-    """Where a node is. `home` is its home's lasting id, `url` where other nodes reach it. `shared_folders` are on every
-    machine of the cluster. `files_follow`: private files are kept in a snapshot store that all nodes reach. `tidy`:
-    every private folder here belongs to a session of this store, so that one without a session may be removed."""
+    """The location of a node. `home`: its home's permanent id. `url`: where other nodes reach it. `shared_folders`: on
+    every machine of the cluster. `files_follow`: private files are kept in a snapshot store that all nodes reach.
+    `tidy`: every private folder here belongs to a session of this store, so orphans may be removed."""
 
     home: str = ""
     url: str | None = None
@@ -48,8 +48,8 @@ class Place(msgspec.Struct, kw_only=True):
 
 
 def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[str]) -> tuple[str, ...]:
-    """What a new session needs, for good. `offered`: by any living node. An account that nobody has is not needed: the
-    session's turns then say what is missing, instead of waiting without a word."""
+    """Return a new session's permanent needs. `offered`: by any living node. An account that no node has is not needed:
+    then the session's turns fail with the reason, instead of waiting silently."""
     tags: list[str] = []
     account = None if agent.own_model is not None else _account(agent.spec.model)
     if account is not None and f"account:{account}" in offered:
@@ -68,8 +68,8 @@ def needs(agent: Agent, workspace: str | None, place: Place, offered: Iterable[s
 def offers(
     agents: Agents, accounts: Mapping[str, bool], level: int, place: Place, node: str, others: Iterable[NodeInfo]
 ) -> frozenset[str]:
-    """What a node can do. Of the accounts that no node has, the oldest living node says that it has them: a session
-    that needs one is told so by its failed turn."""
+    """Return what a node offers. The oldest living node also offers the accounts that no node has: a session that needs
+    one learns it from its failed turn."""
     there = [one.card for one in others if one.alive and one.card.id != node]
     tags = {f"account:{name}" for name, usable in accounts.items() if usable}
     if node < min((card.id for card in there if not card.draining), default="~"):
@@ -82,7 +82,7 @@ def offers(
 
 
 def python_parts(agents: Agents) -> set[str]:
-    """The tags of what a node knows of agents written in Python."""
+    """Return the tags of the Python agents that a node knows."""
     return {tag for agent in agents.all() if agent.is_python for tag in _python_parts(agent)}
 
 
@@ -93,7 +93,7 @@ def _python_parts(agent: Agent) -> list[str]:
 
 
 def unknown_parts(needed: Iterable[str], offered: Container[str]) -> list[str]:
-    """What a session needs of its agent that is written in Python and is not `offered`, for people."""
+    """Return the needed Python parts that are not `offered`, in words for people."""
     missing = [tag for tag in needed if tag.startswith((_AGENT, _CHECK)) and tag not in offered]
     return [_named(tag) for tag in missing]
 
@@ -106,7 +106,7 @@ def _named(tag: str) -> str:
 
 
 def _account(model: str | None) -> str | None:
-    """None for a node's default and for a URL, which any node can reach as well or as badly."""
+    """Return a model's account; None for the default model and for a URL, which all nodes reach alike."""
     if model is None or "://" in model:
         return None
     return model.partition("/")[0]

@@ -1,4 +1,4 @@
-"""Settle lost calls by what their providers report."""
+"""Settle lost calls by their providers' usage reports."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from roost.money.ledger import Ledger
 from roost.providers.accounts import Models
 
 LATE = 900.0
-"""Seconds after which a provider's report has all that was used."""
+"""Seconds after which a provider's report is complete."""
 _MINUTE = 60.0
 _DAY = 86_400.0
 _LONGEST = 3_600.0
-"""Seconds that a killed call lasted at most: its loss may have been noticed much later."""
+"""Most seconds that a killed call lasted; its loss may be noticed much later."""
 _MARGIN = 2 * _MINUTE
-"""Seconds around a window in which no other call of its model may be: buckets are minutes, and a provider counts a call
-where it began or where it ended."""
+"""Seconds around a window in which its model must have no other call: report buckets are minutes, and a provider counts
+a call where it began or where it ended."""
 _VAGUE = 300.0
-"""Seconds that a call took at most of which the log has only the end."""
+"""Assumed longest duration, in seconds, of a call whose log has only its end."""
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """A lost call beside its provider's report, in nano-dollars. `charged`: what it counted with before. `cost`: what
-    it was settled with; None where it was not, and `why`. `reported`: what the report has beyond the logs in the time
-    of the call, and of the lost calls beside it, where that can be told."""
+    """A lost call beside its provider's report, in nano-dollars. `charged`: the cost before. `cost`: the settled cost;
+    None when it was not settled, and `why`. `reported`: the report's usage beyond the logs in the time of this call and
+    of the lost calls next to it, where known."""
 
     call: str
     model: str | None
@@ -49,8 +49,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayBill(msgspec.Struct, frozen=True, kw_only=True):
-    """A day (UTC) of an account: what its provider bills the organization, and what logs and ledger have of it, in
-    nano-dollars. `billed` is None where it is in a `currency` of unknown worth."""
+    """A day (UTC) of an account, in nano-dollars. `billed`: what the provider bills the organization; None in a
+    `currency` without a known rate. `counted`: the total of logs and ledger."""
 
     account: str
     day: str
@@ -65,7 +65,7 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Span(NamedTuple):
-    """When a call was made; `usage` is None where its tokens are not known exactly."""
+    """The time of a call. `usage` is None where its tokens are not known exactly."""
 
     begin: float
     end: float
@@ -78,13 +78,14 @@ class _Span(NamedTuple):
 
 
 class Reconciler:
-    """Compares the lost calls that nobody settled with the reports of their providers, and settles what is certain.
+    """Compare unsettled lost calls with their providers' reports, and settle the certain ones.
 
-    A call with the id that OpenRouter gave it is settled by that call's own cost. OpenAI and Anthropic report minutes:
-    there a call is settled by what the report has of its model beyond the logs, if all of that usage is Roost's: the
-    report is of one API key (`report_key_id` of the account), or the caller says that all of it is `ours`. Nothing is
-    settled below zero, above what was reserved, or where the logs do not tell all.
-    `rate`: the worth of a currency in dollars. `now`: wall time.
+    OpenRouter: a call with the provider's id is settled by that call's own cost. OpenAI and Anthropic report by the
+        minute: a call is settled by the model's reported usage beyond the logs, if all of that usage is Roost's: the
+        report covers one API key (`report_key_id` of the account), or the caller says that it is `ours`. A call is
+        never settled below zero, above its reservation, or where the logs are incomplete.
+    rate: the worth of a currency in dollars.
+    now: wall time in seconds.
     """
 
     def __init__(
@@ -108,8 +109,8 @@ class Reconciler:
         self._lost: list[LostCall] = []
 
     async def run(self, month: str | None = None) -> Reconciled:
-        """Of the lost calls of a month (`2026-11`), or of all. Twice is once. Raises `ReportFailed` or `ConfigError`
-        where no report could be had, and nothing has changed."""
+        """Settle the lost calls of a month (`2026-11`), or all. Idempotent. Raises `ReportFailed` or `ConfigError` when
+        no report could be read; then nothing has changed."""
         self._lost = await self._ledger.lost()
         accounts: dict[str, list[LostCall]] = {}
         for call in self._lost:
@@ -165,7 +166,7 @@ class Reconciler:
         return Compared(call=call.id, model=call.model, charged=call.cost, cost=cost, reported=reported)
 
     async def _read(self, account: str, calls: list[LostCall]) -> None:
-        """Collect the calls of the account that logs and ledger know, of a day before and after the lost ones too."""
+        """Collect the account's calls from logs and ledger, from a day before the lost ones to a day after."""
         begin = min(call.started for call in calls) - _DAY
         end = max(_ended(call) for call in calls) + _DAY
         self._spans, self._whole = [], True
@@ -183,7 +184,7 @@ class Reconciler:
                 self._spans.append(_Span(note.started, self._now(), note.model, None))
 
     def _windows(self, calls: list[LostCall]) -> list[_Window]:
-        """Put lost calls together whose windows touch."""
+        """Group lost calls whose windows touch."""
         windows: list[_Window] = []
         for call in sorted(calls, key=lambda call: call.started):
             window = self._grown(call)
@@ -196,7 +197,7 @@ class Reconciler:
         return windows
 
     def _grown(self, call: LostCall) -> _Window:
-        """The time from a pause before the call to one after it, in which its model is not called."""
+        """Return the window from a pause before the call to one after it, pauses in which its model is not called."""
         spans = self._of(call.model)
         begin, end, size = call.started, _ended(call), -1
         while size != (size := sum(span.near(begin, end) for span in spans)):
@@ -261,7 +262,7 @@ class _Window(msgspec.Struct):
 def _difference(
     rows: Sequence[Reported], inside: Sequence[_Span], calls: Sequence[LostCall], price: Price | None
 ) -> tuple[int | None, str | None]:
-    """(what the report has beyond the logs, in nano-dollars; why the calls cannot be settled by it)."""
+    """Return (the report's cost beyond the logs, in nano-dollars; why it cannot settle the calls, or None)."""
     if not rows:
         return None, "the report has no call of this model at that time"
     known = [span.usage for span in inside if span.usage is not None]
@@ -292,7 +293,7 @@ def _difference(
 
 
 def _shared(cost: int, calls: Sequence[LostCall]) -> list[int]:
-    """`cost` in parts, as the calls were charged; no part is above what was reserved for its call."""
+    """Split `cost` in proportion to what was charged; no part exceeds its call's reservation."""
     whole, left, parts = sum(call.charged for call in calls), cost, list[int]()
     for place, call in enumerate(calls):
         room = sum(later.reserved for later in calls[place + 1 :])
@@ -310,7 +311,7 @@ def _span(event: Spent, model: str, once: bool) -> _Span | None:
     match event:
         case ModelCompleted() | ContextCompacted() | MemoryConsolidated():
             return _Span(event.at - event.seconds, event.at, model, usage if once else None, cost)
-        case PolicyDecided():  # under the name of who asked
+        case PolicyDecided():  # logged under the asking model's name
             return _Span(event.at - _VAGUE, event.at, None, None, cost)
         case _:
             return _Span(event.at - (event.seconds or _VAGUE), event.at, model, None, cost)

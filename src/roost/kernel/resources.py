@@ -1,4 +1,4 @@
-"""From a session's pinned definition to what it acts with on this node."""
+"""Build what a session acts with on this node from its pinned definition."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from roost.workspace.snapshots import Place, View
 from roost.workspace.views import FolderView
 
 _NEW_SECONDS = 3600.0
-"""So long after files were kept for a fork it may still be made."""
+"""Seconds after files were pinned for a fork in which the fork may still be created."""
 
 
 class Unavailable:
-    """Stands in for a model that cannot be used here: each call fails with the reason, and the turn says so."""
+    """Stand in for a model that cannot be used here: each call fails with the reason, and the turn reports it."""
 
     def __init__(self, name: str, error: RoostError) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class Unavailable:
 
 
 class Agents:
-    """The agents that this node knows, by name. A later one of the same name is the one that new sessions get."""
+    """The agents that this node knows, by name. New sessions use the last one added under a name."""
 
     def __init__(self) -> None:
         self._agents: dict[str, Agent] = {}
@@ -81,8 +81,8 @@ class Agents:
         self._agents[agent.spec.name] = agent
 
     def renew(self, before: Sequence[Agent], after: Sequence[Agent]) -> list[str]:
-        """Let `after` take the place of `before`. Returns the names of which something has changed. One of which a part
-        is Python stays, since its sessions need it."""
+        """Replace the agents `before` by `after`. Returns the names that have changed. An agent with Python parts is
+        not removed, since its sessions need it."""
         changed = [agent for agent in after if self._agents.get(agent.spec.name) is not agent]
         for agent in changed:
             self.add(agent)
@@ -132,9 +132,12 @@ def _is_new(folder: Path) -> bool:
 
 
 class Workshop:
-    """Makes the means of sessions. `root` holds the private workspaces, which the `carrier`, if there is one, keeps
-    for all nodes; without one, `home` keeps them to go back to. `cores` is what the models' calls go
-    through."""
+    """Build the resources of sessions.
+
+    root: the folder of the private workspaces.
+    carrier: keeps their snapshots for all nodes. Without one, `home` keeps them at this home.
+    cores: wraps every model that sessions call.
+    """
 
     def __init__(
         self, agents: Agents, models: Models, root: Path, sandboxes: Sandboxes, deltas: Deltas, *, cores: Cores
@@ -160,15 +163,15 @@ class Workshop:
 
     @property
     def home_folder(self) -> Path:
-        """Roost's home, with the token, the logs and every session's own files."""
+        """Roost's home, with the token, the logs and the private files of every session."""
         return self._root.parent
 
     def private(self, session: str) -> Path:
-        """Where a session's own files are when it was given no folder."""
+        """Return the folder of a session that was created without a workspace."""
         return self._root / session
 
     def throw_away(self, session: str) -> None:
-        """Move a session's own files into the bin."""
+        """Move a session's private files into the bin."""
         with contextlib.suppress(FileNotFoundError):
             self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.rename(self.private(session), self._bin / session)
@@ -178,13 +181,13 @@ class Workshop:
             os.rename(self._bin / session, self.private(session))
 
     def kept(self) -> list[str]:
-        """The sessions that have private files here, or had some; not those that may still become one. Blocks."""
+        """Return the sessions that have or had private files here, except forks that may still be created. Blocks."""
         here, known = _names(self._root), _names(self._memory)
         return [*here, *(name for name in known - here if not _is_new(self._memory / name))]
 
     def lend(self, session: str, snapshot: str, fork: str) -> None:
-        """Have a snapshot of a session's files be its fork's too, which may not be there yet. Blocks. Raises
-        `SnapshotDamaged`, `ObjectsFailed`."""
+        """Pin a snapshot of a session's files for its fork, which may not exist yet. Blocks. Raises `SnapshotDamaged`,
+        `ObjectsFailed`."""
         place, to = Place(self.private(session), self._memory / session), Place(self.private(fork), self._memory / fork)
         if self.home is None:
             raise SnapshotDamaged("no snapshots are kept at this home")
@@ -197,7 +200,8 @@ class Workshop:
             raise ObjectsFailed(f"the files of session {session!r} cannot be kept for a fork: {error}") from error
 
     def view(self, sessions: Sequence[str], snapshot: str | None) -> View:
-        """A snapshot of the first of these sessions that has it. Blocks. Raises `SnapshotDamaged`, `ObjectsFailed`."""
+        """Open a snapshot from the first of these sessions that has it. Blocks. Raises `SnapshotDamaged`,
+        `ObjectsFailed`."""
         carrier = self.carrier or self.home
         if carrier is None:
             raise SnapshotDamaged("no snapshots are kept at this home")
@@ -210,14 +214,14 @@ class Workshop:
         raise SnapshotDamaged("no session has it")
 
     def view_now(self, session: str, saved: str | None) -> View:
-        """A session's private files as they are: of the folder here, or what was saved for all nodes. Blocks. Raises as
-        `view`, and `OSError`, `TooLarge`."""
+        """Open a session's private files as they are now: the folder here, or with a `carrier` the snapshot `saved`.
+        Blocks. Raises as `view`, and `OSError`, `TooLarge`."""
         if self.carrier is not None:
             return self.view([session], saved)
         return FolderView(self.private(session), files=Caps().files, remembered=read_index(self._memory / session))
 
     def note_heir(self, session: str, fork: str) -> None:
-        """That the fork can go back to snapshots which only the session may have. Blocks. Raises `OSError`."""
+        """Record that the fork can go back to snapshots that only the session may hold. Blocks. Raises `OSError`."""
         heirs = self._heirs(session)
         if heirs.parent.is_dir() and not (heirs / fork).exists():
             heirs.mkdir(mode=0o700, exist_ok=True)
@@ -226,27 +230,28 @@ class Workshop:
                 sync(folder)
 
     def heirs(self, session: str) -> list[str]:
-        """Also such as are gone. Blocks."""
+        """Return the session's recorded forks, deleted ones included. Blocks."""
         return sorted(_names(self._heirs(session)))
 
     def _heirs(self, session: str) -> Path:
         return self._memory / session / "heirs"
 
     def thrown_away(self) -> list[str]:
-        """Also what a former version had thrown away beside the workspaces. Blocks."""
+        """Return the sessions whose files are in the bin. Moves in the bin of a former version, which stood beside the
+        workspaces. Blocks."""
         before = self._root.with_name(self._root.name + ".bin")
         if before.is_dir():
             self._bin.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in os.listdir(before):
-                remove_tree(self._bin / name)  # half of it, if a crash cut this off
-                with contextlib.suppress(FileNotFoundError):  # another process of this home was first
+                remove_tree(self._bin / name)  # a crash may have left it half moved
+                with contextlib.suppress(FileNotFoundError):  # another process of this home moved it first
                     shutil.move(before / name, self._bin / name)
             with contextlib.suppress(OSError):
                 before.rmdir()
         return os.listdir(self._bin) if self._bin.is_dir() else []
 
     def empty_bin(self, session: str) -> None:
-        """Blocks as long as the files are many."""
+        """Remove a session's files from the bin for good. Blocks, longer with many files."""
         remove_tree(self._bin / session)
         remove_tree(self._memory / session)
         for folder in aside(self.private(session)):
@@ -284,7 +289,8 @@ class Workshop:
         )
 
     def gate(self, spec: AgentSpec, workspace: str | None) -> LayeredGate:
-        """With the rules of the folder that the session was given: a private one is the agent's alone."""
+        """Return the permission gate. The project rules of a private workspace are not loaded: the agent alone writes
+        there."""
         rules: dict[Layer, Sequence[Rule]] = {
             "user": self.policy.rules,
             "config": spec.rules,
@@ -295,7 +301,7 @@ class Workshop:
         return LayeredGate(spec.permissions, rules, hidden=(self._hidden,), refusal=refusal)
 
     def checks(self, agent: str) -> Checks | None:
-        """What is asked beside the gate of its sessions; None where nothing is."""
+        """Return the hooks, guardrails and classifier for an agent's sessions; None without any."""
         hooks, guards = self._agents.own_checks(agent)
         named = self.policy.classifier
         classifier = None
@@ -321,7 +327,7 @@ class Workshop:
             return Unavailable(name or "default", error)
 
     def _own_core(self, agent: str, own: Model) -> Model:
-        """Once for each, since its breaker remembers."""
+        """Wrap an agent's own model once, since its circuit breaker keeps state."""
         known = self._own.get(agent)
         if known is None or known[0] is not own:
             known = self._own[agent] = (own, self._cores.core(own, own=True))
@@ -332,7 +338,8 @@ class Workshop:
         return {name: tool for name in spec.tools if (tool := own.get(name) or builtin_tool(name)) is not None}
 
     def keeps_files(self, spec: AgentSpec) -> Literal["home", "store"] | None:
-        """Where the private files of its sessions are kept; None where they have none."""
+        """Return where the private files of an agent's sessions are kept; None when it has no file tools or nothing
+        keeps them."""
         if not any(tool.files for tool in self._tools(spec).values()):
             return None
         return "store" if self.carrier is not None else "home" if self.home is not None else None
@@ -344,16 +351,18 @@ class Workshop:
         return carrier.folder(Place(self.private(session), self._memory / session))
 
     def _hidden_from(self, folder: Path) -> Path | None:
-        """The home, with its token and every session's log, is no file of a folder that it happens to lie in."""
+        """Return Roost's home if it must be hidden from commands in `folder`, since it may lie inside; None for a
+        folder of the private workspaces."""
         real = Path(os.path.realpath(folder))
         return None if self._real in real.parents else self._root.parent
 
     def _is_private(self, files: Workspace) -> bool:
-        """Also a child's, which has its parent's."""
+        """True for a private workspace, also for a child that works in its parent's."""
         return files.private or self._real in files.place.parents
 
     def _user(self, whose: str | Path) -> User | None:
-        """Of a session's private folder, or of one that it was given, which may be another session's. Blocks."""
+        """Return the user that owns a session's private folder, or a given folder, which may be another session's.
+        Blocks."""
         owners = self._sandboxes.owners
         if owners is None:
             return None
@@ -365,7 +374,8 @@ class Workshop:
         return owners.claim(private)
 
     def workspace(self, session: str, folder: str | None) -> Workspace:
-        """The session's files on this node: `folder`, or without one its private folder, which may not be there."""
+        """Return the session's files on this node: `folder`, or without one its private folder, which may not exist
+        yet."""
         notes, owner = self._memory / session, lambda: self._user(session if folder is None else Path(folder))
         if folder is not None:
             hidden = self._hidden_from(Path(folder))

@@ -74,12 +74,12 @@ class TurnFailed(RoostError):
 
 
 YOUNG = 10_000
-"""Objects that are made between two looks for garbage while sessions run."""
+"""New objects between two garbage collections while sessions run."""
 
 
 def _collect_less() -> None:
-    """Sessions at work have thousands of objects in the air at each commit, and none of them is garbage: measured with
-    100 of them, in turns of 99 steps."""
+    """Collect garbage less often: working sessions hold thousands of young objects at each commit, and none of them is
+    garbage (measured with 100 sessions in turns of 99 steps)."""
     young, *older = gc.get_threshold()
     if 0 < young < YOUNG:
         gc.set_threshold(YOUNG, *older)
@@ -91,22 +91,25 @@ def default_home() -> Path:
 
 
 class Runtime:
-    """Opens a home folder (store, workspaces) and runs its sessions until closed.
+    """Open a home folder (store, workspaces) and run its sessions until closed.
 
     >>> async with Runtime(agents=[Agent("clerk", tools=["read_file"])]) as runtime:
     ...     session = await runtime.session("clerk")
     ...     print(await session.ask("What is in notes.txt?"))
 
-    Several runtimes and a daemon may share a home: each session runs in one of them at a time. `store` replaces the
-    SQLite file of the home: an address (`roost.stores.open.open_store`) or a store, which the runtime closes. With
-    PostgreSQL the nodes may be on many machines: `advertise` is the URL under which others reach this one,
-    `shared_folders` exist on all of them, `snapshots` is where private files are kept for all, which all nodes name
-    alike. `dispatcher` makes what decides who runs what, in place of the store itself. `policy` counts in place of the
-    home's `policy.toml`. `backends` are the ways to isolate commands, in place of those that come with Roost.
-    `agent_files`, once they are read, are read again when they change.
+    Several runtimes and a daemon may share a home: each session runs in one of them at a time.
+    agent_files: agents read from files, read again when they change.
+    store: replaces the home's SQLite file: an address (`roost.stores.open.open_store`) or a store, which the runtime
+        closes. With PostgreSQL the nodes may run on many machines.
+    policy: replaces the home's `policy.toml`.
+    dispatcher: builds the dispatcher that decides which node runs which session; by default the store.
+    snapshots: where private files are kept for all nodes; the same on every node.
+    advertise: the URL under which other nodes reach this one.
+    shared_folders: folders that exist on all nodes.
+    backends: isolation backends for commands; by default Roost's own.
 
-    Python's garbage collector looks for cycles after every 10,000 new objects from then on, unless the program has
-    turned it off or set it higher: after every 700, a fifth of the processor's time would go into it.
+    Python's garbage collector then runs after every 10,000 new objects, unless the program has turned it off or set it
+    higher: at the default of 700 it would take a fifth of the processor's time.
     """
 
     def __init__(
@@ -144,8 +147,9 @@ class Runtime:
         self._nodes = Locks(self.home / "run")
 
     async def start(self) -> None:
-        """Also ends the commands that a crashed runtime of this home left running. Raises `StoreFailed` when the home
-        cannot be used, `ConfigError` when it is a copy of one that is in use on the same store."""
+        """Open the store and begin to run sessions. Ends commands that a crashed runtime of this home left running.
+        Raises `StoreFailed` when the home cannot be used, `ConfigError` when it is a copy of a home in use on the same
+        store."""
         given = self._store if self._store is not None else self.home / "roost.db"
         store = await self._open(given) if isinstance(given, str | Path) else given
         try:
@@ -158,7 +162,7 @@ class Runtime:
     async def _open(self, given: str | Path) -> Store:
         floor = Floor(self.home, 0, self.home / RESERVE)
         if (free := await asyncio.to_thread(free_of, self.home)) is not None:
-            await asyncio.to_thread(floor.give, free)  # it takes some room to start
+            await asyncio.to_thread(floor.give, free)  # starting needs some free disk space
         return await open_store(given, durability=self._durability, on_full=floor.spare)
 
     async def _start(self, store: Store, node: str) -> None:
@@ -212,7 +216,7 @@ class Runtime:
         await self.configuration.start()
         await self.kernel.start()
         try:
-            await self._refuse_copy(dead)  # one that started at the same moment
+            await self._refuse_copy(dead)  # a copy that started at the same moment
         except BaseException:
             await self.kernel.stop(grace=0.0)
             raise
@@ -234,7 +238,7 @@ class Runtime:
         self.memories.vault = self.vault
 
     async def stop(self, *, grace: float = 5.0) -> None:
-        """Graceful: steps in progress get `grace` seconds; everything accepted stays accepted."""
+        """Stop gracefully: steps in progress get `grace` seconds. Accepted inputs stay accepted."""
         await self.configuration.close()
         await self.links.close()
         await self.kernel.stop(grace=grace)
@@ -258,41 +262,41 @@ class Runtime:
         await self.stop()
 
     async def session(self, agent: str, **options: Any) -> SessionHandle:
-        """A new session. Options as of `Sessions.create`."""
+        """Create a session. Options as of `Sessions.create`."""
         info = await self.sessions.create(agent, **options)
         return SessionHandle(self, info.id)
 
     def open(self, session: str) -> SessionHandle:
-        """A handle on a session that exists."""
+        """Return a handle on an existing session, without checking that it exists."""
         return SessionHandle(self, session)
 
     async def export_session(self, session: str, target: Path, *, format: Format = "roost") -> Report:
-        """Write a session to a file, as it is now; it may go on meanwhile. Its files are no part of it. What a foreign
-        `format` cannot say is counted in the report. Raises `NotFound`."""
+        """Write a session's present state to a file; it may run on meanwhile. Its files are not included. The report
+        counts what a foreign `format` cannot express. Raises `NotFound`."""
         from roost.kernel.exchange.export_session import take
 
         return await take(self.kernel, session, format, target)
 
     async def import_session(self, path: Path, **options: Any) -> Brought:
-        """A session of a file. Options as of `roost.kernel.exchange.import_session.bring`."""
+        """Create a session from a file. Options as of `roost.kernel.exchange.import_session.bring`."""
         from roost.kernel.exchange.import_session import bring
 
         return await bring(self.kernel, path, **options)
 
     async def costs(self, *, by: By | None = None, month: str | None = None) -> Costs:
-        """What was spent in a month (`2026-11`; None is this one), and with `by` what for."""
+        """Return the costs of a month (`2026-11`; None: the current one), with `by` grouped by purpose."""
         await self.kernel.keeper.charge_dead()
         found = await costs(self.kernel.journal, self.kernel.cores.ledger, self._price, by=by, month=month)
         unit = msgspec.structs.replace(found.month.unit, of=self.kernel.cores.rate_of())
         return msgspec.structs.replace(found, month=msgspec.structs.replace(found.month, unit=unit))
 
     async def settle_lost(self, call: str, cost: int) -> LostCall:
-        """Say what a call that a crash cut off has cost, in nano-dollars. Raises `NotFound`."""
+        """Set the cost of a call that a crash cut off, in nano-dollars. Raises `NotFound`."""
         return await self.kernel.cores.ledger.correct(call, cost)
 
     async def reconcile_costs(self, *, month: str | None = None, ours: bool = False) -> Reconciled:
-        """Settle lost calls by the usage reports of their providers: those of a month (`2026-11`), or all. `ours`: all
-        that the account reports was used by Roost. Raises `ReportFailed` and `ConfigError`."""
+        """Settle lost calls of a month (`2026-11`), or all, by their providers' usage reports. `ours`: Roost alone uses
+        the account. Raises `ReportFailed` and `ConfigError`."""
         from roost.kernel.reconcile import Reconciler
 
         await self.kernel.keeper.charge_dead()
@@ -302,7 +306,7 @@ class Runtime:
     def _price(self, model: str) -> Price | None:
         try:
             return self.models.card(model).profile.price
-        except RoostError:  # a name of earlier days
+        except RoostError:  # a model that is no longer configured
             return None
 
     async def _place(self, store: Store) -> Place:
@@ -315,8 +319,8 @@ class Runtime:
         )
 
     async def _take_policy(self, policy: Policy) -> None:
-        """Before anything runs, and when a person orders it: an agent cannot change it under way. Raises
-        `ConfigError`, and nothing has changed."""
+        """Apply a policy, at start or when a person orders it: an agent cannot change it during a run. Raises
+        `ConfigError` and changes nothing."""
         vault = await asyncio.to_thread(Vault.read, policy.secrets, os.environ, Path(".env"))
         workshop = self.kernel.workshop
         workshop.policy, workshop.vault = policy, vault
@@ -338,12 +342,12 @@ class Runtime:
         reap(self.home, self._nodes, self._every_backend)
 
     def _every_backend(self) -> Sequence[Backend]:
-        """Also those that are not to be used any more."""
+        """Return all backends, including those that the policy excludes."""
         return tuple(default_backends(self._way_out)) if self._backends is None else self._backends
 
 
 class SessionHandle:
-    """One session, seen from a program."""
+    """A handle on one session for Python programs."""
 
     def __init__(self, runtime: Runtime, session: str) -> None:
         self.id = session
@@ -358,8 +362,8 @@ class SessionHandle:
     async def ask(
         self, content: str | Sequence[UserPart], *, key: str | None = None, on_approval: OnApproval | None = None
     ) -> str:
-        """Send, and wait for the answer. Raises `TurnFailed` when the turn ends without one, and `ApprovalNeeded` when
-        a call waits for a person, unless `on_approval` answers it."""
+        """Send a message and wait for the answer. Raises `TurnFailed` when the turn ends without one, and
+        `ApprovalNeeded` when a call waits for a person and no `on_approval` answers it."""
         head = (await self._sessions.get(self.id)).head
         accepted = await self.send(content, key=key)
         if accepted.duplicate:
@@ -367,9 +371,9 @@ class SessionHandle:
         return await self.answer(accepted.id, after=head, on_approval=on_approval)
 
     async def answer(self, item: int, *, after: int = 0, on_approval: OnApproval | None = None) -> str:
-        """The answer of the turn that took an accepted input in, waiting for it if need be. Raises `TurnFailed` when
-        there is none, and when the session is stopped or failed; `PartsUnknown` when no node can run it; and
-        `ApprovalNeeded` as `ask` does."""
+        """Wait for the answer of the turn that took in the accepted input `item`. Raises `TurnFailed` when the turn has
+        none or the session is stopped or failed, `PartsUnknown` when no node can run it, and `ApprovalNeeded` as `ask`
+        does."""
         await self._sessions.demand_parts(self.id)
         watch = TurnWatch(self._sessions, self.id, item)
         approvals = Approvals(self._sessions, self.id, item, on_approval)
@@ -388,7 +392,7 @@ class SessionHandle:
         raise TurnFailed(f"session {self.id!r} was deleted")
 
     async def events(self, *, after: int = 0) -> AsyncIterator[ev.Event]:
-        """The log from a position, then live."""
+        """Yield the log's events after a position, then follow it."""
         async for record in self._sessions.tail(self.id, after=after):
             yield record.event
 

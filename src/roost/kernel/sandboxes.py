@@ -1,4 +1,4 @@
-"""The sandboxes of a node's sessions: made at a session's first command, gone when it sleeps."""
+"""The sandboxes of a node's sessions: created at a session's first command, closed when it sleeps."""
 
 from __future__ import annotations
 
@@ -35,9 +35,14 @@ log = logging.getLogger("roost.sandbox")
 
 
 class Sandboxes:
-    """`process` is level 0, which all sessions share. `marker` names the node, for `reap`; `kept` is what is known of
-    the backends. `floor`: what commands leave free of the disk. `owners`: the users of the workspaces, where the daemon
-    is root."""
+    """The sandboxes of one node.
+
+    process: level 0, shared by all sessions.
+    marker: names the node, for `reap`.
+    kept: cached probe results of the backends.
+    floor: the disk space that commands must leave free.
+    owners: the users of the workspaces, when the daemon is root.
+    """
 
     def __init__(
         self,
@@ -57,13 +62,13 @@ class Sandboxes:
         self.pool = Pool()
         self._open: dict[SessionSandbox, tuple[Path, Room]] = {}
         self._rooms: dict[Path, list[Room]] = {}
-        """By workspace: a child has its parent's, and what one writes there counts for all."""
+        """By workspace: a child shares its parent's, and every write there counts for all."""
         self._going: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
 
     @property
     def level(self) -> int:
-        """The highest that is known to work on this node."""
+        """Highest isolation level that is known to work on this node."""
         return self.chooser.level
 
     def of(
@@ -76,9 +81,12 @@ class Sandboxes:
         *,
         private: bool,
     ) -> SessionSandbox:
-        """`place` says what the session's sandbox is to be made with; it may make the workspace, and block shortly.
-        `notes` is the folder where it sleeps. `files` are watched as those of a `private` workspace are, or a
-        user's."""
+        """Return the sandbox of a session. Nothing is started yet.
+
+        place: returns the sandbox's spec; it may create the workspace, and block shortly.
+        notes: the folder for a suspended sandbox.
+        files: the workspace, with the quota of a `private` one or of a user's folder.
+        """
         room = Room(lambda: files.place, isolation.bounds.workspace(private=private), self._floor)
         made = SessionSandbox(self, session, isolation, place, notes, room)
         same = self._rooms.setdefault(files.place, [])
@@ -88,7 +96,7 @@ class Sandboxes:
         return made
 
     async def choose(self, isolation: Isolation) -> Choice:
-        """Raises `IsolationUnavailable`."""
+        """Choose the backend for an isolation level. Raises `IsolationUnavailable`."""
         choice = await self.chooser.choose(isolation)
         if choice.why is not None and choice.why not in self._told:
             self._told.add(choice.why)
@@ -96,12 +104,13 @@ class Sandboxes:
         return choice
 
     async def demand(self, isolation: Isolation, offered: Container[str]) -> None:
-        """Raises `IsolationUnavailable` when no node that is known has what an agent requires."""
+        """Raise `IsolationUnavailable` when no known node offers the level that an agent requires."""
         if isolation.required and f"sandbox:{isolation.required}" not in offered:
             await self.choose(isolation)
 
     async def prepare(self, live: LiveSession) -> None:
-        """A session woke: know what its commands run in before the gate asks, and start it if it may run some."""
+        """Choose a woken session's backend before the permission gate asks for it, and start the sandbox if the session
+        may run commands."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             sandbox.tell, sandbox.remark = live.note, live.remark
@@ -112,7 +121,7 @@ class Sandboxes:
             await sandbox.prepare(warm=files_are_there and runs and bool(live.inbox))
 
     async def suspend(self, live: LiveSession) -> None:
-        """Before everything that the session's sleep ends."""
+        """Suspend the session's sandbox, before anything else of the session is closed."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox):
             await sandbox.sleep(live)
@@ -123,13 +132,13 @@ class Sandboxes:
             await sandbox.rest()
 
     def let_go(self, live: LiveSession) -> None:
-        """It is not this node's any more: what its sleep has not ended ends now."""
+        """Close the sandbox of a session that this node has released, if its sleep did not."""
         sandbox = live.means.sandbox
         if isinstance(sandbox, SessionSandbox) and sandbox in self._open:
             self.going(sandbox.end())
 
     def going(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """What ends a sandbox, to its end, whoever waits for it."""
+        """Run a sandbox's shutdown to its end, even if its caller is cancelled."""
         task = asyncio.create_task(ending)
         self._going.add(task)
         task.add_done_callback(self._going.discard)
@@ -152,9 +161,9 @@ class Sandboxes:
 
 
 class SessionSandbox:
-    """A `Sandbox` of one session as long as it is awake. Before `prepare` its level is what the agent requires. `tell`
-    takes the events: of the choice, of limits that were hit, of programs that ended with the sandbox; `remark` what
-    the model is to know."""
+    """A `Sandbox` of one session while it is awake. Before `prepare` its level is the one that the agent requires.
+    `tell` takes the events (the choice, limits reached, programs that ended with the sandbox), `remark` the hints for
+    the model."""
 
     def __init__(
         self,
@@ -182,8 +191,8 @@ class SessionSandbox:
         return self._isolation.required if self._choice is None else self._choice.level
 
     async def prepare(self, *, warm: bool) -> None:
-        """Decide what commands run in, and with `warm` start it. An agent whose level cannot be had is told so by each
-        command."""
+        """Choose the backend, and with `warm` start the sandbox. If the required level is unavailable, each command
+        reports that."""
         try:
             self._choice = await self._owner.choose(self._isolation)
         except SandboxError:
@@ -200,7 +209,8 @@ class SessionSandbox:
         stdin: bytes | None = None,
         quota: Quota | None = None,
     ) -> ExecResult:
-        """As the contract says. Also raises `IsolationUnavailable`. A sandbox that ended by itself is made anew."""
+        """Run a command, as `Sandbox.exec`. Also raises `IsolationUnavailable`. A sandbox that ended by itself is
+        created anew."""
         sandbox = await self._sandbox()
         result = await self._watched.exec(sandbox, argv, cwd=cwd, env=env, stdin=stdin, quota=quota)
         hit = {*result.limits, *([result.killed_by] if result.killed_by not in (None, "cancelled") else [])}
@@ -214,11 +224,11 @@ class SessionSandbox:
             self.remark(said)
 
     async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal:
-        """A command that runs on between others, until the session sleeps."""
+        """Start a background command that runs until the session sleeps."""
         return await self._watched.spawn(await self._sandbox(), argv, cwd=cwd, env=env)
 
     async def open_terminal(self, argv: Sequence[str], *, cwd: str, columns: int = 80, rows: int = 24) -> Terminal:
-        """Raises `SandboxError` at level 0."""
+        """Open a terminal. Raises `SandboxError` at level 0."""
         sandbox = await self._sandbox()
         if isinstance(sandbox, ProcessSandbox):
             raise SandboxError("a terminal needs isolation level 1; see what is missing with `roost doctor`")
@@ -231,7 +241,7 @@ class SessionSandbox:
             await self.close()
 
     async def wake(self, live: LiveSession) -> None:
-        """What sleeps is taken up at once, since its jobs are the session's."""
+        """Resume a suspended sandbox at once, since its jobs are the session's."""
         if not self._isolation.suspend or self._guest is not None or not (self._notes / "sandbox.about").is_file():
             return
         try:
@@ -245,7 +255,7 @@ class SessionSandbox:
             log.warning("session %s: its sleeping sandbox cannot be taken up: %s", self._session, error)
 
     async def rest(self) -> None:
-        """Before the session sleeps. Programs that run on are ended, and the log says so."""
+        """Close the sandbox before the session sleeps. Background programs are ended, and the log records it."""
         guest = self._guest
         running = guest.background if guest is not None and guest.alive else 0
         await self.close()
@@ -254,7 +264,7 @@ class SessionSandbox:
             self.tell(ev.SandboxEnded(at=time.time(), reason=reason, background=running))
 
     async def close(self) -> None:
-        """Cancelled, it goes on, until its owner is closed."""
+        """Close the sandbox. If cancelled, the shutdown continues until the owner is closed."""
         if self._guest is None and not self._watched.watches and not self._owner.pool.has(self._session):
             self._owner.forget(self)
             return
@@ -292,7 +302,7 @@ class SessionSandbox:
             return guest
 
     async def _process(self) -> ProcessSandbox:
-        """Level 0, as the user of the workspace where there is one."""
+        """Return level 0, running as the workspace's user where there is one."""
         if self._owner.owners is None:
             return self._owner.process
         if self._plain is None:
@@ -302,7 +312,7 @@ class SessionSandbox:
         return self._plain
 
     def _useless(self, guest: Guest) -> str | None:
-        """Why commands cannot go on in it: also when the folder that it has is not the session's any more."""
+        """Return why commands can no longer run in the sandbox: it ended, or the session's folder was replaced."""
         if not guest.alive:
             return "it ended by itself"
         return None if self._folder is not None and _identity(self._folder[0]) == self._folder[1] else "files put back"
@@ -313,7 +323,7 @@ class SessionSandbox:
             self.tell(ev.SandboxChosen(at=time.time(), level=choice.level, backend=choice.name, why=choice.why))
 
     def _explain(self, choice: Choice, able: Capabilities) -> None:
-        """Once a wake: a session may find itself elsewhere when it wakes."""
+        """Tell the model once per wake what its commands run in: a session may wake on another machine."""
         if not self._explained:
             self._explained = True
             said = remark(choice, self._isolation, able)
@@ -339,7 +349,8 @@ class SessionSandbox:
 
 
 def _asked_of(room: Room, same: list[Room]) -> Callable[[int, int], str | None]:
-    """What a file tool asks before it writes: why not. `same` are the rooms of all who have this workspace."""
+    """Return the quota check of file tools: it returns why a write is refused, or None. `same`: the quotas of all
+    sessions in this workspace."""
 
     def asked(size: int, files: int) -> str | None:
         limit = room.admit(size, files)

@@ -1,4 +1,4 @@
-"""What one can do with the schedules of sessions. The server, the command line and Python programs go through here."""
+"""Operations on the schedules of sessions. The server, the command line and Python programs call these."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _READS_AT_ONCE = 16
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """`at` in seconds since 1970; `local` the same as the schedule's time zone shows it, with its offset."""
+    """`at`: seconds since 1970. `local`: the same in the schedule's time zone, with its offset."""
 
     at: float
     local: str
 
 
 class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as its session's log says it is. `coming`: when it comes due next, before it is put off by its jitter;
-    none while it is not active. `idle`: how often in a row there was nothing to do. `last`: when it came due that ran
-    last, in `turn`. `session_state`: while that is not created or running, what comes due waits."""
+    """A schedule by its session's log. `coming`: the next due times before jitter; none while it is not active. `idle`:
+    runs in a row with nothing to do. `last`: due time of the last run, in `turn`. `session_state`: unless created or
+    running, due runs wait."""
 
     session: str
     agent: str
@@ -56,8 +56,8 @@ class Schedules:
     async def set(
         self, session: str, name: str, spec: ScheduleSpec, *, key: str | None = None, wait: float = 10.0
     ) -> ScheduleView | None:
-        """Make a schedule of a session, or change it; a paused one stays paused. Returns it as soon as it took effect;
-        None when that is still to come after `wait` seconds: the order is on disk. Raises `Invalid`, `NotFound`."""
+        """Create or change a schedule of a session; a paused one stays paused. Returns it once in effect; None after
+        `wait` seconds, with the order on disk. Raises `Invalid`, `NotFound`."""
         check_name(name := self._sessions.scrubbed(name))
         await asyncio.to_thread(check, spec, time.time())
         _, state = await self._sessions.state(session)
@@ -68,44 +68,44 @@ class Schedules:
     async def pause(
         self, session: str, name: str, *, key: str | None = None, wait: float = 10.0
     ) -> ScheduleView | None:
-        """When it has taken effect nothing fires any more, nor does what came due and waits in the inbox; a turn that
-        has begun goes on. Returns as `set`. Raises `NotFound`."""
+        """Pause a schedule. Once in effect nothing fires any more, and due runs that wait in the inbox do not run; a
+        running turn continues. Returns as `set`. Raises `NotFound`."""
         await self.get(session, name)
         return await self._order(session, ScheduleInput(name, "pause"), key, wait)
 
     async def resume(
         self, session: str, name: str, *, key: str | None = None, wait: float = 10.0
     ) -> ScheduleView | None:
-        """What came due while it was paused is not made up for. Returns as `set`. Raises `NotFound`."""
+        """Resume a schedule. Runs missed during the pause are not made up for. Returns as `set`. Raises `NotFound`."""
         await self.get(session, name)
         return await self._order(session, ScheduleInput(name, "resume"), key, wait)
 
     async def delete(self, session: str, name: str, *, key: str | None = None, wait: float = 10.0) -> bool:
-        """Whether it has taken effect; False: the order is on disk. Raises `NotFound`."""
+        """Delete a schedule. Returns True once in effect, False with the order on disk. Raises `NotFound`."""
         await self.get(session, name)
         return await self._applied(session, ScheduleInput(name, "delete"), key, wait)
 
     async def run(self, session: str, name: str, *, key: str | None = None) -> Accepted:
-        """Have it run now, once, paused or not; when it comes due next stays as it is. Raises `NotFound`, and
-        `Conflict` when the session is stopped."""
+        """Run a schedule once now, paused or not; its next due time does not change. Raises `NotFound`, and `Conflict`
+        when the session is stopped."""
         await self.get(session, name)
         return await self._sessions.put(session, DueInput(name), key=key)
 
     async def get(self, session: str, name: str) -> ScheduleView:
-        """Raises `NotFound`."""
+        """Return a schedule. Raises `NotFound`."""
         for view in await self.of(session):
             if view.name == name:
                 return view
         raise NotFound(f"session {session!r} has no schedule {name!r}; `roost schedule list` shows what there is")
 
     async def of(self, session: str) -> list[ScheduleView]:
-        """By name. Raises `NotFound`."""
+        """List a session's schedules, by name. Raises `NotFound`."""
         info, state = await self._sessions.state(session)
         return [view(info, name, schedule) for name, schedule in sorted(state.schedules.items())]
 
     async def list(self, *, after: str = "", limit: int = 200) -> tuple[list[ScheduleView], str | None]:
-        """Of all sessions, by session: those of the first `limit` sessions that have any, after the one named. Also the
-        `after` of the next page; None: there is none."""
+        """List schedules of all sessions, by session: those of the first `limit` sessions that have any, after the
+        session `after`. Also returns the `after` of the next page; None at the end."""
         names = await self._journal.with_timers(timer_of(""), fired=FIRED, after=after, limit=limit)
         found: list[ScheduleView] = []
         for start in range(0, len(names), _READS_AT_ONCE):
@@ -124,7 +124,7 @@ class Schedules:
             return None
         try:
             return await self.get(session, item.name)
-        except NotFound:  # it was over at once, or somebody deleted it
+        except NotFound:  # it ended at once, or was deleted
             return None
 
     async def _applied(self, session: str, item: ScheduleInput, key: str | None, wait: float) -> bool:

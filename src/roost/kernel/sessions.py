@@ -1,4 +1,4 @@
-"""What one can do with sessions. The server, the command line and Python programs all go through here."""
+"""Operations on sessions. The server, the command line and Python programs all call these."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from roost.tools.pins import MOST, fits
 from roost.workspace.changes import FileDiff
 
 TEXT_BYTES = 1024 * 1024
-"""Of one message."""
+"""Most bytes of text in one message."""
 _ENDED = b'{"type":"turn.completed"'
 _LOOKED = 64
-"""Events at a log's end among which the end of the last turn is looked for."""
+"""Events at a log's end that are searched for the end of the last turn."""
 _PLACES = ("home:", "folder:")
-"""Of what a session needs, where its files are: these do not change."""
+"""Needs that name the location of a session's files: these do not change."""
 _APPLIED = b'{"type":"control.applied"'
 
 
 class PendingApproval(msgspec.Struct, frozen=True):
-    """A call that waits for a person. `asked` is the position in the log of the question; `dangers` and `prefixes` as
-    of `ApprovalRequested`. `files`: what a call of a file tool would change, where `Sessions.approvals` was asked and
-    this node has the files as the model knows them; else empty."""
+    """A call that waits for a person. `asked`: the question's position in the log. `dangers` and `prefixes`: as of
+    `ApprovalRequested`. `files`: what a call of a file tool would change; filled only by `Sessions.approvals`, on a
+    node that has the files as the model knows them."""
 
     call: str
     tool: str
@@ -72,14 +72,14 @@ class PendingApproval(msgspec.Struct, frozen=True):
 
 
 class WaitingCall(PendingApproval, frozen=True, kw_only=True):
-    """One in a session or in what comes from it."""
+    """A waiting call of a session or of its descendants."""
 
     session: str
     agent: str
 
 
 class RunningJob(msgspec.Struct, frozen=True):
-    """A command in the background. It is ended at `due`."""
+    """A command in the background, ended at `due`."""
 
     job: str
     command: str
@@ -100,7 +100,7 @@ def _pending(call: Call) -> PendingApproval:
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """A session as its log says it is. `usage.cost` is in nano-dollars. `turn`: the number of the open one."""
+    """A session's state by its log. `usage.cost` is in nano-dollars. `turn`: the number of the open turn."""
 
     info: SessionInfo
     reason: str | None
@@ -114,14 +114,13 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     turn: int | None = None
     jobs: tuple[RunningJob, ...] = ()
     unknown: tuple[str, ...] = ()
-    """Parts of its agent, written in Python, that no running node knows. Until one does, the session waits."""
+    """Python parts of its agent that no running node knows. The session waits until one does."""
 
 
 class Sessions(Travels):
     def variant(self, name: str, *, model: str | None = None, definition: AgentSpec | None = None) -> Agent:
-        """The agent of a name as this node knows it, or as `definition` says, which may use the Python tools that the
-        node knows under the name and keeps the hooks and guardrails; with another `model`, if one is named. Raises
-        `Invalid`."""
+        """Return an agent as this node knows it, or by `definition`, optionally with another `model`. A definition may
+        use the Python tools known here under the name, and keeps the hooks and guardrails. Raises `Invalid`."""
         if definition is None:
             known = self._kernel.agents.get(name)
             return known if model is None else known.changed(msgspec.structs.replace(known.spec, model=model))
@@ -145,16 +144,19 @@ class Sessions(Travels):
         key: str | None = None,
         family: ev.Family | None = None,
     ) -> SessionInfo:
-        """A session of the agent's present version, or of a `variant`. `workspace` is an existing folder of yours;
-        without it the session gets a private one. `key` makes it safe to call again. `family`: another session makes
-        it. Raises `Invalid` (`workspace_refused` for a folder of Roost's home), `Conflict` when the id is taken,
-        `IsolationUnavailable`."""
+        """Create a session of the agent's present version, or of a `variant`. Raises `Invalid` (`workspace_refused` for
+        a folder of Roost's home), `Conflict` when the id is taken, `IsolationUnavailable`.
+
+        workspace: an existing folder of the user; without it the session gets a private one.
+        key: idempotency key, so that a repeated call creates no second session.
+        family: set when another session creates this one.
+        """
         known = self._kernel.agents.get(agent) if isinstance(agent, str) else agent
         spec = known.spec
         if id is not None and not is_id(id):
             raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
         title, labels = masked_names(self._kernel.workshop.vault, title, labels)
-        if workspace is not None and family is None:  # a child has its parent's, which may be private
+        if workspace is not None and family is None:  # a child shares its parent's folder, which may be private
             await asyncio.to_thread(check_folder, workspace, self._kernel.workshop.home_folder)
         await self._kernel.sandboxes.demand(spec.isolation, self._kernel.offered)
         session = NewSession(
@@ -190,7 +192,7 @@ class Sessions(Travels):
         key: str | None = None,
         source: str | None = None,
     ) -> Accepted:
-        """Say something to the agent. When this returns, the message is on disk and will be answered. Raises `Invalid`,
+        """Send a message to the agent. On return the message is on disk and will be answered. Raises `Invalid`,
         `NotFound`, `Busy`, `TooLarge`, and `Conflict` when the session is stopped."""
         parts: tuple[UserPart, ...] = (Text(content),) if isinstance(content, str) else tuple(content)
         if not parts or all(isinstance(part, Text) and not part.text.strip() for part in parts):
@@ -202,8 +204,8 @@ class Sessions(Travels):
     async def control(
         self, session: str, action: ev.ControlAction, *, key: str | None = None, wait: float | None = None
     ) -> SessionInfo:
-        """Start, pause, resume, cancel, stop, trust or `compact`. Returns when it took effect, or after `wait` seconds
-        (10, for a compaction 45) with the order accepted and still to take effect."""
+        """Start, pause, resume, cancel, stop, trust or `compact`. Returns when the order took effect, or after `wait`
+        seconds (10, for a compaction 45) with the order accepted and still pending."""
         if action == "compact":
             return await self.compact(session, key=key, wait=45.0 if wait is None else wait)
         head = (await self._journal.get(session)).head
@@ -213,7 +215,7 @@ class Sessions(Travels):
         return await self._journal.get(session)
 
     async def compact(self, session: str, *, key: str | None = None, wait: float = 45.0) -> Compacted:
-        """Make what the model sees smaller, and say what came of it, or after `wait` seconds that it waits."""
+        """Compact the model's context and return the result; after `wait` seconds, report it as pending."""
         info, state = await self._state(session)
         accepted = await self._accept(session, ControlInput("compact"), key)
         after = state.base if accepted.duplicate else info.head
@@ -235,12 +237,15 @@ class Sessions(Travels):
         scope: ev.GrantScope | None = None,
         asked: int | None = None,
     ) -> Accepted:
-        """Answer a call that waits. With `modify` it runs with these `arguments` instead, which count as approved where
-        the policy would ask, and are denied where it denies. `always`: of the command prefixes that the question
-        offers, those that are allowed from now on, in this session. `asked`: the position of the question that is
-        answered; without it the open one of that call. Of several answers the first counts, whichever nodes they come
-        through. Raises `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool does
-        not take and for prefixes that the question does not offer."""
+        """Answer a waiting call. Of several answers the first counts, through whichever nodes they come. Raises
+        `Conflict` when the call does not wait (any more), `Invalid` for arguments that its tool does not take and for
+        prefixes that the question does not offer.
+
+        decision: with `modify` the call runs with `arguments` instead; they count as approved where the policy would
+            ask, and are denied where it denies.
+        always: command prefixes offered by the question that are allowed from now on, in this session.
+        asked: the position of the question; without it the call's open one.
+        """
         if (decision == "modify") != (arguments is not None):
             raise Invalid("`arguments` belong to the decision 'modify', and to no other")
         _, state = await self._state(session)
@@ -257,7 +262,7 @@ class Sessions(Travels):
         raise Conflict(f"no call {call!r} of session {session!r} waits for an answer", code="not_waiting")
 
     async def approvals(self, session: str) -> list[WaitingCall]:
-        """Calls that wait for a person, in the session and in all that come from it. Raises `NotFound`."""
+        """List the calls that wait for a person, in the session and its descendants. Raises `NotFound`."""
         found: list[WaitingCall] = []
         for info in (await self._journal.get(session), *await below(self._journal, session)):
             if info.phase == "waiting" or info.id == session:
@@ -281,7 +286,7 @@ class Sessions(Travels):
         return tuple(FileDiff(one.path, self.scrubbed(one.diff)) for one in diffs)
 
     async def unanswered(self, session: str, call: str) -> WaitingCall | None:
-        """The call, if it waits for a person and no answer is on its way. Raises `NotFound`."""
+        """Return the call if it waits for a person and no answer is in the inbox. Raises `NotFound`."""
         # The inbox first: an answer leaves it in the commit that the state shows.
         coming = [item.input for item in await self._journal.pending(session)]
         if any(isinstance(item, ApprovalInput) and item.call == call for item in coming):
@@ -291,11 +296,11 @@ class Sessions(Travels):
         return None if found is None else await self._waiting(info, state, found)
 
     async def tree(self, session: str) -> list[SessionInfo]:
-        """The session and all that come from it, parents before children. Raises `NotFound`."""
+        """List the session and its descendants, parents before children. Raises `NotFound`."""
         return await self._with_turns([await self._journal.get(session), *await below(self._journal, session)])
 
     def _fitting(self, state: State, name: str, arguments: Mapping[str, Any]) -> str:
-        """The JSON text of arguments that fit the tool's schema, as far as this node knows the tool."""
+        """Encode arguments as JSON after checking them against the tool's schema, if this node knows the tool."""
         tool = {**builtin_tools(), **self._kernel.agents.own_tools(state.agent)}.get(name)
         wrong = misfit(dict(arguments), tool.schema) if tool is not None else None
         if wrong is not None:
@@ -309,10 +314,10 @@ class Sessions(Travels):
     async def move(
         self, session: str, agent: Agent | None = None, *, key: str | None = None, by: str | None = None
     ) -> Accepted | None:
-        """Have the session go on, from its next turn on, as its agent is on this node now, or as a `variant` of it. A
-        paused one moves when it is resumed. None: it is that already, and nothing else waits. Raises `Invalid` where
-        the agent is another or not known here, `Conflict` when the session is stopped or failed, `NotFound`,
-        `IsolationUnavailable`."""
+        """Move the session to its agent's present definition on this node, or to a `variant` of it, from its next turn
+        on. A paused session moves when it is resumed. Returns None when it has that definition already and no input
+        waits. Raises `Invalid` for another agent or one not known here, `Conflict` when the session is stopped or
+        failed, `NotFound`, `IsolationUnavailable`."""
         info = await self._journal.get(session)
         chosen = agent or self._kernel.agents.get(info.agent)
         if chosen.spec.name != info.agent:
@@ -329,7 +334,7 @@ class Sessions(Travels):
         return await self._accept(session, order, key)
 
     async def set_timer(self, session: str, timer: str, due: float, text: str, *, key: str | None = None) -> Accepted:
-        """At wall time `due` (seconds since 1970) say `text` to the agent, once, whatever crashes in between."""
+        """Send `text` to the agent at wall time `due` (seconds since 1970), exactly once, also after crashes."""
         check_timer(timer)
         return await self._accept(session, SetTimerInput(timer, due, (Text(text),)), key)
 
@@ -338,9 +343,9 @@ class Sessions(Travels):
         return await self._accept(session, SetTimerInput(timer, None), None)
 
     async def pin(self, session: str, key: str, text: str | None, *, by: str = "a person") -> Accepted:
-        """Keep `text` word for word under `key`, whatever leaves the model's context; None: not any more. The model
-        hears of it with the next message. Under the key `task` it takes the place of the session's first message.
-        Raises `Invalid`, `NotFound`, `TooLarge`."""
+        """Pin `text` under `key`, so that it stays in the model's context word for word; None removes the pin. The
+        model sees the change with the next message. The key `task` replaces the session's first message. Raises
+        `Invalid`, `NotFound`, `TooLarge`."""
         if not is_id(key):
             raise Invalid(f"{key!r} cannot name a pin: use letters, digits and ._:- (at most 128)")
         if text is not None and not text.strip():
@@ -354,7 +359,7 @@ class Sessions(Travels):
         return await self._journal.get(session)
 
     async def find(self, query: SessionQuery, *, turns: bool = False) -> list[SessionInfo]:
-        """`turns`: with how the last turn of each ended (`last_turn`), which reads the end of each log."""
+        """Query the index. `turns`: also set `last_turn` (how the last turn ended), which reads the end of each log."""
         found = await self._journal.find(query)
         return await self._with_turns(found) if turns else found
 
@@ -391,13 +396,13 @@ class Sessions(Travels):
         )
 
     async def demand_parts(self, session: str) -> None:
-        """Raises `PartsUnknown` when no running node knows all that is Python of the session's agent."""
+        """Raise `PartsUnknown` when no running node knows all Python parts of the session's agent."""
         if unknown := await self._kernel.unknown_everywhere(await self._journal.get(session)):
             raise PartsUnknown(session, unknown)
 
     async def waits_for(self, session: str) -> list[str]:
-        """What of the session's agent is Python and known to no running node: until a node knows it, the session's
-        inputs wait. Empty also where the store cannot tell now: what was accepted stays accepted."""
+        """Return the agent's Python parts that no running node knows: until one does, the session's inputs wait.
+        Returns nothing when the store cannot tell now: an accepted input stays accepted."""
         try:
             return await self._kernel.unknown_everywhere(await self._journal.get(session))
         except (NotFound, StoreFailed):
@@ -407,21 +412,21 @@ class Sessions(Travels):
         return await self._journal.read(session, after=after, limit=limit)
 
     async def base(self, session: str) -> int:
-        """The position from which on the log is this session's own; up to it, that of what it is a copy of. Raises
-        `NotFound`."""
+        """Return the position at which the session's own log begins; earlier events are those of the session it was
+        copied from. Raises `NotFound`."""
         return (await self._state(session))[1].base
 
     async def transcript(self, session: str) -> list[Message]:
-        """The messages in the model's context, as a provider gets them. Raises `NotFound`."""
+        """Return the messages in the model's context, as a provider gets them. Raises `NotFound`."""
         _, state = await self._state(session)
         return list(transcript(state))
 
     def tail(self, session: str, *, after: int = 0) -> AsyncIterator[Record]:
-        """The log from a position, then live."""
+        """Yield the log's records after a position, then follow it."""
         return self._journal.tail(session, after=after)
 
     def listen(self, session: str) -> Follower:
-        """From now on, to be told its place when that is known, and to be closed."""
+        """Open a follower that collects records from now on. The caller sets its position once known, and closes it."""
         return Follower(self._journal, session, None)
 
     def stream(
@@ -431,20 +436,20 @@ class Sessions(Travels):
         return frames(self._journal, self._kernel.hub, session, after, deltas=deltas, idle=idle)
 
     async def delete(self, session: str) -> None:
-        """Remove the session, its log and its private files. A step in progress is cut, on whatever node it
-        runs. Raises `NotFound`, and `Conflict` when another node has the session and cannot be asked."""
+        """Delete the session, its log and its private files. Cuts a step in progress on any node. Raises `NotFound`,
+        and `Conflict` when the node that owns it cannot be asked."""
         await self._kernel.removal.delete(session)
 
     def scrubbed(self, text: str) -> str:
-        """The text without any value of the vault."""
+        """Mask every value of the vault in a text."""
         return self._kernel.workshop.vault.scrub(text)
 
     async def put(self, session: str, item: Input, *, key: str | None = None) -> Accepted:
-        """Any input into its inbox. Raises as of `Journal.accept`."""
+        """Put any input into the inbox. Raises as `Journal.accept`."""
         return await self._accept(session, item, key)
 
     async def state(self, session: str) -> tuple[SessionInfo, State]:
-        """As its committed log has it. Raises `NotFound`."""
+        """Return a session's index row and its state at the committed head. Raises `NotFound`."""
         return await self._state(session)
 
     async def _accept(self, session: str, item: Input, key: str | None, sent: Input | None = None) -> Accepted:
@@ -455,7 +460,7 @@ class Sessions(Travels):
         return await self._journal.accept(session, kept, key=key, sent=sent or item)
 
     async def _state(self, session: str) -> tuple[SessionInfo, State]:
-        """The state at the log's committed head: from the newest snapshot and the tail, as at a wake."""
+        """Return the row and the state at the committed head, folded from the newest state snapshot and the tail."""
         info = await self._journal.get(session)
         return info, await load_state(self._journal, session)
 
@@ -467,7 +472,7 @@ def _masked(item: Input, vault: Vault) -> Input:
 
 
 def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
-    """Lone surrogates cannot be stored as UTF-8."""
+    """Replace lone surrogates, which UTF-8 cannot store."""
     return tuple(
         Text(part.text.encode("utf-8", "replace").decode()) if isinstance(part, Text) else part for part in parts
     )
@@ -476,7 +481,7 @@ def _clean(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
 def _granted(
     waiting: Call, decision: ev.Decision, always: Sequence[str], scope: ev.GrantScope | None
 ) -> tuple[tuple[str, ...], ev.GrantScope | None]:
-    """Check what an answer allows from now on against what the question offers. Raises `Invalid`."""
+    """Check an answer's grant against the question's offer. Raises `Invalid`."""
     if not always:
         if scope is not None:
             raise Invalid("`scope` says for whom `always` counts; name the prefixes in `always`")

@@ -1,8 +1,8 @@
-"""What may be changed of a node's configuration while it runs: the keys, and the record of their changes.
+"""Settings that can be changed on a running node: the keys, and the record of their changes.
 
-The record is kept by the store that all nodes share, as settings `config:1`, `config:2` and so on: each is one change,
-written once (`Shared.setting` keeps the first value that it is given), so of two that are made at the same moment one
-is made upon the other, none is half made, and together they are the history. A node reads the next one when it beats.
+The shared store keeps the record as settings `config:1`, `config:2` and so on: each is one change, written once
+(`Shared.setting` keeps the first value that it is given). So of two concurrent changes one is applied after the other,
+none is half applied, and together they are the history. A node reads the next one at a heartbeat.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from roost.log.shared import Shared
 Value: TypeAlias = float | int | str
 _PREFIX = "config:"
 _TRIES = 50
-"""Of others that may be first."""
+"""Most concurrent changes of others before a patch gives up."""
 
 
 class Key(msgspec.Struct, frozen=True):
-    """`zero`: what 0 means, where it is no value."""
+    """A key. `zero`: what 0 means, where it is no value."""
 
     kind: Literal["seconds", "count", "money", "text"]
     says: str
@@ -48,7 +48,7 @@ KEYS: dict[str, Key] = {
 
 
 class Changed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of one key. None: as each node was started."""
+    """A change of one key. None: the value that each node was started with."""
 
     key: str
     old: Value | None = None
@@ -56,7 +56,7 @@ class Changed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Revision(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One change of any number of keys. `values` is what holds after it, without the keys that are as started."""
+    """One change of any number of keys. `values`: the settings after it, without unchanged keys."""
 
     number: int
     at: float
@@ -71,8 +71,8 @@ _decoder = msgspec.json.Decoder(Revision)
 
 
 def checked(key: str, value: Any) -> Value | None:
-    """A value as it is kept; None takes back what was set. Raises `Invalid`, which names the key, what it takes and
-    what was given."""
+    """Return a value as it is stored; None removes the setting. Raises `Invalid`, which names the key, the accepted
+    values and the given one."""
     if (known := KEYS.get(key)) is None:
         near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -93,7 +93,7 @@ def checked(key: str, value: Any) -> Value | None:
 
 
 def read(key: str, text: str) -> Value:
-    """A value as a person writes it. Raises `Invalid`."""
+    """Parse a value that a person wrote. Raises `Invalid`."""
     if key not in KEYS or KEYS[key].kind == "text":
         value: Any = text
     else:
@@ -111,7 +111,7 @@ def _wrong(key: str, value: Any, what: str) -> Invalid:
 
 
 class Record:
-    """The record of a store. Raises `StoreFailed`."""
+    """The record of changes in a store. Its methods raise `StoreFailed`."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -119,11 +119,11 @@ class Record:
 
     @property
     def newest(self) -> Revision:
-        """As it was last heard."""
+        """The newest revision that was read."""
         return self._newest
 
     async def look(self) -> Revision:
-        """The newest, now: one read where nothing has changed. At first in the logarithm of how many there are."""
+        """Read the newest revision: one read where nothing has changed, at first logarithmic in their number."""
         step = 1
         while (found := await self._at(self._newest.number + step)) is not None:
             self._newest, step = found, step * 2
@@ -134,8 +134,8 @@ class Record:
         return self._newest
 
     async def patch(self, given: Mapping[str, Any], *, by: str) -> Revision:
-        """All of these or none; a value of None takes back what was set. What changes nothing is no revision. Returns
-        the newest. Raises `Invalid`, and `Busy` when others are always first."""
+        """Apply all of these changes or none; None removes a setting. Without a difference no revision is written.
+        Returns the newest. Raises `Invalid`, and `Busy` when other changes always come first."""
         if not given:
             raise Invalid("name a key and its value")
         wanted = {key: checked(key, value) for key, value in given.items()}
@@ -160,7 +160,7 @@ class Record:
         raise Busy("others change the configuration all the time: try again")
 
     async def history(self, *, before: int | None = None, limit: int = 50) -> list[Revision]:
-        """The newest first; `before` goes on behind that number."""
+        """List revisions, the newest first, those below the number `before`."""
         newest = (await self.look()).number
         first = newest if before is None else min(newest, before - 1)
         found = [await self._at(number) for number in range(first, max(0, first - limit), -1)]

@@ -1,4 +1,4 @@
-"""A node's configuration while it runs: the files that it comes from, and what was changed of it for all nodes."""
+"""Reload a running node's configuration: its files, and settings changed for all nodes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from roost.providers.config_file import load_config
 
 log = logging.getLogger("roost.config")
 EVERY = 2.0
-"""Seconds after which a node hears of a change that was made elsewhere, and of a file's."""
+"""Seconds between checks for changes made on other nodes or in files."""
 _SHARED = "roost config"
 _KERNEL = ("linger", "max_live", "cleanup_every", "session_timeout", "retention")
 _NEVER = ("session_timeout", "retention", "approvals.seconds")
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as this node has it. `started`: as it was started with, or as its files say, which holds where nothing is
-    `set`. None: never, or none."""
+    """A key's value on this node. `started`: the value at start or from its files, in force where nothing is `set`.
+    None: never, or none."""
 
     key: str
     value: Value | None
@@ -43,8 +43,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at the files brought: names of agents that are new, other than before or gone, which other files
-    count now, and what is wrong with those that do not, by file: what they said before holds."""
+    """The result of a reload. `agents`: names that are new, changed or removed. `files`: other files now in force.
+    `faults`: by file, what is wrong with those that are not; their former content stays in force."""
 
     agents: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -52,8 +52,12 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloading:
-    """`files` None: the program named its agents itself. `models` and `policy`: whether those are the home's files.
-    `take_policy` puts a policy in force. Belongs to one event loop."""
+    """Reload a node's configuration. Belongs to one event loop.
+
+    files: the agent files; None when the program defines its agents itself.
+    models, policy: whether these come from the home's files.
+    take_policy: puts a policy in force.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Reloading:
         self._kernel, self._home, self._files = kernel, home, files
         self.record = Record(kernel.journal)
         self.faults: dict[str, str] = {}
-        """By file. What is not in force for it."""
+        """By file: why its content is not in force."""
         self._config: KernelConfig = kernel.config
         self._models: ModelsConfig = kernel.models.config
         self._policy: Policy = policy
@@ -81,7 +85,7 @@ class Reloading:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises `StoreFailed`."""
+        """Apply the shared settings at start. Raises `StoreFailed`."""
         self._stamps = await asyncio.to_thread(self._look)
         await self._apply(await self.record.look())
 
@@ -94,8 +98,8 @@ class Reloading:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def patch(self, given: Mapping[str, Any], *, by: str) -> Revision:
-        """As of `Record.patch`; in force here when this returns, on other nodes within `EVERY` seconds. Raises
-        `ConfigError` for a model or a budget that this node cannot use, and nothing was changed."""
+        """Change shared settings, as `Record.patch`. In force here on return, on other nodes within `EVERY` seconds.
+        Raises `ConfigError` for a model or a budget that this node cannot use, and changes nothing."""
         async with self._lock:
             wanted = {key: checked(key, value) for key, value in given.items()}
             self._check({**(await self.record.look()).values, **wanted})
@@ -104,14 +108,14 @@ class Reloading:
             return made
 
     async def settings(self) -> list[Setting]:
-        """Every key that can be changed, as it is here now."""
+        """Return every changeable key with its present value here."""
         async with self._lock:
             await self._apply(await self.record.look())
             return [self._setting(name, key) for name, key in KEYS.items()]
 
     async def reload(self, *, ordered: bool = True) -> Reloaded:
-        """Look at the files. `ordered` by a person: take everything in; else only what cannot widen what agents may do,
-        which is no Python and no policy."""
+        """Reload the files. `ordered` by a person: apply all changes; else only those that cannot widen what agents may
+        do: no Python and no policy."""
         async with self._lock:
             changed = await self._agents(ordered=ordered)
             files = [name for name in (MODELS, POLICY) if await self._file(name, ordered=ordered)]
@@ -139,7 +143,7 @@ class Reloading:
         return changed
 
     async def _file(self, name: str, *, ordered: bool) -> bool:
-        """Whether what it says is in force now and was not before."""
+        """Reload one file. Returns True when its changed content is now in force."""
         path = self._home / name
         if not self._watched[path]:
             return False
@@ -190,14 +194,14 @@ class Reloading:
                     await self._apply(await self.record.look())
                 self._kernel.trouble.worked("cannot look at the configuration")
                 await self.reload(ordered=False)
-            except Exception as error:  # a node goes on with what it has, and must go on looking
+            except Exception as error:  # the node keeps its configuration, and must keep checking
                 self._kernel.trouble.failed("cannot look at the configuration", error)
 
     def _look(self) -> dict[Path, tuple[Stamp, ...]]:
         return {path: _stamps(path) for path, mine in self._watched.items() if mine}
 
     def _check(self, wanted: Mapping[str, Value | None]) -> None:
-        """Raises `ConfigError` for a model or a budget that means nothing here."""
+        """Raise `ConfigError` for a model or a budget that this node cannot use."""
         values = {key: value for key, value in wanted.items() if value is not None}
         self._kernel.cores.check(_models(self._models, values))
         if "model" in values:
@@ -213,7 +217,7 @@ class Reloading:
             if models != kernel.models.config:
                 kernel.cores.change(models)
             self.faults.pop(_SHARED, None)
-        except ConfigError as error:  # another node could use it, and this one must run with the rest
+        except ConfigError as error:  # valid on another node, and this one must run with the rest
             self._fault(_SHARED, error.message)
         given: dict[str, Any] = {name: _meant(name, values[name]) for name in _KERNEL if name in values}
         kernel.config = msgspec.structs.replace(self._config, **given)
@@ -266,5 +270,5 @@ def _policy(policy: Policy, values: Mapping[str, Value]) -> Policy:
 
 
 def _stamps(path: Path) -> tuple[Stamp, ...]:
-    """Of the file, and of the refreshed catalog, which is read together with `models.toml`."""
+    """Return the stamps of a file; of `models.toml` also that of the refreshed catalog, which is read with it."""
     return (stamp(path), stamp(path.with_name(CATALOG))) if path.name == MODELS else (stamp(path),)

@@ -1,4 +1,4 @@
-"""All nodes of a database keep files in one snapshot store, and it can be used: looked at when a node starts."""
+"""Check at a node's start that its snapshot store is usable, and the same as that of the database's other nodes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _IDS = "id/"
 
 
 async def agree(store: Store, objects: Objects, url: str) -> None:
-    """That `objects`, opened from `url`, can be listed and written, and are those of this database's other nodes: an
-    object in them has the id that the database knows. The first node makes both. Raises `ConfigError`, `StoreFailed`.
-    """
-    shown = url.partition("?")[0]  # what follows may be a secret
+    """Check that `objects`, opened from `url`, can be listed and written and belong to this database: an object in them
+    holds the id that the database knows. The first node creates both. Raises `ConfigError`, `StoreFailed`."""
+    shown = url.partition("?")[0]  # the query part may hold a secret
     try:
-        known = await store.setting(_SETTING)  # before the objects: what it names was written first
+        known = await store.setting(_SETTING)  # read before the objects, since they were written first
         ids = await asyncio.to_thread(_ids, objects)
         if known is None:
             mine = min(ids, default=new_id("snapshots").replace("_", "-"))
-            await _write(objects, mine)  # before the database knows it: a crash here leaves an id that harms nobody
+            await _write(objects, mine)  # before the database: after a crash here the id harms nothing
             known = await store.setting(_SETTING, mine)
             ids = await asyncio.to_thread(_ids, objects)
         if known not in ids:
@@ -32,7 +31,7 @@ async def agree(store: Store, objects: Objects, url: str) -> None:
                 f" {_IDS}{known}. Give --snapshots as they do, and see that what they share is mounted here. If the"
                 f" files were moved, copy every object to the new place; if they are given up, make that object there"
             )
-        await _write(objects, known)  # that it can be written, by these credentials
+        await _write(objects, known)  # proves that these credentials can write
     except ObjectsFailed as error:
         raise ConfigError(
             f"the snapshot store {shown} cannot be used: {error}. See that it exists and answers, and that this node"
@@ -41,7 +40,8 @@ async def agree(store: Store, objects: Objects, url: str) -> None:
 
 
 async def refuse_without(store: Store) -> None:
-    """A node that keeps files nowhere would run sessions of others without theirs. Raises `ConfigError`."""
+    """Refuse a node without a snapshot store when the other nodes have one: it would run their sessions without their
+    files. Raises `ConfigError`."""
     if await store.setting(_SETTING) is not None:
         raise ConfigError(
             "the nodes of this database keep their sessions' files in a snapshot store, and this one was given none:"

@@ -1,4 +1,4 @@
-"""Reading what a session's state is folded from."""
+"""Load what a session's state is folded from."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ _PAGE = 1000
 
 
 async def load(journal: Journal, session: str, snapshot: Snapshot | None) -> tuple[Snapshot | None, list[Record]]:
-    """For `wake`: the snapshot, if it is of this version, and all events after it; where the session went back in
-    these, a snapshot of the last time that it did. Raises `NotFound`."""
+    """Return what `wake` folds: the state snapshot, if its version is current, and all later events. After a rollback
+    among them, the snapshot is that of the last rollback. Raises `NotFound`."""
     return await _load(journal, session, snapshot, None)
 
 
 def to_load(claim: Claim) -> bool:
-    """Whether the claim's own snapshot and tail are not what `wake` folds."""
+    """Return whether `wake` cannot fold the claim's own snapshot and tail."""
     foreign = claim.snapshot is not None and claim.snapshot.version != STATE_VERSION
     return foreign or any(record.body.startswith(_ROLLED_BACK) for record in claim.tail)
 
 
 async def state_at(journal: Journal, session: str, seq: int) -> State:
-    """As the session was after event `seq`. Raises `NotFound`, `UnknownEvent`."""
+    """Return the session's state after event `seq`. Raises `NotFound`, `UnknownEvent`."""
     return wake(*await _load(journal, session, await journal.snapshot(session, at=seq), seq))
 
 
 async def load_state(journal: Journal, session: str) -> State:
-    """As the session is at its committed head. Raises `NotFound`, `UnknownEvent`."""
+    """Return the session's state at its committed head. Raises `NotFound`, `UnknownEvent`."""
     return wake(*await load(journal, session, await journal.snapshot(session)))
 
 
 async def gone_back(journal: Journal, session: str, record: Record) -> State | None:
-    """Where a rollback goes back to; None for any other event. For who folds a log one by one."""
+    """Return the state that a rollback event goes back to; None for any other event. For callers that fold a log event
+    by event."""
     if not record.body.startswith(_ROLLED_BACK):
         return None
     event = record.event
@@ -64,8 +65,8 @@ async def _load(
 async def _past_rollbacks(
     journal: Journal, session: str, snapshot: Snapshot | None, tail: Sequence[Record]
 ) -> tuple[Snapshot | None, list[Record]]:
-    """Each rollback wrote a snapshot, so there are none in the tail unless that is of another version, or older than
-    what is looked for."""
+    """Fold a tail that has rollbacks. Each rollback writes a state snapshot, so the tail has one only if that snapshot
+    is of another version, or older than the position wanted."""
     places = [place for place, record in enumerate(tail) if record.body.startswith(_ROLLED_BACK)]
     if not places:
         return snapshot, list(tail)
@@ -79,7 +80,7 @@ async def _past_rollbacks(
             if isinstance(event, ev.SessionRolledBack) and not folding.knows(event.to):
                 then = await state_at(journal, session, event.to)
             folding.add(event, then)
-    except UnknownEvent:  # `wake` meets it as well, and its caller knows what to do with the session
+    except UnknownEvent:  # `wake` raises it too, and its caller handles it
         return snapshot, list(tail)
     last = tail[places[-1]].seq
     return Snapshot(last, STATE_VERSION, encode_state(folding.state)), list(tail[places[-1] + 1 :])

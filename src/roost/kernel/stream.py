@@ -1,4 +1,4 @@
-"""A session as a stream of frames: its log from a position, then live, with the deltas of the step in progress."""
+"""Stream a session as frames: its log from a position, then live, with the deltas of the step in progress."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MODEL = b'{"type":"model.'
 _NOTICE = b'{"type":"model.notice"'
 _RESTART = b'"kind":"restart"'
 _START = 64
-"""Bytes in which a notice says its kind."""
+"""Bytes at the start of a notice that contain its kind."""
 
 
 class Frame(NamedTuple):
-    """`seq` is the event's place in the log; None for a delta. `body` is JSON that begins with its type."""
+    """`seq`: the event's position in the log; None for a delta. `body`: JSON that begins with its type."""
 
     seq: int | None
     body: bytes
@@ -27,8 +27,8 @@ class Frame(NamedTuple):
 async def frames(
     journal: Journal, hub: Hub, session: str, after: int | Follower, *, deltas: bool, idle: float | None = None
 ) -> AsyncIterator[list[Frame]]:
-    """Batches of frames, every event once and in order, for ever. With `idle`, an empty batch after that many seconds
-    of silence. A slow reader only ever costs itself. Ends when the session is deleted."""
+    """Yield batches of frames: every event once and in order, until the session is deleted. With `idle`, yield an empty
+    batch after that many seconds of silence. A slow reader delays nobody else."""
     follower = after if isinstance(after, Follower) else Follower(journal, session, after)
     woken = follower.woken
     pieces = _Pieces(hub, session, woken) if deltas else None
@@ -52,8 +52,9 @@ async def frames(
 
 
 class _Pieces:
-    """The deltas of one reader, in their places among the events. From another node they come by their own way: before
-    the event that began their step, which is looked for then, or after the one that ended it, which has them all."""
+    """The deltas of one reader, put in order with the events. Deltas from another node take another path: they may
+    arrive before the event that began their step, which is then looked for, or after the one that ended it, which
+    contains them all."""
 
     def __init__(self, hub: Hub, session: str, woken: asyncio.Event) -> None:
         self._hub = hub
@@ -80,14 +81,16 @@ class _Pieces:
         return _merge(events, [piece for piece in pieces if begun <= piece[0] <= follower.after])
 
     def passed(self, events: list[Frame]) -> list[Frame]:
-        """These are told now: pieces of what was before the newest answer come too late. Returns the events."""
+        """Record the events that the reader gets now: deltas from before the newest answer are too late. Returns the
+        events."""
         for frame in events:
             if frame.seq is not None and frame.body.startswith(_MODEL) and _begins(frame.body):
                 self._begun = frame.seq
         return events
 
     def _look(self, follower: Follower, seq: int) -> None:
-        """The event is committed, or its pieces were not on their way: do not wait for the news of it. Once."""
+        """Look for an event once, without waiting for a notification: it is committed, or its deltas would not have
+        arrived."""
         if seq > self._looked:
             self._looked = seq
             follower.behind = True
@@ -95,13 +98,13 @@ class _Pieces:
 
 
 def _begins(body: bytes) -> bool:
-    """Whether pieces that were before this event of a model call count for nothing after it. A notice changes nothing
-    about them, unless the answer begins again."""
+    """Return whether this event of a model call makes earlier deltas obsolete. A notice does not, unless the answer
+    begins again."""
     return not body.startswith(_NOTICE) or _RESTART in body[:_START]
 
 
 def _merge(events: list[Frame], deltas: list[tuple[int, bytes]]) -> list[Frame]:
-    """Deltas go after the event that began their step, before what came later."""
+    """Merge deltas and events: a delta follows the event that began its step, and precedes later ones."""
     merged: list[Frame] = []
     place = 0
     for after, body in deltas:
@@ -114,12 +117,12 @@ def _merge(events: list[Frame], deltas: list[tuple[int, bytes]]) -> list[Frame]:
 
 
 async def _sleep(woken: asyncio.Event, seconds: float | None) -> bool:
-    """Whether that was before the time was over."""
+    """Wait at most `seconds`. Returns True when woken in time."""
     if seconds is None:
         return await woken.wait()
     loop = asyncio.get_running_loop()
     over = loop.time() + seconds
-    ring = loop.call_at(over, woken.set)  # a fifth of what a timeout costs, for one that hardly ever comes
+    ring = loop.call_at(over, woken.set)  # costs a fifth of `asyncio.timeout`, and hardly ever fires
     try:
         await woken.wait()
     finally:

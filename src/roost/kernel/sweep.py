@@ -1,4 +1,4 @@
-"""Removing from the store of files what no session needs."""
+"""Remove snapshots that no session needs from the snapshot store."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ async def sweep(
     dry: bool = False,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> Swept:
-    """Every session whose files are in `snapshots` must be in `store`: what those of another database need would be
-    taken for garbage. Nodes may go on working meanwhile. Reads the state of every session, and tells `progress` how
-    many; when one cannot be read, nothing is removed. `dry` removes nothing at all. Cancelled, it stops soon.
+    """Remove unused snapshots. Reads the state of every session, and reports their number to `progress`. Every session
+    with files in `snapshots` must be in `store`: the snapshots of another database would be taken for garbage. Nodes
+    may run meanwhile. If one session cannot be read, nothing is removed; `dry` removes nothing at all. Stops soon when
+    cancelled.
 
-    Raises `StoreFailed`, `StoreCorrupt` and `UnknownEvent` with the session's id, and what `Snapshots.sweep` does.
+    Raises `StoreFailed`, `StoreCorrupt` and `UnknownEvent` with the session's id, and what `Snapshots.sweep` raises.
     """
     keep: dict[str, str] = {}
     seen = 0
@@ -54,7 +55,7 @@ async def sweep(
 
 
 async def _saved(store: Store, session: str) -> list[str]:
-    """The snapshots that a session may be restored to."""
+    """Return the snapshots that a session may be restored to."""
     try:
         state = await load_state(store, session)
     except NotFound:  # deleted meanwhile

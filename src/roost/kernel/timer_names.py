@@ -1,4 +1,4 @@
-"""The names of timers."""
+"""Check the names of timers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from roost.errors import Invalid
 from roost.ids import is_storable
 
 LENGTH = 200
-"""Characters, at most: a name is part of a key, which has its limit in a database."""
+"""Most characters of a name: it is part of a database key, whose length is limited."""
 _OWN = ("approval:", "child:", "job:", "memory:")
-"""What the names of timers begin with that tasks, calls that wait, jobs and the memory set."""
+"""Prefixes of timers that delegated tasks, waiting calls, jobs and the memory set."""
 
 
 def check_timer(timer: str) -> None:
-    """That a caller may set a timer of this name. Raises `Invalid`."""
+    """Refuse a name that a caller may not use for a timer. Raises `Invalid`."""
     if not 1 <= len(timer) <= LENGTH or not is_storable(timer):
         raise Invalid(f"a timer's name has 1 to {LENGTH} characters, none of them NUL", code="bad_timer")
     if timer.startswith(timer_of("")):

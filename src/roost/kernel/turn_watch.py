@@ -1,4 +1,4 @@
-"""Which part of a session's log belongs to one accepted input."""
+"""Find the part of a session's log that belongs to one accepted input."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _STATE = b'{"type":"session.state"'
 
 
 class Halted(NamedTuple):
-    """What a session is that was stopped, or failed, before the turn's end."""
+    """The session was stopped, or failed, before the turn's end."""
 
     state: ev.SessionState
     reason: str | None
 
 
 class TurnWatch:
-    """Looks for the end of the turn that takes `item` in: the first `turn.completed` after its `input.received`,
-    whether the input began the turn or was delivered into it."""
+    """Find the end of the turn that takes `item` in: the first `turn.completed` after its `input.received`, whether the
+    input began the turn or was delivered into it."""
 
     def __init__(self, sessions: Sessions, session: str, item: int) -> None:
         self._sessions = sessions
@@ -34,7 +34,8 @@ class TurnWatch:
         self._received = False
 
     async def see(self, body: bytes) -> Literal["completed"] | Halted | None:
-        """Whether the log's next event ends the turn, or the session with it. Decodes only the few that may."""
+        """Check whether the log's next event ends the turn, or the session with it. Decodes only the few events that
+        may."""
         if body.startswith(_RECEIVED):
             self._received = self._received or _takes(body, self._item)
         elif body.startswith(_COMPLETED):
@@ -44,20 +45,20 @@ class TurnWatch:
         return None
 
     async def _halted(self) -> Halted | None:
-        """By what the session is now: the event may be an old one."""
+        """Check the session's present state: the event may be an old one."""
         view = await self._sessions.inspect(self._session)
         return Halted(view.info.state, view.reason) if view.info.state in ("stopped", "error") else None
 
 
 async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
-    """The position before the turn that took `item` in; None when nothing has taken it yet. Reads backward: who asks
-    again does so soon."""
+    """Return the position before the turn that took `item` in; None when no turn has. Reads backward: a repeated
+    request comes soon."""
     before = (await sessions.get(session)).head
     start: int | None = None
     while before > 0:
         after = max(0, before - _PAGE)
         for record in reversed(await _window(sessions, session, after, before)):
-            if record.body.startswith(_FORKED):  # before it inputs are another session's
+            if record.body.startswith(_FORKED):  # earlier inputs are another session's
                 return start
             if start is None:
                 if record.body.startswith(_RECEIVED) and _takes(record.body, item):
@@ -72,7 +73,7 @@ async def find_turn(sessions: Sessions, session: str, item: int) -> int | None:
 
 
 async def _window(sessions: Sessions, session: str, after: int, before: int) -> list[Record]:
-    """The records after one position, up to and with another."""
+    """Return the records after one position, up to and including another."""
     found: list[Record] = []
     while after < before and (page := await sessions.history(session, after=after, limit=before - after)):
         found.extend(page)

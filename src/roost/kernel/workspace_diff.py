@@ -1,4 +1,4 @@
-"""What changed in a session's private files between two moments of it."""
+"""Compare a session's private files at two positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HOME = "home:"
 
 
 async def differences(kernel: Kernel, info: SessionInfo, now: State, since: int, until: int | None) -> FilesDiff:
-    """Compare the files of position `since` with those of `until`, or with those of now. Raises `Conflict` (`no_files`,
+    """Compare the files at position `since` with those at `until`, or now. Raises `Conflict` (`no_files`,
     `files_not_kept`, `files_elsewhere`), `ObjectsFailed`, `TooLarge`."""
     where = None if now.workspace is not None else kernel.workshop.keeps_files(decode_spec(now.spec))
     if where is None:
@@ -89,5 +89,5 @@ def _compare(workshop: Workshop, session: str, now: State, before: Files, after:
 
 
 def _holders(session: str, now: State, files: Files) -> Sequence[str]:
-    """The session, and those that it was forked from and whose snapshot it is."""
+    """Return the session, and its sources that may hold the snapshot."""
     return [session, *(one.of for one in now.checkpoints if one.files == files.files and one.of is not None)]
