@@ -58,8 +58,8 @@ class CallNote(msgspec.Struct, frozen=True, kw_only=True):
 
 class OpenCall(NamedTuple):
     """An unsettled reservation. amounts: reserved units by budget. note: None if a version before notes reserved it.
-    cost: nano-dollars at its last progress. idle: seconds since then. gone: the owner's process no longer exists; False
-    also while that process is suspended."""
+    cost: nano-dollars at its last progress. idle: seconds since then. gone: the owner's process no longer exists, or
+    there is no note; False also while that process is suspended."""
 
     id: str
     amounts: dict[str, int]

@@ -1,5 +1,5 @@
-"""Looking after a store from outside: its layout, and what is wrong with its rows. What the logs in it say is checked
-above, by `roost.kernel.check`. Nothing here writes but `migrate`."""
+"""Maintain a store without opening it as a journal: its table layout, and faults in its rows. `roost.kernel.check`
+checks the content of the logs. Only `migrate` writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roost.stores.open import is_postgres, open_store, sqlite_path
 
 
 async def layout(where: str | Path) -> Layout:
-    """Raises `StoreFailed` when the store cannot be read or a newer Roost made it."""
+    """Return the layout of the tables. Raises `StoreFailed` when the store cannot be read or a newer Roost made it."""
     if is_postgres(where):
         from roost.stores.postgres import admin
 
@@ -23,15 +23,15 @@ async def layout(where: str | Path) -> Layout:
 
 
 async def migrate(where: str | Path) -> Layout:
-    """Bring the tables up to date, while daemons are at work or not. Returns what was found and done."""
+    """Bring the tables up to date. Daemons may run meanwhile. Returns the layout before."""
     before = await layout(where)
     await (await open_store(where)).close()
     return before
 
 
 async def row_faults(where: str | Path, tick: Callable[[], None] = lambda: None) -> list[Fault]:
-    """What is wrong with the rows, seen at one moment. The layout must be the newest. Daemons may be at work. `tick` is
-    called now and then, in any thread. Raises `StoreFailed`."""
+    """Return faults in the rows, from one consistent view. The layout must be the newest. Daemons may run meanwhile.
+    `tick` is called now and then, in any thread. Raises `StoreFailed`."""
     if is_postgres(where):
         from roost.stores.postgres import admin
 
@@ -42,8 +42,8 @@ async def row_faults(where: str | Path, tick: Callable[[], None] = lambda: None)
 
 
 def shown(where: str | Path) -> str:
-    """An address as it may be printed: without the password, which may also be in the query, and without what follows
-    it; whatever signs are in it."""
+    """Return an address that is safe to print, for any characters in it: without the password and without the query,
+    which may hold the password too."""
     text = str(where)
     if not is_postgres(text):
         return text

@@ -1,4 +1,4 @@
-"""Calls under way and lost ones, as the stores keep them."""
+"""Rows of open and lost calls, the same in every store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _decode_note = msgspec.json.Decoder(CallNote).decode
 
 
 def read_lost(row: Iterable[Any]) -> LostCall:
-    """Read a `LostRow`. Numbers may be of any type that a database has for them."""
+    """Read a `LostRow`. Numbers may have any numeric type of the database."""
     id, lost_at, reserved, charged, cost, settled, told, body, provider_id, _ = row
     note = _decode_note(body)
     return LostCall(
@@ -55,8 +55,8 @@ def lost_row(call: LostCall) -> LostRow:
 
 
 def group_calls(rows: Iterable[Any], now: float, is_gone: Callable[[str], bool]) -> list[OpenCall]:
-    """Join rows (id, budget, amount, note, cost, wall time of the last progress), those of one id after each other.
-    `is_gone` is asked once for each owner."""
+    """Group rows (id, budget, amount, note, cost, wall time of the last progress) into calls; rows of one id must be
+    adjacent. `is_gone` is called once per owner."""
     found: dict[str, OpenCall] = {}
     gone: dict[str, bool] = {}
     for id, budget, amount, body, cost, beat_at in rows:

@@ -1,8 +1,8 @@
-"""Moving house: the whole content of one store into another, whatever the two are made of.
+"""Copy the whole content of one store into another, of any kind.
 
-Sessions are copied one after the other, oldest first, so that they have the same age in the new house. Each is read
-back and compared by its checksum. What is there already and equal is left as it is: a copy that was cut off is begun
-again. Nodes, their duties (`Shared.hold`) and the rates (`Shared.take`) are of the moment and stay behind.
+Sessions are copied one after the other, oldest first, so that they keep their order of age. Each is read back and
+compared by its checksum. Equal content in the target is left alone, so an interrupted copy can be started again. Nodes,
+their duties (`Shared.hold`) and rates (`Shared.take`) are transient and are not copied.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something that was not copied, and why. `session` is empty for what is shared by all."""
+    """Something that was not copied, and why. session: empty for cluster-wide state."""
 
     session: str
     detail: str
 
 
 class Copied(msgspec.Struct):
-    """What a copy did. `same` was there already; `facts` were copied with their spaces; `extra` is in the target only;
-    `kept` names settings of which the target keeps another value."""
+    """Counts of a copy. same: sessions that the target had already. facts: copied with their spaces. extra: sessions
+    that only the target has. kept: names of settings for which the target keeps another value."""
 
     copied: int = 0
     replaced: int = 0
@@ -57,14 +57,14 @@ async def copy(
     replace: bool = False,
     progress: Callable[[Copied], None] = lambda done: None,
 ) -> Copied:
-    """Copy everything. A session that cannot be copied is a problem of the report; the others go on.
+    """Copy everything. A session that cannot be copied becomes a problem in the report; the copy continues.
 
-    No node may be at work in either store: a session must not run in two houses. `online` allows them in the source,
-    and copies what is there at that moment: stop them later, and copy again with `replace`. `replace` puts the source's
-    session in the place of one in the target that has fallen behind, whose log is the beginning of the source's.
-    Without it, and always when the two logs went apart, the target's stays.
+    No node may run on either store: a session must not run in two stores. online: allow nodes on the source, and copy
+    its present content; stop them later, and copy again with `replace`. replace: replace a session in the target that
+    has fallen behind, i.e. whose log is a prefix of the source's. Without it, and always when the two logs have
+    diverged, the target's session stays.
 
-    Raises `Conflict` when nodes are at work, and `StoreFailed`; then what was copied so far is whole.
+    Raises `Conflict` when nodes are running, and `StoreFailed`; sessions copied before the failure are complete.
     """
     await _refuse_nodes(target, "the store to copy to")
     if not online:
@@ -84,7 +84,7 @@ async def copy(
 
 
 async def checksum(store: Store, session: str) -> str:
-    """Of everything that a session is; the same in every store that holds it. Raises `NotFound`."""
+    """Return a checksum of everything that belongs to a session; it is the same in every store. Raises `NotFound`."""
     dump = await store.dump(session)
     return _sum(dump, await _digest(store, session, dump.info.head))
 
@@ -98,7 +98,7 @@ class _Move:
         self.seen: set[str] = set()
 
     async def session(self, session: str) -> None:
-        """Raises `StoreFailed` when a store fails as a whole."""
+        """Copy one session. Raises `StoreFailed` when a store fails as a whole."""
         self.seen.add(session)
         try:
             await self._session(session)
@@ -106,7 +106,7 @@ class _Move:
             self.problem(session, f"is damaged: {error}")
         except StoreFailed:
             raise
-        except NotFound:  # it was deleted since it was listed
+        except NotFound:  # deleted after it was listed
             self.seen.discard(session)
         except (RoostError, msgspec.MsgspecError) as error:
             self.problem(session, str(error))
@@ -143,7 +143,7 @@ class _Move:
             yield page
 
     async def _compare(self, ours: SessionDump, theirs: SessionDump) -> Side:
-        """Where the target's session is, seen from the source's."""
+        """Compare the target's session with the source's: equal, behind the source, or diverged ("apart")."""
         session, head = ours.info.id, theirs.info.head
         if head > ours.info.head or _waits_there_alone(theirs, ours):
             return "apart"
@@ -153,7 +153,7 @@ class _Move:
         return "equal" if head == ours.info.head and _plain(ours) == _plain(theirs) else "behind"
 
     async def shared(self) -> None:
-        """Settings, and the ledgers of budgets."""
+        """Copy settings and the ledgers of budgets."""
         ours, theirs = await self._source.dump_shared(), await self._target.dump_shared()
         self.done.kept = sorted(
             name for name, value in ours.settings.items() if theirs.settings.get(name, value) != value
@@ -170,7 +170,7 @@ class _Move:
         self.done.shared = "copied"
 
     async def memory(self) -> None:
-        """Spaces of facts. One that went on in the target stays, unless it is to be replaced."""
+        """Copy spaces of facts. A space that differs in the target stays, unless `replace` is set."""
         there = {space.name: space for space in await self._target.spaces()}
         for space in await self._source.spaces():
             known = there.get(space.name)
@@ -192,7 +192,7 @@ class _Move:
 
 
 class _Digest:
-    """Of the events of a log, in order."""
+    """Digest of the events of a log, in order."""
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=16)
@@ -232,7 +232,7 @@ async def _dump(store: Store, session: str) -> SessionDump | None:
 
 
 async def _pages(store: Store, session: str, head: int) -> AsyncGenerator[list[Record], None]:
-    """The events up to `head`; fewer when the log has fewer."""
+    """Yield the events up to `head`; fewer when the log has fewer."""
     after = 0
     while after < head and (page := await store.read(session, after=after, limit=min(_PAGE, head - after))):
         yield page
@@ -247,7 +247,7 @@ async def _digest(store: Store, session: str, head: int) -> _Digest:
 
 
 async def _fact_pages(store: Store, space: Space) -> AsyncGenerator[list[StoredFact], None]:
-    """The rows up to the version that `space` says."""
+    """Yield the rows up to `space.version`."""
     after = 0
     while rows := await store.fact_rows(space.name, after=after, limit=_PAGE):
         yield [row for row in rows if row.version <= space.version]
@@ -266,12 +266,12 @@ def _sum(dump: SessionDump, events: _Digest) -> str:
 
 
 def _plain(dump: SessionDump) -> bytes:
-    """One form for one content. Who owned it last means nothing elsewhere."""
+    """Encode the content in one canonical form, without the owner: it has no meaning in another store."""
     return _encoder.encode(msgspec.structs.replace(dump, info=msgspec.structs.replace(dump.info, owner=None)))
 
 
 def _waits_there_alone(theirs: SessionDump, ours: SessionDump) -> bool:
-    """Whether the target accepted an input that the source never got, and has not taken it in."""
+    """Whether the target has a pending input that the source never got."""
     known = {item.id: item.accepted_at for item in ours.inbox}
     waiting = [item for item in theirs.inbox if not item.taken]
     return any(item.id > ours.inputs or known.get(item.id, item.accepted_at) != item.accepted_at for item in waiting)

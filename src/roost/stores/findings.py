@@ -1,4 +1,4 @@
-"""What a look at a store from outside finds."""
+"""Results of inspecting a store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that should not be. `session` is None when it is of no session in particular."""
+    """An inconsistency. session: None when it concerns no session in particular."""
 
     kind: str
     detail: str
@@ -17,8 +17,8 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Layout(NamedTuple):
-    """The number of the tables' layout: the one that was `found`, 0 where there is nothing yet, and the newest that is
-    `known`. `steps`: what leads from the one to the other."""
+    """Numbers of the table layout. found: the present one, 0 in an empty store. known: the newest that this version
+    knows. steps: the migrations from the one to the other."""
 
     found: int
     known: int

@@ -14,9 +14,10 @@ from roost.log.store_protocol import Durability, Store
 async def open_store(
     where: str | Path, *, durability: Durability = "full", on_full: Callable[[], bool] = lambda: False
 ) -> Store:
-    """`where`: a path or `sqlite:///path` for a SQLite file, `postgresql://…` for a PostgreSQL database. Brings the
-    tables up to date. `on_full` is called, in a thread, when the disk of a file is full: whether it made some
-    room there, so that what failed is tried again. Raises `StoreFailed`, and `ConfigError` for any other address."""
+    """Open a store and bring its tables up to date. where: a path or `sqlite:///path` for a SQLite file,
+    `postgresql://…` for a PostgreSQL database. on_full: called in a thread when the file's disk is full; returns
+    whether it freed space, in which case the failed write is retried. Raises `StoreFailed`, and `ConfigError` for any
+    other address."""
     if is_postgres(where):
         try:
             from roost.stores.postgres.store import PostgresJournal
@@ -32,8 +33,8 @@ async def open_store(
 
 
 def sqlite_path(where: str | Path) -> Path:
-    """The file that an address without PostgreSQL names. Raises `ConfigError`, also for a relative path that looks like
-    an address without its beginning."""
+    """Return the file that a non-PostgreSQL address names. Raises `ConfigError`, also for a relative path that looks
+    like an address without its scheme."""
     scheme, separator, rest = str(where).partition("://")
     if separator and scheme != "sqlite":
         raise ConfigError(f"{scheme}:// is no store: give postgresql://user@host/database, or the path of a file")

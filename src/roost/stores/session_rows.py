@@ -1,4 +1,4 @@
-"""A row of the session index, the same columns in every store, as the protocol's type."""
+"""Convert a row of the session index, whose columns are the same in every store, to the protocol's type."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _labels: msgspec.json.Decoder[dict[str, str]] = msgspec.json.Decoder(dict[str, s
 
 
 def session_info(row: Sequence[Any], needs: Iterable[str]) -> SessionInfo:
-    """From a row of `INFO_COLUMNS`; `needs` in place of that column, which stores keep in their own way. `labels` are
-    JSON. Raises `msgspec.MsgspecError`."""
+    """Make a `SessionInfo` from a row of `INFO_COLUMNS`. needs: replaces that column, which each store encodes
+    differently. The `labels` column is JSON. Raises `msgspec.MsgspecError`."""
     return SessionInfo(
         id=row[0],
         agent=row[1],

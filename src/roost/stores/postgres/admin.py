@@ -1,4 +1,4 @@
-"""Looking after a database from outside, without a journal: see `roost.stores.admin`."""
+"""Inspect a PostgreSQL store without a journal: see `roost.stores.admin`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roost.stores.postgres.errors import failure
 from roost.stores.postgres.migrate import MIGRATIONS
 
 _MOST = 100
-"""Rows of a kind that are named; a broken database has no end of them."""
+"""Limit of reported rows per kind, as a damaged database may have any number."""
 _FREE = "harmless but for the room that it takes"
 _KNOWN = "SELECT s FROM sessions UNION ALL SELECT s FROM garbage"
 _STRAYS = f"""
@@ -25,7 +25,7 @@ WITH RECURSIVE one(s) AS (
     SELECT (SELECT t.s FROM {{table}} t WHERE t.s > one.s ORDER BY t.s LIMIT 1) FROM one WHERE one.s IS NOT NULL
 ) SELECT s FROM one WHERE s IS NOT NULL AND s NOT IN ({_KNOWN}) LIMIT {_MOST}
 """
-"""From number to number through the index: DISTINCT would visit every row."""
+"""Steps from number to number through the index; DISTINCT would visit every row."""
 _READY = f"""
 SELECT id, ready, work FROM (
     SELECT id, ready, state = 'running' AND phase = 'working' OR EXISTS (
@@ -48,7 +48,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND NOT (i.indisvalid AND 
 
 
 async def layout(url: str) -> Layout:
-    """Raises `StoreFailed`."""
+    """Return the layout of the tables. Raises `StoreFailed`."""
     known = max(migration.number for migration in MIGRATIONS)
     async with _reading(url) as (link, schema):
         done: set[int] = set()
@@ -66,7 +66,7 @@ async def layout(url: str) -> Layout:
 
 
 async def faults(url: str) -> list[Fault]:
-    """Raises `StoreFailed`."""
+    """Return faults in the rows. Raises `StoreFailed`."""
     async with _reading(url) as (link, _):
         await link.execute("SET enable_seqscan = on; SET enable_hashjoin = on; SET enable_bitmapscan = on")
         parts = (_strays(link), _ready(link), _partitions(link), _indexes(link))
@@ -74,7 +74,7 @@ async def faults(url: str) -> list[Fault]:
 
 
 async def _strays(link: Link) -> AsyncIterator[Fault]:
-    """Rows of sessions that are not there. Those of a deletion in progress are known."""
+    """Yield rows of sessions that do not exist. Rows of a deletion in progress are expected."""
     for table in ("events", "inbox", "timers", "snapshots", "checkpoints", "lineage"):
         for (s,) in await _rows(link, _STRAYS.format(table=table)):
             yield Fault("orphan", f"{table} of a session that is not there, number {s}", fix=_FREE)
@@ -87,7 +87,7 @@ async def _ready(link: Link) -> AsyncIterator[Fault]:
 
 
 async def _partitions(link: Link) -> AsyncIterator[Fault]:
-    """The tables of the events are those that the book names, and every session has one."""
+    """Check that the event tables match the table `partitions`, and that every session has one."""
     for name, first, past, attached, dropping in await _rows(link, _PARTITIONS):
         if not attached and not dropping:
             lost = "is not attached" if attached is False else "is gone"
@@ -107,7 +107,7 @@ async def _rows(link: Link, sql: str) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def _reading(url: str) -> AsyncGenerator[tuple[Link, str]]:
-    """A connection with one view of everything."""
+    """Yield a connection with one consistent view, and the schema."""
     address = Address.parse(url, "full")
     try:
         link = await address.connect("roost check")

@@ -1,7 +1,7 @@
-"""What an append brings beside its events, inbox items, snapshot and timers: here its further parts are written.
+"""Write the rarer parts of an append, beside its events, inbox items, snapshot and timers.
 
-They are rare, so they cost the common append nothing: a group with such parts is a transaction of a few statements
-instead of one statement.
+A group with such parts is a transaction of a few statements instead of a single statement, so the common append pays
+nothing for them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (s, seq) DO UPDATE SET
 
 
 class Delivered(NamedTuple):
-    """`change` tells of it; `owner`: of the session that it came to."""
+    """A delivery that was made. change: reports it. owner: of the target session."""
 
     change: Change
     owner: str | None
@@ -60,13 +60,13 @@ def has_further(append: Append) -> bool:
 
 
 async def lock(link: Link, writes: Sequence[tuple[int, Append]]) -> None:
-    """All rows that will be written, in one order: no two groups wait for each other."""
+    """Lock all rows that will be written, in one fixed order, so that two groups never deadlock."""
     targets = {delivery.session for _, append in writes for delivery in append.deliver}
     await link.execute(_LOCK, [s for s, _ in writes], sorted(targets))
 
 
 async def apply_further(link: Link, writes: Sequence[tuple[int, Append]]) -> list[Delivered]:
-    """Of the appends that were not refused, with the numbers of their sessions, in the transaction of their events."""
+    """Write the further parts of the accepted appends (with their row numbers), in the transaction of their events."""
     checkpoints = [(s, append.checkpoint) for s, append in writes if append.checkpoint is not None]
     dropped = [(s, seq) for s, append in writes for seq in append.drop_checkpoints]
     delivered = await _deliver(link, [delivery for _, append in writes for delivery in append.deliver])
@@ -81,7 +81,7 @@ async def apply_further(link: Link, writes: Sequence[tuple[int, Append]]) -> lis
 
 
 async def keep(link: Link, checkpoints: Sequence[tuple[int, CheckpointRow]]) -> None:
-    """Each under the number of its session."""
+    """Write checkpoints, each with the row number of its session."""
     if checkpoints:
         await link.executemany(
             _KEEP, [(s, *row[:6], row.snapshot.version, row.snapshot.body) for s, row in checkpoints]
@@ -89,7 +89,7 @@ async def keep(link: Link, checkpoints: Sequence[tuple[int, CheckpointRow]]) -> 
 
 
 def perhaps_delivered(append: Append) -> list[Delivered]:
-    """By an append of which only is known that it was written."""
+    """Return deliveries of an append that is known to be written, with contents unknown."""
     return [Delivered(Change(delivery.session, None, None), None) for delivery in append.deliver]
 
 

@@ -1,4 +1,4 @@
-"""Why an append was refused."""
+"""Find out why an append was refused."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from roost.stores.postgres.database import Link
 
 
 class Again(Exception):
-    """Nothing speaks against it any more: what did has changed since."""
+    """No reason to refuse the append remains: the state has changed since. Write it again."""
 
 
 async def judge(link: Link, append: Append, *, unsure: bool) -> int:
-    """The head after the append when it turns out to be in the log already. `unsure`: an answer to it was lost, so it
-    may be there from before the session went to somebody else. Raises what is the matter with it, or `Again`."""
+    """Return the head after the append if it is in the log already, else raise the reason for the refusal, or `Again`.
+    unsure: the answer to an earlier attempt was lost, so it may have been committed before the session changed
+    owner."""
     row = await link.fetchrow(
         "SELECT s, epoch, base, head, owner IS NOT NULL FROM sessions WHERE id = $1", append.session
     )

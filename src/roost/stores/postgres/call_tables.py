@@ -1,4 +1,4 @@
-"""The third and fourth migrations: what calls under way may have cost so far, and what lost ones were counted with."""
+"""The third and fourth migrations: the cost so far of open calls, and the settled cost of lost ones."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ BEGIN
 END $$;
 """
 
-# Everything locks budgets first and calls after them: `correct_3` took them the other way round, so that it and a late
-# settlement waited for each other. Nodes of an older version call the same functions.
+# All functions lock budgets first, then calls. The first `correct_3` locked in the other order, and deadlocked with a
+# late settlement. Nodes of an older version call the same functions.
 CALL_ORDER = """
 ALTER TABLE calls ADD COLUMN provider_id text, ADD COLUMN started float8;
 UPDATE calls SET started = (convert_from(note, 'UTF8')::json ->> 'started')::float8 WHERE lost_at IS NOT NULL;

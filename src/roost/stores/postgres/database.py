@@ -1,4 +1,4 @@
-"""Connections: made at need, healed by themselves, and never waited for without bound."""
+"""Connections: opened on demand, reopened after failures, and never awaited without a limit."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ Link: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
 
 WAIT = 2.0
-"""Seconds for which an operation waits for a connection."""
+"""Seconds that an operation waits for a connection."""
 ANSWER = 4.0
-"""Seconds after which a statement without answer counts as lost with its connection. A slow disk may take a few."""
+"""Seconds after which an unanswered statement counts as lost, together with its connection. A slow disk may need a
+few."""
 _IDLE = 60.0
-"""Seconds after which a connection that nobody used is closed."""
+"""Seconds after which an unused connection is closed."""
 _SILENCE = 1.0
-"""Seconds without any answer after which waiting for a free connection is given up."""
+"""Seconds without any answer from the database after which waiting for a free connection ends."""
 _LATE = 0.1
-"""Seconds by which the event loop was late: then it was busy with something else, and answers may lie unread."""
+"""Seconds of event-loop delay from which on the process counts as busy: answers may then have arrived unread."""
 _CLASHES = 20
 _BREAKS = 8
-"""Tries, when connections break: more than a pool has that broke unnoticed. It may be the statement that does it."""
+"""Tries when connections break: more than a pool's number of connections, which may all have broken unnoticed. After
+that the statement itself may be the cause."""
 _SETTINGS = {
-    # Every statement looks rows up by their index, whatever the planner thinks of young tables, and rows are locked in
-    # the order in which they are named.
+    # Every statement must use its index, whatever the planner assumes about new tables, and lock rows in the order in
+    # which they are listed.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -63,7 +65,7 @@ _UNREADABLE = (
 
 
 class Address(NamedTuple):
-    """Where the database is, and the schema in it that holds the tables (`?schema=`, else `roost`)."""
+    """The address of the database, and the schema that holds the tables (`?schema=`, else `roost`)."""
 
     url: str
     schema: str
@@ -71,7 +73,8 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, url: str, durability: Durability) -> Address:
-        """Raises `ConfigError`, in words that hold nothing of the address: it may be the password."""
+        """Parse an address. Raises `ConfigError`; its message quotes nothing of the unreadable address, which may
+        contain the password."""
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -89,8 +92,8 @@ class Address(NamedTuple):
         return cls(urlunsplit(parts._replace(query=urlencode(query))), schema, durability)
 
     async def connect(self, name: str, *, synced: bool = True) -> Link:
-        """One try. Commits are synced to the disk, unless not `synced` or the durability is relaxed. Raises what
-        asyncpg raises."""
+        """Try once to connect. Commits are synced to the disk, unless `synced` is False or the durability is relaxed.
+        Raises the errors of asyncpg."""
         settings = _SETTINGS | {"search_path": self.schema, "application_name": name}
         if not synced or self.durability == "relaxed":
             settings["synchronous_commit"] = "off"
@@ -105,9 +108,9 @@ class Address(NamedTuple):
 
 
 async def bounded(link: Link, work: Awaitable[T], seconds: float = ANSWER) -> T:
-    """The result of `work` on this connection; the connection is cut when it takes longer. Time in which this process
-    did not look for the answer does not count. asyncpg's own timeout asks the server to cancel, which waits for a
-    server that does not answer."""
+    """Await `work` on this connection; cut the connection after `seconds`. Time in which the event loop was blocked
+    does not count. asyncpg's own timeout is no substitute: it asks the server to cancel and waits for the answer of a
+    dead server."""
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
 
@@ -127,7 +130,8 @@ async def bounded(link: Link, work: Awaitable[T], seconds: float = ANSWER) -> T:
 
 
 class Pool:
-    """At most `size` connections, opened at need. The newest used is used next, so that idle ones can be closed."""
+    """At most `size` connections, opened on demand. The most recently used is used next, so that idle ones can be
+    closed."""
 
     def __init__(self, address: Address, size: int, *, name: str = "roost") -> None:
         self._address = address
@@ -142,7 +146,7 @@ class Pool:
     async def run(
         self, work: Callable[[Link], Awaitable[T]], *, repeat: bool = True, seconds: float = ANSWER, wait: float = WAIT
     ) -> T:
-        """As `do`, to its end even if the caller is cancelled."""
+        """Like `do`, but completes even if the caller is cancelled."""
         if self._closed:
             raise StoreFailed("the journal is closed", code="store_closed")
         task = asyncio.create_task(self.do(work, repeat=repeat, seconds=seconds, wait=wait))
@@ -160,9 +164,9 @@ class Pool:
         wait: float = WAIT,
         clashes: int = _CLASHES,
     ) -> T:
-        """`work` on a connection of its own. When the connection breaks it is done again, a few times, if that is
-        harmless (`repeat`). All wait in turn for as long as the database answers somebody, and no longer than
-        `wait + seconds` when it does not. Raises `StoreUnreachable` and what else `failure` makes. Its task must not be
+        """Run `work` on a connection of its own. If the connection breaks and repeating is harmless (`repeat`), try
+        again a few times. Callers queue as long as the database answers any of them, and at most `wait + seconds` when
+        it does not. Raises `StoreUnreachable` and the other errors of `failure`. The calling task must not be
         cancelled."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait + seconds
@@ -208,7 +212,7 @@ class Pool:
             raise
 
     async def _wait(self, until: float) -> None:
-        """For a slot. A database that is slow and answers is waited for; one that is silent is not."""
+        """Wait for a slot. Waits on for a database that is slow but answers; gives up on a silent one."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -227,7 +231,7 @@ class Pool:
             try:
                 async with asyncio.timeout_at(until):
                     return await self._address.connect(self.name)
-            except Exception as error:  # which of them may pass is for `is_lost` to say
+            except Exception as error:  # `is_lost` decides which errors are temporary
                 pause = min(pause * 2, 0.25) * random.uniform(0.7, 1.3)
                 if not is_lost(error) or loop.time() + pause > until or self._closed:
                     raise failure(error) from error
@@ -246,7 +250,7 @@ class Pool:
             self._free.pop(0)[1].terminate()
 
     async def close(self) -> None:
-        """Let what runs end, for as long as an answer may take, then close."""
+        """Let running work end, for up to `ANSWER` seconds, then close."""
         self._closed = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=ANSWER)
@@ -258,12 +262,12 @@ class Pool:
 
 
 async def shut(link: Link) -> None:
-    with suppress(Exception):  # it is going away in any case
+    with suppress(Exception):  # the connection is closed in any case
         await link.close(timeout=1.0)
     link.terminate()
 
 
 def _heard(task: asyncio.Task[object]) -> None:
-    """A caller that was cancelled does not ask for the error any more."""
+    """Mark the error as retrieved: a cancelled caller does not retrieve it."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Who runs what next: claims, timers, and what is known of the nodes."""
+"""The dispatcher's operations: claims, timers, and the known nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SELECT let_go_1(ARRAY(SELECT s FROM sessions WHERE owner = $1 AND token = $2 ORD
 
 
 class _Lost(NamedTuple):
-    """A claim whose answer nobody got: it may have taken sessions that nobody here knows of."""
+    """A claim whose answer was lost: it may have claimed sessions that no node knows of."""
 
     node: str
     token: int
@@ -46,7 +46,8 @@ class _Lost(NamedTuple):
 
 
 class Claims:
-    """`on_claim(session, s)` is told of every session taken, `on_bury` when nodes were found dead."""
+    """Claims sessions. on_claim(session, s): called for every claimed session. on_bury: called when dead nodes were
+    expired."""
 
     def __init__(self, pool: Pool, on_claim: Callable[[str, int], None], on_bury: Callable[[], None]) -> None:
         self._pool = pool
@@ -84,7 +85,8 @@ class Claims:
         return [claim for row in found if (claim := await self._read(row)) is not None]
 
     async def _read(self, row: Any) -> Claim | None:
-        """A session whose rows make no sense must not keep the others from running."""
+        """Make a claim from a row. A session with damaged rows is set aside and returns None, so that the others can
+        run."""
         try:
             info = rows.info(row[1:_INFO])
             seq, version, body, bodies, ids, times, inputs, _ = row[_INFO:]
@@ -100,7 +102,7 @@ class Claims:
         return claim
 
     async def _apart(self, node: str, session: str | None, limit: int, error: StoreCorrupt) -> list[Claim]:
-        """Damage in the tables: one by one, to find out whose it is."""
+        """Claim one by one after damage in the tables, to find the damaged session."""
         sessions = [session] if session else await ready(self._pool, limit)
         if not sessions:
             raise error
@@ -122,7 +124,8 @@ class Claims:
         )
 
     async def _let_go_lost(self, node: str) -> None:
-        """What a lost claim took is free again. It may arrive late, so this is done for a while."""
+        """Release the sessions of lost claims. A lost claim may still commit late, so this is repeated for
+        `_LOST_SECONDS`."""
 
         async def let_go(link: Link, lost: _Lost) -> None:
             await link.execute(_END, lost.pid, self._pool.name)
@@ -136,16 +139,16 @@ class Claims:
 
 
 class Timers:
-    """`on_fire(change, owner)` is told of every input that was made."""
+    """Fires timers. on_fire(change, owner): called for every input made."""
 
     def __init__(self, pool: Pool, on_fire: Callable[[Change, str | None], None]) -> None:
         self._pool = pool
         self._on_fire = on_fire
         self._unreadable: set[tuple[int, str, float]] = set()
-        """They stay: a newer version may read them."""
+        """They stay in the store: a newer version may read them."""
 
     async def fire(self, now: float, limit: int) -> float | None:
-        tries = 100  # others may be quicker, but not for ever
+        tries = 100  # other nodes may win each race, but not for ever
         while True:
             known = len(self._unreadable)
             found = await self._look(now, limit)
@@ -157,7 +160,7 @@ class Timers:
                 return min((at for _, _, at, _ in found), default=None)
 
     async def _look(self, now: float, limit: int) -> list[tuple[int, str, float, Input | None]]:
-        """Those due that can be read, and without its input the one after them."""
+        """Return the due timers that can be read, and the next one after them without its input."""
         rows = await self._pool.run(lambda link: link.fetch(_DUE, now, max(limit, 1) + len(self._unreadable)))
         found: list[tuple[int, str, float, Input | None]] = []
         for s, name, at, body in rows:
@@ -192,7 +195,8 @@ class Timers:
 
 
 async def nodes(pool: Pool, live: Live) -> list[NodeInfo]:
-    """Every beat asks for them. While nodes beat here the look-outs find the dead, in moments; else each is probed."""
+    """Return the nodes. Every heartbeat calls this. While nodes of this journal are alive, their ticks detect dead
+    nodes within moments; otherwise each node is probed here."""
     if live.nodes:
         found = await live.ask(lambda link: link.fetch(_NODES))
     else:

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors as ours, with what to do about them."""
+"""Convert PostgreSQL's errors to ours, with what to do about them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import asyncpg
 from roost.errors import Invalid, RoostError, StoreCorrupt, StoreFailed, StoreUnreachable
 
 _BROKEN = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError, OSError)
-"""The connection broke, or the server ends or is not up yet: another try may find it."""
+"""The connection broke, or the server is stopping or not up yet: another try may succeed."""
 
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
-"""What asyncpg raises."""
+"""The errors that asyncpg raises."""
 
 _PAIRS: tuple[tuple[type[Exception], str, str], ...] = (
     (asyncpg.DiskFullError, "disk_full", "the database's disk is full: free some space there, then try again"),
@@ -37,28 +37,29 @@ _SHUT: tuple[tuple[type[Exception], str, str], ...] = (
     ),
     (asyncpg.InvalidCatalogNameError, "store_missing", "there is no such database: make it with `createdb`"),
 )
-"""Said to a connection that begins. On a node that ran until now it may pass: renamed, restored, a password changed."""
+"""Errors at connect. On a node that ran until now they may be temporary: a database renamed or restored, a password
+changed."""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether another connection may do better. What was under way may or may not be committed."""
-    if isinstance(error, (asyncpg.QueryCanceledError, ValueError)):  # asked for; a value that asyncpg cannot send
+    """Whether another connection may succeed. The interrupted work may or may not be committed."""
+    if isinstance(error, (asyncpg.QueryCanceledError, ValueError)):  # cancelled, or a value that asyncpg cannot send
         return False
     return isinstance(error, (*_BROKEN, asyncpg.InternalClientError, asyncpg.TooManyConnectionsError))
 
 
 def is_clash(error: BaseException) -> bool:
-    """Two transactions stood in each other's way and this one was rolled back: try it again."""
+    """Whether this transaction was rolled back because of a conflict with another: try it again."""
     return isinstance(error, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError))
 
 
 def is_standby(error: BaseException) -> bool:
-    """This server takes no writes, after a failover for example: another host of the address may."""
+    """Whether this server takes no writes, for example after a failover: another host of the address may."""
     return isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
 def failure(error: Exception) -> RoostError:
-    """Of an error of asyncpg or of the network."""
+    """Convert an error of asyncpg or of the network."""
     if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreFailed(f"the database's address is not right: {_short(error)}", code="store_refused")
     if isinstance(error, asyncpg.TooManyConnectionsError):

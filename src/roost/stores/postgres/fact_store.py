@@ -29,7 +29,7 @@ from roost.log.shared import beginning
 from roost.stores.postgres.database import ANSWER, Link, Pool
 
 _EACH = 0.05
-"""Seconds for one change among many, on a slow disk."""
+"""Seconds allowed per change when there are many, on a slow disk."""
 _PUT = "SELECT put_fact_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 _ERASE = """
 WITH gone AS (
@@ -41,13 +41,13 @@ WITH gone AS (
     FROM gone WHERE x.f = gone.f
 ) SELECT session, ended_session FROM gone"""
 _REWRITE = 600.0
-"""Seconds to rewrite a table."""
+"""Seconds allowed to rewrite a table."""
 _LEFT = (
     "the write-ahead log of PostgreSQL, its archive and its replicas, until they are recycled: CHECKPOINT, and wait",
     "backups of the database: delete those that are older than this purge",
 )
 _KEEP = "SELECT 1 FROM sessions WHERE id = $1 FOR KEY SHARE"
-"""It is not deleted before what is written is committed, and goes then."""
+"""Locks the session against deletion until the facts are committed; a later deletion then removes them."""
 _END = "SELECT end_fact_1($1, $2, $3)"
 _REVERT = "SELECT revert_facts_1($1, $2, $3, $4, $5)"
 _PLACES = ", ".join(f"${place}" for place in range(1, 3 + len(StoredFact._fields)))
@@ -68,7 +68,7 @@ SELECT s.name, x.words, {_LISTED} FROM (
 
 
 async def write_facts(link: Link, appends: Sequence[Append]) -> None:
-    """Of appends that are written in the same transaction."""
+    """Write the fact changes of appends, in their transaction."""
     for append in appends:
         for event, change in append.facts:
             origin = Origin(f"session:{append.session}", 0.0, append.session, append.expected + event)
@@ -150,7 +150,7 @@ async def changes(pool: Pool, space: str, after: int, limit: int) -> list[Fact]:
 
 
 async def stored(pool: Pool, space: str, after: int, limit: int) -> list[StoredFact]:
-    """All rows, by the version with which they came."""
+    """Return all rows, by the version at which they were added."""
     columns = ", ".join(f"x.{name}" for name in StoredFact._fields)
     sql = f"SELECT {columns} {_FROM} WHERE s.name = $1 AND x.version > $2 ORDER BY x.version LIMIT $3"
     rows: list[Any] = await pool.run(lambda link: link.fetch(sql, space, after, limit))

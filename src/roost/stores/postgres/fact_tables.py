@@ -1,7 +1,7 @@
-"""The tables and functions of memory, a part of the second migration.
+"""The tables and functions of memory, part of the second migration.
 
-Words are rows of their own, by which a search is bounded whatever it is for: a text index of PostgreSQL does not know
-how rare a word is, and its ranking reads every fact that matches.
+Each word is a row of its own, which bounds the cost of any search. PostgreSQL's text index does not know how rare a
+word is, and its ranking reads every matching fact.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""Sessions whose log begins as another one's, and positions that are kept: part of the second migration, and what asks
-its functions.
+"""Forks and checkpoints: part of the second migration, and the queries that use its functions.
 
-A fork has rows only for the events that are its own, those after the first `shared`. Its `lineage` names the log that
-has the last of the others, event `upto`; those before the rows of that log are found by its own lineage, and so on.
-What forks need of a deleted session stays: rows, lineage, and its row in `garbage`, whose `head` is the last event of
-it that is there.
+A fork has rows only for its own events, those after the first `shared`. Its `lineage` row names the log that has the
+last shared event, `upto`; earlier ones are found by that log's own lineage, and so on. A deleted session keeps what
+forks need: rows, lineage, and its row in `garbage`, whose `head` is its last remaining event.
 
-Functions of the first migration that are replaced here do for their callers what they always did; they know of forks.
+Functions of the first migration that are replaced here behave the same for their callers; they also handle forks.
 """
 
 from __future__ import annotations
@@ -221,7 +219,7 @@ END $$;
 FORKS = _TABLES + _READ + _FORK + _DELETE
 PURGEABLE = """
 SELECT s FROM garbage g WHERE head > coalesce((SELECT max(upto) FROM lineage l WHERE l.base = g.s), 0) OR head = 0"""
-"""Deleted sessions of which there is more than forks need."""
+"""Deleted sessions with more events than forks need."""
 _FORK_2 = (
     "SELECT s, same, head, format, at FROM"
     " fork_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
@@ -244,7 +242,7 @@ async def fork(
     state: SessionState,
     phase: Phase,
 ) -> tuple[int | None, SessionInfo | str, list[bytes]]:
-    """As of `inputs.create`."""
+    """Return the same as `inboxes.create`."""
     bodies = [encode_event(event) for event in events]
 
     async def make(link: Link) -> Any:

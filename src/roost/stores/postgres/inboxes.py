@@ -1,4 +1,4 @@
-"""What comes in from outside: sessions, inputs, and the wish to have a session deleted."""
+"""Create sessions, accept inputs, delete sessions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ACCEPT = (
     "SELECT outcome, taken.id, at, taken.owner, coalesce((SELECT head FROM sessions WHERE sessions.id = $1), 0)"
     " FROM accept_1($1, $2, $3, $4, $5, $6) AS taken"
 )
-"""The head is that of the moment before: none, of a session that was made in between."""
+"""The head is read before the insert; it is missing for a session that is created in between."""
 _encode_json = msgspec.json.Encoder().encode
 
 
 async def create(
     pool: Pool, session: NewSession, events: Sequence[Event], key: str | None
 ) -> tuple[int | None, SessionInfo | str, list[bytes]]:
-    """Its number, its row and its events when it was made; else no number, and the id of the session that has the
+    """Return the row number, row and events of the created session; or no number and the id of the session that has the
     key."""
     bodies = [encode_event(event) for event in events]
 
@@ -65,7 +65,7 @@ async def create(
 
 
 class Taken(msgspec.Struct):
-    """`item` is None for a repetition. `owner` and `head`: of the session."""
+    """An accepted input. item: None for a repetition. owner, head: of the session."""
 
     id: int
     item: InboxItem | None
@@ -99,7 +99,7 @@ async def accept(pool: Pool, session: str, item: Input, key: str | None, sent: I
 
 
 async def delete(pool: Pool, session: str, epoch: int | None) -> int:
-    """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
+    """Hide the session at once; `purge` removes its events piece by piece. Returns its row number."""
     row: Any = await pool.run(
         lambda link: link.fetchrow("SELECT outcome, s FROM delete_1($1, $2)", session, epoch), repeat=False
     )
@@ -111,7 +111,7 @@ async def delete(pool: Pool, session: str, epoch: int | None) -> int:
 
 
 async def purge(pool: Pool, s: int, count: int = 2000) -> None:
-    """Remove what no fork needs of a deleted session, and of those that it was forked from."""
+    """Remove what no fork needs of a deleted session, and of the deleted sessions that it was forked from."""
     following: int | None = s
     while following is not None:
         following = await pool.run(lambda link, s=following: link.fetchval("SELECT purge_2($1, $2)", s, count))

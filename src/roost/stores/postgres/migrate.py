@@ -1,4 +1,4 @@
-"""Bringing the tables up to date while nodes work, and refusing those that are too new."""
+"""Bring the tables up to date while nodes run, and refuse tables that are too new."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from roost.stores.postgres.tables import TABLES
 
 _STATEMENT_SECONDS = 3600.0
 _LOCK_MILLISECONDS = 200
-"""A statement that waits for a lock makes all others wait behind it: it gives up after this long and tries again."""
+"""A statement that waits for a lock blocks all later ones, so it gives up after this long and tries again."""
 _ENCODINGS = ("UTF8", "SQL_ASCII")
-"""Of the database. In SQL_ASCII it keeps the bytes that it gets."""
+"""Usable encodings of the database. SQL_ASCII stores the bytes unchanged."""
 _TURN = "SELECT pg_try_advisory_lock(key_0)::boolean FROM hashtextextended('roost migrations ' || $1, 0) AS key_0"
 _DONE = "SELECT pg_advisory_unlock(key_0) FROM hashtextextended('roost migrations ' || $1, 0) AS key_0"
 _BOOK = """
@@ -33,16 +33,16 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 
 class Step(NamedTuple):
-    """`together`: in one transaction with the note that it is done. `alone`: outside a transaction, for what says
-    CONCURRENTLY; it must bear to be repeated. `pieces`: one statement again and again, each in a transaction of its
-    own, until it changes no row: for filling in what exists."""
+    """A part of a migration. together: in one transaction with the note that it is done. alone: outside a transaction,
+    for CONCURRENTLY statements; must be repeatable. pieces: one statement repeated, each time in its own transaction,
+    until it changes no row; for filling in existing rows."""
 
     sql: str
     how: Literal["together", "alone", "pieces"] = "together"
 
 
 class Migration(NamedTuple):
-    """What leads to layout `number`. Nodes that know at least layout `oldest_reader` can go on working with it."""
+    """The steps to layout `number`. Nodes that know at least layout `oldest_reader` can continue to use it."""
 
     number: int
     steps: Sequence[Step]
@@ -58,14 +58,15 @@ MIGRATIONS: Sequence[Migration] = (
         (Step(CALL_ORDER), Step("DROP INDEX CONCURRENTLY IF EXISTS calls_lost", "alone"), Step(LOST_INDEX, "alone")),
     ),
 )
-"""Online ones only: they add (tables, columns with a constant default, functions with a new number in their name,
-indexes CONCURRENTLY), so that nodes of the version before go on meanwhile and afterwards. A function may be replaced by
-one that does the same for all that its callers know."""
+"""Online migrations only. They add tables, columns with a constant default, functions with a new number in their name,
+and indexes CONCURRENTLY, so that nodes of the previous version can run during and after them. A function may be
+replaced by one that behaves the same for its existing callers."""
 
 
 async def migrate(link: Link, schema: str, migrations: Sequence[Migration]) -> None:
-    """Run what is missing, in order, one opener at a time; a step that a crash cut off is done again. Raises
-    `StoreFailed` when the tables are too new for `migrations`, or the database cannot hold every text."""
+    """Run the missing migrations, in order, in one process at a time. A step interrupted by a crash is run again.
+    Raises `StoreFailed` when the tables are too new for `migrations`, or the database encoding cannot store every
+    text."""
     if (encoding := link.get_settings().server_encoding) not in _ENCODINGS:
         raise StoreFailed(
             f"the database is in {encoding}, which cannot hold every text: make one with"
@@ -73,8 +74,8 @@ async def migrate(link: Link, schema: str, migrations: Sequence[Migration]) -> N
             code="store_refused",
         )
     while not await _is_current(link, schema, migrations):
-        # Asking again and again, instead of waiting inside the server: a waiting statement is a transaction, and
-        # CREATE INDEX CONCURRENTLY, by the one who has the turn, waits for all transactions.
+        # Poll instead of waiting inside the server: a waiting statement is a transaction, and CREATE INDEX CONCURRENTLY
+        # of the process that migrates waits for all transactions.
         if not await link.fetchval(_TURN, schema):
             await asyncio.sleep(random.uniform(0.02, 0.1))
             continue
@@ -132,7 +133,7 @@ async def _step(link: Link, number: int, place: int, step: Step) -> None:
 
 
 async def _patiently(link: Link, sql: str) -> int:
-    """Returns how many rows it changed."""
+    """Run a statement with a lock timeout, repeating it until it gets its locks. Returns the number of changed rows."""
     await link.execute(f"SET lock_timeout = {_LOCK_MILLISECONDS}")
     while True:
         try:

@@ -1,4 +1,5 @@
-"""The connection whose death is the node's: it holds the locks, beats, looks after the neighbours, and listens."""
+"""The node connection. Its advisory locks show that this journal's nodes are alive. It also sends their heartbeats,
+checks neighbour nodes, and listens for notifications."""
 
 from __future__ import annotations
 
@@ -22,11 +23,11 @@ T = TypeVar("T")
 log = logging.getLogger("roost.journal")
 _TICK = 0.1
 _AROUND = 3
-"""How many nodes after one's own, in the order of their ids, one looks after."""
+"""How many nodes, following its own in the order of ids, a node checks."""
 _LONGEST_PAUSE = 1.0
 _GRACE = 0.5
-"""Seconds after one's own connection was lost in which nobody is buried before his lease is over: what cut it may have
-cut those of nodes that live and come back."""
+"""Seconds after a reconnect during which no neighbour is expired before its lease ends: the same outage may have cut
+the connections of living nodes."""
 _LOCK_TRIES = 25
 _LOCK_PAUSE = 0.02
 _BEAT = "SELECT beat_1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -41,11 +42,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Live:
-    """Keeps itself connected. `on_look` hears what others changed."""
+    """Keeps the node connection up. on_look: called with changes made by others."""
 
     def __init__(self, address: Address, token: str, on_look: Callable[[list[Change]], None]) -> None:
         self.nodes: set[str] = set()
-        """That have beaten here and not left."""
+        """Nodes of this journal that sent a heartbeat and have not left."""
         self.notices = Notices(token, self._notify)
         self._address = address
         self._name = f"roost-live-{token}"
@@ -60,7 +61,7 @@ class Live:
         self._cut = asyncio.Event()
 
     async def start(self) -> None:
-        """Connect for the first time. Raises what asyncpg raises."""
+        """Connect for the first time. Raises the errors of asyncpg."""
         await self._connect()
         self._task = asyncio.create_task(self._main())
 
@@ -69,10 +70,10 @@ class Live:
         for _ in range(_LOCK_TRIES):
             if await self.ask(lambda link: self._beat(link, card, ttl)):
                 return
-            await asyncio.sleep(_LOCK_PAUSE)  # the former holder of the lock is on its way out
+            await asyncio.sleep(_LOCK_PAUSE)  # the former holder is about to release the lock
 
     async def forget(self, node: str) -> None:
-        """It has left: nobody waits for its death any more."""
+        """Forget a node that left, and release its lock."""
         self.nodes.discard(node)
         if node in self._held:
             self._held.discard(node)
@@ -89,15 +90,15 @@ class Live:
             await shut(self._link)
 
     async def _let_go(self, link: Link) -> None:
-        """Unlocked here, not by the end of the connection, which the server sees a moment later."""
+        """Release the locks explicitly: the server notices the end of the connection only a moment later."""
         try:
             await bounded(link, link.execute("SELECT pg_advisory_unlock_all()"), WAIT)
-        except Exception as error:  # the server does it when it sees that we are gone
+        except Exception as error:  # the server releases them when it sees the disconnect
             log.debug("the locks are left to the server: %s", error)
 
     async def ask(self, work: Callable[[Link], Awaitable[T]]) -> T:
-        """On the connection, one at a time; once more on the next one when it breaks. For what must not wait behind
-        the many who ask something of the pool. Raises as `Pool.run`."""
+        """Run `work` on this connection, one at a time; try again on the next connection if it breaks. For queries that
+        must not queue behind the pool's callers. Raises the same errors as `Pool.run`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + WAIT
         while True:
@@ -147,7 +148,7 @@ class Live:
     async def _notify(self, payloads: list[str]) -> None:
         try:
             await self._run(lambda link: link.execute(_NOTIFY, self._address.schema, payloads))
-        except Exception as error:  # a hint that is lost: who watches looks for itself now and then
+        except Exception as error:  # a lost hint: watchers poll too
             log.debug("a notification was lost: %s", error)
 
     async def _connect(self) -> None:
@@ -163,13 +164,13 @@ class Live:
         link.add_termination_listener(lambda _: self._lost(soon))
 
     def _lost(self, soon: float) -> None:
-        """Come back at once, or the others take it for death; but not again and again."""
+        """Reconnect at once, before others take this node for dead; but not in a tight loop."""
         if asyncio.get_running_loop().time() > soon:
             self._cut.set()
 
     async def _settle_in(self, link: Link) -> None:
         self._held = set()
-        await link.fetch(_END_FORMER, self._name)  # it may not have noticed yet that it is alone
+        await link.fetch(_END_FORMER, self._name)  # the former connection may still hold the locks
         for _ in range(_LOCK_TRIES):
             row: Any = await link.fetchrow(_TICK_1, [], sorted(self.nodes - self._held), 0)
             self._held.update(row["held"])
@@ -199,7 +200,7 @@ class Live:
                     self._on_look([ANYTHING])
                 await self._tick()
                 pause = _TICK
-            except Exception as error:  # whatever it is, it must not end the look-out
+            except Exception as error:  # no error may end this loop
                 if pause == _TICK:
                     log.warning("the database does not answer: %s", error)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)

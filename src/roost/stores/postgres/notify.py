@@ -1,4 +1,4 @@
-"""Telling the other nodes what was committed: a hint, in few and small notifications of their own transaction."""
+"""Notify other nodes of commits: hints, batched into few small notifications, each in its own transaction."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from roost.log.protocols import Change
 
 ANYTHING = Change("", None, None)
 LOG, INBOX, WORK = 1, 2, 4
-"""What is to be told of a session, as `Change` has it: events, an input for its owner, or work that nobody has."""
+"""Kinds of hints about a session, as in `Change`: new events, an input for its owner, or work without owner."""
 _PACE = 0.005
-"""Seconds between notifications. A NOTIFY takes a lock of the whole server when it commits."""
+"""Seconds between notifications. NOTIFY takes a server-wide lock at commit."""
 _LEAVE = 0.025
-"""Seconds that this journal's own nodes have to take an input before others hear of it."""
+"""Seconds for which an input without owner is left to this journal's own nodes before others are notified."""
 _LARGEST = 7900
-"""Bytes of a payload; PostgreSQL refuses 8,000."""
+"""Limit of a payload in bytes; PostgreSQL refuses 8,000."""
 
 _decode = msgspec.json.Decoder(tuple[str, list[tuple[int, list[str]]]])
 _encode = msgspec.json.Encoder().encode
 
 
 class Notices:
-    """Gathers the sessions that others should look at. `send` is given payloads and may lose them."""
+    """Collects the sessions that other nodes should look at. send: gets payloads, and may lose them."""
 
     def __init__(self, token: str, send: Callable[[list[str]], Coroutine[Any, Any, None]]) -> None:
         self.wanted = False
-        """Whether there is anybody else."""
+        """Whether other nodes exist."""
         self._token = token
         self._send = send
         self._due: dict[str, tuple[float, int]] = {}
@@ -37,7 +37,8 @@ class Notices:
         self._sending: asyncio.Task[None] | None = None
 
     def add(self, session: str, kind: int, *, unless_taken: bool = False) -> None:
-        """An empty session is any. `unless_taken`: an input that nobody owns; who takes it here soon need not tell."""
+        """Queue a hint. session: empty means any. unless_taken: the input has no owner yet; if a node here claims the
+        session soon, no hint is sent."""
         if not self.wanted:
             return
         loop = asyncio.get_running_loop()
@@ -47,13 +48,13 @@ class Notices:
         self._flush_at(due)
 
     def taken(self, session: str) -> None:
-        """It runs here. Its readers elsewhere are still told."""
+        """Drop queued hints about work: the session now runs here. Hints for readers of its log elsewhere stay."""
         due, kinds = self._due.pop(session, (0.0, 0))
         if kinds & LOG:
             self._due[session] = (due, LOG)
 
     def read(self, payload: str) -> list[Change]:
-        """What another one's notification tells; nothing for one's own. One that cannot be read may mean anything."""
+        """Decode another journal's notification; one's own gives nothing. An unreadable one may mean anything."""
         try:
             token, told = _decode.decode(payload)
         except msgspec.MsgspecError:
@@ -66,7 +67,7 @@ class Notices:
         return _payload(self._token, {})
 
     async def close(self) -> None:
-        """Send what is left."""
+        """Send the queued hints."""
         if self._timer is not None:
             self._timer.cancel()
         if self._sending is not None:
@@ -91,7 +92,7 @@ class Notices:
             self._flush_at(min(due for due, _ in self._due.values()))
 
     def _flush_at(self, due: float) -> None:
-        """Or before."""
+        """Flush at `due` or earlier."""
         if self._timer is not None:
             if self._timer.when() <= due:
                 return

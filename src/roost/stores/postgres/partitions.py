@@ -1,4 +1,5 @@
-"""The tables that the events are in, each for so many sessions: made ahead of need, dropped when all are gone."""
+"""Partitions of the events table, each for a range of sessions: created ahead of need, dropped when all its sessions
+are deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _TURN = "SELECT pg_advisory_xact_lock(hashtextextended('roost partitions ' || cu
 _DROPPING = "SELECT pg_try_advisory_lock(hashtextextended('roost drops ' || current_schema(), 0))"
 _DROPPED = "SELECT pg_advisory_unlock(hashtextextended('roost drops ' || current_schema(), 0))"
 DROP_SECONDS = 60.0
-"""For `drop_empty`: it waits for transactions that use what it detaches."""
+"""Time limit of `drop_empty`, which waits for transactions that use the detached table."""
 _EMPTY = """
 UPDATE partitions p SET dropping = true
 WHERE first < (SELECT max(first) FROM partitions WHERE first < (SELECT max(first) FROM partitions))
@@ -31,8 +32,9 @@ _PLACE = (
 
 
 async def ensure(link: Link) -> int:
-    """Make sure that there is room for half a partition of sessions more. Returns the number of a session at which to
-    ask again. Writers go on: a table is made on its own and attached under a lock that does not stand in their way."""
+    """Make sure that partitions exist for at least half a partition of further sessions. Returns the session number at
+    which to call this again. Does not block writers: a table is created separately and attached under a lock that they
+    tolerate."""
     newest = await link.fetchval(_PLACE)
     while True:
         past, size = await link.fetchrow(_NEWEST) or (1, 1)
@@ -46,8 +48,8 @@ async def ensure(link: Link) -> int:
 
 
 async def with_room(link: Link, make: Callable[[], Awaitable[T]]) -> T:
-    """The result of `make`, which gives a session its number: again when so many were made at once that there is no
-    partition for it yet."""
+    """Run `make`, which numbers a new session. Repeat it if so many sessions were created at once that no partition
+    exists for it."""
     for _ in range(_TRIES):
         try:
             return await make()
@@ -64,10 +66,10 @@ async def _make(link: Link, first: int, past: int) -> None:
 
 
 async def drop_empty(link: Link) -> list[str]:
-    """Drop the partitions all of whose sessions are deleted, but the newest two. Returns their names. A crash in the
-    middle is made good by the next call."""
+    """Drop partitions whose sessions are all deleted, except the newest two. Returns their names. The next call
+    finishes what a crash interrupted."""
     if not await link.fetchval(_DROPPING):
-        return []  # another node is at it
+        return []  # another node does it now
     try:
         dropped = [name for first, past, name in await link.fetch(_EMPTY) if await _drop(link, first, past, name)]
     finally:
@@ -79,7 +81,7 @@ async def drop_empty(link: Link) -> list[str]:
 async def _drop(link: Link, first: int, past: int, name: str) -> bool:
     await _detach(link, name)
     if await link.fetchval("SELECT EXISTS (SELECT FROM sessions WHERE s >= $1 AND s < $2)", first, past):
-        # A session that had its number for long, while it was being restored, has come after all.
+        # A long restore had reserved a number in this range, and has finished meanwhile.
         await link.execute(f"ALTER TABLE events ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({past})")
         await link.execute("UPDATE partitions SET dropping = false WHERE first = $1", first)
         return False
@@ -90,7 +92,7 @@ async def _drop(link: Link, first: int, past: int, name: str) -> bool:
 
 
 async def _detach(link: Link, name: str) -> None:
-    """CONCURRENTLY: the other way locks out everybody who reads or writes events."""
+    """Detach a partition. Without CONCURRENTLY this would lock out all readers and writers of events."""
     pending = await link.fetchval(
         "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass",
         name,
@@ -100,5 +102,5 @@ async def _detach(link: Link, name: str) -> None:
     how = "FINALIZE" if pending else "CONCURRENTLY"
     try:
         await link.execute(f"ALTER TABLE events DETACH PARTITION {name} {how}")
-    except asyncpg.ObjectNotInPrerequisiteStateError:  # another one was cut off in the middle of the same
+    except asyncpg.ObjectNotInPrerequisiteStateError:  # an earlier detach was interrupted
         await link.execute(f"ALTER TABLE events DETACH PARTITION {name} FINALIZE")

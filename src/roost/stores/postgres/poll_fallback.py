@@ -1,4 +1,4 @@
-"""Looking oneself, now and then, at what somebody here waits for: a notification may have died with its sender."""
+"""Poll watched sessions now and then: a notification may be lost with its sender."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from roost.stores.postgres.notify import INBOX, LOG, changes
 
 _PACE = 1.0
 _ALONE = 10
-"""Rounds without anybody else after which there is nothing to look for."""
+"""Rounds without other nodes after which there is nothing to poll for."""
 _LOOK = """
 SELECT id, head, inputs FROM sessions WHERE id = ANY ($1)
 UNION SELECT id, head, inputs FROM sessions WHERE owner = ANY ($2) AND pending > 0"""
 
 
 class Patrol:
-    """Of watched sessions and of those that nodes here own."""
+    """Polls the watched sessions, and those that nodes of this journal own."""
 
     def __init__(self, pool: Pool, watchers: Watchers, live: Live) -> None:
         self._pool = pool
@@ -41,7 +41,7 @@ class Patrol:
             self._task.cancel()
 
     def committed(self, appends: Sequence[Append]) -> None:
-        """By this journal: no news."""
+        """Record this journal's own commits, so that they do not count as news."""
         seen = self._seen
         if seen:
             for append in appends:
@@ -56,7 +56,7 @@ class Patrol:
             if self._alone > _ALONE or not (watched or self._live.nodes):
                 self._seen.clear()
                 continue
-            with suppress(RoostError):  # the next round may find the database, and no watched name that it refuses
+            with suppress(RoostError):  # the next round may find the database up, or no longer watch a refused name
                 await self._look(watched)
 
     async def _look(self, watched: list[str]) -> None:

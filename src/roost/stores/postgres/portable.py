@@ -1,4 +1,4 @@
-"""A session's content out of the database and into it."""
+"""Dump a session's content from the database, and restore it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def _dump(link: Link, session: str) -> SessionDump:
     if row is None:
         raise NotFound(f"there is no session {session!r}")
     s = row[0]
-    columns = "SELECT id, key, digest, accepted_at, taken, body FROM inbox WHERE s = $1"  # each by its partial index
+    columns = "SELECT id, key, digest, accepted_at, taken, body FROM inbox WHERE s = $1"  # one partial index each
     inbox = await link.fetch(
         f"{columns} AND NOT taken UNION ALL {columns} AND key IS NOT NULL AND taken ORDER BY id", s
     )
@@ -90,14 +90,14 @@ async def _dump(link: Link, session: str) -> SessionDump:
 
 
 async def restore(pool: Pool, dump: SessionDump, events: AsyncIterator[list[Record]]) -> None:
-    """One transaction, however long: what is cut off leaves nothing."""
+    """Restore in one transaction, however long, so that an interruption leaves nothing."""
 
     async def write(link: Link) -> None:
         async with link.transaction():
             await _restore(link, dump, events)
 
     try:
-        await pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # ends when its caller does
+        await pool.do(write, repeat=False, seconds=_RESTORE_SECONDS)  # `do`: must end with its caller
     except _Theirs as theirs:
         raise theirs.error from theirs
 
@@ -143,7 +143,7 @@ async def _restore(link: Link, dump: SessionDump, events: AsyncIterator[list[Rec
 
 
 class _Theirs(Exception):
-    """What the giver of the events raised, and not the database."""
+    """Wraps an error of the source of the events, to tell it from errors of the database."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))

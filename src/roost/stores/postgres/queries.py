@@ -1,4 +1,4 @@
-"""Reading logs, inboxes and the index. Each is one statement."""
+"""Read logs, inboxes and the index, one statement each."""
 
 from __future__ import annotations
 

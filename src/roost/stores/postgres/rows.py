@@ -1,4 +1,4 @@
-"""Rows of the PostgreSQL store as the protocol's types."""
+"""Convert rows of the PostgreSQL store to the protocol's types."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from roost.stores.session_rows import INFO_COLUMNS, session_info
 
 
 def info(row: Sequence[Any]) -> SessionInfo:
-    """From a row of `INFO_COLUMNS`."""
+    """Make a `SessionInfo` from a row of `INFO_COLUMNS`."""
     return session_info(row, row[15])
 
 
 def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
-    """Bodies of the events `head + 1` and on."""
+    """Make records for the events from `head + 1` on."""
     return [Record(seq, body) for seq, body in enumerate(bodies, head + 1)]
 
 
@@ -25,7 +25,7 @@ def inbox(ids: Sequence[int], at: Sequence[float], bodies: Sequence[bytes]) -> l
 
 
 def find(query: SessionQuery) -> tuple[str, list[Any]]:
-    """The statement and its values for a query."""
+    """Return the statement and its values for a query."""
     where: list[str] = []
     values: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""What is one for the whole cluster: settings, duties, budgets, rates."""
+"""Cluster-wide state: settings, duties, budgets, rates."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def reserved(pool: Pool, prefix: str) -> dict[str, dict[str, int]]:
 
 
 async def forget(pool: Pool, budget: str) -> None:
-    # The function takes a range of names, and only this one is below the second.
+    # The function takes a range of names; this range contains only `budget`.
     await pool.run(lambda link: link.execute("SELECT forget_1($1, $2)", budget, f"{budget}\x01"))
 
 

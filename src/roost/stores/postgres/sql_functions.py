@@ -1,8 +1,8 @@
 """The first migration: the functions, each one round trip of the journal.
 
-A released function stays as it is, so that two versions of Roost can share a database: a change is a new function with
-the next number in its name, unless it is none to all that its callers know. They are PL/pgSQL, not one statement each,
-because every statement inside sees what was committed before it: what is read after a row is locked is what holds.
+A released function never changes, so that two versions of Roost can share a database: a change is a new function with
+the next number in its name, unless existing callers cannot notice it. They are PL/pgSQL, not single statements, because
+each statement inside sees the newest commits: values read after locking a row are current.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from roost.log.dispatch import HEAD_START
 
 _BACK_SECONDS = 0.1
-"""A node whose connection was cut has so long to be back before it counts as dead. It needs about 20 ms."""
+"""A node whose connection was cut has this long to reconnect before it counts as dead. It needs about 20 ms."""
 
 _HELPERS = """
 CREATE FUNCTION clock_1() RETURNS float8 LANGUAGE sql VOLATILE AS $$
@@ -216,9 +216,9 @@ BEGIN
 END $$;
 """
 
-# Which server holds the locks: another one after a restart or a failover, and also after one of its processes crashed,
-# which makes it begin anew with all connections cut but keeps its start time; its statistics then begin anew (from 15
-# on, where reading them costs nothing).
+# Identifies the server instance that holds the locks. It changes after a restart or a failover, and also after a crash
+# of one server process: then all connections are cut, the start time stays, and the statistics restart (used from
+# version 15 on, where reading them costs nothing).
 _LIVENESS = f"""
 CREATE FUNCTION boot_1() RETURNS timestamptz[] LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -315,8 +315,8 @@ BEGIN
 END $$;
 """
 
-# The number of the session is a variable in these, never a column of a join: then all partitions but one are out of the
-# plan before it starts, and 100 of them cost as much as one.
+# In these functions the session's number is a variable, never a column of a join. The planner then excludes all other
+# partitions before execution, and 100 of them cost as much as one.
 _LOG = """
 CREATE FUNCTION tail_1(a_s bigint, a_after bigint) RETURNS bytea[] LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""`PostgresJournal`: the store of many nodes."""
+"""`PostgresJournal`: the store for several nodes."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _WRITERS = 2
 class PostgresJournal:
     """One database, or a schema in it. Open it with `await PostgresJournal.open(url)`.
 
-    Uses up to seven connections: one that stands for the life of its nodes, two that append, four for the rest. No
-    method takes longer than six seconds when the database does not answer; it then raises `StoreUnreachable`.
+    Uses up to seven connections: one that lasts as long as its nodes, two that append, four for the rest. When the
+    database does not answer, every method raises `StoreUnreachable` after at most six seconds.
     """
 
     def __init__(self, address: Address) -> None:
@@ -77,7 +77,7 @@ class PostgresJournal:
         cls, url: str, *, durability: Durability = "full", migrations: Sequence[Migration] = MIGRATIONS
     ) -> PostgresJournal:
         """Bring the tables up to date, then connect. `?schema=` in the address names the schema to use. Raises
-        `StoreFailed` when that cannot be done, `ConfigError` for a bad address."""
+        `StoreFailed`, and `ConfigError` for a bad address."""
         journal = cls(Address.parse(url, durability))
         try:
             await journal._start(migrations)
@@ -168,7 +168,7 @@ class PostgresJournal:
         return self._watchers.add(listener, session)
 
     async def close(self) -> None:
-        """Commit what is queued, then let go of everything. Safe to call twice."""
+        """Commit queued appends, then release everything. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -377,7 +377,7 @@ class PostgresJournal:
         async def run() -> None:
             try:
                 await work
-            except StoreFailed as error:  # the next start does it
+            except StoreFailed as error:  # the next start retries it
                 log.warning("left for later: %s", error)
 
         task = asyncio.create_task(run())

@@ -1,9 +1,9 @@
-"""The first migration: the tables. What was released stays as it is; a change is a new migration."""
+"""The first migration: the tables. A released migration never changes; a change is a new migration."""
 
 from __future__ import annotations
 
 PARTITION_SESSIONS = 100_000
-"""Sessions whose events share a table. It can be detached or dropped as one."""
+"""Sessions whose events share a partition, which can be detached or dropped as one."""
 
 TABLES = f"""
 CREATE TABLE sessions (

@@ -1,4 +1,4 @@
-"""Appends in groups: what waits while a commit is under way is the next one, one statement and one round trip."""
+"""Write appends in groups: all that queue during a commit form the next group, one statement and one round trip."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WITH moved AS (
         phase = coalesce($6, phase)
     WHERE s = $1 AND epoch = $2 AND head = $3 AND owner IS NOT NULL RETURNING s
 ) INSERT INTO events SELECT s, $3 + place, body FROM moved, unnest($4::bytea[]) WITH ORDINALITY AS e (body, place)"""
-"""The commonest append of all, alone: what `append_1` does with it, at half its price."""
+"""The most common append, alone in its group: same effect as `append_1`, at half the cost."""
 
 
 class _Job:
@@ -47,7 +47,8 @@ class _Job:
 
 
 class _Sent(NamedTuple):
-    """Of a group: the sessions whose append was refused, those released that have work, and what came to inboxes."""
+    """The result of a group: sessions whose append was refused, released sessions that have work, and deliveries to
+    inboxes."""
 
     refused: Collection[str]
     waiting: Collection[str] = ()
@@ -55,9 +56,9 @@ class _Sent(NamedTuple):
 
 
 class GroupWriter:
-    """`on_commit` runs on the loop, before the callers go on, with the appends of one committed group, those of their
-    sessions that were released and have work, and what they delivered. `numbers`: the row numbers of sessions in use,
-    which whoever claims them fills in."""
+    """Writes appends. on_commit: runs on the event loop, before the callers continue, with the appends of one committed
+    group, the released sessions that have work, and the deliveries. numbers: row numbers of sessions in use; claims
+    fill it in (`know`)."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class GroupWriter:
         self._tasks = [self._loop.create_task(self._serve()) for _ in range(writers)]
 
     def submit(self, append: Append) -> asyncio.Future[int]:
-        """The future ends after the commit; cancelling it does not undo the write."""
+        """Queue an append. The future ends after the commit; cancelling it does not undo the write."""
         if self._closed:
             raise StoreFailed("the journal is closed", code="store_closed")
         future: asyncio.Future[int] = self._loop.create_future()
@@ -90,7 +91,7 @@ class GroupWriter:
         self.numbers[session] = s
 
     async def close(self) -> None:
-        """Commit what is queued."""
+        """Commit queued appends."""
         self._closed = True
         while self._idle:
             self._wake()
@@ -116,7 +117,7 @@ class GroupWriter:
                 await idle
 
     def _gather(self) -> list[_Job]:
-        """What goes together: one append of a session at a time, in the order of `submit`."""
+        """Take the next group from the queue: at most one append per session, in the order of `submit`."""
         jobs: list[_Job] = []
         later: list[_Job] = []
         size = 0
@@ -141,7 +142,7 @@ class GroupWriter:
             refused, waiting, delivered = await self._pool.do(
                 lambda link: self._send(link, jobs), clashes=1 if len(jobs) > 1 else 20
             )
-        except Exception as error:  # of whatever kind: it is the callers', or of one of them
+        except Exception as error:  # any error goes to the callers, or to one of them
             if len(jobs) > 1 and (not isinstance(error, StoreFailed) or error.code == "store_failed"):
                 for job in jobs:
                     await self._group([job])
@@ -161,7 +162,7 @@ class GroupWriter:
                 await self._diagnose(job)
 
     async def _send(self, link: Link, jobs: list[_Job]) -> _Sent:
-        """Write them all."""
+        """Write a group."""
         numbers = {job.append.session: self.numbers.get(job.append.session) for job in jobs}
         if unknown := [session for session, s in numbers.items() if s is None]:
             for session, s in await link.fetch("SELECT id, s FROM sessions WHERE id = ANY ($1)", unknown):
@@ -194,7 +195,7 @@ class GroupWriter:
                 await self._group([job])
                 return
             error: Exception = SequenceConflict(f"session {job.append.session!r} does not come to rest")
-        except Exception as reason:  # it is the caller's
+        except Exception as reason:  # any error goes to the caller
             error = reason
         else:
             released = [job.append.session] if job.append.release else ()
@@ -227,7 +228,7 @@ def _is_plain(append: Append) -> bool:
 
 
 async def _write_one(link: Link, s: int, append: Append) -> bool:
-    """Whether it was not refused."""
+    """Whether the append was accepted."""
     status = await link.execute(
         _APPEND_ONE, s, append.epoch, append.expected, append.bodies, append.state, append.phase
     )
@@ -235,7 +236,7 @@ async def _write_one(link: Link, s: int, append: Append) -> bool:
 
 
 async def _write_all(link: Link, writes: Sequence[tuple[int, Append]]) -> tuple[Any, Any, Sequence[Delivered]]:
-    """As `_write`, with the further parts; returns what was delivered, too."""
+    """Like `_write`, including the further parts; also returns the deliveries."""
     async with link.transaction():
         await append_effects.lock(link, writes)
         refused, waiting = await _write(link, writes)
@@ -247,7 +248,7 @@ async def _write_all(link: Link, writes: Sequence[tuple[int, Append]]) -> tuple[
 
 
 async def _write(link: Link, writes: Sequence[tuple[int, Append]]) -> Any:
-    """Returns the numbers of the refused, and of the released that have work. The commonest kinds share the shorter
+    """Return the row numbers of refused sessions, and of released ones that have work. The common kinds use the shorter
     statement."""
     e_s: list[int] = []
     e_seq: list[int] = []

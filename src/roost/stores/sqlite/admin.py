@@ -1,4 +1,4 @@
-"""Looking after a SQLite file from outside, without a journal: see `roost.stores.admin`."""
+"""Inspect a SQLite file without a journal: see `roost.stores.admin`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roost.stores.sqlite.session_logs import HAS_WORK
 
 _TICK = 1_000_000
 _MOST = 100
-"""Pages and rows that are named; a broken file has no end of them."""
+"""Limit of reported pages and rows, as a damaged file may have any number."""
 _DAMAGED = (
     "stop the daemon, keep a copy of the file, and restore a backup; `sqlite3 roost.db .recover` saves what it can"
 )
@@ -25,7 +25,7 @@ SELECT id, ready, {HAS_WORK} FROM sessions WHERE owner IS NULL AND ready != {HAS
 
 
 def layout(path: Path) -> Layout:
-    """Raises `StoreFailed`."""
+    """Return the layout of the file. Raises `StoreFailed`."""
     if not path.exists():
         return Layout(0, VERSION, _steps(0))
     with _reading(path) as connection:
@@ -36,7 +36,7 @@ def layout(path: Path) -> Layout:
 
 
 def faults(path: Path, tick: Callable[[], None]) -> list[Fault]:
-    """Raises `StoreFailed` when the file cannot be opened."""
+    """Return the file's faults. Raises `StoreFailed` when the file cannot be opened."""
 
     def on_progress() -> int:
         tick()
@@ -59,7 +59,7 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Fault]:
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Fault]:
-    """Rows of sessions that are not there. Those of a deletion or a copy in progress are known."""
+    """Yield rows of sessions that do not exist. Rows of a deletion or copy in progress are expected."""
     known = "SELECT s FROM sessions UNION SELECT s FROM garbage UNION SELECT s FROM restores"
     for table in ("events", "inbox", "timers", "snapshots", "checkpoints", "lineage"):
         numbers = connection.execute(f"WITH RECURSIVE known(s) AS ({known}) {_DISTINCT.format(table=table)}").fetchall()
@@ -74,7 +74,7 @@ _DISTINCT = f"""
     WHERE one.s IS NOT NULL
 ) SELECT s FROM one WHERE s IS NOT NULL AND s NOT IN known LIMIT {_MOST}
 """
-"""From number to number through the index: DISTINCT would visit every row."""
+"""Steps from number to number through the index; DISTINCT would visit every row."""
 
 
 def _restores(connection: sqlite3.Connection) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""What an append brings beside its events, inbox items, snapshot and timers: here its further parts are written."""
+"""Write the rarer parts of an append, beside its events, inbox items, snapshot and timers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from roost.stores.sqlite.inboxes import put
 
 
 def apply_further(connection: sqlite3.Connection, group: Group, s: int, write: Append) -> None:
-    """Of session `s`, in the transaction of its append, which nothing can refuse any more."""
+    """Write the further parts for session `s`, in the transaction of its append, after all checks that can refuse
+    it."""
     for delivery in write.deliver:
         _deliver(connection, group, delivery)
     if write.facts:

@@ -1,4 +1,4 @@
-"""One database file: its writer, its readers, and the notice of what other processes write."""
+"""One database file: its writer, its readers, and detection of writes by other processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from roost.stores.sqlite.writer import Operation, Writer
 T = TypeVar("T")
 _POLL_SECONDS = 0.2
 LARGEST_REWRITE = 512 * 1024**2
-"""Bytes of a file that is rewritten while it is in use: longer than some seconds no other write may wait."""
+"""Limit in bytes for rewriting a file in use. A rewrite blocks other writes, which must not wait longer than some
+seconds."""
 _CHECKPOINTS = 25
-"""Tries to empty the log."""
+"""Tries to empty the write-ahead log."""
 
 
 class File:
-    """Writes go through `write`, in order; reads through `read`, on connections of their own that see what is
-    committed. `watchers` hear of every commit, those of other processes within 0.2 s. `on_full` as of `open_store`."""
+    """One open file. Writes go through `write`, in order. Reads go through `read`, on their own connections, and see
+    committed data. `watchers` are notified of every commit, within 0.2 s if another process made it. on_full: as in
+    `open_store`."""
 
     def __init__(self, path: Path, durability: Durability, on_full: Callable[[], bool]) -> None:
         self.watchers = Watchers()
@@ -44,7 +46,7 @@ class File:
         self._closed = False
 
     async def open(self) -> None:
-        """Open or create it. Raises `StoreFailed`; it is to be closed then, too."""
+        """Open or create the file. Raises `StoreFailed`; the caller must call `close` then, too."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -62,7 +64,7 @@ class File:
         self._poll_later()
 
     def write(self, operation: Operation[T]) -> asyncio.Future[T]:
-        """The future ends after the commit; cancelling it does not undo the write."""
+        """Queue an operation. The future ends after the commit; cancelling it does not undo the write."""
         return self._writer.submit(operation)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -79,21 +81,21 @@ class File:
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def purge(self, s: int) -> None:
-        """Remove the events of a session that is gone, piece by piece; not those that forks need."""
+        """Remove the events of a deleted session piece by piece, except those that forks need."""
         following: int | None = s
         while following is not None:
             following = await self.write(lambda c, out, s=following: deletion.purge(c, out, s))
 
     async def scrub(self, compact: Callable[[sqlite3.Connection], None]) -> tuple[str, ...]:
-        """Rewrite the file without what was deleted, in the writer's thread, and empty the log. Returns what may still
-        hold it, and what to do."""
+        """Rewrite the file without deleted data, in the writer's thread, and empty the write-ahead log. Returns the
+        places that may still hold the data, each with what to do."""
         left = ["copies and backups of the database: delete those that are older than this purge"]
         size = self._path.stat().st_size
         if size > LARGEST_REWRITE:
             left.append(f"free pages of the database, of {size >> 20} MiB: stop the daemon, then sqlite3 FILE VACUUM")
         else:
             await self._writer.apart(compact)
-        for _ in range(_CHECKPOINTS):  # a reader may still look at what was
+        for _ in range(_CHECKPOINTS):  # a reader may still use the old pages
             if await self._writer.apart(_emptied):
                 return tuple(left)
             await asyncio.sleep(_POLL_SECONDS)
@@ -105,7 +107,7 @@ class File:
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Commit what is queued, then let go of everything. Safe to call twice."""
+        """Commit queued writes, then release everything. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -132,14 +134,15 @@ class File:
         self._poller = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
 
     def _poll(self) -> None:
-        """Notice that somebody wrote. Reads the shared header of the file, a few microseconds. Whether it was another
-        process only the writer's connection can tell: to it, its own commits are no change."""
+        """Detect commits. Reads the shared header of the file, which takes a few microseconds. Only the writer's
+        connection can tell commits of other processes from this one's: its own commits do not change its data
+        version."""
         try:
             version = data_version(self._poll_connection)
             if version != self._version:
                 self._version = version
                 self.write(lambda c, out: data_version(c)).add_done_callback(self._compare)
-        except sqlite3.Error:  # busy or damaged: whoever reads or writes next hears of it
+        except sqlite3.Error:  # busy or damaged: the next read or write reports it
             pass
         self._poll_later()
 
@@ -152,6 +155,6 @@ class File:
 
 
 def _emptied(connection: sqlite3.Connection) -> bool:
-    """Whether the log could be moved into the database and cut to nothing."""
+    """Whether the write-ahead log could be moved into the database and truncated."""
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy

@@ -1,4 +1,5 @@
-"""Deleting sessions. The events of one go piece by piece, and those that a fork shares stay until the fork is gone."""
+"""Delete sessions. A session's events are removed piece by piece; events that a fork shares stay until the fork is
+deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _PURGEABLE = (
 def delete(
     connection: sqlite3.Connection, group: Group, session: str, epoch: int | None, is_dead: Callable[[str], bool]
 ) -> int:
-    """Hide the session at once; `purge` removes its events piece by piece. Returns its number."""
+    """Hide the session at once; `purge` removes its events piece by piece. Returns its row number."""
     row = connection.execute("SELECT s, owner, epoch FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
@@ -39,13 +40,13 @@ def delete(
 
 
 def garbage(connection: sqlite3.Connection) -> list[int]:
-    """Deleted sessions of which there is more in the file than forks need."""
+    """Return deleted sessions with more events in the file than forks need."""
     return [s for (s,) in connection.execute(_PURGEABLE)]
 
 
 def purge(connection: sqlite3.Connection, group: Group, s: int, count: int = 2000) -> int | None:
-    """Remove up to `count` events of a deleted session that no fork needs. Returns whose number to give it next: this
-    one, a deleted one that this one was forked from, or None."""
+    """Remove up to `count` events of a deleted session that no fork needs. Returns the row number for the next call:
+    this session, the deleted session that it was forked from, or None."""
     (needed,) = connection.execute("SELECT max(upto) FROM lineage WHERE base = ?", (s,)).fetchone()
     cursor = connection.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE s = ? AND seq > ? LIMIT ?)",

@@ -1,4 +1,4 @@
-"""Who runs what next: the dispatcher's operations. As in `operations`, each checks before it writes."""
+"""The dispatcher's operations. As in `session_logs`, each checks before it writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from roost.stores.sqlite.inboxes import put
 from roost.stores.sqlite.session_logs import let_go
 
 IsDead: TypeAlias = Callable[[str, float], bool]
-"""Of a node and the time, on this machine's monotonic clock, until which its last beat lets it live."""
+"""Called with a node and the time at which its lease ends, on this machine's monotonic clock."""
 
 _TAIL_LIMIT = 1_000_000
 _WAITING = "FROM sessions WHERE ready = 1 AND owner IS NULL"
@@ -57,13 +57,13 @@ def delete(connection: sqlite3.Connection, group: Group, session: str, epoch: in
 
 
 def suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: IsDead) -> list[str]:
-    """The sessions that a `claim` of this node would take."""
+    """Return the sessions that a `claim` of this node would claim."""
     found = _suitable(connection, node, limit, is_dead)
     return [connection.execute("SELECT id FROM sessions WHERE s = ?", (s,)).fetchone()[0] for s in found]
 
 
 def _suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: IsDead) -> list[int]:
-    """The longest waiting first."""
+    """Return row numbers of sessions that fit the node, longest wait first."""
     cards = bury(connection, node, is_dead)
     card = cards.get(node)
     if card is None or card.draining:
@@ -83,7 +83,8 @@ def _suitable(connection: sqlite3.Connection, node: str, limit: int, is_dead: Is
 
 
 def bury(connection: sqlite3.Connection, node: str | None, is_dead: IsDead) -> dict[str, NodeCard]:
-    """Take from dead nodes what they hold; not from `node`, which asks. Returns the others."""
+    """Expire dead nodes, except the calling `node`: release their sessions and duties. Returns the cards of the other
+    nodes."""
     known = {name: (until, card) for name, until, card in connection.execute("SELECT id, alive_until, card FROM nodes")}
     for owner in _distinct(connection, "owner", "FROM sessions WHERE owner IS NOT NULL"):
         known.setdefault(owner, (0.0, None))
@@ -124,7 +125,8 @@ def ready(connection: sqlite3.Connection, limit: int, is_dead: IsDead) -> list[s
 def fire(
     connection: sqlite3.Connection, group: Group, now: float, limit: int, unreadable: set[tuple[int, str, float]]
 ) -> float | None:
-    """`unreadable`: timers that this process could not read. They stay: a newer version may."""
+    """Fire due timers. unreadable: timers that this process cannot decode. They stay in the store: a newer version may
+    read them."""
     due = connection.execute(
         "SELECT t.s, t.id, t.due, t.body, n.id, n.state, n.phase FROM timers t JOIN sessions n ON n.s = t.s"
         " WHERE t.due <= ? ORDER BY t.due LIMIT ?",
@@ -146,7 +148,7 @@ def fire(
 
 
 def set_aside(connection: sqlite3.Connection, session: str) -> None:
-    """For a session whose rows are damaged: its log cannot say so, the index does."""
+    """Mark a session with damaged rows as failed. Its log cannot record the error, so only the index does."""
     connection.execute(
         "UPDATE sessions SET state = 'error', phase = 'idle', owner = NULL, ready = 0 WHERE id = ?", (session,)
     )
@@ -181,7 +183,7 @@ def _take(connection: sqlite3.Connection, node: str, s: int, card: NodeCard | No
 
 
 def _distinct(connection: sqlite3.Connection, column: str, where: str) -> Iterator[Any]:
-    """From value to value through the column's index: DISTINCT would visit every row."""
+    """Yield distinct values from the column's index; DISTINCT would visit every row."""
     value = ""
     query = f"SELECT min({column}) {where} AND {column} > ?"
     while (value := connection.execute(query, (value,)).fetchone()[0]) is not None:

@@ -1,4 +1,4 @@
-"""Facts in the SQLite store. As in `operations`, each write checks before it writes."""
+"""Facts in the SQLite store. As in `session_logs`, each write checks before it writes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _CURRENT = "ended_version IS NULL"
 _INDEXED = f"{_CURRENT} AND proposed = 0"
 _BEST, _NEWEST = "bm25(fact_words, 0.0, 1.0)", "fact_words.rowid DESC"
 _JOINED = 5
-"""Of a query's rarest words, groups are looked for together."""
+"""Number of a query's rarest words that are searched for in combination."""
 _UNINDEX = "INSERT INTO fact_words (fact_words, rowid, place, words)"
 _LISTED = ", ".join(f"facts.{name.strip()}" for name in FACT_COLUMNS.split(","))
 
 
 def apply_facts(connection: sqlite3.Connection, session: str, before: int, writes: Sequence[FactWrite]) -> None:
-    """Of an append whose first event is `before + 1`."""
+    """Write the fact changes of an append whose first event is `before + 1`."""
     now = time.time()
     for event, change in writes:
         _apply(connection, change, Origin(f"session:{session}", now, session, before + event))
@@ -64,7 +64,7 @@ _ERASED = "ended_version IS NOT NULL AND (text <> '' OR key IS NOT NULL OR words
 
 
 def purge(connection: sqlite3.Connection, names: Sequence[str], ids: Sequence[str] | None) -> tuple[int, set[str]]:
-    """Empty the rows of facts that have ended. Returns how many, and the sessions whose logs tell of them."""
+    """Empty the rows of ended facts. Returns their number, and the sessions whose logs contain them."""
     where, values = f"n IN (SELECT n FROM spaces WHERE name IN ({_marks(names)})) AND {_ERASED}", list[object](names)
     if ids is not None:
         where, values = f"{where} AND id IN ({_marks(ids)})", [*values, *ids]
@@ -75,13 +75,14 @@ def purge(connection: sqlite3.Connection, names: Sequence[str], ids: Sequence[st
 
 
 def compact(connection: sqlite3.Connection) -> None:
-    """Outside a transaction: remove what deleted entries left in the index of words, and in free pages and the log."""
+    """Remove what deleted entries left in the word index, in free pages and in the log. Must run outside a
+    transaction."""
     connection.execute("INSERT INTO fact_words (fact_words) VALUES ('optimize')")
     connection.execute("VACUUM")
 
 
 def forget_session(connection: sqlite3.Connection, session: str) -> None:
-    """The private space of a session that is deleted."""
+    """Delete the private space of a deleted session."""
     clear_space(connection, f"session:{session}")
 
 
@@ -145,7 +146,7 @@ def changes(connection: sqlite3.Connection, space: str, after: int, limit: int) 
 
 
 def stored(connection: sqlite3.Connection, space: str, after: int, limit: int) -> list[StoredFact]:
-    """All rows, by the version with which they came."""
+    """Return all rows, by the version at which they were added."""
     columns = ", ".join(f"facts.{name}" for name in StoredFact._fields)
     rows = connection.execute(
         f"SELECT {columns} FROM facts JOIN spaces USING (n) WHERE name = ? AND facts.version > ?"
@@ -191,11 +192,13 @@ def search(connection: sqlite3.Connection, names: Sequence[str], query: str, lim
 def _candidates(
     connection: sqlite3.Connection, ns: Sequence[int], counts: dict[str, int], limit: int, *, few: bool
 ) -> list[tuple[Any, ...]]:
-    """Of `few` facts every word is looked for. Of many, those are found first that share several of a query's rarest
-    words, which costs little whatever else they share; then, for want of those, the newest that have one of the rare
-    words, the rarest word first: among facts that share one word nothing but their length would tell, and to work that
-    out for thousands is most of the cost of a search. The space is looked at afterwards: what matches a whole space
-    would cost what is in it."""
+    """Return candidate rows for scoring. If the spaces have `few` facts, every word is searched for.
+
+    In large spaces, first find facts that share several of the query's rarest words: this stays cheap however common
+    the other words are. If that yields too few, add the newest facts with one rare word, the rarest word first. Facts
+    that share one word differ in score only by length, and scoring thousands of them is most of the cost of a search.
+    The space is filtered last, because matching a whole space costs as much as its size.
+    """
     if few:
         places = " OR ".join(f"s{n}" for n in ns)
         return _matching(connection, ns, f"words : ({_any(counts)}) AND place : ({places})", limit, _BEST)
@@ -216,7 +219,7 @@ def _candidates(
 def _matching(
     connection: sqlite3.Connection, ns: Sequence[int], match: str, limit: int, order: str
 ) -> list[tuple[Any, ...]]:
-    best = (  # only what sorting needs: whole rows are fetched of those that are left
+    best = (  # sort on narrow rows; fetch whole rows for the best only
         "SELECT fact_words.rowid AS best FROM fact_words JOIN facts ON f = fact_words.rowid"
         f" WHERE fact_words MATCH ? AND n IN ({_marks(ns)}) ORDER BY {order} LIMIT ?"
     )
@@ -234,7 +237,7 @@ def _quoted(word: str) -> str:
 
 
 def _counts(connection: sqlite3.Connection, asked: Iterable[str]) -> dict[str, int]:
-    """In how many current facts of any space each of the words is, those that are in some."""
+    """Return in how many current facts, of any space, each word occurs; words without any are left out."""
     counts: dict[str, int] = {}
     for word in asked:
         row = connection.execute("SELECT doc FROM fact_vocab WHERE term = ?", (word,)).fetchone()
@@ -244,7 +247,7 @@ def _counts(connection: sqlite3.Connection, asked: Iterable[str]) -> dict[str, i
 
 
 def _counts_in(connection: sqlite3.Connection, asked: Iterable[str], ns: Sequence[int]) -> dict[str, int]:
-    """As `_counts`, of these spaces, which are small."""
+    """Like `_counts`, within these spaces, which must be small."""
     places = " OR ".join(f"s{n}" for n in ns)
     counts: dict[str, int] = {}
     for word in asked:
@@ -256,7 +259,7 @@ def _counts_in(connection: sqlite3.Connection, asked: Iterable[str], ns: Sequenc
 
 
 def _rare(counts: dict[str, int]) -> list[str]:
-    """The rarest, as long as few facts have them; one at least."""
+    """Return the rarest words until their facts exceed `COMMON` in total; at least one word."""
     kept: list[str] = []
     sum_ = 0
     for word, count in sorted(counts.items(), key=lambda item: item[1]):
@@ -306,14 +309,14 @@ def _put(connection: sqlite3.Connection, fact: NewFact, origin: Origin) -> int:
 
 
 def _is_late(connection: sqlite3.Connection, former: str, key: str | None) -> bool:
-    """It is gone, and no key says what has its place."""
+    """Whether the superseded fact has ended without a successor that shares its key."""
     sql = "SELECT ended_version, proposed, key FROM facts WHERE id = ? ORDER BY ended_version IS NOT NULL LIMIT 1"
     row = connection.execute(sql, (former,)).fetchone()
     return row is not None and row[0] is not None and bool(row[1] or key is None or row[2] != key)
 
 
 _SAYING = f"n = ? AND substr(text, 1, 64) = substr(?, 1, 64) AND +text = ? AND category = ? AND {_CURRENT}"
-"""Without the plus SQLite puts the one value in place of the other, and finds no use for the index."""
+"""Matches facts with the same text. The plus stops SQLite from substituting the value, which would hide the index."""
 
 
 def _is_told(connection: sqlite3.Connection, n: int, fact: NewFact) -> bool:
@@ -323,7 +326,7 @@ def _is_told(connection: sqlite3.Connection, n: int, fact: NewFact) -> bool:
 
 
 def _give_way(connection: sqlite3.Connection, n: int, fact: NewFact, origin: Origin, *, told: bool) -> int:
-    """What ends because of it, were it only that something else says the same."""
+    """End the facts that this one replaces. This happens even if the fact itself is a duplicate (`told`)."""
     gone = 0
     for former in fact.supersedes:
         gone += _end_where(connection, "id = ? AND proposed >= ?", (former, fact.proposed), origin)
@@ -383,7 +386,7 @@ def _revert(connection: sqlite3.Connection, change: MemoryRevert, origin: Origin
 
 
 def _is_free(connection: sqlite3.Connection, n: int, row: StoredFact) -> bool:
-    """Nobody has brought it back, or given its key to another fact."""
+    """Whether the fact is still ended and its key unused."""
     sql = f"SELECT 1 FROM facts WHERE {_CURRENT} AND (id = ? OR n = ? AND key = ? AND proposed = 0)"
     return connection.execute(sql, (row.id, n, row.key)).fetchone() is None
 

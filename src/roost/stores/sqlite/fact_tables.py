@@ -1,5 +1,5 @@
-"""The tables of memory, a part of the third layout. `fact_words` is an index over `facts.words`, of what is current.
-There are no triggers: within one, FTS5 writes its index out after every row."""
+"""The tables of memory, part of the third layout. `fact_words` indexes `facts.words` of current facts. There are no
+triggers: inside a trigger, FTS5 writes its index out after every row."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Notice a database file that was deleted, replaced, or robbed of its write-ahead log.
+"""Detect a database file that was deleted, replaced, or stripped of its write-ahead log.
 
-SQLite itself does not: it makes a new empty file at start, and a running process goes on writing into a deleted one.
+SQLite does not detect this: it creates a new empty file at start, and a running process continues to write into a
+deleted file.
 
-Beside `roost.db` stands `roost.db.state`: the store's id, and whether a process has the file open. SQLite removes the
-write-ahead log at a clean end only, so "open" and no log means that commits were lost.
+The file `roost.db.state` beside `roost.db` holds the store's id, and whether a process has the database open. SQLite
+removes the write-ahead log only at a clean end, so "open" without a log means that commits were lost.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _LOOKS_APART = 2.0
 
 
 class _State(msgspec.Struct, frozen=True):
-    """`store`: the store's id, empty until it has one. `open`: a process opened the database and has not closed it."""
+    """store: the store's id, empty until it has one. open: a process opened the database and has not closed it."""
 
     store: str
     open: bool
 
 
 class Presence:
-    """Watches one database file. All methods block for microseconds, but `rescue`; one thread calls them."""
+    """Watches one database file. Every method except `rescue` blocks for microseconds only. One thread calls them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +43,7 @@ class Presence:
         self._lost: StoreLost | None = None
 
     def before_open(self) -> None:
-        """Raise `StoreLost` when the files are not those that the last process left."""
+        """Raise `StoreLost` when the files are not as the last process left them."""
         state = self._read()
         if state is None:
             return
@@ -58,13 +59,13 @@ class Presence:
             )
 
     def same_store(self, connection: sqlite3.Connection) -> None:
-        """Raise `StoreLost` when this is not the store that the state file names. Call it before tables are made."""
+        """Raise `StoreLost` when this is not the store that the state file names. Call it before creating tables."""
         state = self._read()
         if state is not None and state.store and store_id(connection) != state.store:
             raise self._gone(f"the database {str(self._path)!r} was emptied, or is another one than before")
 
     def opened(self, connection: sqlite3.Connection) -> None:
-        """Remember the files of the connection, which has read or written."""
+        """Remember the files of the connection, which must have read or written before."""
         self._files = (_inode(self._path), _inode(self._log))
         self._mark(connection, open=True)
 
@@ -74,12 +75,12 @@ class Presence:
         self.still_there()
         if time.monotonic() - self._looked > _LOOKS_APART:
             state = self._read()
-            if state is None or not state.open or not self._store:  # another process that ended said "closed"
+            if state is None or not state.open or not self._store:  # a process that ended wrote "closed"
                 self._mark(connection, open=True)
             self._looked = time.monotonic()
 
     def still_there(self) -> None:
-        """As `check`, without a connection, from any thread: a new connection would make an empty file."""
+        """Like `check`, without a connection and from any thread: a new connection would create an empty file."""
         if self._lost is not None:
             raise self._lost
         try:
@@ -90,21 +91,22 @@ class Presence:
             raise StoreLost(f"the database {str(self._path)!r} was deleted or replaced while it was in use")
 
     def rescue(self, connection: sqlite3.Connection) -> StoreLost:
-        """Save all that was committed into a new file, once: the deleted one is readable while it is open. Return the
+        """Save all committed data into a new file, once; a deleted file is readable as long as it is open. Returns the
         error for every later write."""
         if self._lost is None:
             self._lost = self._saved(connection)
         return self._lost
 
     def closing(self, connection: sqlite3.Connection) -> None:
-        """Move the log into the database and say that it is closed, while the log is still there."""
+        """Move the log into the database and mark it closed, while the log still exists."""
         with contextlib.suppress(sqlite3.Error):
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if not busy and self._lost is None:
                 self._mark(connection, open=False)
 
     def closed(self) -> None:
-        """After the last connection of this process: SQLite removed the log if no other process has it open."""
+        """Mark the database closed, after the last connection of this process: SQLite has removed the log unless
+        another process has it open."""
         if self._lost is None and self._files is not None and self._path.exists() and not self._log.exists():
             self._write(open=False)
 
@@ -144,7 +146,7 @@ class Presence:
 
     def _write(self, *, open: bool) -> None:
         draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):  # a full or read-only disk: the store itself says so
+        with contextlib.suppress(OSError):  # a full or read-only disk: the store reports it
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(msgspec.json.encode(_State(self._store, open)) + b"\n")
@@ -152,7 +154,7 @@ class Presence:
 
 
 def store_id(connection: sqlite3.Connection) -> str | None:
-    """The lasting name of the store; None in a file without our tables."""
+    """Return the permanent id of the store; None in a file without our tables."""
     try:
         row = connection.execute("SELECT value FROM settings WHERE name = 'store_id'").fetchone()
     except sqlite3.OperationalError:

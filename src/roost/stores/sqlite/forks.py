@@ -1,4 +1,4 @@
-"""Sessions whose log begins as another one's: the events that they have in common are stored once."""
+"""Fork sessions: the shared start of the logs is stored once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHOSE = """
 WITH RECURSIVE log(s) AS (
     SELECT ?1 UNION ALL SELECT lineage.base FROM log JOIN lineage ON lineage.s = log.s WHERE lineage.upto >= ?2
 ) SELECT s FROM log"""
-"""From log to log, to the one that has event ?2 of session ?1: the last of them."""
+"""Follows the lineage from session ?1 to the log that has its event ?2: the last row."""
 
 
 def fork(

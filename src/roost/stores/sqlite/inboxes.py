@@ -1,4 +1,4 @@
-"""Putting inputs into inboxes."""
+"""Insert inputs into inboxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def put(
     key: str | None = None,
     digest: bytes | None = None,
 ) -> int:
-    """Into the inbox. Returns the number, which counts the session's inputs."""
+    """Insert an input. Returns its number within the session."""
     ((place,),) = connection.execute(
         "UPDATE sessions SET inputs = inputs + 1, pending = pending + 1, updated_at = ?1,"
         " ready_at = iif(ready, ready_at, ?1), ready = ready OR ?2 WHERE s = ?3 RETURNING inputs",

@@ -1,4 +1,4 @@
-"""The tables of the SQLite store, layout by layout. What was released stays as it is; a change is a new layout."""
+"""The tables of the SQLite store, layout by layout. A released layout never changes; a change is a new layout."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CREATE TABLE nodes (id TEXT PRIMARY KEY, alive_until REAL NOT NULL) WITHOUT ROWI
 CREATE TABLE garbage (s INTEGER PRIMARY KEY);
 """
 
-# Inputs are numbered per session, so that a session can move to another store with its numbers.
+# Inputs are numbered per session, so that a copy of a session in another store keeps the numbers.
 _SECOND = """
 ALTER TABLE sessions ADD COLUMN needs TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE sessions ADD COLUMN home TEXT;
@@ -95,9 +95,9 @@ CREATE TABLE reservations (
 CREATE TABLE buckets (name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 """
 
-# The first `shared` events of a fork are rows of other logs. Its `lineage` names the one that has the last of them,
-# event `upto`; those before the rows of that log are found by its own lineage, and so on. What forks need of a deleted
-# session stays: rows, lineage, and its number in `garbage`.
+# The first `shared` events of a fork are rows of other logs. Its `lineage` row names the log that has the last of them,
+# event `upto`; earlier ones are found by that log's own lineage, and so on. A deleted session keeps what forks need:
+# rows, lineage, and its number in `garbage`.
 _THIRD = (
     """
 ALTER TABLE sessions ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
@@ -120,7 +120,7 @@ CREATE UNIQUE INDEX checkpoints_position ON checkpoints (s, seq);
     + FACT_TABLES
 )
 
-# Beside its reservation, what a call may have cost so far; of a call that a crash cut off, what it was counted with.
+# The cost so far of a call with a reservation, and the settled cost of a lost call.
 _FOURTH = """
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
@@ -135,7 +135,7 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 """
 
-# The id that the provider gave an answer, by which its cost can be asked for; lost calls are found by their time.
+# The provider's id of an answer, to ask for its cost later; an index finds lost calls by start time.
 _FIFTH = """
 ALTER TABLE calls ADD COLUMN provider_id TEXT;
 ALTER TABLE calls ADD COLUMN started REAL;
@@ -147,7 +147,7 @@ _LAYOUTS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """From layout `version` (0: an empty file) to the newest, inside the caller's transaction."""
+    """Upgrade from layout `version` (0: an empty file) to the newest, inside the caller's transaction."""
     for layout in _LAYOUTS[version:]:
         for statement in layout.split(";\n"):
             connection.execute(statement)

@@ -1,4 +1,4 @@
-"""A session's content out of the file and into it."""
+"""Dump a session's content from the file, and restore it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def page(connection: sqlite3.Connection, after: int, count: int = 1000) -> list[tuple[int, str]]:
-    """Numbers and ids of sessions, oldest first."""
+    """Return row numbers and ids of sessions, oldest first."""
     return connection.execute("SELECT s, id FROM sessions WHERE s > ? ORDER BY s LIMIT ?", (after, count)).fetchall()
 
 
@@ -28,7 +28,7 @@ def dump(connection: sqlite3.Connection, session: str) -> SessionDump:
     try:
         s = rows.number(connection, session)
         row = connection.execute("SELECT create_key, inputs FROM sessions WHERE s = ?", (s,)).fetchone()
-        columns = "SELECT id, key, digest, accepted_at, taken, body FROM inbox WHERE s = ?"  # each by its partial index
+        columns = "SELECT id, key, digest, accepted_at, taken, body FROM inbox WHERE s = ?"  # one partial index each
         inbox = connection.execute(
             f"{columns} AND taken = 0 UNION ALL {columns} AND key IS NOT NULL AND taken = 1", (s, s)
         ).fetchall()
@@ -50,8 +50,8 @@ def dump(connection: sqlite3.Connection, session: str) -> SessionDump:
 
 
 def begin(connection: sqlite3.Connection, dump: SessionDump) -> tuple[int, int | None]:
-    """Returns the number that the session will have, under which its events may be added already, and that of a former
-    try, which is garbage now."""
+    """Begin a restore. Returns the session's future row number, for adding events before the session exists, and the
+    row number of an earlier interrupted restore, which is garbage now."""
     _refuse_taken(connection, dump)
     former = connection.execute("SELECT s FROM restores WHERE id = ?", (dump.info.id,)).fetchone()
     if former is not None:
@@ -61,7 +61,7 @@ def begin(connection: sqlite3.Connection, dump: SessionDump) -> tuple[int, int |
     )
     s = cursor.lastrowid
     assert s is not None
-    connection.execute("DELETE FROM sessions WHERE s = ?", (s,))  # no number is given twice
+    connection.execute("DELETE FROM sessions WHERE s = ?", (s,))  # numbers are never reused
     connection.execute("INSERT OR REPLACE INTO restores VALUES (?, ?)", (dump.info.id, s))
     return s, None if former is None else former[0]
 
@@ -72,7 +72,7 @@ def add(connection: sqlite3.Connection, group: Group, s: int, session: str, reco
 
 
 def finish(connection: sqlite3.Connection, group: Group, s: int, dump: SessionDump) -> None:
-    """All that has been added becomes the session."""
+    """Turn the added content into the session."""
     info = dump.info
     _refuse_taken(connection, dump)
     _refuse_replaced(connection, s, info.id)

@@ -1,4 +1,4 @@
-"""Rows of the SQLite journal as the protocol's types."""
+"""Convert rows of the SQLite store to the protocol's types."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PLAIN_COLUMNS = (
     "home",
     "format",
 )
-"""Those of a session that are stored as they are in its `SessionInfo`."""
+"""Columns of a session stored exactly as in its `SessionInfo`."""
 _EVENTS = "SELECT seq, body FROM events WHERE s = ? AND seq > ? ORDER BY seq LIMIT ?"
 _SNAPSHOT = """
 SELECT * FROM (
@@ -52,17 +52,18 @@ WITH RECURSIVE part(s, upto) AS (
     SELECT ?1, {_END}
     UNION ALL SELECT lineage.base, lineage.upto FROM part JOIN lineage ON lineage.s = part.s WHERE lineage.upto > ?2
 ) SELECT s, upto FROM part"""
-"""Whose rows the events after ?2 are, and up to which: the session's own, then those of its base, and so on."""
+"""Lists the logs that have the events after ?2, each with its last position: the session's own, then its base's, and so
+on."""
 _needs: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
 
 
 def info(row: tuple[Any, ...]) -> SessionInfo:
-    """From a row of `INFO_COLUMNS`."""
+    """Make a `SessionInfo` from a row of `INFO_COLUMNS`."""
     return session_info(row, _needs.decode(row[15]))
 
 
 def one(connection: sqlite3.Connection, column: Literal["s", "id"], value: object) -> SessionInfo:
-    """Raises `NotFound`."""
+    """Return one session's index row. Raises `NotFound`."""
     row = connection.execute(f"SELECT {INFO_COLUMNS} FROM sessions WHERE {column} = ?", (value,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {value!r}")
@@ -70,7 +71,7 @@ def one(connection: sqlite3.Connection, column: Literal["s", "id"], value: objec
 
 
 def number(connection: sqlite3.Connection, session: str) -> int:
-    """The row number of a session. Raises `NotFound`."""
+    """Return the row number of a session. Raises `NotFound`."""
     row = connection.execute("SELECT s FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
@@ -78,13 +79,13 @@ def number(connection: sqlite3.Connection, session: str) -> int:
 
 
 def log(connection: sqlite3.Connection, s: int, after: int, limit: int) -> list[Record]:
-    """Of session `s`, with what it shares as a fork."""
+    """Return the records of session `s`, including those that it shares as a fork."""
     (shared,) = connection.execute("SELECT shared FROM sessions WHERE s = ?", (s,)).fetchone()
     return [Record(seq, bytes(body)) for seq, body in _events(connection, s, shared, after, limit)]
 
 
 def page(connection: sqlite3.Connection, session: str, after: int, limit: int) -> list[Record]:
-    """As `log`, ending early after `READ_BYTES`. Raises `NotFound`."""
+    """Like `log`, ending early after `READ_BYTES`. Raises `NotFound`."""
     row = connection.execute("SELECT s, shared FROM sessions WHERE id = ?", (session,)).fetchone()
     if row is None:
         raise NotFound(f"there is no session {session!r}")
@@ -104,7 +105,7 @@ def _events(connection: sqlite3.Connection, s: int, shared: int, after: int, lim
 
 
 def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Of a fork: what it shares, then its own."""
+    """Yield a fork's events: the shared ones, then its own."""
     for one, upto in reversed(connection.execute(_PARTS, (s, after)).fetchall()):
         if limit <= 0:
             return
@@ -114,7 +115,8 @@ def _joined(connection: sqlite3.Connection, s: int, after: int, limit: int) -> I
 
 
 def snapshot(connection: sqlite3.Connection, s: int, at: int | None) -> Snapshot | None:
-    """Those of a log are all as new as those of the logs that it begins with."""
+    """Return the newest snapshot up to `at`. A log's own snapshots are never older than those of the logs that it
+    starts with, so the search stops at the first log that has one."""
     at = _END if at is None else at
     for one, upto in connection.execute(_PARTS, (s, 0)):
         row = connection.execute(_SNAPSHOT, (one, min(upto, at))).fetchone()
@@ -124,7 +126,7 @@ def snapshot(connection: sqlite3.Connection, s: int, at: int | None) -> Snapshot
 
 
 def snapshot_row(connection: sqlite3.Connection, s: int) -> Snapshot | None:
-    """The one from which the session wakes."""
+    """Return the state snapshot from which the session wakes."""
     row = connection.execute("SELECT seq, version, body FROM snapshots WHERE s = ?", (s,)).fetchone()
     return None if row is None else Snapshot(row[0], row[1], bytes(row[2]))
 
@@ -151,7 +153,7 @@ def with_timers(connection: sqlite3.Connection, prefix: str, fired: str | None, 
 
 
 def checkpoint_rows(connection: sqlite3.Connection, s: int) -> list[CheckpointRow]:
-    """With their bodies, oldest first."""
+    """Return checkpoints with their bodies, oldest first."""
     found = connection.execute(
         "SELECT seq, label, made_at, cause, files, memory, version, body FROM checkpoints WHERE s = ? ORDER BY seq",
         (s,),
@@ -168,7 +170,7 @@ def inbox(connection: sqlite3.Connection, s: int) -> list[InboxItem]:
 
 
 def find(query: SessionQuery) -> tuple[str, list[Any]]:
-    """The statement and its values for a query."""
+    """Return the statement and its values for a query."""
     where: list[str] = []
     values: list[Any] = []
     for column in ("agent", "state", "parent", "owner"):

@@ -1,4 +1,4 @@
-"""The way a connection of the SQLite store is opened."""
+"""Open a connection of the SQLite store and prepare its tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MINIMUM = (3, 35, 0)  # RETURNING
 
 
 def failure(error: sqlite3.Error) -> StoreFailed:
-    """The store's error as ours, with what to do about it."""
+    """Convert a SQLite error to ours, with what to do about it."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return StoreFailed("the disk is full: free some space, then try again", code="disk_full")
@@ -28,8 +28,8 @@ def failure(error: sqlite3.Error) -> StoreFailed:
 
 
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
-    """A connection for the thread that calls, in WAL mode, statements outside transactions committing at once."""
-    with contextlib.suppress(OSError):  # SQLite makes it for all to read, and its other files like it
+    """Open a connection for the calling thread, in WAL mode; a statement outside a transaction commits at once."""
+    with contextlib.suppress(OSError):  # SQLite would create the file, and others like it, readable for all
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
@@ -43,12 +43,13 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    """Another number whenever another connection than this one has committed."""
+    """Return a number that changes when another connection commits."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite's busy timeout does not cover this switch: processes that open a new file together need a few tries."""
+    """Switch to WAL mode. SQLite's busy timeout does not cover this switch: processes that open a new file at the same
+    time need a few tries."""
     for _ in range(200):
         try:
             if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
@@ -61,7 +62,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date, all or nothing; refuse a file that a newer version wrote."""
+    """Bring the tables up to date, all or nothing. Refuses a file that a newer version wrote."""
     if sqlite3.sqlite_version_info < _MINIMUM:
         raise StoreFailed(f"SQLite {sqlite3.sqlite_version} is too old: Roost needs 3.35 or newer")
     if not connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:

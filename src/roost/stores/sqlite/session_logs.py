@@ -48,7 +48,7 @@ def create(
 
 
 def former(connection: sqlite3.Connection, session: str, key: str | None) -> SessionInfo | None:
-    """What was made with this key. Raises `Conflict` when the id is taken."""
+    """Return the session that was created with this key, if any. Raises `Conflict` when the id is taken."""
     if key is not None:
         found = connection.execute("SELECT s FROM sessions WHERE create_key = ?", (key,)).fetchone()
         if found is not None:
@@ -59,7 +59,7 @@ def former(connection: sqlite3.Connection, session: str, key: str | None) -> Ses
 
 
 def insert(connection: sqlite3.Connection, session: NewSession, key: str | None, head: int) -> int:
-    """The row of a new session. Returns its number."""
+    """Insert the row of a new session. Returns its row number."""
     now = time.time()
     values = {
         "id": session.id,
@@ -83,7 +83,7 @@ def insert(connection: sqlite3.Connection, session: NewSession, key: str | None,
 
 
 def add_first(group: Group, s: int, session: str, head: int, events: Sequence[Event]) -> None:
-    """Its first own events, those after `head`."""
+    """Add the session's first own events, those after `head`."""
     bodies = [encode_event(event) for event in events]
     group.add_events(s, head, bodies)
     group.changes.append(Change(session, records(head, bodies)))
@@ -140,22 +140,22 @@ def accept(
 
 
 def let_go(connection: sqlite3.Connection, column: Literal["s", "owner"], value: object) -> None:
-    """These sessions have no owner any more; whether they have something to do is worked out anew."""
+    """Clear the owner of these sessions, and compute anew whether they have work."""
     connection.execute(
         f"UPDATE sessions SET owner = NULL, ready = {HAS_WORK}, ready_at = ? WHERE {column} = ?", (time.time(), value)
     )
 
 
 def _fence(connection: sqlite3.Connection, group: Group, write: Append) -> int | None:
-    """Check everything that can refuse the append, and move the head. Nothing is written when it raises. None: the
-    append is in the log already."""
+    """Check everything that can refuse the append, and advance the head. Writes nothing when it raises. Returns None
+    when the append is in the log already."""
     s = group.numbers.get(write.session)
     if s is None:
         s = group.numbers[write.session] = rows.number(connection, write.session)
     if write.consume and not _are_pending(connection, s, write.consume):
         return _refuse(connection, group, write)
     head, now = write.expected + len(write.bodies), time.time()
-    if write.state is None and write.phase is None:  # mostly, and at less cost
+    if write.state is None and write.phase is None:  # the common case, at less cost
         moved = connection.execute(_MOVE, (head, now, s, write.epoch, write.expected))
     else:
         moved = connection.execute(_TURN, (head, now, write.state, write.phase, s, write.epoch, write.expected))
@@ -171,7 +171,7 @@ def _are_pending(connection: sqlite3.Connection, s: int, items: Sequence[int]) -
 
 
 def _refuse(connection: sqlite3.Connection, group: Group, write: Append) -> None:
-    """Say why, or return when there is nothing left to do."""
+    """Raise the reason for the refusal, or return when the append is in the log already."""
     del group.numbers[write.session]
     row = connection.execute("SELECT s, epoch, head, owner FROM sessions WHERE id = ?", (write.session,)).fetchone()
     if row is None:
@@ -197,5 +197,5 @@ def _consume(connection: sqlite3.Connection, s: int, items: Sequence[int]) -> No
 
 
 def records(head: int, bodies: Sequence[bytes]) -> list[Record]:
-    """Bodies of the events `head + 1` and on."""
+    """Make records for the events from `head + 1` on."""
     return [Record(seq, body) for seq, body in enumerate(bodies, head + 1)]

@@ -1,4 +1,5 @@
-"""What is one for all nodes: settings, duties, budgets, rates. As in `operations`, each checks before it writes."""
+"""Cluster-wide state: settings, duties, budgets, rates. As in `session_logs`, each operation checks before it
+writes."""
 
 from __future__ import annotations
 
@@ -167,14 +168,14 @@ def take(connection: sqlite3.Connection, bucket: str, amount: float, rate: float
     check_take(bucket, amount, rate, burst)
     now = time.monotonic()
     level, at = connection.execute("SELECT level, at FROM buckets WHERE name = ?", (bucket,)).fetchone() or (burst, now)
-    level = min(level + max(now - at, 0.0) * rate, burst)  # the clock begins anew when the machine does
+    level = min(level + max(now - at, 0.0) * rate, burst)  # the monotonic clock restarts with the machine
     taken = level >= amount
     connection.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?)", (bucket, level - amount * taken, now))
     return 0.0 if taken else (amount - level) / rate
 
 
 def dump(connection: sqlite3.Connection) -> SharedDump:
-    """One consistent view."""
+    """Return one consistent view."""
     connection.execute("BEGIN")
     try:
         return _dump(connection)

@@ -54,7 +54,7 @@ class SqliteJournal:
     async def open(
         cls, path: str | Path, *, durability: Durability = "full", on_full: Callable[[], bool] = lambda: False
     ) -> SqliteJournal:
-        """Open or create the file. `on_full` as of `open_store`. Raises `StoreFailed` when that cannot be done."""
+        """Open or create the file. on_full: as in `open_store`. Raises `StoreFailed`."""
         journal = cls(Path(path), durability, on_full)
         try:
             await journal._file.open()
@@ -132,7 +132,7 @@ class SqliteJournal:
         return self._file.watchers.add(listener, session)
 
     async def close(self) -> None:
-        """Commit what is queued, then let go of everything. Safe to call twice."""
+        """Commit queued writes, then release everything. Safe to call twice."""
         await self._file.close()
         self._nodes.close()
 
@@ -168,7 +168,7 @@ class SqliteJournal:
         return await self._file.write(lambda c, out: dispatch.ready(c, limit, dead))
 
     def on_work(self, wake: Callable[[], None]) -> None:
-        """Its changes tell of all work."""
+        """Do nothing: the changes of this journal report all work."""
 
     async def _claim(self, node: str, session: str | None, limit: int) -> list[Claim]:
         dead = self._is_dead
@@ -177,8 +177,8 @@ class SqliteJournal:
     async def _claim_apart(
         self, node: str, sessions: list[str] | None, limit: int, error: StoreCorrupt | msgspec.MsgspecError
     ) -> list[Claim]:
-        """Damage in one session's rows must not keep the others from running. Each in a commit of its own: after a
-        damaged page was met SQLite lets a transaction write nothing more."""
+        """Claim sessions one by one, so that damage in one session's rows does not stop the others. Each has its own
+        commit: after a damaged page, SQLite lets a transaction write nothing more."""
         if sessions is None:
             dead = self._is_dead
             sessions = await self._file.write(lambda c, out: dispatch.suitable(c, node, limit, dead))
@@ -194,7 +194,8 @@ class SqliteJournal:
         return claims
 
     def _is_dead(self, node: str, alive_until: float) -> bool:
-        """`alive_until` is on this machine's monotonic clock, which steps of the wall clock do not move."""
+        """Whether a node is dead. alive_until: on this machine's monotonic clock, so that steps of the wall clock do
+        not matter."""
         return self._nodes.is_free(node) or alive_until < time.monotonic()
 
     # Shared

@@ -1,4 +1,4 @@
-"""The one thread that writes: it takes every waiting operation into one transaction and commits them together."""
+"""The one writing thread: it runs all waiting operations in one transaction and commits them together."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from roost.stores.sqlite.schema import connect, failure, prepare
 
 T = TypeVar("T")
 Operation: TypeAlias = "Callable[[sqlite3.Connection, Group], T]"
-"""Runs inside the shared transaction. It checks before its first write: a `RoostError` must leave nothing behind."""
+"""Runs inside the shared transaction. It checks before its first write, because a `RoostError` must leave no trace."""
 
 _Job: TypeAlias = "tuple[Operation[Any], asyncio.Future[Any]]"
 _LARGEST_GROUP = 1024
 
 
 class Writer:
-    """Operations are applied in the order of `submit`. `on_commit` runs on the loop, before the callers go on, with the
-    changes of one committed group. `on_full` runs in the thread when the disk is full: whether it made room."""
+    """Applies operations in the order of `submit`. on_commit: runs on the event loop, before the callers continue, with
+    the changes of one committed group. on_full: runs in the thread when the disk is full; returns whether it freed
+    space."""
 
     def __init__(
         self,
@@ -70,25 +71,26 @@ class Writer:
         return future
 
     def apart(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """As `submit`, but between two groups and outside any transaction, for what SQLite refuses in one."""
+        """Like `submit`, but runs between two groups and outside any transaction, for statements that SQLite refuses in
+        one."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._apart.append((operation, future))
         self.submit(lambda connection, group: None)  # wakes the thread
         return future
 
     def _hand_over(self) -> None:
-        """What all tasks of one pass of the loop submitted goes over together: one wake-up, one commit."""
+        """Hand over all operations that tasks submitted in one pass of the loop: one wake-up, one commit."""
         if self._gathered:
             self._queue.put(self._gathered)
             self._gathered = []
 
     async def close(self) -> None:
-        """Commit what is queued, then close the file."""
+        """Commit queued operations, then close the file."""
         if not self._closed:
             self._closed = True
             self._hand_over()
             self._queue.put(None)
-        if self._thread.ident is not None:  # else it was never opened
+        if self._thread.ident is not None:  # None if never opened
             await asyncio.to_thread(self._thread.join)
 
     def _main(self) -> None:
@@ -102,7 +104,7 @@ class Writer:
             except BaseException:
                 connection.close()
                 raise
-        except Exception as error:  # whatever it is: who waits for the opening must hear of it
+        except Exception as error:  # any error: the caller of `open` must get it
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
             self._loop.call_soon_threadsafe(self._opened.set_exception, problem)
             return
@@ -122,24 +124,24 @@ class Writer:
     ) -> None:
         try:
             result: object = run(connection)
-        except Exception as error:  # the caller's, whatever it is
+        except Exception as error:  # any error: it goes to the caller
             result = failure(error) if isinstance(error, sqlite3.Error) else error
         job: _Job = (lambda connection, group: None, future)
         self._finish([job], [result], [])
 
     def _take(self, jobs: list[_Job]) -> None:
-        """The next of what is handed over, and whatever waits behind it; None is the last."""
+        """Take the next batch and all batches queued behind it; None ends the thread."""
         more = self._queue.get()
         while more is not None:
             jobs += more
             if len(jobs) >= _LARGEST_GROUP or self._queue.empty():
                 return
-            more = self._queue.get()  # the only consumer: what is not empty answers at once
+            more = self._queue.get()  # the only consumer: a queue that is not empty answers at once
         self._over = True
 
     def _joined(self, jobs: list[_Job]) -> bool:
-        """Whether something came while the group was written: it shares the commit. So tasks that once went different
-        ways come together again, in place of taking turns with a commit each."""
+        """Whether operations arrived while the group was written; they join its commit. This synchronizes tasks that
+        would otherwise alternate with one commit each."""
         if self._over or len(jobs) >= _LARGEST_GROUP or self._queue.empty():
             return False
         before = len(jobs)
@@ -156,12 +158,12 @@ class Writer:
             return
         except Exception as error:
             _rollback(connection)
-            self._numbers.clear()  # numbers that the rollback took back may be given again
+            self._numbers.clear()  # rolled-back numbers may be reused
             if _is(error, sqlite3.SQLITE_FULL) and self._on_full():
                 self._group(connection, jobs, alone=alone)
                 return
             if len(jobs) > 1 and not _is(error, sqlite3.SQLITE_BUSY):
-                for job in jobs:  # one of them may be at fault: let each stand for itself
+                for job in jobs:  # one may be at fault: run each alone
                     self._group(connection, [job], alone=True)
                 return
             problem = failure(error) if isinstance(error, sqlite3.Error) else error
@@ -170,7 +172,7 @@ class Writer:
         self._finish(jobs, done, group.changes)
 
     def _transact(self, connection: sqlite3.Connection, jobs: list[_Job], group: Group, *, alone: bool) -> list[object]:
-        """What each has returned, or the `RoostError` that it has raised."""
+        """Run the operations and commit. Returns the result of each, or the `RoostError` that it raised."""
         done: list[object] = []
         connection.execute("BEGIN IMMEDIATE")
         while True:
@@ -187,7 +189,7 @@ class Writer:
         return done
 
     def _finish(self, jobs: list[_Job], done: list[object], changes: list[Change]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
             self._loop.call_soon_threadsafe(self._settle, jobs, done, changes)
 
     def _settle(self, jobs: list[_Job], done: list[object], changes: list[Change]) -> None:
@@ -203,7 +205,8 @@ class Writer:
 
 
 def _is(error: Exception, code: int) -> bool:
-    """BUSY: another program has held the file for as long as SQLite waits. That is nobody's fault here, and lasts."""
+    """Whether the error has this code. BUSY means that another program held the file for SQLite's whole timeout: no
+    operation of the group is at fault, and a retry would fail too."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == code
 
 
