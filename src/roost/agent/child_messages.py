@@ -165,7 +165,7 @@ def _goes_down(order: ControlInput) -> bool:
 
 
 async def look_after(session: LiveSession) -> None:
-    """Reconcile children once after wake: those that were deleted, or failed, without notice count as ended. Raises
+    """Reconcile children once after wake: those deleted, stopped or failed without notice count as ended. Raises
     `StoreFailed`."""
     if session.kin:
         return

@@ -73,7 +73,7 @@ class FamilyMeans(Protocol):
         ...
 
     async def look_after(self, session: str, children: Sequence[str]) -> None:
-        """Reconcile children: put the end of each one that is deleted or has failed into the inbox of `session`,
+        """Reconcile children: put the end of each one that is deleted, stopped or failed into the inbox of `session`,
         once."""
         ...
 

@@ -1,1 +1,1 @@
-"""What agents remember: spaces, rights, search by words and by meaning."""
+"""Memory of agents: spaces, rights, and search by words and by meaning."""

@@ -1,6 +1,6 @@
 """Compare two facts word by word: same, corrected, unsure or unrelated.
 
-The likeness of two embeddings says that two texts are about the same matter. It does not see negation, swapped roles
+A high likeness of two embeddings means that two texts have the same topic. It does not detect negation, swapped roles
 or another number, so it never decides alone. The rules err on the side of keeping a fact.
 """
 
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 Relation: TypeAlias = Literal["same", "corrects", "unsure", "other"]
-"""Of a new text to an older one. `same`: nothing new. `corrects`: the older one no longer holds, or the new one says
-it and more. `unsure`: they may contradict each other or say the same; keep both. `other`: unrelated."""
+"""Relation of a new text to an older one. same: nothing new. corrects: the older one no longer holds, or the new one
+repeats it with more detail. unsure: they may contradict each other or mean the same; keep both. other: unrelated."""
 
 SAME = 0.92
-"""The likeness from which on two texts are about the same matter. With all-MiniLM-L6-v2, sentences that differ in one
-value lie above it."""
+"""Likeness from which two texts have the same topic. With all-MiniLM-L6-v2, sentences that differ in one value lie
+above it."""
 _OVERLAP = 0.75
-"""Share of common words from which on a negation in only one of two texts is worth a word to the caller."""
+"""Share of common words from which a negation in only one of two texts makes their relation unsure."""
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _TOKEN = rf"[{_CJK}]|[+-]?\d+(?:[.,:/-]\d+)*|[^\W{_CJK}]+(?:'[^\W{_CJK}]+)*'?|[^\s\w]"
 _IGNORED = frozenset(".,;!¡¿\"'。，、！；“”„«»「」()")
@@ -44,12 +44,12 @@ _NEGATIONS = {
     "sem": "com",
     "без": "с",
 }
-"""Each with the word that stands in the affirmative sentence, if any."""
+"""Negations, each with the word that replaces it in the affirmative sentence, if any."""
 _BESIDE_NEGATION = frozenset(
     "do does did longer anymore any more mehr meer ya plus guère 再 了 从 曾 always still yet immer noch altijd nog"
     " toujours encore siempre aún todavía 总 是".split()
 )
-"""Words that come or go together with a negation."""
+"""Words that often accompany a negation, and are ignored beside it."""
 _ARTICLES = frozenset(
     "a an the any some ein eine einen einem einer eines der die das den dem een de het un une le la les du des d l el"
     " los las una unos unas o os as um uma il lo i gli".split()
@@ -59,7 +59,7 @@ _FORMS = {"has": "have", "goes": "go", "is": "be", "are": "be", "was": "be", "we
 
 
 def compare(new: str, old: str, likeness: float = 0.0) -> Relation:
-    """Tell how `new` relates to `old`. `likeness`: cosine of their embeddings, 0 where it is unknown."""
+    """Return the relation of `new` to `old`. likeness: cosine of their embeddings, 0 if unknown."""
     a, b = tokens_of(new), tokens_of(old)
     if a == b:
         return "same" if a else "other"
@@ -75,7 +75,8 @@ def compare(new: str, old: str, likeness: float = 0.0) -> Relation:
 
 
 def tokens_of(text: str) -> tuple[str, ...]:
-    """Every word, number and telling symbol, in order. Chinese, Japanese and Korean go by characters."""
+    """Split a text into words, numbers and meaningful symbols, in order. Chinese, Japanese and Korean split into
+    characters."""
     plain = unicodedata.normalize("NFKC", text).casefold().translate({0x2019: "'", 0x2018: "'", 0x2212: "-"})
     found: list[str] = []
     for token in re.findall(_TOKEN, plain):
@@ -95,8 +96,8 @@ def _negated(tokens: Sequence[str]) -> bool:
 
 
 def _bare(tokens: Sequence[str]) -> set[tuple[str, ...]]:
-    """Readings without negation, articles, auxiliaries and inflection. Chinese 没有 is read as one negation or as 没
-    before a verb, so there may be two."""
+    """Return the readings of a text without negation, articles, auxiliaries and inflection. Chinese 没有 is read as one
+    negation or as 没 before a verb, so there may be two."""
     readings = [tokens]
     if any(pair in (("没", "有"), ("沒", "有")) for pair in itertools.pairwise(tokens)):
         readings.append([token for at, token in enumerate(tokens) if token != "有" or tokens[at - 1] not in "没沒"])
@@ -117,13 +118,13 @@ def _stem(token: str) -> str:
 
 
 def _overlap(a: Sequence[str], b: Sequence[str]) -> float:
-    """Share of the words of the shorter text, roughly stemmed, that the other one has."""
+    """Return the share of the shorter text's words, roughly stemmed, that the other text has too."""
     one, other = (Counter(stem for token in tokens if (stem := _stem(token))) for tokens in (a, b))
     return (one & other).total() / max(1, min(one.total(), other.total()))
 
 
 def _restates(a: Sequence[str], b: Sequence[str]) -> bool:
-    """Only articles and hyphens differ, or the new text says the older one and goes on."""
+    """Whether only articles and hyphens differ, or the new text repeats the older one and continues."""
     if a[: len(b)] == b:
         return True
     one, other = ([token for token in tokens if token not in _ARTICLES and token != "-"] for tokens in (a, b))
@@ -131,8 +132,8 @@ def _restates(a: Sequence[str], b: Sequence[str]) -> bool:
 
 
 def _revalues(a: Sequence[str], b: Sequence[str]) -> bool:
-    """The same statement with another value at its end: what it is about comes first in the languages that matter
-    here. A number may have a unit behind it. What is compared with is no value."""
+    """Whether both make the same statement with another value at its end: the languages supported here put the topic
+    first. A number may have a unit after it. The object of a comparison is no value."""
     start = _common(a, b)
     end = min(_common(a[::-1], b[::-1]), min(len(a), len(b)) - start)
     prefix, mine, other = a[:start], a[start : len(a) - end], b[start : len(b) - end]
@@ -144,5 +145,5 @@ def _revalues(a: Sequence[str], b: Sequence[str]) -> bool:
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many tokens are equal from the start on."""
+    """Return the number of equal tokens at the start."""
     return next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))

@@ -1,4 +1,4 @@
-"""Decide what a new fact does to the facts that are there: nothing, stand beside them, or supersede some."""
+"""Decide the effect of a new fact on existing ones: none, an addition, or the end of those that it supersedes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from roost.memory.search import Search
 
 KEY_CHARACTERS = 200
 _WAITING = 1000
-"""Of a space's proposals, those that a new one is compared with; word by word alone beyond `_COMPARED`."""
+"""Proposals of a space that a new one is compared with; beyond `_COMPARED` word by word only."""
 _COMPARED = 50
-"""Facts that are not in the index, the newest, whose likeness is worked out."""
+"""Facts outside the index, the newest, that are compared by likeness too."""
 _NEAREST = 20
-"""Facts of the store that a new one is compared with."""
+"""Stored facts that a new one is compared with."""
 
 Op: TypeAlias = Literal["add", "update", "merge", "known"]
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """`known`: nothing is written; `former` says the same. Otherwise `fact` supersedes `former`, if any. `unsure`:
-    facts that stay and that may contradict `fact` or say the same in other words; the caller may end them."""
+    """Decision on a new fact. op: "known" writes nothing, because `former` is equal; otherwise `fact` supersedes
+    `former`, if any. unsure: facts that stay although they may contradict `fact` or mean the same; the caller may end
+    them."""
 
     op: Op
     fact: NewFact
@@ -36,12 +37,12 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 def fact_id(*parts: str) -> str:
-    """The same for the same parts: what is done again makes no second fact."""
+    """Return an id that depends on the parts alone, so that a retry adds no second fact."""
     return "fct_" + hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def check_text(text: str) -> str:
-    """Without what cannot be stored, and white space around it. Raises `Invalid`, `TooLarge`."""
+    """Return the text without characters that cannot be stored, stripped. Raises `Invalid`, `TooLarge`."""
     clean = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
     if not clean:
         raise Invalid("the fact is empty", code="empty_fact")
@@ -58,8 +59,8 @@ def check_key(key: str | None) -> str | None:
 
 async def learn(search: Search, fact: NewFact, *, beside: Sequence[NewFact] = ()) -> Learned:
     """Decide what `fact` supersedes: the fact with its key or, without a key, those of its category that it corrects
-    (`roost.memory.comparison`). A proposal is compared with the waiting proposals too. `beside`: facts of the same
-    space that are written before it, in the same commit. Raises `StoreFailed`."""
+    (`roost.memory.comparison`). A proposal is compared with waiting proposals too. beside: facts of the same space that
+    are written before it in the same commit. Raises `StoreFailed`."""
     gone = {id for one in beside for id in one.supersedes}
     fresh = [as_fact(one) for one in reversed(beside) if one.id not in gone]
     if fact.proposed:
@@ -87,7 +88,7 @@ def supersede(fact: NewFact, former: Sequence[Fact]) -> Learned:
 
 
 async def _judged(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[tuple[Fact, Relation]]:
-    """How `fact` relates to the facts that are nearest to it."""
+    """Return the relations of `fact` to the facts nearest to it."""
     likeness = await search.likeness(fact.text, [one.text for one in fresh[:_COMPARED]])
     likeness += [0.0] * (len(fresh) - len(likeness))
     found = (await search.find([fact.space], fact.text, limit=_NEAREST)).facts
@@ -96,10 +97,10 @@ async def _judged(search: Search, fact: NewFact, fresh: Sequence[Fact]) -> list[
 
 
 def _replaceable(fact: NewFact, former: Fact) -> bool:
-    """A fact with a key is superseded by its key alone."""
+    """Whether `fact` may supersede `former`: one with a key is superseded by its key alone."""
     return former.key is None and former.category == fact.category
 
 
 def as_fact(fact: NewFact, at: float = 0.0) -> Fact:
-    """One that is not in the store."""
+    """Convert a fact that is not in the store."""
     return Fact(**msgspec.structs.asdict(fact), created=at, version=0)

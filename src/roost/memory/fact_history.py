@@ -1,4 +1,4 @@
-"""What became of a fact, and of those in whose place it came."""
+"""Show the history of a fact: what it superseded and what superseded it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from roost.log.facts import Fact, FactQuery
 from roost.log.store_protocol import Store
 
 _SHOWN = 100
-"""Facts that one superseded, the newest."""
+"""Most superseded facts that are shown, the newest."""
 
 
 class FactStory(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """`superseded`: those that it `supersedes`, as they are now; of a proposal, those that it would. `superseded_by`:
-    what took its place, which may be gone itself. `ended_source`: the session and the place in its log that ended it,
-    as of `source`; None where a person did."""
+    """A fact with its history. superseded: present versions of the facts in `supersedes`; for a proposal, those that it
+    would supersede. superseded_by: its successor, which may have ended too. ended_source: session and log position that
+    ended it, in the form of `source`; None if a person did."""
 
     superseded: tuple[Fact, ...] = ()
     superseded_by: Fact | None = None
@@ -23,7 +23,7 @@ class FactStory(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def story(store: Store, id: str) -> FactStory:
-    """Raises `NotFound`."""
+    """Return a fact with its history. Raises `NotFound`."""
     fact = await store.fact(id)
     former: tuple[Fact, ...] = ()
     if fact.supersedes:
@@ -45,12 +45,12 @@ async def story(store: Store, id: str) -> FactStory:
 
 
 async def _came_after(store: Store, space: str, version: int) -> StoredFact | None:
-    """The first that came after this version. What a fact supersedes ends right before it comes."""
+    """Return the first fact after this version. Superseded facts end in the version right before their successor."""
     return next(iter(await store.fact_rows(space, after=version, limit=1)), None)
 
 
 def _by_key(row: StoredFact, former: StoredFact) -> bool:
-    """Whether it got the former's key by the event of a log that ended the former."""
+    """Whether `row` took the former's key through the log event that ended the former."""
     same = (row.session, row.seq) == (former.ended_session, former.ended_seq)
     return row.session is not None and same and row.key is not None and row.key == former.key
 

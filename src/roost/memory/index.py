@@ -1,4 +1,4 @@
-"""Which facts mean what is asked: the vectors of the spaces that are asked about, kept up with the store."""
+"""Find facts by meaning: an in-memory index of the vectors of recently searched spaces, kept in sync with the store."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("roost.memory")
 AT_ONCE = 16
-"""Facts without a vector that a search waits for; more are embedded beside it, and found by their words until then."""
+"""Most facts without a vector that a search waits for. More are embedded in the background; until then, search finds
+them by their words."""
 _BATCH = 64
 _PAGE = 1000
 QUERY_SECONDS = 3.0
-"""For the vector of a query; then its words must do."""
+"""Time limit for the vector of a query; after it the search uses words alone."""
 _AGAIN_SECONDS = 30.0
-"""After which an embedder that failed is tried again."""
+"""Back-off after an embedder failed."""
 _MOST_FACTS = 1_000_000
-"""In memory, 60 bytes and their ids each; the spaces that nobody asked about for longest go first."""
+"""Most facts in memory, at 60 bytes plus ids each; the least recently searched spaces are evicted first."""
 
 
 class Near(NamedTuple):
-    """`why`: what kept all or some facts from being found by their meaning. `background`: the query's likeness to
-    sentences about something else (`roost.memory.ranking`)."""
+    """why: why all or some facts could not be found by meaning. background: likeness of the query to unrelated
+    sentences (`roost.memory.ranking`)."""
 
     hits: list[NearFact]
     why: str | None = None
@@ -46,7 +47,7 @@ class Near(NamedTuple):
 
 
 class _Space:
-    """`seen`: the version up to which it is known. `missing`: texts that have no vector yet, by the facts' ids."""
+    """Index of one space. seen: version up to which it is in sync. missing: texts without a vector, by fact id."""
 
     def __init__(self, file: VectorFile) -> None:
         self.seen = 0
@@ -56,8 +57,10 @@ class _Space:
 
 
 class Index:
-    """Of one node and one embedding model. `embedder` is asked for when first needed; it raises `RoostError` with what
-    to do where there is none. Nothing here keeps the event loop; everything is made anew from the facts."""
+    """Index of one node for one embedding model.
+
+    embedder: called at first use; raises `RoostError` with the remedy if there is none. No method blocks the event
+    loop. All data can be rebuilt from the facts."""
 
     def __init__(self, facts: Facts, embedder: Callable[[], Embedder], folder: Path) -> None:
         self._facts = facts
@@ -71,12 +74,12 @@ class Index:
         self._filling: asyncio.Task[None] | None = None
         self._failed = (float("-inf"), "")
         self._erased = 0
-        """How often texts were erased. A batch of before is not kept."""
+        """Number of erasures so far. A batch that was embedding during one is discarded."""
 
     async def near(
         self, spaces: Sequence[str], query: str, *, limit: int, meta: Mapping[str, str] | None = None
     ) -> Near:
-        """Current facts by likeness, the nearest first. Raises `StoreFailed`."""
+        """Return current facts by likeness, nearest first. Raises `StoreFailed`."""
         try:
             vector = await self._vector(query, dict(meta or {}))
         except (RoostError, TimeoutError, OSError) as error:
@@ -92,7 +95,7 @@ class Index:
         return Near(hits, f"{missing:,} facts have no vector yet" if missing else None, background)
 
     async def alike(self, query: str, texts: Sequence[str]) -> list[float]:
-        """The likeness of each text; empty where it cannot be told now."""
+        """Return the likeness of each text, or an empty list if the embedder fails."""
         try:
             vector = await self._vector(query, {})
             async with asyncio.timeout(QUERY_SECONDS):
@@ -103,8 +106,8 @@ class Index:
         return await asyncio.to_thread(_likeness, vector, vectors)
 
     async def erase(self, texts: Sequence[str]) -> None:
-        """Overwrite the vectors of these texts on this node; where another fact has such a text, it is embedded again.
-        What is being embedded meanwhile is dropped, since it may be one of them. Raises `OSError`."""
+        """Overwrite the vectors of these texts on this node. Another fact with such a text is embedded again. Batches
+        in progress are discarded, since they may contain one. Raises `OSError`."""
         digests = [digest_of(text) for text in texts]
         async with self._opening:
             await asyncio.to_thread(self._erase, digests)
@@ -119,7 +122,7 @@ class Index:
             self._file.erase(digests)
 
     async def settled(self) -> None:
-        """Wait for what is being embedded."""
+        """Wait until background embedding ends."""
         while self._filling is not None and not self._filling.done():
             await asyncio.wait([self._filling])
 
@@ -150,7 +153,7 @@ class Index:
         return vectors
 
     def _open(self, model: str, size: int) -> VectorFile:
-        """Files of other models are of no more use."""
+        """Open the vector file of a model, and delete those of other models."""
         name = f"{hashlib.blake2b(f'{model} {size}'.encode(), digest_size=8).hexdigest()}.vectors"
         for other in self._folder.glob("*.vectors"):
             if other.name != name:
@@ -168,7 +171,7 @@ class Index:
         return why
 
     async def _referenced(self) -> Floats | None:
-        """The centre of the references of each language, embedded once for each model; None while that fails."""
+        """Return the mean reference vector of each language, embedded once for each model; None while that fails."""
         assert self._file is not None
         if self._references is None:
             texts = [text for language in REFERENCES.values() for text in language]
@@ -186,7 +189,7 @@ class Index:
     # Keeping up
 
     async def _catch_up(self, name: str) -> int:
-        """Returns how many facts of the space have no vector."""
+        """Synchronize a space with the store. Returns how many of its facts have no vector."""
         assert self._file is not None
         space = self._spaces.setdefault(name, _Space(self._file))
         self._spaces.move_to_end(name)
@@ -225,7 +228,7 @@ class Index:
                 return
 
     async def _fill(self, names: Sequence[str]) -> bool:
-        """Embed some of what is missing. Whether that worked."""
+        """Embed a batch of facts without a vector. Returns whether that worked."""
         batch, erased = await asyncio.to_thread(self._missing, names)
         try:
             vectors = await self._embed([text for _, _, text in batch], "document", {})
@@ -249,7 +252,7 @@ class Index:
                 return
             self._file.add(digests, vectors)
             for (space, id, text), digest in zip(batch, digests, strict=True):
-                if space.missing.get(id) == text:  # else it went, or changed, meanwhile
+                if space.missing.get(id) == text:  # else it ended or changed meanwhile
                     del space.missing[id]
                     space.vectors.add([id], [digest])
 

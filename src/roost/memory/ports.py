@@ -1,4 +1,4 @@
-"""What an agent's tools can do with its memory."""
+"""The memory port of an agent's tools."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from roost.memory.search import Found
 
 
 class OwnMemory(Protocol):
-    """Of one call. What it changes takes effect when the call has ended well, in the commit of its outcome. Scopes are
-    `turn`, `session`, `agent`, `user`, or a whole space that the agent has a right to. All raise `Invalid` and
-    `NotFound` in words for the model, and `StoreFailed`."""
+    """Memory of one call. Changes take effect if the call succeeds, in the commit of its outcome. Scopes are `turn`,
+    `session`, `agent`, `user`, or a full space name that the agent has a right to. All methods raise `Invalid` and
+    `NotFound` with messages for the model, and `StoreFailed`."""
 
     async def remember(
         self, text: str, scope: str | None, category: Category, key: str | None, confidence: float
     ) -> Learned:
-        """Without a scope the user's, or the agent's where there is no user."""
+        """Store a fact. Without a scope it goes to the user's space, or to the agent's if there is no user."""
         ...
 
     async def update(self, id: str, text: str, confidence: float | None) -> Learned: ...

@@ -6,7 +6,8 @@ import json
 
 
 def quoted(text: str) -> str:
-    """A JSON string on one line. Whatever does not print (line ends of every kind, directional marks) is escaped."""
+    """Return a JSON string on one line. Unprintable characters (line ends of every kind, directional marks) are
+    escaped."""
     plain = json.dumps(text, ensure_ascii=False)
     return plain if plain.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in plain)
 

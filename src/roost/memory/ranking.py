@@ -1,9 +1,9 @@
 """Rank the facts that a search found: by likeness, by words, and by parts of words.
 
-The likeness of a small English model means little in other languages: all German texts are alike to it. So a likeness
-is compared with that to sentences about something else (`REFERENCES`), and the higher that background is, the more the
-words count. The weights were tuned on one half of `tests/memory/paraphrases.py`. What is computed here depends on the
-query and the facts alone, so that every store ranks alike.
+A small English model rates all texts of another language as alike. So a likeness is compared with the likeness to
+unrelated sentences (`REFERENCES`), called background; the higher it is, the more the words count. The weights were
+tuned on one half of `tests/memory/paraphrases.py`. The result depends on the query and the facts alone, so every store
+ranks alike.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ REFERENCES = {
         "这道菜需要三个鸡蛋。",
     ),
 }
-"""Sentences about nothing that is ever asked, in the languages that are told apart. Their vectors are kept with those
-of the facts. The background of a text is its mean likeness to those of the language that is nearest to it."""
+"""Unrelated sentences in the languages that are distinguished. Their vectors are stored beside those of the facts. The
+background of a text is its mean likeness to those of the nearest language."""
 ENGLISH = 0.08
-"""The background of English with all-MiniLM-L6-v2, by which likenesses of other languages are scaled."""
+"""Background of English with all-MiniLM-L6-v2; likenesses in other languages are scaled to it."""
 _WORDS, _PARTS, _MORE_PARTS, _HUB = 0.2, 0.4, 6.0, 0.5
 """Weights of shared words, of shared parts of words, of these for each unit of background, and of a fact's own
 background."""
 _FIT_PARTS = 2.0
 _GRAM = 4
 _CHARACTERS = 1000
-"""Of a text that are looked at."""
+"""Characters of a text that are compared."""
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _STOP = frozenset(
     """may might must shall one often much many
@@ -93,7 +93,7 @@ _STOP = frozenset(
 
 
 class Candidate(NamedTuple):
-    """A fact that a search found. `likeness` and `background` None: it has no vector, or is not among the nearest."""
+    """A fact that a search found. likeness, background: None if it has no vector or is not among the nearest."""
 
     text: str
     likeness: float | None = None
@@ -101,8 +101,8 @@ class Candidate(NamedTuple):
 
 
 class Rank(NamedTuple):
-    """`score` orders the candidates of one query. `fit`: the likeness as it would be in English, raised by shared parts
-    of words; it compares facts of different queries and languages."""
+    """score: orders the candidates of one query. fit: likeness scaled to English, plus a bonus for shared parts of
+    words; comparable between queries and languages."""
 
     score: float
     fit: float
@@ -114,13 +114,13 @@ class _Features(NamedTuple):
 
 
 def content_of(query: str) -> str:
-    """The query without words that say nothing in any of these languages; all of it when nothing else is left."""
+    """Return the query without stop words of these languages; the whole query if nothing else is left."""
     kept = [token for token in re.findall(r"\S+", query) if not set(words(token)) <= _STOP]
     return " ".join(kept) or query
 
 
 def rank(query: str, background: float | None, found: Sequence[Candidate]) -> list[Rank]:
-    """One for each candidate. `background`: of the query, None where it was not looked at. Blocks for some ms."""
+    """Return one rank for each candidate. background: of the query, None if unknown. Blocks for some ms."""
     asked = _features(query[:_CHARACTERS])
     features = [_features(one.text[:_CHARACTERS]) for one in found]
     shared_words = _shares(asked.words, [one.words for one in features])
@@ -139,7 +139,7 @@ def rank(query: str, background: float | None, found: Sequence[Candidate]) -> li
 
 
 def _shares(asked: frozenset[str], found: Sequence[frozenset[str]]) -> list[float]:
-    """What share of the query each has, a rare piece counting more: rare among what was found."""
+    """Return the share of the query that each candidate has. Pieces that are rare among the candidates weigh more."""
     counts = Counter(piece for one in found for piece in one & asked)
     weights = {piece: math.log(1 + (len(found) - counts[piece] + 0.5) / (counts[piece] + 0.5)) for piece in asked}
     whole = sum(weights[piece] for piece in sorted(asked)) or 1.0

@@ -1,4 +1,4 @@
-"""What an agent may read and write, as its definition says."""
+"""Settings of an agent's memory, and its rights to read and write spaces."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from roost.memory.spaces import fits
 
 Recall: TypeAlias = Literal["auto", "tool"]
 LONGEST = 366 * 86_400.0
-"""Seconds that a session may be left alone before it is asked."""
+"""Longest idle time before consolidation, in seconds."""
 
 
 class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """After every `turns` turns the agent's model is asked for what is worth keeping of them, and of fewer when the
-    session was left alone for `idle` seconds. `review`: a person accepts each fact before it counts. `into`: the scope
-    that they go to."""
+    """Ask the agent's model after every `turns` turns which facts are worth keeping, and after fewer once the session
+    was idle for `idle` seconds. review: a person must accept each fact. into: scope of the facts."""
 
     turns: Annotated[int, msgspec.Meta(ge=1)] = 20
     idle: Annotated[float, msgspec.Meta(gt=0.0, le=LONGEST)] | None = None
@@ -29,10 +28,10 @@ class Consolidate(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
 
 
 class Memory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """`read` and `write` are globs of spaces beyond the agent's own (`shared:team-*`). `recall` "auto": at the start
-    of every turn up to `limit` facts that fit what was said are put beside it; "tool": only the agent's own calls ask.
-    `least`: the fit (`roost.memory.ranking`), about a likeness of English texts from 0 to 1, below which a fact is not
-    recalled by itself."""
+    """Memory of an agent. read, write: globs of spaces beyond its own (`shared:team-*`). recall: "auto" adds up to
+    `limit` facts that fit the message to the start of every turn; "tool" leaves recall to the agent's calls. least:
+    minimal fit (`roost.memory.ranking`) of a fact recalled automatically, comparable to a likeness of English texts
+    from 0 to 1."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -43,7 +42,7 @@ class Memory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """Of one session. `own`: its spaces, the nearest first."""
+    """Memory rights of one session. own: its spaces, the nearest first."""
 
     own: tuple[str, ...]
     read: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Finding facts by words and by meaning."""
+"""Find facts by words and by meaning."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from roost.memory.ranking import Candidate, content_of, rank
 
 How: TypeAlias = Literal["hybrid", "words"]
 DEPTH = 50
-"""Facts that are found by their words, and as many by their meaning; they are ranked together."""
+"""Facts found by words, and as many by meaning; they are ranked together."""
 
 
 class FoundFact(msgspec.Struct, frozen=True):
-    """`score` compares facts of one search. `likeness`: of meaning, the cosine; None where it was not looked at or is
-    not among the nearest. `words`: whether it shares words with the query. `fit`: as of `roost.memory.ranking.Rank`."""
+    """score: compares facts of one search. likeness: cosine of the embeddings; None if unknown or not among the
+    nearest. words: whether it shares words with the query. fit: as in `roost.memory.ranking.Rank`."""
 
     fact: Fact
     score: float
@@ -32,7 +32,7 @@ class FoundFact(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """`why`: what kept facts from being found by their meaning, all where `how` is `words`, else some."""
+    """Result of a search. why: why facts could not be found by meaning: all of them if `how` is "words", else some."""
 
     facts: list[FoundFact]
     how: How
@@ -41,7 +41,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Search:
-    """`index` None: there is none on this node."""
+    """Search of one node. index: None if the node has no index."""
 
     def __init__(self, facts: Store, index: Index | None) -> None:
         self.facts = facts
@@ -50,8 +50,8 @@ class Search:
     async def find(
         self, spaces: Sequence[str], query: str, *, limit: int = 10, meta: Mapping[str, str] | None = None
     ) -> Found:
-        """The facts of these spaces that fit best. Where there is no embedding model it says so and goes by words. Both
-        rankings are made at once. Raises `StoreFailed`."""
+        """Return the best facts of these spaces. Without an embedding model, search by words alone and tell why. Both
+        searches run in parallel. Raises `StoreFailed`."""
         began = time.monotonic()
         spaces = list(dict.fromkeys(spaces))
         if not spaces:
@@ -73,14 +73,13 @@ class Search:
         return Found(ranked[:limit], how, near.why, time.monotonic() - began)
 
     async def likeness(self, text: str, others: Sequence[str]) -> list[float]:
-        """Of meaning, as of `FoundFact`, between a text and each of others, which need not be facts; 0 where it cannot
-        be told."""
+        """Return the likeness (`FoundFact`) of a text to each of `others`, which need not be facts; 0 if unknown."""
         told = await self.index.alike(text, others) if others and self.index is not None else []
         return told or [0.0] * len(others)
 
 
 def distinct(found: Sequence[FoundFact]) -> list[FoundFact]:
-    """Without those that say the same as an earlier one, as facts of different spaces may."""
+    """Drop facts that repeat an earlier one in the list, as facts of different spaces may."""
     kept: dict[object, FoundFact] = {}
     for one in found:
         kept.setdefault(tokens_of(one.fact.text) or one.fact.text, one)
@@ -88,7 +87,7 @@ def distinct(found: Sequence[FoundFact]) -> list[FoundFact]:
 
 
 def _ranked(query: str, near: Near, known: Mapping[str, Fact], worded: Collection[str]) -> list[FoundFact]:
-    """The best first; of equal ones the newest."""
+    """Return the found facts, best first, and of equals the newest first."""
     meant = {hit.id: hit for hit in near.hits}
     candidates = [
         Candidate(fact.text if fact.key is None else f"{fact.text} {fact.key}", *(meant[id][1:] if id in meant else ()))

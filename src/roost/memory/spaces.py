@@ -1,8 +1,8 @@
 """Spaces: whose facts are whose.
 
-`session:ID`, `agent:NAME`, `user:NAME` and `shared:NAME` are kept; `turn:N` lasts as long as the turn and is in the
-session's state alone. An agent reads and writes those of its own session, itself and its user; what else, its
-definition says by globs.
+`session:ID`, `agent:NAME`, `user:NAME` and `shared:NAME` are persistent; `turn:N` lasts until the turn ends and is in
+the session's state alone. An agent reads and writes the spaces of its own session, of itself and of its user; its
+definition grants others by globs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def check_space(name: str) -> str:
-    """The name, if it can be one of a kept space. Raises `Invalid`."""
+    """Return the name if it is a valid name of a persistent space. Raises `Invalid`."""
     if _NAME.fullmatch(name) is None:
         raise Invalid(f"{name!r} is no space: use session:ID, agent:NAME, user:NAME or shared:NAME", code="bad_space")
     return name
@@ -30,23 +30,24 @@ def is_wild(pattern: str) -> bool:
 
 
 def beginning_of(pattern: str) -> str:
-    """What every name that fits begins with."""
+    """Return the literal prefix of a pattern."""
     return _WILD.split(pattern, maxsplit=1)[0]
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
-    """Case counts."""
+    """Whether a pattern matches the name, case-sensitively."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def own_spaces(session: str, agent: str, user: str | None) -> tuple[str, ...]:
-    """The nearest first."""
+    """Return the session's own spaces, the nearest first."""
     more = (f"user:{user}",) if user and _NAME.fullmatch(f"user:{user}") else ()
     return (f"session:{session}", f"agent:{agent}", *more)
 
 
 def scope_of(scope: str, own: Sequence[str]) -> str | None:
-    """The space that a model means by `session`, `agent`, `user` or a whole name; None when it has none such."""
+    """Return the space that a model means by `session`, `agent`, `user` or a full name; None if it has no such
+    space."""
     if ":" in scope:
         return scope
     return next((name for name in own if name.startswith(f"{scope}:")), None)

@@ -1,8 +1,8 @@
-"""Vectors of facts on this node: a file that holds them by their texts, and codes in memory by which they are found.
+"""Vectors of facts on this node: a file of vectors by text digest, and codes in memory for the search.
 
-The file is no truth: what is missing or damaged in it is embedded again. A search compares the signs of the numbers
-first, whose agreement grows with the likeness (Charikar, "Similarity estimation techniques from rounding algorithms",
-2002), and then the numbers themselves of the nearest. All of it blocks.
+The file is a cache: missing or damaged vectors are embedded again. A search first compares the signs of the components,
+whose agreement grows with the likeness (Charikar, "Similarity estimation techniques from rounding algorithms", 2002),
+and then the full vectors of the nearest. All functions block.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _HEAD = 512
 _DIGEST, _CHECK = 16, 8
 _NUMBER = 4
 MOST_BYTES = 4 * 1024**3
-"""A file that grew beyond this, of texts that nobody has any more for the greater part, is begun anew."""
+"""A larger file is started anew; most of its texts are no longer in use."""
 EXACT = 2000
-"""So many vectors are compared in full without further ado."""
+"""Up to this number, all vectors are compared in full."""
 NEAREST = 400
-"""By their codes, and then in full."""
+"""Facts selected by code that are then compared in full."""
 
 
 def digest_of(text: str) -> bytes:
@@ -47,11 +47,11 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class VectorFile:
-    """Of one model. `known`: the row of each text. Rows are appended under the file's lock, so several processes may
-    share it; what another one appends is not seen before the file is opened again. Thread safe."""
+    """The vector file of one model. known: row number by text digest. Several processes may share the file, since rows
+    are appended under its lock; rows of another process are seen only after reopening. Thread-safe."""
 
     def __init__(self, path: Path, model: str, size: int) -> None:
-        """Raises `OSError`. A file of another model, or one that cannot be read, is begun anew."""
+        """Open the file; start it anew if it belongs to another model or cannot be read. Raises `OSError`."""
         self.size = size
         self.known: dict[bytes, int] = {}
         self._row = _DIGEST + _CHECK + _NUMBER * size
@@ -63,13 +63,13 @@ class VectorFile:
         self._read()
 
     def add(self, digests: Sequence[bytes], vectors: Sequence[bytes]) -> None:
-        """Raises `OSError`."""
+        """Append vectors. Raises `OSError`."""
         body = b"".join(self._record(*pair) for pair in zip(digests, vectors, strict=True))
         with self._lock:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 end = os.fstat(self._file).st_size
-                first = max(0, end - _HEAD) // self._row  # what a crash cut off at the end is written over
+                first = max(0, end - _HEAD) // self._row  # overwrite a row that a crash cut off
                 os.pwrite(self._file, body, _HEAD + first * self._row)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -77,7 +77,7 @@ class VectorFile:
                 self.known[digest] = first + place
 
     def erase(self, digests: Sequence[bytes]) -> None:
-        """Overwrite the vectors of these texts with zeros: all rows, since another process may have appended the same
+        """Overwrite the vectors of these texts with zeros, in all rows: another process may have appended the same
         text. Raises `OSError`."""
         gone = set(digests)
         with self._lock:
@@ -95,7 +95,7 @@ class VectorFile:
                 self.known.pop(digest, None)
 
     def vectors(self, rows: NDArray[np.int64]) -> Floats:
-        """Of these rows, one below the other."""
+        """Return the vectors of these rows as a matrix."""
         import numpy as np
 
         with self._lock:
@@ -122,7 +122,7 @@ class VectorFile:
             if size == 0 or (os.pread(file, _HEAD, 0) == self._head and size <= MOST_BYTES):
                 fcntl.flock(file, fcntl.LOCK_UN)
                 return file
-            path.unlink(missing_ok=True)  # whoever has it open goes on with it, and opens the new one next time
+            path.unlink(missing_ok=True)  # processes that have it open keep it until they reopen
             os.close(file)
         raise OSError(f"{str(path)!r} cannot be kept")
 
@@ -149,18 +149,18 @@ class VectorFile:
         return digest + self._check(digest, vector).to_bytes(_CHECK, "little") + vector
 
     def _check(self, digest: Any, vector: Any) -> int:
-        """Never 0, which a hole in the file has."""
+        """Return a checksum that is never 0, the value in a hole of the file."""
         return zlib.crc32(vector, zlib.crc32(digest)) + 1
 
 
 def erase_in(folder: Path, digests: Sequence[bytes]) -> None:
-    """As `VectorFile.erase`, in every file of a folder, when none is open. Raises `OSError`."""
+    """Erase vectors like `VectorFile.erase`, in every file of a folder, none of which is open. Raises `OSError`."""
     for path in folder.glob("*.vectors"):
         with path.open("rb") as file:
             head = file.read(_HEAD)
         try:
             told = msgspec.json.decode(head, type=_Head)
-        except msgspec.MsgspecError:  # begun anew when it is opened next
+        except msgspec.MsgspecError:  # no vector file: the next open starts it anew
             path.unlink(missing_ok=True)
             continue
         vectors = VectorFile(path, told.model, told.size)
@@ -169,8 +169,7 @@ def erase_in(folder: Path, digests: Sequence[bytes]) -> None:
 
 
 class NearFact(NamedTuple):
-    """`likeness`: the cosine of its vector and the query's. `background`: its likeness to the nearest of the
-    references."""
+    """likeness: cosine of its vector and the query's. background: likeness to the nearest references."""
 
     id: str
     likeness: float
@@ -178,7 +177,7 @@ class NearFact(NamedTuple):
 
 
 class SpaceVectors:
-    """The facts of one space that have a vector: their rows in the file, and their codes. Not thread safe."""
+    """The facts of one space that have a vector: row numbers in the file, and codes. Not thread-safe."""
 
     def __init__(self, file: VectorFile) -> None:
         import numpy as np
@@ -196,7 +195,7 @@ class SpaceVectors:
         return id in self._places
 
     def add(self, ids: Sequence[str], digests: Sequence[bytes]) -> None:
-        """Their vectors are in the file."""
+        """Add facts whose vectors are in the file."""
         import numpy as np
 
         fresh = {id: digest for id, digest in zip(ids, digests, strict=True) if id not in self._places}
@@ -211,7 +210,7 @@ class SpaceVectors:
         self._ids += fresh
 
     def drop(self, id: str) -> None:
-        """The last one takes its place."""
+        """Remove a fact; the last one moves to its place."""
         place = self._places.pop(id, None)
         if place is None:
             return
@@ -223,7 +222,7 @@ class SpaceVectors:
             self._codes[:, place] = self._codes[:, end]
 
     def nearest(self, query: Floats, limit: int, references: Floats | None = None) -> list[NearFact]:
-        """The nearest first."""
+        """Return the nearest facts, nearest first."""
         import numpy as np
 
         count = len(self._ids)
@@ -255,7 +254,7 @@ class SpaceVectors:
 
 
 def codes_of(vectors: Floats) -> Codes:
-    """One bit for each number, 64 in a word; a column for each vector, so that words of all vectors lie together."""
+    """Return one bit for each component, 64 in a word; one column for each vector, so that equal words lie together."""
     import numpy as np
 
     bits = np.packbits(vectors > 0, axis=1)
@@ -264,7 +263,7 @@ def codes_of(vectors: Floats) -> Codes:
 
 
 def _apart(codes: Codes, query: Codes) -> NDArray[np.uint16]:
-    """In how many bits each differs."""
+    """Return the number of differing bits of each code."""
     import numpy as np
 
     total = np.zeros(codes.shape[1], dtype=np.uint16)
