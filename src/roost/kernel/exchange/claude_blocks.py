@@ -1,4 +1,4 @@
-"""Content blocks of the Anthropic Messages API, as Claude Code's logs hold them, both ways."""
+"""Convert content blocks of the Anthropic Messages API, as in Claude Code's logs, in both directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roost.log.content import AssistantPart, File, Image, Text, Thinking, ToolCa
 from roost.models.wire_body import call_id, json_object, tool_name
 
 ORIGIN = "claude-code"
-"""Of signatures that were read: it is no model's, so that they are sent to none, and are written again."""
+"""Origin of signatures that were read from a log: no model has it, so they are sent to none, and are written back."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -81,7 +81,7 @@ def _plain(block: dict[str, Any]) -> Text | Image | File | None:
 
 
 def of_user(parts: Sequence[UserPart], report: Report) -> list[dict[str, Any]]:
-    """`user_parts`, back."""
+    """The inverse of `user_parts`."""
     found: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, Text):
@@ -97,7 +97,7 @@ def of_user(parts: Sequence[UserPart], report: Report) -> list[dict[str, Any]]:
 
 
 def of_answer(part: AssistantPart, report: Report) -> dict[str, Any] | None:
-    """A block of an answer; None for what only another program may say to this model again."""
+    """Return a block of an answer; None for a part that only another program may send to this model again."""
     match part:
         case Text():
             return {"type": "text", "text": part.text}

@@ -33,14 +33,14 @@ _STOPS: dict[str, StopReason] = {"tool_use": "tool_calls", "max_tokens": "length
 
 
 class Survey:
-    """A first look at a file: its conversation's lines, what it says of itself, and its title."""
+    """A first pass over a file: the lines of its conversation, its metadata, and its title."""
 
     def __init__(self, path: Path) -> None:
         self.about: dict[str, Any] = {}
         self._titles: dict[str, str] = {}
         self.chain: set[str] = set()
         self.answers: set[str] = set()
-        """`message.id`s of the conversation."""
+        """The `message.id`s in the conversation."""
         self._look(path)
 
     @property
@@ -77,7 +77,7 @@ class Survey:
 
 
 def read(path: Path, report: Report) -> Iterator[Item]:
-    """The items of a log. Raises `Invalid` with a line's number, and `TooLarge`."""
+    """Yield the items of a log. Raises `Invalid` with a line's number, and `TooLarge`."""
     yield from _Reader(Survey(path), report).read(path)
 
 
@@ -87,11 +87,11 @@ class _Reader:
         self._report = report
         self._at = 0.0
         self._answer: dict[str, Any] | None = None
-        """The newest line of the answer that is being put together."""
+        """The newest line of the unfinished answer."""
         self._answered = 0.0
         self._parts: list[AssistantPart] = []
         self._after: list[Result | Line] = []
-        """What follows the answer, in order."""
+        """Items that follow the answer, in order."""
         self._calls: set[str] = set()
         self._boundary: dict[str, Any] | None = None
 
@@ -122,7 +122,7 @@ class _Reader:
         yield from self._flush()
 
     def _counts(self, line: dict[str, Any]) -> bool:
-        """Whether the line is of the conversation."""
+        """Return whether the line belongs to the conversation."""
         if line.get("isSidechain") is True:
             return False
         uuid, message = words(line.get("uuid")), mapping(line.get("message"))
@@ -158,7 +158,7 @@ class _Reader:
         self._answer, self._answered = message, self._at
 
     def _flush(self, summary: str | None = None) -> Iterator[Item]:
-        """What was put together is whole."""
+        """Yield the finished answer and the items after it."""
         if (message := self._answer) is not None:
             stop = _STOPS.get(words(message.get("stop_reason")), "end")
             calls = any(isinstance(part, ToolCall) for part in self._parts)
@@ -187,7 +187,7 @@ def _is_synthetic(line: dict[str, Any]) -> bool:
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """Tokens read from a cache and written to one are not in `input_tokens`, but in ours."""
+    """Convert usage. Their `input_tokens` excludes tokens read from and written to a cache; ours includes them."""
     cached, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     plain = count(usage.get("input_tokens"))
     return Usage(plain + cached + written, count(usage.get("output_tokens")), cached, None, written)

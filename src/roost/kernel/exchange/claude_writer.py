@@ -1,8 +1,8 @@
-"""Session logs of Claude Code, written. The format and where it is known from: `claude_reading`.
+"""Write session logs of Claude Code. `claude_reader` describes the format and its sources.
 
-It writes a line for each content block of an answer, as Claude Code does, and one chain from the first line to the
-last. A tool's result must be text or blocks, a call's input an object, and `leafUuid` a line that is there, or
-`claude --resume` refuses the file (txcript's notes, 2026-08-10).
+Each content block of an answer gets a line, as in Claude Code, and one chain leads from the first line to the last. A
+tool's result must be text or blocks, a call's input an object, and `leafUuid` an existing line, or `claude --resume`
+refuses the file (txcript's notes, 2026-08-10).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from roost.kernel.exchange.json_lines import stamp, words
 from roost.log.content import StopReason, Text, ToolCall, Usage
 
 VERSION = "2.1.259"
-"""Of Claude Code, which a log that did not come from one names."""
+"""Version of Claude Code that is written when the session did not come from a log that names one."""
 _STOPS: dict[StopReason, str] = {
     "end": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "refusal": "refusal",
 }  # fmt: skip
 
 
 class Writer:
-    """Of one session; `folder` is where it worked."""
+    """Write one session; `folder` is where it worked."""
 
     def __init__(self, session: str, folder: str, report: Report) -> None:
         self._report = report
@@ -110,7 +110,7 @@ class Writer:
         return line
 
     def _kept(self, data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Its links lead to lines that have other names now: to the one before it then."""
+        """Write a kept line. Its links named lines that have other names now: they lead to the line before it."""
         if data.get("note") == "about":
             self._about |= {name: data[name] for name in self._about if words(data.get(name))}
             return

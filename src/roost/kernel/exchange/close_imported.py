@@ -1,5 +1,5 @@
-"""A session that was brought in, folded and closed: what was under way when it was written is closed as at a crash, and
-nothing of it runs here."""
+"""Fold an imported session and close it: work in progress when it was written is closed as after a crash, and nothing
+of it runs here."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from roost.log import events as ev
 from roost.log.content import ErrorData, Text
 
 IMPORT = "import"
-"""By which an imported session is tainted: what it says comes from outside."""
+"""Taint of an imported session: its content is untrusted."""
 _WHY = "the session was exported while this was under way"
 
 
 class Folded:
-    """A file in Roost's format, read through, each event as `pin` makes it: the states at `marks` as snapshots, that at
-    the end, and the highest number of an input. Blocks. Raises `Invalid` with a line's number."""
+    """Fold a file in Roost's format, with each event passed through `pin`: state snapshots at `marks`, the state at the
+    end, and the highest number of an input. Blocks. Raises `Invalid` with a line's number."""
 
     def __init__(self, path: Path, marks: list[native_format.Mark], pin: Callable[[ev.Event], ev.Event]) -> None:
         wanted = {event.to for _, event in native_format.events_of(path) if isinstance(event, ev.SessionRolledBack)}
@@ -48,7 +48,7 @@ class Folded:
 
 
 def closing(state: State, source: str, format: Source) -> Iterator[ev.Event]:
-    """The events that a log which came from elsewhere ends with. Fold each before the next is asked for."""
+    """Yield the events that close an imported log. Fold each before asking for the next."""
     now = time.time()
     if (step := state.open_step) is not None:
         yield ev.ModelFailed(at=now, step=step.step, error=ErrorData("interrupted", _WHY))

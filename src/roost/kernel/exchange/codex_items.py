@@ -1,4 +1,4 @@
-"""Items of the OpenAI Responses API, as Codex's logs hold them, both ways."""
+"""Convert items of the OpenAI Responses API, as in Codex's logs, in both directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roost.log.content import File, Image, ResultPart, Text, Thinking, ToolCall,
 from roost.models.wire_body import call_id, tool_name
 
 ORIGIN = "codex"
-"""Of signatures that were read: it is no model's, so that they are sent to none, and are written again."""
+"""Origin of signatures that were read from a log: no model has it, so they are sent to none, and are written back."""
 SEARCHED = "[the provider searched; what it found is not in the file]"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCAFFOLDING = (
@@ -23,7 +23,8 @@ _SCAFFOLDING = (
     "<turn_aborted>",
     "# AGENTS.md instructions",
 )
-"""What Codex says to the model in the user's name (codex-rs/protocol, `*_OPEN_TAG`; txcript's notes, 2026-08-10)."""
+"""Beginnings of texts that Codex sends to the model in the user's name (codex-rs/protocol, `*_OPEN_TAG`; txcript's
+notes, 2026-08-10)."""
 
 
 def is_scaffolding(parts: Sequence[UserPart]) -> bool:
@@ -32,7 +33,7 @@ def is_scaffolding(parts: Sequence[UserPart]) -> bool:
 
 
 def content(given: Any, report: Report) -> tuple[UserPart, ...]:
-    """Of a message, or of a call's output."""
+    """Convert the content of a message, or of a call's output."""
     parts: list[UserPart] = []
     for one in dicts(given):
         match one.get("type"):
@@ -53,7 +54,7 @@ def content(given: Any, report: Report) -> tuple[UserPart, ...]:
 
 
 def output(payload: dict[str, Any], report: Report) -> tuple[tuple[ResultPart, ...], bool]:
-    """(parts, whether it failed) of a call. Older logs put `{content, success}` around the text."""
+    """Return (parts, whether it failed) of a call's output. Older logs put `{content, success}` around the text."""
     given = payload.get("output")
     failed = False
     if inside := mapping(given):
@@ -65,7 +66,7 @@ def output(payload: dict[str, Any], report: Report) -> tuple[tuple[ResultPart, .
 
 
 def _exit_code(text: str) -> int | None:
-    """As Codex writes the output of commands: JSON with `metadata.exit_code`, or a line that tells it."""
+    """Read a command's exit code from its output: JSON with `metadata.exit_code`, or a line with the code."""
     if found := re.search(r"^(?:Exit code|Process exited with code):? (\d{1,9})$", text[:2000], re.MULTILINE):
         return int(found[1])
     if text.startswith("{") and '"exit_code"' in text[-400:]:
@@ -84,8 +85,8 @@ def reasoning(payload: dict[str, Any]) -> Thinking:
 
 
 def call(payload: dict[str, Any], number: int) -> tuple[ToolCall, dict[str, Any] | None] | None:
-    """The call that an item is, and what must be noted to write it as the kind of item that it was; None for an item
-    that is no call. One without an id gets one by its `number`."""
+    """Return an item's call, and the note needed to write it back as the same kind of item; None for an item that is no
+    call. A call without an id gets one from its `number`."""
     kind = payload.get("type")
     id = words(payload.get("call_id")) or words(payload.get("id")) or f"{kind}_{number}"
     if kind == "function_call":
@@ -102,7 +103,7 @@ def call(payload: dict[str, Any], number: int) -> tuple[ToolCall, dict[str, Any]
 
 
 def of_call(part: ToolCall, note: dict[str, Any] | None) -> dict[str, Any]:
-    """`call`, back."""
+    """The inverse of `call`."""
     id, name = call_id(part.id, _ID), tool_name(part.name)
     kind = words((note or {}).get("kind"))
     given = _object(part.arguments)
@@ -125,7 +126,7 @@ def of_output(id: str, parts: Sequence[ResultPart], report: Report, *, custom: b
 
 
 def of_content(parts: Sequence[UserPart], report: Report) -> list[dict[str, Any]]:
-    """`content`, back."""
+    """The inverse of `content`."""
     found: list[dict[str, Any]] = []
     for part in parts:
         match part:
@@ -141,7 +142,7 @@ def of_content(parts: Sequence[UserPart], report: Report) -> list[dict[str, Any]
 
 
 def of_reasoning(part: Thinking) -> dict[str, Any] | None:
-    """`reasoning`, back; None for what OpenAI has not signed."""
+    """The inverse of `reasoning`; None for a part that OpenAI has not signed."""
     if not part.signature or not (part.origin == ORIGIN or (part.origin or "").startswith("openai_responses/")):
         return None
     summary = [{"type": "summary_text", "text": part.text}] if part.text else []

@@ -27,11 +27,11 @@ from roost.log.content import AssistantPart, ResultPart, Text, Thinking, ToolCal
 
 _MIRRORS = {"user_message": "message", "agent_message": "message", "agent_reasoning": "text"}
 _SUMMARY = 200_000
-"""Characters of a summary that is put together of a replacement history."""
+"""Most characters of a summary made from a replacement history."""
 
 
 class Survey:
-    """A first look at a file: what it says of itself, what its items say, and which lines were taken back."""
+    """A first pass over a file: its metadata, the text of its items, and which lines were rolled back."""
 
     title: str | None = None
 
@@ -64,7 +64,7 @@ class Survey:
 
 
 def read(path: Path, report: Report) -> Iterator[Item]:
-    """The items of a log. Raises `Invalid` with a line's number, and `TooLarge`."""
+    """Yield the items of a log. Raises `Invalid` with a line's number, and `TooLarge`."""
     yield from _Reader(Survey(path), report).read(path)
 
 
@@ -76,13 +76,13 @@ class _Reader:
         self._model = self._by = ""
         self._parts: list[AssistantPart] = []
         self._after: list[Result | Line] = []
-        """What follows the answer, in order."""
+        """Items that follow the answer, in order."""
         self._ended = False
-        """The answer is whole: what the model says next is another."""
+        """The answer is complete: further text of the model begins another."""
         self._usage: Usage | None = None
         self._calls = 0
         self._searched: list[str] = []
-        """Calls that the provider has made itself, in the middle of its answer."""
+        """Calls that the provider made itself, in the middle of its answer."""
 
     def read(self, path: Path) -> Iterator[Item]:
         back = self._survey.taken_back
@@ -164,7 +164,7 @@ class _Reader:
         yield Shortened(at=self._at, summary=summary)
 
     def _add(self, *parts: Text | Thinking | ToolCall) -> Iterator[Item]:
-        """To the answer that is being put together: after its usage or its results, a new one begins."""
+        """Add parts to the unfinished answer; after its usage or its results, a new answer begins."""
         if self._ended or self._usage is not None:
             yield from self._flush()
         self._parts += parts

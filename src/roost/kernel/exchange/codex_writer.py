@@ -1,5 +1,5 @@
-"""Session logs of Codex, written: what the model sees, and beside it what a person sees, as Codex reads both when it
-goes on. The format and where it is known from: `codex_reading`."""
+"""Write session logs of Codex: the items that the model sees, and the events that a person sees, since Codex reads both
+when it resumes. `codex_reader` describes the format and its sources."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from roost.kernel.exchange.json_lines import mapping, stamp, words
 from roost.log.content import Text, Thinking, ToolCall, Usage, UserPart
 
 VERSION = "0.149.0"
-"""Of Codex, which a log that did not come from one names."""
+"""Version of Codex that is written when the session did not come from a log that names one."""
 
 
 class Writer:
-    """Of one session; `folder` is where it worked."""
+    """Write one session; `folder` is where it worked."""
 
     def __init__(self, session: str, folder: str, report: Report) -> None:
         self._report = report
@@ -102,7 +102,7 @@ class Writer:
                 yield item.data
 
     def _meta(self, at: float) -> dict[str, Any]:
-        """`model_provider` null makes Codex refuse to go on (txcript's notes, 2026-08-10)."""
+        """Return the metadata. With `model_provider` null, Codex refuses to resume (txcript's notes, 2026-08-10)."""
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"roost:{self._session}")),
             "timestamp": stamp(at),

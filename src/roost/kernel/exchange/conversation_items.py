@@ -1,4 +1,4 @@
-"""What all logs of conversations have in common, as a stream of items, and the account of what one could not say."""
+"""The items that all conversation logs have in common, and the report of what a format cannot express."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Foreign: TypeAlias = Literal["claude-code", "codex"]
 Source: TypeAlias = Literal["roost", Foreign]
 FORMATS: tuple[Format, ...] = ("roost", "claude-code", "codex", "transcript")
 LINE_BYTES = 64 * 1024 * 1024
-"""Of one line: more than a message with media has."""
+"""Most bytes of one line: more than a message with media has."""
 _KINDS = 100
 
 
@@ -24,14 +24,14 @@ class _Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(_Item, frozen=True):
-    """`meta`: by the program around the model, in the user's name."""
+    """A message. `meta`: from the program around the model, in the user's name."""
 
     parts: tuple[UserPart, ...]
     meta: bool = False
 
 
 class Answer(_Item, frozen=True):
-    """One call of a model. `model` without its account."""
+    """One call of a model. `model`: its name without the account."""
 
     parts: tuple[AssistantPart, ...]
     model: str = ""
@@ -40,7 +40,7 @@ class Answer(_Item, frozen=True):
 
 
 class Result(_Item, frozen=True):
-    """Of a call of the newest answer. `missing`: there is none, and a provider wants one."""
+    """The result of a call in the newest answer. `missing`: a stand-in, since providers require a result."""
 
     call: str
     parts: tuple[ResultPart, ...]
@@ -49,7 +49,7 @@ class Result(_Item, frozen=True):
 
 
 class Shortened(_Item, frozen=True):
-    """A summary took the place of what was said before. Tokens as counted or estimated there; 0: unknown."""
+    """A summary replaced the earlier messages. Tokens as counted or estimated by the other program; 0: unknown."""
 
     summary: str
     before: int = 0
@@ -57,7 +57,7 @@ class Shortened(_Item, frozen=True):
 
 
 class Line(_Item, frozen=True):
-    """What `format` alone can say, as it says it."""
+    """A line that only `format` can express, unchanged."""
 
     format: Foreign
     data: dict[str, Any]
@@ -67,9 +67,9 @@ Item: TypeAlias = Said | Answer | Result | Shortened | Line
 
 
 class Report(msgspec.Struct):
-    """What became of a log. `kept`: by kind, what only its own format can say; it is in the session's log and comes
-    back when that is written in the same format. `left_out`: by kind, what the other format cannot say. `mirrors` are
-    lines that say again what others say."""
+    """The result of a conversion. `kept`: by kind, lines that only their own format can express; they are in the
+    session's log and are written back in that format. `left_out`: by kind, what the other format cannot express.
+    `mirrors`: lines that repeat others."""
 
     format: Format = "roost"
     events: int = 0
@@ -86,13 +86,13 @@ class Report(msgspec.Struct):
 
 
 def _count(counts: dict[str, int], kind: str, count: int) -> None:
-    """A hostile file may have as many kinds as lines."""
+    """Count a kind; at most `_KINDS` kinds, since a hostile file may have as many kinds as lines."""
     name = kind[:80] if kind[:80] in counts or len(counts) < _KINDS else "other"
     counts[name] = counts.get(name, 0) + count
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True):
-    """`duplicate`: the key has brought it in before."""
+    """An imported session. `duplicate`: the key imported it before."""
 
     session: SessionInfo
     report: Report

@@ -1,4 +1,4 @@
-"""From a foreign log to Roost's own format, and which format a file is in. Blocks: it reads and writes files."""
+"""Convert a foreign log to Roost's own format, and detect a file's format. Blocks: it reads and writes files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from roost.log import events as ev
 
 _CODEX = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")
 _LOOK = 50
-"""Lines after which a file is given up that shows of no format."""
+"""Lines after which detection gives up."""
 
 
 def format_of(path: Path) -> Source:
-    """By its first lines. Raises `Invalid`."""
+    """Detect a file's format by its first lines. Raises `Invalid`."""
     first = "the file is empty"
     for number, line, whole in raw_lines(path):
         if number == 1 and native_format.is_own(line):
@@ -51,7 +51,7 @@ def format_of(path: Path) -> Source:
 
 
 def convert(path: Path, format: Foreign, spec: AgentSpec, target: Path) -> Report:
-    """Write the session that the log is, of the agent `spec`, to `target`. Raises `Invalid` with a line's number, and
+    """Write a foreign log as a session of the agent `spec` to `target`. Raises `Invalid` with a line's number, and
     `TooLarge`."""
     reading = claude_reader if format == "claude-code" else codex_reader
     report = Report(format=format)

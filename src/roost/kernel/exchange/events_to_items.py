@@ -1,4 +1,4 @@
-"""Events of a session as items that a foreign log can say."""
+"""Convert a session's events to items that a foreign log can express."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SILENT = (
     ev.TurnCompleted,
     ev.ToolStarted,
 )
-"""They frame what the items say."""
+"""Events without an item of their own: they frame the items."""
 
 
 class Decomposer:
-    """Feed it the events that count, in order. `account` is the part of a model's name that says whose it is."""
+    """Convert the events that count, fed in order. `account`: the first part of a model's name."""
 
     def __init__(self, format: Foreign, report: Report) -> None:
         self._format: Foreign = format
@@ -78,7 +78,7 @@ class Decomposer:
         )  # fmt: skip
 
     def _settle(self, at: float) -> Iterator[Item]:
-        """What was said follows the results that it waited for."""
+        """End the open calls, then yield the messages that waited for their results."""
         for call in self._open:
             yield Result(at=at, call=call, parts=(Text(MISSING),), error=True, missing=True)
         self._open = {}

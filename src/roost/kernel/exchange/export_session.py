@@ -1,4 +1,4 @@
-"""Taking a session out: written to a file, page by page, while it may go on."""
+"""Export a session: write it to a file page by page, while it may run on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _ROLLED_BACK = b'{"type":"session.rolled_back"'
 
 
 async def take(kernel: Kernel, session: str, format: Format, target: Path) -> Report:
-    """Write the session as it is now. In Roost's format: its whole log and its checkpoints. In the others: the
-    conversation that counts, without what was rolled back. Its files stay where they are. Raises `NotFound`."""
+    """Write the session's present state. Roost's format has its whole log and its checkpoints; the others have the
+    conversation without rolled back parts. Its files are not included. Raises `NotFound`."""
     journal = kernel.journal
     info = await journal.get(session)
     report = Report(format=format)
@@ -118,7 +118,7 @@ def _write(lines: _Lines, page: list[Record], out: IO[bytes]) -> float:
 
 
 async def _counting(journal: Journal, info: SessionInfo, report: Report) -> list[tuple[int, int]]:
-    """The stretches of the log that count, from the last event backward along its rollbacks."""
+    """Return the ranges of the log that count, found backward from the last event along its rollbacks."""
     backs: list[tuple[int, int]] = []
     async for page in _pages(journal, info.id, 0, info.head):
         events = ((seq, body) for seq, body in page if body.startswith(_ROLLED_BACK))

@@ -1,4 +1,4 @@
-"""A session's files as a tar, beside its log: the newest snapshot where nodes share them, else the folder."""
+"""Export a session's files as a tar: the newest snapshot where nodes share them, else the folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from roost.workspace.snapshots import Place, Stopped
 
 
 async def take_files(kernel: Kernel, session: str, target: Path) -> int:
-    """Write them to `target` as they are now, links as links, and return how many there are. They are not masked.
-    Raises `NotFound`, also when there are none, and `Conflict` when they are at another node or change all the time."""
+    """Write the present files to `target`, links as links, and return their number. They are not masked. Raises
+    `NotFound`, also without files, and `Conflict` when they are at another node or keep changing."""
     info, state = await kernel.journal.get(session), await load_state(kernel.journal, session)
     carrier = kernel.workshop.carrier
     if state.workspace is not None:
@@ -49,7 +49,7 @@ def _pack(folder: Path, target: Path) -> int:
     count = 0
 
     def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        """Without who owned it, and without pipes and devices."""
+        """Strip the owner, and skip pipes and devices."""
         nonlocal count
         if not (entry.isreg() or entry.isdir() or entry.issym()):
             return None

@@ -1,4 +1,4 @@
-"""Bringing a session in: all of it or nothing, once for a key, and nothing of it runs."""
+"""Import a session: all of it or nothing, once for a key, and nothing of it runs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from roost.log.protocols import CheckpointRow, NewSession, Record, SessionInfo, 
 
 DEFAULT_AGENT = "assistant"
 _USER = "user"
-"""The label by which facts of the memory and messages of other agents belong to somebody: not for a file to say."""
+"""The label that gives a person's facts and agent messages to a session: a file must not set it."""
 _LEFT = f"label {_USER}"
 _PATIENCE = 100
-"""Tenths of a second."""
+"""Tenths of a second to wait for a concurrent import."""
 _PAGE = 500
 _PAGE_BYTES = 4 * 1024 * 1024
 
@@ -53,15 +53,17 @@ async def bring(
     user: str | None = None,
     key: str | None = None,
 ) -> Brought:
-    """Make a session of a file. `agent` is one that this node knows; without it, a file of Roost's brings its own
-    definition along, and a foreign log gets the agent `assistant`. `workspace` is an existing folder of yours that it
-    works in; without it, it begins with no files. `user` is its label of that name, by which it has memory and
-    colleagues; that of the file counts for nothing. With a `key` seen before, the session that it made then, if it is
-    what is asked for now.
+    """Create a session from a file. With a `key` seen before, return the session that it created, if the request is the
+    same.
 
-    Raises `Invalid` with the number of a line that is wrong, `TooLarge`, `Conflict` when the id is taken or the key
-    was another file's or made a session of another agent, title, workspace or user, `IsolationUnavailable`. Then there
-    is nothing of it."""
+    agent: an agent that this node knows; without it, a file of Roost's brings its own definition, and a foreign log
+        gets the agent `assistant`.
+    workspace: an existing folder of the user; without it, the session begins with no files.
+    user: its label of that name, which gives it memory and colleagues; the file's own is ignored.
+
+    Raises `Invalid` with the number of a wrong line, `TooLarge`, `Conflict` when the id is taken or the key was used
+    for another file, agent, title, workspace or user, `IsolationUnavailable`. Then nothing was created.
+    """
     if id is not None and not is_id(id):
         raise Invalid(f"{id!r} cannot be a session's id: use letters, digits and ._:- (at most 128)")
     if workspace is not None:
@@ -84,7 +86,7 @@ async def bring(
 
 
 class _Asked(NamedTuple):
-    """What the session shall have in place of what the file says, where it is not None."""
+    """Values that replace the file's, where not None."""
 
     agent: str | None
     title: str | None
@@ -119,7 +121,7 @@ class _Work:
         self._last: list[bytes] = []
 
     async def read(self, name: str | None, title: str | None) -> None:
-        """Look through all of it: what is wrong with it is known before anything is written."""
+        """Read the whole file, so that its errors are known before anything is written."""
         format: Source = self._format or await asyncio.to_thread(format_of, self._path)
         self._report.format = format
         sessions = Sessions(self._kernel)
@@ -218,7 +220,7 @@ class _Work:
             yield Record(seq, body)
 
     def _ours(self, event: ev.Event) -> ev.Event:
-        """As it came, but for the definition that is pinned, and without any value of the vault."""
+        """Return an event with the definition pinned and the vault's values masked."""
         event, vault = self._pinned(event), self._kernel.workshop.vault
         if vault:
             text = ev.encode_event(event).decode()
@@ -227,7 +229,7 @@ class _Work:
         return event
 
     def _pinned(self, event: ev.Event) -> ev.Event:
-        """Neither a definition nor a place of another machine may come back with a fork or a rollback."""
+        """Replace definitions and places of another machine, so that no fork or rollback restores them."""
         spec = self._agent.spec
         match event:
             case ev.SessionCreated(at=at):
@@ -259,7 +261,7 @@ def _page(records: Iterator[Record]) -> list[Record]:
 
 
 async def _soon(kernel: Kernel, session: str, create_key: str, asked: _Asked) -> Brought | None:
-    """What the same request is bringing in at the same moment."""
+    """Wait for the same request's concurrent import; None if it does not end in time."""
     for _ in range(_PATIENCE):
         if (known := await _known(kernel, session, create_key, asked)) is not None:
             return known
@@ -268,7 +270,7 @@ async def _soon(kernel: Kernel, session: str, create_key: str, asked: _Asked) ->
 
 
 async def _known(kernel: Kernel, session: str, create_key: str | None, asked: _Asked) -> Brought | None:
-    """The session, if the same request has made it. Raises `Conflict` when it is another."""
+    """Return the session, if the same request has created it. Raises `Conflict` when it is another."""
     try:
         dump = await kernel.journal.dump(session)
     except NotFound:

@@ -1,4 +1,4 @@
-"""Items of a foreign log as events of a session."""
+"""Convert items of a foreign log to events of a session."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from roost.log.content import AssistantPart, Text, ToolCall
 
 BEGINNING = "[the beginning of this conversation is not in the file]"
 META = "meta"
-"""Who has said it where nobody did: the program around the model."""
+"""Source of messages from the program around the model."""
 _ACCOUNTS = {"claude-code": "anthropic", "codex": "openai"}
 
 
 class Composer:
-    """Feed it items in order; it gives the events, but for a session's first and last. What was said while calls are
-    running comes after their results, as it does to a model. Ids of calls are made unique: providers want that."""
+    """Convert items, fed in order, to events, except a session's first and last. A message during running calls comes
+    after their results, as a model gets it. Ids of calls are made unique, since providers require that."""
 
     def __init__(self, format: Foreign, report: Report) -> None:
         self._format = format
         self._report = report
         self._open: dict[str, ToolCall] = {}
-        """Calls without a result, by their id there."""
+        """Calls without a result, by their id in the log."""
         self._ids: set[str] = set()
         self._waiting: list[Said] = []
         self._inputs = self._turn = self._step = self._entries = 0
@@ -50,7 +50,7 @@ class Composer:
                 assert_never(item)
 
     def end(self, at: float) -> Iterator[ev.Event]:
-        """What is left open is as after a crash."""
+        """Close the open calls and the open turn, as after a crash."""
         yield from self._give_up(at)
         if self._answered:
             yield from self._end_turn(at)
@@ -144,7 +144,7 @@ class Composer:
 
 
 def kind_of(line: Line) -> str:
-    """For the account of what is kept."""
+    """Name a kept line's kind for the report."""
     data = line.data
     kind = str(data.get("type") or data.get("note") or "line")
     more = mapping(data.get("payload")).get("type") or data.get("subtype")

@@ -1,4 +1,4 @@
-"""Lines of JSON, read with their numbers; times; media as data."""
+"""Read lines of JSON with their numbers; parse times; read media from data URLs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
-    """(number, line, whether it ends), empty ones left out. Raises `TooLarge` for a line beyond `LINE_BYTES`."""
+    """Yield (number, line, whether it ends with a line break), except empty lines. Raises `TooLarge` for a line beyond
+    `LINE_BYTES`."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(LINE_BYTES + 1):
@@ -36,8 +37,8 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def objects(path: Path, report: Report | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line as an object. A last one that was being written is counted in the `report`. Raises `Invalid` with the
-    number of a line that is none, and `TooLarge`."""
+    """Yield each line as an object. An unfinished last line is counted in the `report`. Raises `Invalid` with the
+    number of a line that is no object, and `TooLarge`."""
     for number, line, whole in raw_lines(path):
         try:
             yield number, decoded(line)
@@ -51,7 +52,7 @@ def objects(path: Path, report: Report | None = None) -> Iterator[tuple[int, dic
 
 
 def decoded(line: bytes) -> dict[str, Any]:
-    """Raises `ValueError`. Half characters, which UTF-8 cannot say, become question marks."""
+    """Parse an object. Raises `ValueError`. Lone surrogates, which UTF-8 cannot express, become question marks."""
     found: Any = json.loads(line, parse_constant=_refuse)
     if not isinstance(found, dict):
         raise ValueError("it is something else")
@@ -69,7 +70,7 @@ def encoded(line: dict[str, Any]) -> bytes:
 
 
 def seconds(stamp: Any, otherwise: float) -> float:
-    """An RFC 3339 time as wall time."""
+    """Parse an RFC 3339 time to wall time."""
     if isinstance(stamp, str):
         try:
             found = datetime.datetime.fromisoformat(stamp)
@@ -80,13 +81,13 @@ def seconds(stamp: Any, otherwise: float) -> float:
 
 
 def stamp(at: float) -> str:
-    """Wall time as RFC 3339, to the millisecond."""
+    """Format wall time as RFC 3339, to the millisecond."""
     moment = datetime.datetime.fromtimestamp(round(at * 1000) / 1000, datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def count(value: Any) -> int:
-    """A number of tokens as another program says it."""
+    """Read another program's number of tokens; 0 if invalid."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
@@ -104,7 +105,7 @@ def dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def of_data_url(url: str) -> tuple[str, str] | None:
-    """The media type and base64 of a `data:` URL; None for another, or for one that is damaged."""
+    """Return the media type and base64 of a `data:` URL; None for another URL or a damaged one."""
     found = _DATA_URL.fullmatch(url)
     if found is None or not is_base64(found[2]):
         return None

@@ -1,5 +1,5 @@
-"""What is wrong with a line of a file that is brought in, in words for who has the file: which line, what is wrong with
-it, and what is expected there."""
+"""Describe a wrong line of an imported file for the user: which line, what is wrong with it, and what is expected
+there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from roost.errors import Invalid
 
 _SHOWN = 40
-"""Characters of the line, from where it stops being JSON."""
+"""Characters that are shown of the line, from where it stops being JSON."""
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")
 _KINDS = {
     "object": "an object", "array": "a list", "str": "text", "int": "a whole number", "float": "a number",
@@ -25,8 +25,8 @@ _VALUE = re.compile(rf"Invalid (?:enum )?value (.+?){_AT}")
 
 
 def wrong_line(number: int, line: bytes, error: Exception, *, expected: str, whole: bool = True) -> Invalid:
-    """`error` is the decoder's, `expected` what the line must be, as in `an event, {"seq":3,...}`. `whole`: it ends
-    with a line break."""
+    """Make the error for a line. `error`: the decoder's. `expected`: what the line must be, as in `an event,
+    {"seq":3,...}`. `whole`: it ends with a line break."""
     if isinstance(error, RecursionError):
         return _bad(f"line {number} is nested too deeply")
     try:
@@ -74,7 +74,7 @@ def _no_json(number: int, line: bytes, mistake: json.JSONDecodeError) -> str:
 
 
 def _of_field(said: str) -> str:
-    """From the words of msgspec; as they are where they are others."""
+    """Reword msgspec's message; an unknown one is returned unchanged."""
     if found := _MISSING.match(said):
         return f"the field `{_path(found[2], found[1])}` is missing"
     if found := _UNKNOWN.match(said):
@@ -97,5 +97,5 @@ def _kind(name: str) -> str:
 
 
 def fields_of(found: dict[str, Any]) -> str:
-    """Of a first line, for who wonders why it is of no format."""
+    """Name the fields of a first line, for the message about an unknown format."""
     return ", ".join(repr(name[:_SHOWN]) for name in list(found)[:8]) or "none"

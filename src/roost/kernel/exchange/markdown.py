@@ -12,7 +12,7 @@ from roost.log.content import AssistantPart, Text, Thinking, ToolCall
 from roost.log.protocols import SessionInfo
 
 _LONG = 20_000
-"""Characters of a tool's output that are shown."""
+"""Most characters shown of a tool's output."""
 
 
 class Transcript:

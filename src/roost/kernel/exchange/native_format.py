@@ -24,7 +24,7 @@ from roost.log import events as ev
 
 VERSION = 1
 CHECKPOINTS = 256
-"""Of one session, in a file: each is a state that is kept whole."""
+"""Most checkpoints in a file: each is stored as a whole state."""
 _HEADER = 'the header of a session, {"roost":"session","version":1,"id":...,"agent":...,"events":...}'
 _EVENT = 'an event, {"seq":3,"event":{"type":...,"at":...}}'
 _CHECKPOINT = 'a checkpoint, {"checkpoint":{"seq":3,"label":...,"made_at":...,"cause":...}}'
@@ -47,7 +47,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkpoint. Its files and its memory stay where they are."""
+    """A checkpoint. Its files and its memory are not in the file."""
 
     seq: int
     label: str | None = None
@@ -87,7 +87,7 @@ def is_own(line: bytes) -> bool:
 
 
 def header_of(path: Path) -> Header:
-    """Raises `Invalid`, also for what a newer Roost wrote."""
+    """Read the header. Raises `Invalid`, also for a file of a newer Roost."""
     number, line, whole = next(raw_lines(path), (1, b"", True))
     try:
         header = _header.decode(line)
@@ -103,7 +103,7 @@ def header_of(path: Path) -> Header:
 
 
 def events_of(path: Path) -> Iterator[tuple[int, ev.Event]]:
-    """(line, event), each checked: they follow each other from 1 on without gaps, and begin with the one
+    """Yield (line, event), each checked: they are numbered from 1 without gaps, and begin with the only
     `session.created`. Raises `Invalid` with the line's number, and `TooLarge`."""
     header, seq = header_of(path), 0
     for number, line, whole in _after_header(path):
@@ -127,7 +127,7 @@ def events_of(path: Path) -> Iterator[tuple[int, ev.Event]]:
 
 
 def marks_of(path: Path) -> list[Mark]:
-    """Raises `Invalid` with the line's number."""
+    """Read the checkpoints. Raises `Invalid` with the line's number."""
     header, marks = header_of(path), list[Mark]()
     for number, line, whole in _after_header(path):
         if not line.startswith(b'{"checkpoint"'):
@@ -153,7 +153,7 @@ def marks_of(path: Path) -> list[Mark]:
 
 
 def _wrong_event(number: int, line: bytes, error: UnknownEvent) -> Invalid:
-    """A kind that is not known, or one that lacks something."""
+    """Make the error for an event of an unknown kind, or with a missing field."""
     cause = error.__cause__ if isinstance(error.__cause__, msgspec.MsgspecError) else error
     try:
         kind = mapping(decoded(line).get("event")).get("type")
