@@ -1,9 +1,9 @@
-"""Several files changed together: all of them, or none, whatever ends the process in the midst of it.
+"""Change several files together: all of them or none, whatever ends the process meanwhile.
 
-Two phases with a note between them, as a database commits (write-ahead): what will be changed is written beside its
-place and synced; then the note that says so is made final by one rename; then every file is put in its place. A crash
-before the note is final leaves nothing but files to throw away, a crash after it leaves work that `recover` finishes.
-A change that was given a key leaves a note that it is done, so that whoever asks for it again learns so from `applied`.
+Two phases with a note between them, as a database commits (write-ahead): the new content is written beside each file
+and synced; then one rename makes the note final; then every file is put in its place. A crash before the note is final
+leaves only files to delete; after a later crash `recover` finishes the work. A change with a key leaves a note that it
+is done, which `applied` reads when the change is requested again.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from roost.workspace.safe_paths import (
 )
 
 MOST = 1000
-"""Files of one change."""
+"""Most files of one change."""
 _NOTE = "writes.json"
 _FOR_EVER = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EMLINK}
-"""What no later attempt makes good: other than a full disk, it is for people to look at."""
+"""Errors that no retry can resolve, unlike a full disk: a person must look at them."""
 _SHOWN = 5
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`path` is real, as `Workspace.resolve` gave it. `data` None removes the file. `expected` is the digest of what is
-    there now, None when nothing may be there."""
+    """One file of a change. `path` is real, from `Workspace.resolve`. `data` None removes the file. `expected`: digest
+    of the current content, None when no file may exist."""
 
     path: Path
     data: bytes | None
@@ -54,7 +54,8 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct):
-    """`folder` is relative to the workspace, `staged` the new bytes beside `name`, `digest` theirs; None removes it."""
+    """`folder` is relative to the workspace. `staged`: name of the new file beside `name`; None removes `name`.
+    `digest`: of the new content."""
 
     folder: str
     name: str
@@ -67,11 +68,11 @@ class _Note(msgspec.Struct):
     entries: list[_Entry]
     key: str | None = None
     lost: list[str] = []
-    """What could not be put in its place, of a change that is done."""
+    """Names of files that a finished change could not put in place."""
 
 
 _decoder = msgspec.json.Decoder(_Note)
-"""Made before threads use it: what msgspec knows of a type it finds out at the first use, unguarded."""
+"""Made before threads use it: msgspec inspects a type at its first use, without a lock."""
 
 
 def change(
@@ -82,10 +83,12 @@ def change(
     key: str | None = None,
     at: Callable[[str], None] = lambda place: None,
 ) -> dict[Path, str | None]:
-    """Make all changes and return the new digests. Raises what `access.write_file` raises, with nothing changed, and
-    `Invalid` for no change, two of one file, or more than 1,000, and what `recover` raises of an earlier one. `notes`
-    is a folder for this workspace alone, outside of it. `key` names the change for `applied`. `at` is told each step
-    (for tests that end the process there). Blocks."""
+    """Make all changes and return the new digests. Blocks.
+
+    Raises what `safe_paths.write_file` raises, with nothing changed; `Invalid` for no change, two of one file, or more
+    than 1,000; and what `recover` raises about an earlier change. `notes`: a folder outside the workspace, for this
+    workspace alone. `key` names the change for `applied`. `at` is called with each step (for tests that end the process
+    there)."""
     entries = _entries(workspace, changes)
     recover(workspace, notes)
     _check(workspace, changes)
@@ -109,8 +112,8 @@ def change(
 
 
 def recover(workspace: Workspace, notes: Path) -> bool:
-    """Finish or throw away what a crash left of a change. True when a change was finished. Raises `Invalid` (once) when
-    the files were changed meanwhile so that a part of it is lost. Nothing else may write here meanwhile. Blocks."""
+    """Finish or undo a change that a crash interrupted. True when a change was finished. Raises `Invalid` (once) when
+    files were changed meanwhile, so that a part of it is lost. No other writer may run in the workspace. Blocks."""
     note = _read_note(notes)
     if note is None or note.phase == "done":
         return False
@@ -122,8 +125,8 @@ def recover(workspace: Workspace, notes: Path) -> bool:
 
 
 def applied(workspace: Workspace, notes: Path, key: str) -> dict[Path, str | None] | None:
-    """The digests that the change `key` made, if it was the last one here and the files still are so. After a crash
-    call `recover` first. Raises what that raised of this change, as often as it is asked. Blocks."""
+    """Return the digests that the change `key` made, if it was the last change here and the files are still the same.
+    After a crash call `recover` first. Raises its error about this change at every call. Blocks."""
     note = _read_note(notes)
     if note is None or note.phase != "done" or note.key != key:
         return None
@@ -199,8 +202,8 @@ def _stage(workspace: Workspace, entry: _Entry, one: Change) -> None:
 
 
 def _finish(workspace: Workspace, notes: Path, note: _Note, at: Callable[[str], None]) -> None:
-    """May be done again: what is in its place already has no staged file any more. What can never be put in its place,
-    since somebody has changed the files after a crash, is told once, and nothing is left to be done."""
+    """Put every file in its place. Repeatable: a file in its place has no staged file any more. Files that can never be
+    put in place, because they were changed after a crash, are reported once; then the change counts as done."""
     lost = [name for entry in note.entries if (name := _placed(workspace, entry, at)) is not None]
     done = _Note("done", note.entries, note.key, lost)
     if note.key is None:
@@ -223,7 +226,7 @@ def _incomplete(note: _Note) -> Invalid:
 
 
 def _placed(workspace: Workspace, entry: _Entry, at: Callable[[str], None]) -> str | None:
-    """None, or the name of what will never be in its place."""
+    """Put one file in its place. Returns its name if that will never work, else None."""
     place = _folder(workspace, entry)
     name = workspace.relative(place / entry.name)
     with explained(name):
@@ -261,7 +264,7 @@ def _folder(workspace: Workspace, entry: _Entry) -> Path:
 
 
 def _put_note(notes: Path, note: _Note) -> None:
-    """Whole or not at all, and on the disk when this returns."""
+    """Write the note atomically and durably."""
     made = notes / f"{_NOTE}.new"
     with open(made, "wb") as file:
         file.write(msgspec.json.encode(note))

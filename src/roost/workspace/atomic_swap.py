@@ -1,4 +1,4 @@
-"""A folder takes another's place, as a whole or by what is in it. Nothing that is in either is followed."""
+"""Replace a folder by another one, as a whole or only its content. Follows no link in either."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATH: int | None = getattr(os, "O_PATH", None)
 
 
 def swap(new: Path, folder: Path, old: Path) -> None:
-    """`new` becomes `folder`, in one step. `old` is where its predecessor goes to be removed."""
+    """Replace `folder` by `new` in one rename. The old folder is moved to `old` and removed."""
     remove_tree(old)
     with contextlib.suppress(FileNotFoundError):
         os.rename(folder, old)
@@ -26,8 +26,8 @@ def swap(new: Path, folder: Path, old: Path) -> None:
 
 
 def swap_inside(new: Path, folder: Path, old: Path) -> None:
-    """What is in `new` takes the place of what is in `folder`, which stays the folder that it is. Somebody may work in
-    it: what they make meanwhile goes too, if it is seen."""
+    """Replace the content of `folder` by that of `new`; `folder` itself stays. Others may work in it: entries that they
+    make meanwhile are removed too, if they are seen."""
     if not _is_folder(folder):
         swap(new, folder, old)
         return
@@ -50,7 +50,7 @@ def _put(name: str, fresh: int, here: int, past: int) -> None:
 
 
 def _move(name: str, source: int, target: int) -> None:
-    """A folder that changes its parent is written to, so its mode may stand in the way."""
+    """Move an entry. A move writes to a moved folder (its `..`), so its mode may have to be changed for a moment."""
     try:
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
     except PermissionError:
@@ -67,7 +67,7 @@ def _move(name: str, source: int, target: int) -> None:
 def _chmod(fd: int, mode: int) -> None:
     if _PATH is None:
         os.fchmod(fd, mode)
-    else:  # what was opened to be named only can be changed by that name
+    else:  # an O_PATH descriptor can only be changed through its name
         os.chmod(f"/proc/self/fd/{fd}", mode)
 
 
@@ -80,7 +80,7 @@ def _is_folder(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Generator[int]:
-    """Readable and writable for its owner from then on."""
+    """Open the folder, and make it readable and writable for its owner for good."""
     mode = stat.S_IMODE(os.lstat(folder).st_mode)
     if mode & 0o700 != 0o700:
         os.chmod(folder, mode | 0o700)
@@ -92,14 +92,14 @@ def _opened(folder: Path) -> Generator[int]:
 
 
 def aside(folder: Path) -> tuple[Path, Path]:
-    """Where a folder is built, and where its predecessor goes: beside it, for one file system renames no folder into
-    another. No session's folder has a name that begins with a dot."""
+    """Return the paths to build a new folder at and to move the old one to. They lie beside it, as a rename needs the
+    same file system. No session's folder has a name that begins with a dot."""
     moving = folder.parent / ".moving"
     return moving / f"{folder.name}.new", moving / f"{folder.name}.old"
 
 
 def remove_tree(folder: Path) -> None:
-    """With everything in it, also folders that their owner may not write to. What is not there is gone already."""
+    """Remove a folder with its content, also folders that their owner may not write to. A missing one is fine."""
     for path, below, _ in os.walk(folder):
         if btrfs.is_subvolume(Path(path)):
             with contextlib.suppress(OSError):

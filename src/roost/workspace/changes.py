@@ -1,4 +1,4 @@
-"""The shapes of what differs between two trees of files, and of what a call would change."""
+"""Types for differences between two trees of files, and for the changes that a call would make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class FileState(msgspec.Struct, frozen=True, kw_only=True):
-    """`size` in bytes, of a file; `mode`: the nine permission bits, 0 for a link."""
+    """`size`: bytes of a file. `mode`: the nine permission bits, 0 for a link."""
 
     kind: Literal["file", "folder", "link"]
     size: int
@@ -16,9 +16,9 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`before` is left out for what was added, `after` for what was removed. `diff` is unified, of a text file or of a
-    link's target; `why_no_diff` says why a file whose bytes changed has none: `binary`, `too_large`, `limit` (of all
-    diffs together), `unreadable`."""
+    """One changed path. `before` is missing for an added one, `after` for a removed one. `diff` is unified, of a text
+    file or of a link's target. `why_no_diff`: why a file with changed bytes has none: `binary`, `too_large`, `limit`
+    (of all diffs together), `unreadable`."""
 
     path: str
     change: Literal["added", "removed", "changed"]
@@ -29,7 +29,7 @@ class FileChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """`changes` are sorted by path, the first 1,000; the counts are of all."""
+    """`changes`: the first 1,000, sorted by path. The counts are of all."""
 
     changes: list[FileChange]
     added: int
@@ -38,8 +38,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileDiff(msgspec.Struct, frozen=True):
-    """One file of a call. `path` is as the model names it; `diff` is unified, against the file as it is now, and empty
-    where the file stays as it is."""
+    """Preview of one file of a call. `path` is as the model names it. `diff` is unified, against the current file, and
+    empty when the call does not change it."""
 
     path: str
     diff: str

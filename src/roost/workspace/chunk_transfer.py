@@ -1,4 +1,4 @@
-"""Pieces on their way to the object store and back: packed into blobs, a bounded number at once."""
+"""Transfer pieces to and from the object store: packed into blobs, with a bounded number in flight."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from roost.workspace.object_store import ObjectMissing, Objects
 from roost.workspace.snapshots import Stopped
 
 AT_ONCE = 8
-"""Blobs under way in the whole process, of up to 4 MiB (and as much compressed)."""
+"""Blobs in flight in the whole process, of up to 4 MiB each (and as much compressed)."""
 
 
 class Threads:
-    """Those that talk to object stores."""
+    """The threads for requests to object stores."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, "roost-objects")
         self._slots = BoundedSemaphore(AT_ONCE)
 
     def submit(self, work: Callable[[], int]) -> Future[int]:
-        """Waits while too much is under way."""
+        """Submit work. Blocks while `AT_ONCE` jobs are in flight."""
         self._slots.acquire()
         try:
             future = self._pool.submit(work)
@@ -51,8 +51,8 @@ class Traffic(NamedTuple):
 
 
 class Jobs:
-    """What one save or restore has under way. Leaving waits for all of it, and raises what failed. `bytes` sums up what
-    the jobs returned."""
+    """The jobs of one save or restore. Leaving the block waits for all of them, and raises their failure. `bytes`: sum
+    of the jobs' results."""
 
     def __init__(self, traffic: Traffic, stop: Event) -> None:
         self._traffic = traffic
@@ -69,12 +69,12 @@ class Jobs:
         if self._stop.is_set():
             raise Stopped
         done = {job for job in self._jobs if job.done()}
-        self._jobs = [job for job in self._jobs if job not in done]  # before one raises: leaving waits for them
+        self._jobs = [job for job in self._jobs if job not in done]  # before one raises: leaving waits for the rest
         for job in done:
             self.bytes += job.result()
 
     def settle(self) -> None:
-        """Wait for all that is under way. Raises as `check`."""
+        """Wait for all jobs. Raises as `check` does."""
         wait(self._jobs)
         self.check()
 
@@ -88,8 +88,8 @@ class Jobs:
 
 
 class Packer:
-    """Takes pieces; those that are not `known` go into new blobs. `where` says afterwards where each piece is, `sizes`
-    how large the new blobs are."""
+    """Packs new pieces, those not in `known`, into blobs. Afterwards `where` locates each piece, and `sizes` holds the
+    sizes of the new blobs."""
 
     def __init__(self, traffic: Traffic, jobs: Jobs, known: Mapping[bytes, Piece], today: Callable[[], int]) -> None:
         self._objects = traffic.objects
@@ -101,11 +101,11 @@ class Packer:
         self._size = 0
 
     def has(self, digests: Sequence[bytes]) -> bool:
-        """Whether all these pieces are known."""
+        """True when all these pieces are known."""
         return all(map(self.where.__contains__, digests))
 
     def add(self, data: bytes) -> bytes:
-        """The piece's digest."""
+        """Add a piece and return its digest."""
         digest = digest_of(data)
         if digest not in self.where and digest not in self._open:
             if self._size + len(data) > PIECE:
@@ -115,7 +115,7 @@ class Packer:
         return digest
 
     def close_blob(self) -> None:
-        """Send what has been taken. Only now is it known where it is."""
+        """Send the open blob. Only then is the location of its pieces known."""
         if not self._open:
             return
         blob = Blob(self._today(), digest_of(b"".join(self._open)))
@@ -136,7 +136,7 @@ class Packer:
         self._jobs.run(work)
 
     def forget(self, blobs: set[Blob]) -> set[bytes]:
-        """What these hold is to be packed anew. Returns the digests of it."""
+        """Drop the pieces of these blobs, so that they are packed anew. Returns their digests."""
         lost = {digest for digest, piece in self.where.items() if piece.blob in blobs}
         self.where = {digest: piece for digest, piece in self.where.items() if digest not in lost}
         return lost

@@ -1,4 +1,4 @@
-"""Copies of files within one machine: by the kernel, which shares their blocks where the file system can."""
+"""Copy files within one machine by the kernel, which shares their blocks where the file system can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from roost.workspace.disk_room import AT_ONCE, Space
 from roost.workspace.sparse import data_ranges
 
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
-"""`copy_file_range(2)`: other file systems than it knows, or a kernel's filter that forbids it."""
+"""Errors of `copy_file_range(2)` for unsupported file systems, or for a system call filter that forbids it."""
 _CLONE = 1 << 30 | 4 << 16 | 0x94 << 8 | 9
 """FICLONE (`linux/fs.h`)."""
 _CHUNK = 1 << 20
@@ -17,16 +17,16 @@ ANY = Space()
 
 
 def clone(source: int, target: int) -> None:
-    """The whole file, which is written nowhere again. Raises `OSError` where there is no such thing, `ImportError` on
-    other systems."""
+    """Make `target` share the blocks of the whole file `source`. Raises `OSError` where that is unsupported,
+    `ImportError` on systems without fcntl."""
     from fcntl import ioctl
 
     ioctl(target, _CLONE, source)
 
 
 def copy(source: int, target: int, size: int, space: Space = ANY) -> bool:
-    """Copy `size` bytes from the beginning of one descriptor's file into another's, which is empty. Holes stay holes.
-    Return False when there were not so many. Raises `OSError`, and `ObjectsFailed` when `space` ends."""
+    """Copy the first `size` bytes of one descriptor's file into another's, which is empty. Holes stay holes. Return
+    False when the source is shorter. Raises `OSError`, and `ObjectsFailed` when `space` is used up."""
     if size <= _CHUNK:
         return _copy_range(source, target, 0, size, space)
     if _cloned(source, target):
@@ -40,7 +40,7 @@ def copy(source: int, target: int, size: int, space: Space = ANY) -> bool:
 
 
 def _copy_range(source: int, target: int, offset: int, end: int, space: Space) -> bool:
-    """Copy what is between the offsets to the same place. Return False when the source ends before."""
+    """Copy the bytes between the offsets to the same place. Return False when the source is shorter."""
     if hasattr(os, "copy_file_range"):
         try:
             while offset < end:

@@ -1,4 +1,4 @@
-"""What saves and restores leave free on the home's disk: the log must go on, whatever is kept beside it."""
+"""Keep the disk reserve during saves and restores: the log must be able to go on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from roost.sandbox.disk_reserve import Floor, free_of
 from roost.workspace.object_store import full
 
 AT_ONCE = 16 * 1024**2
-"""Bytes that are written at most after one look."""
+"""Most bytes that are written after one look at the disk."""
 _PLENTY = 8 * AT_ONCE
-"""With so much more than the floor several may write at once; below it, one after the other."""
+"""With so much above the floor several threads may write at once; below it, one at a time."""
 
 
 class Space:
-    """Of one node; without a `floor` there is no end to it."""
+    """The disk space of one node; unlimited without a `floor`."""
 
     def __init__(self, floor: Floor | None = None) -> None:
         self._floor = floor
@@ -24,8 +24,8 @@ class Space:
 
     @contextlib.contextmanager
     def taking(self, size: int) -> Generator[None]:
-        """Around writing so many bytes, or fewer. Blocks. Raises `ObjectsFailed` (`disk_full`) when that would leave
-        less than the floor."""
+        """Wrap a write of at most `size` bytes. Blocks. Raises `ObjectsFailed` (`disk_full`) when it would go below
+        the floor."""
         if self._room() >= size + _PLENTY:
             yield
             return

@@ -1,6 +1,6 @@
-"""What a machine remembers of a session's folder: which bytes its files hold, and who worked in it last.
+"""A machine's cache about a session's folder: the content of its files, and its last owner.
 
-All of it may be lost or old: then files are read, or fetched, that need not have been.
+All of it may be lost or outdated: then files are read or fetched that need not have been.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LENGTH = struct.Struct("<I")
 
 
 class Remembered(NamedTuple):
-    """A folder as it was saved or restored. `root` is the snapshot's, as its name was made from. `files` are its items
-    in their order."""
+    """A folder as it was saved or restored. `root`: bytes of the snapshot's root, which its name is made from. `files`:
+    its items in order."""
 
     snapshot: str | None = None
     root: bytes = b""
@@ -33,7 +33,7 @@ class Remembered(NamedTuple):
 
 
 class Glance(msgspec.Struct, frozen=True):
-    """A snapshot, and the sum of what a scan sees when the folder still is what was saved."""
+    """A snapshot, and the checksum of a scan while the folder is still as saved."""
 
     snapshot: str
     sum: bytes
@@ -42,7 +42,7 @@ class Glance(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The epoch in which the folder was last worked in, when its session was created (another may have had its id), and
+    """The last owner of a folder: its epoch, the creation time of its session (another may have had the same id), and
     the boot of the machine. Written before work begins."""
 
     epoch: int
@@ -56,7 +56,7 @@ _glance = msgspec.msgpack.Decoder(Glance)
 _owner = msgspec.json.Decoder(Owner)
 _encode = msgspec.msgpack.Encoder().encode
 _AT_ONCE = 1000
-"""Files encoded or decoded in one go, which nothing else in the process can interrupt: about 2 ms."""
+"""Files encoded or decoded in one call, which blocks the whole process: about 2 ms."""
 
 
 def read_index(memory: Path) -> Remembered:
@@ -83,7 +83,7 @@ def _parts(data: memoryview) -> Iterator[memoryview]:
 
 
 def glance(memory: Path, snapshot: str | None, tree: Sequence[Found]) -> Glance | None:
-    """The snapshot's glance, if the tree is what was remembered for it."""
+    """Return the snapshot's glance if the tree is still as recorded, else None."""
     with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
         found = _glance.decode((memory / "glance").read_bytes())
         seen = _sum_of((one.path, one.kind, one.mode, one.signature, one.target) for one in tree)
@@ -92,7 +92,7 @@ def glance(memory: Path, snapshot: str | None, tree: Sequence[Found]) -> Glance 
 
 
 def remember(memory: Path, old: Remembered, new: Remembered) -> None:
-    """`old` is what `read_index` gave."""
+    """Store what is known of a snapshot. `old`: the result of `read_index`; an equal index is not written again."""
     if new.snapshot is None:
         return
     if new != old:
@@ -104,7 +104,7 @@ def remember(memory: Path, old: Remembered, new: Remembered) -> None:
 
 
 def _sum_of(seen: Iterable[tuple[bytes, Kind, int, Signature | None, bytes]]) -> bytes | None:
-    """None when a file may change and look the same."""
+    """Return a checksum; None when some file may change without a visible difference."""
     whole = blake2b(digest_size=16)
     for one in seen:
         if one[1] == "file" and one[3] is None:
@@ -120,13 +120,14 @@ def read_owner(memory: Path) -> Owner | None:
 
 
 def write_owner(memory: Path, owner: Owner, *, sync: bool = False) -> None:
-    """`sync`: to be believed even after a loss of power."""
+    """Store the owner. `sync`: durably, even over a loss of power."""
     _replace(memory / "owner", msgspec.json.encode(owner), sync=sync)
 
 
 @lru_cache(maxsize=1)
 def boot() -> str:
-    """Names the machine's present run: what was not synced before it may be lost. Empty where the system has none."""
+    """Return the id of the machine's current boot: unsynced writes of an earlier one may be lost. Empty where the
+    system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -140,7 +141,7 @@ def _sum(data: bytes) -> bytes:
 def _replace(path: Path, data: bytes, *, sync: bool) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in os.listdir(path.parent):
-        if name.startswith(f"{path.name}."):  # a crash left it
+        if name.startswith(f"{path.name}."):  # left by a crash
             (path.parent / name).unlink(missing_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
     try:

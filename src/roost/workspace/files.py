@@ -1,4 +1,4 @@
-"""A session's files: one folder, and no way out of it by path."""
+"""A session's files: one folder that no path can leave."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roost.errors import Invalid, SandboxError
 from roost.sandbox.base import User
 
 Held: TypeAlias = Literal["ask", "deny"]
-"""What the policy says of a file that it holds back."""
+"""The policy's decision about a file that it restricts."""
 _LONGEST = 4000
 
 
@@ -21,11 +21,13 @@ class PathOutside(Invalid):
 
 
 class Workspace:
-    """`private`: the folder belongs to the session alone, so writing in it harms nobody else's files. `hidden`: a
-    folder that is as good as outside, wherever it lies. `notes`: a folder out of the agent's reach for what must
-    outlive a crash in the midst of a change (`workspace.writes`); without it no change is of several files. `real`:
-    `root` without the links on the way to it, where that is known already. `owner` gives the user that
-    the files are to belong to; it may block and raise `OSError` and `SandboxError`."""
+    """The folder of a session.
+
+    `private`: the folder belongs to the session alone, so writing in it harms no other files. `hidden`: a folder that
+    counts as outside, wherever it lies. `notes`: a folder out of the agent's reach for notes that must outlive a crash
+    during a change (`workspace.atomic_edits`); without it, no change of several files is possible. `real`: the resolved
+    path of `root`, if known. `owner`: returns the user that files must belong to; it may block and raise `OSError` and
+    `SandboxError`."""
 
     def __init__(
         self,
@@ -40,46 +42,46 @@ class Workspace:
         self.private = private
         self.notes = notes
         self.settled = False
-        """Whether what a crash left of a change was looked for since the session woke."""
+        """True once an interrupted change was recovered since the session woke."""
         self.unseen: Callable[[str, Path], Callable[[str], Held | None] | None] = lambda tool, searched: None
-        """For a tool that searches below a real path: which real paths the policy holds back from it, and how."""
+        """Given a tool and a real path that it searches: a function that tells how the policy restricts a real path."""
         self.room: Callable[[int, int], str | None] = lambda size, files: None
-        """Before a file tool makes it larger by so many bytes and files: why it may not. Blocks."""
+        """Called before a file tool adds so many bytes and files: returns why it may not. Blocks."""
         self._given, self._real, self._owner = root, real, owner
         self._hidden = os.path.realpath(hidden).casefold() if hidden is not None else None
 
     @cached_property
     def place(self) -> Path:
-        """The real folder, which may not be there yet."""
+        """The real folder; it may not exist yet."""
         if self._real is not None and not self._real.is_symlink():
             return self._real
         return Path(os.path.realpath(self._given))
 
     @cached_property
     def root(self) -> Path:
-        """The real folder. A private one is made here, when something first needs it: most sessions touch no file."""
+        """The real folder. A private one is made at first use: most sessions touch no file."""
         if self.private:
             os.makedirs(self._given, mode=0o700, exist_ok=True)
         return Path(os.path.realpath(self._given))
 
     @cached_property
     def user(self) -> User | None:
-        """Whom the files belong to, also those that the daemon makes; None: the daemon's own user. Blocks, as long as
-        the files are many when they have to be given to that user first. Raises `Invalid` when no user is left."""
+        """The owner of the files, also of those that the daemon makes; None: the daemon's own user. Blocks, for long
+        when many files must first be given to that user. Raises `Invalid` when no user is free."""
         try:
             return self._owner()
         except (OSError, SandboxError) as error:
             raise Invalid(f"the session's folder cannot be given to a user of its own: {error}") from error
 
     def give(self, fd: int) -> None:
-        """Let a file or folder that the daemon has just made there belong to the user."""
+        """Give a file or folder that the daemon has just made to the user."""
         if self.user is not None:
             os.fchown(fd, *self.user)
 
     def resolve(self, path: str) -> Path:
-        """The real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed before the
-        check. Raises `PathOutside` when it leads out of the workspace or is no path that the system can take, and
-        `Invalid` when there is no workspace: a private one cannot be made on a full disk."""
+        """Return the real path of `path` (relative to the root, or absolute inside it). Symbolic links are followed
+        before the check. Raises `PathOutside` when it leads out of the workspace or is no valid path, and `Invalid`
+        when there is no workspace: a private one cannot be made on a full disk."""
         if len(path) > _LONGEST:
             raise PathOutside(f"a path of {len(path)} characters is too long; the limit is {_LONGEST}")
         try:
@@ -97,12 +99,12 @@ class Workspace:
         return real
 
     def hides(self, real: Path) -> bool:
-        """On some file systems letters of both sizes are one: another spelling is as good as the name."""
+        """True when the path is in the hidden folder. Ignores case, as some file systems do."""
         if self._hidden is None:
             return False
         path = str(real).casefold()
         return path == self._hidden or path.startswith(self._hidden.rstrip("/") + "/")
 
     def relative(self, path: Path) -> str:
-        """`path` as the model names it."""
+        """Return `path` as the model names it."""
         return path.relative_to(self.root).as_posix() or "."

@@ -1,4 +1,4 @@
-"""Files that another folder of this machine has as a snapshot does, copied into a folder that is being made."""
+"""Copy a snapshot's files from another folder of this machine into a folder that is being made."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from roost.workspace.snapshots import Stopped
 from roost.workspace.stable_read import Reader
 
 _FILES = 256
-"""That are copied after one look at the disk, unless they are larger than `AT_ONCE` together."""
+"""Files copied after one look at the disk, unless they are larger than `AT_ONCE` together."""
 _LANES = 2
-"""Threads: most of a small file's copy is done under the interpreter's lock, where more only stand in each other's
-way."""
+"""Threads. Most of a small file's copy runs under the interpreter's lock, where more threads only wait for each
+other."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -28,7 +28,7 @@ Group = list[tuple[Item, Signature]]
 
 
 class Borrow:
-    """Of `near`, where somebody may be at work, into `new`, where its folders are. Blocks."""
+    """Copies from `near`, where others may be at work, into `new`, whose folders exist. Blocks."""
 
     def __init__(self, near: Path, new: Path, space: Space, stop: Event) -> None:
         self._near, self._new = near, os.fsencode(new) + b"/"
@@ -36,8 +36,8 @@ class Borrow:
         self._made: dict[bytes, os.stat_result] = {}
 
     def run(self, traffic: Traffic, files: Iterable[tuple[Item, Signature]]) -> dict[bytes, os.stat_result]:
-        """The copies of those that still have their signatures, by path; of the others none is made. Raises `Stopped`,
-        `OSError`, `ObjectsFailed` when `space` ends."""
+        """Copy the files that still have their signatures; skip the others. Returns the copies by path. Raises
+        `Stopped`, `OSError`, and `ObjectsFailed` when `space` is used up."""
         groups = deque(_grouped(files))
         with Jobs(traffic, self._stop) as jobs:
             for _ in range(min(_LANES, len(groups))):
@@ -49,7 +49,7 @@ class Borrow:
         try:
             while groups:
                 self._take(reader, groups.popleft())
-        except IndexError:  # the other had the last one
+        except IndexError:  # the other thread took the last group
             pass
         except BaseException:
             groups.clear()

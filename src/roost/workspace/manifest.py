@@ -1,14 +1,14 @@
-"""The one format of snapshots, in which they are kept and by which they are compared.
+"""The format of snapshots, in which they are stored and compared.
 
-A *piece* is up to 4 MiB of a file, named by the BLAKE2b-256 of its bytes. Pieces are kept in *blobs*, many small ones
+A *piece* is up to 4 MiB of a file, named by the BLAKE2b-256 of its bytes. Pieces are stored in *blobs*, many small ones
 together, so that a tree of 10,000 files is some hundred objects; a blob is named by the day of its writing and the
-digest of its pieces' digests. The *items* of a tree, in `order`, are cut into *segments* where a path's CRC says
-so: a change of one file changes one segment. Segments are pieces too. The *root*, an object of its own whose digest is
-the snapshot's name, lists the segments and every blob that the snapshot needs.
+digest of its pieces' digests. The *items* of a tree, in `order`, are cut into *segments* at paths that their CRC
+selects: a change of one file changes one segment. Segments are pieces too. The *root*, an object of its own whose
+digest is the snapshot's name, lists the segments and every blob that the snapshot needs.
 
-Objects are `blobs/DAY/DIGEST` and `snapshots/DAY/DIGEST`: one byte that names the compression (0 none, 1 zlib, which
-every Python can read), then the data. A piece of zeros is a hole of a sparse file. Times of files are kept, for what
-builds by them; owners, extended attributes and set-user-id bits are not, and hard links become files.
+Objects are `blobs/DAY/DIGEST` and `snapshots/DAY/DIGEST`: one byte for the compression (0 none, 1 zlib, which every
+Python can read), then the data. A piece of zeros is a hole of a sparse file. Modification times of files are kept, for
+build tools; owners, extended attributes and set-user-id bits are not, and hard links become separate files.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from roost.errors import RoostError
 
 VERSION = 1
 PIECE = 4 * 1024 * 1024
-"""Bytes. The largest unit of reading, sending and checking: with eight at once it bounds the memory."""
+"""Bytes. The largest unit of reading, sending and checking: with eight in flight it bounds the memory."""
 _DAY = 86_400
 _SAMPLE = 64 * 1024
 _SEGMENT = 256
-"""Items in a segment, about; at most four times as many."""
+"""Average number of items in a segment; the maximum is four times as many."""
 
 Kind: TypeAlias = Literal["file", "folder", "link"]
 
 
 class SnapshotDamaged(RoostError):
-    """What is kept is not what was saved, or a part of it is gone. Trying again does not help."""
+    """A stored snapshot differs from what was saved, or a part of it is missing. A retry does not help."""
 
     code, status = "snapshot_damaged", 500
 
 
 class Blob(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
-    """`day` counts from 1970; `sweep` judges age by it, and nobody writes to the name of a day that is over."""
+    """A blob's name. `day` counts from 1970; `sweep` judges age by it, and no node writes a blob with a past day."""
 
     day: int
     digest: bytes
@@ -60,8 +60,8 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`path` is relative, as the file system has it (not always UTF-8), with `/` between names. `mode` holds the nine
-    permission bits. `mtime_ns` is 0 for all but files, `target` is what a link says."""
+    """One entry of a tree. `path`: relative, bytes as in the file system (not always UTF-8), separated by `/`. `mode`:
+    the nine permission bits. `mtime_ns`: 0 for all but files. `target`: text of a link."""
 
     path: bytes
     kind: Kind
@@ -73,17 +73,17 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def face(self) -> tuple[object, ...]:
-        """All that a snapshot says of it but the bytes."""
+        """All metadata that a snapshot holds, without the content."""
         return self.path, self.kind, self.mode, self.size, self.mtime_ns, self.target
 
     @property
     def digests(self) -> list[bytes]:
-        """The bytes, wherever they are kept."""
+        """Identifies the content, wherever its pieces are stored."""
         return [piece.digest for piece in self.pieces]
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A blob that a snapshot needs: all its bytes, and those that the snapshot uses."""
+    """A blob that a snapshot needs: its size, and how many of its bytes the snapshot uses."""
 
     blob: Blob
     size: int
@@ -99,7 +99,7 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
 
 
 HOLE = bytes(PIECE)
-"""The piece that stands for each hole of this size: every sparse file has the same one."""
+"""The piece for each hole of this size; shared by all sparse files."""
 HOLE_DIGEST = bytes.fromhex("4b78491340f5f499c8cb365e807455b47d2c05bc362def5ab9a2505a142710f4")
 _encoder = msgspec.msgpack.Encoder()
 _items = msgspec.msgpack.Decoder(list[Item])
@@ -115,7 +115,7 @@ def digest_of(data: bytes | memoryview) -> bytes:
 
 
 def snapshot_key(snapshot: str) -> str:
-    """Raises `SnapshotDamaged` for what is no snapshot's name."""
+    """Return the key of a snapshot's root. Raises `SnapshotDamaged` for an invalid name."""
     day, _, digest = snapshot.partition("-")
     if not (day.isdecimal() and day.isascii() and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
         raise SnapshotDamaged(f"{snapshot!r} is not the name of a snapshot")
@@ -123,18 +123,18 @@ def snapshot_key(snapshot: str) -> str:
 
 
 def day_of(snapshot: str) -> int:
-    """On which it was written. Raises `SnapshotDamaged`."""
+    """Return the day when it was written. Raises `SnapshotDamaged`."""
     return int(snapshot_key(snapshot).split("/")[1])
 
 
 def pack_root(root: Root, day: int) -> tuple[str, bytes]:
-    """The snapshot's name, and its root as bytes."""
+    """Return the snapshot's name, and its root as bytes."""
     data = _encoder.encode(root)
     return f"{day}-{digest_of(data).hex()}", data
 
 
 def unpack_root(snapshot: str, data: bytes) -> Root:
-    """Raises `SnapshotDamaged`."""
+    """Decode a root. Raises `SnapshotDamaged`."""
     if digest_of(data).hex() != snapshot.partition("-")[2]:
         raise SnapshotDamaged(f"snapshot {snapshot!r} is not what was saved under that name")
     try:
@@ -147,12 +147,12 @@ def unpack_root(snapshot: str, data: bytes) -> Root:
 
 
 def order(path: bytes) -> bytes:
-    """The key by which items are sorted: a folder, all that is in it, then its next sibling."""
+    """Return the sort key of items: a folder comes first, then all in it, then its next sibling."""
     return path.replace(b"/", b"\0")
 
 
 def segments(items: Sequence[Item]) -> Iterator[bytes]:
-    """The encoded segments of items in their order. The cuts depend on the paths alone."""
+    """Yield the encoded segments of items in order. The cuts depend on the paths alone."""
     start = 0
     for place, item in enumerate(items, 1):
         if zlib.crc32(item.path) % _SEGMENT == 0 or place - start == 4 * _SEGMENT:
@@ -163,7 +163,7 @@ def segments(items: Sequence[Item]) -> Iterator[bytes]:
 
 
 def unpack_items(data: bytes) -> list[Item]:
-    """Decode a segment. Of each mode only the permission bits stay: others may have written it. Raises
+    """Decode a segment. Only the permission bits of each mode are kept, as the data may be forged. Raises
     `SnapshotDamaged`."""
     try:
         items = _items.decode(data)
@@ -173,7 +173,7 @@ def unpack_items(data: bytes) -> list[Item]:
 
 
 def check_tree(items: Iterable[Item]) -> None:
-    """That restoring these can write nowhere but below their root. Raises `SnapshotDamaged`."""
+    """Check that restoring these can write nowhere but below their root. Raises `SnapshotDamaged`."""
     folders = {b""}
     before = b""
     for item in items:
@@ -187,7 +187,7 @@ def check_tree(items: Iterable[Item]) -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """As an object: compressed where that helps."""
+    """Encode an object: compressed where that helps."""
     sample = zlib.compress(data[:_SAMPLE], 1)
     if len(sample) > 0.9 * min(len(data), _SAMPLE):
         return b"\0" + data
@@ -195,7 +195,7 @@ def seal(data: bytes) -> bytes:
 
 
 def unseal(sealed: bytes) -> bytes:
-    """Raises `SnapshotDamaged`."""
+    """Decode an object. Raises `SnapshotDamaged`."""
     codec, data = sealed[:1], sealed[1:]
     try:
         if codec in (b"\0", b"\1"):

@@ -1,4 +1,4 @@
-"""The protocol of object stores: where snapshots are kept so that every node can read them."""
+"""The protocol of object stores, which keep snapshots where every node can read them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roost.errors import NotFound, StoreFailed
 
 
 class ObjectsFailed(StoreFailed):
-    """The object store does not answer, or refuses. It is safe to repeat what was asked."""
+    """The object store does not answer, or refuses. The request may be repeated."""
 
     code, status = "objects_failed", 503
 
@@ -19,7 +19,7 @@ FULL = "the disk is full"
 
 
 def full(why: str) -> ObjectsFailed:
-    """Its message begins with `FULL`, also where only that is left of it, in a log."""
+    """Make the error of a full disk. Its message begins with `FULL`, to be recognized in a log."""
     return ObjectsFailed(f"{FULL}: {why}; free some space, then try again", code="disk_full", status=507)
 
 
@@ -47,21 +47,21 @@ class Objects(Protocol):
     """
 
     def put(self, key: str, data: bytes) -> None:
-        """Durable when it returns. Whole or not there: a crash leaves no half of it. Keys name their content, so what
-        is there already may be left as it is."""
+        """Store an object, durably and atomically: a crash leaves no half of it. Keys name their content, so an
+        existing object may be left as it is."""
         ...
 
     def get(self, key: str) -> bytes:
-        """Raises `ObjectMissing`."""
+        """Return an object. Raises `ObjectMissing`."""
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Everything whose key begins with `prefix`, which is empty or ends in `/`, in any order. What is written
-        meanwhile may be missing. Memory does not grow with the number."""
+        """Yield every object whose key begins with `prefix`, which is empty or ends in `/`, in any order. Objects that
+        are written meanwhile may be missing. Memory does not grow with the number of objects."""
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """What is not there is passed over."""
+        """Delete objects. Missing ones are ignored."""
         ...
 
     def close(self) -> None: ...

@@ -1,10 +1,10 @@
-"""A user of the host for each private workspace, where the daemon is root. So no file there belongs to root, and a
-session that gets out of its view of the files is a stranger to every other session's.
+"""Give each private workspace a user of the host, where the daemon is root. So no file there belongs to root, and a
+session that escapes its view of the files has no rights on any other session's.
 
-The folder itself says whose it is: its owner is its user. A registry of this machine, a file for each number with the
-folder's path in it, sees to it that no two folders have one, also those of several daemons. A number whose folder is
-gone is free again. A folder that belongs to root (a new one, or one of a former version), or to somebody who is
-registered for another (a copied home, a fork), is given a number, and all that is in it with it.
+A folder's owner is its user. A registry of this machine (a file for each number, with the folder's path in it) ensures
+that no two folders share a number, also across several daemons. The number of a deleted folder is free again. A folder
+of root (a new one, or one of a former version), or of a user that is registered for another folder (a copied home, a
+fork), is given a number together with its content.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ from roost.workspace.atomic_swap import aside
 
 REGISTRY = Path("/var/lib/roost/users")
 VARIABLE = "ROOST_USERS"
-"""Names another folder for it. Containers that share their volumes share this too."""
+"""Environment variable with another folder for the registry. Containers that share volumes must share it too."""
 PLENTY = (0x78000000, 0x7FFDFFFF)
-"""The first and the last number. Neither systemd (`docs/UIDS-GIDS.md`, "unused") nor SSSD gives them out."""
+"""First and last number. Neither systemd (`docs/UIDS-GIDS.md`, "unused") nor SSSD assigns these."""
 FEW = (61184, 65519)
-"""Those that systemd keeps for `DynamicUser=`, for a user namespace that has no more than 65,536 (LXC, Podman)."""
+"""First and last number of systemd's `DynamicUser=`, for a user namespace of at most 65,536 numbers (LXC, Podman)."""
 _NOBODY = 65534
 _TRIES = 5000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTRY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH = 250
 _PROGRAM = ("/bin/sh", "-c", 'test -x "$0" && : > file', sys.executable)
-"""What a user of a session must be able to do: reach Python, make a file."""
+"""What a session's user must be able to do: run Python, make a file."""
 
 
 class Owners:
-    """Of one home's workspaces. Its methods block, and may be called from several threads. `numbers`: the first and the
-    last; the last is kept for trials."""
+    """The users of one home's workspaces. Thread-safe; its methods block. `numbers`: first and last; the last is
+    reserved for trials."""
 
     def __init__(self, numbers: tuple[int, int], registry: Path = REGISTRY) -> None:
         self._first, self._count = numbers[0], numbers[1] - numbers[0]
         self._registry = registry
         self._mine: dict[Path, int] = {}
-        """What this process has given out: such a folder may be away for a moment, while files are put back."""
+        """Numbers assigned by this process: such a folder may be missing for a moment, while it is restored."""
         self._lock = threading.Lock()
 
     @property
     def trial(self) -> User:
-        """For guests that only try a backend out."""
+        """The user for guests that only probe a backend."""
         number = self._first + self._count
         return User(number, number)
 
     def claim(self, folder: Path) -> User:
-        """Return the user of a private workspace, which is there, and see to it that it is theirs. Raises
-        `SandboxError` when no number is free, and `OSError`."""
+        """Return the user of an existing private workspace, and give it to that user if needed. Raises `SandboxError`
+        when no number is free, and `OSError`."""
         user = self._user(folder)
         if os.lstat(folder).st_uid != user.uid:
             give_tree(folder, user)
         return user
 
     def settle(self, folder: Path) -> None:
-        """After the daemon has put files into a private workspace, which may not be there: all of it is its user's.
-        Raises as `claim`."""
+        """Give all of a private workspace to its user, after the daemon has put files into it. A missing folder is
+        fine. Raises as `claim`."""
         if folder.is_dir():
             give_tree(folder, self._user(folder))
 
     def release(self, folder: Path) -> None:
-        """The workspace is gone for good."""
+        """Free the number of a workspace that is deleted for good."""
         folder = _plain(folder)
         with self._lock:
             number = self._mine.pop(folder, None)
@@ -105,7 +105,7 @@ class Owners:
         )
 
     def _is_free(self, number: int, folder: Path) -> bool:
-        """For this folder."""
+        """True when the number is free or belongs to this folder."""
         if number in self._mine.values():
             return False
         try:
@@ -115,7 +115,7 @@ class Owners:
         return other == folder or not self._is_theirs(other, number)
 
     def _is_theirs(self, folder: Path, number: int) -> bool:
-        """A folder that root has just made is given away a moment later, and one that is being replaced is aside."""
+        """True when the folder holds the number. Root may have just made it, or it may be moved aside for a moment."""
         try:
             return os.lstat(folder).st_uid in (number, 0)
         except OSError:
@@ -123,7 +123,7 @@ class Owners:
 
     @contextlib.contextmanager
     def _registered(self) -> Generator[None]:
-        """One process at a time."""
+        """Lock the registry: one process at a time."""
         self._registry.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._registry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -134,15 +134,15 @@ class Owners:
 
 
 class Found(NamedTuple):
-    """`why` no session gets a user of its own, though the daemon is root."""
+    """The owners, else `why` no session gets its own user although the daemon is root."""
 
     owners: Owners | None
     why: str | None = None
 
 
 def find_owners(home: Path, numbers: tuple[int, int] | bool, registry: Path | None = None) -> Found:
-    """Try out whether this machine can give each session a user: `numbers` to give out, or whether to. Blocks for some
-    milliseconds."""
+    """Test whether this machine can give each session a user. `numbers`: first and last to assign, or whether to do so
+    at all. Blocks for some milliseconds."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return Found(None)
     if numbers is False:
@@ -159,7 +159,7 @@ def find_owners(home: Path, numbers: tuple[int, int] | bool, registry: Path | No
 
 
 def _tried(owners: Owners, home: Path) -> str | None:
-    """A user makes a file, and root removes it, which takes capabilities that a container may lack."""
+    """Let a user make a file, and root remove it: that takes capabilities that a container may lack."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".user-", dir=home) as folder:
         place = Path(os.path.realpath(folder))
@@ -171,8 +171,8 @@ def _tried(owners: Owners, home: Path) -> str | None:
 
 
 def user_of(folder: Path) -> User | None:
-    """The user that commands run as in a folder which a person gave: its owner. None where that is root, or nobody that
-    this machine knows. Blocks for a moment."""
+    """Return the user for commands in a folder of a person: its owner. None where that is root, or a number unknown to
+    this machine. Blocks for a moment."""
     try:
         status = os.stat(folder)
     except OSError:
@@ -187,9 +187,11 @@ def user_of(folder: Path) -> User | None:
 
 
 def give_tree(folder: Path, user: User) -> None:
-    """Give the folder, and all in it down to 250 levels, to the user; the folder last, so that one that was cut off is
-    begun again. Follows no link, and gives no file that has names outside of the folder: it may be anybody's. Blocks as
-    long as the files are many. Raises `OSError`."""
+    """Give the folder, and all in it down to 250 levels, to the user.
+
+    The folder itself comes last, so that an interrupted call is repeated. Follows no link, and skips a file that has
+    hard links outside of the folder: it may belong to others. Blocks, in proportion to the number of files. Raises
+    `OSError`."""
     top = os.open(folder, _FOLDER)
     try:
         names: Counter[tuple[int, int]] = Counter()
@@ -199,7 +201,7 @@ def give_tree(folder: Path, user: User) -> None:
                 names[status.st_dev, status.st_ino] += 1
             else:
                 _give(fd, status, user)
-        if os.fstat(top).st_uid != user.uid:  # nobody works there, so no name was counted twice
+        if os.fstat(top).st_uid != user.uid:  # first time: no command runs there, so no name was counted twice
             for fd in _below(top) if names else ():
                 status = os.fstat(fd)
                 if names[status.st_dev, status.st_ino] == status.st_nlink:
@@ -210,7 +212,7 @@ def give_tree(folder: Path, user: User) -> None:
 
 
 def _below(top: int) -> Iterator[int]:
-    """A descriptor of each thing in the folder, until the next; of a link, the link's own."""
+    """Yield a descriptor of each entry below, valid until the next; of a link, the link's own."""
     stack = [(os.dup(top), iter(os.listdir(top)))]
     try:
         while stack:
@@ -220,7 +222,7 @@ def _below(top: int) -> Iterator[int]:
                 continue
             try:
                 entry = os.open(name, _ENTRY, dir_fd=fd)
-            except FileNotFoundError:  # it went away while we looked
+            except FileNotFoundError:  # removed meanwhile
                 continue
             try:
                 yield entry
@@ -236,11 +238,11 @@ def _below(top: int) -> Iterator[int]:
 
 def _give(fd: int, status: os.stat_result, user: User) -> None:
     if (status.st_uid, status.st_gid) != user:
-        os.chown(f"/proc/self/fd/{fd}", *user)  # what was opened to be named only can be changed by that name
+        os.chown(f"/proc/self/fd/{fd}", *user)  # an O_PATH descriptor can only be changed through its name
 
 
 def _plain(folder: Path) -> Path:
-    """Its one name: without links on the way to it."""
+    """Return the folder's canonical path: without links on the way to it."""
     return Path(os.path.realpath(folder.parent), folder.name)
 
 
@@ -256,7 +258,7 @@ def _numbers() -> tuple[int, int] | None:
 
 
 def _is_mapped(number: int) -> bool:
-    """Whether this user namespace has the number, as user and as group."""
+    """True when this user namespace maps the number, as user and as group."""
     return all(any(_within(number, line) for line in _lines(name)) for name in ("uid_map", "gid_map"))
 
 

@@ -19,19 +19,19 @@ class BadPattern(Invalid):
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """A test for paths whose names are separated by `/`. Takes time in proportion to pattern times path, whatever both
-    are. Raises `BadPattern`."""
+    """Return a test for paths whose names are separated by `/`. Its time is at most proportional to pattern times path.
+    Raises `BadPattern`."""
     alternatives = [(_needle(one), _compiled(one)) for one in _expanded(pattern)]
     return lambda path: any(needle in path and _matches(one, path.split("/")) for needle, one in alternatives)
 
 
 def plain_parts(pattern: str) -> list[str]:
-    """A path that has none of these does not fit. Raises `BadPattern`."""
+    """Return texts of which every matching path contains at least one. Raises `BadPattern`."""
     return [_needle(one) for one in _expanded(pattern)]
 
 
 def _needle(pattern: str) -> str:
-    """The longest text within a name that whatever fits must have: most paths do not, and need no closer look."""
+    """Return the longest literal text within a name that every match contains: a quick test for most paths."""
     plain = (piece for name in pattern.removeprefix("./").split("/") for piece in _WILD.split(name.partition("[")[0]))
     return max(plain, key=len, default="")
 
@@ -54,7 +54,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _compiled(pattern: str) -> list[re.Pattern[str] | None]:
-    """One entry a name; None stands for `**`."""
+    """Return one entry per name; None stands for `**`."""
     names = [name for name in pattern.removeprefix("./").split("/") if name]
     if pattern.startswith("/") or ".." in names:
         raise BadPattern(f"{pattern!r} must be relative and without '..', such as '**/*.py'")
@@ -81,7 +81,7 @@ def _matches(pattern: list[re.Pattern[str] | None], names: list[str]) -> bool:
 
 
 def _skip_any(pattern: list[re.Pattern[str] | None], reached: set[int]) -> set[int]:
-    """`**` may also stand for nothing."""
+    """Add the positions after `**`, as it may also match nothing."""
     more = set(reached)
     for place in sorted(reached):
         while place < len(pattern) and pattern[place] is None:

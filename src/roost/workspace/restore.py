@@ -1,5 +1,5 @@
-"""One restore: a new folder is built beside the old one, from what is here already, what another folder of this machine
-has, and what is fetched, and takes its place."""
+"""Restore a snapshot: build a new folder beside the old one, from files that are here already, files of another folder
+of this machine, and fetched files; then swap it in."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from roost.workspace.sparse import write_at
 from roost.workspace.stable_read import Reader
 
 _SETTLE = 0.03
-"""Seconds, longer than a clock tick: after them a file's signature can be relied on."""
+"""Seconds, longer than a clock tick: after them a file's signature is reliable."""
 _WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = _WRITE | os.O_CREAT | os.O_EXCL
 
 
 class Wanted(NamedTuple):
-    """A piece, and where it belongs."""
+    """A piece, and the file and offset that it belongs to."""
 
     piece: Piece
     path: bytes
@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
 
 
 class Restore:
-    """Made for one call of `Snapshots.restore`, or with `near`, whose snapshot it is, of `Snapshots.fork`. Blocks."""
+    """One call of `Snapshots.restore`, or, with `near` (the source place), of `Snapshots.fork`. Blocks."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Restore:
             remove_tree(self._new)
             try:
                 kept = self._build(items, same, beside)
-            except (OSError, StoreFailed):  # mostly for want of room
+            except (OSError, StoreFailed):  # mostly a full disk
                 remove_tree(self._new)
                 raise
             self._replace(self._new, self._place.folder, self._old)
@@ -88,7 +88,7 @@ class Restore:
         return Restored(files - kept, kept)
 
     def _signatures(self, files: int) -> dict[bytes, Signature | None]:
-        if len(self._copies) == files:  # and nobody works in a fork that is being made
+        if len(self._copies) == files:  # no other process works in a fork that is being made
             now = time.time_ns()
             return {path: signature_of(status, now) for path, status in self._copies.items()}
         return {one.path: one.signature for one in scan(self._place.folder, files=self._cap).found}
@@ -96,11 +96,11 @@ class Restore:
     def _look(self, folder: Path) -> Tree:
         try:
             return scan(folder, files=self._cap)
-        except TooLarge:  # whatever that is, it is not what was saved
+        except TooLarge:  # then it is not the saved tree
             return Tree([], ["too large"])
 
     def _build(self, items: list[Item], same: dict[bytes, Signature], beside: Remembered) -> int:
-        """The whole tree as `new`. Returns how many files were here already."""
+        """Build the whole tree as `new`. Returns how many files were here already."""
         self._new.mkdir(mode=0o700, parents=True)
         missing = self._names(items, same)
         if self._near:
@@ -129,7 +129,7 @@ class Restore:
         return sum(item.kind == "file" for item in items) - len(missing)
 
     def _create(self, item: Item) -> None:
-        """Make the file one hole of its size: what is not zero is written into it."""
+        """Make the file as one hole of its size; only data other than zeros is written into it later."""
         fd = os.open(self._at(item), _CREATE, 0o600)
         try:
             if item.pieces:
@@ -138,7 +138,7 @@ class Restore:
             os.close(fd)
 
     def _names(self, items: list[Item], same: dict[bytes, Signature]) -> list[Item]:
-        """Make folders, links, and files that are proven the same, as links to the old ones. Returns the files that are
+        """Make folders, links, and (as hard links to the old ones) files that are proven the same. Returns the files
         still to be made."""
         missing: list[Item] = []
         reader = Reader(self._place.folder)
@@ -172,14 +172,14 @@ class Restore:
 
 
 def _same(items: list[Item], here: Tree, remembered: Remembered) -> dict[bytes, Signature]:
-    """The files that are here as the snapshot has them, and their signatures."""
+    """Return the signatures of the files that are here as in the snapshot."""
     found = {one.path: one.signature for one in here.found}
     known = _known(items, remembered) if found else {}
     return {path: signature for path, signature in known.items() if found.get(path) == signature}
 
 
 def _known(items: list[Item], remembered: Remembered) -> dict[bytes, Signature]:
-    """The files that a folder had as the snapshot has them, and the signatures by which they are known there."""
+    """Return the signatures by which a folder's files are known to be as in the snapshot."""
     there = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
     known: dict[bytes, Signature] = {}
     for item in items:
@@ -205,7 +205,7 @@ def _identical(items: list[Item], here: Tree, same: dict[bytes, Signature]) -> b
 
 
 def _take(reader: Reader, item: Item, signature: Signature | None, path: bytes) -> bool:
-    """Give an old file its name in the new folder too."""
+    """Hard-link an old file into the new folder. False when that fails or the file has changed."""
     if signature is None:
         return False
     try:

@@ -1,8 +1,8 @@
-"""Reading and writing a workspace's files without being led astray by what is in it.
+"""Read and write a workspace's files safely, whatever links its content has.
 
-Every function takes a real path as `Workspace.resolve` gave it and opens it one component at a time without following
-links, so a path that became a link after it was resolved is refused. They block: call them in a thread. They raise
-`NotFound`, `FileRefused` or `TooLarge`, with a message that a model can act on.
+Every function takes a real path from `Workspace.resolve` and opens it one component at a time without following links,
+so a path that became a link after it was resolved is refused. All block: call them in a thread. They raise `NotFound`,
+`FileRefused` or `TooLarge`, with a message that a model can act on.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class FileRefused(Invalid):
-    """It is there, and it is nothing that these functions touch: a folder, a pipe, a device, not permitted."""
+    """The path exists but is not a usable file: a folder, a pipe, a device, or not permitted."""
 
     code = "file_refused"
 
 
 class WorkspaceFull(Invalid):
-    """It holds as much as it may, or the disk does."""
+    """The workspace's quota, or the disk, is used up."""
 
     code = "workspace_full"
 
@@ -53,13 +53,13 @@ def digest_of(data: bytes) -> str:
 
 
 def is_binary(data: bytes) -> bool:
-    """Judged by the first 8 KiB, as git does: text has no zero byte."""
+    """Return whether the first 8 KiB contain a zero byte, as git does."""
     return b"\0" in data[:_SNIFF]
 
 
 @contextmanager
 def explained(name: str) -> Generator[None]:
-    """Turns an `OSError` about the file `name` into an error that says what is wrong with it."""
+    """Turn an `OSError` about the file `name` into an error that says what is wrong with it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -74,7 +74,7 @@ def explained(name: str) -> Generator[None]:
 
 @contextmanager
 def open_folder(workspace: Workspace, real: Path, *, create: bool = False) -> Generator[int]:
-    """A descriptor of the folder `real`. With `create`, missing folders are made (and synced)."""
+    """Open the folder `real` and yield its descriptor. With `create`, missing folders are made (and synced)."""
     fd = os.open(workspace.root, _FOLDER)
     try:
         for part in real.relative_to(workspace.root).parts:
@@ -103,7 +103,7 @@ def _make_folder(workspace: Workspace, fd: int, name: str) -> None:
 
 
 def read_file(workspace: Workspace, real: Path, *, cap: int = READ_CAP) -> FileData:
-    """The whole file. `TooLarge` above `cap` bytes. Never blocks on a pipe or a device: they are refused."""
+    """Read the whole file. Raises `TooLarge` above `cap` bytes. Refuses pipes and devices without blocking on them."""
     name = workspace.relative(real)
     not_the_root(workspace, real)
     with explained(name), open_folder(workspace, real.parent) as folder:
@@ -152,9 +152,9 @@ def write_file(
     workspace: Workspace, real: Path, data: bytes, *, expected: str | None, create_folders: bool = False
 ) -> str:
     """Replace the file atomically and durably, and return its new digest. Readers see the old bytes or the new, even
-    after a crash. `expected` is the digest of what is replaced, None when nothing may be there; `FileRefused` when it
-    is otherwise. The permission bits are kept; a hard link elsewhere keeps the old bytes. `WorkspaceFull` when there is
-    no room, with no folder made."""
+    after a crash. `expected`: digest of the old content, None when no file may exist; `FileRefused` on a mismatch. The
+    permission bits are kept; a hard link elsewhere keeps the old bytes. Raises `WorkspaceFull` before it makes any
+    folder."""
     name = workspace.relative(real)
     not_the_root(workspace, real)
     if len(data) > WRITE_CAP:
@@ -176,19 +176,19 @@ def write_file(
 
 
 def admit(workspace: Workspace, size: int, files: int) -> None:
-    """Raises `WorkspaceFull` when it may not become larger by so much."""
+    """Reserve growth by so many bytes and files. Raises `WorkspaceFull` when the workspace may not grow so much."""
     if (why := workspace.room(size, files)) is not None:
         raise WorkspaceFull(why)
 
 
 def missing(workspace: Workspace, real: Path) -> list[Path]:
-    """The folders that are to be made for `real` to be there, itself first."""
+    """Return the missing folders on the path to `real`, itself first."""
     way = [real.parents[n] for n in range(len(real.relative_to(workspace.root).parts) - 1)]
     return list(itertools.takewhile(lambda folder: not os.path.lexists(folder), [real, *way]))
 
 
 def size_of(real: Path) -> int:
-    """0 for what is not there. A hint: nothing that happens to the path meanwhile leads further than to a number."""
+    """Return the file's size, 0 if missing. A hint: a path that changes meanwhile can only change the number."""
     try:
         return os.lstat(real).st_size
     except OSError:
@@ -196,7 +196,7 @@ def size_of(real: Path) -> int:
 
 
 def checked(folder: int, entry: str, name: str, expected: str | None) -> int | None:
-    """The permission bits of what is there now, which must be what the writer expects."""
+    """Return the permission bits of the current file, None if missing. Its digest must be the expected one."""
     try:
         current = _read_at(folder, entry, name, READ_CAP)
     except FileNotFoundError:

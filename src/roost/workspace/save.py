@@ -1,4 +1,4 @@
-"""One save: what differs from the last snapshot goes to the store, and nothing else is read."""
+"""Save a snapshot: only differences from the last one are read and stored."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from roost.workspace.stable_read import Reader
 
 _SMALL = PIECE // 4
 _MOST_SMALL = 128
-"""Each save of a few files makes small blobs. When there are so many they are packed together: the number of objects
+"""Each save of a few files makes small blobs. Above this number they are packed together, so that the number of objects
 follows the size of the tree and not the number of saves."""
 _LEAST_USED = 4
-"""A blob of which less than a fourth is still needed is packed anew."""
+"""A blob of which less than one in so many bytes is still needed is packed anew."""
 _NOTHING = Root(VERSION, 0, 0, (), ())
 _UNKNOWN: tuple[Item | None, Signature | None] = (None, None)
 
 
 class Caps(NamedTuple):
-    """Of one workspace; `files` counts folders and links too."""
+    """Limits of one workspace; `files` counts folders and links too."""
 
     files: int = 200_000
     bytes: int = 64 * 1024**3
 
 
 class Draft(NamedTuple):
-    """An item whose pieces have no place yet: `pieces` are their digests."""
+    """An item whose pieces are not located yet: `pieces` are their digests."""
 
     item: Item
     signature: Signature | None
@@ -57,7 +57,7 @@ class Draft(NamedTuple):
 
 
 class Save:
-    """Made for one call of `Snapshots.save`. Blocks."""
+    """One call of `Snapshots.save`. Blocks."""
 
     def __init__(self, traffic: Traffic, place: Place, today: Callable[[], int], stop: Event, caps: Caps) -> None:
         self._traffic = traffic
@@ -86,7 +86,7 @@ class Save:
             packer.close_blob()
             items = [_placed(draft, packer.where) for draft in drafts]
             snapshot, data = pack_root(_new_root(items, packer, root), self._today())
-            jobs.settle()  # a snapshot that is there has all its parts
+            jobs.settle()  # an existing snapshot must have all its parts
             packer.send(snapshot_key(snapshot), data)
         return self._said(remembered, Remembered(snapshot, data, _signed(items, drafts)), jobs.bytes)
 
@@ -99,7 +99,7 @@ class Save:
         return tree.found
 
     def _drafts(self, tree: Sequence[Found], remembered: Remembered, packer: Packer) -> list[Draft]:
-        """Reads only the files that may have changed."""
+        """Make the drafts of all items. Reads only the files that may have changed."""
         old = {item.path: (item, signature) for item, signature in remembered.files if signature is not None}
         drafts: list[Draft] = []
         reader = Reader(self._place.folder)
@@ -132,7 +132,7 @@ class Save:
         return Draft(item, content.signature, content.pieces)
 
     def _repacked(self, drafts: list[Draft], packer: Packer, root: Root) -> list[Draft]:
-        """What is in blobs that are hardly used, or small and many, is packed together with what is new."""
+        """Pack the content of hardly used blobs, and of many small ones, together with the new content."""
         retired = {held.blob for held in root.blobs if held.used * _LEAST_USED < held.size}
         small = [held.blob for held in root.blobs if held.size < _SMALL]
         if len(small) > _MOST_SMALL:

@@ -1,4 +1,4 @@
-"""What is in a folder right now: every name once, nothing followed, nothing opened but folders."""
+"""List the entries in a folder: every name once. Follows no link, and opens only folders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from roost.workspace.manifest import Kind
 _DEPTH = 250
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TICK_NS = 20_000_000
-"""File systems stamp by the kernel's clock tick, of 10 ms at most: a change so soon after another may not show."""
+"""File systems stamp by the kernel's clock tick, of 10 ms at most: two changes in one tick have the same time."""
 _COARSE_NS = 2_100_000_000
-"""For those that keep whole seconds (or two, FAT)."""
+"""For file systems that keep whole seconds (or two, FAT)."""
 
 
 class Signature(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A file that has it still holds the same bytes. `ctime_ns` also tells of one that was made to look old."""
+    """Files with an equal signature hold the same bytes. `ctime_ns` also reveals a file with a forged old mtime."""
 
     size: int
     mtime_ns: int
@@ -32,7 +32,7 @@ class Signature(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Found(NamedTuple):
-    """`signature` is None when the file changed so recently that it may change again and look the same."""
+    """One entry. `signature` is None when the file changed so recently that a further change might not show."""
 
     path: bytes
     kind: Kind
@@ -44,14 +44,15 @@ class Found(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """`found` is in the order of `manifest.order`. `skipped`: what cannot be kept, each as `path: why`."""
+    """`found`: in `manifest.order`. `skipped`: entries that cannot be saved, each as `path: why`."""
 
     found: list[Found]
     skipped: list[str]
 
 
 def scan(root: Path, *, files: int) -> Tree:
-    """Blocks. An empty tree when `root` does not exist. Raises `TooLarge` above `files` names or 250 levels."""
+    """List the folder. Blocks. Returns an empty tree for a missing `root`. Raises `TooLarge` above `files` names or 250
+    levels."""
     tree = Tree([], [])
     try:
         top = os.open(root, _FOLDER)
@@ -85,7 +86,7 @@ def _entries(fd: int) -> Iterator[os.DirEntry[str]]:
 
 
 def _take(tree: Tree, fd: int, prefix: bytes, entry: os.DirEntry[str], now: int) -> int | None:
-    """Note one entry. Of a folder, a descriptor to go on with."""
+    """Record one entry. Returns a descriptor of a folder, to list it next."""
     name = os.fsencode(entry.name)
     path = prefix + name
     try:
@@ -103,7 +104,7 @@ def _take(tree: Tree, fd: int, prefix: bytes, entry: os.DirEntry[str], now: int)
         else:
             tree.skipped.append(f"{os.fsdecode(path)}: a pipe, socket or device")
     except FileNotFoundError:
-        pass  # it went away while we looked
+        pass  # removed meanwhile
     except OSError as error:
         tree.skipped.append(f"{os.fsdecode(path)}: {error.strerror}")
     return None

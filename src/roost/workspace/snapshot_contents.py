@@ -1,4 +1,4 @@
-"""A snapshot's own contents: its root, and the list of its files."""
+"""Load a snapshot's metadata: its root, and the list of its files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_root(traffic: Traffic, snapshot: str) -> tuple[Root, bytes]:
 
 
 def load_items(traffic: Traffic, root: Root, stop: Event) -> list[Item]:
-    """Sorted by path, and safe to restore."""
+    """Return the items, sorted by path and checked to be safe to restore."""
     wanted: dict[str, list[Piece]] = {}
     for piece in root.segments:
         wanted.setdefault(piece.blob.key, []).append(piece)
@@ -45,7 +45,7 @@ def load_items(traffic: Traffic, root: Root, stop: Event) -> list[Item]:
 
 
 def load(traffic: Traffic, snapshot: str | None, remembered: Remembered, stop: Event) -> tuple[bytes, list[Item]]:
-    """The root's bytes and the items: from this machine's memory where it holds them. None is the empty tree."""
+    """Return the root's bytes and the items, from this machine's cache if it has them. None is the empty tree."""
     if snapshot is None:
         return b"", []
     if remembered.snapshot == snapshot:
@@ -55,7 +55,7 @@ def load(traffic: Traffic, snapshot: str | None, remembered: Remembered, stop: E
 
 
 def cut(blob: bytes, piece: Piece) -> bytes:
-    """Raises `SnapshotDamaged` unless the bytes are those that were saved."""
+    """Cut a piece out of a blob. Raises `SnapshotDamaged` unless the bytes have its digest."""
     data = blob[piece.offset : piece.offset + piece.size]
     if digest_of(data) != piece.digest:
         raise SnapshotDamaged(f"the object {piece.blob.key!r} of the snapshot store is not what was written")

@@ -1,6 +1,6 @@
-"""Private files follow their session: brought here before it works, saved before the outcomes of its calls commit.
+"""Synchronize private files with their session: fetch before it works, save before its calls' outcomes commit.
 
-Everything that blocks runs in threads of its own, a few at once for the whole node.
+Blocking work runs in threads of its own, a few at once for the whole node.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _PAUSE = 0.2
 
 
 class Carrier:
-    """The node's. `patience`: seconds in which a save that fails is tried again, while a call's outcome waits for it.
-    `home`: the snapshots are of this home alone, to go back to; the folder is where the files are, and no other follows
-    it. `owners`: whom the files belong to, where the daemon is root. `close` stops what is going on; it is begun again
-    where its session goes on."""
+    """The file synchronization of one node.
+
+    `patience`: seconds for retries of a failed save, while a call's outcome waits for it. `home`: the snapshots belong
+    to this home alone, for rollbacks, and the files never move to another node. `owners`: the users of workspaces,
+    where the daemon is root. `close` stops all running work; the next owner of a session repeats it."""
 
     def __init__(
         self, snapshots: Snapshots, *, patience: float = 8.0, home: bool = False, owners: Owners | None = None
@@ -53,9 +54,9 @@ class Carrier:
 
 
 class Carried:
-    """The files of one session in memory. Coroutines of its driver, one at a time; cancelled, they stop soon.
+    """The files of one session in memory. Its driver calls the coroutines, one at a time; cancelled, they stop soon.
 
-    `ready`: `wake` has returned. `dirty`: a call may have written something that is not saved.
+    `ready`: `wake` has returned. `dirty`: a call may have written something that is not saved yet.
     """
 
     def __init__(self, carrier: Carrier, place: Place) -> None:
@@ -65,7 +66,7 @@ class Carried:
         self._owner = Owner(0, 0.0, "")
         self._stamped = False
         self._made_from: str | None = None
-        """The snapshot that the folder was put back to, until one is saved upon it."""
+        """The snapshot that the folder was restored from, until one is saved on top of it."""
         self.ready = False
         self.dirty = False
 
@@ -75,13 +76,13 @@ class Carried:
 
     @property
     def there(self) -> bool:
-        """Whether `wake` leaves the folder as it is."""
+        """True when `wake` would not change the folder."""
         return self.ready or (self.home and not self._carrier.prepares)
 
     async def wake(self, born: float, epoch: int, saved: str | None, *, unsaved: bool) -> bool:
-        """Before the session, created at `born`, works here in a new `epoch`: unless the folder is what its last owner
-        left, make it the snapshot `saved`. `unsaved`: the last owner could not save all. Returns whether such files are
-        lost now. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
+        """Prepare the folder before the session, created at `born`, works here in a new `epoch`. Restores the snapshot
+        `saved` unless the folder is as its last owner left it. `unsaved`: the last owner could not save everything.
+        Returns whether such files are lost. Raises `ObjectsFailed`, and `SnapshotDamaged`."""
         self._owner = Owner(epoch, born, boot())
         if self.home:
             if self._carrier.prepares:
@@ -93,21 +94,21 @@ class Carried:
         return lost
 
     async def rested(self, born: float, epoch: int, *, unsaved: bool) -> None:
-        """In place of `wake`, when the session needed no files in this `epoch`: a folder that was as its last owner
-        left it still is. Raises `ObjectsFailed`."""
+        """Call instead of `wake` when the session needed no files in this `epoch`: marks a folder that is as its last
+        owner left it as still so. Raises `ObjectsFailed`."""
         self._owner = Owner(epoch, born, boot())
         if not self.home:
             await self._work(lambda stop: self._pass_on(unsaved))
 
     async def working(self) -> None:
-        """Before a call that may write."""
+        """Call before a call that may write."""
         self.dirty = True
         if not self._stamped and not self.home:
-            with contextlib.suppress(ObjectsFailed):  # without it a crash brings the last snapshot back
+            with contextlib.suppress(ObjectsFailed):  # without the stamp, a crash restores the last snapshot
                 await self._work(lambda stop: self._stamp())
 
     async def save(self, base: str | None, *, patient: bool) -> Saved:
-        """What there is now, upon the log's last snapshot; `patient`: trying again for some seconds. Raises
+        """Save the current files on top of the log's last snapshot. `patient`: retry for some seconds. Raises
         `ObjectsFailed`, `TooLarge`."""
         until = time.monotonic() + (self._carrier.patience if patient else 0.0)
         pause = _PAUSE
@@ -125,15 +126,15 @@ class Carried:
                 return saved
 
     async def go_back(self, snapshot: str | None, *, of: str | None = None) -> None:
-        """Make the files what the snapshot holds, None for no file, in the folder that they are in. Cut off, it must be
-        called again before anybody works there. `of`: the session beside this one whose snapshot it is. Raises
-        `ObjectsFailed`, and `SnapshotDamaged`."""
+        """Restore the snapshot in place, None for no file. When interrupted, it must be repeated before any process
+        works there. `of`: the session in the same home that has the snapshot. Raises `ObjectsFailed`, and
+        `SnapshotDamaged`."""
         await self._work(lambda stop: self._go_back(snapshot, of, stop))
-        self._made_from = snapshot if self.home else None  # in a store that nodes share only the log says what stays
+        self._made_from = snapshot if self.home else None  # in a shared store only the log says which stay
         self.dirty = False
 
     async def borrow(self, snapshot: str, of: str) -> bool:
-        """Have a snapshot of the session `of` beside this one as this one's own. False when it is not there any more.
+        """Pin a snapshot of session `of` in the same home for this session too. False when it does not exist any more.
         Raises `ObjectsFailed`."""
         try:
             await self._work(lambda stop: self._carrier.snapshots.lend(self._place.beside(of), snapshot, self._place))
@@ -142,19 +143,19 @@ class Carried:
         return True
 
     async def forget(self, keep: Collection[str], *, thorough: bool = False) -> None:
-        """All but these may go, as of `Snapshots.forget`. A failure leaves them for the next time."""
+        """Allow removal of all but these, as `Snapshots.forget` does. A failure leaves them for the next time."""
         snapshots = self._carrier.snapshots
         with contextlib.suppress(ObjectsFailed, SnapshotDamaged):
             await self._work(lambda stop: snapshots.forget(self._place, keep, stop, thorough=thorough))
 
     async def unsaved(self) -> None:
-        """The folder holds what is nowhere else: it is to be believed even after a loss of power."""
+        """Record durably, even over a loss of power, that the folder holds unsaved files."""
         await self._work(lambda stop: self._stamp(sync=True))
 
     # In a thread
 
     def _put(self, work: Callable[[], object]) -> None:
-        """What puts files into the folder, and cut off halfway leaves some."""
+        """Run work that puts files into the folder, and give them to the owner even when it is interrupted."""
         try:
             work()
         finally:
@@ -171,11 +172,11 @@ class Carried:
     def _wake(self, saved: str | None, unsaved: bool, stop: Event) -> bool:
         place, owner = self._place, read_owner(self._place.memory)
         there = place.folder.is_dir()
-        if owner is None and saved is None:  # from before files were saved, if there are any
+        if owner is None and saved is None:  # files, if any, are from a version that did not save them
             lost = unsaved
         elif owner is not None and self._follows(owner) and (there or saved is None):
             lost = False
-            if owner.boot != boot() and not unsaved:  # the disk may be behind what was committed
+            if owner.boot != boot() and not unsaved:  # after a reboot the disk may be behind the log
                 self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
         else:
             self._put(lambda: self._carrier.snapshots.restore(place, saved, stop))
@@ -187,28 +188,28 @@ class Carried:
     def _save(self, base: str | None, stop: Event) -> Saved:
         try:
             return self._carrier.snapshots.save(self._place, base, stop)
-        except SnapshotDamaged:  # what was saved is gone: all of it once more
+        except SnapshotDamaged:  # the base is gone: save everything again
             return self._carrier.snapshots.save(self._place, None, stop)
 
     def _stamp(self, *, sync: bool = False) -> None:
-        """Unless the folder has a newer owner: then this one has no say in it any more."""
+        """Record the owner, unless the folder has a newer one, which this one must not overwrite."""
         owner = read_owner(self._place.memory)
         if owner is None or owner.born != self._owner.born or owner.epoch <= self._owner.epoch:
             write_owner(self._place.memory, self._owner, sync=sync)
         self._stamped = True
 
     def _pass_on(self, unsaved: bool) -> None:
-        """The boot stays that of who worked here: what was not synced before it may be lost."""
+        """Record the new epoch with the old boot: writes not synced before that boot's end may be lost."""
         owner = read_owner(self._place.memory)
         if owner is not None and self._follows(owner):
             write_owner(self._place.memory, Owner(self._owner.epoch, owner.born, owner.boot), sync=unsaved)
 
     def _follows(self, owner: Owner) -> bool:
-        """Whether nobody owned the session between that one and this."""
+        """True when the session had no owner between that one and this."""
         return (owner.born, owner.epoch) == (self._owner.born, self._owner.epoch - 1)
 
     async def _work(self, work: Callable[[Event], T]) -> T:
-        """In a thread, after what a cancelled call left there."""
+        """Run work in a thread, after the work of a cancelled call has ended there."""
         while self._running is not None and not self._running.done():
             await asyncio.wait([self._running])
         stop = Event()

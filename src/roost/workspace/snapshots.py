@@ -1,4 +1,4 @@
-"""Snapshots of a workspace: saved where every node can read them, restored where a session wakes."""
+"""The protocol of workspace snapshots: saved where every node can read them, restored where a session wakes."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from roost.workspace.manifest import Item
 from roost.workspace.scan import Found
 
 GRACE_DAYS = 2
-"""So long a blob that nobody refers to is kept: whoever wrote it may be about to commit the snapshot that does."""
+"""Days for which an unreferenced blob is kept: its writer may be about to commit the snapshot that refers to it."""
 
 
 class Stopped(Exception):
-    """The caller set `stop`: nothing came of it, and it may be begun again."""
+    """The caller set `stop`: the operation was abandoned and may be repeated."""
 
 
 class Place(NamedTuple):
-    """A session's files on this machine. `folder` is what the agent works in, and need not exist. `memory` is a folder
-    out of its reach, on the same file system, for what this machine remembers of it; made when first needed."""
+    """A session's files on this machine. `folder`: what the agent works in; need not exist. `memory`: a folder out of
+    its reach, on the same file system, for this machine's cache; made when first needed."""
 
     folder: Path
     memory: Path
 
     def beside(self, session: str) -> Place:
-        """That of another session in the same home."""
+        """Return the place of another session in the same home."""
         return Place(self.folder.with_name(session), self.memory.with_name(session))
 
 
 class Saved(NamedTuple):
-    """`snapshot` is None while there has never been a file. `files` and `bytes` count the regular files, `written` the
-    bytes that went to the store. `skipped` says what cannot be kept (pipes, sockets, devices, what cannot be read) or
-    changed all the time, each as `path: why`. A means that does not look at each file counts none: None."""
+    """The result of a save. `snapshot`: None while there has never been a file. `files` and `bytes` count the regular
+    files; None where the method does not look at each file. `written`: bytes sent to the store. `skipped`: entries that
+    cannot be saved (pipes, sockets, devices, unreadable ones) or changed all the time, each as `path: why`."""
 
     snapshot: str | None
     files: int | None
@@ -43,15 +43,14 @@ class Saved(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """`fetched`: files that came from the store, or from the folder that was forked; `kept`: those that were there
-    already, as they should be."""
+    """`fetched`: files from the store, or from the forked folder. `kept`: files that were already here and right."""
 
     fetched: int
     kept: int
 
 
 class Swept(NamedTuple):
-    """How many objects were removed and how many kept, with their bytes as stored."""
+    """Numbers of removed and kept objects, and their bytes as stored."""
 
     objects: int
     bytes: int
@@ -63,7 +62,8 @@ Entry: TypeAlias = Item | Found
 
 
 class View(Protocol):
-    """All methods block, and raise `OSError`, `ObjectsFailed` and `SnapshotDamaged`. For one thread."""
+    """The files of a tree, read-only. Methods block, and raise `OSError`, `ObjectsFailed` and `SnapshotDamaged`. For
+    one thread."""
 
     entries: Mapping[bytes, Entry]
     """By path, in `manifest.order`."""
@@ -80,69 +80,75 @@ class View(Protocol):
 
 
 class Snapshots(Protocol):
-    """Where a machine can do better than copying, it does so behind these methods. `roost.testing.snapshots` is the
-    conformance suite.
+    """Saves and restores workspaces. An implementation may use faster means than copying. `roost.testing.snapshots` is
+    the conformance suite.
 
-    All block; threads may call them at once, for one place one at a time. They raise `ObjectsFailed` (safe to repeat),
-    `SnapshotDamaged`, `Stopped` soon after `stop` is set, and `OSError` of the machine's own disk.
+    All methods block. They are thread-safe, but allow only one call per place at a time. They raise `ObjectsFailed`
+    (may be repeated), `SnapshotDamaged`, `Stopped` soon after `stop` is set, and `OSError` of the machine's own disk.
     """
 
     def prepare(self, place: Place) -> None:
-        """Before anybody works in the folder: what the means needs of it. A folder that is there keeps its files."""
+        """Prepare the folder for this method, before any command runs in it. An existing folder keeps its files."""
         ...
 
     def save(self, place: Place, base: str | None, stop: Event) -> Saved:
-        """Save what differs from the snapshot `base`, the newest that is known for sure to stay: that of the log. When
-        nothing does, nothing is written and `snapshot` is `base`. Each file is saved as of one moment: one that changes
-        while it is read is read again. Raises `TooLarge` above the store's caps."""
+        """Save the differences from the snapshot `base`, the newest one that is sure to stay: that of the log.
+
+        Without differences nothing is written and `snapshot` is `base`. Each file is saved as of one moment: one that
+        changes while it is read is read again. Raises `TooLarge` above the store's caps."""
         ...
 
     def restore(self, place: Place, snapshot: str | None, stop: Event, *, in_place: bool = False) -> Restored:
-        """Make the folder what the snapshot holds, None for no file. What is there already and proven the same is
-        not fetched. A crash leaves the old folder, the new one or none: never a mixture; do it again then.
+        """Make the folder equal to the snapshot, None for no file. Files already here and proven the same are not
+        fetched. A crash leaves the old folder, the new one or none, never a mixture; repeat the call then.
 
-        `in_place`: the folder itself stays, for something is mounted from it or runs in it, and only what is in it is
-        replaced. A crash may leave a mixture then, which the same call makes whole."""
+        `in_place`: keep the folder itself, because something is mounted from it or runs in it, and replace only its
+        content. A crash may then leave a mixture, which the same call repairs."""
         ...
 
     def lend(self, place: Place, snapshot: str, to: Place) -> None:
-        """From then on `to` has this place's snapshot under the same name as its own, and neither place needs the
-        other; no folder changes. What it has already is not asked of `place`, which may be gone then. Whoever works in
-        either, or calls `forget` or this at the same time, may go on. Cut off, it is done again. Raises
-        `SnapshotDamaged` when the place has no such snapshot, or not all of it any more."""
+        """Pin a snapshot of `place` for `to`: afterwards `to` has it under the same name as its own, and neither place
+        needs the other. No folder changes.
+
+        If `to` has it already, `place` is not read and may be gone. Work in either place, `forget` and other calls of
+        this may run at the same time. Repeat an interrupted call. Raises `SnapshotDamaged` when `place` does not have
+        the whole snapshot any more."""
         ...
 
     def fork(self, place: Place, snapshot: str | None, to: Place, stop: Event) -> Restored:
-        """`lend`, and make the other folder what the snapshot holds. Nobody works in `to`."""
+        """Pin the snapshot as `lend` does, and make `to`'s folder equal to it. No process may work in `to`."""
         ...
 
     def view(self, place: Place, snapshot: str | None) -> View:
-        """Return a view of a snapshot of this place, None for no file. Raises `SnapshotDamaged` when it has no such
+        """Return a view of a snapshot of this place, None for no file. Raises `SnapshotDamaged` when there is no such
         snapshot."""
         ...
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
-        """Of the place's own snapshots all but these may go: `keep` are those that its log refers to, or is about to.
-        Returns how many went: none while it does not pay, which `thorough` allows for an eighth of those kept at most.
-        A store that places share removes nothing here: `sweep` does, by all logs."""
+        """Allow removal of the place's own snapshots except `keep`: those that its log refers to, or soon will.
+
+        Returns how many were removed. An implementation may leave some while removal does not pay; with `thorough` at
+        most an eighth of the number kept. A store that places share removes nothing here: `sweep` does, by all
+        logs."""
         ...
 
     def close(self) -> None: ...
 
 
 class SharedSnapshots(Snapshots, Protocol):
-    """In a store that all nodes share, and all sessions of a database."""
+    """Snapshots in a store that all nodes and all sessions of a database share."""
 
     def items(self, snapshot: str) -> list[Item]:
-        """Everything in a snapshot, sorted by path."""
+        """Return all entries of a snapshot, sorted by path."""
         ...
 
     def sweep(self, keep: Mapping[str, str], stop: Event, *, dry: bool = False) -> Swept:
-        """Remove what was written more than two days ago and is needed by no snapshot of `keep` and by none that was
-        written since; `dry` only counts it. `keep`
-        must name all that may ever be restored or saved upon, as of a moment before the call, and says who needs each,
-        for messages. Snapshots saved meanwhile are safe: they need what their base needs, and what was just written.
-        Raises, having removed nothing, `SnapshotDamaged` when one of `keep` is not there, and `Conflict` when not all
-        that is there was written for the caller's own database. Stopped or cut off, it has removed a part, and may be
-        begun again."""
+        """Remove objects written more than two days ago that no snapshot needs, neither of `keep` nor a newer one.
+        `dry` only counts them.
+
+        `keep` must name every snapshot that may ever be restored or be a base, as of a moment before the call, and maps
+        it to its user, for messages. Snapshots saved meanwhile are safe: they need what their base needs, and new
+        objects. Raises, with nothing removed, `SnapshotDamaged` when one of `keep` is missing, and `Conflict` when not
+        all objects were written for the caller's own database. When stopped or interrupted, a part is removed, and the
+        call may be repeated."""
         ...

@@ -1,4 +1,4 @@
-"""Reading a workspace's files while somebody may still be writing them."""
+"""Read a workspace's files while other processes may write them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _TRIES = 3
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""Also: a link, or a file, has taken the place of a folder on the way."""
+"""Errors of a missing file; also when a link or a file has replaced a folder on the path."""
 
 
 class Content(NamedTuple):
-    """A file as it was read. `steady`: nothing changed it meanwhile."""
+    """A file as it was read. `steady`: it did not change meanwhile."""
 
     mode: int
     size: int
@@ -33,8 +33,8 @@ class Content(NamedTuple):
 
 
 class Reader:
-    """Opens files below `root` by descriptors, one name at a time, so that no link is followed. Keeps the folder of the
-    last one open: ask in the order of the paths. For one thread."""
+    """Opens files below `root` by descriptors, one name at a time, so that no link is followed. Keeps the last folder
+    open: read in the order of the paths. For one thread."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -42,9 +42,9 @@ class Reader:
         self._fd: int | None = None
 
     def read(self, path: bytes, take: Callable[[bytes], bytes]) -> Content | None:
-        """`take` gets the bytes piece by piece and gives a digest for each; what it got of an earlier try is void. A
-        file that goes on changing is taken as the last try found it: of one that only grows, that is what it was at the
-        try's beginning. None when there is no such file any more. Raises `OSError`."""
+        """Read a file. `take` gets the bytes piece by piece and returns a digest of each; after a retry its earlier
+        pieces are void. A file that keeps changing is returned as the last try found it; of one that only grows, that
+        is its content at the try's beginning. None when there is no such file any more. Raises `OSError`."""
         content = None
         for _ in range(_TRIES):
             content = self._once(path, take)
@@ -53,7 +53,7 @@ class Reader:
         return content
 
     def folder(self, path: bytes) -> int:
-        """A descriptor of the folder that holds `path`, until the next call. Raises `OSError`."""
+        """Return a descriptor of the folder that holds `path`, valid until the next call. Raises `OSError`."""
         folder = path.rpartition(b"/")[0]
         if self._fd is None or folder != self._folder:
             self.close()
@@ -107,7 +107,7 @@ def _state(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _parts(fd: int, status: os.stat_result) -> Iterator[bytes]:
-    """Pieces of the file in their order; fewer when it became shorter. Holes are not read."""
+    """Yield the file's pieces in order; fewer when it became shorter. Holes are not read."""
     size, sparse = status.st_size, is_sparse(status)
     data_at = 0
     for at in range(0, size, PIECE):
@@ -123,7 +123,7 @@ def _parts(fd: int, status: os.stat_result) -> Iterator[bytes]:
 
 
 def _exactly(fd: int, size: int, at: int) -> bytes:
-    """Short only at the file's end."""
+    """Read so many bytes; fewer only at the file's end."""
     data = os.pread(fd, size, at)
     if len(data) == size or not data:
         return data

@@ -1,4 +1,4 @@
-"""Snapshots in an object store: the portable way, which every machine can read and write."""
+"""Snapshots in an object store: the portable method, which every machine can use."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _DAY = 86_400.0
 
 
 class ObjectSnapshots:
-    """Implements `SharedSnapshots`. `owner` names the database whose sessions' files these are, so that no other sweeps
-    them away. `clock` gives seconds since 1970; the clocks of all nodes agree within a day. `space`: what is to be left
-    free where the workspaces are."""
+    """Implements `SharedSnapshots`. `owner`: the database whose sessions' files these are, so that no other database
+    sweeps them. `clock`: seconds since 1970; the clocks of all nodes must agree within a day. `space`: disk reserve to
+    respect where the workspaces are."""
 
     def __init__(
         self,
@@ -96,13 +96,12 @@ class ObjectSnapshots:
         self._objects.close()
 
     def _needed_by_new(self, stop: Event) -> set[str]:
-        """By snapshots that stay because they are new: one that can be found can be restored."""
+        """Return the keys needed by new snapshots, which stay: a snapshot that exists must be restorable."""
         new = (found.key.split("/") for found, old in self._aged("snapshots/") if not old)
         return needed_by(self._traffic, (f"{day}-{digest}" for _, day, digest in new), stop, None)
 
     def _aged(self, *prefixes: str) -> Iterator[tuple[ObjectInfo, bool]]:
-        """Everything, and whether it is old: by the day in its name, which is that of the writing, and no clock of the
-        store's."""
+        """Yield every object, and whether it is old: by the day of writing in its name, not by the store's clock."""
         latest = self._today() - GRACE_DAYS
         for prefix in prefixes:
             for found in self._objects.list(prefix):
@@ -118,8 +117,8 @@ class ObjectSnapshots:
 
 
 def needed_by(traffic: Traffic, snapshots: Iterable[str], stop: Event, whose: Mapping[str, str] | None) -> set[str]:
-    """The keys of all objects of these snapshots. Raises `SnapshotDamaged` with `whose` it is; None: one that is not
-    all there counts for nothing."""
+    """Return the keys of all objects of these snapshots. `whose` maps snapshots to their users, for the message of
+    `SnapshotDamaged`; with None, incomplete snapshots are ignored."""
     needed: set[str] = set()
 
     def look(snapshot: str) -> int:

@@ -1,4 +1,4 @@
-"""What differs between two trees of files, with unified diffs of text."""
+"""Compare two trees of files, with unified diffs of text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FILE_LINES = 5000
 _TEXT = 1024 * 1024
 _SECONDS = 5.0
 _LOOK = 8000
-"""Bytes in which a zero byte makes a file binary, as git has it."""
+"""Bytes in which a zero byte makes a file binary, as in git."""
 _NO_NEWLINE = "\n\\ No newline at end of file\n"
 
 
 def compare(before: View, after: View) -> Changes:
-    """Diffs are left out of files above 256 KiB or 5,000 lines, and of all once they are 1 MiB together or took 5
-    seconds. Blocks. Raises `OSError`, `ObjectsFailed`, `SnapshotDamaged`."""
+    """Compare two views. Diffs are omitted for files above 256 KiB or 5,000 lines, and for all files once the diffs
+    have 1 MiB together or took 5 seconds. Blocks. Raises `OSError`, `ObjectsFailed`, `SnapshotDamaged`."""
     old, new = before.entries.keys(), after.entries.keys()
     kinds: dict[bytes, Literal["added", "removed", "changed"]] = {
         **dict.fromkeys(leaves(new - old, after), "added"),
@@ -45,7 +45,7 @@ def compare(before: View, after: View) -> Changes:
 def _same(before: View, after: View, path: bytes) -> bool:
     try:
         return same(before, after, path)
-    except OSError:  # it cannot be read, or is gone by now
+    except OSError:  # not readable, or removed by now
         return False
 
 
@@ -118,7 +118,7 @@ def _bytes(view: View, path: bytes, entry: Entry | None) -> bytes:
 
 
 def _lines(data: bytes) -> list[str] | None:
-    """None for what is no text."""
+    """Split text into lines; None for binary data."""
     if b"\0" in data[:_LOOK]:
         return None
     try:

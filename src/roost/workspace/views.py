@@ -18,7 +18,7 @@ from roost.workspace.stable_read import Reader
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BLOBS = 4
-"""Blobs of up to 4 MiB that a view keeps: files that are neighbours are mostly in the same one."""
+"""Blobs of up to 4 MiB that a view caches: neighbouring files are mostly in the same blob."""
 
 
 class SnapshotView:
@@ -52,8 +52,8 @@ class SnapshotView:
 
 
 class FolderView:
-    """A folder as it was when this was made; somebody may be at work in it. `remembered` spares the reading of files
-    whose bytes are known. Implements `View`."""
+    """A folder as it was when this was made; others may write to it. `remembered`: files with known content, which need
+    not be read. Implements `View`."""
 
     def __init__(self, folder: Path, *, files: int, remembered: Remembered | None = None) -> None:
         self._reader = Reader(folder)
@@ -91,11 +91,11 @@ def same(before: View, after: View, path: bytes) -> bool:
     if old.kind != "file":
         return True
     if isinstance(old, Found) and isinstance(new, Found) and old.signature is not None and old == new:
-        return True  # a snapshot of the file system keeps the inode
+        return True  # a file system's own snapshot keeps the inode
     return before.digests(path) == after.digests(path)
 
 
 def leaves(paths: Iterable[bytes], view: View) -> Iterable[bytes]:
-    """Leave out folders that have something in them: what is in them says that they are there."""
+    """Leave out folders that are not empty: their entries imply them."""
     parents = {path.rpartition(b"/")[0] for path in view.entries}
     return (path for path in paths if path not in parents)

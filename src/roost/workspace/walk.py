@@ -1,4 +1,4 @@
-"""Going through a tree of any size and shape: bounded, sorted, never following a link."""
+"""Walk a tree of any size and shape: bounded, sorted, never following a link."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Entry(NamedTuple):
-    """`path` is relative to where the walk began, with `/` between names. `size` is in bytes, 0 for what is no file.
-    `held`: the policy holds back what is in it."""
+    """`path`: relative to the start of the walk, with `/` between names. `size`: bytes of a file, else 0. `held`: the
+    policy restricts access to its content."""
 
     path: str
     folder: bool
@@ -29,11 +29,11 @@ class Entry(NamedTuple):
 
 
 class Walk:
-    """Iterate to get the entries in order: a folder, then what is in it. Blocks.
+    """Iterate to get the entries in order: a folder, then its content. Blocks.
 
-    `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable, held back by the policy
-    from `tool`, which looks into files. With `names` it only shows them: left out, and counted in `hidden`, is what the
-    policy denies to it; what else it holds back, or keeps from `read_file`, is marked.
+    `incomplete` says afterwards what was left out: too deep, too many, too slow, not readable, or restricted by the
+    policy for `tool`, which reads files. With `names` the tool only shows names: entries that the policy denies to it
+    are left out and counted in `hidden`; entries that it restricts otherwise, or for `read_file`, are marked.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Walk:
                 yield from self._below(fd, name, prefix, level)
 
     def _held(self, path: str) -> bool | None:
-        """Whether to mark it; None is to leave it out."""
+        """Return whether to mark the entry; None leaves it out."""
         said = None if self._unseen is None else self._unseen(path)
         if not self._names and said is not None:
             self.incomplete.add("what the policy holds back from searches")
@@ -117,6 +117,6 @@ class Walk:
 
 
 def printable(path: str) -> str:
-    """`path` on one line and as valid Unicode: control characters and bytes that are no UTF-8 become escapes."""
+    """Return `path` on one line and as valid Unicode: control characters and invalid UTF-8 become escapes."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

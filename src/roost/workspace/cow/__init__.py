@@ -1,1 +1,1 @@
-"""Snapshots within one home, to go back to: by the best means that its file system has."""
+"""Snapshots within one home, for rollbacks, by the best method of its file system."""

@@ -1,5 +1,5 @@
-"""A folder becomes what another one is, and stays the folder that it is: only what differs is touched, and the blocks
-of files are shared where the file system can."""
+"""Make a folder's content equal to another's, in place: only differences are touched, and files share their blocks
+where the file system can."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def mirror(source: Path, folder: Path, *, files: int, space: Space = ANY) -> None:
-    """Nobody else gets at `source`; somebody may at `folder`, and no link that they make is followed. A file is taken
-    for the same when its signature is, which a snapshot keeps. Raises `OSError`, `TooLarge` above so many files, and
-    `ObjectsFailed` when `space` ends."""
+    """Make `folder` equal to `source`.
+
+    No other process may write to `source`; others may write to `folder`, and no link that they make is followed. A file
+    with an equal signature counts as the same (a snapshot keeps signatures). Raises `OSError`, `TooLarge` above `files`
+    files, and `ObjectsFailed` when `space` is used up."""
     want, have = scan(source, files=files), scan(folder, files=files)
     os.chmod(folder, 0o700)
     reader, origin = Reader(folder), Reader(source)
@@ -45,7 +47,7 @@ def _open_up(reader: Reader, have: Tree) -> None:
 
 
 def _remove(reader: Reader, want: Tree, have: Tree) -> set[bytes]:
-    """What should not be there. Returns the paths of what stays."""
+    """Remove entries that differ or are not wanted. Returns the paths of those that stay."""
     wanted = {one.path: one for one in want.found}
     left: set[bytes] = set()
     gone = b"\0"

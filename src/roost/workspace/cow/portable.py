@@ -1,4 +1,4 @@
-"""Snapshots of private files in their own home, on any file system: what changed is read, and kept once."""
+"""Snapshots of private files in their own home, on any file system: changed content is read and stored once."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ from roost.workspace.store import needed_by
 from roost.workspace.views import SnapshotView, View
 
 _SLACK = 2
-"""Snapshots are removed when there are so many times as many as are to be kept: each look costs one read for each."""
+"""Snapshots are removed once there are so many times as many as are kept: a look at them costs one read for each."""
 _FEW = 8
 _EIGHTH = 8
-"""Of the kept ones, so many more than are kept stay after a thorough look, so that a thousand drops cost no thousand
-looks at all others."""
+"""One in so many of the kept ones is the number of excess snapshots that a thorough call leaves, so that a thousand
+drops do not cost a thousand looks at all others."""
 _SAVING = ".saving"
-"""A folder beside the memories: whoever starts sees at once which places a crash left a half in."""
+"""A folder beside the memories. Its files show at startup which places a crash left an unfinished save in."""
 
 
 class PortableSnapshots:
-    """Implements `Snapshots`: the format of the store that nodes share, with an object store for each session beside
-    what the machine remembers of its folder. So it goes when the session goes, and has one writer, the session's
-    owner. `space`: what is to be left free on the disk."""
+    """Implements `Snapshots`. Uses the format of the shared store, with an object store for each session in its memory
+    folder. So it is deleted with the session, and its owner is the only writer. `space`: disk reserve to respect."""
 
     def __init__(
         self, *, caps: Caps | None = None, clock: Callable[[], float] = time.time, space: Space | None = None
@@ -58,9 +57,9 @@ class PortableSnapshots:
                 half.parent.mkdir(mode=0o700, exist_ok=True)
                 half.touch(0o600)
                 if base is not None and not (_store(place.memory) / snapshot_key(base)).exists():
-                    base = None  # what the folder was put back to may be dropped since
+                    base = None  # the snapshot that the folder was restored from may have been dropped since
                 saved = Save(traffic, place, lambda: today(self._clock()), stop, self._caps).run(base)
-        except (OSError, StoreFailed):  # mostly for want of room
+        except (OSError, StoreFailed):  # mostly a full disk
             self._tidy(place.memory, stop)
             raise
         if left:
@@ -70,7 +69,7 @@ class PortableSnapshots:
         return saved
 
     def recover(self, memory: Path) -> None:
-        """Remove what saves that were cut off have left, of all places whose memories are in this folder. Blocks."""
+        """Remove the remains of interrupted saves, of all places with memories in this folder. Blocks."""
         halves = memory / _SAVING
         for name in os.listdir(halves) if halves.is_dir() else ():
             self._tidy(memory / name, Event())
@@ -80,9 +79,9 @@ class PortableSnapshots:
         return Restore(traffic, place, stop, cap, in_place=in_place, space=self._space).run(snapshot)
 
     def lend(self, place: Place, snapshot: str, to: Place) -> None:
-        if (_store(to.memory) / snapshot_key(snapshot)).exists():  # then it has all that belongs to it
+        if (_store(to.memory) / snapshot_key(snapshot)).exists():  # then it has all of its parts
             return
-        if not _store(place.memory).is_dir():  # looking would make it
+        if not _store(place.memory).is_dir():  # `_objects` would make the folder
             raise SnapshotDamaged(f"there is no snapshot {snapshot!r} of these files")
         here, there = self._objects(place.memory), self._objects(to.memory)
         root, _ = load_root(self._traffic(place), snapshot)
@@ -104,7 +103,7 @@ class PortableSnapshots:
         return SnapshotView(self._traffic(place), snapshot)
 
     def forget(self, place: Place, keep: Collection[str], stop: Event, *, thorough: bool = False) -> int:
-        if not _store(place.memory).is_dir():  # looking would make it
+        if not _store(place.memory).is_dir():  # `_objects` would make the folder
             return 0
         objects, kept = self._objects(place.memory), len(set(keep))
         most = kept + kept // _EIGHTH if thorough else max(_FEW, _SLACK * kept)
@@ -113,7 +112,7 @@ class PortableSnapshots:
         try:
             with _held(_store(place.memory), alone=True):
                 return self._forget(place, objects, keep, stop)
-        except BlockingIOError:  # somebody lends it something
+        except BlockingIOError:  # a save or lend into this store is running
             return 0
 
     def close(self) -> None:
@@ -124,13 +123,13 @@ class PortableSnapshots:
         kept = [name for name in keep if _key(name) in there]
         needed = needed_by(self._traffic(place), kept, stop, {})
         doomed = {found.key for found in _parts(objects)} - needed
-        objects.delete(there - needed)  # first, so that none is left without its parts
+        objects.delete(there - needed)  # first, so that no snapshot is left without its parts
         objects.delete(doomed)
         return len(there - needed)
 
     def _tidy(self, memory: Path, stop: Event) -> None:
-        """Remove what no snapshot needs; not while somebody saves or lends here, who may be about to need it. A failure
-        leaves it for the next time."""
+        """Remove objects that no snapshot needs. Skipped while a save or lend runs here, which may need them soon. A
+        failure leaves them for the next time."""
         store = _store(memory)
         with suppress(OSError, RoostError, Stopped):
             if store.is_dir():
@@ -153,7 +152,7 @@ def _store(memory: Path) -> Path:
 
 
 def _half(memory: Path) -> Path:
-    """A file that is there while a save is not whole."""
+    """Return the path of a file that exists while a save is unfinished."""
     return memory.parent / _SAVING / memory.name
 
 
@@ -163,7 +162,7 @@ def _parts(objects: FolderObjects) -> Iterator[ObjectInfo]:
 
 @contextmanager
 def _held(store: Path, *, alone: bool = False) -> Generator[None]:
-    """Others may hold it too; `alone`: nobody else, or it raises `BlockingIOError`. Raises `OSError`."""
+    """Lock the store, shared or (`alone`) exclusively. Raises `BlockingIOError` when others hold it, and `OSError`."""
     fd = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)

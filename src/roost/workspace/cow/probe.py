@@ -1,4 +1,4 @@
-"""Which means of snapshots the file system of a home has: each is tried, none is believed."""
+"""Find the snapshot methods of a home's file system, by trying each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OVERLAY = "they are seen in one mount namespace only, where the daemon's own fi
 
 
 class Means(NamedTuple):
-    """`subvolumes`, `clones` (of single files): why not, None when it works. `overlay`: why it is not used."""
+    """Why each method does not work, None when it does. `clones`: of single files. `overlay`: why it is never used."""
 
     subvolumes: str | None
     clones: str | None
@@ -34,8 +34,8 @@ class Means(NamedTuple):
 
 
 def choose(workspaces: Path, *, memory: Path | None = None, floor: Floor | None = None) -> Snapshots:
-    """For the sessions whose folders are in this one, which need not exist. What was cut off in `memory`, the folder
-    of what the machine remembers of them, is removed. `floor`: what is left free. Blocks."""
+    """Return the snapshots for the session folders in `workspaces`, which need not exist. `memory`: the folder of their
+    memories; remains of interrupted saves in it are removed. `floor`: disk reserve to respect. Blocks."""
     if _tried(workspaces, _subvolumes) is None:
         return SubvolumeSnapshots(space=Space(floor))
     made = PortableSnapshots(space=Space(floor))
@@ -45,7 +45,7 @@ def choose(workspaces: Path, *, memory: Path | None = None, floor: Floor | None 
 
 
 def probe(workspaces: Path) -> Means:
-    """Blocks for some milliseconds, and leaves nothing behind."""
+    """Try each method. Blocks for some milliseconds, and leaves nothing behind."""
     return Means(_tried(workspaces, _subvolumes), _tried(workspaces, _clones))
 
 
@@ -70,7 +70,7 @@ def _tried(workspaces: Path, attempt: _Attempt) -> str | None:
 
 
 def _subvolumes(folder: Path, name: str) -> None:
-    """One that cannot be removed at once is removed as a folder, and of no use: each removal would cost its size."""
+    """Try subvolumes. If one cannot be destroyed at once, they are of no use: each removal would cost its size."""
     one, two = folder / name, folder / f"{name}.s"
     btrfs.create(one)
     try:

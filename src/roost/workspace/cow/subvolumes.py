@@ -1,4 +1,4 @@
-"""Snapshots of private files that are subvolumes of btrfs: kept, forked and put back at once, whatever their size."""
+"""Snapshots of private files as subvolumes of btrfs: saved, forked and restored at once, whatever their size."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from roost.workspace.views import FolderView, View
 _NAME = re.compile(r"v[0-9a-f]{16}-[0-9a-f]{8}")
 _UNKNOWN = Restored(0, 0)
 _TREES = 1024**2
-"""Bytes that a snapshot may take at once: of it only the way to what it is."""
+"""Bytes that a new snapshot may take: the tree nodes on the path to it."""
 
 
 class SubvolumeSnapshots:
-    """Implements `Snapshots`. A session's folder is a subvolume, and its snapshots are read-only ones beside what the
-    machine remembers of it. Nobody counts files: what is kept are all things of any kind. Reading a file may count as a
-    change, for its time of access changes. `space`: what is to be left free on the disk."""
+    """Implements `Snapshots`. A session's folder is a subvolume, and its snapshots are read-only ones in its memory
+    folder. Files are not counted, and all kinds of entries are kept. Reading a file may count as a change, as it
+    updates the access time. `space`: disk reserve to respect."""
 
     def __init__(self, *, caps: Caps | None = None, space: Space | None = None) -> None:
         self._caps = caps or Caps()
@@ -45,7 +45,7 @@ class SubvolumeSnapshots:
         if folder.is_dir():
             try:
                 self._mirror(folder, new)
-            except (OSError, StoreFailed):  # mostly for want of room
+            except (OSError, StoreFailed):  # mostly a full disk
                 remove_tree(new)
                 raise
         _swap(new, folder, old)
@@ -57,7 +57,7 @@ class SubvolumeSnapshots:
         name = f"v{time.time_ns():016x}-{secrets.token_hex(4)}"
         kept = _kept(place)
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Only what is a snapshot has all that was written in it: whether something changed is asked of that.
+        # A snapshot is taken first: only it includes all writes so far, so it is what is compared with the base.
         with self._space.taking(_TREES):
             btrfs.snapshot(place.folder, kept / name, read_only=True)
         before = kept / base if base is not None and _NAME.fullmatch(base) else None

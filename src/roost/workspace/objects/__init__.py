@@ -7,9 +7,9 @@ from roost.workspace.object_store import Objects
 
 
 def open_objects(url: str) -> Objects:
-    """`file:///folder`, a folder that all nodes share, or `s3://bucket/prefix`, anything that speaks S3: the usual
-    `AWS_*` variables hold credentials, region and endpoint, of which `?endpoint=http://host:port&region=name` counts
-    first. Does not connect. Raises `ConfigError`."""
+    """Open the object store at an address, without connecting: `file:///folder`, a folder that all nodes share, or
+    `s3://bucket/prefix`, anything that speaks S3. The usual `AWS_*` variables hold credentials, region and endpoint;
+    `?endpoint=http://host:port&region=name` has precedence. Raises `ConfigError`."""
     scheme, _, rest = url.partition("://")
     if scheme == "file" and rest.startswith("/"):
         from roost.workspace.objects.folder import FolderObjects

@@ -15,15 +15,15 @@ from roost.workspace.disk_room import Space
 from roost.workspace.object_store import ObjectInfo, ObjectMissing, ObjectsFailed, full, is_full
 
 UNFINISHED = "tmp/"
-"""Keys of what a crash cut off while it was written. Nobody reads them; `sweep` removes old ones."""
+"""Prefix of the keys of unfinished writes. Nothing reads them; `sweep` removes those that a crash left."""
 
 
 _MARK = "roost-snapshots"
-"""A file that tells the folder from the empty one that is there while the share is not mounted."""
+"""A file that distinguishes the folder from the empty mount point of a share that is not mounted."""
 
 
 class FolderObjects:
-    """`space`: what is to be left free where the folder is."""
+    """Implements `Objects` in a folder. `space`: disk reserve to respect there."""
 
     def __init__(self, root: Path, space: Space | None = None) -> None:
         self._root = root
@@ -31,7 +31,7 @@ class FolderObjects:
 
     @classmethod
     def open(cls, path: str) -> FolderObjects:
-        """The folder must exist: a share that is not mounted must not become a folder of this machine alone. Raises
+        """Open an existing folder: making one would turn a share that is not mounted into a local folder. Raises
         `ConfigError`."""
         root = Path(unquote(path))
         if not root.is_dir():
@@ -44,7 +44,7 @@ class FolderObjects:
 
     @classmethod
     def make(cls, root: Path, space: Space | None = None) -> FolderObjects:
-        """In a folder of this machine, which is made if need be. Raises `ObjectsFailed`."""
+        """Open a folder of this machine; it is made if it does not exist. Raises `ObjectsFailed`."""
         with _explained(str(root)):
             if not (root / _MARK).exists():
                 _folder(root)
@@ -52,8 +52,8 @@ class FolderObjects:
         return cls(root, space)
 
     def share(self, keys: Iterable[str], other: FolderObjects) -> None:
-        """The other has these too from now on, without copying them: what is written is never changed, only removed.
-        Raises `ObjectMissing`."""
+        """Add these objects to `other` by hard links, where possible: objects are never changed, only removed. Raises
+        `ObjectMissing`."""
         folders: set[Path] = set()
         for key in keys:
             target = other._root / key
@@ -141,7 +141,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _folder(path: Path) -> None:
-    """Made if need be, and synced into its parents."""
+    """Make the folder if it does not exist, and sync it into its parents."""
     if path.is_dir():
         return
     _folder(path.parent)

@@ -1,4 +1,4 @@
-"""Objects that say whose they are: what is garbage only the log can tell, so it must be the right one."""
+"""Mark an object store with its owner: only the owner's log can tell which objects are garbage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _OWNERS = "owners/"
 
 
 class Owned:
-    """Implements `Objects` over others. Before it writes the first of them it writes down that they belong to `owner`,
-    the lasting name of a database; None is nobody in particular."""
+    """Implements `Objects` over another store. Before its first write it stores a mark that the objects belong to
+    `owner`, the lasting name of a database; None writes no mark."""
 
     def __init__(self, objects: Objects, owner: str | None) -> None:
         self._objects = objects
@@ -38,7 +38,7 @@ class Owned:
         self._objects.close()
 
     def check(self) -> None:
-        """That all there is was written for `owner`. Raises `Conflict`."""
+        """Check that all objects were written for `owner`. Raises `Conflict`."""
         owners = {found.key for found in self._objects.list(_OWNERS)}
         if self._mark is not None and self._mark not in owners and (owners or any(self._objects.list("blobs/"))):
             raise Conflict(

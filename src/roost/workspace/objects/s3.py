@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Store
 
 _DELETED_AT_ONCE = 1000
-"""What one DeleteObjects request of S3 takes."""
+"""Most keys of one DeleteObjects request of S3."""
 
 
 class S3Objects:
@@ -26,7 +26,7 @@ class S3Objects:
 
     @classmethod
     def open(cls, url: str) -> S3Objects:
-        """`s3://bucket/prefix?endpoint=…&region=…`. The options are obstore's for S3. Raises `ConfigError`."""
+        """Open `s3://bucket/prefix?endpoint=…&region=…`. The options are obstore's for S3. Raises `ConfigError`."""
         try:
             from obstore.exceptions import BaseError
             from obstore.store import S3Store
@@ -82,12 +82,12 @@ class S3Objects:
 
 
 def _client() -> ClientConfig:
-    """An endpoint of the operator's own may be plain HTTP, and is then what they named."""
+    """Return client options. Plain HTTP is allowed, as an operator may name such an endpoint of their own."""
     return {"allow_http": True, "timeout": timedelta(seconds=30), "connect_timeout": timedelta(seconds=2)}
 
 
 def _retry() -> RetryConfig:
-    """Little: whoever saves has its own patience, and knows what to do when it is over."""
+    """Return a short retry: the caller of a save has its own patience, and handles the failure."""
     backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2}
     return {"max_retries": 2, "retry_timeout": timedelta(seconds=5), "backoff": backoff}  # type: ignore[typeddict-item]
 
