@@ -72,7 +72,7 @@ ENDPOINTS: list[Endpoint[Any, Any]] = [
 
 
 class Application:
-    """Answers every request, also one that nobody asked for or may ask."""
+    """Respond to every request, unknown and unauthorized ones included."""
 
     def __init__(self, guard: Guard, routes: Routes[Resource]) -> None:
         self._guard = guard
@@ -96,8 +96,8 @@ class Application:
 def build_app(
     runtime: Runtime, *, token: str | None, loopback: bool = True, on_shutdown: Callable[[], None] = lambda: None
 ) -> tuple[ASGIApp, Api]:
-    """The application of a started runtime, and its handle: `Api.stop()` ends the streams before a shutdown. `token`
-    None asks for none: only behind something else that does."""
+    """Build the application of a started runtime, and its handle: `Api.stop()` ends the streams before a shutdown.
+    `token` None asks for none: use it only behind a proxy that does."""
     api = Api(runtime, on_shutdown)
     by_path: dict[str, list[Endpoint[Any, Any]]] = {}
     for endpoint in (*ENDPOINTS, *internal.ENDPOINTS):

@@ -1,4 +1,4 @@
-"""What the handlers share."""
+"""State shared by the handlers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FAILED_MOST = 1000
 
 
 class Endable(Protocol):
-    """A stream to a client."""
+    """A stream to a client, which can be ended."""
 
     def end(self) -> None: ...
 
 
 class Api:
-    """`on_shutdown` is called when a client asks the daemon to stop."""
+    """State shared by the handlers. `on_shutdown` is called when a client asks the daemon to stop."""
 
     def __init__(self, runtime: Runtime, on_shutdown: Callable[[], None]) -> None:
         self.runtime = runtime
@@ -34,20 +34,20 @@ class Api:
         self.stopping = False
         self.streams: set[Endable] = set()
         self.relays: set[Endable] = set()
-        self._probed = time.monotonic()  # the runtime has started, by a write
+        self._probed = time.monotonic()  # the runtime's start proved the store by a write
         self._store_fails: str | None = None
         self._probing: asyncio.Task[None] | None = None
         self._failed: tuple[float, int] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Take nothing more in and end the streams; their clients come back with the number of the last event."""
+        """Accept no more requests and end the streams; their clients resume with the number of the last event."""
         self.stopping = True
         for stream in [*self.streams, *self.relays]:
             stream.end()
 
     def drain(self, grace: float) -> None:
-        """Begin to drain the node, if that has not begun yet: steps in progress get `grace` seconds to end."""
+        """Start draining the node, once: steps in progress get `grace` seconds to end."""
         if self._draining is None:
             self._draining = asyncio.create_task(self.runtime.kernel.drain(grace=grace))
 
@@ -75,7 +75,7 @@ class Api:
         return self._failed[1]
 
     def reason(self, status: str) -> str | None:
-        """What an operator looks at first when the node is `degraded`."""
+        """Return why the node is `degraded`, the most likely cause first."""
         kernel = self.runtime.kernel
         if status != "degraded":
             return None
@@ -86,7 +86,7 @@ class Api:
         return kernel.ailing.reason
 
     async def store_works(self) -> bool:
-        """Whether the store takes a small write. Tried at most once a second, whoever asks."""
+        """Return whether the store accepts a small write. Tried at most once a second for all callers."""
         if time.monotonic() - self._probed >= _PROBE_SECONDS:
             if self._probing is None or self._probing.done():
                 self._probing = asyncio.create_task(self._probe())

@@ -1,5 +1,4 @@
-"""Who may speak to the daemon: the bearer token, the names under which a loopback daemon may be addressed, and the
-signature of another node."""
+"""Authenticate requests: the bearer token, the host names of a loopback daemon, and the signature of another node."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ _INTERNAL = "/internal/"
 
 
 class Guard:
-    """Lets through what has the token. A loopback daemon also wants a loopback `Host`: a page of a hostile site that
-    makes its name point here (DNS rebinding) cannot send one. A browser's `Origin` must be the daemon's own: the `Host`
-    of the request, or another loopback name with the same port.
+    """Accept requests that carry the token.
 
-    What is below `/internal/` wants a node's signature in place of all that: no page can make one.
-
-    `token` None: no token is asked for. `open_paths` need none.
+    A loopback daemon also requires a loopback `Host`: a page of a hostile site whose name points here (DNS rebinding)
+    cannot send one. A browser's `Origin` must be the daemon's own: the request's `Host`, or another loopback name with
+    the same port. Paths below `/internal/` require a node's signature instead of all that: no page can make one.
+    token: None asks for no token.
+    open_paths: paths that need no token.
     """
 
     def __init__(
@@ -45,7 +44,8 @@ class Guard:
         self._open = frozenset(open_paths)
 
     async def check(self, scope: Scope) -> None:
-        """Raises `Refused`, and `StoreFailed` where the cluster's secret is needed and cannot be read."""
+        """Check a request. Raises `Refused`, and `StoreFailed` when the cluster's secret is needed and cannot be
+        read."""
         if sum(key == b"host" for key, _ in scope["headers"]) > 1:
             raise Refused(400, "two_hosts", "send one `Host` header: it says who is asked")
         if scope["path"].startswith(_INTERNAL):
@@ -99,7 +99,7 @@ def _is_local(host: str) -> bool:
 
 
 def host_name(host: str) -> str:
-    """`Host` without its port, in lower case; empty when it is malformed."""
+    """Return `Host` without its port, in lower case; empty when it is malformed."""
     if host.startswith("["):
         name, bracket, port = host[1:].partition("]")
         whole = bracket and (not port or (port[0] == ":" and port[1:].isdigit()))
@@ -109,13 +109,13 @@ def host_name(host: str) -> str:
 
 
 def _port(netloc: str) -> str:
-    """The port that follows a host, "80" where there is none."""
+    """Return the port after a host, "80" without one."""
     name, colon, port = netloc.rpartition(":")
     return port if colon and not netloc.endswith("]") and name else "80"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to bind reaches this machine only. A name other than `localhost` is not believed."""
+    """Return whether an address to bind reaches only this machine. No name other than `localhost` is trusted."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What comes from a session: the sessions that it has made, and what waits for a person in them."""
+"""Endpoints for a session's descendants, and the calls in them that wait for a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration while the daemon runs: what it is, its changes, the files read again, sessions moved."""
+"""Endpoints for the running daemon's configuration: reading, changing, reloading files, moving sessions."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ConfigPatch(_Shape):
-    """All of `values` or none; null takes back what was set, so that what a node was started with holds. `by`: who
-    wants it, for the history."""
+    """Applies all of `values` or none. null removes a setting, so that the node's start value holds again. `by`: the
+    author, for the history."""
 
     values: Annotated[dict[str, Value | None], Meta(min_length=1, max_length=64)]
     by: _Who = "HTTP"
 
 
 class Configuration(_Shape):
-    """`faults`: what of its files, or of what was set, this node could not put in force, and why. `number` of the
-    newest change, 0: there was none."""
+    """`faults`: files and settings that this node could not apply, and why. `number`: the newest change, 0 without
+    any."""
 
     number: int
     settings: list[Setting]
@@ -39,20 +39,20 @@ class Configuration(_Shape):
 
 
 class HistoryQuery(_Shape):
-    """`before` goes on behind the change of that number."""
+    """`before`: only changes before that number."""
 
     before: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
 class History(_Shape):
-    """The newest first. `old` and `new` are left out where what the node was started with held, or holds again."""
+    """The newest first. `old` or `new` is absent where the node's start value held or holds again."""
 
     changes: list[Revision]
 
 
 class MoveBody(_Shape):
-    """`model` takes the place of the agent's own."""
+    """`model`: replaces the agent's own."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     by: _Who = "HTTP"

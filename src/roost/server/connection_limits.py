@@ -1,4 +1,5 @@
-"""Limits on what a connection sends before it shows its token, and problem documents for what is not HTTP."""
+"""Limit what a connection sends before it shows its token, and send problem documents for requests that are not
+HTTP."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1024 * 1024
-"""How long the connection of a refused request is read, and how many of its bytes are dropped. Closed at once, the
-connection would be reset before the client reads the answer."""
+"""Seconds for which a refused request's connection is still read, and bytes of it that are dropped. Closed at once, the
+connection would be reset before the client reads the response."""
 
 
 class Connection(HttpToolsProtocol):
-    """Ends a connection that sends more than 64 KiB, or for 30 s, without completing a head, a piece of a body or a
-    trailer: the parser itself keeps an endless line in memory. Answers what is not HTTP with a problem document. h11,
-    used where httptools is not installed, has a limit of bytes of its own and answers in plain text."""
+    """End a connection that sends more than 64 KiB, or for 30 s, without completing a head, a piece of a body or a
+    trailer: the parser itself keeps an endless line in memory. Requests that are not HTTP get a problem document. h11,
+    used where httptools is not installed, has its own limit of bytes and responds in plain text."""
 
     _unfinished = 0
     _refused = False
@@ -79,7 +80,7 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
 
     def _late(self) -> None:
-        if self.flow.read_paused:  # it is this side that does not read: a request before this one is being answered
+        if self.flow.read_paused:  # this side does not read: it still answers an earlier request
             self._wait()
         else:
             self.transport.close()

@@ -1,4 +1,4 @@
-"""What model calls have cost."""
+"""Endpoints for the costs of model calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon: one per home, from its lock to its graceful end."""
+"""The daemon: one per home, from taking its lock to its graceful end."""
 
 from __future__ import annotations
 
@@ -43,13 +43,17 @@ DispatcherKind: TypeAlias = Literal["store", "dbos"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`home` None is `default_home()`. `token` None is the home's own, or the cluster's. `port` 0 takes any free one.
-    `grace`: seconds that requests, and then steps, get to end when the daemon stops.
+    """Options of the daemon.
 
-    `store` is an address (`roost.stores.open.open_store`), None the home's SQLite file. `snapshots` is where the files
-    of sessions are kept for all nodes. `advertise` is the URL by which other nodes reach this one, None where it
-    listens. `shared_folders` are there on every node's machine. `dispatcher` decides which node runs which session
-    next: the store itself, or DBOS Transact, which needs PostgreSQL as the store.
+    home: None is `default_home()`.
+    token: None is the home's own, or the cluster's.
+    port: 0 takes any free one.
+    grace: seconds that requests, and then steps, get to end when the daemon stops.
+    store: an address (`roost.stores.open.open_store`); None is the home's SQLite file.
+    snapshots: where the files of sessions are kept for all nodes.
+    advertise: the URL under which other nodes reach this one; None is its listening address.
+    shared_folders: folders that exist on every node's machine.
+    dispatcher: decides which node runs which session: the store, or DBOS Transact, which needs PostgreSQL as the store.
     """
 
     home: Path | None = None
@@ -67,9 +71,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def from_environment(**given: Any) -> Options:
-        """What is `given` and not None counts first, then ROOST_HOME, ROOST_HOST, ROOST_PORT, ROOST_TOKEN, ROOST_STORE,
-        ROOST_SNAPSHOTS, ROOST_ADVERTISE, ROOST_DISPATCHER and ROOST_SHARED_FOLDER (several as in PATH). Raises
-        `ConfigError`."""
+        """Read the options: first those `given` that are not None, then ROOST_HOME, ROOST_HOST, ROOST_PORT,
+        ROOST_TOKEN, ROOST_STORE, ROOST_SNAPSHOTS, ROOST_ADVERTISE, ROOST_DISPATCHER and ROOST_SHARED_FOLDER (several as
+        in PATH). Raises `ConfigError`."""
         names = ("home", "host", "port", "token", "store", "snapshots", "advertise", "dispatcher")
         found: dict[str, Any] = {name: value for name in names if (value := os.environ.get(f"ROOST_{name.upper()}"))}
         if folders := os.environ.get("ROOST_SHARED_FOLDER"):
@@ -87,8 +91,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Daemon:
-    """`run` returns after the graceful end. `stop` begins it, from the event loop; called again it cuts what is still
-    going on, as a crash would: nothing that was accepted is lost."""
+    """A daemon. `run` returns after the graceful end. `stop` begins that end, from the event loop; a second call cuts
+    the remaining work as a crash would: no accepted input is lost."""
 
     def __init__(
         self,
@@ -127,12 +131,13 @@ class Daemon:
         self._stop.set()
 
     def reload(self) -> None:
-        """Look at the files of its configuration again. What is wrong with them is in the log."""
+        """Reload the configuration files. Faults are logged."""
         if self._reloading is None or self._reloading.done():
             self._reloading = asyncio.create_task(self._runtime.configuration.reload())
 
     async def run(self) -> None:
-        """Raises `ConfigError` (running already, port taken, public address) and `StoreFailed` before it serves."""
+        """Serve until stopped. Raises `ConfigError` (running already, port taken, public address) and `StoreFailed`
+        before it serves."""
         options = self._options
         token = _checked(options.token)
         check_exposure(options.host, token=token, allow_public=options.allow_public)
@@ -142,7 +147,7 @@ class Daemon:
             with contextlib.closing(bind(options.host, options.port)) as listener:
                 self._runtime.advertise = advertised(listener, options.advertise)
                 await self._runtime.start()
-                gc.set_threshold(YOUNG, *gc.get_threshold()[1:])  # a start puts it off for longer than that
+                gc.set_threshold(YOUNG, *gc.get_threshold()[1:])  # a start sets it higher than that
                 mask(lambda text: self._runtime.vault.scrub(text))
                 problems.mask(lambda text: self._runtime.vault.scrub(text))
                 try:
@@ -153,7 +158,7 @@ class Daemon:
             self._home.unlock()
 
     async def _shared_token(self) -> str:
-        """The home's token; where homes share a store the cluster's, which is that of the first."""
+        """Return the home's token; when homes share a store, the cluster's, which is the first home's."""
         own = await asyncio.to_thread(self._home.token)
         if not self._shares:
             return own
@@ -191,7 +196,7 @@ class Daemon:
     async def _prepare(self, listening: asyncio.Event) -> None:
         await listening.wait()
         if self._shares:
-            with contextlib.suppress(StoreFailed):  # whoever needs it later tries again
+            with contextlib.suppress(StoreFailed):  # the first request retries it
                 await self._runtime.peers.prepare()
 
     async def _end(self) -> None:
@@ -230,9 +235,9 @@ async def serve(
     store: str | Path | Store | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. SIGHUP is `reload`,
-    or, where there is a terminal, `stop`. `ready` is called with the URL. `store` replaces the home's SQLite file, as
-    in `Runtime`. Raises as `Daemon.run`."""
+    """Serve until SIGTERM, SIGINT or POST /shutdown. A second signal cuts, a third kills. SIGHUP reloads, or stops when
+    there is a terminal. `ready` is called with the URL. `store` replaces the home's SQLite file, as in `Runtime`.
+    Raises as `Daemon.run`."""
     daemon = Daemon(
         options, agents=agents, agent_files=agent_files, models=models, config=config, store=store, ready=ready
     )
@@ -249,16 +254,16 @@ def main(
     config: KernelConfig | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """`serve` in this process, with its log on stderr and the secrets of its environment out of sight."""
+    """Run `serve` in this process, with its log on stderr and the secrets of its environment hidden."""
     hide_secrets()
     log_to_stderr()
     chosen = options or Options.from_environment()
-    gc.freeze()  # what was imported stays: a collection need not look at it
+    gc.freeze()  # imported modules stay: no collection need visit them
     run(serve(chosen, agents=agents, agent_files=agent_files, models=models, config=config, ready=ready))
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """On uvloop where it is installed."""
+    """Run on uvloop where it is installed."""
     _keep_to_oneself()
     try:
         factory = importlib.import_module("uvloop").new_event_loop
@@ -269,9 +274,10 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _keep_to_oneself() -> None:
-    """What this process was given beside its standard streams: uvloop passes it on to every program that it starts."""
+    """Make inherited file descriptors beyond the standard streams non-inheritable: uvloop passes them to every program
+    that it starts."""
     for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):  # the list's own
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
 
@@ -306,12 +312,13 @@ def _signals(daemon: Daemon) -> Generator[None, None, None]:
 
 
 def _has_terminal() -> bool:
-    """Then a hangup says that it is gone, and nobody is there who could stop the daemon by Ctrl-C."""
+    """Return whether stdin is a terminal: then a hangup means that it closed, and Ctrl-C can no longer stop the
+    daemon."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _dispatcher(options: Options) -> Callable[[Store], Dispatcher] | None:
-    """None is the store itself. Raises `ConfigError`."""
+    """Return the dispatcher's factory; None for the store. Raises `ConfigError`."""
     url = options.store
     match options.dispatcher:
         case "store":

@@ -1,4 +1,4 @@
-"""The files by which a home knows its daemon: the lock, the token, and where the daemon listens."""
+"""A home's daemon files: the lock, the token, and the daemon's address."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from roost.errors import ConfigError, StoreFailed
 from roost.version import version
 
 RUNNING = "is running already"
-"""How a start tells whoever began it that another one came first."""
+"""The text by which a start reports that another daemon was first."""
 
 
 class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """`daemon.json`. `started_at`: seconds since 1970. `folder`: device and inode of the home, by which a copy of the
-    home does not take the daemon of the original for its own."""
+    """The content of `daemon.json`. `started_at`: seconds since 1970. `folder`: device and inode of the home, so that a
+    copy of the home does not use the original's daemon."""
 
     url: str
     pid: int
@@ -30,7 +30,7 @@ class DaemonInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folder_of(home: Path) -> tuple[int, int]:
-    """Device and inode of a home. Raises `OSError`."""
+    """Return the device and inode of a home. Raises `OSError`."""
     found = home.stat()
     return found.st_dev, found.st_ino
 
@@ -41,7 +41,8 @@ class Home:
         self._lock: int | None = None
 
     def lock(self) -> None:
-        """Become the home's daemon, until the process ends. Raises `ConfigError` when there is one already."""
+        """Take the home's daemon lock until the process ends. Raises `ConfigError` when another daemon has it,
+        `StoreFailed` when the home cannot be used."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self.path / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -67,8 +68,8 @@ class Home:
             self._lock = None
 
     def token(self) -> str:
-        """The home's token, made at the first call, for the owner's eyes only whoever made the file. Raises
-        `StoreFailed`, and `ConfigError` when the file holds something else."""
+        """Return the home's token, creating it at the first call. Makes the file readable by its owner only, also one
+        created by others. Raises `StoreFailed`, and `ConfigError` when the file holds something else."""
         path = self.path / "token"
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -82,7 +83,7 @@ class Home:
         return token
 
     def keep_token(self, token: str) -> None:
-        """Make it the home's token. Raises `StoreFailed`."""
+        """Store a token as the home's. Raises `StoreFailed`."""
         path = self.path / "token"
         try:
             _write(path, token.encode() + b"\n")
@@ -90,7 +91,7 @@ class Home:
             raise StoreFailed(f"cannot keep the token in {str(path)!r}: {error}") from error
 
     def announce(self, url: str) -> None:
-        """Raises `StoreFailed`."""
+        """Write `daemon.json`. Raises `StoreFailed`."""
         path = self.path / "daemon.json"
         try:
             info = DaemonInfo(
@@ -104,7 +105,7 @@ class Home:
         (self.path / "daemon.json").unlink(missing_ok=True)
 
     def daemon(self) -> DaemonInfo | None:
-        """What the last daemon of this very folder said of itself; after a crash it may be gone."""
+        """Return the last daemon of this very folder; after a crash it may no longer run."""
         try:
             info = msgspec.json.decode((self.path / "daemon.json").read_bytes(), type=DaemonInfo)
             return info if info.folder in (None, folder_of(self.path)) else None
@@ -113,7 +114,7 @@ class Home:
 
 
 def word(data: bytes, path: Path) -> str:
-    """A token as a header can carry it; empty when there is none. Raises `ConfigError`."""
+    """Return a file's token, which fits into a header; empty when there is none. Raises `ConfigError`."""
     text = data.strip().decode("ascii", "replace")
     if not (text.isascii() and text.isprintable()):
         raise ConfigError(f"the file {str(path)!r} holds no token: remove it, and the next `roost up` makes a new one")
@@ -121,7 +122,7 @@ def word(data: bytes, path: Path) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for the owner's eyes only."""
+    """Write a file atomically, readable by its owner only."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

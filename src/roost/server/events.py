@@ -1,4 +1,4 @@
-"""A session's log, as pages and as a stream."""
+"""Endpoints for a session's log, as pages and as a stream."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ async def events(call: Call[Nothing, EventsQuery]) -> ReplyCall:
 
 
 STREAMS = 1000
-"""Open at once. A reader that takes nothing holds up to a megabyte until it is cut off."""
+"""Most streams open at once. A reader that reads nothing holds up to a megabyte until it is disconnected."""
 
 
 def check_room(api: Api) -> None:
-    """Before anything is done for who wants a stream. Raises `Busy`."""
+    """Refuse a stream when too many are open; call it before any other work. Raises `Busy`."""
     if len(api.streams) >= STREAMS:
         raise Busy(f"{STREAMS} streams are open; close some, or try again later", code="too_many_streams")
 
@@ -46,7 +46,7 @@ def check_room(api: Api) -> None:
 def open_stream(
     api: Api, session: str, *, after: int | Follower, deltas: bool, watch: Watch | None = None
 ) -> EventStream:
-    """A `Follower` that is given is closed with the stream."""
+    """Open a session's stream. A given `Follower` is closed with it."""
     frames = api.sessions.stream(session, after=after, deltas=deltas, idle=PING_SECONDS)
     follower = after if isinstance(after, Follower) else None
     return EventStream(api, session, cast("AsyncGenerator[list[Frame], None]", frames), watch, follower)

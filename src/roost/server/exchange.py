@@ -1,4 +1,4 @@
-"""Sessions as files: out of the daemon and into it, streamed both ways through a file beside."""
+"""Endpoints that export and import sessions as files, streamed through a temporary file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from roost.server.stream import Stream
 
 FILE_BYTES = 4 * 1024 * 1024 * 1024
 AT_ONCE = 8
-"""Files that come in at one moment: each is read through several times."""
+"""Most concurrent imports: each file is read several times."""
 _CHUNK = 256 * 1024
 LINES, MARKDOWN, TAR = "application/x-ndjson", "text/markdown", "application/x-tar"
 _Name = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -35,9 +35,9 @@ class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ImportQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """`format` None: by what is in the file. `id` of the new session. `agent`: that of the file, and for a foreign log
-    `assistant`, unless one is named. `workspace`: an existing folder that it works in. `user`: its
-    label of that name; that of the file is left out."""
+    """`format`: by default detected from the file. `id`: of the new session. `agent`: by default the file's, for a
+    foreign log `assistant`. `workspace`: an existing folder that it works in. `user`: its label of that name; the
+    file's is ignored."""
 
     format: Source | None = None
     id: _Name | None = None
@@ -73,7 +73,7 @@ async def files(call: Call[Nothing, Nothing]) -> ReplyCall:
 
 
 class _FileStream(Stream):
-    """A file, and the account of it in the header `Roost-Report`."""
+    """Stream a file, with the conversion's report in the header `Roost-Report`."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ async def take_in(call: Call[Nothing, ImportQuery]) -> ReplyCall:
 
 
 class _Import:
-    """Takes the body, whatever its length, before it looks at it."""
+    """Receive the body to its end, whatever its length, then import it."""
 
     coming = 0
 

@@ -1,4 +1,4 @@
-"""What is put into a session's inbox: messages, answers to approvals, a program's events, timers."""
+"""Endpoints that put inputs into a session's inbox: messages, answers to approvals, a program's events, timers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def say(call: Call[MessageBody, StreamQuery]) -> ReplyCall:
         return _accepted(accepted, await call.api.sessions.waits_for(call.session))
     check_room(call.api)
     sessions, session = call.api.sessions, call.session
-    await sessions.demand_parts(session)  # nothing would come
+    await sessions.demand_parts(session)  # else no event would ever come
     follower = sessions.listen(session)
     try:
         accepted = await _send(call)
@@ -60,7 +60,7 @@ async def approve(call: Call[ApprovalBody, Nothing]) -> Reply:
 
 
 async def emit(call: Call[EmitBody, Nothing]) -> Reply:
-    if not is_id(call.body.name):  # the pattern of the body allows a line's end
+    if not is_id(call.body.name):  # the body's pattern allows a final line break
         raise Invalid(f"{call.body.name!r} cannot name an event: use letters, digits and ._:- (at most 128)")
     return _accepted(await call.api.sessions.emit(call.session, call.body.name, call.body.data, key=call.key))
 

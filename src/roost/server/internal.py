@@ -1,4 +1,4 @@
-"""What nodes ask of each other. Opened by a node's signature and nothing else, and not part of the public API."""
+"""Internal endpoints for other nodes. They accept only a node's signature, and are not part of the public API."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from roost.server.stream import Stream
 from roost.workspace.manifest import SnapshotDamaged
 
 RELAYS = 1000
-"""Open at once: as many as a node has readers."""
+"""Most relays open at once: as many as a node has readers."""
 _HEADERS = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
 
 
 class Relay(Stream):
-    """The deltas of one session, a line each, for another node's hub; an empty line is a sign of life. Ends when the
-    session leaves this node."""
+    """Stream the deltas of one session to another node's hub, one per line; an empty line is a sign of life. Ends when
+    the session leaves this node."""
 
     headers = _HEADERS
 
@@ -74,7 +74,7 @@ async def evict(call: Call[Nothing, Nothing]) -> Reply:
 
 async def lend(call: Call[Nothing, Nothing]) -> Reply:
     given, workshop = call.params, call.api.runtime.kernel.workshop
-    if not (is_id(call.session) and is_id(given["fork"])):  # they are names of folders
+    if not (is_id(call.session) and is_id(given["fork"])):  # both become names of folders
         raise Refused(404, "not_here", "no such session")
     try:
         await asyncio.to_thread(workshop.lend, call.session, given["snapshot"], given["fork"])

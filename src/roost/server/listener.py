@@ -1,4 +1,4 @@
-"""Where the daemon listens, and who may reach it there."""
+"""The daemon's listening address, and the check of its exposure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from roost.server.auth import is_loopback
 
 DEFAULT_PORT = 7667
 TOKEN_CHARACTERS = 16
-"""The fewest of a token for an address that others reach: 64 bits, if they are hexadecimal digits drawn by chance."""
+"""Least characters of a token for an address that others reach: 64 bits, if they are random hexadecimal digits."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def check_exposure(host: str, *, token: str | None, allow_public: bool) -> None:
-    """An address that others can reach must be meant: refused unless a token was chosen that nobody guesses, and it was
-    said aloud. Raises `ConfigError`."""
+    """Refuse to listen on an address that others reach, unless `allow_public` is set and a token was chosen that is
+    hard to guess. Raises `ConfigError`."""
     if is_loopback(host):
         return
     if token and allow_public:
@@ -39,11 +39,11 @@ def check_exposure(host: str, *, token: str | None, allow_public: bool) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes any free one. Raises `ConfigError`."""
+    """Return a bound socket; port 0 takes any free one. Raises `ConfigError`."""
     if not 0 <= port <= 65535:
         raise ConfigError(f"{port} is not a port: give one up to 65535, 0 for any free one", code="cannot_listen")
     try:
-        name = host.encode() if host.isascii() else host  # only the others need the tables of IDNA
+        name = host.encode() if host.isascii() else host  # only other names need the tables of IDNA
         family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"cannot listen on {host!r}, port {port}: {error}", code="cannot_listen") from error
@@ -64,7 +64,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a client of this machine finds it."""
+    """Return the URL for clients on this machine."""
     host, port = listener.getsockname()[:2]
     if host in _ANY:
         host = _ANY[host]
@@ -72,8 +72,8 @@ def url_of(listener: socket.socket) -> str:
 
 
 def advertised(listener: socket.socket, given: str | None) -> str:
-    """Where other nodes find it: what is `given`; else where it listens. For all addresses of the machine that is the
-    one by which packets leave it. Raises `ConfigError` when `given` is no URL of a server."""
+    """Return the URL for other nodes: `given`, else the listening address. When listening on all addresses, use the one
+    by which packets leave the machine. Raises `ConfigError` when `given` is no URL of a server."""
     if given is not None:
         return _checked(given)
     host, port = listener.getsockname()[:2]
@@ -81,7 +81,8 @@ def advertised(listener: socket.socket, given: str | None) -> str:
 
 
 def _way_out(family: int) -> str | None:
-    """Nothing is sent: the system only says which address it would send from."""
+    """Return the machine's outgoing address. Sends nothing: the system only chooses the address that it would send
+    from."""
     target = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((target, 9))

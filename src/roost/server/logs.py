@@ -1,4 +1,4 @@
-"""The operator's log: one line an entry, on stderr."""
+"""The operator's log: one line per entry, on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class OneLine(logging.Formatter):
-    """A traceback is folded into its entry's line. `scrub` masks what nobody may read."""
+    """Format an entry as one line, with its traceback. `scrub` masks secrets."""
 
     def __init__(self) -> None:
         self.scrub: Callable[[str], str] = lambda line: line
@@ -19,7 +19,7 @@ class OneLine(logging.Formatter):
 
 
 def mask(scrub: Callable[[str], str]) -> None:
-    """From now on, in what `log_to_stderr` has set up."""
+    """Mask secrets with `scrub` in all handlers of `log_to_stderr`."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, OneLine):
             handler.formatter.scrub = scrub

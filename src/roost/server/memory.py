@@ -1,4 +1,4 @@
-"""Memory: add, get, update, remove, retrieve; proposals and undo."""
+"""Endpoints for the memory: add, get, update, remove, retrieve; proposals and undo."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class NewFactBody(_Shape):
-    """`space` is `session:ID`, `agent:NAME`, `user:NAME` or `shared:NAME`. A current fact with the same `key`, or that
-    says nearly the same, is superseded."""
+    """`space`: `session:ID`, `agent:NAME`, `user:NAME` or `shared:NAME`. Supersedes a current fact with the same `key`
+    or nearly the same text."""
 
     space: _Space
     text: _Text
@@ -39,7 +39,7 @@ class NewFactBody(_Shape):
 
 
 class FactBody(_Shape):
-    """What is left out stays as it is."""
+    """Absent fields keep their value."""
 
     text: _Text
     category: Category | None = None
@@ -47,13 +47,13 @@ class FactBody(_Shape):
 
 
 class AcceptBody(_Shape):
-    """`text` takes the place of the proposed one."""
+    """`text`: replaces the proposed one."""
 
     text: _Text | None = None
 
 
 class UndoBody(_Shape):
-    """What the session's log did to the memory after event `since`, up to and with `until`."""
+    """Undoes the session's changes to the memory after event `since`, up to and including `until`."""
 
     session: Annotated[str, Meta(min_length=1, max_length=128)]
     since: _Version
@@ -61,16 +61,17 @@ class UndoBody(_Shape):
 
 
 class PurgeBody(_Shape):
-    """`facts`: ids; they are removed first. Without any, all that is gone in `space`, names or globs with commas."""
+    """`facts`: ids, which are removed first. Without any, erases all ended facts in `space`: names or globs with
+    commas."""
 
     facts: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1000)] = []
     space: _Spaces = "*"
 
 
 class FactsQuery(_Shape):
-    """`space`: names or globs, with commas between. `key`: only the fact that has it. `at`: as it was at a version of
-    one space. `ended`: also what is gone. `proposed`: what waits for a person's yes, instead. `before` continues from
-    the last id of a page."""
+    """`space`: names or globs, separated by commas. `key`: only the fact with this key. `at`: as of a version of one
+    space. `ended`: include ended facts. `proposed`: list the proposals that wait for a person instead. `before`: the
+    last id of the former page."""
 
     space: _Spaces = "*"
     category: Category | None = None
@@ -93,14 +94,14 @@ class SpacesQuery(_Shape):
 
 
 class FactPage(_Shape):
-    """`next` is the `before` of the next page."""
+    """`next`: the `before` of the next page."""
 
     facts: list[Fact]
     next: str | None
 
 
 class SpaceEntry(_Shape):
-    """`version` grows with every change; `facts` are current."""
+    """`version`: grows with every change. `facts`: current ones."""
 
     name: str
     version: int
@@ -112,7 +113,7 @@ class SpaceList(_Shape):
 
 
 class Undone(_Shape):
-    """How many facts came or went."""
+    """`changed`: how many facts were added or ended."""
 
     changed: int
 

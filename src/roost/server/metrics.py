@@ -1,6 +1,6 @@
-"""`GET /metrics`: what an operator watches, in the OpenMetrics text or in the older one of Prometheus.
+"""`GET /metrics`: the node's metrics, as OpenMetrics text or in the older Prometheus format.
 
-Everything but the backlog is of this node alone: sum it over the nodes. Counters begin at zero with the process.
+Everything but the backlog is for this node alone: sum it over the nodes. Counters start at zero with the process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _NANO = 1e-9
 
 
 class Now(NamedTuple):
-    """What is asked at the moment of the scrape. `saturation`: the fuller of a node's two bounds, the sessions that it
-    may hold and the core that its event loop has. `lease`: seconds that are left of it."""
+    """Values read at the scrape. `saturation`: the higher of a node's two load ratios, its sessions and its event
+    loop's core. `lease`: seconds left of it."""
 
     node: str
     live: int
@@ -59,13 +59,13 @@ class Now(NamedTuple):
 async def metrics(call: Call[Nothing, Nothing]) -> Reply:
     now = await Now.of(call.api)
     openmetrics = _OPENMETRICS in (call.header(b"accept") or "")
-    # Not on the loop: the first scrape imports, and all of them write a few hundred lines.
+    # In a thread: the first scrape imports a library, and each writes a few hundred lines.
     body, kind = await asyncio.to_thread(_write, call.api.runtime.kernel.meters, now, openmetrics)
     return Reply(200, body, content_type=kind.encode(), headers=[(b"cache-control", b"no-store")])
 
 
 class _Families(NamedTuple):
-    """As much of a registry as its writers want."""
+    """The part of a registry that its writers need."""
 
     families: list[Metric]
 

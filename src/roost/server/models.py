@@ -1,4 +1,4 @@
-"""The models of this node, and the router's profile that all nodes use."""
+"""Endpoints for this node's models, and the router's profile that all nodes use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roost.server.shapes import ModelEntry, ModelList, ProfileBody
 
 
 async def survey(models: Models, profiles: Profiles) -> ModelList:
-    """Of the profile in use. `models` must know the router (`roost.providers.auto_model.connect`)."""
+    """List the models of the profile in use. `models` must know the router (`roost.providers.auto_model.connect`)."""
     auto = models.resolve(PREFIX)
     assert isinstance(auto, Routed), "something else was given the router's name"
     name = await profiles.current()

@@ -1,4 +1,4 @@
-"""The daemon itself: health, agents, the nodes beside it, drain, shutdown."""
+"""Endpoints of the daemon itself: health, agents, the other nodes, drain, shutdown."""
 
 from __future__ import annotations
 

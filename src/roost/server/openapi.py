@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the table that the routes are made from."""
+"""Make the OpenAPI document from the table of endpoints."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _parameters(endpoint: Endpoint[Any, Any], components: dict[str, Any]) -> lis
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query cannot say null: a parameter that may be null may be left out."""
+    """Simplify a parameter's schema: a query cannot say null, so a parameter that may be null may be absent."""
     choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     plain = {key: value for key, value in schema.items() if key != "anyOf" and not (key == "default" and value is None)}
     if len(choices) == 1:

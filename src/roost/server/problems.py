@@ -18,13 +18,13 @@ _scrub: Callable[[str], str] = str
 
 
 def mask(scrub: Callable[[str], str]) -> None:
-    """From now on, `scrub` takes secrets out of what problems say."""
+    """Mask secrets in all later problems with `scrub`."""
     global _scrub
     _scrub = scrub
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """`code` is stable and safe to match on; `detail` is for people and may change."""
+    """An error as a problem document. `code` is stable and safe to match on; `detail` is for people and may change."""
 
     type: str
     title: str
@@ -34,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(RoostError):
-    """The request itself is not acceptable. `headers` belong to the answer."""
+    """The request itself is invalid. `headers` are added to the response."""
 
     def __init__(self, status: int, code: str, detail: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         super().__init__(detail, code=code, status=status)
@@ -42,13 +42,13 @@ class Refused(RoostError):
 
 
 def problem_of(error: Exception, where: str) -> Problem:
-    """An error that Roost did not raise on purpose is logged with `where`, and says nothing of its inside."""
+    """Convert an error to a problem. An unexpected error is logged with `where`, and its details are not shown."""
     if not isinstance(error, RoostError):
         log.error("%s failed", where, exc_info=error)
         return problem(500, "internal", "the server failed on this request; its log has a line about it")
     if error.code == "store_closed":
         return shutting_down()
-    quiet = isinstance(error, Busy) or error.code == "shutting_down"  # that is said to the client, and no failure
+    quiet = isinstance(error, Busy) or error.code == "shutting_down"  # the client is told, and it is no failure
     if error.status >= 500 and not quiet:
         log.error("%s: %s", where, error)
     return problem(error.status, error.code, error.message)

@@ -1,4 +1,4 @@
-"""Bounded request bodies."""
+"""Read request bodies of limited size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roost.server.validation_messages import said
 T = TypeVar("T")
 BODY_BYTES = 1024 * 1024
 MEDIA_BYTES = 32 * BODY_BYTES
-"""Of a message, which may hold pictures."""
+"""Most bytes of a message, which may hold pictures."""
 BODY_SECONDS = 30.0
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 48 * BODY_BYTES
@@ -30,13 +30,13 @@ class BodyTooLarge(Refused):
 
 
 def has_body(scope: Scope) -> bool:
-    """Whether the headers announce a body that is not empty."""
+    """Return whether the headers announce a non-empty body."""
     return header(scope, b"transfer-encoding") is not None or header(scope, b"content-length") not in (None, "0")
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int = BODY_BYTES) -> bytes:
-    """The whole body. A body that is longer than `limit`, whatever its headers say, raises `BodyTooLarge` as soon as it
-    is seen to be; one that does not come within 30 s raises `Refused`."""
+    """Read the whole body. Raises `BodyTooLarge` as soon as it exceeds `limit`, whatever its headers say, and `Refused`
+    when it does not arrive within 30 s."""
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(limit)
@@ -70,8 +70,8 @@ async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
 
 
 class Lingering:
-    """The answer to a body that is too large: it is sent at once, then what still comes is thrown away for a moment, so
-    that a client that writes before it reads gets the answer and not a reset connection."""
+    """The response to a body that is too large: send it at once, then discard further input for a moment, so that a
+    client that writes before it reads gets the response and not a reset connection."""
 
     def __init__(self, error: BodyTooLarge) -> None:
         self._error = error
@@ -87,12 +87,12 @@ class Lingering:
 
 
 async def answered(reply: Awaitable[ReplyCall], scope: Scope) -> ReplyCall:
-    """What answers the request, whatever becomes of the reply that is worked out."""
+    """Return the reply, or the response for its error."""
     try:
         return await reply
     except BodyTooLarge as error:
         return Lingering(error)
-    except Exception as error:  # a defect of ours, too, is the client's 500 and the operator's log line
+    except Exception as error:  # a defect too becomes the client's 500 and the operator's log line
         return from_error(error, scope)
 
 
@@ -106,7 +106,7 @@ async def _discard(receive: Receive) -> None:
 
 
 def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Raises `Refused` (not JSON) and `Invalid` (JSON of another shape)."""
+    """Decode a JSON body. Raises `Refused` (not JSON) and `Invalid` (JSON of another shape)."""
     content_type = header(scope, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "unsupported_media_type", "send JSON, with the header `Content-Type: application/json`")
@@ -124,7 +124,7 @@ def decode_body(scope: Scope, body: bytes, decoder: msgspec.json.Decoder[T]) -> 
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of a (lower-case) name."""
+    """Return the first header of a (lower-case) name."""
     for key, value in scope["headers"]:
         if key == name:
             return value.decode("latin-1")

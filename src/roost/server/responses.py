@@ -1,4 +1,4 @@
-"""Answers as ASGI calls, without more than the server needs."""
+"""Responses as ASGI calls, limited to the server's needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from roost.server.problems import CONTENT_TYPE, Problem, Refused, problem_of
 
 Header: TypeAlias = tuple[bytes, bytes]
 ReplyCall: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""What a handler returns: it sends one whole response, and raises nothing."""
+"""The return type of a handler: it sends one whole response, and raises nothing."""
 
 encode = msgspec.json.Encoder().encode
 _JSON = b"application/json"
 
 
 class Reply:
-    """One body, sent at once."""
+    """A response with one body, sent at once."""
 
     def __init__(
         self, status: int, body: bytes = b"", *, content_type: bytes = _JSON, headers: Sequence[Header] = ()

@@ -1,4 +1,4 @@
-"""From a path to what answers there."""
+"""Match paths to endpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class _Place(Generic[T]):
-    """Where a walk along a path may stand."""
+    """A node of the path tree."""
 
     def __init__(self) -> None:
         self.named: dict[str, _Place[T]] = {}
@@ -19,8 +19,8 @@ class _Place(Generic[T]):
 
 
 class Routes(Generic[T]):
-    """In a path of the table `{name}` stands for one part, which is not empty, and a last `{name:path}` for all that
-    follows, slashes included. A part that is written out goes before one that is named."""
+    """Match a path against a table. In a table path `{name}` matches one non-empty part, and a final `{name:path}`
+    matches the rest, slashes included. A literal part takes precedence over a named one."""
 
     def __init__(self, table: Mapping[str, T]) -> None:
         self._top = _Place[T]()
@@ -28,7 +28,7 @@ class Routes(Generic[T]):
             self._add(path.split("/")[1:], target)
 
     def find(self, path: str) -> tuple[T | None, dict[str, str]]:
-        """What is at the path, None for nothing, and the parts of the path by their names."""
+        """Return the entry at a path, or None, and the named parts of the path."""
         place, params, at = self._top, dict[str, str](), 1
         for part in path.split("/")[1:]:
             if place.rest is not None:

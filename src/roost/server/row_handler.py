@@ -1,5 +1,5 @@
-"""One row of the API's table: what comes in, who handles it, what goes out. Routes and the OpenAPI document are made
-from the same rows."""
+"""One row of the endpoint table: the request's shape, its handler, the responses. Routes and the OpenAPI document are
+made from the same rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Call(Generic[B, Q]):
-    """A request that fits its row of the table."""
+    """A decoded request that fits its row of the table."""
 
     api: Api
     scope: Scope
@@ -47,7 +47,7 @@ class Call(Generic[B, Q]):
 
     @property
     def key(self) -> str | None:
-        """The idempotency key. Raises `Invalid`."""
+        """The idempotency key, or None. Raises `Invalid`."""
         key = self.header(b"idempotency-key")
         if key is not None and not 1 <= len(key) <= KEY_LENGTH:
             raise Invalid(f"an Idempotency-Key has 1 to {KEY_LENGTH} characters")
@@ -60,11 +60,18 @@ class Call(Generic[B, Q]):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint(Generic[B, Q]):
-    """`answers` maps statuses to the types of their bodies, None for no body; `errors` are statuses of problems beyond
-    those that every endpoint has. `keyed`: takes an Idempotency-Key; `streams`: answers in events when asked to;
-    `open`: needs no token; `texts`: the media types of its answers, where they are not JSON;
-    `most`: bytes of its body. `file`: the media type of a body that the handler's reply takes itself, as it comes.
-    `bodiless`: a request without a body counts as one with `{}`."""
+    """A row of the endpoint table.
+
+    answers: the body type of each status, None for no body.
+    errors: statuses of problems beyond those that every endpoint has.
+    keyed: accepts an Idempotency-Key.
+    streams: sends events when asked to.
+    open: needs no token.
+    texts: media types of responses that are not JSON.
+    most: most bytes of the body.
+    file: media type of a body that the handler's reply reads itself.
+    bodiless: a request without a body counts as one with `{}`.
+    """
 
     method: str
     path: str
@@ -88,7 +95,7 @@ class Endpoint(Generic[B, Q]):
 
     @cached_property
     def _blank(self) -> Q | None:
-        """Of a request without a query; None where something of it must be said."""
+        """The query of a request without one; None when a field is required."""
         try:
             return msgspec.convert({}, self.query)
         except msgspec.ValidationError:
@@ -99,7 +106,7 @@ class Endpoint(Generic[B, Q]):
         return self.body is not Nothing
 
     async def reply(self, api: Api, scope: Scope, receive: Receive) -> ReplyCall:
-        """Raises `RoostError` for what the table or the handler refuses."""
+        """Decode a request and call its handler. Raises `RoostError` when the table or the handler refuses it."""
         query = self._query(scope["query_string"])
         body = cast(B, _NOTHING)
         if self.bodiless and not has_body(scope):
@@ -139,7 +146,7 @@ class Resource:
         self._allow = ", ".join(self._methods).encode()
 
     async def reply(self, scope: Scope, receive: Receive) -> ReplyCall:
-        """Raises `RoostError`."""
+        """Choose the endpoint by method and reply. Raises `RoostError`."""
         endpoint = self._methods.get(scope["method"])
         if endpoint is None:
             detail = f"{scope['method']} is not a method of {scope['path']}; {self._allow.decode()} is"

@@ -1,4 +1,4 @@
-"""Schedules of sessions, and what sessions say without being asked."""
+"""Endpoints for the schedules of sessions and for their unprompted answers."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class SchedulesQuery(_Shape):
-    """Those of the first `limit` sessions that have any, after the one that the last page named as `next`."""
+    """Schedules of the first `limit` sessions that have any, after the former page's `next`."""
 
     after: Annotated[str, Meta(max_length=128)] = ""
     limit: Annotated[int, Meta(ge=1, le=500)] = 100
 
 
 class ScheduleList(_Shape):
-    """By session and name. `next` is the `after` of the next page."""
+    """By session and name. `next`: the `after` of the next page."""
 
     schedules: list[ScheduleView]
     next: str | None = None
 
 
 class Ordered(_Shape):
-    """`accepted`: it is on disk, and takes effect as soon as the session's step in progress has ended. `done`: it has
-    taken effect, and the schedule is no more."""
+    """`accepted`: on disk, in effect once the session's step in progress has ended. `done`: in effect, and the schedule
+    no longer exists."""
 
     status: Literal["accepted", "done"]
 
 
 class OutboxQuery(_Shape):
-    """`after`: the `next` of the last answer."""
+    """`after`: the `next` of the former response."""
 
     after: Position = 0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100

@@ -1,4 +1,4 @@
-"""Sessions: make, find, look at, delete, control."""
+"""Endpoints for sessions: create, find, inspect, delete, control."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def create(call: Call[NewSessionBody, Nothing]) -> Reply:
 
 
 def _differs(body: NewSessionBody, agent: Agent, info: SessionInfo) -> bool:
-    """An agent that was changed on the node since is no difference of the request."""
+    """Return whether a repeated request differs from the session that its key created. A change of the agent on the
+    node since then is no difference."""
     version = info.version if body.model is None and body.definition is None else agent.spec.version
     wanted = (body.agent, version, body.id or info.id, body.workspace, body.title, body.labels or {})
     return wanted != (info.agent, info.version, info.id, info.workspace, info.title, info.labels)

@@ -1,4 +1,4 @@
-"""Bodies and queries of the API. Answers that are the kernel's own shapes are not repeated here."""
+"""Bodies, queries and responses of the API. Responses that are the kernel's own shapes are not repeated here."""
 
 from __future__ import annotations
 
@@ -34,31 +34,29 @@ class _Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CostsQuery(_Shape):
-    """`month` as in `2026-11`; without it this one. `by` reads the logs of the month, which takes its time."""
+    """`month`: as in `2026-11`; by default this one. `by`: reads the logs of the month, which is slow."""
 
     by: By | None = None
     month: Annotated[str, Meta(pattern=MONTH)] | None = None
 
 
 class SettleBody(_Shape):
-    """`call` is the id of a lost call, `cost` what it has cost in nano-dollars."""
+    """`call`: the id of a lost call. `cost`: its cost in nano-dollars."""
 
     call: Annotated[str, Meta(max_length=1024)]
     cost: Annotated[int, Meta(ge=0)]
 
 
 class ReconcileBody(_Shape):
-    """`month` as in `2026-11`; without it all lost calls. `ours`: all that the accounts' reports have was used by
-    Roost."""
+    """`month`: as in `2026-11`; by default all lost calls. `ours`: all usage in the accounts' reports is Roost's."""
 
     month: Annotated[str, Meta(pattern=MONTH)] | None = None
     ours: bool = False
 
 
 class NewSessionBody(_Shape):
-    """`model` takes the place of the agent's own. `definition` is an agent of this `name` as data, which need not be
-    known to the node. `workspace` is an absolute path of an existing folder; without it the session gets a private
-    one."""
+    """`model`: replaces the agent's own. `definition`: an agent of this name as data, which the node need not know.
+    `workspace`: an absolute path of an existing folder; without it the session gets a private one."""
 
     agent: Annotated[str, Meta(max_length=128)]
     model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -70,7 +68,7 @@ class NewSessionBody(_Shape):
 
 
 class MessageBody(_Shape):
-    """Either `text` or `parts`. `steer` is delivered into the running turn, `follow_up` when it has ended."""
+    """Either `text` or `parts`. `steer`: delivered into the running turn. `follow_up`: delivered when it has ended."""
 
     text: str | None = None
     parts: Annotated[list[UserPart], Meta(min_length=1, max_length=256)] | None = None
@@ -79,8 +77,8 @@ class MessageBody(_Shape):
 
 
 class ApprovalBody(_Shape):
-    """With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes out of those that
-    the question offers, which are allowed from now on, for whom `scope` says. `asked`: the position of the question."""
+    """With `modify` the call runs with these `arguments` instead of the model's. `always`: prefixes offered by the
+    question that are allowed from now on, within `scope`. `asked`: the position of the question."""
 
     decision: Decision
     note: str | None = None
@@ -108,8 +106,8 @@ class PinBody(_Shape):
 
 
 class SessionsQuery(_Shape):
-    """`label` is `key:value`. `before` is the id that the last page named as `next`. `turns`: say of each session how
-    its last turn ended."""
+    """`label`: `key:value`. `before`: the `next` of the former page. `turns`: also tell how each session's last turn
+    ended."""
 
     agent: str | None = None
     state: SessionState | None = None
@@ -121,7 +119,7 @@ class SessionsQuery(_Shape):
 
 
 class EventsQuery(_Shape):
-    """`after` is the number of the last event that you have. `deltas` and `limit` are for streams and pages."""
+    """`after`: the number of the last event that you have. `deltas` is for streams, `limit` for pages."""
 
     after: Position = 0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
@@ -133,16 +131,16 @@ class StreamQuery(_Shape):
 
 
 class Life(_Shape):
-    """The process works. Nothing is said of the store."""
+    """The process works. This does not check the store."""
 
     status: Literal["alive"] = "alive"
 
 
 class Health(_Shape):
-    """`uptime` in seconds. `degraded`: the store refuses writes, or the node lost its lease and runs nothing until it
-    has one again, or several sessions in a row could not be taken up on this machine; `reason` says which. `draining`:
-    its sessions go to other nodes; `live` are still in its memory. `failed`: sessions in state `error`, of all nodes,
-    up to 1,000; damaged ones are among them once they were met."""
+    """`uptime`: seconds. `degraded`: the store refuses writes, or the node lost its lease and runs nothing until it has
+    one again, or several sessions in a row failed on this machine; `reason` says which. `draining`: its sessions go to
+    other nodes; `live` ones are still in its memory. `failed`: sessions in state `error`, of all nodes, up to 1,000,
+    with damaged ones once they were found."""
 
     status: Literal["ok", "degraded", "draining", "stopping"]
     version: str
@@ -154,14 +152,14 @@ class Health(_Shape):
 
 
 class ProfileBody(_Shape):
-    """The router's profile that all nodes shall use from now on."""
+    """The router's profile, for all nodes from now on."""
 
     profile: Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class ModelEntry(_Shape):
-    """A model of the profile in use. `usable`: this node has its key, or its weights. `trouble` says why it is not, or
-    why another one is asked first now. `window` and `max_output` in tokens, None where it is not usable."""
+    """A model of the profile in use. `usable`: this node has its key, or its weights. `trouble`: why it is not usable,
+    or why another is asked first now. `window`, `max_output`: tokens, None where it is not usable."""
 
     name: str
     usable: bool
@@ -182,7 +180,7 @@ class ModelEntry(_Shape):
 
 
 class ModelList(_Shape):
-    """`models` are those of the router's profile in use, `profiles` the names that there are."""
+    """`models`: of the router's profile in use. `profiles`: all names."""
 
     profile: str
     profiles: list[str]
@@ -190,8 +188,8 @@ class ModelList(_Shape):
 
 
 class NodeEntry(_Shape):
-    """A node as the store sees it. `this` is the one that answers. `live` sessions are in its memory, it takes `room`
-    more. `beat_at`: when it last said so, by the store's clock, in seconds since 1970."""
+    """A node as the store sees it. `this`: it sent this response. `live`: sessions in its memory. `room`: its free
+    slots. `beat_at`: its last heartbeat, by the store's clock, in seconds since 1970."""
 
     id: str
     this: bool
@@ -234,7 +232,7 @@ class NodeList(_Shape):
 
 
 class AgentInfo(_Shape):
-    """`model` None is the node's default."""
+    """`model`: None is the node's default."""
 
     name: str
     description: str
@@ -271,16 +269,16 @@ class WaitingCalls(_Shape):
 
 
 class SessionPage(_Shape):
-    """Newest first. `next` is the `before` of the next page."""
+    """Newest first. `next`: the `before` of the next page."""
 
     sessions: list[SessionInfo]
     next: str | None
 
 
 class AcceptedInput(_Shape):
-    """It is on disk. `input` is its number in the log; `head` the position before it: follow the events from there.
-    `duplicate`: this Idempotency-Key was accepted before, and nothing was added. `waits_for`: in the answer to a
-    message, the Python parts of the session's agent that no running node knows; until one does, the message waits."""
+    """The input is on disk. `input`: its number in the log. `head`: the position before it; follow the events from
+    there. `duplicate`: this Idempotency-Key was accepted before, and nothing was added. `waits_for`: for a message, the
+    Python parts of the session's agent that no running node knows; the message waits until one does."""
 
     input: int
     duplicate: bool
@@ -289,7 +287,7 @@ class AcceptedInput(_Shape):
 
 
 class Transcript(_Shape):
-    """What is in the model's context."""
+    """The messages in the model's context."""
 
     messages: list[Message]
 
@@ -300,7 +298,7 @@ class Entry(msgspec.Struct, Generic[E], kw_only=True):
 
 
 class EventPage(msgspec.Struct, Generic[E], kw_only=True):
-    """`head` is the number of the newest event there is."""
+    """`head`: the number of the newest event."""
 
     events: list[Entry[E]]
     head: int
@@ -313,7 +311,7 @@ class DrainQuery(_Shape):
 
 
 class Draining(_Shape):
-    """`live` sessions are still to be let go of; `GET /health` says how many are left."""
+    """`live`: sessions not yet released; `GET /health` shows how many remain."""
 
     node: str
     live: int

@@ -1,4 +1,4 @@
-"""Responses that go on, and sessions as Server-Sent Events."""
+"""Streaming responses, and sessions as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _HEADERS: list[Header] = [
 
 
 class Watch(Protocol):
-    """Decides when a stream has said all that it was asked for."""
+    """Decide when a stream ends."""
 
     async def cut(self, batch: list[Frame]) -> tuple[list[Frame], bool, Problem | None]:
-        """(what of the batch to send, whether that is the end, the problem to end with)"""
+        """Return (the part of the batch to send, whether the stream ends, the problem to end with)."""
         ...
 
 
 class Stream(ABC):
-    """A response that goes on, `among` the others of its kind. Ends when the client leaves, when `pump` does, and when
-    the daemon stops. A client that takes nothing for `patience` seconds is disconnected."""
+    """A streaming response, one of those in `among`. Ends when the client leaves, when `pump` returns, and when the
+    daemon stops. A client that reads nothing for `patience` seconds is disconnected."""
 
     headers: Sequence[Header] = ()
     patience = 60.0
@@ -57,17 +57,17 @@ class Stream(ABC):
 
     @abstractmethod
     async def pump(self, send: Send) -> Problem | None:
-        """Send all there is with `give`. Returns the problem that it ends with, if it is one."""
+        """Send the content with `give`. Returns the problem to end with, if any."""
 
     @abstractmethod
     def last(self, problem: Problem | None) -> bytes:
-        """The end of the body."""
+        """Return the last bytes of the body."""
 
     def end(self) -> None:
-        """Cut the stream off from outside."""
+        """End the stream from outside."""
         self._ended = True
         if self._scope is not None and not self._scope.expired():
-            with contextlib.suppress(RuntimeError):  # it is ending by itself at this moment
+            with contextlib.suppress(RuntimeError):  # it ends by itself at this moment
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
     async def give(self, send: Send, chunk: bytes) -> None:
@@ -86,7 +86,7 @@ class Stream(ABC):
         except TimeoutError:
             log.warning("session %s: a reader that took nothing for %g s was cut off", self.session, self.patience)
             _abort(send)
-            await asyncio.sleep(0)  # so that the server has heard of it when this returns
+            await asyncio.sleep(0)  # lets the server notice before this returns
         finally:
             self._among.discard(self)
             gone.cancel()
@@ -94,8 +94,8 @@ class Stream(ABC):
                 self._looking.cancel()
 
     def _look(self) -> None:
-        """One timer for the stream, not one for each chunk: it looks again when the chunk that waits now has waited
-        long enough."""
+        """Disconnect a client that has not read the present chunk for `patience` seconds. There is one timer per
+        stream, not one per chunk."""
         now = self._loop.time()
         since = now if self._giving is None else self._giving
         if self._stalled or now - since >= self.patience:
@@ -128,8 +128,8 @@ class Stream(ABC):
 
 
 class EventStream(Stream):
-    """Also ends when `watch` says so, and when the session is deleted. A client that was disconnected comes back with
-    the number of its last event."""
+    """Stream a session's events. Also ends when `watch` decides, and when the session is deleted. A disconnected client
+    resumes with the number of its last event."""
 
     headers = _HEADERS
 
@@ -150,7 +150,7 @@ class EventStream(Stream):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if self._follower is not None:  # the frames close it only where one was asked for
+            if self._follower is not None:  # the frames close it only once their iteration has begun
                 self._follower.close()
 
     async def pump(self, send: Send) -> Problem | None:
@@ -170,7 +170,7 @@ class EventStream(Stream):
 
 
 def chunks(frames: Sequence[Frame]) -> Iterator[bytes]:
-    """Frames as bytes of a stream, many to a chunk. An empty batch is a sign of life."""
+    """Encode frames as chunks of bytes, many frames to a chunk. An empty batch becomes a sign of life."""
     if not frames:
         yield _PING
         return
@@ -188,7 +188,7 @@ def chunks(frames: Sequence[Frame]) -> Iterator[bytes]:
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """Only events of the log have an `id`: that is what a client comes back with."""
+    """Encode a frame. Only events of the log have an `id`, with which a client resumes."""
     seq, body = frame
     kind = body[_KIND : body.index(b'"', _KIND)]
     if seq is None:
@@ -197,8 +197,8 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def _abort(send: Any) -> None:
-    """Closing would wait for the client to take what is buffered, which it does not. uvicorn's `send` is a method of
-    what holds the connection; without that the server closes in its own way."""
+    """Drop the connection: closing it would wait for the client to read the buffer, which it does not. uvicorn's `send`
+    is a method of the connection's owner; with another server, the server closes in its own way."""
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is not None:
         transport.abort()

@@ -1,4 +1,4 @@
-"""Checkpoints, rollbacks and forks of sessions."""
+"""Endpoints for checkpoints, rollbacks and forks of sessions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class CheckpointBody(_Shape):
 
 
 class RollbackBody(_Shape):
-    """`to` is a position of the log or a checkpoint's label; without it the newest checkpoint is meant. `undo`: what
-    the session was before its last rollback. `resume`: if it is paused, stopped or failed, it goes on from there."""
+    """`to`: a position of the log or a checkpoint's label; by default the newest checkpoint. `undo`: go back to the
+    state before the last rollback. `resume`: also run on from there if the session is paused, stopped or failed."""
 
     to: Position | _Label | None = None
     undo: bool = False
@@ -34,15 +34,14 @@ class RollbackBody(_Shape):
 
 
 class DiffQuery(_Shape):
-    """Each is a position of the log or a checkpoint's label. Without `since` the newest checkpoint is meant, without
-    `until` the files of now."""
+    """Positions of the log or checkpoints' labels. By default `since` is the newest checkpoint and `until` is now."""
 
     since: _Label | None = None
     until: _Label | None = None
 
 
 class ForkBody(_Shape):
-    """`at` is a position of the log or a checkpoint's label; without it, where the last turn ended. `labels` come to
+    """`at`: a position of the log or a checkpoint's label; by default the end of the last turn. `labels` are added to
     those of the session."""
 
     at: Position | _Label | None = None

@@ -1,4 +1,4 @@
-"""A stream that ends with the turn of one accepted input."""
+"""End a stream with the turn of one accepted input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from roost.server.problems import Problem, session_halted
 
 
 class TurnStream:
-    """Also ends when the session halts before the turn does."""
+    """Ends the stream after the turn, or when the session halts before."""
 
     def __init__(self, sessions: Sessions, session: str, item: int) -> None:
         self._session = session

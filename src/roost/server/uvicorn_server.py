@@ -13,8 +13,9 @@ import uvicorn
 
 
 class Server(uvicorn.Server):
-    """Signals are the daemon's. It says when it listens, and leaves when it is told to: the base class looks ten times
-    a second whether it should, and rests as long at its end. `grace`: seconds that requests get to end."""
+    """A uvicorn server without signal handling, which the daemon does. It reports when it listens, and exits as soon as
+    it is told: the base class polls ten times a second, and sleeps as long at its end. `grace`: seconds that requests
+    get to end."""
 
     def __init__(self, app: Any, *, grace: float) -> None:
         config = uvicorn.Config(
@@ -41,7 +42,7 @@ class Server(uvicorn.Server):
         self.listening.set()
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # which sets the date of answers
+        while not await self.on_tick(0):  # `on_tick` sets the responses' date
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._leaving.wait()

@@ -1,4 +1,4 @@
-"""What is wrong with a body or a query, in words for people: the decoder says which type it expected at which path."""
+"""Describe an invalid body or query for people, from the decoder's message: the expected type and the path."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TYPES: Final = {
     "array": "a list",
 }
 _LONGEST: Final = 500
-"""Characters of the decoder's words that are looked at: they may repeat what was sent."""
+"""Characters of the decoder's message that are parsed: it may repeat the input."""
 
 
 def said(error: msgspec.ValidationError, of: str) -> str:
-    """`of`: what was decoded, as in "the body". Names the field, and what is wrong with it."""
+    """Name the field and its fault. `of`: the decoded thing, as in "the body"."""
     what, at, where = str(error).rpartition(" - at `")
     what, place = (what, _place(where)) if at else (where, "")
     what = what[:_LONGEST]
@@ -75,7 +75,7 @@ def _bound(subject: str, found: re.Match[str]) -> str:
 
 
 def _form(subject: str, found: re.Match[str]) -> str:
-    # Written as Python writes a text, so that its backslashes are there twice.
+    # The decoder quotes the pattern as Python does, with doubled backslashes.
     pattern = found[1].replace("\\\\", "\\")
     return f"{subject} {_FORMS.get(pattern, f'must fit {pattern}')}"
 
