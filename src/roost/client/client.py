@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from roost.log.shared import LostCall
 
 Content: TypeAlias = str | Sequence[UserPart]
-"""What may be said to an agent: text, or parts of which some are media."""
+"""The content of a message: text, or parts, some of which may be media."""
 T = TypeVar("T")
 
 
@@ -44,7 +44,7 @@ class Health(msgspec.Struct):
 
 
 class NodeRow(msgspec.Struct):
-    """A node of the cluster. `this` is the one that was asked."""
+    """A node of the cluster. `this`: it sent this response."""
 
     id: str
     this: bool = False
@@ -61,7 +61,7 @@ class NodeRow(msgspec.Struct):
 
 
 class Nodes(msgspec.Struct):
-    """`waiting` sessions have work and no living node, the oldest for `waiting_seconds`."""
+    """The cluster's nodes. `waiting`: sessions with work and no living node, the oldest for `waiting_seconds`."""
 
     nodes: list[NodeRow]
     waiting: int = 0
@@ -69,7 +69,7 @@ class Nodes(msgspec.Struct):
 
 
 class ModelRow(msgspec.Struct):
-    """A model of the router's profile. `trouble`: why it cannot be asked, or why another one is asked first now."""
+    """A model of the router's profile. `trouble`: why it cannot be asked, or why another is asked first now."""
 
     name: str
     usable: bool
@@ -80,7 +80,7 @@ class ModelRow(msgspec.Struct):
 
 
 class Routing(msgspec.Struct):
-    """The router's `profile` in use and its models; `profiles` are the names that there are."""
+    """The router's `profile` in use and its models. `profiles`: all names."""
 
     profile: str
     profiles: list[str]
@@ -88,7 +88,7 @@ class Routing(msgspec.Struct):
 
 
 class AgentRow(msgspec.Struct):
-    """An agent as a list shows it. `model` None is the node's default."""
+    """An agent in a list. `model` None is the node's default."""
 
     name: str
     description: str = ""
@@ -97,12 +97,12 @@ class AgentRow(msgspec.Struct):
     permissions: str = "workspace"
     version: str = ""
     checks: tuple[str, ...] = ()
-    """Hooks and guardrails of its own, by name."""
+    """Names of its own hooks and guardrails."""
 
 
 class Sent(msgspec.Struct):
-    """`input` names the message in the log; `head` is the log's end before it was accepted. `waits_for`: parts of the
-    session's agent, written in Python, that no running node knows; until one does, the message waits."""
+    """`input`: the message's number in the log. `head`: the log's end before it was accepted. `waits_for`: Python parts
+    of the session's agent that no running node knows; the message waits until one does."""
 
     input: int
     duplicate: bool = False
@@ -136,8 +136,8 @@ class _Events(msgspec.Struct):
 
 
 class Client:
-    """Blocking; one thread at a time, except that streams may be read in their own. Raises `ApiError` with the
-    daemon's own code, and `Unreachable`."""
+    """A blocking client of a daemon. Use it from one thread at a time; streams may be read in threads of their own.
+    Raises `ApiError` with the daemon's own code, and `Unreachable`."""
 
     def __init__(self, locate: Locate, *, timeout: float = 60.0) -> None:
         self._locate = locate
@@ -179,7 +179,7 @@ class Client:
         limit: int = 50,
         turns: bool = False,
     ) -> list[SessionInfo]:
-        """Newest first. `parent`: those that this session has made. `turns`: with `last_turn`."""
+        """List sessions, the newest first. `parent`: only this session's children. `turns`: with `last_turn`."""
         query = {"agent": agent, "state": state, "parent": parent, "before": before, "limit": limit}
         query |= {"turns": "true"} if turns else {}
         return self._get("/sessions", _Page, query).sessions
@@ -193,11 +193,11 @@ class Client:
         return self._get(_path(session), SessionView)
 
     def tree(self, session: str) -> list[SessionInfo]:
-        """The session and all that come from it, parents before children."""
+        """List the session and its descendants, parents before children."""
         return self._get(_path(session, "tree"), _Tree).sessions
 
     def approvals(self, session: str) -> list[WaitingCall]:
-        """Calls that wait for a person, in the session and in all that come from it."""
+        """List the calls that wait for a person, in the session and its descendants."""
         from roost.kernel.sessions import WaitingCall
 
         return self._get(_path(session, "approvals"), dict[str, list[WaitingCall]])["approvals"]
@@ -218,11 +218,11 @@ class Client:
         )
 
     def control(self, session: str, action: ControlAction) -> SessionInfo:
-        """The session after the order took effect, or with the order accepted and still to take effect."""
+        """Send an order. Returns the session after it took effect, or while it is accepted and pending."""
         return _decode(self._requests.call("POST", _path(session, action), key=new_id("key")), SessionInfo)
 
     def compact(self, session: str) -> Compacted:
-        """What came of it; after 45 seconds that it waits."""
+        """Compact the session and return the result; after 45 seconds, report it as pending."""
         from roost.kernel.compaction_result import Compacted
 
         return _decode(self._requests.call("POST", _path(session, "compact"), key=new_id("key")), Compacted)
@@ -290,11 +290,11 @@ class Client:
         return ScheduleClient(self._requests.call, _decode)
 
     def use_profile(self, name: str) -> None:
-        """For all nodes, from the next model call on."""
+        """Switch the router's profile on all nodes, from the next model call on."""
         self._requests.call("PUT", "/models/profile", body={"profile": name})
 
     def drain(self, *, grace: float | None = None) -> None:
-        """The node lets its sessions go to others; `health` says how many are left."""
+        """Drain the node: its sessions go to other nodes; `health` shows how many remain."""
         self._requests.call("POST", "/drain", query={"grace": grace}, again=True)
 
     def shutdown(self) -> None:
@@ -310,7 +310,7 @@ class Client:
         on_gap: Callable[[bool], None] = lambda _: None,
         known: bool = False,
     ) -> EventStream:
-        """See `EventStream`."""
+        """Open a session's stream; see `EventStream`."""
         from roost.client.event_stream import EventStream
 
         return EventStream(

@@ -1,4 +1,4 @@
-"""The configuration's part of the client."""
+"""The client's methods for the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class ConfigurationClient:
-    """`call` sends a request, `decode` reads its answer. Blocking; raises what they raise."""
+    """The configuration's methods. `call` sends a request, `decode` reads the response. Blocking; raises what they
+    raise."""
 
     def __init__(
         self, call: Callable[..., tuple[int, bytes]], decode: Callable[[tuple[int, bytes], type[Any]], Any]
@@ -28,7 +29,7 @@ class ConfigurationClient:
         return self._part(self._call("GET", "/config"), "settings", list[Setting])
 
     def faults(self) -> dict[str, str]:
-        """What of its files the daemon could not put in force, and why."""
+        """Return the faults of the files that the daemon could not apply, by file."""
         return self._part(self._call("GET", "/config"), "faults", dict[str, str])
 
     def patch(self, given: Mapping[str, Value | None], *, by: str) -> Revision:

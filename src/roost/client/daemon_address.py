@@ -1,4 +1,4 @@
-"""Where a daemon is: its address and the token that it wants."""
+"""Find a daemon: its address and its token."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from roost.server.daemon_files import Home, word
 
 
 class Unreachable(RoostError):
-    """No daemon answers there."""
+    """No daemon answers at the address."""
 
     code, status = "unreachable", 503
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`url` has no path of its own. `pid` is known for a daemon of this machine."""
+    """A daemon's address. `url` has no path. `pid` is known for a daemon of this machine."""
 
     url: str
     token: str | None = None
@@ -35,11 +35,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 Locate: TypeAlias = Callable[[], Endpoint]
-"""Says where the daemon is now; asked again when a connection is lost. Raises `Unreachable` when it is nowhere."""
+"""Returns the daemon's present address; called again after a lost connection. Raises `Unreachable` when there is
+none."""
 
 
 def at_url(url: str, token: str | None) -> Endpoint:
-    """Raises `ConfigError` when this is no URL of a server."""
+    """Return the endpoint at a URL. Raises `ConfigError` when it is no URL of a server."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -51,8 +52,8 @@ def at_url(url: str, token: str | None) -> Endpoint:
 
 
 def of_home(home: Path, token: str | None = None) -> Endpoint:
-    """Return the daemon that the home's `daemon.json` names. Whether it runs is known when it answers. A copied home
-    names the original's daemon: that one is not believed. Raises `Unreachable`."""
+    """Return the daemon that the home's `daemon.json` names; it may no longer run. A copied home's file names the
+    original's daemon, and is ignored. Raises `Unreachable`."""
     found = Home(home).daemon()
     if found is None:
         raise Unreachable("no daemon is running. Start one with `roost up -d`")
@@ -60,7 +61,7 @@ def of_home(home: Path, token: str | None = None) -> Endpoint:
 
 
 def token_of(home: Path) -> str | None:
-    """The home's token, None when it cannot be read. Raises `ConfigError` when the file holds none."""
+    """Return the home's token; None when it cannot be read. Raises `ConfigError` when the file holds none."""
     path = home / "token"
     try:
         return word(path.read_bytes(), path) or None

@@ -1,4 +1,4 @@
-"""A session's stream over HTTP: read, and taken up again where it broke off."""
+"""Read a session's stream over HTTP, and resume it after a lost connection."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from roost.client.socket_transport import ApiError, connect, headers_of, refusal
 from roost.kernel.stream import Frame
 
 _SILENCE = 45.0
-"""Three pings missed: the connection is dead though nobody said so."""
+"""Seconds without data after which the connection is dead: three missed pings."""
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 _MAX_LINE = 64 * 1024 * 1024
 
 
 class EventStream:
-    """Iterate it in one thread; `close` may be called from another and ends the iteration.
+    """A session's frames: every event once and in order, deltas between them. Iterate in one thread; `close` may be
+    called from another and ends the iteration.
 
-    Every event once and in order, deltas between them. A lost connection is taken up again at the last event for up
-    to `patience` seconds, wherever the daemon is then; `on_gap` hears of it with True and of its end with False. Ends
-    when the session is deleted. `known`: daemon and session were there a moment ago, so even the first connection may
-    wait. Raises `ApiError`, and `Unreachable` when the patience is over.
+    A lost connection is resumed at the last event for up to `patience` seconds, wherever the daemon is then. `on_gap`
+    is called with True when the connection is lost and with False when it is back. Ends when the session is deleted.
+    Raises `ApiError`, and `Unreachable` when the patience is over.
+    known: daemon and session existed a moment ago, so even the first connection may be retried.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class EventStream:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _wait(self) -> None:
-        """Before the next connection. Raises `Unreachable` when the patience is over."""
+        """Wait before the next connection. Raises `Unreachable` when the patience is over."""
         if self._closed.is_set():
             return
         if self._lost is None:
@@ -94,7 +95,7 @@ class EventStream:
             self._on_gap(False)
 
     def _once(self) -> Iterator[Frame]:
-        """The frames of one connection."""
+        """Yield the frames of one connection."""
         endpoint = self._locate()
         connection = connect(endpoint, _SILENCE)
         self._socket = connection.sock
@@ -116,7 +117,7 @@ class EventStream:
 
 
 def _frames(response: http.client.HTTPResponse) -> Iterator[Frame]:
-    """Raises `ApiError` with the problem that the daemon ends the stream with."""
+    """Decode frames. Raises `ApiError` with the problem that ends the stream."""
     seq: int | None = None
     kind = b""
     data: list[bytes] = []

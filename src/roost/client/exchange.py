@@ -1,4 +1,4 @@
-"""Sessions as files, over HTTP: neither end holds a whole file in memory."""
+"""Export and import sessions over HTTP: neither end holds a whole file in memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from roost.kernel.exchange.conversation_items import Brought, Format, Report, So
 
 _CHUNK = 256 * 1024
 _PATIENCE = 600.0
-"""Seconds for which a daemon may be at work on a file without a word."""
+"""Seconds for which a daemon may work on a file without sending anything."""
 
 
 def export_session(locate: Locate, session: str, out: IO[bytes], format: Format) -> Report:
-    """Write it to `out`. Raises `ApiError`, `Unreachable`."""
+    """Write a session to `out`. Raises `ApiError`, `Unreachable`."""
     report = _fetch(locate, target(f"/sessions/{session}/export", {"format": format}), out)
     return msgspec.json.decode(report, type=Report)
 
 
 def export_files(locate: Locate, session: str, out: IO[bytes]) -> int:
-    """Write a tar of them to `out`; returns how many there are. Raises `ApiError`, `Unreachable`."""
+    """Write a tar of a session's files to `out`; returns their number. Raises `ApiError`, `Unreachable`."""
     return msgspec.json.decode(_fetch(locate, f"/sessions/{session}/files", out), type=dict[str, int])["files"]
 
 
 def _fetch(locate: Locate, path: str, out: IO[bytes]) -> str:
-    """Returns the account of it."""
+    """Download to `out` and return the report header."""
     endpoint = locate()
     connection = connect(endpoint, _PATIENCE)
     try:
@@ -60,7 +60,7 @@ def import_session(
     user: str | None = None,
     key: str | None = None,
 ) -> Brought:
-    """Raises `ApiError`, `Unreachable`; with a `key` it may be called again then."""
+    """Import a session from a file. Raises `ApiError`, `Unreachable`; with a `key` it may then be called again."""
     endpoint = locate()
     query = {"format": format, "id": id, "agent": agent, "title": title, "workspace": workspace, "user": user}
     headers = headers_of(endpoint, Content_Type="application/x-ndjson", Idempotency_Key=key)

@@ -1,4 +1,4 @@
-"""The memory's part of the client."""
+"""The client's methods for the memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Undone(msgspec.Struct):
 
 
 class MemoryClient:
-    """`call` sends a request, `decode` reads its answer. Blocking; raises what they raise."""
+    """The memory's methods. `call` sends a request, `decode` reads the response. Blocking; raises what they raise."""
 
     def __init__(
         self, call: Callable[..., tuple[int, bytes]], decode: Callable[[tuple[int, bytes], type[Any]], Any]
@@ -54,7 +54,7 @@ class MemoryClient:
         return self._ask("POST", "/memory/facts", Learned, body=body, key=new_id("key"))
 
     def story(self, id: str) -> FactStory:
-        """With what it superseded, and what superseded it."""
+        """Return a fact with those that it superseded and those that superseded it."""
         from roost.memory.fact_history import FactStory
 
         return self._ask("GET", _fact(id), FactStory)

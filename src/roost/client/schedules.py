@@ -1,4 +1,4 @@
-"""The schedules' part of the client."""
+"""The client's methods for schedules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class _Page(msgspec.Struct):
 
 
 class ScheduleClient:
-    """As `roost.kernel.schedules.Schedules`, blocking. `call` sends a request, `decode` reads its answer."""
+    """The methods of `roost.kernel.schedules.Schedules`, blocking. `call` sends a request, `decode` reads the
+    response."""
 
     def __init__(
         self, call: Callable[..., tuple[int, bytes]], decode: Callable[[tuple[int, bytes], type[Any]], Any]
@@ -45,7 +46,7 @@ class ScheduleClient:
         return self._view(self._call("POST", f"{_path(session, name)}/resume", key=new_id("key")))
 
     def run(self, session: str, name: str) -> int:
-        """The number of the input."""
+        """Run a schedule once now. Returns the number of the input."""
         return self._decode(self._call("POST", f"{_path(session, name)}/run", key=new_id("key")), _Input).input
 
     def delete(self, session: str, name: str) -> bool:

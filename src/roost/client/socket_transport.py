@@ -1,4 +1,4 @@
-"""Requests and answers."""
+"""Send requests and read responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_ANSWER = 256 * 1024 * 1024
 
 
 class ApiError(RoostError):
-    """The daemon refused; `code` and `status` are its own."""
+    """The daemon refused the request; `code` and `status` are the daemon's."""
 
 
 class _Problem(msgspec.Struct):
@@ -29,7 +29,7 @@ class _Problem(msgspec.Struct):
 
 
 def connect(endpoint: Endpoint, timeout: float) -> http.client.HTTPConnection:
-    """Opens the connection. Raises `Unreachable`."""
+    """Open a connection. Raises `Unreachable`."""
     host, port, secure = endpoint.address
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout)
@@ -58,7 +58,8 @@ def target(path: str, query: dict[str, Any] | None) -> str:
 
 
 def refusal(status: int | None, body: bytes) -> ApiError:
-    """The daemon's problem document as an error. `status` None: in the midst of an answer, and the document says it."""
+    """Convert the daemon's problem document to an error. `status` None: the document came within a response and has the
+    status."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except msgspec.MsgspecError:
@@ -71,7 +72,7 @@ def refusal(status: int | None, body: bytes) -> ApiError:
 
 
 class Requests:
-    """One request at a time over a connection that is kept. Not for several threads."""
+    """Send one request at a time over a kept connection. Not thread-safe."""
 
     def __init__(self, locate: Locate, *, timeout: float = 60.0) -> None:
         self._locate = locate
@@ -96,8 +97,8 @@ class Requests:
         again: bool = False,
         also: tuple[int, ...] = (),
     ) -> tuple[int, bytes]:
-        """(status, body) of a success, or of a status in `also`. What may be repeated (`again`, a GET, or with a
-        key) is sent once more when the connection breaks. Raises `ApiError`, `Unreachable`."""
+        """Return (status, body) of a success, or of a status in `also`. A repeatable request (`again`, GET, DELETE,
+        PUT, or with a key) is sent once more when the connection breaks. Raises `ApiError`, `Unreachable`."""
         repeatable = again or method in ("GET", "DELETE", "PUT") or key is not None
         data = None if body is None else msgspec.json.encode(body)
         for last in (False, True):

@@ -1,4 +1,4 @@
-"""Checkpoints, rollbacks and forks: their part of the client."""
+"""The client's methods for checkpoints, rollbacks and forks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class _Checkpoints(msgspec.Struct):
 
 
 class TravelClient:
-    """`call` sends a request, `decode` reads its answer. Blocking; raises what they raise."""
+    """Methods for checkpoints, rollbacks and forks. `call` sends a request, `decode` reads the response. Blocking;
+    raises what they raise."""
 
     def __init__(
         self, call: Callable[..., tuple[int, bytes]], decode: Callable[[tuple[int, bytes], type[Any]], Any]
