@@ -17,7 +17,7 @@ from roost.tools.function import tool
 
 _Seconds = Annotated[float, Meta(gt=0, le=1e8)]
 PROMPT = 256 * 1024
-"""Bytes of a task's prompt or a message."""
+"""Most bytes of a task's prompt or a message."""
 
 
 def _calls(arguments: Mapping[str, Any], root: Path) -> Touches:

@@ -1,4 +1,4 @@
-"""What a session keeps running between its calls: commands in the background, and an interpreter."""
+"""Keep programs of a session running between its calls: background commands, and an interpreter."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from roost.sandbox.output import HeadTail
 from roost.tools.errors import ToolError
 
 MOST = 8
-"""Jobs of a session at once, and of those that have ended that can still be asked."""
+"""Most running jobs of a session; also the number of ended jobs whose output can still be read."""
 SECONDS = 3600
 LONGEST = 86_400
 _UNREAD = 32 * 1024
 _CLOSING = 7.0
-"""Seconds; a terminal in a guest gives up after 5."""
+"""Seconds to wait for a job's end; a terminal in a guest gives up after 5."""
 _MORE = 0.05
-"""Seconds in which what comes with the first new output is waited for."""
+"""Seconds to wait after the first new output for more of it."""
 
 
 @runtime_checkable
 class Spawner(Protocol):
-    """The part of a sandbox that jobs need, as of `roost.sandbox.backend.Guest`."""
+    """The part of `roost.sandbox.backend.Guest` that jobs need."""
 
     async def spawn(self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str] | None = None) -> Terminal: ...
 
 
 class Kept(Protocol):
-    """What is closed when the session sleeps. `name` is for people, `running` whether closing it ends something."""
+    """Something to close when the session sleeps. `name`: for people. `running`: whether `close` interrupts work."""
 
     @property
     def name(self) -> str: ...
@@ -46,14 +46,14 @@ class Kept(Protocol):
 
 
 class Ending(NamedTuple):
-    """As of `roost.log.events.JobEnded`."""
+    """How a job ended; the fields of `roost.log.events.JobEnded`."""
 
     outcome: JobOutcome
     code: int | None = None
     reason: str | None = None
 
     def said(self, after: str = "") -> str:
-        """For the agent. `after`: how long it ran."""
+        """Describe the end for the agent. `after`: words for how long the job ran."""
         why = f": {self.reason}" if self.reason else ""
         match self.outcome:
             case "exited":
@@ -70,10 +70,11 @@ class Ending(NamedTuple):
 
 
 class Job:
-    """A command in the background. Its output is read all the time, and what nobody asked for yet is kept, but of much
-    only head and tail. At wall time `due` it is ended. `call` has begun it, and the log knows of it once it is `known`;
-    the calls `told` have said that it has ended, those that were `asked` have what it said. `outside`: by what that is
-    from outside. `over`: called when it has ended."""
+    """A background command. Its output is read continuously and kept until a call reads it; of much only head and tail.
+
+    `due`: wall time at which the job is ended. `call`: id of the call that started it. `known`: its start is committed
+    to the log. `told`: ids of the calls that reported its end. `asked`: ids of the calls that read output. `outside`:
+    source of taint, if any. `over`: called when it has ended."""
 
     def __init__(
         self,
@@ -113,18 +114,18 @@ class Job:
 
     @property
     def ending(self) -> Ending:
-        """Of one that does not run."""
+        """How the job ended. Only valid once it has."""
         if self.cut is not None:
             return Ending(self.cut, self._code)
         return Ending("exited", self._code) if self._code is not None else Ending("lost", reason=self._lost)
 
     @property
     def unread(self) -> str:
-        """What came since the last time."""
+        """Output since the last read."""
         return self._unread.text()
 
     async def output(self, wait: float) -> str:
-        """What came since the last time; with nothing new, after at most `wait` seconds."""
+        """Return the output since the last read; waits at most `wait` seconds when there is none."""
         if not self._unread.total and self.running and wait > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait)
@@ -134,16 +135,16 @@ class Job:
         return unread.text()
 
     async def stop(self) -> None:
-        """End it and say so, unless it has ended."""
+        """End the job and record it as stopped, unless it has ended already."""
         if self.running and self.cut is None:
             self.cut = "stopped"
         await self.close()
 
     async def close(self) -> None:
-        """End it. What has not ended after `_CLOSING` seconds is lost, and nobody listens to it any more."""
+        """End the job. One that has not ended after `_CLOSING` seconds is lost, and its output is ignored."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING):
-                with contextlib.suppress(SandboxError):  # its reader says so
+                with contextlib.suppress(SandboxError):  # the reader task records it
                     await self.terminal.close()
                 await asyncio.wait([self._reading])
         if self.running:
@@ -170,7 +171,7 @@ class Job:
 
 
 class Jobs:
-    """Of one session while it is awake. `over` is called when a job has ended."""
+    """The jobs of one session while it is awake. `over` is called when a job has ended."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Kept] = {}
@@ -179,7 +180,7 @@ class Jobs:
     async def start(
         self, sandbox: object, argv: Sequence[str], *, cwd: str, name: str, call: str, seconds: float
     ) -> str:
-        """The id of a new job. Raises `ToolError`, `SandboxError`."""
+        """Start a job and return its id. Raises `ToolError`, `SandboxError`."""
         running = [key for key, one in self.all().items() if one.running]
         if len(running) >= MOST:
             raise ToolError(f"{MOST} jobs are running, which is the most; stop one first: {', '.join(running)}")
@@ -189,7 +190,7 @@ class Jobs:
         return key
 
     def take_up(self, key: str, name: str, terminal: Terminal, due: float, outside: str | None) -> None:
-        """One that the log knows of and that was asleep."""
+        """Resume a job that the log knows and that slept with the session."""
         self.kept[key] = Job(name, terminal, due=due, over=self._over, known=True, outside=outside)
 
     def all(self) -> dict[str, Job]:
@@ -207,13 +208,13 @@ class Jobs:
         raise ToolError(f"there is no job {key!r}; {there}. One of earlier has ended")
 
     def forget(self) -> None:
-        """Those that have ended, but for the newest."""
+        """Drop the ended jobs, except the newest `MOST`."""
         over = [key for key, one in self.all().items() if not one.running]
         for key in over[:-MOST]:
             del self.kept[key]
 
     async def close(self) -> list[str]:
-        """End everything. Returns the names of what was running."""
+        """End everything. Returns the names of those that were running."""
         if not self.kept:
             return []
         kept, self.kept = list(self.kept.values()), {}

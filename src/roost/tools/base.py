@@ -1,4 +1,4 @@
-"""What a tool is. A tool is data plus one coroutine; `roost.tools.tool` makes one from a typed function."""
+"""The type of a tool: data plus one coroutine. `roost.tools.tool` makes one from a typed function."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def _no_secret(name: str) -> str:
 
 
 class History(Protocol):
-    """A session's own log, up to `head`, which was committed."""
+    """A session's own log. `head`: position of its last committed record."""
 
     @property
     def head(self) -> int: ...
 
     async def read(self, after: int, limit: int) -> list[Record]:
-        """As of `Journal.read`."""
+        """Return records as `Journal.read` does."""
         ...
 
 
 class Pins(Protocol):
-    """What the session keeps word for word, by key."""
+    """The session's pins: texts kept word for word, by key."""
 
     def all(self) -> Mapping[str, str]: ...
 
     async def set(self, key: str, text: str | None) -> None:
-        """Returns when it is committed. None takes it away."""
+        """Set a pin, or remove it with None. Returns when it is committed."""
         ...
 
 
@@ -61,14 +61,14 @@ class Plans(Protocol):
     """The sub-goals of the session's task."""
 
     async def set(self, goals: Sequence[Goal], score: int | None, note: str) -> str:
-        """Returns when it is committed, with how far it is, for the model."""
+        """Set the plan. Returns the progress, for the model, when it is committed."""
         ...
 
 
 class ToolContext(msgspec.Struct, kw_only=True):
-    """What a running tool knows of its place. `key` is the idempotency key: the same for every attempt of this call,
-    so that an outside service can drop a repetition. `call` is its id, which is one of ours for a call that begins
-    before the answer is whole, until it is."""
+    """What a running tool knows of its call. `key`: idempotency key, the same for every attempt of this call, so that
+    an outside service can drop a repetition. `call`: its id; for a speculative call, which starts before the answer
+    ends, a temporary one."""
 
     session: str
     call: str
@@ -77,16 +77,16 @@ class ToolContext(msgspec.Struct, kw_only=True):
     workspace: Workspace
     sandbox: Sandbox
     seen: dict[str, str]
-    """Digest of each file as the session last read or wrote it, by real path. What a tool changes here is kept."""
+    """Digest of each file as the session last read or wrote it, by real path. Changes that a tool makes are kept."""
     emit: Callable[[str, Any], Awaitable[None]]
-    """Put a program's own event into the session's log."""
+    """Append an event of the embedding program to the session's log."""
     code: int | None = None
     """A tool that runs a command sets its exit code here, for the log."""
     secret: Callable[[str], str] = _no_secret
-    """The value of a secret that the tool declares, by its name or handle. Raises `ToolError`. What the tool returns is
-    masked; what it does with the value elsewhere is its own business."""
+    """Return the value of a secret that the tool declares, by its name or handle. Raises `ToolError`. The tool's result
+    is masked; any other use of the value is the tool's responsibility."""
     jobs: Jobs | None = None
-    """What the session keeps running between its calls."""
+    """Programs of the session that run between its calls."""
     history: History | None = None
     pins: Pins | None = None
     plans: Plans | None = None
@@ -95,10 +95,10 @@ class ToolContext(msgspec.Struct, kw_only=True):
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """`run` gets validated arguments. It raises `ToolError` for the model; any other exception also becomes data for
-    the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave nothing
-    running when it ends. `inside`: the tool cannot touch anything but the workspace. `files`: it works in
-    the workspace; a session whose tools do not can move to another machine without its files."""
+    """A tool. `run` gets validated arguments. It raises `ToolError` to tell the model; any other exception also becomes
+    data for the model, with its type, and a line in the operator's log. It must let `CancelledError` pass, and leave
+    nothing running when it ends. `inside`: the tool cannot touch anything but the workspace. `files`: it works in the
+    workspace; a session without such tools can move to another machine without its files."""
 
     name: str
     description: str
@@ -110,22 +110,22 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     files: bool = True
     timeout: float = 120.0
     taints: bool = False
-    """What it returns comes from outside: strangers may have written it to lead the model astray."""
+    """Its result is untrusted content: strangers may have written it to mislead the model."""
     reach: Reach | None = None
-    """For the gate. Takes no time to speak of and raises nothing."""
+    """Tells the gate what a call would touch. Must be fast and raise nothing."""
     secrets: tuple[str, ...] = ()
-    """Names of the vault's secrets that it may have."""
+    """Names of the vault's secrets that it may read."""
     early: bool = True
-    """Where it only reads, here, and is safe to run again, it may begin while the model still speaks, for nothing if
-    the call is not in the finished answer. False for what gives a thing out once."""
+    """Allow speculative calls: a tool that only reads, is local and is safe to repeat may start before the answer ends,
+    in vain if the finished answer lacks the call. False for a tool that returns each thing only once."""
     delegates: bool = False
-    """It gives tasks to other agents (`roost.tools.agents`): the outcome of its call is that of the task."""
+    """It delegates tasks to other agents (`roost.tools.agents`): its call has the outcome of the task."""
 
     function: Callable[..., Any] | None = None
-    """Of a tool that `@tool` made: calling the tool calls it."""
+    """The function of a tool made by `@tool`; calling the tool calls it."""
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """Call the Python function as it was written, for tests and other code. No gate, log or sandbox has a part."""
+        """Call the Python function directly, for tests and other code, without gate, log or sandbox."""
         if self.function is None:
             raise TypeError(f"the tool {self.name!r} is not made from a function")
         return self.function(*args, **named)

@@ -1,4 +1,4 @@
-"""The tools that every agent may be given."""
+"""The built-in tools, imported when they are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MODULES = {
     "memory": ("remember", "recall", "update_memory", "forget"),
     "agents": ("task", "cancel_task", "list_agents", "message_agent"),
 }
-"""What each module of `roost.tools` makes."""
+"""Maps modules of `roost.tools` to the tools that they define."""
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 BUILTIN = tuple(_HOMES)
 """The names of the built-in tools."""
@@ -36,8 +36,7 @@ BUILTIN = tuple(_HOMES)
 
 @cache
 def builtin_tool(name: str) -> Tool | None:
-    """None where there is none of this name. Imported when it is first asked for: an agent that lacks a tool does not
-    pay for it."""
+    """Return a built-in tool, None for an unknown name. Imports it at first use: an agent without it does not pay."""
     if name not in _HOMES:
         return None
     found: Tool = getattr(importlib.import_module(f"roost.tools.{_HOMES[name]}"), name)
@@ -45,5 +44,5 @@ def builtin_tool(name: str) -> Tool | None:
 
 
 def builtin_tools() -> dict[str, Tool]:
-    """All of them by name."""
+    """Return all built-in tools by name."""
     return {name: tool for name in BUILTIN if (tool := builtin_tool(name)) is not None}

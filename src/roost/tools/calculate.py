@@ -17,12 +17,12 @@ from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 _DIGITS = 2_000
-"""Of a number, before and after the point."""
+"""Most digits of a number, before and after the point."""
 _POWER = 4_096
 _PLACES = 12
 _EXACT = 50
 _ROOT = 80
-"""Places of a root that does not end; more than `_EXACT`, so that it is not shown as an exact number."""
+"""Decimal places of an irrational root; more than `_EXACT`, so that it is not shown as exact."""
 _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -78,7 +78,7 @@ async def calculate(
 
 
 def value_of(expression: str) -> Fraction:
-    """The value of an arithmetic expression. Raises `ToolError` for anything else, and for numbers that grow huge."""
+    """Return the value of an arithmetic expression. Raises `ToolError` for anything else, and for huge numbers."""
     text = _without_thousands(expression.translate(_SIGNS).replace("^", "**"))
     text = _PERCENT.sub(r"(\1/100)", _PERCENT_OF.sub(r"(\1/100)*", text)).strip().rstrip("=? ")
     try:
@@ -92,7 +92,7 @@ def value_of(expression: str) -> Fraction:
 
 
 def _without_thousands(text: str) -> str:
-    """Join `1,000`. Where a function has numbers, a comma stands between two of them: `sum(100,200)` is 300."""
+    """Join `1,000`. In a function's arguments a comma separates two numbers: `sum(100,200)` is 300."""
     if _MEMBERS.search(text) is None:
         return _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     if (unclear := _IN_MEMBERS.search(text)) is not None:
@@ -101,7 +101,7 @@ def _without_thousands(text: str) -> str:
 
 
 def shown(value: Fraction) -> str:
-    """An integer, or a decimal number: exact where it ends within 50 places, else rounded to 12."""
+    """Format an integer or a decimal number: exact if it has at most 50 places, else rounded to 12."""
     exact = 10**_EXACT % value.denominator == 0
     places = _EXACT if exact else _PLACES
     whole, rest = divmod(round(abs(value) * 10**places), 10**places)
@@ -110,7 +110,7 @@ def shown(value: Fraction) -> str:
 
 
 def _value(node: ast.expr, text: str) -> Fraction:
-    """`text`: what the node was parsed from. A decimal is read from there: as a float it has 17 digits."""
+    """Evaluate a node parsed from `text`. Decimals are read from there: a float would have only 17 digits."""
     match node:
         case ast.Constant(value=int() as number) if not isinstance(number, bool):
             return _bounded(Fraction(number))
@@ -131,10 +131,10 @@ def _value(node: ast.expr, text: str) -> Fraction:
 
 
 def _decimal(text: str) -> Fraction:
-    """The exact value of a decimal literal. Its exponent is looked at before it becomes a number of so many digits."""
+    """Return the exact value of a decimal literal. Its exponent is checked before so many digits are made."""
     try:
         number = Decimal(text)
-    except InvalidOperation as error:  # an exponent of more digits than a machine's word
+    except InvalidOperation as error:  # the exponent does not fit a machine word
         raise ToolError("the number would be too large") from error
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or max(abs(exponent), abs(number.adjusted())) > _DIGITS:
@@ -143,7 +143,7 @@ def _decimal(text: str) -> Fraction:
 
 
 def _members(arguments: list[ast.expr]) -> list[ast.expr]:
-    """`sum([1, 2])` is `sum(1, 2)`."""
+    """Return the arguments: `sum([1, 2])` is `sum(1, 2)`."""
     if len(arguments) == 1 and isinstance(arguments[0], ast.List | ast.Tuple):
         return arguments[0].elts
     return arguments

@@ -1,4 +1,4 @@
-"""`analyze_code`: what is in source files, without reading them whole."""
+"""`analyze_code`: outline source files without reading them whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = 20.0
 _FILES = 300
 _OUTPUT = 40 * 1024
 _FOREIGN = SKIPPED | {"node_modules", ".venv", "__pycache__", "target", "dist", "build"}
-"""Folders of what others wrote, or a program did."""
+"""Folders of third-party or generated code."""
 
 
 @tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))
@@ -50,7 +50,7 @@ async def analyze_code(
 
 
 def _candidates(ctx: ToolContext, path: str) -> tuple[list[str], list[str], bool]:
-    """Paths relative to the workspace, notes on what was left out, and whether `path` is a folder."""
+    """Return paths relative to the workspace, notes on omissions, and whether `path` is a folder."""
     real = ctx.workspace.resolve(path)
     if real != ctx.workspace.root and is_no_folder(ctx.workspace, real):
         if not real.name.lower().endswith(SUFFIXES):

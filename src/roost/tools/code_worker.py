@@ -1,7 +1,7 @@
-"""What is in source files, run as a program in the sandbox: `code_worker.py one|many`, paths on stdin separated by NUL.
+"""Outline source files. Runs as a program in the sandbox: `code_worker.py one|many`, paths on stdin separated by NUL.
 
-A parser of foreign text may take any time and memory, or crash: so it has a process of its own. Python is read by its
-own `ast`, other languages by tree-sitter where their grammar is installed.
+A parser of untrusted text may take any time and memory, or crash, so it has a process of its own. Python is parsed by
+`ast`, other languages by tree-sitter where their grammar is installed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BRANCHES = set(
 
 
 class Symbol(NamedTuple):
-    """`complexity` is McCabe's: one, and one more for each place where the way forks; 0 for what is no function."""
+    """`complexity` is McCabe's: one, plus one for each branch; 0 for all but functions."""
 
     first: int
     last: int
@@ -67,7 +67,7 @@ class Outline(NamedTuple):
 
 
 def outline(path: str, text: str) -> Outline | str:
-    """Or why there is none."""
+    """Return the outline, or why there is none."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix in (".py", ".pyi"):
         return _python(text)
@@ -153,7 +153,7 @@ def _tree(language: str, root: Any, text: str) -> Outline:
 
 
 def _symbol(node: Any) -> Any:
-    """The node that has the body of what this one names."""
+    """Return the node with the body of the symbol that this node declares; None for other nodes."""
     if node.type in _SYMBOLS:
         return node
     if node.type == "variable_declarator":
@@ -189,7 +189,7 @@ def _line(text: str | bytes) -> str:
 
 
 def describe(path: str, found: Outline) -> Iterator[str]:
-    """All of one file."""
+    """Yield the lines about one file."""
     yield f"{path}: {found.language}, {found.lines} lines"
     if found.error:
         yield f"syntax error at {found.error}"
@@ -201,7 +201,7 @@ def describe(path: str, found: Outline) -> Iterator[str]:
 
 
 def summary(path: str, found: Outline) -> str:
-    """A line for one file of many."""
+    """Return the line about one file of many."""
     names = [one.name for one in found.symbols if one.depth == 0]
     more = f", and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     said = f"syntax error at {found.error}" if found.error else ", ".join(names[:_NAMES]) + more

@@ -1,8 +1,8 @@
 """`edit_file`: replace an exact piece of a file.
 
-Safe to run again: the digest of what the model read decides. If undoing the edit gives exactly those bytes, an earlier
-attempt was applied and there is nothing to do; if the digest is lost or fits neither, the model is told to read again.
-So no edit is applied twice, even one whose result contains what it looks for.
+Safe to repeat: the digest that the model read decides. If undoing the edit gives exactly those bytes, an earlier
+attempt was applied and nothing is left to do; if the digest is lost or fits neither, the model is told to read again.
+So no edit is applied twice, even one whose result contains the text that it replaces.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _edit(ctx: ToolContext, path: str, old: bytes, new: bytes, everywhere: bool)
 
 
 def replaced(path: str, data: bytes, old: bytes, new: bytes, everywhere: bool) -> tuple[bytes, int]:
-    """`data` with `new` for `old`, and how often. Raises `ToolError` unless it is clear what is meant."""
+    """Return `data` with `new` for `old`, and the number of replacements. Raises `ToolError` when `old` is missing
+    or ambiguous."""
     count = data.count(old)
     if count == 0:
         raise ToolError(f"`old` does not occur in {path!r}; read the file and copy the text exactly")
@@ -65,14 +66,14 @@ def replaced(path: str, data: bytes, old: bytes, new: bytes, everywhere: bool) -
 
 
 def with_line_ends(data: bytes, old: bytes, new: bytes) -> tuple[bytes, bytes]:
-    """In a file with CRLF line ends a model's LF means CRLF."""
+    """Return both texts with the file's line ends: in a file with CRLF a model's LF means CRLF."""
     if b"\r\n" not in data or b"\r\n" in old or data.count(b"\r\n") != data.count(b"\n"):
         return old, new
     return old.replace(b"\n", b"\r\n"), new.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 def _already_applied(data: bytes, old: bytes, new: bytes, everywhere: bool, seen: str | None) -> bool:
-    """Whether `data` is what this edit makes of the bytes with the digest `seen`."""
+    """Return whether this edit, applied to the bytes with the digest `seen`, makes `data`."""
     if seen is None or not new or digest_of(data) == seen:
         return False
     if everywhere:

@@ -1,7 +1,7 @@
-"""`edit_files`: several files in one go, all or none.
+"""`edit_files`: change several files together, all or none.
 
-Safe to run again: the change bears the call's idempotency key, and the workspace's notes tell a second attempt that the
-first was finished. What a crash cut off before that is finished or undone before the second attempt begins.
+Safe to repeat: the change carries the call's idempotency key, and the workspace's notes show a second attempt that the
+first was finished. A change that a crash interrupted is finished or undone before the second attempt begins.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _change(ctx: ToolContext, changes: list[FileChange]) -> tuple[dict[Path, str
 
 
 def _planned(ctx: ToolContext, wanted: FileChange) -> tuple[Change, str]:
-    """What is to be done with one file, and what the model is told when it is."""
+    """Return the change of one file, and the text for the model once it is made."""
     real = ctx.workspace.resolve(wanted.path)
     current = current_file(ctx.workspace, real)
     if current is not None:
@@ -91,8 +91,8 @@ def _planned(ctx: ToolContext, wanted: FileChange) -> tuple[Change, str]:
 
 
 def changed_file(wanted: FileChange, current: FileData | None) -> tuple[bytes | None, str]:
-    """Apply the change to the file as it is; None: there is none. Returns the new bytes, or None for a file that is to
-    be removed, and what the model is told. Raises `ToolError`."""
+    """Apply the change to the current file (None: there is none). Returns the new bytes, or None to remove the file,
+    and the text for the model. Raises `ToolError`."""
     if sum((bool(wanted.edits), wanted.content is not None, wanted.remove)) != 1:
         raise ToolError(f"{wanted.path!r}: give one of `edits`, `content` and `remove`")
     if wanted.content is not None:
@@ -107,7 +107,7 @@ def changed_file(wanted: FileChange, current: FileData | None) -> tuple[bytes | 
 
 
 def current_file(workspace: Workspace, real: Path) -> FileData | None:
-    """None where there is no file."""
+    """Read the file; None where there is none."""
     try:
         return read_file(workspace, real)
     except NotFound:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ToolError(Exception):
-    """Raised by a tool to tell the model what went wrong. The message is what the model reads."""
+    """Raised by a tool to tell the model what went wrong, in words for the model."""

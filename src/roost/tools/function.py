@@ -1,4 +1,4 @@
-"""`@tool`: a typed function becomes a tool."""
+"""`@tool`: make a tool from a typed function."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def tool(
     """Make a `Tool` from a function: the annotations become the schema, the docstring the description.
 
     A parameter is described by `Annotated[int, "what it is"]` or a `msgspec.Meta`; one annotated `ToolContext` gets the
-    context and is not in the schema. Without one the tool does not get at the session's files, so `files` is False
-    unless you say otherwise. `reach` tells the gate what a call would touch, `secrets` names what the context
-    gives the value of, `early` is as of `Tool`. A plain function runs in a thread and
-    should bound its own time: a thread cannot be stopped. It returns text, bytes (decoded), a `ToolResult`, None, or
-    anything that JSON can hold. Raises `TypeError` for a signature that a model cannot call.
+    context and is not in the schema. Without such a parameter the tool cannot reach the session's files, so `files`
+    defaults to False. `reach` tells the gate what a call would touch, `secrets` names the secrets that the context may
+    reveal, `early` is as in `Tool`. A plain function runs in a thread and should bound its own time: a thread cannot be
+    stopped. It returns text, bytes (decoded), a `ToolResult`, None, or anything that JSON can hold. Raises `TypeError`
+    for a signature that a model cannot call.
     """
     names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
 
@@ -109,7 +109,7 @@ def _runner(
 def _called(function: _Function, named: dict[str, Any]) -> Any:
     try:
         return function(**named)
-    except StopIteration as error:  # a future cannot carry it: the caller would wait for ever
+    except StopIteration as error:  # a future cannot carry it: the caller would wait forever
         raise RuntimeError("the tool raised StopIteration") from error
 
 

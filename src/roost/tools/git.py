@@ -1,10 +1,10 @@
 """`git_read` and `git_write`: a repository in the workspace, without a shell and without its programs.
 
 A repository's own files can make git run anything: hooks, filters, external diffs, a file system monitor, a signer. A
-clone from a stranger, or the agent itself, may have written them. So each call first reads the names of what is
-configured, which runs nothing, and then every setting that names a program is overridden, through the environment and
-above all files. Clone, fetch, pull and push speak to other machines, and what throws work away is for a person to see:
-both are left to `shell`.
+cloned repository, or the agent itself, may contain such settings. So each call first reads the names of the configured
+settings, which runs nothing, and then overrides every setting that names a program, through the environment, which
+wins over all files. Clone, fetch, pull and push contact other machines, and a person must see commands that discard
+work: both are left to `shell`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _FIXED = {
     "mailmap.file": "",
     "safe.directory": "*",
 }
-"""What git would run, read or reach by itself, by the names of git-config(1)."""
+"""Settings for programs, files and hosts that git would use by itself, by the names of git-config(1)."""
 _DRIVERS = {
     re.compile(r"filter\..*\.(clean|smudge|process)", re.DOTALL): "",
     re.compile(r"filter\..*\.required", re.DOTALL): "false",
@@ -84,7 +84,7 @@ Repository = Annotated[str, "the folder of the workspace that the repository is 
 
 
 class _Repository(NamedTuple):
-    """`settings` are git's, to be put above those of all files. `muted` names the filters that are not run."""
+    """`settings`: git settings that override those of all files. `muted`: names of the filters that are not run."""
 
     folder: Path
     settings: dict[str, str]
@@ -92,7 +92,7 @@ class _Repository(NamedTuple):
 
 
 def _reach_read(arguments: Mapping[str, Any], root: Path) -> Touches:
-    """Its history may hold the content of any path."""
+    """Declare reads of any path, except for some commands: the history may hold the content of any path."""
     folder = arguments.get("repository")
     found = files(root, reads=[folder if isinstance(folder, str) else "."])
     return msgspec.structs.replace(found, unknown=arguments.get("what") not in ("status", "branches", "files"))
@@ -192,7 +192,7 @@ async def _init(ctx: ToolContext, repository: str) -> str:
 
 
 async def _refuse_submodules(ctx: ToolContext, found: _Repository) -> None:
-    """Git asks them for their state by a process in each, which follows its own settings."""
+    """Refuse submodules: git runs a process in each to get its state, which follows that one's own settings."""
     listed = await _git(ctx, found, ["ls-files", "--stage"], output=_INDEX)
     inner = [line.partition("\t")[2] for line in listed.stdout.splitlines() if line.startswith("160000 ")]
     if listed.truncated or inner:
@@ -213,13 +213,13 @@ def _revision(text: str) -> str:
 
 
 def _paths(ctx: ToolContext, found: _Repository, paths: Iterable[str]) -> list[str]:
-    """As literal paths, from the repository's folder."""
+    """Return literal paths relative to the repository's folder."""
     real = [_inside(ctx, found, path) for path in paths]
     return ["--", *(os.path.relpath(path, found.folder) for path in real)] if real else ["--"]
 
 
 def _inside(ctx: ToolContext, found: _Repository, path: str) -> Path:
-    """Only the folder that holds it is resolved: git tracks a link as a link, and what is gone can be looked at."""
+    """Resolve only the parent folder: git tracks a link as a link, and deleted files may be named too."""
     written = found.folder / path
     if written.name in ("", ".", "..") or written == found.folder:
         return ctx.workspace.resolve(str(written))
@@ -227,7 +227,7 @@ def _inside(ctx: ToolContext, found: _Repository, path: str) -> Path:
 
 
 async def _repository(ctx: ToolContext, repository: str) -> _Repository:
-    """Raises `ToolError` unless all that belongs to the repository lies in the workspace."""
+    """Open a repository. Raises `ToolError` unless all of its parts lie in the workspace."""
     folder = ctx.workspace.resolve(repository)
     bare = _Repository(folder, dict(_FIXED), ())
     asked = ["rev-parse", "--show-toplevel", "--absolute-git-dir", "--path-format=absolute", "--git-common-dir"]
@@ -248,7 +248,7 @@ async def _repository(ctx: ToolContext, repository: str) -> _Repository:
 
 
 def _no_way_out(ctx: ToolContext, git: Path) -> None:
-    """Git follows links in its own folder, and reads objects where a file there says."""
+    """Refuse links and alternates: git follows links in its own folder, and reads objects from alternates."""
     for place in (git, git / "objects", git / "refs", git / "info", git / "objects" / "info"):
         try:
             links = [entry.name for entry in os.scandir(place) if entry.is_symlink()]

@@ -1,8 +1,8 @@
 """`grep`: search in files.
 
-The search runs in a process of its own: a catastrophic pattern holds Python's lock for as long as it takes, so no
-thread of the daemon could stop it, and it would stop the daemon. Where ripgrep is installed and the files are many, it
-first finds those that hold a text without which the pattern cannot match; the matching is Python's either way, so the
+The search runs in a process of its own: a catastrophic pattern holds Python's lock for as long as it takes, so it would
+stop the daemon, and no thread of the daemon could stop it. Where ripgrep is installed and the files are many, it first
+selects those that contain a text without which the pattern cannot match; Python does the matching either way, so the
 same search gives the same answer on every machine.
 """
 
@@ -63,7 +63,7 @@ async def grep(
 
 
 def _candidates(ctx: ToolContext, path: str, files: str | None) -> tuple[list[str], list[str]]:
-    """Paths relative to the workspace, and notes on what was left out."""
+    """Return paths relative to the workspace, and notes on omissions."""
     real = ctx.workspace.resolve(path)
     if real != ctx.workspace.root and is_no_folder(ctx.workspace, real):
         return [ctx.workspace.relative(real)], []

@@ -1,6 +1,6 @@
-"""The search itself, run as a program: `grep_worker.py CONTEXT MATCHES i|- PATTERN`, paths separated by NUL on stdin.
+"""Search files. Runs as a program: `grep_worker.py CONTEXT MATCHES i|- PATTERN`, paths separated by NUL on stdin.
 
-Standard library alone, and nothing of Roost: it is started with `-I -S` to start fast.
+Uses the standard library alone, nothing of Roost: it is run with `-I -S` to start fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OUTPUT = 48 * 1024
 
 
 def open_inside(path: str) -> int:
-    """A descriptor of the file; links are not followed, so the path cannot lead out."""
+    """Open the file and return its descriptor. Links are not followed, so the path cannot lead out."""
     *folders, name = path.split("/")
     at = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -30,7 +30,7 @@ def open_inside(path: str) -> int:
 
 
 def read_text(path: str) -> str | None:
-    """None for what is no text file of bearable size."""
+    """Read a text file; None for binary, missing and too large files."""
     try:
         fd = open_inside(path)
     except OSError:
@@ -56,7 +56,7 @@ class Search:
         self.room = _OUTPUT
 
     def file(self, path: str, text: str) -> bool:
-        """Print the matches of one file. False when there is no room for more."""
+        """Print the matches of one file. False when the output limit is reached."""
         lines = text.split("\n")
         shown = -1
         for index, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""`read_history`: what was said and done in the session, however long ago, from its own log."""
+"""`read_history`: read earlier messages and calls of the session from its own log."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 HEAD = "[history"
-"""With which every answer begins, so that none is found again as history."""
+"""Prefix of every answer, so that answers are not found again as history."""
 CAP = 12_000
-"""Characters of an answer."""
+"""Most characters of an answer."""
 _PAGE = 256
 _SECONDS = 5.0
-"""Of one search; it then says from where to go on."""
+"""Time limit of one search; its answer then says where to continue."""
 _LINE = 400
 _AROUND = 120
 _NAME = "read_history"
 _PLACES = 5_000
-"""That are ranked."""
+"""Most places that are ranked."""
 _SAID = b'{"type":"input.received"'
 _TELLING = (b'{"type":"input.received"', b'{"type":"model.completed"', b'{"type":"tool.completed"')
 _TURN = b'{"type":"turn.started"'
@@ -75,7 +75,7 @@ async def _at(history: History, seq: int, offset: int) -> str:
 async def _turn(history: History, turn: int, offset: int) -> str:
     start = await _find(history, turn)
     lines: list[str] = []
-    after = max(0, start - 2)  # its input stands one before
+    after = max(0, start - 2)  # its input comes one record before
     size, more = 0, True
     while more and size < offset + CAP and (page := await history.read(after, _PAGE)):
         for record in page:
@@ -92,8 +92,8 @@ async def _turn(history: History, turn: int, offset: int) -> str:
 
 
 async def _find(history: History, turn: int) -> int:
-    """The position of its `turn.started`, by halving: the numbers of turns grow with the log."""
-    low, high = 0, history.head  # it is behind `low`, and not behind `high`
+    """Return the position of the turn's `turn.started`, by bisection: turn numbers grow with the log."""
+    low, high = 0, history.head  # invariant: low < position <= high
     last = 0
     while low < high:
         middle = (low + high) // 2
@@ -108,7 +108,7 @@ async def _find(history: History, turn: int) -> int:
 
 
 async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]:
-    """(number, position) of the first turn that begins there; zeros where none does."""
+    """Return number and position of the first turn that begins in the range; zeros where none does."""
     while after < upto and (page := await history.read(after, min(_PAGE, upto - after))):
         for record in page:
             if record.body.startswith(_TURN):
@@ -119,8 +119,8 @@ async def _next_turn(history: History, after: int, upto: int) -> tuple[int, int]
 
 
 async def _search(history: History, query: str, before: int | None, limit: int, offset: int) -> str:
-    """The places that have the whole query or most of its words, rare ones counting more; the newest first of equal
-    ones."""
+    """Find the places that contain the whole query or most of its words; rare words count more. Of equal scores the
+    newest comes first."""
     phrase = " ".join(query.casefold().split())
     asked = list(dict.fromkeys([*(words(query) or phrase.split()), *filter(None, [phrase])]))
     if not asked:
@@ -137,7 +137,7 @@ async def _search(history: History, query: str, before: int | None, limit: int, 
             if turn and record.body.startswith(_TURN):
                 turn, question = False, True
             elif question and record.body.startswith(_SAID):
-                question = False  # what began this turn is what is asked now
+                question = False  # the input of the current turn is the question itself
                 continue
             lines += record.body.startswith(_TELLING)
             if (place := _match(record, asked, raw)) is not None:
@@ -148,7 +148,7 @@ async def _search(history: History, query: str, before: int | None, limit: int, 
     on = upto + 1 if upto > 0 else 0
     oldest = min((line.seq for _, (line, _) in best), default=0)
     if len(places) > len(best) and sum(line.seq >= oldest for line, _ in places) == len(best):
-        on = oldest  # those that are shown are the newest ones
+        on = oldest  # the places shown are the newest ones
     note = f"; go on with before={on}" if on else ""
     shown = "\n".join(_excerpt(line, found) for _, (line, found) in best)
     text = shown or "nothing found" + ("" if upto else ", in all of the log")
@@ -164,7 +164,7 @@ async def _window(history: History, after: int, upto: int) -> list[Record]:
 
 
 def _match(record: Record, asked: Sequence[str], raw: Sequence[bytes]) -> tuple[_Line, frozenset[str]] | None:
-    """What was said there, and which of the words. Most records are ruled out by their bytes alone."""
+    """Return the place's text, and the words of the query in it. Most records are ruled out by their bytes alone."""
     if not record.body.startswith(_TELLING):
         return None
     if raw and not any(word in low for low in [record.body.lower()] for word in raw):
@@ -180,14 +180,14 @@ def _match(record: Record, asked: Sequence[str], raw: Sequence[bytes]) -> tuple[
 
 
 def _excerpt(line: _Line, found: Collection[str]) -> str:
-    """Around the first of the words."""
+    """Return the text around the first of the words."""
     low = line.text.casefold()
     at = max(0, min((at for word in found if (at := low.find(word)) >= 0), default=0) - _AROUND)
     return _shown(line._replace(text=line.text[at : at + 3 * _AROUND]), _LINE)
 
 
 def _line(record: Record, *, asking: bool = True) -> _Line | None:
-    """What was said there, and by whom. `asking`: also how this tool was called."""
+    """Return the text of a record and its author. `asking`: include calls of this tool."""
     if not record.body.startswith(_TELLING):
         return None
     match event := record.event:

@@ -1,4 +1,4 @@
-"""`list_files` and `glob`: what is there."""
+"""`list_files` and `glob`: list files of the workspace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LISTED = 500
 _FOUND = 1000
 _HELD = "  [held back]"
 SKIPPED = frozenset({".git"})
-"""Folders that are shown and not entered."""
+"""Folders that are shown but not entered."""
 
 
 @tool(safety="read_only", replay="safe", inside=True, reach=reads_at("path", "."))

@@ -1,4 +1,4 @@
-"""`remember`, `recall`, `update_memory`, `forget`: what an agent keeps beyond the conversation."""
+"""`remember`, `recall`, `update_memory`, `forget`: facts that an agent keeps beyond the conversation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`pin` and `unpin`: what must be kept word for word, however long the conversation becomes.
+"""`pin` and `unpin`: keep texts word for word, however long the conversation becomes.
 
-They count as reading: they change nothing but the conversation."""
+They count as reading, because they change nothing but the conversation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 MOST = 8_000
-"""Characters of all that is pinned."""
+"""Most characters of all pins together."""
 
 _Key = Annotated[str, Meta(description="A short name for it, as in deploy-rule; `task` replaces the first message.")]
 
@@ -37,7 +37,7 @@ async def pin(context: ToolContext, key: _Key, text: Annotated[str, "What to kee
 
 
 def fits(pins: Mapping[str, str], key: str, text: str) -> bool:
-    """Whether there is room for one more."""
+    """Return whether the pin fits beside the others."""
     return sum(len(name) + len(kept) for name, kept in {**pins, key: text}.items()) <= MOST
 
 

@@ -1,4 +1,4 @@
-"""`plan`: the sub-goals of a long task, how far it is, and how well it goes."""
+"""`plan`: the sub-goals of a long task, and its progress."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from roost.tools.errors import ToolError
 from roost.tools.function import tool
 
 MOST = 30
-"""Sub-goals of a plan."""
+"""Most sub-goals of a plan."""
 _LONGEST = 200
-"""Characters of one."""
+"""Most characters of a sub-goal."""
 
 
 @tool(replay="safe", safety="read_only", inside=True, files=False, early=False)

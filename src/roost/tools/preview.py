@@ -1,4 +1,4 @@
-"""What a call of a file tool would change, for the person who is asked to allow it."""
+"""Preview the changes of a file tool's call, for the person who approves it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class _Files(msgspec.Struct):
 
 
 def file_diffs(workspace: Workspace, tool: str, arguments: str, seen: Mapping[str, str]) -> tuple[FileDiff, ...]:
-    """The diffs of all files of a call of `write_file`, `edit_file` or `edit_files`, in the order of the call. Returns
-    () for other tools, for a call that the tool would refuse, and where a file has no diff (binary, above 256 KiB): the
-    arguments are then all that can be shown. `seen`: digests of the files as the model knows them, by real path; the
-    tools refuse to change another state, so what is shown here is what the call does. Blocks."""
+    """Return the diffs of all files of a call of `write_file`, `edit_file` or `edit_files`, in the order of the call.
+
+    Returns () for other tools, for a call that the tool would refuse, and where a file has no diff (binary, above 256
+    KiB): then only the arguments can be shown. `seen`: digests of the files as the model knows them, by real path; the
+    tools refuse to change another state, so the preview is what the call does. Blocks."""
     try:
         if workspace.private and not workspace.place.is_dir():
             return ()
@@ -68,6 +69,6 @@ def _diff(workspace: Workspace, change: FileChange, seen: Mapping[str, str]) -> 
         raise ToolError(f"{change.path!r} is not what the model has read")
     after, _ = changed_file(change, current)
     diff = file_diff(change.path, None if current is None else current.data, after)
-    if diff is None or (not diff and (current is None) != (after is None)):  # an empty file comes or goes
+    if diff is None or (not diff and (current is None) != (after is None)):  # an empty file is made or removed
         raise ToolError(f"{change.path!r} has no diff")
     return FileDiff(change.path, diff)

@@ -1,8 +1,8 @@
-"""`python`: code in an interpreter that keeps its variables between the calls of a session.
+"""`python`: run code in an interpreter that keeps its variables between the calls of a session.
 
-The interpreter is a process in the session's sandbox, at whatever level that is, and lives until it is restarted or a
-call runs out of time. It sleeps with the session where the sandbox keeps memory; elsewhere it ends with the sleep. Its
-first words after a start say that it is a new one.
+The interpreter is a process in the session's sandbox, at any level, and lives until it is restarted or a call times
+out. It is suspended with the session where the sandbox keeps memory, and ended otherwise. Its first result after a
+start says that the interpreter is new.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NEW = "[new interpreter: nothing is kept from earlier calls]"
 
 
 class Reply(msgspec.Struct):
-    """What `python_worker` says; it may be anything, since the code runs in the same process."""
+    """A reply of `python_worker`. It may be forged, since the code runs in the same process."""
 
     number: int = 0
     output: str = ""
@@ -45,7 +45,7 @@ class Reply(msgspec.Struct):
 
 
 class Interpreter:
-    """One process. Calls come one after the other; `calls` were made of it before."""
+    """One interpreter process. Calls run one after the other. `calls`: number of earlier calls."""
 
     name = "the Python interpreter"
 
@@ -56,7 +56,7 @@ class Interpreter:
         self.running = True
 
     async def run(self, code: str) -> Reply | None:
-        """None when the process has ended."""
+        """Run code. Returns None when the process has ended."""
         self.calls += 1
         await self.terminal.write(json.dumps({"code": code}).encode() + b"\n")
         while True:
@@ -72,7 +72,7 @@ class Interpreter:
             self._rest += piece
 
     async def ending(self) -> str:
-        """How the process ended."""
+        """Describe how the process ended."""
         if len(self._rest) > _REPLY:
             return "it sent more than it may"
         try:

@@ -1,7 +1,7 @@
-"""An interpreter that keeps its state, run as a program in the sandbox: `python_worker.py NONCE`.
+"""An interpreter that keeps its state. Runs as a program in the sandbox: `python_worker.py NONCE`.
 
-A request is a line of JSON on stdin, `{"code": …}`; the reply is a line on stdout that begins with the nonce. What the
-code prints goes elsewhere: both outputs of this process, also of what it starts, are caught. Standard library alone.
+A request is a line of JSON on stdin, `{"code": …}`; the reply is a line on stdout that begins with the nonce. Output of
+the code, and of its child processes, is captured separately. Standard library alone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 _HEAD = _TAIL = 14 * 1024
 _RESULT = 10_000
 _SEEN = 2000
-"""Files of the folder that are looked at."""
+"""Most files of the folder that are checked for changes."""
 _SHOWN = 20
 
 
 class Catch:
-    """Takes both outputs through one pipe, for the whole life of the process."""
+    """Captures both outputs through one pipe, for the whole life of the process."""
 
     def __init__(self) -> None:
         self.end = b"\0" + os.urandom(12).hex().encode() + b"\0"
@@ -56,7 +56,7 @@ class Catch:
         self.tail = self.tail[-_TAIL:]
 
     def take(self) -> str:
-        """What was said until now."""
+        """Return the output since the last call."""
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -75,7 +75,7 @@ class Catch:
 
 
 def run(code: str, number: int, names: dict[str, Any]) -> tuple[str | None, str | None]:
-    """The last expression's value, as text, and the error."""
+    """Run code. Returns the last expression's value as text, and the error."""
     name = f"<cell {number}>"
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     try:
@@ -91,7 +91,7 @@ def run(code: str, number: int, names: dict[str, Any]) -> tuple[str | None, str 
         return None if value is None else shown(value), None
     except SystemExit as error:
         return None, f"SystemExit: {error.code} (the interpreter goes on)"
-    except BaseException as error:  # whatever the code does wrong is its author's to read
+    except BaseException as error:  # any failure of the code is reported to its author
         lines = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
         while lines.stack and lines.stack[0].filename == __file__:
             del lines.stack[0]
@@ -104,7 +104,7 @@ def shown(value: object) -> str:
 
 
 def plots(number: int) -> None:
-    """Save what was drawn and not saved."""
+    """Save the open figures as files, and close them."""
     pyplot: Any = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
         for figure in pyplot.get_fignums():
@@ -132,7 +132,7 @@ def answer(code: str, number: int, names: dict[str, Any], catch: Catch, home: st
         os.chdir(home)
         plots(number)
         changed = sorted(name for name, seen in files().items() if before.get(name) != seen)
-    except Exception as problem:  # of a library that draws, or a folder that is gone
+    except Exception as problem:  # a drawing library failed, or the folder is gone
         changed, error = [], error or f"{type(problem).__name__}: {problem}"
     output = catch.take()
     reply = {"number": number, "output": output, "result": result, "error": error}

@@ -1,4 +1,4 @@
-"""`read_file`: lines of a text file, numbered."""
+"""`read_file`: read numbered lines of a text file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaving out the files that cannot match, by ripgrep where it is installed."""
+"""Preselect files that may match, by ripgrep where it is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roost.sandbox.base import Quota
 from roost.tools.base import ToolContext
 
 _WORTH = 200
-"""Files from which on another process pays."""
+"""Number of files from which an extra process pays."""
 _LITERAL = 3
 _NAMES = 16 * 1024 * 1024
 _SECONDS = 10.0
@@ -20,7 +20,7 @@ _SECONDS = 10.0
 async def likely(
     ctx: ToolContext, names: Sequence[str], path: str, pattern: str, *, ignore_case: bool
 ) -> Sequence[str]:
-    """Those of `names`, which lie below `path`, in which the pattern may match; all of them when that is not known."""
+    """Return those of `names`, all below `path`, in which the pattern may match; all of them if that is unknown."""
     program = shutil.which("rg") if len(names) >= _WORTH else None
     text = None if program is None else literal_of(pattern, ignore_case=ignore_case)
     if program is None or text is None:
@@ -40,12 +40,12 @@ async def likely(
 
 
 def _plain(name: str) -> bool:
-    """Whether the name comes through another program's output as it is."""
+    """Return whether another program prints the name unchanged."""
     return name.isprintable() and "\ufffd" not in name
 
 
 def literal_of(pattern: str, *, ignore_case: bool) -> str | None:
-    """A text that is in every line that the pattern matches; None where none is sure."""
+    """Return a text contained in every line that the pattern matches; None where none is certain."""
     from re import _parser as parser  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 
     try:
@@ -60,8 +60,8 @@ def literal_of(pattern: str, *, ignore_case: bool) -> str | None:
 
 
 def _letters(tree: Iterable[tuple[Any, Any]], ignore_case: bool) -> Iterable[str]:
-    """The letters that must follow one another; NUL where something else may come between."""
+    """Yield the literal characters in sequence; NUL where other text may come between."""
     for kind, value in tree:
         letter = chr(value) if str(kind) == "LITERAL" else "\0"
-        # Python takes 'i' for two more letters when case does not count, which ripgrep does not.
+        # When ignoring case, Python matches 'i' with two more letters, and ripgrep does not.
         yield letter if letter.isascii() and letter.isprintable() and not (ignore_case and letter in "iI") else "\0"

@@ -1,4 +1,4 @@
-"""Running one tool call so that everything it does wrong becomes data for the model."""
+"""Run one tool call, and turn every failure into data for the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NOTHING = (Text("(no output)"),)
 
 
 async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[ToolOutcome, tuple[ResultPart, ...]]:
-    """The outcome, `ok` or `error`, and what the model reads: at least one part, together at most about 64 KiB of text,
-    always encodable. Raises nothing but the cancellation of the calling task. At `tool.timeout` the tool is cancelled;
-    a synchronous function cannot be, and its thread runs on."""
+    """Run the tool. Returns the outcome, `ok` or `error`, and the parts for the model: at least one, together at most
+    about 64 KiB of text, always encodable. Raises only the cancellation of the calling task. At `tool.timeout` the tool
+    is cancelled; a synchronous function cannot be, and its thread runs on."""
     arguments = arguments_of(tool, arguments_json)
     if isinstance(arguments, str):
         return "error", (Text(capped(arguments)),)
@@ -39,16 +39,16 @@ async def run_tool(tool: Tool, ctx: ToolContext, arguments_json: str) -> tuple[T
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled this call: the tool awaited something that was cancelled, which is its own failure.
+        # This call was not cancelled: the tool awaited something that was, which is the tool's own failure.
         return _crashed(tool, ctx, error)
-    except (Exception, SystemExit) as error:  # a tool is foreign code; its failure is the model's to handle
+    except (Exception, SystemExit) as error:  # a tool is foreign code; the model handles its failure
         return _crashed(tool, ctx, error)
     finally:
         allowed.leave()
 
 
 def arguments_of(tool: Tool, text: str) -> dict[str, Any] | str:
-    """The arguments, or what is wrong with them."""
+    """Return the arguments, or the error for the model."""
     try:
         found = _decode(text or "{}")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""`shell`: a command line in the session's sandbox."""
+"""`shell`: run a command line in the session's sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`shell_start`, `shell_output`, `shell_stop`: command lines that run on while the agent does other things."""
+"""`shell_start`, `shell_output`, `shell_stop`: background command lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roost.tools.function import tool
 from roost.tools.shell import shell_program
 
 _FIRST = 0.3
-"""Seconds in which a command that fails at once has done so."""
+"""Seconds to wait for the first output, so that a command that fails at once is reported."""
 _NAME = 1000
 
 

@@ -1,4 +1,4 @@
-"""Reading a function's signature: what a model may pass, as a type to validate with and a schema to show."""
+"""Read a function's signature: a type to validate a model's arguments with, and a schema for the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MUTABLE = (list, dict, set, bytearray)
 
 
 class Signature(NamedTuple):
-    """`arguments` is the struct that arguments are converted to; `context` names the parameter for the context."""
+    """`arguments`: struct that arguments are converted to. `context`: name of the parameter for the context."""
 
     arguments: type[msgspec.Struct]
     fields: tuple[str, ...]
@@ -23,9 +23,9 @@ class Signature(NamedTuple):
     schema: dict[str, Any]
 
     def explain(self, tool: str, error: msgspec.ValidationError) -> str:
-        """What the model must change, and what it may pass."""
+        """Return the error for the model, with the arguments that the tool takes."""
         said = str(error)
-        what, at, place = said.rpartition(" - at `$")  # a pattern would take the square of the time
+        what, at, place = said.rpartition(" - at `$")  # a regular expression would take quadratic time
         what, place = (what, place.removeprefix(".").removesuffix("`")) if at else (said, "")
         what = what.replace("Object missing required field", "missing argument")
         what = what.replace("Object contains unknown field", "there is no argument")
@@ -36,7 +36,8 @@ class Signature(NamedTuple):
 
 
 def read_signature(function: Callable[..., Any], names: Mapping[str, Any]) -> Signature:
-    """Raises `TypeError` naming the parameter and the fix. `names` are those known where the function is defined."""
+    """Read a signature. `names`: local names where the function is defined. Raises `TypeError` naming the parameter and
+    the fix."""
     label = function.__name__
     hints = _hints(function, label, names)
     context: str | None = None
@@ -74,7 +75,7 @@ def _check(label: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> N
 
 
 def _described(annotation: Any) -> Any:
-    """Plain text in `Annotated` becomes the description."""
+    """Turn plain text in `Annotated` into the description."""
     if get_origin(annotation) is not Annotated:
         return annotation
     base, *extras = get_args(annotation)

@@ -1,15 +1,15 @@
-"""Making any text fit for the log and the model: valid Unicode and bounded."""
+"""Make any text fit for the log and the model: valid Unicode and bounded."""
 
 from __future__ import annotations
 
 from roost.sandbox.output import HeadTail
 
 RESULT_CAP = 64 * 1024
-"""Bytes of UTF-8 of one result."""
+"""Most bytes of UTF-8 of one result."""
 
 
 def clean(text: str) -> str:
-    """`text` that can be encoded as UTF-8: surrogate pairs are joined, lone ones replaced."""
+    """Return `text` in a form that UTF-8 can encode: surrogate pairs are joined, lone ones replaced."""
     if text.isascii():
         return text
     try:
@@ -20,7 +20,7 @@ def clean(text: str) -> str:
 
 
 def capped(text: str, cap: int = RESULT_CAP) -> str:
-    """Clean, and at most about `cap` bytes: head and tail are kept, and a line between them says how much was cut."""
+    """Return clean text of at most about `cap` bytes: head and tail, and between them a line with the bytes cut."""
     text = clean(text)
     if len(text) * (1 if text.isascii() else 4) <= cap:
         return text

@@ -1,4 +1,4 @@
-"""`write_file`: a whole file at once."""
+"""`write_file`: write a whole file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _write(ctx: ToolContext, path: str, data: bytes) -> tuple[str, str, str]:
     except NotFound:
         current = None
     if current is not None and current.digest == digest_of(data):
-        # Also what a second attempt after a crash finds: there is nothing left to do.
+        # A second attempt after a crash also gets here: nothing is left to do.
         return str(real), current.digest, f"{path} already has this content"
     if current is not None:
         must_be_known(ctx, path, str(real), current.digest)
@@ -44,7 +44,7 @@ def _write(ctx: ToolContext, path: str, data: bytes) -> tuple[str, str, str]:
 
 
 def must_be_known(ctx: ToolContext, path: str, real: str, digest: str) -> None:
-    """Raises `ToolError` unless the model has seen the file as it is now."""
+    """Raise `ToolError` unless the model has seen the current content of the file."""
     seen = ctx.seen.get(real)
     if seen is None:
         raise ToolError(f"{path!r} exists; read it with read_file before you change it")

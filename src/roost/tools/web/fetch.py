@@ -1,7 +1,7 @@
-"""`web_fetch`: a page of the web as text.
+"""`web_fetch`: read a page of the web as text.
 
-The daemon fetches, the sandbox parses. Redirects within a host are followed, one at a time, each judged as the first
-address was; one to another host is told to the model, so that the gate judges that host too.
+The daemon fetches, the sandbox parses. Redirects within a host are followed, one at a time, each checked like the first
+address; one to another host is reported to the model, so that the gate decides about that host too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BODY = 5 * 1024 * 1024
 _SHOWN = 30_000
 _HOPS = 5
 _PARSE_SECONDS = 15
-"""Of the processor, which a page can waste on purpose. On a busy machine that takes longer by the clock."""
+"""Processor time, which a page can waste on purpose. On a busy machine that takes longer by the clock."""
 _PAGE = ("text/html", "application/xhtml+xml")
 _TEXT = re.compile(
     r"text/.*|application/(json|xml|javascript|ecmascript|yaml|x-yaml|toml|x-ndjson|x-sh|sql|graphql)|.*\+(json|xml|yaml)"
@@ -41,11 +41,11 @@ class _Fetched(NamedTuple):
     url: str
     answer: Answer
     elsewhere: str | None
-    """Where a redirect to another host leads."""
+    """Target of a redirect to another host."""
 
 
 def reaches(arguments: Mapping[str, Any], root: Path) -> Touches:
-    """For the gate: the host of the address, and an effect outside, since an address can carry data there."""
+    """Tell the gate the host of the address, and an outside effect, since an address can carry data there."""
     url = next(iter(words(arguments, "url")), "")
     try:
         host = urlsplit(url).hostname
@@ -71,7 +71,7 @@ async def web_fetch(
 
 
 def allowed() -> frozenset[str]:
-    """What the operator lets it reach although it is not public: `ROOST_WEB_ALLOW`, as in `wiki.lan:80,10.0.0.7:80`."""
+    """Return the private hosts that the operator allows: `ROOST_WEB_ALLOW`, as in `wiki.lan:80,10.0.0.7:80`."""
     given = os.environ.get("ROOST_WEB_ALLOW", "")
     return frozenset(one.strip().lower() for one in given.split(",") if one.strip())
 
@@ -95,7 +95,7 @@ async def _fetch(url: str) -> _Fetched:
 
 
 async def _text(ctx: ToolContext, fetched: _Fetched, links: bool) -> tuple[str, str]:
-    """The kind of content, and its text."""
+    """Return the content type, and the text."""
     answer = fetched.answer
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not kind:
@@ -115,12 +115,12 @@ def _decoded(answer: Answer) -> str:
     name = said[1] if said else meta[1].decode() if meta else "utf-8"
     try:
         return answer.body.decode(name, "replace")
-    except (LookupError, UnicodeError):  # no such encoding, or one that is none of text
+    except (LookupError, UnicodeError):  # unknown, or not an encoding of text
         return answer.body.decode("utf-8", "replace")
 
 
 async def _page(ctx: ToolContext, url: str, html: str, links: bool) -> str:
-    better = not links and find_spec("trafilatura") is not None  # which takes links to be relative to the host
+    better = not links and find_spec("trafilatura") is not None  # it resolves links relative to the host only
     worker = str(Path(__file__).with_name("page_worker.py"))
     result = await ctx.sandbox.exec(
         [sys.executable, "-I", *([] if better else ["-S"]), worker, url, "links" if links else "-"]

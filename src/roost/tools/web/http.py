@@ -1,7 +1,7 @@
-"""One bounded HTTP exchange with a machine whose address was judged first.
+"""One bounded HTTP exchange with a host whose address was checked first.
 
-A name is resolved once and the connection goes to the address that was judged, so that it cannot mean another machine a
-moment later (DNS rebinding). Redirects are not followed here.
+A name is resolved once and the connection goes to the address that was checked, so that DNS rebinding cannot change it.
+Redirects are not followed here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHUNK = 64 * 1024
 
 
 class Answer(NamedTuple):
-    """`body` is decoded, and cut at the cap. `size` is what the server said it would send, None where it did not."""
+    """`body` is decoded, and cut at the cap. `size`: the announced length, None where there is none."""
 
     status: int
     reason: str
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 def parts_of(url: str) -> SplitResult:
-    """Raises `ToolError` for what is no plain http or https address."""
+    """Split an address. Raises `ToolError` unless it is a plain http or https address."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -56,7 +56,8 @@ def place_of(parts: SplitResult) -> tuple[str, int]:
 
 
 async def judged(host: str, port: int, *, allowed: Collection[str] = (), find: Resolve = resolve) -> list[str]:
-    """The addresses of `host`, all of them public, unless `allowed` names it with its port. Raises `ToolError`."""
+    """Return the addresses of `host`. All must be public, unless `allowed` names it with its port. Raises
+    `ToolError`."""
     try:
         addresses = list(await asyncio.wait_for(find(host, port), _CONNECT_SECONDS))
     except (OSError, TimeoutError):
@@ -78,8 +79,8 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     json: Any = None,
 ) -> Answer:
-    """One request to one of `addresses`, as the host in `url`. At most `cap` bytes of the body are read and decoded.
-    Raises `ToolError`: what a network does wrong is for the model to hear, and without the headers."""
+    """Send one request to one of `addresses`, as the host in `url`. At most `cap` bytes of the body are read and
+    decoded. Raises `ToolError` for network failures, for the model; it never holds the headers."""
     import aiohttp
     import yarl
 
@@ -144,7 +145,7 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> Answer:
 
 
 def _decoded(data: bytes, encoding: str, cap: int) -> bytes:
-    """At most `cap` bytes, whatever the data would swell to."""
+    """Decode at most `cap` bytes, however large the data would become."""
     if encoding in ("", "identity"):
         return data
     if encoding not in ("gzip", "x-gzip", "deflate"):

@@ -1,7 +1,7 @@
-"""From HTML to text, run as a program in the sandbox: `page_worker.py URL links|- [trafilatura]`, HTML on stdin.
+"""Convert HTML to text. Runs as a program in the sandbox: `page_worker.py URL links|- [trafilatura]`, HTML on stdin.
 
-A parser of foreign bytes may take any time and memory, and no thread can be stopped: so it has a process of its own.
-Standard library alone, but for trafilatura where it is installed.
+A parser of untrusted bytes may take any time and memory, and no thread can be stopped, so it has a process of its own.
+Standard library alone, except trafilatura where it is installed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _BLOCKS = set(
 )
 _LINES = {"li", "tr", "dd"}
 _LEAST = 200
-"""Characters that make it likely that a part is the page's text."""
+"""Characters from which a part is likely the page's main text."""
 
 
 class Page(HTMLParser):
-    """`around`: keep what usually stands around a page's text."""
+    """`around`: keep the parts that usually surround a page's text, such as navigation and footers."""
 
     def __init__(self, base: str, *, links: bool, around: bool) -> None:
         super().__init__(convert_charrefs=True)
@@ -96,7 +96,7 @@ def tidy(pieces: list[str]) -> str:
 
 
 def read(html: str, base: str, *, links: bool) -> tuple[str, str]:
-    """The title and the text."""
+    """Return the title and the text."""
     title = ""
     for around in (False, True):
         page = Page(base, links=links, around=around)
@@ -112,7 +112,7 @@ def read(html: str, base: str, *, links: bool) -> tuple[str, str]:
 
 
 def read_well(html: str, base: str) -> str:
-    """By trafilatura; empty where it finds nothing."""
+    """Return the text by trafilatura; empty where it finds nothing."""
     trafilatura: Any = import_module("trafilatura")
     found: object = trafilatura.extract(html, url=base, output_format="markdown", include_tables=True)
     return found if isinstance(found, str) else ""
@@ -124,7 +124,7 @@ def main() -> None:
     html = sys.stdin.buffer.read().decode("utf-8", "replace")
     title, text = read(html, base, links=links)
     if sys.argv[3:]:
-        well = read_well(html, base)  # of a page with little text it takes the rest for its surroundings
+        well = read_well(html, base)  # on a page with little text it drops the text itself
         text = well if len(well) >= _LEAST else text
     print(title)
     print(text)

@@ -1,4 +1,4 @@
-"""`web_search`: what search engines find. An engine is one small class; the operator chooses by variables.
+"""`web_search`: query a search engine. An engine is one small class; the operator chooses by environment variables.
 
 Wires as documented by their makers, read in November 2026: SearXNG (docs.searxng.org/dev/search_api), Brave
 (api-dashboard.search.brave.com/api-reference/web/search/get), Tavily (docs.tavily.com/api-reference).
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 class Engine(Protocol):
-    """Raises `ToolError`, which never holds the key. At most `count` results, the best first."""
+    """A search engine. `find` returns at most `count` results, the best first. Raises `ToolError`, without the key."""
 
     @property
     def url(self) -> str: ...
@@ -40,7 +40,7 @@ class Engine(Protocol):
 
 
 class SearXNG:
-    """An instance of one's own; `json` must be among its `search.formats`."""
+    """A SearXNG server of the operator; `json` must be among its `search.formats`."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -84,8 +84,8 @@ _HELP = (
 
 
 def engine(environ: Mapping[str, str]) -> Engine:
-    """By `ROOST_SEARCH` (searxng, brave, tavily), else whichever is set up. `ROOST_SEARCH_URL` is the server's address.
-    Raises `ToolError`, which says what to set."""
+    """Return the engine named by `ROOST_SEARCH` (searxng, brave, tavily), else the one that is set up.
+    `ROOST_SEARCH_URL`: the server's address. Raises `ToolError`, which says what to set."""
     name, url = environ.get("ROOST_SEARCH", "").strip().lower(), environ.get("ROOST_SEARCH_URL", "").strip() or None
     if name in _KEYED:
         variable, make = _KEYED[name]
@@ -125,7 +125,7 @@ async def web_search(
 
 
 async def _ask(method: str, url: str, headers: Mapping[str, str] | None = None, json: Any = None) -> Answer:
-    """The operator named the server, so its address may be a private one."""
+    """Send a request. The operator named the server, so its address may be private."""
     host, port = place_of(parts_of(url))
     try:
         addresses = await resolve(host, port)
@@ -135,7 +135,7 @@ async def _ask(method: str, url: str, headers: Mapping[str, str] | None = None, 
 
 
 def _json(answer: Answer, *path: str) -> list[Any]:
-    """The list at `path` of an answer; empty where there is none."""
+    """Return the list at `path` of an answer; empty where there is none."""
     if answer.status != 200:
         hint = {401: ": the key is wrong", 403: ": the key is wrong", 429: ": too many searches, try later"}
         raise ToolError(f"the search server answered {answer.status} {answer.reason}{hint.get(answer.status, '')}")
