@@ -1,1 +1,1 @@
-"""Policy: who may do what. One gate for every tool call."""
+"""Policy: what agents may do. One gate decides on every tool call."""

@@ -1,4 +1,4 @@
-"""Looks for keys that lie where they do not belong. Nothing that it says holds one."""
+"""Find secrets in files where they do not belong. The report never contains one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roost.providers.secret_refs import is_reference
 
 _MAX_BYTES = 2 * 1024 * 1024
 _MOST_FILES = 2000
-# Prefixes as the issuers document them: they made them so that leaked ones can be found.
+# Prefixes as documented by the issuers, who chose them so that leaked keys can be found.
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("Anthropic key", r"sk-ant-[A-Za-z0-9_-]{20,}"),
     ("OpenRouter key", r"sk-or-[A-Za-z0-9_-]{20,}"),
@@ -44,11 +44,11 @@ _ASSIGNED = re.compile(r"""(?i)(?<![a-z0-9_.-])([a-z0-9_.-]{3,100}+)["']?[ \t]*+
 _NAMES = re.compile(r"(?i)key|token|secret|passwo?r?d|credential")
 _PLACEHOLDER = re.compile(r"(?i)x{4,}|\.\.\.|your|example|changeme|placeholder|dummy|^[$<{%]|secret:")
 _BITS = 3.3
-"""A character of a random key of 16 or more has at least about so many; words and paths have fewer."""
+"""Minimal entropy per character, in bits, of a random key of 16 characters or more; words and paths have less."""
 
 
 class Leak(msgspec.Struct, frozen=True, kw_only=True):
-    """`shown` is the beginning of the key and its length. `fix` says what to do."""
+    """A secret found in a file. shown: its first characters and its length. fix: how to repair it."""
 
     path: str
     line: int
@@ -58,9 +58,9 @@ class Leak(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(home: Path, folders: Sequence[Path]) -> list[Leak]:
-    """Of Roost's home and of folders that agents work in: configuration, agents, environment files and dotfiles. At
-    most 2,000 files of 2 MB each. An environment file may hold keys, as long as nobody else can read it and git
-    does not keep it. Blocks for a moment; what cannot be read is passed over."""
+    """Search Roost's home and the folders that agents work in: configuration, agents, environment files and dotfiles.
+    At most 2,000 files, and the first 2 MB of each. An environment file may hold keys if no other user can read it and
+    git does not track it. Blocks for a moment; unreadable files are skipped."""
     found: list[Leak] = []
     for path in _files(home, folders):
         found += _environment(path) if _is_environment(path) else _leaks(path)

@@ -1,4 +1,4 @@
-"""What is asked beside the gate, ready for use: hooks by moment, guardrails by side, the classifier."""
+"""Checks beside the gate, ready for use: hooks by moment, guardrails by side, and the classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roost.sandbox.base import Sandbox
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """`hands` is where hooks that are programs run: on this machine, not in the agent's sandbox."""
+    """hands: where hook programs run: on this machine, outside the agent's sandbox."""
 
     hooks: Mapping[When, tuple[Hook, ...]]
     guards: Mapping[Side, tuple[Guard, ...]]
@@ -23,7 +23,7 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def judges_answers(self) -> bool:
-        """Then nobody may see an answer before it is whole."""
+        """Whether checks judge answers: then no one may see an answer before it is complete."""
         return "post_model" in self.hooks or "output" in self.guards
 
 
@@ -34,7 +34,7 @@ def checks_of(
     hands: Sandbox,
     patterns: Patterns,
 ) -> Checks | None:
-    """None when there is nothing to ask. Hooks keep their order. `patterns` searches for those of guardrails."""
+    """Sort the checks; None if there are none. Hooks keep their order. patterns: searches for guardrails' patterns."""
     if not hooks and not guards and classifier is None:
         return None
     moments: dict[When, tuple[Hook, ...]] = {on: tuple(hook for hook in hooks if on in hook.on) for on in MOMENTS}

@@ -1,4 +1,4 @@
-"""The gate: the one decision that every tool call passes before it runs, whatever its origin."""
+"""The gate: every tool call passes its decision before it runs, whatever its origin."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Layer: TypeAlias = Literal[
     "roost", "agents", "user", "config", "project", "system", "level", "classifier", "default", "person"
 ]
 LAYERS: tuple[Layer, ...] = ("user", "config", "project", "system")
-"""Of rules, in order: priorities 100, 60, 50 and 10."""
+"""Layers of rules, in order of priority: 100, 60, 50 and 10."""
 NOTHING = Touches()
 _OWN = "it belongs to Roost itself; leave it alone"
 
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate may judge. `arguments` is the JSON text of the call, as the model wrote it; `touches` what the tool
-    says that they mean. `inside` says whether the tool keeps itself inside the session's own files, which lie in
-    `root`. `walled`: its commands run behind a wall (isolation level 1 or more). `tainted`: the session has read what
-    comes from outside. `grants`: command prefixes that a person has allowed in this session."""
+    """A call as the gate sees it. arguments: JSON text, as the model wrote it. touches: what the tool derives from
+    them. inside: whether the tool stays inside the session's own files, in `root`. walled: its commands run in a
+    sandbox (isolation level 1 or more). tainted: the session has read untrusted content. grants: command prefixes that
+    a person allowed in this session."""
 
     session: str
     call: str
@@ -57,7 +57,7 @@ class GateCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`layer` is who decided, `rule` by which rule."""
+    """A decision on a call. layer: the layer that decided. rule: the rule that decided, if any."""
 
     decision: Effect
     reason: str
@@ -66,19 +66,21 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def why(self) -> str:
-        """For the log: who decided, and by what."""
+        """Decision source for the log: the layer, and its rule or reason."""
         return f"{self.layer}: {self.rule or self.reason}"
 
 
 class Gate(Protocol):
-    """Must not raise and must not block; a call that it cannot understand gets `ask` or `deny`, never `allow`."""
+    """Decide on calls. Must not raise or block. A call that it cannot understand gets `ask` or `deny`, never
+    `allow`."""
 
     def decide(self, call: GateCall) -> Verdict: ...
 
 
 class _Laid(NamedTuple):
-    """`narrow`: none of the rules speaks of a call that touches nothing. `needles`: of each rule, what the paths of
-    which it speaks have in them; None where that says nothing. `anchors`: the folders below which these lie."""
+    """The rules of a layer, indexed. narrow: no rule applies to a call that touches nothing. needles: for each rule,
+    strings of which a matching path contains one; None = unknown. anchors: for each rule, the folder that contains all
+    matches."""
 
     layer: Layer
     rules: tuple[Rule, ...]
@@ -87,8 +89,8 @@ class _Laid(NamedTuple):
     anchors: tuple[str, ...]
 
     def near(self, paths: Sequence[str], below: Sequence[str] = ()) -> list[Rule]:
-        """Those that may speak of a call which touches these paths, what is in the folders `below`, and no others. Of
-        what fits in any folder (`/**/.env`) the system's rules speak only where it is named."""
+        """Return the rules that may apply to a call that touches these paths and the content of the folders `below`.
+        The system's rules for any folder (`/**/.env`) apply to named paths only."""
         if below and self.layer != "system":
             return list(self.rules)
         text = "\n".join(paths).casefold()
@@ -106,8 +108,8 @@ _MOST_LAID = 256
 
 
 def _laid(layer: Layer, rules: Sequence[Rule]) -> _Laid:
-    """Once for the same tuple of rules, which is told by its identity: every session that wakes has a gate, and to hash
-    all rules would cost more than the rest of its waking."""
+    """Index a layer's rules, once for each tuple, which is recognized by identity: every session that wakes makes a
+    gate, and hashing all rules would cost more than the rest of its wake."""
     known = _LAID.get((layer, id(rules)))
     if known is not None and known[0] is rules:
         return known[1]
@@ -127,20 +129,21 @@ def _lay(layer: Layer, rules: Sequence[Rule]) -> _Laid:
 
 
 def hidden_at(path: Path) -> str:
-    """As a `LayeredGate` takes it too, which then need not look where it is."""
+    """Return the form of a hidden path that `LayeredGate` accepts without a look at the disk."""
     return os.path.realpath(path).casefold()
 
 
 class LayeredGate:
-    """The first layer that speaks of a call decides: the rules of the user, of the configuration, of the project, of
-    the system, then the agent's permission mode (`Level`), then the default, which is no. Before all of them, nobody
-    touches `hidden`: the home of Roost with the policy, the token and the logs; and `refusal` says why an agent may not
-    be called.
+    """Decide a call by the first layer with an applicable rule.
 
-    A project's rules may only ask or deny, since its files are the agent's to write: there `allow` is left out. Where
-    the project or the system asks, a layer below may still deny: asking never loosens. The system's rules are about
-    what is known of a call; what is not known is the level's to ask about. While a session is tainted, `all` and rules
-    of the project or the system do not let a call with an effect outside run unasked.
+    The layers are the rules of the user, of the configuration, of the project and of the system, then the agent's
+    permission mode (`Level`), then the default: deny. Before all of them, no call may touch the paths in `hidden`,
+    Roost's home with policy, token and logs; and `refusal` returns why an agent may not be called.
+
+    A project's rules may only ask or deny, because agents can write its files; its `allow` rules are ignored. If the
+    project or the system asks, a later layer may still deny: asking never loosens. The system's rules apply to known
+    facts of a call; the level asks about unknown ones. While a session is tainted, mode `all` and rules of the project
+    or the system do not let a call with an outside effect run unasked.
     """
 
     def __init__(
@@ -176,11 +179,12 @@ class LayeredGate:
         return asked if asked is not None and level.decision != "deny" else self._minding(call, level)
 
     def unseen(self, tool: str, root: Path, searched: Path) -> Callable[[str], Held | None] | None:
-        """For a search: which real paths below `searched` it must leave out (`rules.held_back`)."""
+        """Return a test for the real paths below `searched` that a search must leave out (`rules.held_back`), or
+        None."""
         return held_back([laid.rules for laid in self._layers], tool, root, str(searched))
 
     def of_layer(self, layer: Layer, call: GateCall) -> Verdict | None:
-        """What one layer alone says; None when it does not speak."""
+        """Return the verdict of one layer alone; None if none of its rules applies."""
         if layer == "agents":
             no = None if call.touches.agent is None else self._refusal(call.touches.agent)
             return None if no is None else Verdict("deny", no, "agents")
@@ -205,8 +209,8 @@ class LayeredGate:
         return Verdict(effect, reason, laid.layer, rule.shown)
 
     def _of_roost(self, touches: Touches, root: str) -> str | None:
-        """Why a call touches what is Roost's, also when a folder around it would be taken from its place, or read with
-        all that is in it."""
+        """Return why a call touches Roost's own files, or None. That includes moving or removing a folder around them,
+        and reading all of its content."""
         if any(self._hides(path, root) for path in touches.paths("any")):
             return _OWN
         if any(self._may_hide(pattern, root) for pattern in touches.patterns("any")):
@@ -219,12 +223,13 @@ class LayeredGate:
         return None
 
     def _hides(self, path: str, root: str) -> bool:
-        """A workspace that lies in the home is the session's own. Letters of both sizes are one, as on some systems."""
+        """Whether a path is hidden. A workspace inside the home is the session's own. Compares without case, like some
+        file systems."""
         path, root = path.casefold(), root.casefold()
         return any(within(path, home) and not (within(root, home) and within(path, root)) for home in self._hidden)
 
     def _may_hide(self, pattern: str, root: str) -> bool:
-        """Whether a pattern of the shell may match something of Roost's."""
+        """Whether a shell pattern may match one of Roost's own files."""
         if within(pattern.casefold(), root.casefold()):
             return any(within(home, root.casefold()) and could_match(pattern, home + "/**") for home in self._hidden)
         return any(could_match(pattern, way) for home in self._hidden for way in (home, home + "/**"))
@@ -242,23 +247,21 @@ def _nobody(agent: str) -> str:
 
 
 def _unlinked(touches: Touches) -> Touches:
-    """Without the files that only get another name."""
+    """Remove the files that only get another name."""
     return msgspec.structs.replace(touches, writes=tuple(path for path in touches.writes if path not in touches.links))
 
 
 class Level:
-    """The agent's permission mode, for calls of which no rule speaks. A wall is isolation level 1 or more.
+    """The agent's permission mode, for calls to which no rule applies. Isolated means isolation level 1 or more.
 
-    - `read_only` (PLAN): read-only tools run, everything else is denied.
-    - `ask`: read-only tools run, everything else waits for a person.
-    - `workspace` (DEFAULT): behind a wall, what reads and what writes in the workspace runs; a person is asked before
-      what is not understood, what speaks to other machines, what installs or publishes, and what would be lost for
-      good. Without a wall, commands that are known to read run, and tools that keep inside a private workspace.
-    - `auto` (AUTO): as `workspace`, but behind a wall commands may speak to other machines; and tools that keep inside
-      any workspace run without a wall too.
-    - `custom` (CUSTOM): only rules decide; of what they do not speak is denied.
-    - `all` (BYPASS): everything runs, but without a wall not what is not understood; rules hold for what is known to
-      fit them, and for nothing that only might.
+    - `read_only` (PLAN): read-only tools run, every other call is denied. - `ask`: read-only tools run, every other
+    call waits for a person. - `workspace` (DEFAULT): if isolated, calls that read or that write in the workspace run; a
+    person is asked about commands that are not understood, that use the network, install or publish, or lose data for
+    good. If not isolated, commands that are known to read run, and tools that stay inside a private workspace. - `auto`
+    (AUTO): like `workspace`, but isolated commands may use the network, and tools that stay inside any workspace run
+    without isolation too. - `custom` (CUSTOM): only rules decide; a call to which none applies is denied. - `all`
+    (BYPASS): every call runs, except commands that are not understood and not isolated. Rules apply to calls that are
+    known to match, not to those that may match.
     """
 
     def __init__(self, mode: Permissions) -> None:
@@ -319,11 +322,12 @@ class Level:
 
 
 _ELSEWHERE = frozenset({"cd", "pushd", "popd", "env"})
-"""Programs that may lead git to another repository."""
+"""Programs that may make git use another repository."""
 
 
 def _harmless_here(call: GateCall, command: Analysis) -> bool:
-    """Without a wall: git runs what the settings of a repository say, also where it only reads."""
+    """Whether a reading command is safe without isolation: git runs programs from a repository's settings even when it
+    reads."""
     if "git" not in command.programs:
         return True
     return not _ELSEWHERE & set(command.programs) and plain_repository(str(call.root))
@@ -334,7 +338,8 @@ def _yes(call: GateCall) -> str:
 
 
 def _lost(call: GateCall) -> str | None:
-    """What would be lost for good. A private workspace holds what the session has made, and checkpoints are of it."""
+    """Return a path that would be lost for good, or None. In a private workspace nothing is: the session made it, and
+    checkpoints cover it."""
     touches = call.touches
     if call.private_workspace or not (touches.loses or touches.edits):
         return None
@@ -343,7 +348,7 @@ def _lost(call: GateCall) -> str | None:
 
 
 def _worry(command: Analysis | None) -> str | None:
-    """What a person should know of a command before they say yes."""
+    """Return a warning for the person who decides on a command, or None."""
     if command is None:
         return None
     if command.unclear:

@@ -1,4 +1,4 @@
-"""What a shell's pattern may match: on disk, and among the paths that a rule names."""
+"""Match shell patterns: against files on disk, and against the paths of a rule."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from roost.policy.command.scope import braces
 
 _WILD = re.compile(r"[*?\[]")
 _LOOKED = 4_096
-"""Names that are compared with one pattern on disk."""
+"""Most names on disk that are compared with one pattern."""
 _PATTERNS = 48
-"""Patterns of one command that are compared with the disk."""
+"""Most patterns of one command that are compared with the disk."""
 _CLASSES = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "space": r"\s",
     "blank": r" \t", "punct": r"!-/:-@\[-`{-~", "xdigit": "0-9a-fA-F", "word": r"\w", "print": r"\x20-\x7e",
@@ -23,18 +23,18 @@ _CLASSES = {
 _CLASS = re.compile(r"\[:(\w+):\]")
 _EQUAL = re.compile(r"\[[.=](.{1,8}?)[.=]\]")
 _Token: TypeAlias = str | re.Pattern[str] | None
-"""A character, a class of characters, or None for any run of them."""
+"""A character, a character class, or None for any run of characters."""
 _LONGEST = 512
-"""Characters of a name's pattern that are looked at: what stands behind them may be anything."""
+"""Characters of a name's pattern that are parsed; the rest counts as any text."""
 _ANY = re.compile(r"[^/]", re.DOTALL)
 
 
 class TooMany(Exception):
-    """There are more names on disk than are compared."""
+    """The disk has more names than may be compared."""
 
 
 class Looks:
-    """What all patterns of one command may look at on disk together: the gate judges on the event loop. Each pattern is
+    """Budget of disk access for all patterns of one command, since the gate runs on the event loop. Each pattern is
     looked up once."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Looks:
         self._found: dict[str, list[str] | None] = {}
 
     def on_disk(self, pattern: str) -> list[str]:
-        """The paths that an absolute pattern matches now. Raises `TooMany`."""
+        """Return the paths that an absolute pattern matches now. Raises `TooMany`."""
         if pattern not in self._found:
             try:
                 self._found[pattern] = _on_disk(pattern, self) if len(self._found) < _PATTERNS else None
@@ -85,8 +85,8 @@ def _on_disk(pattern: str, looks: Looks) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def could_match(pattern: str, rule: str) -> bool:
-    """Whether an absolute pattern of a shell may match a path that fits the absolute pattern of a rule, of whatever
-    case. A pattern that begins with `*` and says little else (`*`, `*.py`) counts for what it matches on disk alone."""
+    """Whether an absolute shell pattern may match a path of a rule's absolute pattern, ignoring case. A pattern that
+    starts with `*` and has little other text (`*`, `*.py`) counts only for its matches on disk."""
     segments = pattern.strip("/").casefold().split("/")
     return any(_aimed(segments, one) and _meets(segments, 0, one, 0) for one in _rule(rule))
 
@@ -97,7 +97,7 @@ def _rule(rule: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _aimed(segments: list[str], rule: tuple[str, ...]) -> bool:
-    """Whether a pattern says enough of what the rule names, beside wildcards: `.e*` of `.env`, `k*.pem` of `*.pem`."""
+    """Whether the literal text of a pattern points at the rule's names: `.e*` at `.env`, `k*.pem` at `*.pem`."""
     if not is_pattern(segments[-1]):
         return True
     ending = rule[-1][1:] if rule[-1].startswith("*") and rule[-1] != "**" else ""
@@ -125,7 +125,7 @@ def _meets(one: list[str], i: int, rule: tuple[str, ...], j: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _common(shell: str, rule: str) -> bool:
-    """Whether one name fits both."""
+    """Whether one name can match both patterns."""
     if not is_pattern(shell) and not is_pattern(rule):
         return shell == rule
     if shell[0] in "*?[" and rule[0] == ".":
@@ -154,7 +154,7 @@ def _onward(a: tuple[_Token, ...], i: int, b: tuple[_Token, ...], j: int) -> Ite
 
 
 def _one(a: _Token, b: _Token) -> bool:
-    """Whether one character fits both; of two classes it is taken for so."""
+    """Whether one character can match both tokens; assumed for two classes."""
     if isinstance(a, str) and isinstance(b, str):
         return a == b
     if isinstance(a, str) and isinstance(b, re.Pattern):
@@ -183,7 +183,7 @@ def _tokens(segment: str) -> tuple[_Token, ...]:
             continue
         elif char == "[" and "]" in segment[at + 2 :]:
             if unclosed:
-                return (*made, None)  # to look for the end of each bracket would take too long
+                return (*made, None)  # searching the end of every bracket would take too long
             unclosed = True
             made.append(char)
         else:
@@ -193,7 +193,7 @@ def _tokens(segment: str) -> tuple[_Token, ...]:
 
 
 def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
-    """What stands in brackets, and where they end; None where they do not."""
+    """Parse a bracket expression. Returns its class and its end, or None if it is not closed."""
     if segment.find("]", at + 2) < 0:
         return None
     place = at + 1
@@ -223,8 +223,8 @@ def _class(segment: str, at: int) -> tuple[re.Pattern[str], int] | None:
 
 
 def _names(segment: str) -> re.Pattern[str]:
-    """Compile a pattern for one name. What stands between two runs is atomic, at the first place where it fits: a model
-    writes these patterns, and to try all places would take time that grows with the power of their number."""
+    """Compile a pattern for one name. Text between two runs is an atomic group at its first match: a model writes these
+    patterns, and backtracking over all matches would take exponential time."""
     first, *others = _between_runs(_tokens(segment))
     if not others:
         return re.compile(first, re.DOTALL)
@@ -233,7 +233,7 @@ def _names(segment: str) -> re.Pattern[str]:
 
 
 def _between_runs(tokens: tuple[_Token, ...]) -> list[str]:
-    """The regular expressions of what stands before, between and behind the runs of any characters."""
+    """Return the regular expressions of the text before, between and after the runs of any characters."""
     found = [""]
     for token in tokens:
         if token is None:

@@ -1,4 +1,4 @@
-"""Guardrails: what may not be said to an agent, and what it may not say."""
+"""Guardrails: checks of the texts that an agent receives and writes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Side: TypeAlias = Literal["input", "output"]
 
 
 class Guard(Protocol):
-    """`check` gets the whole text of a message (of `on`: what is said to the agent, what it answers) and returns why it
-    may not pass, or None. A failure, and no answer within `seconds`, count as a reason."""
+    """Check a text. `check` gets the whole text of a message (`on`: "input" to the agent, "output" by it) and returns
+    why it must not pass, or None. A failure, or no reply within `seconds`, counts as a reason."""
 
     @property
     def name(self) -> str: ...
@@ -36,15 +36,15 @@ class Guard(Protocol):
 
 
 class Tripped(NamedTuple):
-    """Which guardrail a text did not pass, and why."""
+    """A text that did not pass. guard: the guardrail's name. reason: why."""
 
     guard: str
     reason: str
 
 
 class PatternGuard:
-    """Nothing that `pattern`, a regular expression, finds within `seconds`. It is searched for in a process of its own,
-    so a slow one stops nobody else."""
+    """Reject texts in which `pattern`, a regular expression, matches. The search runs in its own process for at most
+    `seconds`, so a slow pattern blocks nothing else."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class PatternGuard:
         self._patterns: Patterns | None = None
 
     def searched_by(self, patterns: Patterns) -> PatternGuard:
-        """The same, with the processes of a node."""
+        """Return a copy that searches in a node's processes."""
         made = copy.copy(self)
         made._patterns = patterns
         return made
@@ -83,7 +83,7 @@ class PatternGuard:
 
 
 class LengthGuard:
-    """At most so many characters."""
+    """Reject texts above a number of characters."""
 
     seconds = 5.0
 
@@ -99,7 +99,8 @@ class LengthGuard:
 
 
 class FunctionGuard:
-    """A function of yours: it returns why a text may not pass, or None. A plain one runs in a thread."""
+    """Check a text with your own function, which returns why it must not pass, or None. A plain function runs in a
+    thread."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class FunctionGuard:
 
 
 async def first_tripped(guards: Sequence[Guard], text: str) -> Tripped | None:
-    """All at once; the first that says no ends the others."""
+    """Run all guardrails in parallel and return the first rejection, which cancels the others; None if all pass."""
     tasks = [asyncio.create_task(_checked(guard, text)) for guard in guards]
     try:
         for done in asyncio.as_completed(tasks):
@@ -142,7 +143,7 @@ async def _checked(guard: Guard, text: str) -> Tripped | None:
         reason = work.result()
     except TimeoutError:
         return _slow(guard)
-    except Exception as error:  # foreign code: what it cannot judge does not pass
+    except Exception as error:  # foreign code: a failing guardrail rejects the text
         log.warning("guardrail %r failed", guard.name, exc_info=error)
         return Tripped(guard.name, f"the guardrail failed with {type(error).__name__}")
     finally:

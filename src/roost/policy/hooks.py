@@ -1,4 +1,4 @@
-"""Hooks: programs and functions of the user's that look at what an agent does, and may forbid or change it."""
+"""Hooks: the user's programs and functions, which observe an agent's steps and may deny or change them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ MOMENTS: tuple[When, ...] = get_args(When)
 _CLEANING = 2.0
 _INTERPRETER = re.compile(r"(?:ba|da|z|k|fi)?sh|(?:python|perl|ruby|node|php|bun|deno)[\d.]*|env|uv")
 _NAME = 40
-"""Characters of a name that is made from a command."""
+"""Characters of a name derived from a command."""
 _CHANGES: dict[When, str] = {"pre_tool": "arguments", "post_tool": "text", "pre_model": "text", "post_model": "text"}
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a hook gets; a program as JSON on its standard input. `text` is what was said (`session_start`,
-    `turn_start`), the agent's instructions (`pre_model`), the answer (`post_model`), a tool's result (`post_tool`), or
-    the last answer (`turn_end`, `session_end`). `outcome`: of a call or a turn; at `session_start` how the session came
-    to be (`created`, `forked`, `imported`), at `session_end` what ends it (`stopped`, `deleted`, or as its task ended).
-    No value of a secret is in it."""
+    """Input of a hook; a program gets it as JSON on stdin. Secrets are masked in it.
+
+    text: the message (`session_start`, `turn_start`), the agent's instructions (`pre_model`), the answer
+    (`post_model`), a tool's result (`post_tool`), or the last answer (`turn_end`, `session_end`). outcome: of a call or
+    a turn; at `session_start` the session's origin (`created`, `forked`, `imported`), at `session_end` what ends it
+    (`stopped`, `deleted`, or the outcome of its task)."""
 
     on: When
     session: str
@@ -47,8 +48,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a hook says; a program as JSON on its standard output. With `modify`, new `arguments` (an object; before a
-    tool) or a new `text` (elsewhere). `allow` and `passthrough` both let the next hook be asked: allowing loosens
+    """Reply of a hook; a program writes it as JSON to stdout. `modify` needs new `arguments` (an object; before a tool)
+    or a new `text` (elsewhere). After `allow` and `passthrough` alike the next hook is asked: `allow` loosens
     nothing."""
 
     decision: HookDecision = "passthrough"
@@ -58,8 +59,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 class Hook(Protocol):
-    """`on` says when it is asked, `tool` (a glob) about which calls. `judge` may raise and may hang: then the answer is
-    deny, after `seconds` at most."""
+    """Judge a moment. on: moments at which it is asked. tool: glob of the tools whose calls it judges. `judge` may
+    raise or hang; both count as deny, after at most `seconds`."""
 
     @property
     def name(self) -> str: ...
@@ -77,7 +78,7 @@ class Hook(Protocol):
 
 
 class HookFailed(Exception):
-    """The message says how, for the log."""
+    """A hook failed; the message says how, for the log."""
 
 
 _decode = msgspec.json.Decoder(Answer).decode
@@ -85,9 +86,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ShellHook:
-    """A program on this machine, outside of the agent's sandbox, with a clean environment and in the folder of the file
-    that names it. Exit code 0 and nothing said is `passthrough`. Without a `name` it has its program's, or what an
-    interpreter is told to run."""
+    """A program on this machine, outside the agent's sandbox, with a clean environment, in the folder of the file that
+    names it. Exit code 0 with empty output means `passthrough`. The default `name` is that of the program, or of the
+    script that an interpreter runs."""
 
     def __init__(
         self,
@@ -134,8 +135,8 @@ def _name_of(command: Sequence[str]) -> str:
 
 
 class PythonHook:
-    """A function of the moment. It returns an `Answer`, None for `passthrough`, False for deny. A plain function runs
-    in a thread, which cannot be stopped: one that hangs keeps it."""
+    """A function of the moment. It returns an `Answer`, None for `passthrough`, or False for deny. A plain function
+    runs in a thread, which cannot be stopped: a hanging one occupies it."""
 
     def __init__(
         self,
@@ -168,11 +169,11 @@ def concerns(hook: Hook, moment: Moment) -> bool:
 
 
 async def ask(hook: Hook, moment: Moment, hands: Sandbox) -> Answer:
-    """Its answer, within its time; deny with the reason when it fails, hangs or answers nonsense. Raises nothing but
-    the caller's cancellation."""
+    """Return the hook's answer within its time limit; deny with a reason if it fails, hangs or returns an invalid
+    answer. Raises only the caller's cancellation."""
     work = asyncio.ensure_future(hook.judge(moment, hands))
     try:
-        # A program is ended by its quota, which leaves nothing running.
+        # A program's quota ends it, and leaves no process behind.
         done, _ = await asyncio.wait([work], timeout=hook.seconds + (1.0 if isinstance(hook, ShellHook) else 0.0))
         if not done:
             return _denied(f"the hook {hook.name!r} did not answer within {hook.seconds:g} seconds")
@@ -185,7 +186,7 @@ async def ask(hook: Hook, moment: Moment, hands: Sandbox) -> Answer:
             await asyncio.wait([work], timeout=_CLEANING)
             raise
         return _denied(f"the hook {hook.name!r} was cancelled")
-    except Exception as error:  # foreign code: a hook that fails forbids
+    except Exception as error:  # foreign code: a failing hook denies
         log.warning("hook %r failed", hook.name, exc_info=error)
         return _denied(f"the hook {hook.name!r} failed with {type(error).__name__}")
     finally:

@@ -1,4 +1,4 @@
-"""Reads `policy.toml`: the home's, which may hold everything, and a project's, which may only forbid or ask."""
+"""Load `policy.toml`: the home's may hold every section, a project's only rules that ask or deny."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _Word: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
 class Approvals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`seconds` after which a call that nobody answered counts as rejected. None: it waits for ever."""
+    """seconds: time after which an unanswered approval counts as rejected; None = never."""
 
     seconds: _Wait | None = None
 
 
 class Classifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model that is asked about calls which the gate would let run, but for those that only read and those that a
-    person's rule allows. No answer within `seconds` means: ask a person."""
+    """A model that judges calls which the gate allows, except read-only ones and those that a person's rule allows.
+    Without an answer within `seconds`, a person is asked."""
 
     model: str
     seconds: _Moment = 15.0
@@ -45,7 +45,7 @@ class Classifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person who runs Roost has decided, beside what an agent's definition says."""
+    """Decisions of the person who runs Roost, beside the agents' definitions."""
 
     rules: tuple[Rule, ...] = ()
     hooks: tuple[Hook, ...] = ()
@@ -78,8 +78,8 @@ _TABLES: dict[str, _Kind] = {"approvals": Approvals, "classifier": Classifier, "
 
 
 def load_policy(path: Path) -> Policy:
-    """Everything; without the file nothing. Raises `ConfigError`, which names the file, the line and the fix. Blocks
-    for a moment."""
+    """Load the home's policy; empty if the file does not exist. Raises `ConfigError`, which names the file, the line
+    and the fix. Blocks for a moment."""
     found = _File.read(path)
     if found is None:
         return Policy()
@@ -98,8 +98,9 @@ def load_policy(path: Path) -> Policy:
 
 
 def load_project(folder: Path, home: Path) -> tuple[Rule, ...]:
-    """The rules of a project's folder; of one in which Roost's home lies, none: those are the user's. A file that
-    cannot be read asks about every call, and says why: it may have been meant to forbid. Blocks for a moment."""
+    """Load the rules of a project's folder; none if it contains Roost's home, whose rules are the user's. An unusable
+    file becomes a rule that asks about every call, with the error as reason, because it may be meant to forbid. Blocks
+    for a moment."""
     path = folder / PROJECT_FILE
     if os.path.realpath(path.parent) == os.path.realpath(home):
         return ()
@@ -118,7 +119,7 @@ def load_project(folder: Path, home: Path) -> tuple[Rule, ...]:
 
 
 def _hooks(found: _File, entries: Sequence[_HookEntry]) -> list[Hook]:
-    """Each with a name of its own."""
+    """Make the hooks, each with a unique name."""
     hooks: list[Hook] = []
     taken = {entry.name for entry in entries if entry.name is not None}
     if len(taken) < sum(entry.name is not None for entry in entries):
@@ -176,7 +177,7 @@ def _secrets(found: _File) -> dict[str, SecretSource]:
 
 
 def _opened(path: str, flags: int) -> int:
-    """Never waits: what is no regular file is none that holds a policy."""
+    """Open a regular file without blocking; anything else cannot hold a policy."""
     handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -242,7 +243,8 @@ class _File(msgspec.Struct, frozen=True):
         return ConfigError(f"{self.path}{f':{line}' if line else ''}: {shown}: {what}")
 
     def _line(self, place: Sequence[str | int]) -> int | None:
-        """Of the deepest part that can be found; a number is the so-manyth table of the name before it."""
+        """Return the line of the deepest part of a place that is found; a number is an index into the tables of that
+        name."""
         at, line, name = 0, None, ""
         for part in place:
             if isinstance(part, int):

@@ -1,9 +1,9 @@
-"""Searches for patterns in texts, run as a program: requests on stdin, for each a byte on stdout, `y` or `n`.
+"""Worker program that searches patterns in texts: requests on stdin, one byte `y` or `n` on stdout for each.
 
-A request is a number of seconds (a double), the sizes of the pattern and of the text (four bytes each), all in network
-order, then both in UTF-8. It ends when its input does, and at a search that takes longer than the seconds.
+A request is a time limit in seconds (a double), the sizes of pattern and text (four bytes each), all in network order,
+then both in UTF-8. The program ends with its input, and when a search exceeds its limit.
 
-Standard library alone, and nothing of Roost: it is started with `-I -S` to start fast.
+It uses the standard library alone, without Roost, and is started with `-I -S` to start fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEAD = struct.Struct("!dII")
 
 def main() -> None:
     source = sys.stdin.buffer
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system ends it: a search never comes back to Python
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel kills it: a running search never returns to Python
     while len(head := source.read(_HEAD.size)) == _HEAD.size:
         seconds, *sizes = _HEAD.unpack(head)
         pattern, text = [source.read(size).decode("utf-8", "surrogatepass") for size in sizes]

@@ -1,7 +1,7 @@
-"""Searching for a person's pattern in a stranger's text.
+"""Search a person's pattern in a stranger's text.
 
-A catastrophic pattern holds Python's lock for as long as it takes, so no thread could stop it and it would stop the
-node: searches run in processes of their own, which are kept for the next one and ended when they take too long.
+A catastrophic pattern holds Python's GIL while it runs, so no thread could stop it and it would block the node.
+Searches therefore run in worker processes, which are reused, and killed if they take too long.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from roost.sandbox.background import Background
 from roost.sandbox.host_process import ProcessSandbox
 
 MOST = 8
-"""Processes at once. A search for which there is none waits, in its own time."""
+"""Most processes. A search that waits for one spends its own time limit."""
 _SPARE = 1.0
-"""Seconds after which one whose owner is dead ends itself."""
+"""Extra seconds after which a worker whose owner is dead ends itself."""
 
 
 class Patterns:
-    """Its processes are those of `hands`: marked as its other commands are, and ended with it. The first search costs
-    about 25 ms, a later one about 0.2 ms."""
+    """Pool of worker processes of the sandbox `hands`: marked like its commands and ended with it. The first search
+    costs about 25 ms, a later one about 0.2 ms."""
 
     def __init__(self, hands: ProcessSandbox) -> None:
         self._hands = hands
@@ -32,15 +32,15 @@ class Patterns:
         self._idle: list[Background] = []
 
     async def found(self, pattern: str, text: str, *, seconds: float) -> bool:
-        """Whether `pattern` is found in `text`. Cancelled, the search is ended. Raises `TimeoutError` after `seconds`,
-        `SandboxError` where it cannot be searched."""
+        """Whether `pattern` matches in `text`. Cancelling it ends the search. Raises `TimeoutError` after `seconds`,
+        `SandboxError` if no worker can search."""
         parts = [each.encode("utf-8", "surrogatepass") for each in (pattern, text)]
         request = b"".join([struct.pack("!dII", seconds + _SPARE, *map(len, parts)), *parts])
         async with asyncio.timeout(seconds), self._places:
             while self._idle:
                 if answer := await self._asked(self._idle.pop(), request):
                     return answer == b"y"
-                # Somebody has ended it while it waited.
+                # The worker died while idle: try the next.
             if answer := await self._asked(await self._started(), request):
                 return answer == b"y"
         raise SandboxError("the process that searches for patterns was ended")
@@ -50,7 +50,7 @@ class Patterns:
         return await self._hands.spawn([sys.executable, "-I", "-S", program], cwd="/")
 
     async def _asked(self, worker: Background, request: bytes) -> bytes:
-        """Nothing when it is dead."""
+        """Return the worker's reply, empty if it is dead."""
         answer = b""
         try:
             if worker.running:

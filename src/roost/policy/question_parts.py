@@ -1,4 +1,4 @@
-"""What a person sees with a question about a command: its dangerous parts, and beginnings to allow from now on."""
+"""Parts of an approval question about a command: its dangerous parts, and prefixes to allow from now on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TWO = frozenset(
     " php composer mix sbt bazel swift zig deno ruff gcloud aws az python pypy node nodejs ruby perl lua luajit tclsh"
     " Rscript julia bash sh dash ksh fish".split()
 )
-"""Programs of which the second word says what they do."""
+"""Programs whose second word selects the action."""
 _THREE = frozenset({("npm", "run"), ("pnpm", "run"), ("yarn", "run"), ("bun", "run"), ("uv", "run"), ("poetry", "run"),
                     ("python", "-m"), ("pypy", "-m"), ("bundle", "exec"), ("docker", "compose"),
                     ("docker", "container")})  # fmt: skip
@@ -25,15 +25,15 @@ _NEVER = frozenset(
     " rsync telnet socat sed awk perl kill pkill killall eval source . env sh bash zsh sudo docker podman set export"
     " unset declare typeset readonly trap read open xdg-open tmux screen lldb psql mysql".split()
 ) | ((SHELLS | frozenset(INTERPRETERS) | frozenset(WRAPPERS)) - _TWO)
-"""Programs that do anything at all, or do away with things: of them no beginning says enough."""
+"""Programs that can do anything or remove things: no prefix restricts them enough."""
 _NEVER_TWO = frozenset({("git", "config"), ("pip", "install"), ("pip", "download"), ("pip", "wheel"), ("uv", "pip"),
                         ("uv", "tool"), ("python", "-m", "pip"), ("pypy", "-m", "pip")})  # fmt: skip
-"""Beginnings that install whatever is named, or make git run it."""
+"""Prefixes that install any package, or make git run a program."""
 _VERSION = re.compile(r"(?<=[a-z])[0-9][0-9.]*$")
 
 
 def dangers(touches: Touches) -> tuple[Danger, ...]:
-    """The parts of a command that a person should see first, the worst first."""
+    """Return the parts of a command that a person should see first, the worst first."""
     command = touches.command
     if command is None:
         return ()
@@ -46,7 +46,7 @@ def dangers(touches: Touches) -> tuple[Danger, ...]:
 
 
 def prefixes(touches: Touches, root: Path) -> tuple[str, ...]:
-    """Beginnings that together would allow this command; none where no beginning may."""
+    """Return prefixes that together would allow this command; empty if none may."""
     command = touches.command
     if command is None or not command.doing or command.redirected or command.elsewhere:
         return ()
@@ -75,5 +75,5 @@ def _prefix(call: tuple[str, ...]) -> str | None:
 
 
 def _plain(word: str) -> bool:
-    """A word that a rule takes as it is."""
+    """Whether a rule can hold the word literally."""
     return bool(word) and not word.startswith("-") and not any(char in word for char in "*?[]{}\ufffc\n\t \"'\\")

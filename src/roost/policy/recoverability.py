@@ -1,4 +1,4 @@
-"""Whether what a command removes or overwrites in a workspace can be had again: from git, or by building it anew."""
+"""Decide whether files that a command removes or overwrites in a workspace are recoverable: from git, or by a build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MADE = (
     " .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage htmlcov .cache .next .nuxt .parcel-cache"
     " .turbo .gradle .nyc_output bin obj *.log *.tmp *.swp *~ tmp .tmp"
 ).split()
-"""Names of what builds, tests and editors make, and make again."""
+"""Names of files that builds, tests and editors generate, and can generate again."""
 _MADE_NAMES = frozenset(name for name in _MADE if "*" not in name)
 _MADE_ENDINGS = tuple(name[1:] for name in _MADE if "*" in name)
 _LOOKED = 2_000
@@ -31,7 +31,7 @@ _GITLINK = 0o160000
 
 
 class _Entered(NamedTuple):
-    """What git's index says of a file: its change in seconds and nanoseconds, its size, or that it is a repository."""
+    """A file in git's index: modification time in seconds and nanoseconds, size, and whether it is a repository."""
 
     seconds: int
     nanoseconds: int
@@ -40,9 +40,11 @@ class _Entered(NamedTuple):
 
 
 def lost(paths: Iterable[str], root: str, *, edited: Iterable[str] = ()) -> str | None:
-    """Of real paths that a command removes or overwrites, the first in `root` that would be lost for good: neither is
-    it in git as it is now, nor does a build make it. Of `edited`, which it changes in place, the first of which git has
-    no version. What lies elsewhere is not looked at. Reads git's index alone."""
+    """Return the first path in `root` that a command would lose for good, or None.
+
+    paths: real paths that it removes or overwrites; lost if git lacks the current content and no build generates them.
+    edited: paths changed in place; lost if git has no version. Paths outside `root` are ignored. Reads only git's
+    index."""
     left = _LOOKED
     repositories: dict[str, str | None] = {}
     whole = dict.fromkeys(paths)
@@ -59,7 +61,7 @@ def lost(paths: Iterable[str], root: str, *, edited: Iterable[str] = ()) -> str 
 
 
 def _files(path: str, root: str) -> Iterable[str]:
-    """What is at a path, but for what is made; git's own folder as one."""
+    """Yield the files at a path, without generated ones; git's own folder as one."""
     waiting = [path]
     while waiting:
         one = waiting.pop()
@@ -82,8 +84,8 @@ def _is_made(name: str) -> bool:
 
 
 def _kept(path: str, root: str, repositories: dict[str, str | None], *, any_version: bool = False) -> bool:
-    """Whether git has the file as it is now, or in `any_version`. `repositories`: of folders that were looked at, where
-    theirs is."""
+    """Whether git has the file's current content, or `any_version`. repositories: cache of the repository of each
+    folder."""
     parts = path.split("/")
     if ".git" in parts[root.count("/") + 1 :]:
         return False
@@ -107,7 +109,7 @@ def _kept(path: str, root: str, repositories: dict[str, str | None], *, any_vers
         return True
     seconds, nanoseconds, size, _ = known
     same = (seconds, size) == (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
-    # Git itself does not trust what changed in the very moment in which the index was written.
+    # Like git, distrust a file changed at the very moment when the index was written.
     return same and nanoseconds in (0, found.st_mtime_ns % 1_000_000_000) and found.st_mtime_ns < index.st_mtime_ns
 
 
@@ -123,8 +125,7 @@ def _repository(path: str, root: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _index(path: str, changed: int, size: int) -> dict[str, _Entered]:
-    """Each file in an index of git. Raises `ValueError` for
-    one that is too large or of an unknown version."""
+    """Read the files in a git index. Raises `ValueError` if it is too large or of an unknown version."""
     if size > _INDEX_BYTES:
         raise ValueError("too large")
     with open(path, "rb") as file:
@@ -160,20 +161,21 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def plain_repository(folder: str) -> bool:
-    """Whether nothing makes git run a program in this folder, which is also the HOME of commands: no setting of the
-    folder's own, none of the repository around it, and no repository within that, where git looks too."""
+    """Whether no setting makes git run a program in this folder, which is also the HOME of commands. Checks the
+    folder's own settings, those of the repository around it, and that no repository is nested in that, since git visits
+    those too."""
     if not all(map(_plain_settings, (f"{folder}/.gitconfig", f"{folder}/.config/git/config"))):
         return False
     while True:
         place = os.path.join(folder, ".git")
         if os.path.lexists(place):
-            # Its settings are elsewhere where `commondir` says so; git runs this hook also after `git status`.
+            # `commondir` moves the settings elsewhere; git runs this hook even after `git status`.
             if any(os.path.lexists(f"{place}/{name}") for name in ("commondir", "hooks/post-index-change")):
                 return False
-            # Without its settings a repository is no plain one, also where `.git` is a file that names another folder.
+            # Without a settings file it is no plain repository, for example if `.git` is a file that names a folder.
             return os.path.isfile(f"{place}/config") and _plain_settings(f"{place}/config") and not _nested(place)
         if os.path.lexists(os.path.join(folder, "HEAD")):
-            return False  # git takes a folder for a repository by what is in it, whatever its name is
+            return False  # git recognizes a bare repository by its content, whatever its name
         if folder in ("/", ""):
             return True
         folder = os.path.dirname(folder)
@@ -181,7 +183,7 @@ def plain_repository(folder: str) -> bool:
 
 def _plain_settings(path: str) -> bool:
     if os.path.lexists(path) and not os.path.isfile(path):
-        return False  # to open a pipe would wait for its writer
+        return False  # opening a pipe would block until a writer comes
     try:
         with open(path, "rb") as file:
             settings = file.read(_CONFIG_BYTES + 1)
@@ -193,7 +195,7 @@ def _plain_settings(path: str) -> bool:
 
 
 def _nested(place: str) -> bool:
-    """Whether a repository's index names other repositories: `git status` looks into them, by their own settings."""
+    """Whether a repository's index names other repositories: `git status` visits them, with their own settings."""
     try:
         index = os.stat(f"{place}/index")
         entries = _index(f"{place}/index", index.st_mtime_ns, index.st_size)

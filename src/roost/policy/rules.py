@@ -1,4 +1,4 @@
-"""Rules that people write about tool calls, and whether one speaks of a call."""
+"""Rules of people on tool calls, and whether a rule applies to a call."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ Access: TypeAlias = Literal["any", "read", "write"]
 Answer: TypeAlias = Literal["yes", "maybe", "no"]
 _WILD = re.compile(r"[*?\[{]")
 _LOOKED = 512
-"""Names in a folder that is read as a whole which are compared with a rule."""
+"""Most names in a folder, read as a whole, that are compared with a rule."""
 
 
 class Touches(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call would touch, as far as its arguments say. Paths are real: links followed, `..` gone.
+    """Effects of a call, as far as its arguments tell. Paths are real: links resolved, no `..`.
 
-    removes: those of `writes` that are gone from their place then, with all that is in them. loses: what is removed or
-    overwritten, as far as it is there. edits: what is changed in place. links: those of `writes` that only get another
-    name. below: folders that are read with all that is in them; picked: those of which some is read, nobody knows what.
-    named: words that may be files that are read. read_patterns, write_patterns: absolute patterns of the shell, which
-    may match more than is there now. unknown: it may touch more, which only running it would tell. command: a shell
-    command's analysis. hosts: the machines that it speaks to. outside: it has an effect beyond the workspace (a
-    message, a request). agent: whom it calls.
+    removes: the `writes` that disappear from their place, with their content. loses: existing files that are removed or
+    overwritten. edits: files changed in place. links: the `writes` that only get another name. below: folders read with
+    their whole content. picked: folders of which an unknown part is read. named: words that may be names of files that
+    are read. read_patterns, write_patterns: absolute shell patterns, which may match more than exists now. unknown: it
+    may touch more, known only when it runs. command: analysis of a shell command. hosts: machines that it contacts.
+    outside: it has an effect beyond the workspace (a message, a request). agent: name of the agent that it calls.
     """
 
     reads: tuple[str, ...] = ()
@@ -75,13 +74,13 @@ class Touches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
-    """Speaks of the calls for which all that it names is so.
+    """A rule. It applies to a call that matches all its fields.
 
-    tool: a glob on the tool's name. path: a glob on real paths (`**` for any folders; relative ones count from the
-    workspace, `~` is the home of the user), for `access` of one kind or any. command: a glob on a program's name,
-    perhaps with words that follow it (`npm test`), or `category:` and one of the dangers of `roost.policy.command`. A
-    name without `/` is, to allow, the program on the search path and none in the workspace. host: a glob. To allow,
-    everything that the call touches must fit; to ask or deny, one thing is enough.
+    tool: glob of the tool's name. path: glob of real paths (`**` for any folders; relative ones start at the workspace,
+    `~` is the user's home), for the `access` given. command: glob of a program's name, optionally with the words after
+    it (`npm test`), or `category:` and a danger of `roost.policy.command`; for allow, a name without `/` is the program
+    on the search path, never one in the workspace. host: glob. To allow, everything that the call touches must match;
+    to ask or deny, one match is enough.
     """
 
     effect: Effect
@@ -104,12 +103,12 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
 
     @property
     def of_any_call(self) -> bool:
-        """Whether it may speak of a call of which nothing is known but the tool."""
+        """Whether it may apply to a call of which only the tool is known."""
         return self.path is None and self.command is None and self.host is None
 
     @property
     def of_known_paths(self) -> bool:
-        """Whether it asks about or denies some paths, wherever the workspace is, and nothing else."""
+        """Whether it only asks about or denies paths that do not depend on the workspace."""
         only = self.path is not None and self.command is None and self.host is None and self.effect != "allow"
         return only and self.path is not None and self.path[:1] in ("/", "~")
 
@@ -122,8 +121,8 @@ class Rule(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
 
 @lru_cache(maxsize=1024)
 def needles(pattern: str) -> tuple[str, ...]:
-    """Of a path pattern that does not depend on the workspace: a path that has none of these, in small letters, does
-    not fit. Raises `BadPattern`."""
+    """Return lower-case strings of an absolute path pattern; a path that contains none of them does not match. Raises
+    `BadPattern`."""
     absolute = os.path.expanduser(pattern)
     ways = (way.casefold().strip("/") or "**" for way in (absolute, _resolved(absolute)))
     return tuple(dict.fromkeys(each for way in ways for each in plain_parts(way)))
@@ -131,8 +130,8 @@ def needles(pattern: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _test(pattern: str, root: str, *, strict: bool = False) -> Callable[[str], bool]:
-    """For real paths. What stands before the first wildcard may itself lead over links. `strict`: small and capital
-    letters are one, as on some file systems, so that no other spelling of a name gets by. Raises `BadPattern`."""
+    """Compile a pattern into a test for real paths. The part before the first wildcard may contain links. strict:
+    ignore case, as some file systems do, so that no other spelling evades the rule. Raises `BadPattern`."""
     text = os.path.expanduser(pattern)
     absolute = text if text.startswith("/") else f"{root.rstrip('/')}/{text}"
     ways = (absolute, _resolved(absolute))
@@ -143,7 +142,7 @@ def _test(pattern: str, root: str, *, strict: bool = False) -> Callable[[str], b
 
 
 def _one(pattern: str) -> Callable[[str], bool]:
-    """The plain beginning and end of a pattern are compared first: most paths differ there."""
+    """Compile one pattern. Its literal prefix and suffix are compared first: most paths differ there."""
     fits = matcher(pattern.strip("/") or "**")
     begin = _WILD.split(pattern, maxsplit=1)[0]
     tail = pattern.rstrip("/").rpartition("/")[2]
@@ -158,7 +157,7 @@ def _resolved(pattern: str) -> str:
 
 
 def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:
-    """Of a call of `tool` in the workspace `root`. `maybe`: of what is not known of the call."""
+    """Whether a rule applies to a call of `tool` in the workspace `root`. maybe: it depends on unknown facts."""
     if not fnmatchcase(tool, rule.tool):
         return "no"
     answers = [*_path(rule, touches, root), *_command(rule, touches.command, root), *_host(rule, touches)]
@@ -168,7 +167,7 @@ def speaks(rule: Rule, tool: str, touches: Touches, root: Path) -> Answer:
 def _path(rule: Rule, touches: Touches, root: Path) -> list[Answer]:
     if rule.path is None:
         return []
-    # Without the root where it does not matter: the system's rules are compiled once, not once a workspace.
+    # Use "/" where the root does not matter: the system's rules are then compiled once, not once per workspace.
     test = _test(rule.path, "/" if rule.path[:1] in ("/", "~") else str(root), strict=rule.effect != "allow")
     paths = touches.paths(rule.access)
     if rule.effect == "allow":
@@ -199,7 +198,7 @@ def _ways(root: str, path: str) -> tuple[str, ...]:
 
 
 def anchor(pattern: str, root: str) -> str:
-    """The real folder below which everything lies that fits: what stands before the first wildcard."""
+    """Return the real folder that contains all matches: the part before the first wildcard."""
     return _anchor(os.path.join(root, os.path.expanduser(pattern)))
 
 
@@ -210,7 +209,7 @@ def _anchor(absolute: str) -> str:
 
 
 def _inside(pattern: str, root: str, folder: str) -> Answer:
-    """Whether there is something in `folder` that fits. `maybe`: there is too much in it to look at all."""
+    """Whether a path in `folder` matches. maybe: there are too many to look at."""
     begin = anchor(pattern, root)
     if not within(begin, folder):
         begin = folder
@@ -226,7 +225,7 @@ def _inside(pattern: str, root: str, folder: str) -> Answer:
 
 
 def _all_below(begin: str) -> Iterator[str]:
-    """`begin`, where it is there, and what is in it, one by one: a folder may hold more than there is time for."""
+    """Yield `begin`, if it exists, and its content one by one: a folder may hold more than there is time for."""
     waiting = [begin] if os.path.lexists(begin) else []
     yield from waiting
     while waiting:
@@ -237,7 +236,7 @@ def _all_below(begin: str) -> Iterator[str]:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:
-            continue  # a file, or a folder that cannot be read
+            continue  # a file, or an unreadable folder
 
 
 def within(path: str, folder: str) -> bool:
@@ -263,7 +262,7 @@ def _command(rule: Rule, command: Analysis | None, root: Path) -> list[Answer]:
 
 
 def _has(words: Sequence[str], call: tuple[str, ...]) -> bool:
-    """Whether the words of a rule that asks or denies stand in a call in this order, whatever options are between."""
+    """Whether the words of an asking or denying rule occur in a call in this order, with any words between."""
     if not fnmatchcase(call[0].rsplit("/", 1)[-1].removesuffix(".exe"), words[0]):
         return False
     rest = iter(call[1:])
@@ -271,9 +270,9 @@ def _has(words: Sequence[str], call: tuple[str, ...]) -> bool:
 
 
 def allowed_by(prefixes: Sequence[str], command: Analysis, calls: Sequence[tuple[str, ...]], root: Path) -> bool:
-    """Whether a command that is understood, and in which no danger is known, makes no other of these calls than such
-    as begin with the words of a prefix, without variables that may change what these do. A bare name is the program on
-    the search path outside of the workspace."""
+    """Whether each of these calls starts with the words of a prefix. False if the command is not understood, has a
+    known danger, or sets variables that may change what it does. A bare name is the program on the search path outside
+    the workspace."""
     if not calls or command.unclear or command.findings or set(command.variables) - _SAYING:
         return False
     wanted = [prefix.split() for prefix in prefixes]
@@ -292,12 +291,12 @@ def _begins(words: Sequence[str], call: tuple[str, ...], root: str) -> bool:
 
 
 _SAYING = frozenset("CI DEBUG NODE_ENV PYTHONUNBUFFERED RUST_BACKTRACE".split())
-"""Variables that make of an allowed command no other one."""
+"""Variables that do not change what an allowed command does."""
 _PROGRAMS = tuple(f"{place}/{kind}" for place in ("", "/usr", "/usr/local") for kind in ("bin", "sbin"))
 
 
 def _is_found(name: str, root: str) -> bool:
-    """Whether the search path leads to nothing in the workspace, where anybody may have put it."""
+    """Whether no search path entry finds the name in the workspace, where the agent may have put it."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         if not folder.startswith("/"):
             return False
@@ -319,9 +318,11 @@ def _host(rule: Rule, touches: Touches) -> list[Answer]:
 def held_back(
     layers: Sequence[Sequence[Rule]], tool: str, root: Path, searched: str
 ) -> Callable[[str], Held | None] | None:
-    """For a search by `tool` below the real path `searched`, which was allowed: whether a file that it comes upon must
-    be left out, since the first layer that speaks of it asks or denies, and which of the two. A rule that speaks of
-    `searched` itself has been answered. None where no rule holds anything back."""
+    """Return a test that tells a search which files to leave out, or None if no rule excludes any.
+
+    For a search by `tool` below the real path `searched`, which is already allowed. The test returns the effect, ask or
+    deny, of the first layer whose rules apply to a file. Rules that match `searched` itself have been answered
+    already."""
     tests: list[list[tuple[Effect, Callable[[str], bool]]]] = []
     for rules in layers:
         known: list[tuple[Effect, Callable[[str], bool]]] = []
@@ -350,7 +351,8 @@ def held_back(
 def decide(
     rules: Sequence[Rule], tool: str, touches: Touches, root: Path, *, wary: bool = True
 ) -> tuple[Effect, Rule] | None:
-    """What one layer says: the strictest of its rules that speak. With `wary`, what may be denied is asked about."""
+    """Return the strictest applicable rule of one layer. wary: rules that only may apply count as well, at most as
+    `ask`."""
     allowed: Rule | None = None
     asked: Rule | None = None
     for rule in rules:

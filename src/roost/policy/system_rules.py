@@ -1,4 +1,4 @@
-"""The rules that come with Roost: keys and passwords of the person, and files that run by themselves."""
+"""The rules that ship with Roost: they protect a person's keys and passwords, and files that run automatically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the words of a call to the real paths that it would touch."""
+"""Resolve the words of a call to the real paths that it would touch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from roost.policy.globs import Looks, TooMany, is_pattern
 from roost.policy.rules import Touches
 
 Reach: TypeAlias = Callable[[Mapping[str, Any], Path], Touches]
-"""From a call's arguments, valid or not, and the workspace's real folder to what the call would touch."""
+"""Function from a call's arguments, valid or not, and the workspace's real folder to the call's effects."""
 _MOST_PATTERNS = 200
-"""Patterns of one kind in a command: each is compared with each rule."""
+"""Most patterns of one kind in a command: each is compared with each rule."""
 _analysed = lru_cache(maxsize=32)(analyse)
-"""A call is looked at before it runs, perhaps by several, and again when it has ended."""
+"""Cached: a call is analysed before it runs, perhaps several times, and again after its end."""
 
 
 def real(path: str, root: Path) -> str | None:
-    """Where `path`, as written in a call, leads from `root`: links followed, `~` and `..` gone, whether it is there or
-    not. None where nobody can know."""
+    """Return the real path of `path`, as written in a call, from `root`: links, `~` and `..` resolved. It need not
+    exist. None if it cannot be known."""
     if GAP in path or "\0" in path or len(path) > 4096:
         return None
     try:
@@ -36,7 +36,7 @@ def real(path: str, root: Path) -> str | None:
 
 
 def _below(path: str, root: str) -> str | None:
-    """The real path of what lies below `root`, which is real; None where a link or `..` asks for a longer look."""
+    """Return the real path of a path below `root`, which is real; None if a link or `..` needs full resolution."""
     if not path.startswith(root + "/"):
         return None
     reached = root
@@ -56,15 +56,15 @@ def _below(path: str, root: str) -> str | None:
 
 
 def files(root: Path, *, reads: Iterable[str] = (), writes: Iterable[str] = ()) -> Touches:
-    """Of a tool that touches these paths and no others."""
+    """Return the effects of a tool that touches these paths and no others."""
     there, unknown = _all(reads, root)
     changed, more = _all(writes, root)
     return Touches(reads=there, writes=changed, unknown=unknown or more)
 
 
 def command(text: str, root: Path) -> Touches:
-    """Of a shell command that begins in `root`, as far as its words say: what programs do beyond them is for the
-    sandbox to hold."""
+    """Return the effects of a shell command that starts in `root`, as far as its words tell. The sandbox must contain
+    other effects of its programs."""
     found = _analysed(text, str(root))
     if any(not os.path.isdir(os.path.join(root, os.path.expanduser(each))) for each in _not_made(found)):
         found = _analysed(text, str(root), wary=True)
@@ -94,8 +94,8 @@ def command(text: str, root: Path) -> Touches:
 
 
 class _Paths:
-    """Words of a command as real paths: `known`, with what patterns match now; `patterns`, which may match more;
-    `unknown`: some cannot be told; `many`: there are too many to look at."""
+    """Words of a command as real paths. known: paths, including the present matches of patterns. patterns: absolute
+    patterns, which may match more. unknown: some cannot be resolved. many: there are too many to look at."""
 
     def __init__(self, words: Iterable[str], root: Path, looks: Looks) -> None:
         found: dict[str, None] = {}
@@ -124,25 +124,25 @@ class _Paths:
 
 
 def _at_home(word: str) -> tuple[str, ...]:
-    """A command's HOME is the workspace. That `~` means the person's home is judged too: rules speak of it so."""
+    """Return both readings of `~`. A command's HOME is the workspace, but rules use `~` for the person's home."""
     return (word, "." + word[1:]) if word == "~" or word.startswith(("~/", "~" + GAP)) else (word,)
 
 
 def _pattern(pattern: str, root: Path) -> str:
-    """The absolute pattern, with what stands before the first wildcard as it really is."""
+    """Return the absolute pattern, with the part before the first wildcard resolved."""
     segments = os.path.join(root, os.path.expanduser(pattern)).split("/")
     plain = list(itertools.takewhile(lambda segment: not is_pattern(segment), segments))
     rest: list[str] = []
     for segment in segments[len(plain) :]:
         if segment == ".." and rest:
-            rest.pop()  # out of a folder that was just named: it may be another way, but no other place
+            rest.pop()  # leaves a folder that was just named: perhaps by a link, but to no new place
         elif segment not in ("", "."):
             rest.append(segment)
     return "/".join([os.path.realpath("/".join(plain) or "/").rstrip("/"), *rest])
 
 
 def _not_made(found: Analysis) -> list[str]:
-    """Folders that `cd` must reach, but for those that the command makes before."""
+    """Return the folders that `cd` must reach, without those that the command creates before."""
     made = {os.path.normpath(path) for path in found.writes}
     return [folder for folder in found.reached if os.path.normpath(folder) not in made]
 
@@ -153,21 +153,21 @@ def _all(paths: Iterable[str], root: Path) -> tuple[tuple[str, ...], bool]:
 
 
 def words(arguments: Mapping[str, Any], name: str, default: str | None = None) -> list[str]:
-    """The text of an argument; none where it is missing or no text: then the tool refuses the call itself."""
+    """Return a text argument; empty if it is missing or no text, which the tool itself rejects."""
     value = arguments.get(name, default)
     return [value] if isinstance(value, str) else []
 
 
 def reads_at(name: str, default: str | None = None) -> Reach:
-    """For a tool that reads the path in this argument and nothing else."""
+    """Effects of a tool that reads the path in this argument and nothing else."""
     return lambda arguments, root: files(root, reads=words(arguments, name, default))
 
 
 def writes_at(name: str) -> Reach:
-    """For a tool that changes the file in this argument and nothing else."""
+    """Effects of a tool that changes the file in this argument and nothing else."""
     return lambda arguments, root: files(root, writes=words(arguments, name))
 
 
 def runs_at(name: str) -> Reach:
-    """For a tool that runs the shell command in this argument in the workspace."""
+    """Effects of a tool that runs the shell command in this argument in the workspace."""
     return lambda arguments, root: command("\n".join(words(arguments, name)), root)

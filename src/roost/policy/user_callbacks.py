@@ -1,4 +1,4 @@
-"""Calling functions of the user's, which may block, from the event loop."""
+"""Call the user's functions, which may block, from the event loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 A = TypeVar("A")
 MOST = 64
-"""Threads of plain functions at once. Those that hang for ever keep theirs."""
+"""Most threads for plain functions at once. A hanging function keeps its thread."""
 _places = threading.BoundedSemaphore(MOST)
 
 
 async def call(function: Callable[[A], Any], argument: A) -> object:
-    """What it returns, or what it raises. A plain function runs in a thread, which nobody waits for once the caller is
-    cancelled: not even the end of the process. Raises `RuntimeError` when too many hang already, and for one that
-    would end the process."""
+    """Return or raise what the function does. A plain function runs in a daemon thread; after a cancellation neither
+    the caller nor the end of the process waits for it. Raises `RuntimeError` if too many functions hang, or if one
+    tries to end the process."""
     try:
         found = await function(argument) if inspect.iscoroutinefunction(function) else await _apart(function, argument)
         return await found if inspect.isawaitable(found) else found
@@ -37,13 +37,13 @@ async def _apart(function: Callable[[A], Any], argument: A) -> object:
         failure: Exception | None = None
         try:
             result = function(argument)
-        except Exception as error:  # foreign code: handed to who asked
+        except Exception as error:  # foreign code: raised to the caller
             failure = error if not isinstance(error, StopIteration) else RuntimeError("it raised StopIteration")
-        except BaseException as error:  # such as SystemExit, which is not for a hook to raise
+        except BaseException as error:  # such as SystemExit, which a hook must not raise
             failure = RuntimeError(f"it raised {type(error).__name__}")
         finally:
             _places.release()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is left
             loop.call_soon_threadsafe(_settle, future, result, failure)
 
     threading.Thread(target=work, name="policy", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Secrets by name. Agents and tools get handles, `{{secret:NAME}}`; values enter only where they are used."""
+"""Secrets by name. Agents and tools get handles, `{{secret:NAME}}`; values are inserted only at the point of use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("roost.policy")
 LEAST = 8
-"""Characters of a secret: a shorter one would be found in texts that have nothing to do with it."""
+"""Minimal characters of a secret: a shorter one would match unrelated text."""
 _GRAM = 8
 _FOREIGN = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 _LIKELY = re.compile(r"(?![/~.]|\w+:/)(?=.*\d)(?=.*[A-Za-z])\S{16,4096}")
@@ -30,9 +30,11 @@ _HANDLE = re.compile(r"\{\{secret:([A-Za-z0-9_.-]{1,128})\}\}")
 
 
 class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a value is (`roost.providers.secret_refs`: env:, keyring: or file:), and to which hosts (globs, maybe with
-    a port) a request from inside a sandbox may carry it, in a header, over TLS. `body`: in its body too. `loopback`:
-    without TLS to a host of this machine."""
+    """Source and use of a secret.
+
+    source: reference to the value (`roost.providers.secret_refs`: env:, keyring: or file:). hosts: globs, maybe with a
+    port, of the hosts to which a request from a sandbox may carry it, in a header, over TLS. body: in the request body
+    too. loopback: also without TLS to this machine."""
 
     source: str = msgspec.field(name="from")
     hosts: tuple[str, ...] = ()
@@ -45,19 +47,19 @@ class SecretSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Vault:
-    """Values that were read once. They are in no repr, log or error.
+    """Secret values, read once. They are in no repr, log or error.
 
-    `scrub` masks them in whatever leaves: as they are, escaped for JSON, Python, a shell, HTML or a URL, in hexadecimal
-    without blanks, and in base64 on one line, wherever in the encoded text they stand. It is help against accidents:
-    who has a value can hide it otherwise.
+    `scrub` masks them in outgoing text: verbatim; escaped for JSON, Python, a shell, HTML or a URL; in hexadecimal
+    without blanks; in base64 on one line, at any offset. This helps against accidents; a program that has a value can
+    hide it in other ways.
     """
 
     def __init__(self, values: Mapping[str, str], *, sources: Mapping[str, SecretSource] | None = None) -> None:
-        """`sources`: of those that can be used; the other values are masked only."""
+        """sources: of usable secrets; values without a source are only masked."""
         self._values = dict(values)
         self._sources = dict(sources or {})
         needles = {form: name for name, value in values.items() for form in _forms(value)}
-        # The longest first: a form may be part of another.
+        # Longest first: a form may be part of another.
         self._needles = dict(sorted(needles.items(), key=lambda item: -len(item[0])))
         shortest = min(map(len, needles), default=0)
         self._gram = min(_GRAM, max(1, shortest // 2))
@@ -66,8 +68,8 @@ class Vault:
 
     @classmethod
     def read(cls, sources: Mapping[str, SecretSource], environ: Mapping[str, str], dotenv: Path | None) -> Vault:
-        """What of `sources` there is, and, to be masked alone, whatever looks like a key in the environment and `.env`.
-        A source that leads to no value is told to the operator. Blocks: a keyring may have to be unlocked."""
+        """Read the values of `sources`. Values in the environment and `.env` that look like keys are read too, only to
+        be masked. Warns the operator about a source without a value. Blocks: a keyring may have to be unlocked."""
         env = dict(environ)
         try:
             env = env if dotenv is None else merged(environ, dotenv)
@@ -97,11 +99,11 @@ class Vault:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of those that can be used, not of what is only masked."""
+        """Names of the usable secrets, without values that are only masked."""
         return tuple(self._sources)
 
     def for_egress(self) -> dict[str, Secret]:
-        """For `roost.sandbox.egress.Egress`: those that may go to some host."""
+        """Return the secrets that may go to some host, for `roost.sandbox.egress.Egress`."""
         from roost.sandbox.egress import Secret
 
         return {
@@ -111,7 +113,7 @@ class Vault:
         }
 
     def value(self, name: str) -> str:
-        """For a tool that declares the name, which may be a handle. Raises `NotFound`."""
+        """Return a value for a tool that declares the name, which may be a handle. Raises `NotFound`."""
         handle = _HANDLE.fullmatch(name)
         found = handle[1] if handle else name
         if found not in self._sources:
@@ -119,7 +121,7 @@ class Vault:
         return self._values[found]
 
     def scrub(self, text: str) -> str:
-        """The text with `[secret:NAME]` for each value. 64 KB without any take about 0.2 ms."""
+        """Replace each value by `[secret:NAME]`. 64 KB without a value take about 0.2 ms."""
         if not self._grams or self._clean(text):
             return text
         for needle, name in self._needles.items():
@@ -128,8 +130,8 @@ class Vault:
         return text
 
     def _clean(self, text: str) -> bool:
-        """Whether surely nothing is in it. Every place of a needle holds one of the pieces that are looked at, since
-        they are no further apart than the shortest needle allows (as in the search of Wu and Manber, 1994)."""
+        """Whether the text certainly holds no value. Samples pieces no further apart than the shortest needle allows,
+        so each occurrence contains a sampled piece (as in the search of Wu and Manber, 1994)."""
         gram = self._gram
         return self._grams.isdisjoint([text[at : at + gram] for at in range(0, len(text), self._stride)])
 
@@ -146,7 +148,7 @@ def _forms(value: str) -> Iterator[str]:
     data = value.encode()
     yield from (data.hex(), data.hex().upper())
     for skipped in range(3):
-        # Of the encoded text only what no neighbour can change: whole groups of three bytes.
+        # Only the encoded text that no neighbouring byte can change: whole groups of three bytes.
         begin, end = -skipped % 3, len(data) - (len(data) + skipped) % 3
         if end - begin >= LEAST:
             whole = base64.b64encode(data[begin:end])

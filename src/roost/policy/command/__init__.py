@@ -1,4 +1,4 @@
-"""What a shell command would do, read from its syntax. Help for people: the sandbox is the boundary."""
+"""Analyse from its syntax what a shell command would do. Helps people decide: the sandbox is the isolation boundary."""
 
 from roost.policy.command.verdict import Analysis, Category, Finding
 
@@ -6,9 +6,9 @@ __all__ = ["Analysis", "Category", "Finding", "analyse"]
 
 
 def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
-    """Look at a line for a POSIX shell or bash; run nothing and touch no file. `root`: the folder in which it begins,
-    to which absolute paths are compared. With `wary`, a `cd` may have failed where the line goes on all the same.
-    Raises nothing."""
-    from roost.policy.command import analysis  # tables and patterns, which only a command needs
+    """Analyse a line for a POSIX shell or bash, without running it or touching a file. root: the folder in which it
+    starts, to relate absolute paths to it. wary: a `cd` may have failed in a line that continues regardless. Raises
+    nothing."""
+    from roost.policy.command import analysis  # loads tables and patterns that only commands need
 
     return analysis.analyse(text, root, wary=wary)

@@ -1,4 +1,4 @@
-"""What a command line would do: its programs, the dangers in it, the paths and hosts that it names."""
+"""Analyse a command line: its programs, their dangers, the paths and hosts that it names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from roost.policy.command.wrappers import inner_of, module_of, name_of
 
 _DEEPEST = 6
 MOST_SAID = 12
-"""Words of each call that are kept, for rules that name a beginning."""
+"""Words of each call that are kept, for rules that name a prefix."""
 _PARTS = re.compile(r"[=@,]")
 _TAKES_NEXT = re.compile(r"-[A-Za-z]*[oOCGgUuptsqk]|--[a-z-]+|[A-Za-z]*[oOkUptq]")
 _BLANK = re.compile(r"\s")
@@ -36,7 +36,7 @@ _URL = re.compile(r"(?:https?|ftps?|git|ssh|wss?)://(?:[^/@\s]*@)?([^/:\s\"'?#]+
 
 
 def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
-    """As `roost.policy.command.analyse`."""
+    """Analyse a line; contract of `roost.policy.command.analyse`."""
     found = Found(root, wary=wary)
     try:
         _look(text, found, 0)
@@ -72,7 +72,7 @@ def analyse(text: str, root: str = "", *, wary: bool = False) -> Analysis:
 
 
 def _findings(text: str, found: Found) -> tuple[Finding, ...]:
-    """With places in characters: the tree counts bytes."""
+    """Return the findings with positions in characters: the syntax tree counts bytes."""
     source = text.encode(errors="replace")
 
     @lru_cache(maxsize=64)
@@ -89,7 +89,7 @@ def _look(text: str, found: Found, depth: int, folders: tuple[str, ...] = ("",))
         return
     found.depth = depth
     if depth:
-        found.judging.spend(1 + len(text) // 32)  # what the parser takes for it
+        found.judging.spend(1 + len(text) // 32)  # cost of the parser
     line = read(text, folders, root=found.root, wary=found.wary, work=found.reading)
     if (socket := code_execution.SOCKET.search(text)) is not None:
         found.add("reverse_shell", "it opens a connection through the shell", socket[0])
@@ -158,7 +158,7 @@ def _inner(act: Acts, found: Found, depth: int) -> None:
 
 
 def _acts(simple: Simple, line: Line) -> list[Acts]:
-    """The command and those that it runs through wrappers, each on its own, the outermost first."""
+    """Return the command and those that it runs through wrappers, outermost first."""
     known = frozenset(line.functions)
     acts = [Acts(simple, simple.words, known)]
     for act in acts:
@@ -204,7 +204,7 @@ def _note(act: Acts, found: Found) -> None:
 
 
 def _shows_environment(texts: list[str]) -> bool:
-    """Of `ps`: the letter `e` without a dash, `-E`, the column `environ`."""
+    """Whether options of `ps` show environments: the letter `e` without a dash, `-E`, or the column `environ`."""
     given = ["", *texts]
     return any(
         "environ" in text
@@ -219,7 +219,7 @@ def _said(words: tuple[Word, ...]) -> tuple[str, ...]:
 
 
 def _named(act: Acts, found: Found) -> None:
-    """Words that may be files, though nothing in them says so."""
+    """Collect words that may be files, though their form does not show it."""
     script = act.operands()[:1] if act.name in SCRIPTED else []
     for word in act.words[1:]:
         if word.stream or any(word is one for one in script):

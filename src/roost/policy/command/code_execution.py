@@ -1,4 +1,4 @@
-"""What would run: programs fed with code, code from elsewhere, code in disguise, more rights, a way back in."""
+"""Find code that would run: inline code, code from the network, disguised code, privileges, reverse shells."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _PROGRAM_OPTIONS: dict[str, frozenset[str]] = {
 """Options of programs that name another program or code to run."""
 _SHORTEST = 3
 _WHOLE = frozenset({"--checkpoint", "--ext"})
-"""Options that run nothing, though others begin like them."""
+"""Options that run nothing, although dangerous ones start with them."""
 _LONGEST_SCRIPT = 4_096
 _SED_RUNS = re.compile(r"(?:^|[;{\n])\s*(?:[0-9$,]*|/[^/]*/)\s*e(?:\s|$)")
 _SED_EVALUATES = re.compile(r"s([/|,#@!%])(?:\\.|(?!\1).)*+\1(?:\\.|(?!\1).)*+\1[gpIi0-9]*e")
@@ -63,7 +63,7 @@ _TAKING_RIGHTS = re.compile(r"^(?:[ugoa]*\+[rwxXt]*s|[0-7]?[2467][0-7]{3})")
 
 
 def judge(act: Acts, found: Found) -> list[str]:
-    """Adds to `found`. Returns the texts that would be run as shell commands, as far as they are known."""
+    """Add the dangers of a call to `found`. Returns texts that would run as shell commands, as far as known."""
     simple, name = act.simple, act.name
     for variable in {*simple.assigns, *assigned(act.words)} & LOADERS:
         found.add("inline_exec", f"{variable} decides what other programs run or load", act)
@@ -83,7 +83,7 @@ def judge(act: Acts, found: Found) -> list[str]:
         found.add("remote_exec", "it runs a command on another machine", act)
     said = _running_options(act)
     if name == "git" and act.texts and not act.texts[0].startswith("-"):
-        said -= {"-c"}  # behind the order it means something else
+        said -= {"-c"}  # after the subcommand it has another meaning
     if said or (name in ("ssh", "scp", "sftp") and any("command" in text.lower() for text in act.texts)):
         found.add("inline_exec", f"{', '.join(sorted(said)) or 'an option'} makes {name} run something else", act)
     if name in ("awk", "gawk", "mawk", "sed"):
@@ -92,7 +92,7 @@ def judge(act: Acts, found: Found) -> list[str]:
 
 
 def _running_options(act: Acts) -> set[str]:
-    """Those of its options that name another program. Most programs let long ones be shortened."""
+    """Return its options that name another program. Most programs accept abbreviated long options."""
     known = _PROGRAM_OPTIONS.get(act.name, frozenset())
     said = {*act.options(), *(text.partition("=")[0] for text in act.texts)} if known else set[str]()
     short = {
@@ -145,7 +145,7 @@ def _stream_editors(act: Acts, found: Found) -> None:
 
 
 def _code(act: Acts, found: Found) -> list[str]:
-    """What is run as a program's text."""
+    """Return the shell commands in the code that it runs."""
     name = act.name
     if name in SHELLS or name in ("su", "runuser", "script"):
         return _shell(act, found)
@@ -185,7 +185,7 @@ def _shell(act: Acts, found: Found) -> list[str]:
 
 
 def _texts_of_env(act: Acts, found: Found) -> list[str]:
-    """`env -S 'a b'` and `env -S'a b'` split the text into words."""
+    """Split the text of `env -S 'a b'` and `env -S'a b'` into words."""
     said: list[str] = []
     for place, text in enumerate(act.texts):
         if text in ("-S", "--split-string") and place + 1 < len(act.texts):
@@ -235,7 +235,7 @@ def _interpreter(act: Acts, name: str, found: Found) -> None:
 
 
 def _script_at(texts: list[str]) -> int:
-    """Where the script or module is named: what stands behind it is its own."""
+    """Return the index of the script or module: later words are its own arguments."""
     at = 0
     while at < len(texts) and texts[at].startswith("-") and texts[at] != "-":
         if re.fullmatch(r"-[A-Za-z]*m", texts[at]):
@@ -263,7 +263,7 @@ def _text(text: str, act: Acts, found: Found) -> list[str]:
 
 
 def _made(act: Acts, found: Found) -> None:
-    """The code comes out of a substitution, or out of a variable."""
+    """Add the danger of code that comes from a substitution or a variable."""
     names = {name_of(inner.words[0]) for inner in _within(act.simple) if inner.words}
     if names & FETCHERS:
         found.add("remote_exec", "code from the network is run", act)
@@ -283,7 +283,7 @@ def _within(simple: Simple) -> list[Simple]:
 
 
 def _fed(act: Acts, found: Found) -> list[str]:
-    """The code comes through a pipe."""
+    """Add the danger of code that comes through a pipe."""
     feeds = act.simple.feeds
     names = {name_of(words[0]) for feed in feeds for words in _all_words(feed) if words}
     if names & FETCHERS:
@@ -320,8 +320,8 @@ def _all_words(simple: Simple) -> list[tuple[Word, ...]]:
 
 
 def across(line: Line, found: Found) -> None:
-    """What only the whole line shows: a file that is fetched and then run, a shell behind a pipe with a name, a
-    function that calls itself for ever."""
+    """Find dangers that only the whole line shows: a fetched file that is run, a shell behind a named pipe, a fork
+    bomb."""
     fetched: set[str] = set()
     names = [name_of(command.words[0]) for command in line.commands if command.words]
     if {"mkfifo", "mknod"} & set(names) and NET_CATS & set(names) and SHELLS & set(names):

@@ -1,4 +1,4 @@
-"""Which commands speak to other machines, and which take away what files hold."""
+"""Find commands that use the network, and commands that destroy the content of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERVICES = frozenset(
     " firebase heroku flyctl wrangler doctl twine rclone s3cmd ping traceroute mosh whois"
     " skopeo cosign oc eksctl sam cdk serverless railway surge".split()
 )
-"""Programs that are of use with other machines alone."""
+"""Programs that are only useful with other machines."""
 _DATABASES = frozenset("psql mysql mongosh redis-cli pg_dump".split())
 _ORDERS: dict[str, frozenset[str]] = {
     "docker": frozenset("pull push login build buildx run compose search".split()),
@@ -42,7 +42,7 @@ _REMOVERS = frozenset("rm unlink rmdir srm shred truncate".split())
 
 
 def judge(act: Acts, found: Found) -> None:
-    """Add the network that a call uses and the files whose content it takes away."""
+    """Add a call's network use and the files whose content it destroys."""
     if not act.words:
         return
     if _network(act):
@@ -52,7 +52,7 @@ def judge(act: Acts, found: Found) -> None:
 
 
 def redirected(operator: str, target: str, found: Found) -> None:
-    """`>` takes away what was in the file."""
+    """Note that `>` destroys the content of the file."""
     if operator in (">", ">|", "&>", ">&") and not target.startswith("/dev/"):
         found.loses.append(target)
 
@@ -97,7 +97,7 @@ def _lost(act: Acts) -> list[str]:
 
 
 def _found(act: Acts) -> list[str]:
-    """What `find` removes: below where it begins, what has one of the names that it looks for."""
+    """Return what `find` removes: below its roots, files with one of the searched names."""
     begins = [word.text for word in file_effects.roots(act)] or ["."]
     names = [act.texts[at + 1] for at, text in enumerate(act.texts[:-1]) if text in ("-name", "-iname")]
     only = names and not {"-not", "!", "-path", "-o"} & set(act.texts)

@@ -1,4 +1,4 @@
-"""What would be removed, overwritten, or left behind to run later."""
+"""Find files that would be removed or overwritten, and files that would run later."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ _ELSEWHERE: dict[str, re.Pattern[str]] = {
     "cmake": re.compile(r"-E (?:rm|remove)"),
     "vgchange": re.compile(r"."),
 }
-"""What programs are told when they destroy something, here or at a service."""
+"""Words with which programs destroy something, here or at a service."""
 _LAST = frozenset("cp mv ln install".split())
 _INTO = {"tar": ("-C", "--directory"), "bsdtar": ("-C",), "unzip": ("-d",), "7z": ("-o",), "cpio": ("-D",)}
 """Options before the folder into which a program unpacks."""
 _GONE = frozenset("mv rm rmdir srm shred trash".split())
 _GIVES_UP = _GONE | {"ln"}
-"""What they are named is gone from its place afterwards, or can be written under another name."""
+"""Programs whose operands disappear from their place, or become writable under another name."""
 _REMOVERS = frozenset("rm unlink rmdir shred mv truncate".split())
 _PICKS = frozenset(
     "-name -iname -path -ipath -wholename -regex -iregex -empty -mtime -mmin -newer -size -user -perm".split()
@@ -120,7 +120,7 @@ def _written_to(target: Word, act: Acts | str, found: Found) -> None:
 
 
 def is_outside(word: Word, bases: tuple[str, ...] = ("",)) -> bool:
-    """Whether a path may lead out of the folder in which the line begins. `bases`: from where it counts."""
+    """Whether a path may lead out of the folder in which the line starts. bases: folders from which it counts."""
     return any(_leaves(from_start(joined(base, word.text))) for base in bases)
 
 
@@ -133,7 +133,7 @@ def _shown(word: Word) -> str:
 
 
 def _written(act: Acts) -> list[Word]:
-    """The files that the program itself writes, as far as its words say."""
+    """Return the files that the program itself writes, as far as its words tell."""
     name, operands = act.name, act.operands()
     if name in _LAST:
         aimed = [act.words[at + 2] for at, text in enumerate(act.texts[:-1]) if text in ("-t", "--target-directory")]
@@ -193,7 +193,7 @@ def _removal(act: Acts, found: Found) -> None:
 
 
 def roots(act: Acts) -> list[Word]:
-    """Where `find` begins; none for the present folder."""
+    """Return the folders in which `find` starts; empty means the current folder."""
     roots: list[Word] = []
     for word in act.words[1:]:
         if word.text.startswith(("-", "(", "!")):
@@ -203,7 +203,7 @@ def roots(act: Acts) -> list[Word]:
 
 
 def _wide(word: Word) -> bool:
-    """The root, a home, the whole present folder, or nobody knows what."""
+    """Whether a word means the root, a home, the whole current folder, or an unknown path."""
     text = re.sub(r"/+", "/", from_start(word.text))
     bare = text.rstrip("/*.") if text.strip("/*.") else ""
     return GAP in text or not bare or bare in ("~", *SYSTEM) or text in ("*", ".", "./", "..", "./*", "../*", ".*")
@@ -254,7 +254,7 @@ def _git(act: Acts, found: Found) -> None:
 
 
 def _short_for(said: str, option: str) -> bool:
-    """git takes `--forc` for `--force`."""
+    """Whether `said` abbreviates `option`: git accepts `--forc` for `--force`."""
     return len(said) > 3 and said.startswith("--") and option.startswith(said)
 
 

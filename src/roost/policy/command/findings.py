@@ -1,4 +1,4 @@
-"""What the judges of a command line put together."""
+"""Data that the judges of a command line share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _HERE = re.compile(r"/proc/(?:thread-)?self/(?:task/\d+/)?cwd(?=/|$)")
 
 
 class Acts(msgspec.Struct):
-    """A program that would run with these words, within the simple command that says so; `through` is the wrapper that
-    runs it. `name` and `texts`, the words behind it, follow from `words`; nobody changes what is in them."""
+    """A program that would run with these words. simple: the simple command that contains it. through: the wrapper that
+    runs it. name, texts (the words after it): derived from `words`, which must not be changed."""
 
     simple: Simple
     words: tuple[Word, ...]
@@ -44,7 +44,7 @@ class Acts(msgspec.Struct):
         return self._shown
 
     def options(self) -> list[str]:
-        """Short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none behind `--`."""
+        """Return short options one by one (`-rf`: `-r`, `-f`), long ones without their value; none after `--`."""
         if self._options is not None:
             return self._options
         self._options = said = list[str]()
@@ -58,7 +58,7 @@ class Acts(msgspec.Struct):
         return said
 
     def operands(self) -> list[Word]:
-        """The words that are no options."""
+        """Return the words that are no options."""
         if self._operands is not None:
             return self._operands
         self._operands = rest = list[Word]()
@@ -72,8 +72,8 @@ class Acts(msgspec.Struct):
 
 
 class Found:
-    """Filled in while a line is looked at. `findings` are (category, why, command). `reading` and `judging` count what
-    this costs."""
+    """Results collected while a line is analysed. findings: (category, why, command, start, end). reading, judging:
+    budgets of steps."""
 
     def __init__(self, root: str = "", *, wary: bool = False) -> None:
         self.reading = Work(MOST_READ)
@@ -103,13 +103,13 @@ class Found:
         self.only_reads = True
         self.elsewhere = False
         self.folders: tuple[str, ...] = ("",)
-        """Those in which the command that is looked at may run, from where the line begins."""
+        """Folders in which the current command may run, relative to the start of the line."""
 
         self.aside: tuple[str, ...] = ()
-        """Those to which an option has led it, and those that it runs, from `folders`."""
+        """Folders to which an option has led it and the commands that it runs, relative to `folders`."""
 
         self.reached: list[str] = []
-        """Folders that a `cd` must have reached for all this to be so."""
+        """Folders that a `cd` must have reached for the results to hold."""
 
     @property
     def there(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Found:
         return tuple(len(texts) for texts in self.paths_of_all())
 
     def settle(self, since: tuple[int, ...], bases: tuple[str, ...]) -> None:
-        """Paths noted since `mark` count from `bases`."""
+        """Resolve paths noted since `mark` against `bases`."""
         for texts, begin in zip(self.paths_of_all(), since, strict=True):
             if len(texts) > begin:
                 length = sum(map(len, texts[begin:])) + (len(texts) - begin) * max(map(len, bases), default=0)
@@ -141,7 +141,7 @@ class Found:
         )
 
     def add(self, category: str, why: str, act: Acts | str) -> None:
-        """Note a danger, and where its simple command stands in the line, in bytes, unless in another word."""
+        """Note a danger, and the position of its simple command in the line, in bytes; none if it is part of a word."""
         shown = act if isinstance(act, str) else act.shown
         if not isinstance(act, str) and self.depth == 0 and act.simple.end:
             self.findings.append((category, why, shown, act.simple.start, act.simple.end))
@@ -150,8 +150,8 @@ class Found:
 
 
 def _own(text: str) -> str | None:
-    """What names the folder that the command itself is in counts from there, its own streams are no file: to another
-    process that looks at these paths they lead elsewhere."""
+    """Rewrite a path that depends on the reading process: the command's own current folder becomes relative, its own
+    streams are no files (None)."""
     if not text.startswith(("/dev", "/proc", "//")):
         return text
     whole = "/" + posixpath.normpath(text).lstrip("/")

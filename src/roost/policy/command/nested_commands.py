@@ -1,4 +1,4 @@
-"""Commands that stand in the words of a program: one of which nothing is known, or one that runs what it is told."""
+"""Find commands among the words of a program: an unknown program, or one that runs the commands it is given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RISKY = (
     | (DESTROYERS - frozenset("init halt parted".split()))
     | frozenset("rm rmdir unlink srm trash truncate dd mkfs.ext4 sudo doas su pkexec eval killall pkill".split())
 )
-"""Names that no program has among its words by chance, but for those of which `_DATA` says so."""
+"""Names that rarely occur by chance among a program's words; `_DATA` lists programs whose words may contain them."""
 _DATA = (
     frozenset(READERS)
     | WRITERS
@@ -36,21 +36,21 @@ _DATA = (
     | (FETCHERS - frozenset("openssl links lynx".split()))
     | frozenset("rm awk gawk mawk nawk sed gh glab jj pytest py.test export unset declare man tldr info logger".split())
 ) - frozenset({"gdb", "emacs", "expect", ":"})
-"""What stands in their words is data, or `running` and `unwrap` know where a command stands in it."""
+"""Programs whose words are data, or whose commands `code_execution` and `wrappers` find."""
 _TOLD = frozenset("tmux screen sg watch parallel dtach abduco zellij byobu ansible expect entr pdsh clush".split())
 _MOST = 8
 _HINT = re.compile(
     r"(?:^|[^\w.-])(?:" + "|".join(map(re.escape, sorted(RISKY | frozenset(INTERPRETERS)))) + r")[\d.]*(?=\W|$)"
 )
 _SPOKEN_OF = frozenset("completion completions --shell -s shell-completion shellenv hook activate init".split())
-"""Words before the name of a shell that is only spoken of."""
+"""Words before the name of a shell that is only mentioned."""
 _ARITHMETIC = frozenset("[ test let read unset declare typeset local export readonly mapfile readarray getopts".split())
-"""Builtins of bash that evaluate what stands in the brackets of a name that they are given."""
+"""Bash builtins that evaluate the subscript of a name that they are given."""
 _ASSIGNING = frozenset("read mapfile readarray getopts printf".split())
 
 
 def judge(act: Acts, found: Found) -> list[str]:
-    """Adds to `found`. Returns the words that may be commands: what is dangerous in them is not understood."""
+    """Add the dangers of a call to `found`. Returns words that may be commands; dangers in them count as unclear."""
     if not act.words:
         return []
     name, texts = act.name, act.texts

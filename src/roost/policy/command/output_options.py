@@ -1,4 +1,4 @@
-"""What the options of programs say about files: which they write, which folder they go to, what they read all of."""
+"""Interpret options of programs about files: files that they write, folders that they go to or read as a whole."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from roost.policy.command.tables import INTERPRETERS, READERS, RUN_IN, SHELLS, S
 
 _FOLDER = frozenset("-C --chdir --directory --cwd --working-directory --work-tree --prefix --project-directory".split())
 GOES_THERE = frozenset("git make gmake ninja env sudo doas uv npm pnpm yarn cargo just docker".split())
-"""Programs that such an option leads away before they look at any other word."""
+"""Programs that change the folder by such an option before they use any other word."""
 _NOT_FILES = frozenset(
     "ssh scp sftp mount set shopt pytest ps kubectl helm systemctl journalctl unzip rsync chown useradd lsof docker"
     " podman gh ls grep strings apt apt-get dpkg javac java stdbuf npm dig sudo tmux ip od kill git".split()
 )
-"""Programs whose `-o` is no file that they write."""
+"""Programs whose `-o` names no file that they write."""
 _LONG = re.compile(
     r"--?(?:out(?:put)?|outfile|outdir|out(?:put)?[-_]?(?:file|dir|directory|document|path)|log-?file|junit-?xml|dest"
     r"|destination|target-directory|install-dir)"
@@ -40,7 +40,7 @@ _CREATES = re.compile(r"-?[A-Za-z]*[cru][A-Za-z]*|--create|--append|--update|--c
 _PACKERS = frozenset("zip 7z 7za jar ar rar sponge script".split())
 _INTO_LAST = frozenset("objcopy cpp ffmpeg convert magick xxd".split())
 _ALL = frozenset("zip 7z 7za rg ag ack rsync jar".split())
-"""Programs that go through the folders that they are named."""
+"""Programs that descend into the folders that they are given."""
 _WITH = {
     "grep": "-r -R --recursive --dereference-recursive --directories", "egrep": "-r -R", "fgrep": "-r -R",
     "cp": "-r -R -a --recursive --archive", "scp": "-r", "diff": "-r --recursive", "mv": "", "ln": "",
@@ -49,7 +49,7 @@ _WITH = {
 _PICKING = re.compile(
     r"-i?(?:name|path|regex|wholename)|-newer\w*|-[acm]time|-size|--include(?:=.*)?|-g|--i?glob(?:=.*)?"
 )
-"""Options that leave out some of what is in a folder: which, is not looked at."""
+"""Options that select some of a folder's content; the selection is not analysed."""
 _SELF = (*STARTUP, ".roost", ".husky", ".gitmodules", ".git/info", ".mcp.json", ".vscode", ".cursor", ".claude",
          ".gemini", ".codex")  # fmt: skip
 
@@ -62,11 +62,12 @@ _NAMED = (
     | frozenset(RUN_IN)
     | frozenset("git sed awk gawk rm srm trash shred rsync scp dd tar bsdtar zip curl wget source . export".split())
 )
-"""Of these it is known what they do with the files that they are named."""
+"""Programs whose effect on the files that they name is known."""
 
 
 def folders(act: Acts) -> list[str]:
-    """Where its options take the program before it begins; of numbers, as of `grep -C 3`, none."""
+    """Return the folders to which its options lead the program at its start; numbers, as in `grep -C 3`, do not
+    count."""
     if act.name in SHELLS or not any(text.startswith("-") for text in act.texts):
         return []
     own = _FOLDER | {"-D"} if act.name in ("sudo", "doas") else _FOLDER
@@ -87,7 +88,7 @@ def judge(act: Acts, found: Found) -> None:
     _all_of(act, found)
     texts = act.texts
     if act.name in INTERPRETERS or act.name in SHELLS:
-        texts = texts[1:]  # behind the script
+        texts = texts[1:]  # arguments of the script
     if act.name not in _NAMED or (act.name == "yq" and "-i" in act.options()):
         there = found.there
         for text in texts:
@@ -155,7 +156,7 @@ def _git(act: Acts) -> list[str]:
 
 
 def _packed(act: Acts, found: Found) -> None:
-    """Archives that are made, and files that are put together, from operands."""
+    """Collect archives and joined files that are made from operands."""
     name, texts, operands = act.name, act.texts, act.operands()
     made: list[str] = []
     if name in ("tar", "bsdtar") and any(_CREATES.fullmatch(text) for text in [*texts[:1], *_dashed(texts)]):
@@ -201,7 +202,7 @@ def _all_of(act: Acts, found: Found) -> None:
 
 
 def _fed_with(act: Acts, found: Found) -> None:
-    """`find … | xargs cat`: of what is picked nobody knows what it is."""
+    """Collect the input of `find … | xargs cat`: which files are selected is not known."""
     if act.simple.stdin is not None:
         found.named += act.simple.stdin.text.split()[:64]
     for feed in act.simple.feeds:
@@ -216,7 +217,7 @@ def _fed_with(act: Acts, found: Found) -> None:
 
 
 def _values(act: Acts, options: frozenset[str]) -> list[str]:
-    """What is given to these options, as the next word or behind `=`."""
+    """Return the values of these options, from the next word or after `=`."""
     said: list[str] = []
     texts = act.texts
     for at, text in enumerate(texts):

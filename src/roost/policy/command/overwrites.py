@@ -1,4 +1,4 @@
-"""Which files a program overwrites or changes in place, told by its operands and options."""
+"""Find files that a program overwrites or changes in place, by its operands and options."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _OPTIONS: dict[str, str] = {
     "find": "-fprint -fprint0 -fprintf -fls", "time": "-o --output", "strace": "-o --output", "ltrace": "-o --output",
     "git": "--output", "jq": "-o", "pandoc": "-o --output", "base64": "-o", "less": "-o -O --log-file",
 }  # fmt: skip
-"""Options whose value is a file that the program writes anew."""
+"""Options whose value is a file that the program overwrites."""
 _LAST = frozenset("uniq xxd objcopy cpp ffmpeg convert magick scp rsync".split())
-"""Programs that write their last operand, where there is more than one."""
+"""Programs that write their last operand if there is more than one."""
 _TAKES: dict[str, frozenset[str]] = {
     "split": frozenset("-l -b -n -a -C --lines --bytes --number --suffix-length --line-bytes".split()),
     "csplit": frozenset("-f -n -b --prefix --digits --suffix-format".split()),
@@ -27,7 +27,7 @@ _TAKES: dict[str, frozenset[str]] = {
     "rsync": frozenset("-e -f --rsh --filter --exclude --include --files-from".split()),
     "scp": frozenset("-c -F -i -J -l -o -P -S".split()),
 }
-"""Options before a word that is no operand."""
+"""Options whose next word is no operand."""
 _FIRST = frozenset("sponge script".split())
 _IN_PLACE: dict[str, re.Pattern[str]] = {
     "sed": re.compile(r"-[nErsuz]*i.*|--in-place(?:=.*)?"),
@@ -45,7 +45,7 @@ _KEEPS = frozenset("-k --keep-old-files --skip-old-files -t --list -O --to-stdou
 
 
 def overwritten(act: Acts) -> Iterator[str]:
-    """The files that are written anew, so that what they held is lost."""
+    """Yield files that are overwritten, so that their content is lost."""
     name, operands = act.name, _operands(act)
     yield from _values(act, frozenset(_OPTIONS.get(name, "").split()))
     if name in _LAST and len(operands) > 1:
@@ -79,7 +79,7 @@ def _operands(act: Acts) -> list[str]:
 
 
 def changed(act: Acts) -> list[str]:
-    """The files that are changed in place: what they held is lost where nobody keeps an older version."""
+    """Return files that are changed in place: their content is lost unless an older version is kept."""
     operands = [word.text for word in act.operands()]
     if act.name in _CHANGERS:
         return operands[:1] if act.name == "zip" else operands
@@ -108,7 +108,7 @@ def _copied(act: Acts, operands: list[str]) -> Iterator[str]:
 
 
 def _unpacked(act: Acts) -> list[str]:
-    """Where an archive is unpacked: which files are in it is not known."""
+    """Return the folder into which an archive is unpacked; the files in it are not known."""
     name, texts, options = act.name, act.texts, {*act.options(), *act.texts}
     if name in ("tar", "bsdtar"):
         made = [text for text in texts if re.fullmatch(r"-?[A-Za-z]*c[A-Za-z]*", text)][:1] or {"--create"} & options
@@ -139,14 +139,14 @@ def _git(act: Acts, operands: list[str]) -> list[str]:
     if order == ["restore"] and ("--staged" not in options or "--worktree" in options):
         return operands[1:]
     if order == ["checkout"] and not {"-b", "-B", "--orphan"} & options:
-        return operands[1:]  # a branch is no file, or one that is asked about in vain
+        return operands[1:]  # a branch name matches no file, or at worst causes a needless question
     if order in (["checkout-index"], ["archive"]):
         return [*(operands[1:] if "-f" in options else []), *_values(act, frozenset({"-o"}))]
     return []
 
 
 def _values(act: Acts, options: frozenset[str]) -> list[str]:
-    """What is given to these options: as the next word, behind `=`, or glued to a short one."""
+    """Return the values of these options: the next word, after `=`, or attached to a short one."""
     said: list[str] = []
     if not options:
         return said

@@ -1,4 +1,4 @@
-"""Whether a program, as it is called, is known to change nothing."""
+"""Decide whether a program, as called, is known to change nothing."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ _AWK = re.compile(r"system|getline|\||print[^;}\n]*>|close|@|ENVIRON")
 _QUIET = frozenset({"time", "command", "builtin", "nice", "timeout", "nohup", "stdbuf", "env", "xargs"})
 
 _SHOWING = frozenset("LANG LANGUAGE TERM COLUMNS LINES NO_COLOR FORCE_COLOR CLICOLOR TZ".split())
-"""Variables that only say how programs show what they show; and LC_*."""
+"""Variables that only affect the display of output; LC_* too."""
 _SETTING = frozenset("read let printf".split())
 _FILTERS = frozenset("sort head tail uniq grep egrep fgrep".split())
 _GIT_RUNS = frozenset("--ext-diff --output --textconv --open-files-in-pager -O".split())
 
 
 def reads(act: Acts) -> bool:
-    """Writing by redirection is not looked at here."""
+    """Whether a call only reads. Redirections are not considered."""
     if deciding(act):
         return False
     if not act.words:
         return not set(act.simple.assigns) & LOADERS
     name, word = act.name, act.words[0]
     if not word.known or word.veiled or "/" in word.text or name in act.functions:
-        return False  # a path may be anybody's program
+        return False  # a path may name any program
     return _program_reads(act)
 
 
 def deciding(act: Acts) -> list[str]:
-    """Variables that it gives to programs and that may decide what these run, load or write."""
+    """Return the variables that it sets for programs and that may decide what these run, load or write."""
     said = assigned(act.words)
     if act.name in _SETTING and any(text.startswith("HOME") for text in act.texts):
         said.append("HOME")
     if act.words:
         said += act.simple.assigns
     elif "HOME" in act.simple.assigns:
-        said.append("HOME")  # which programs have anyway
+        said.append("HOME")  # programs inherit it anyway
     return [name for name in said if name not in _SHOWING and not name.startswith("LC_")]
 
 
@@ -96,7 +96,7 @@ def _changes(act: Acts, name: str) -> bool:
 
 
 def _says(act: Acts, options: Collection[str]) -> bool:
-    """Whether it has one of these options; long ones may be shortened."""
+    """Whether it has one of these options; long ones may be abbreviated."""
     return any(
         said in options or (len(said) > 2 and any(option.startswith(said) for option in options))
         for said in act.options()
@@ -105,7 +105,7 @@ def _says(act: Acts, options: Collection[str]) -> bool:
 
 
 def _awk(act: Acts) -> bool:
-    """Without other options than the separator and variables."""
+    """Whether an awk call only reads: no options except separator and variables."""
     texts, at = act.texts, 0
     while at < len(texts) and texts[at].startswith("-") and texts[at] != "--":
         if texts[at][:2] not in ("-F", "-v"):
@@ -136,7 +136,7 @@ def _sed(act: Acts) -> bool:
 
 
 def _known_input(act: Acts) -> bool:
-    """Whether what `xargs` gives to a program are names that a search has found, or no names of files."""
+    """Whether the input of `xargs` consists of found file names, or goes to a program without files."""
     inner = inner_of(act.words)
     if not inner or name_of(inner[0][0]) in NO_FILES:
         return True
@@ -154,7 +154,7 @@ def _known_input(act: Acts) -> bool:
 
 
 def _lists(act: Acts) -> bool:
-    """Whether it prints names of files that it finds, or words that are known."""
+    """Whether it prints names of files that it finds, or known words."""
     if act.name == "git":
         return [word.text for word in act.operands()[:1]] == ["ls-files"]
     if act.name in ("grep", "egrep", "fgrep", "rg"):
@@ -170,7 +170,7 @@ def _git(act: Acts) -> bool:
     operands = [word.text for word in act.operands()]
     before = act.texts[: act.texts.index(operands[0])] if operands else act.texts
     if any(text not in ("--no-pager", "-P", "--version") for text in before):
-        return False  # -c may make any program run, -C and --git-dir may go elsewhere
+        return False  # -c may run any program, -C and --git-dir may lead elsewhere
     said = set(act.options())
     if not operands:
         return "--version" in said

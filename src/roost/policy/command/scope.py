@@ -1,4 +1,4 @@
-"""What a shell knows while it reads a line: its folder, its variables, the words that it makes of what is written."""
+"""Model the shell's state while it reads a line: its folder, its variables, and the expansion of words."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 START = "\ufffb"
-"""Stands for the folder in which the line begins, at the beginning of a path."""
+"""Placeholder at the start of a path for the folder in which the line starts."""
 MOST_WORDS = 128
-"""Words that are made of one: of more the rest is not known."""
+"""Most words that one word expands to; more count as unknown."""
 _MOST_VALUES = 24
 _LONGEST_VALUE = 8_192
 _MOST_BRACES = 64
 _LONGEST_BRACES = 16_384
-"""Braces × characters of a word."""
+"""Limit of braces × characters of a word."""
 _MOST_FOLDERS = 8
 _LONGEST_FOLDER = 512
 _NUMBERS = frozenset("? # $ ! RANDOM SECONDS LINENO UID EUID PPID BASHPID".split())
@@ -31,17 +31,16 @@ _RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})(?:\.\.(-?\d{1,9}))?|([A-Za-z])\
 
 
 class _Unit(NamedTuple):
-    """A piece of a word: its text, and for each character how it stands there: `u` unquoted, `v` unquoted out of a
-    variable, `q` quoted."""
+    """A piece of a word. how: one mark for each character: `u` unquoted, `v` unquoted from a variable, `q` quoted."""
 
     text: str
     how: str
 
 
 class Scope:
-    """Changes while a line is read. Variables are what any assignment of the line may have given them, in whatever
-    order the shell comes by. `folders`: those in which the next command may run, from where the line begins. `work`:
-    the steps of reading that are left; methods raise `TooMuch` where there are none."""
+    """Mutable state while a line is read. A variable has all values that any assignment of the line may give it, in any
+    order. folders: where the next command may run, relative to the start. work: remaining steps; methods raise
+    `TooMuch` when none are left."""
 
     def __init__(
         self, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False, work: Work | None = None
@@ -64,7 +63,7 @@ class Scope:
             known[:] = [GAP]
 
     def forget(self, name: str | None = None) -> None:
-        """A variable, or all of them, may hold what nobody knows."""
+        """Mark a variable, or all of them, as possibly unknown."""
         if name is None:
             self._lost = True
         else:
@@ -83,8 +82,8 @@ class Scope:
         return ["~"] if name == "HOME" else [GAP]
 
     def move(self, words: list[Word], *, sure: bool) -> str | None:
-        """Follow a `cd`, `pushd` or `popd` with these words behind it. `sure`: what follows runs only if it succeeds.
-        Returns what cannot be understood of it."""
+        """Follow a `cd`, `pushd` or `popd` with these words. sure: later commands run only if it succeeds. Returns why
+        it is not understood, or None."""
         program, operands = words[0].text.rsplit("/", 1)[-1], _operands(words)
         here = self.folders
         if program == "popd":
@@ -111,13 +110,13 @@ class Scope:
         if operands[0].text == "-":
             return self._before or (GAP,)
         self.work.spend(len(self.folders) * len(operands))
-        # Several are the values of one variable: a `cd` with several folders goes nowhere.
+        # Several operands are values of one variable: a `cd` with several folders fails.
         ways = [posixpath.join(folder, word.text) for folder in self.folders for word in operands]
         return _few(tuple(folder if physical else _normal(folder) for folder in ways))
 
     def words_of(self, node: Node, *, single: bool = False) -> list[Word]:
-        """The words that the shell makes of a syntax node: braces expanded, variables put in. `single`: what a variable
-        of several values would make of it is not known."""
+        """Return the words that the shell makes of a syntax node, with braces and variables expanded. single: a
+        variable with several values makes the result unknown."""
         if node.type == "command_name" and node.children:
             node, single = node.children[0], True
             if node.type == "command_substitution":
@@ -140,20 +139,20 @@ class Scope:
         return made
 
     def _here(self, word: Word) -> Word:
-        """A path below the folder in which the line begins counts from there."""
+        """Rewrite an absolute path below the start folder relative to it."""
         if self._root is None or "/" not in word.text:
             return word
         return msgspec.structs.replace(word, text=self._root.sub(START, word.text))
 
     def word_of(self, node: Node) -> Word:
-        """Where the shell takes one word: not known where it may be several."""
+        """Return the one word that the shell takes here; unknown if there may be several."""
         found = self.words_of(node)
         if len(found) == 1:
             return found[0]
         return Word(GAP) if found else Word("")
 
     def text_of(self, node: Node) -> list[str]:
-        """What an assignment may give a variable: no braces, no splitting."""
+        """Return the possible values of an assignment: no brace expansion, no word splitting."""
         if node.type == "array":
             return [word.text for child in node.named_children for word in self.words_of(child)]
         parts = node.children if node.type == "concatenation" else [node]
@@ -165,7 +164,7 @@ class Scope:
         return found
 
     def _combined(self, units: list[list[_Unit]]) -> list[tuple[_Unit, ...]]:
-        """One of each, in all ways, or with gaps where there are too many."""
+        """Return all combinations of one alternative each, with gaps if there are too many."""
         ways = 1
         for place, alternatives in enumerate(units):
             if len(alternatives) > 1:
@@ -200,12 +199,12 @@ class Scope:
             case "command_substitution":
                 return [[_valued(value, "q" if quoted else "v") for value in self._printed(node)]]
             case "$":
-                return []  # of $"text"
+                return []  # the `$` of $"text"
             case _:
                 return [[_Unit(GAP, "v")]]
 
     def _expansion(self, node: Node) -> list[str]:
-        """Of `$x`, `${x}`, `${x[@]}` and `${x:-y}`; of the other forms nothing is known."""
+        """Return the possible values of `$x`, `${x}`, `${x[@]}` and `${x:-y}`; other forms are unknown."""
         inner = [child for child in node.children if child.type not in ("${", "}", "$")]
         if not inner:
             return [GAP]
@@ -225,7 +224,7 @@ class Scope:
         return [GAP]
 
     def _printed(self, node: Node) -> list[str]:
-        """Of `$(pwd)` and of `$(echo x)`."""
+        """Return the output of `$(pwd)` or `$(echo x)`; others are unknown."""
         inner = [child for child in node.named_children if child.type != "comment"]
         if len(inner) != 1 or inner[0].type != "command":
             return [GAP]
@@ -240,7 +239,7 @@ class Scope:
         return [GAP]
 
     def _string(self, node: Node) -> list[list[_Unit]]:
-        """A double-quoted string: the pieces between expansions keep their blanks, which the tree leaves out."""
+        """Parse a double-quoted string. Text between expansions keeps its blanks, which the tree omits."""
         source, start = node.text or b"", node.start_byte
         units: list[list[_Unit]] = []
         at = 1 if node.type == "string" else 2
@@ -257,26 +256,26 @@ class Scope:
 
 
 def absolute(folder: str) -> str:
-    """A folder that counts from the start, in a form that no later `cd` changes."""
+    """Return a folder in a form that no later `cd` changes."""
     return folder if folder.startswith(("/", "~", START, GAP)) else f"{START}/{folder}"
 
 
 def from_start(path: str) -> str:
-    """Without the sign for the start: relative to it."""
+    """Replace the placeholder of the start folder: the path becomes relative to it."""
     if not path.startswith(START):
         return path.replace(START, ".")
     return path[1:].lstrip("/") or "."
 
 
 def joined(folder: str, path: str) -> str:
-    """Where `path` leads from `folder`."""
+    """Return where `path` leads from `folder`."""
     if path.startswith(("/", "~", START)) or not folder:
         return path
     return posixpath.join(folder, path)
 
 
 def _normal(folder: str) -> str:
-    """As `cd` takes it: `..` is what stands before it, whatever it links to."""
+    """Normalize a folder like `cd`: `..` removes the name before it, even if that is a link."""
     if folder.startswith("~"):
         return folder if ".." in folder.split("/") else posixpath.normpath(folder)
     if folder.startswith(START):
@@ -306,7 +305,7 @@ def _quoted(text: str) -> _Unit:
 
 
 def _valued(value: str, how: str) -> _Unit:
-    """Of a variable: `~` stands in it only for a home."""
+    """Make a unit of a variable's value: a leading `~` was expanded by the assignment and means a home."""
     return _Unit(value, ("v" + how * (len(value) - 1)) if value.startswith("~") else how * len(value))
 
 
@@ -325,7 +324,7 @@ def _unescaped(raw: str) -> _Unit:
 
 
 def _split(text: str, how: str, bad: bool) -> list[Word]:
-    """At the blanks that came out of variables."""
+    """Split a text at blanks that come from variables."""
     if "v" not in how or not any(char in " \t\n" and mark == "v" for char, mark in zip(text, how, strict=True)):
         return [_word(text, how, bad)] if text or "q" in how or not how else []
     made: list[Word] = []
@@ -348,12 +347,12 @@ def _word(text: str, how: str, bad: bool) -> Word:
 
 
 def braces(text: str) -> list[str]:
-    """The texts that `{a,b}` and `{1..3}` in a text stand for."""
+    """Expand `{a,b}` and `{1..3}` in a text."""
     return [one for one, _ in _braced(text, "u" * len(text))]
 
 
 def _braced(text: str, how: str) -> list[tuple[str, str]]:
-    """Bash's brace expansion, of what is neither quoted nor out of a variable."""
+    """Expand bash braces in text that is neither quoted nor from a variable."""
     if "{" not in text:
         return [(text, how)]
     opened = sum(char == "{" and mark == "u" for char, mark in zip(text, how, strict=True))
@@ -406,7 +405,7 @@ def _first_brace(text: str, how: str, since: int) -> tuple[int, int, list[tuple[
 
 
 def _first_brace_inside(text: str, how: str, begin: int) -> tuple[int, int, list[tuple[str, str]]] | None:
-    """Behind a brace that does not close."""
+    """Return the first brace inside one that does not close."""
     return _first_brace(text, how, begin + 1) if text.count("{", begin + 1) <= 16 else None
 
 

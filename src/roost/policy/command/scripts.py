@@ -1,4 +1,4 @@
-"""The files that the scripts of sed and awk read and write. After the manuals of GNU sed 4.9 and gawk 5.3."""
+"""Find files that sed and awk scripts read and write, after the manuals of GNU sed 4.9 and gawk 5.3."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REDIRECTS = re.compile(r"\bprintf?\b[^;}\n>]*>")
 
 
 def judge(act: Acts, found: Found) -> list[Redirect]:
-    """What the script of a sed or awk would redirect; what cannot be read of it is told in `unclear`."""
+    """Return the redirections of a sed or awk script; parts that cannot be read are noted in `unclear`."""
     if act.name in _SEDS or act.name in AWKS:
         found.judging.spend(sum(map(len, act.texts)) // 16)
     if (act.name in _SEDS or act.name in AWKS) and _FROM_STREAM.search(" ".join(act.texts)):
@@ -46,7 +46,7 @@ def judge(act: Acts, found: Found) -> list[Redirect]:
 
 
 def _scripts(act: Acts) -> list[str]:
-    """Of `sed -e X`, `-eX`, `-ne X`, `--expression=X`, or the first operand."""
+    """Return the sed scripts: of `-e X`, `-eX`, `-ne X`, `--expression=X`, or the first operand."""
     texts, said = act.texts, list[str]()
     for at, text in enumerate(texts):
         if re.fullmatch(r"-[nEruszi]*e|--expression", text):
@@ -59,7 +59,7 @@ def _scripts(act: Acts) -> list[str]:
 
 
 def _programs(act: Acts) -> list[Word]:
-    """The first word that is no option of awk and no option's word."""
+    """Return the awk program: the first word that is neither an option nor an option's value."""
     words, at = act.words[1:], 0
     while at < len(words):
         text = words[at].text
@@ -125,7 +125,7 @@ def _sed(text: str, found: Found) -> list[Redirect]:
 
 
 def _substituted(text: str, at: int, said: list[Redirect]) -> int:
-    """Behind `s/a/b/flags` or `y/a/b/`; -1 where it does not end."""
+    """Return the position after `s/a/b/flags` or `y/a/b/`; -1 if it does not end."""
     sign = text[at + 1 : at + 2]
     if not sign or sign in "\\\n":
         return -1
@@ -152,7 +152,7 @@ def _substituted(text: str, at: int, said: list[Redirect]) -> int:
 
 
 def _in_brackets(text: str, place: int, within: bool) -> bool:
-    """Between `[` and `]` the delimiter is a plain character, where the bracket closes at all."""
+    """Whether the position is inside brackets, where the delimiter is a plain character; only if the bracket closes."""
     if within:
         return text[place] != "]"
     return text[place] == "[" and "]" in text[place + 2 :]

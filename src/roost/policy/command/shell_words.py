@@ -1,4 +1,4 @@
-"""The words of a command line: what a program is given, as far as it can be known before the shell runs."""
+"""Words of a command line, as far as they are known before the shell runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 GAP = "\ufffc"
-"""Stands for what only the shell will know: a variable, the output of a command."""
+"""Placeholder for text that only the shell will know: a variable, the output of a command."""
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
 _ANSI = re.compile(
     r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|([0-7]{1,3})|c(.)|(.))", re.DOTALL
@@ -19,10 +19,10 @@ _ANSI = re.compile(
 
 
 class Word(msgspec.Struct, frozen=True):
-    """`text` has a `GAP` for each part that is not known.
+    """A word. text: with a `GAP` for each unknown part.
 
-    globs: the shell may make other words of it. veiled: it is written so that a reader may not see what it says (quotes
-    in the midst, escapes of plain letters). stream: it is the output of a command (`<(ls)`), looked at on its own.
+    globs: the shell may expand it to other words. veiled: written so that a reader may not see its meaning (quotes
+    inside, escapes of plain letters). stream: the output of a command (`<(ls)`), which is analysed separately.
     """
 
     text: str
@@ -36,14 +36,14 @@ class Word(msgspec.Struct, frozen=True):
 
 
 def veiled(parts: list[Node]) -> bool:
-    """Whether a word is written so that a reader may not see what it says."""
+    """Whether a word is written so that a reader may not see its meaning."""
     bare = "".join(raw_text(part) for part in parts if part.type == "word")
     if any(part.type == "ansi_c_string" and "\\" in raw_text(part) for part in parts):
         return True
     if re.search(r"\\[A-Za-z0-9/]", bare):
         return True
     quoted = [part for part in parts if part.type in ("string", "raw_string", "ansi_c_string")]
-    # r''m and "r"m: nobody quotes the midst of a plain word, but for a part that is not plain.
+    # As in r''m and "r"m: people do not quote inside a plain word, except a part that is not plain.
     return (
         len(parts) > 1
         and any(not raw_text(part)[1:-1] or raw_text(part)[1:-1].isalpha() for part in quoted)
@@ -56,12 +56,12 @@ def raw_text(node: Node) -> str:
 
 
 def plain_text(raw: bytes) -> str:
-    """Of what stands between double quotes."""
+    """Unescape the content of double quotes."""
     return re.sub(r'\\([$`"\\]|\n)', lambda m: "" if m[1] == "\n" else m[1], raw.decode(errors="replace"))
 
 
 def ansi_text(raw: str) -> str:
-    """Of `$'...'`."""
+    """Unescape `$'...'`."""
     return _ANSI.sub(_ansi, raw[2:-1])
 
 

@@ -1,4 +1,4 @@
-"""From the text of a command line to its simple commands, wherever in it they stand."""
+"""Parse a command line into its simple commands, at any depth."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser, Point, Tree
 
 LONGEST = 64 * 1024
-"""Bytes of a command line that is looked at; a longer one is not understood."""
+"""Bytes of a command line that is analysed; a longer one is not understood."""
 _DEEPEST = 200
 _PIPED = 100
 _PIPES = re.compile(rb"^(?![ \t]*\|).*\|", re.MULTILINE)
 _MOST_PIPES = 800
 _MOST_ARRAYS = 200
 _MOST_EXPANSIONS = 2_000
-"""The parser's time over pipes, `x=(` and `${`, where the syntax breaks off behind them, grows with their square; rows
-of a table (`| a | b |`), as documents have them, do not count."""
+"""Limits on pipes, `x=(` and `${`: if the syntax breaks off after them, parse time grows with the square of their
+number. Rows of a table (`| a | b |`), as documents have them, do not count."""
 _SHORT = 2_048
-"""Bytes that the parser has soon read, whatever they are."""
+"""Bytes that the parser reads quickly, whatever they are."""
 _MOST_COMMANDS = 1_000
 _BLANKS = re.compile(r"[\v\f]|\r(?!\n)")
 _COMPARES = re.compile(rb"\s-(?:eq|ne|lt|le|gt|ge)\s")
@@ -38,7 +38,7 @@ _NAME = re.compile(rb"[A-Za-z_]\w*")
 _VALUED = frozenset({"variable_name", "simple_expansion", "expansion", "command_substitution"})
 _NUMBER = re.compile(r"-?[0-9]*")
 _CALLED = 64
-"""Calls of the line's own functions that are followed."""
+"""Most calls of the line's own functions that are followed."""
 _SUBSCRIPT = re.compile(rb"(?<!\w)[A-Za-z_]\w*\\?\[[^\[\]\n]*?(?:\$\(|`)")
 _CODE = re.compile(rb"'[^']*(?:\$\(|`)|\\(?:\$\(|`)")
 _WORDS = frozenset(
@@ -63,7 +63,7 @@ _WORDS = frozenset(
 
 
 class Redirect(msgspec.Struct, frozen=True):
-    """`operator` as written (`>`, `>>`, `<`, `>&` ...); `target` is a file or the number of a descriptor."""
+    """operator: as written (`>`, `>>`, `<`, `>&` ...). target: a file or a descriptor number."""
 
     operator: str
     target: Word
@@ -74,10 +74,10 @@ class Redirect(msgspec.Struct, frozen=True):
 
 
 class Simple(msgspec.Struct):
-    """One simple command: its words, what is assigned for it, where its streams go. `feeds` are those whose output
-    it reads through pipes, the nearest last; `stdin` the text of a here-document or -string. `inner` are the
-    commands of the substitutions in its words. `background`: the shell does not wait for it. `folders`: those in
-    which it may run, from where the line begins. `start`, `end`: where it stands in the text, in bytes."""
+    """One simple command: its words, assignments and redirections. feeds: commands whose output it reads through pipes,
+    nearest last. stdin: text of a here-document or here-string. inner: commands of the substitutions in its words.
+    background: the shell does not wait for it. folders: where it may run, relative to the start. start, end: its
+    position in the text, in bytes."""
 
     words: tuple[Word, ...]
     assigns: dict[str, Word] = {}
@@ -92,14 +92,14 @@ class Simple(msgspec.Struct):
 
 
 class Line(msgspec.Struct):
-    """All simple commands of a text, in order, those of substitutions and functions among them. `unclear` says what in
-    it cannot be understood, `functions` which names it defines. `reached`: folders that a `cd` must have reached for
-    all this to be so."""
+    """All simple commands of a text, in order, with those in substitutions and functions. unclear: what cannot be
+    understood. functions: names that it defines. reached: folders that a `cd` must have reached for the result to
+    hold."""
 
     commands: list[Simple] = []
     unclear: list[str] = []
     evaluates: bool = False
-    """A value that nobody knows is evaluated as arithmetic, which runs `$(x)` in the brackets of a name."""
+    """True if an unknown value is evaluated as arithmetic, which runs `$(x)` in a subscript."""
 
     functions: set[str] = set()
     reached: list[str] = []
@@ -116,9 +116,9 @@ def _parser() -> Parser:
 def read(
     text: str, folders: tuple[str, ...] = ("",), *, root: str = "", wary: bool = False, work: Work | None = None
 ) -> Line:
-    """Read a text that begins in one of `folders`, as of the folder `root`. With `wary`, a `cd` may also fail where the
-    line goes on all the same. `work`: the steps that may be used. Raises nothing: what is no shell syntax, and that the
-    steps did not suffice, is told in `unclear`."""
+    """Read a text that starts in one of `folders`, relative to `root`. wary: a `cd` may also fail in a line that
+    continues regardless. work: budget of steps. Raises nothing: invalid syntax and an exceeded budget are noted in
+    `unclear`."""
     line = Line()
     source = text.encode(errors="replace")
     if len(source) > LONGEST:
@@ -151,7 +151,7 @@ def read(
 
 @lru_cache(maxsize=2)
 def _parsed(source: bytes) -> Tree | None:
-    """None where the parser takes too long over it."""
+    """Parse a text; None if the parser would take too long."""
     pipes = sum(found[0].count(b"|") for found in _PIPES.finditer(source))
     nested = source.count(b"=(") > _MOST_ARRAYS or source.count(b"${") > _MOST_EXPANSIONS
     if pipes > _MOST_PIPES or nested:
@@ -162,8 +162,8 @@ def _parsed(source: bytes) -> Tree | None:
 
 
 def _soon_parsed(source: bytes) -> bool:
-    """Parse once for the count of steps alone: the parser tells it only of what it reads piece by piece, and the nodes
-    of such a tree are slow to give out their text."""
+    """Whether the parser is fast enough. Parses once only to count steps: the parser reports them only for input read
+    in pieces, and nodes of such a tree return their text slowly."""
     parser, left = _parser(), MOST_PARSED
 
     def piece(at: int, _: Point | None) -> bytes:
@@ -177,13 +177,14 @@ def _soon_parsed(source: bytes) -> bool:
     try:
         parser.parse(piece, progress_callback=stops)
     except ValueError:
-        parser.reset()  # else the next text would go on where this one was left
+        parser.reset()  # else the next parse would continue this one
         return False
     return True
 
 
 def _subscripts(source: bytes, root: Node, line: Line) -> None:
-    """Bash runs `$(x)` in the brackets of a name that it evaluates later, also where quotes kept it from that first."""
+    """Note subscripts that bash may run: it evaluates `$(x)` in the brackets of a name later, even if quoted at
+    first."""
     if b"@P}" in source:
         line.unclear.append("the value of a variable is run as a prompt")
     for found in _SUBSCRIPT.finditer(source):
@@ -194,7 +195,7 @@ def _subscripts(source: bytes, root: Node, line: Line) -> None:
 
 
 def _arithmetic(root: Node) -> Iterator[Node]:
-    """Names and substitutions whose values the shell takes for arithmetic."""
+    """Yield names and substitutions whose values the shell evaluates as arithmetic."""
     waiting: list[tuple[Node, bool]] = [(root, False)]
     while waiting:
         node, counts = waiting.pop()
@@ -229,7 +230,7 @@ class _Reader:
         self._line = line
         self._scope = scope
         self._sure = False
-        """Whether what follows runs only if the command that is read now succeeds."""
+        """Whether later commands run only if the current one succeeds."""
         self._bodies: dict[str, Node] = {}
         self._calling: list[str] = []
         self._calls = 0
@@ -257,7 +258,7 @@ class _Reader:
         }
 
     def walk(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """The commands of `node`, in order; those of its own level are returned, as what may feed a pipe."""
+        """Read the commands of `node`, in order. Returns those of its own level, which may feed a pipe."""
         if depth > _DEEPEST:
             self._line.unclear.append("it is nested too deeply")
             return []
@@ -280,7 +281,7 @@ class _Reader:
         return self._loop(node, depth, feeds)
 
     def _file(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """`$(< file)` gives out what is in the file."""
+        """Read `$(< file)` as the output of the file."""
         lone = Simple((Word("cat"),), {}, [], (), folders=self._scope.folders)
         self._redirect(lone, node, depth)
         self._line.commands.append(lone)
@@ -294,7 +295,7 @@ class _Reader:
         return []
 
     def _apart(self, work: _Walk, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """Read what runs in a shell of its own, whose `cd` moves no other."""
+        """Read a part that runs in its own shell: its `cd` affects no other."""
         before, sure = self._scope.folders, self._sure
         self._sure = False
         found = work(node, depth, feeds)
@@ -308,7 +309,7 @@ class _Reader:
         return found
 
     def _loop(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """Read a second time where its `cd` leads elsewhere than where it began; what moves on then is not known."""
+        """Read a loop, and once more if its `cd` leads away from where it started; further movement is unclear."""
         before = self._scope.folders
         self._loops += 1
         found = self._all(node, depth, feeds)
@@ -325,7 +326,7 @@ class _Reader:
         return found
 
     def _each(self, node: Node) -> None:
-        """The values of the variable of a `for`."""
+        """Assign the values of the variable of a `for`."""
         if (name := node.child_by_field_name("variable")) is None:
             return
         values: list[str] = []
@@ -340,7 +341,7 @@ class _Reader:
         self._line.commands.append(Simple((), {raw_text(name): Word(GAP)}))
 
     def _list(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """`a && b` and `a || b`."""
+        """Read `a && b` and `a || b`."""
         if len(node.children) != 3:
             return self._all(node, depth, feeds)
         left, sign, right = node.children
@@ -415,7 +416,7 @@ class _Reader:
         return Simple(words, {}, [], feeds, folders=folders, start=node.start_byte, end=node.end_byte)
 
     def _follow(self, words: list[Word], depth: int) -> None:
-        """What a command changes for those behind it: the folder, variables."""
+        """Apply the effects of a command on later ones: the folder, variables."""
         while words and words[0].text in ("builtin", "command") and len(words) > 1:
             words = words[1:]
         if not words:
@@ -446,7 +447,7 @@ class _Reader:
         self._calling.pop()
 
     def _builtin(self, node: Node, depth: int, feeds: tuple[Simple, ...]) -> list[Simple]:
-        """`export`, `declare`, `unset`, `[[`: they are commands whose words the tree names otherwise."""
+        """Read `export`, `declare`, `unset`, `[[`: commands whose words have other names in the tree."""
         first = node.children[0].type if node.children else node.type
         command = self._simple((Word(first),), node, feeds)
         raw = raw_text(node)
@@ -456,7 +457,7 @@ class _Reader:
             if child.type == "variable_assignment":
                 self._assign(command, child)
                 if re.search(r"\s-[A-Za-z]*[nliuc]", raw) and (name := child.child_by_field_name("name")) is not None:
-                    self._scope.forget(raw_text(name))  # the value is another one, or a name
+                    self._scope.forget(raw_text(name))  # the option changes the value, or it is a name
             elif first == "unset" and child.type in ("variable_name", "word"):
                 self._scope.forget(raw_text(child))
         command.inner = tuple(self._all(node, depth, ()))
@@ -501,13 +502,13 @@ class _Reader:
         if body not in ("command", "list") and holder.redirects:
             self._line.commands.append(holder)
         self._scope.work.spend(len(holder.redirects) * (1 if body == "list" else len(found)))
-        for command in found[-1:] if body == "list" else found:  # `a && b > c`: of the last one
+        for command in found[-1:] if body == "list" else found:  # in `a && b > c` it belongs to the last one
             command.redirects = [*command.redirects, *holder.redirects]
             command.stdin = command.stdin or (holder.stdin if not command.feeds else None)
         return found
 
     def _after_heredoc(self, node: Node, depth: int, before: tuple[Simple, ...], holder: Simple) -> list[Simple]:
-        """What stands behind `<<END` on its line: the rest of a pipe, or what follows `&&`."""
+        """Read the text after `<<END` on its line: the rest of a pipe, or the commands after `&&`."""
         found: list[Simple] = []
         for command in before:
             command.stdin = command.stdin or holder.stdin
@@ -533,13 +534,13 @@ class _Reader:
             command.stdin = target
         else:
             command.redirects.append(Redirect(operator, target))
-        for extra in named[1:]:  # `> file word`: the tree takes the words behind the file for its own
+        for extra in named[1:]:  # `> file word`: the tree attaches later words to the redirection
             command.words = (*command.words, *self._scope.words_of(extra))
         return self._all(node, depth, ())
 
 
 def _orders(words: list[Word]) -> bool:
-    """Whether the next word says what a program does, and not to what."""
+    """Whether the next word selects a program's action, rather than its object."""
     if len(words) != 1:
         return False
     name = name_of(words[0])

@@ -1,4 +1,4 @@
-"""What is known of programs, as data. A program that is in none of these tables is unknown, not harmless."""
+"""Knowledge about programs, as data. A program in none of these tables is unknown, not harmless."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INTERPRETERS: dict[str, frozenset[str]] = {
     "m4": frozenset(),
     "bc": frozenset(),
 }
-"""Programs that run what they are told, and the options that tell it in words. Fed through a pipe they run that too."""
+"""Programs that run code, and their options that pass it as text. They also run code from a pipe."""
 
 WRAPPERS: dict[str, frozenset[str]] = {
     "sudo": frozenset("-u -g -h -p -C -T -r -t -U -D -R --user --group --host --prompt --chdir".split()),
@@ -84,14 +84,14 @@ WRAPPERS: dict[str, frozenset[str]] = {
         ).split()
     },
 }
-"""Programs that run another one, and those of their options that take a word of their own."""
+"""Programs that run another one, and their options that take a value."""
 
 _PROJECT = "-p --package --python --with --directory --project --extra --group --env-file -C".split()
 RUN_IN: dict[str, frozenset[str]] = {
     **{name: frozenset(_PROJECT) for name in "uv poetry pipenv pdm hatch rye pixi bundle".split()},
     **{name: frozenset([*_PROJECT, "-n", "--name", "--cwd"]) for name in "conda mamba micromamba".split()},
 }
-"""Programs that with `run` or `exec` run another one where a project's packages are, and such options of theirs."""
+"""Programs that run another one with a project's packages by `run` or `exec`, and their options that take a value."""
 
 PRIVILEGE = frozenset(
     "sudo doas su runuser pkexec gksudo kdesudo visudo vipw vigr usermod useradd userdel groupadd groupmod passwd"
@@ -130,9 +130,9 @@ INSTALLERS: dict[str, frozenset[str]] = {
     "cpan": frozenset(),
     "luarocks": frozenset({"install"}),
 }  # fmt: skip
-"""Package managers and what makes them install; an empty set is always."""
+"""Package managers and their words that install; an empty set means always."""
 RUNNERS = frozenset("npx pnpx bunx uvx dlx pipx deno".split())
-"""Programs that fetch a package and run it in one go."""
+"""Programs that fetch a package and run it in one step."""
 
 LOADERS = frozenset(
     "PATH LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT DYLD_INSERT_LIBRARIES BASH_ENV ENV PROMPT_COMMAND PS4 IFS SHELLOPTS"
@@ -141,7 +141,7 @@ LOADERS = frozenset(
     " GIT_PROXY_COMMAND GIT_EXEC_PATH GIT_CONFIG_COUNT GIT_CONFIG_GLOBAL PAGER MANPAGER EDITOR VISUAL BROWSER LESSOPEN"
     " LESSCLOSE SSH_ASKPASS SUDO_ASKPASS RSYNC_RSH MAKEFLAGS GCONV_PATH TAR_OPTIONS ZDOTDIR".split()
 )
-"""Variables that make a program run, load or believe something else."""
+"""Variables that change which programs or code other programs run or load."""
 
 _PLAIN = (
     "ls cat head tail wc nl cut paste join comm uniq tac fold fmt expand unexpand column pr cksum md5sum sha1sum"
@@ -171,14 +171,14 @@ READERS: dict[str, frozenset[str]] = {
     **{name: frozenset[str]() for name in _PLAIN.split()},
     **{name: frozenset(options.split()) for name, options in _UNLESS.items()},
 }
-"""Programs that change nothing, whatever they are told, but for these options. `awk` and `sed` are looked at more."""
+"""Programs that change nothing except with these options. `awk` and `sed` are examined further."""
 
 GIT_READERS = frozenset(
     "status log show diff blame grep ls-files ls-tree rev-parse describe shortlog cat-file rev-list name-rev"
     " merge-base for-each-ref show-ref count-objects diff-tree whatchanged check-ignore version".split()
 )
 WRITERS = frozenset("touch mkdir cp mv ln tee install patch split csplit rmdir unlink truncate chmod".split())
-"""Programs that change files that they are named, and nothing else."""
+"""Programs that change only the files that they name."""
 
 HARMLESS_TARGETS = frozenset("/dev/null /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /dev/tty".split())
 SYSTEM = ("/etc", "/bin", "/sbin", "/usr", "/lib", "/lib64", "/boot", "/dev", "/proc", "/sys", "/var", "/root", "/opt",
@@ -191,7 +191,7 @@ STARTUP = (
     "/etc/zsh", "/etc/environment", "/etc/pam", ".pythonrc", "sitecustomize.py", "usercustomize.py", ".npmrc",
     ".envrc", ".vimrc", ".emacs", ".inputrc", ".pam_environment", ".xinitrc", ".xprofile",
 )  # fmt: skip
-"""Places whose content runs by itself later."""
+"""Places whose content runs automatically later."""
 
 NO_FILES = frozenset(
     "echo printf test [ [[ expr let sleep kill seq export declare local readonly typeset unset read return exit shift"
@@ -200,7 +200,7 @@ NO_FILES = frozenset(
 )
 """Programs whose words name no file that they read or change."""
 GIT_SHOWS = frozenset("show cat-file diff blame annotate archive grep apply am hash-object".split())
-"""Orders of git that give out what is in files that they are named."""
+"""Subcommands of git that output the content of named files."""
 GLOBBING = frozenset("dotglob extglob globstar nocaseglob nullglob globasciiranges".split())
 SCRIPTED = frozenset("sed gsed awk gawk mawk nawk grep egrep fgrep rg ag ack jq yq".split())
 """Programs whose first operand is a pattern or a script."""

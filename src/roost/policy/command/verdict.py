@@ -1,4 +1,4 @@
-"""What is said of a command line."""
+"""The result of the analysis of a command line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ Category: TypeAlias = Literal[
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A danger: of which kind, why, and in which command; where that stands in the line, in characters, if it stands
-    there as such."""
+    """A danger. command: the command that contains it. start, end: its position in the line, in characters, or None."""
 
     category: Category
     why: str
@@ -30,20 +29,18 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command would do, as far as it is known.
+    """Effects of a command, as far as they are known.
 
-    programs: the names of all that would run. paths: words that may be files or folders, as written, with a `GAP` where
-    only the shell knows the rest. writes: those of them that are written. removes: those that are gone from their place
-    then, with all that is in them. loses: those whose content is removed or overwritten. edits: those that
-    are changed in place. links: those that
-    only get another name. below: folders that are read
-    with all that is in them; picked: those of which some is read, nobody knows what. named: words that may be files,
-    though nothing in them says so. hosts: the machines that are named. installs: orders of package managers. network:
-    calls that speak to other machines. unclear: what cannot be understood; then the rest is not all. calls: of each
-    program the first words, as written; doing: those of them that may change something. reached: folders that a `cd`
-    must have reached for all this to be so. variables: those that programs are given which may change what they do.
-    redirected: files that redirections write. elsewhere: some of `doing` runs in, or is led to, another folder than the
-    one in which the command begins. read_only: everything is known, and known to change nothing.
+    programs: names of all programs that would run. paths: words that may be files or folders, as written, with a `GAP`
+    for parts that only the shell knows. writes: paths that are written. removes: paths that disappear, with their
+    content. loses: files whose content is removed or overwritten. edits: files changed in place. links: files that only
+    get another name. below: folders read with their whole content. picked: folders of which an unknown part is read.
+    named: words that may be files, though their form does not show it. hosts: machines that are named. installs: calls
+    of package managers. network: calls that use the network. unclear: parts that cannot be understood; then the
+    analysis is incomplete. calls: first words of each program, as written. doing: calls that may change something.
+    reached: folders that a `cd` must have reached for this to hold. variables: variables set for programs that may
+    change their effect. redirected: files that redirections write. elsewhere: some of `doing` runs in, or is led to, a
+    folder other than the start folder. read_only: everything is known, and known to change nothing.
     """
 
     programs: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Programs and orders of Windows that harm, should a shell of it be what runs the line."""
+"""Find harmful Windows programs and subcommands, in case a Windows shell runs the line."""
 
 from __future__ import annotations
 

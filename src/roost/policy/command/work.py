@@ -1,4 +1,4 @@
-"""How much of a command is looked at: the gate judges on the event loop, and a model writes the command."""
+"""Budgets of analysis steps: the gate runs on the event loop, and a model writes the command."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ MOST_JUDGED = 4_000
 MOST_PARSED = 600
 """Hundreds of steps of the parser."""
 MOST_NODES = 10_000
-"""Nodes of the syntax tree: of a line with more nothing is looked at."""
+"""Nodes of the syntax tree; a line with more is not analysed."""
 TOO_MUCH = "it has more words, expansions or folders than are looked at; make shorter commands of it"
 
 
 class TooMuch(Exception):
-    """The steps are used up."""
+    """The budget is used up."""
 
 
 class Work:
-    """Counts steps. `most`: how many there may be. `used`: those that were taken."""
+    """Count steps. most: the budget. used: steps taken."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.used = 0
 
     def spend(self, steps: int = 1) -> None:
-        """Raise `TooMuch` where there are more steps than may be; call it before the work is done."""
+        """Take steps, before the work is done. Raises `TooMuch` above the budget."""
         self.used += steps
         if self.used > self.most:
             raise TooMuch

@@ -1,4 +1,4 @@
-"""Programs that run other programs: which words are the inner command."""
+"""Programs that run other programs: find the inner command."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from roost.policy.command.shell_words import Word
 from roost.policy.command.tables import RUN_IN, WRAPPERS
 
 _SIZED = {"timeout": 1, "taskset": 1, "chrt": 1, "chroot": 1, "flock": 1, "setarch": 1, "perf": 1, "faketime": 1}
-"""How many plain words stand before the inner command."""
+"""Number of operands before the inner command."""
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*")
 _BEFORE_COMMAND = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
 
 def name_of(word: Word) -> str:
-    """The program's name without its folder, `GAP` and all."""
+    """Return the program's name without its folder; it may contain a `GAP`."""
     return word.text.rsplit("/", 1)[-1].removesuffix(".exe")
 
 
 def inner_of(words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
-    """The commands that these words run through a wrapper (`sudo -u x rm y`: `rm y`), innermost not yet unwrapped."""
+    """Return the commands that these words run through a wrapper (`sudo -u x rm y`: `rm y`), one level deep."""
     if not words:
         return []
     name = name_of(words[0])
@@ -35,7 +35,7 @@ def inner_of(words: tuple[Word, ...]) -> list[tuple[Word, ...]]:
     if name not in WRAPPERS:
         return []
     if name in ("su", "runuser", "script"):
-        return []  # what they are given is a text for a shell
+        return []  # they take a text for a shell
     rest = _skip(words[1:], WRAPPERS[name], assigns=name in ("env", "sudo", "doas"))
     rest = rest[_SIZED.get(name, 0) :]
     return [rest] if rest else []
@@ -74,14 +74,14 @@ def _after(words: tuple[Word, ...], options: frozenset[str]) -> list[tuple[Word,
 
 
 def assigned(words: tuple[Word, ...]) -> list[str]:
-    """The variables that `env`, `sudo` or `export` set."""
+    """Return the variables that `env`, `sudo` or `export` set."""
     if not words or name_of(words[0]) not in ("env", "sudo", "doas", "export", "declare", "typeset", "readonly"):
         return []
     return [word.text.split("=", 1)[0] for word in words[1:] if "=" in word.text.lstrip("=")]
 
 
 def module_of(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    """Of `python -m pip install x` the words `pip install x`; else the words as they are."""
+    """Return the words `pip install x` of `python -m pip install x`; other words unchanged."""
     if not words or not _PYTHON.fullmatch(name_of(words[0])):
         return words
     for at, word in enumerate(words[1:], 1):
