@@ -1,4 +1,4 @@
-"""Whether an account works: it is really asked, as cheaply as it allows."""
+"""Check that an account works by the cheapest real request that it allows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from roost.providers.accounts import Models
 State: TypeAlias = Literal[
     "ok", "no_key", "bad_key", "no_credit", "no_route", "no_answer", "no_model", "not_an_api", "failed"
 ]
-"""`no_route`: nobody listens there; `no_answer`: somebody does and says nothing; `not_an_api`: what it says is
-something else, such as a page to sign in."""
+"""The result of a check. `no_route`: nothing listens at the address. `no_answer`: the server sends nothing.
+`not_an_api`: it sends something else, such as a page to sign in."""
 
 _CAP = 4 * 1024 * 1024
 _NAME = 200
-"""Characters of a model's name that are looked at."""
+"""Characters of a model's name that are compared."""
 _WORD = 16
-"""Tokens: the least that every provider takes as the longest answer."""
+"""Tokens: the lowest limit of an answer that every provider accepts."""
 _STATES: dict[str, State] = {
     "auth": "bad_key",
     "quota": "no_credit",
@@ -40,7 +40,7 @@ _STATES: dict[str, State] = {
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """`models` is how many it lists, where it has a list; `seconds` how long it took."""
+    """The result for one account. `models`: how many it lists, where it has a list. `seconds`: how long it took."""
 
     account: str
     state: State
@@ -51,8 +51,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def check_account(models: Models, name: str, *, deadline: float, model: str | None = None) -> Checked:
-    """Lists the account's models, or has its model say a word where it has no list. `model` is the one that is meant to
-    be used there; it is missed in the list. `deadline` is in seconds. Raises nothing but cancellation."""
+    """List the account's models, or request one word from its model where it has no list. `model`: the model to be used
+    there, which is looked up in the list. `deadline`: seconds. Raises nothing but cancellation."""
     began = time.monotonic()
     account = models.account(name)
     if account is None:
@@ -99,7 +99,7 @@ def _listing(account: Account, endpoint: Endpoint) -> str | None:
     if "://" not in account.listing:
         url = endpoint.url(account.listing)
         return url + ("&" if "?" in url else "?") + "limit=1000" if account.wire == "anthropic" else url
-    # Elsewhere than the models are: at another server there is the common list.
+    # The account's own list counts only on its own server; another server has the common list.
     return account.listing if endpoint.base_url == account.base_url else endpoint.url("models")
 
 
@@ -157,7 +157,7 @@ def _name(item: object) -> str:
 
 
 async def _word(models: Models, name: str, account: Account, model: str | None) -> Checked:
-    """One short answer of the account's model."""
+    """Request one short answer from the account's model."""
     chosen = model or account.default
     if chosen is None:
         return Checked(account=name, state="ok", detail="answers; it lists no models")
@@ -169,7 +169,7 @@ async def _word(models: Models, name: str, account: Account, model: str | None) 
             if isinstance(event, Failed):
                 error = event.error
                 state = _STATES.get(error.code, "failed")
-                if error.code == "empty":  # it thought for as long as it was allowed to
+                if error.code == "empty":  # its thinking used up the limit
                     return Checked(account=name, state="ok", detail=f"{chosen} answers")
                 return Checked(account=name, state=state, detail=error.message)
     return Checked(account=name, state="failed", detail="the answer had no end")
@@ -188,7 +188,7 @@ def _no_api(name: str, detail: str) -> Checked:
 
 
 def _said(found: object) -> str:
-    """The reason in an error's document, as most providers write it."""
+    """Return the reason in an error's document, in the form that most providers use."""
     for _ in range(3):
         if isinstance(found, list) and found:
             found = cast("list[object]", found)[0]

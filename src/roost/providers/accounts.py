@@ -1,4 +1,4 @@
-"""Which endpoint a model's name means: the resolver."""
+"""Resolve the name of a model to its endpoint."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("roost.models")
 Factory: TypeAlias = Callable[[str | None], Model]
-"""Makes the model of `prefix/rest`; gets the rest, or None where the name is the prefix alone."""
+"""Makes the model of `prefix/rest`; takes the rest, or None where the name is the prefix alone."""
 Wrap: TypeAlias = Callable[[Model, Card], Model]
 
 
 class Models:
-    """Resolves names to models, once each. Safe to call from several threads; the models belong to one event loop.
+    """Resolve names to models, once each. Thread-safe; the models belong to one event loop.
 
     Names: `account/model`, `account` (its default model), `http://host:port/v1#model`, `local`, `local/name`, or a
-    prefix given to `register`. Accounts and models are those of the catalog, with what `config` says laid over them.
-    The process's environment counts before the `.env` file at `dotenv`, and a key or URL of `config` before both. The
-    file may name another server for the keys that it holds itself, and for no others.
-    `wrap` gets each model once, with its card, and returns the one to use. Raises `ConfigError`, which names what to
-    set; keys appear in no error, log line or repr.
+        prefix given to `register`. Accounts and models are the catalog's, overlaid by `config`. The process's
+        environment overrides the `.env` file at `dotenv`; a key or URL of `config` overrides both. The file may name
+        another server for the keys that it holds itself, and for no others. Methods raise `ConfigError`, which names
+        what to set; keys appear in no error, log line or repr.
+    wrap: called once with each model and its card; returns the model to use.
     """
 
     def __init__(
@@ -61,37 +61,37 @@ class Models:
         self.wrap = wrap
         self._environ = os.environ if environ is None else environ
         self._dotenv = dotenv
-        # A factory may ask for other models.
+        # A factory may resolve other models.
         self._lock = threading.RLock()
         self._cache: dict[str, Model] = {}
         self._factories: dict[str, Factory] = {"local": _local}
         self._directory = Directory(self.config)
         self._own = Directory(ModelsConfig())
-        """What was registered, which no other configuration takes away."""
+        """Registered accounts and models, which no configuration replaces."""
         self._client = HttpClient()
         self._hooked: dict[str, tuple[tuple[str | None, str], AccountHooks]] = {}
         self._told: set[str] = set()
-        """Servers that a `.env` file names, which the operator was told of."""
+        """Servers named by a `.env` file that the operator was warned of."""
 
     @classmethod
     def at_home(cls, home: Path | None, *, wrap: Wrap | None = None) -> Models:
-        """With the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
+        """Read the environment, and the `models.toml` of this home and of `ROOST_MODELS`. Raises `ConfigError`."""
         return cls(config=load_config(home, os.environ), wrap=wrap)
 
     @property
     def catalog(self) -> Catalog:
-        """The catalog that counts here: the home's refreshed one, or the packaged one."""
+        """The catalog in force: the home's refreshed one, or the packaged one."""
         return self.config.known
 
     def register(self, prefix: str, factory: Factory) -> None:
-        """`prefix` and `prefix/...` are made by `factory` from now on; it may shadow a known account."""
+        """Have `factory` make the models `prefix` and `prefix/...` from now on; it may shadow a known account."""
         _check_prefix(prefix)
         with self._lock:
             self._factories[prefix] = factory
             self._forget(prefix)
 
     def register_account(self, name: str, entry: AccountEntry, *, key: str | None = None) -> None:
-        """As `[accounts.NAME]` in models.toml, which it replaces; `key` is the key itself."""
+        """Register an account like `[accounts.NAME]` in models.toml, and override that; `key` is the key itself."""
         _check_prefix(name)
         if name not in catalog().accounts and not entry.base_url:
             raise ConfigError(f"the account {name!r} needs a base_url: no known account has this name")
@@ -107,7 +107,7 @@ class Models:
             self._forget(name)
 
     def register_model(self, name: str, entry: ModelEntry) -> None:
-        """As `[models."ACCOUNT/MODEL"]` in models.toml, which it replaces."""
+        """Register a model like `[models."ACCOUNT/MODEL"]` in models.toml, and override that."""
         if not all(name.partition("#" if "://" in name else "/")):
             raise ConfigError(f"{name!r} cannot name a model: it looks like 'account/model'")
         with self._lock:
@@ -116,8 +116,7 @@ class Models:
             self._forget(name.partition("/")[0])
 
     def change(self, config: ModelsConfig) -> None:
-        """Names mean what it says, from the next time that one is resolved. Models that somebody has go on as they are,
-        and what was registered stays."""
+        """Apply a configuration to later calls of `resolve`. Resolved models and registrations stay unchanged."""
         with self._lock:
             self.config, self._directory = config, Directory(config)
             self._directory.lay(self._own)
@@ -125,7 +124,7 @@ class Models:
             self._cache = {name: model for name, model in self._cache.items() if name.partition("/")[0] in made}
 
     def resolve(self, name: str | None = None) -> Model:
-        """The model of this name; None is the default."""
+        """Return the model of this name; None is the default."""
         with self._lock:
             if (model := self._cache.get(name or "")) is None:
                 env = self._env()
@@ -135,12 +134,12 @@ class Models:
             return model
 
     def default(self) -> str:
-        """The name that None stands for: `ROOST_MODEL`, else the configured one, else the first account that has a key,
-        else `local`. Nobody need have it."""
+        """Return the default name: `ROOST_MODEL`, else the configured one, else the first account that has a key, else
+        `local`. It may be unusable here."""
         return self._default(self._env())
 
     def card(self, name: str) -> Card:
-        """What is known of this model; needs no key. Raises `ConfigError` where no account has the name."""
+        """Return what is known of a model, without needing its key. Raises `ConfigError` for an unknown account."""
         with self._lock:
             prefix, _, rest = name.partition("/")
             if "://" not in name and prefix in self._factories:
@@ -148,7 +147,7 @@ class Models:
             return self._card(name, self._env())
 
     def cards(self, account: str | None = None) -> Iterator[Card]:
-        """Every model that is known by name, of one account or of all: the catalog's, one's own, the embedded ones."""
+        """List the known models of one account or of all: the catalog's, the user's own, the embedded ones."""
         with self._lock:
             env = self._env()
             names = self._directory.names() if account is None else [account]
@@ -159,8 +158,8 @@ class Models:
         yield from found
 
     def accounts(self) -> dict[str, bool]:
-        """Every prefix that names may have, and whether this machine has what it takes: the key of an account, the
-        address of a server of one's own, the library of the local model. Blocks for a moment."""
+        """Return every prefix of names, and whether this machine can use it: it has the account's key, the own server's
+        address, or the local model's library. Blocks for a moment."""
         env = self._env()
         with self._lock:
             known = {name: self._usable(name, env) for name in self._directory.names()}
@@ -168,12 +167,12 @@ class Models:
         return {**known, **own}
 
     def account(self, name: str) -> Account | None:
-        """The account of this name as it counts here; None where there is none, or a factory stands for it."""
+        """Return the account of this name after overlays; None for an unknown name or a factory's."""
         with self._lock:
             return None if name in self._factories else self._directory.account(name)
 
     def address(self, account: str) -> str | None:
-        """The URL of the account as it counts here; None where there is none, or one that cannot be used."""
+        """Return the account's URL after overlays; None for an unknown account or an invalid URL."""
         with self._lock:
             place = None if account in self._factories else self._directory.place(account, self._env())
         try:
@@ -182,7 +181,7 @@ class Models:
             return None
 
     def endpoint(self, name: str) -> Endpoint:
-        """Where the account is, or a model that is named by its URL, with its key. May block on a keyring. Raises
+        """Return the endpoint, with its key, of an account or of a URL. May block on a keyring. Raises
         `ConfigError`."""
         env = self._env()
         if "://" in name:
@@ -194,8 +193,8 @@ class Models:
         return endpoint if helper is None else msgspec.structs.replace(endpoint, key=helper.read().value)
 
     def report_source(self, account: str) -> ReportSource | None:
-        """Where the usage report of an account is, with the key for it; None where it has none that is known. May block
-        on a keyring. Raises `ConfigError`."""
+        """Return the source of an account's usage report, with its key; None where no report is known. May block on a
+        keyring. Raises `ConfigError`."""
         from roost.llm.usage_reports import REPORTS, ReportSource
 
         env = self._env()
@@ -220,13 +219,14 @@ class Models:
         return ReportSource(account, kind, endpoint, entry.report_key_id)
 
     def lacks(self, account: str) -> str | None:
-        """The variable that its key should be in and is not. Raises `ConfigError` where no account has the name."""
+        """Return the variable that should hold an account's key and does not; None when nothing is missing. Raises
+        `ConfigError` for an unknown account."""
         with self._lock:
             return None if account in self._factories else self._place(account, self._env()).lacks
 
     def trouble(self, name: str) -> str | None:
-        """Why this model or account cannot be asked from here, with the fix: its key is not there, nobody has the name.
-        None: nothing is known against it. Asks nobody."""
+        """Return why this model or account cannot be used from here, with the fix: its key is missing, or the name is
+        unknown. None: nothing is known against it. Sends no request."""
         prefix = name.partition("/")[0]
         if "://" not in name and prefix in self._factories:
             return None
@@ -251,7 +251,7 @@ class Models:
         await self._client.close()
 
     def _forget(self, prefix: str) -> None:
-        # The default may be another one now.
+        # The default may change, too.
         for name in [name for name in self._cache if name.partition("/")[0] in (prefix, "")]:
             del self._cache[name]
 
@@ -325,7 +325,7 @@ class Models:
         return Late(card.name, msgspec.structs.replace(card.profile, wire=kind), made) if place.slow else made()
 
     def _hooks(self, place: Place, env: Environment) -> AccountHooks:
-        """One for all models of an account: they share its key helper."""
+        """Return an account's hooks, shared by its models: they have one key helper."""
         with self._lock:
             known = self._hooked.get(place.name)
             if known is None or known[0] != (place.key, place.account.hooks):
@@ -342,7 +342,7 @@ class Models:
         return HttpModel(name=name, model=model, endpoint=where, wire=wire, profile=card.profile, client=self._client)
 
     def _tell(self, variable: str, url: str) -> None:
-        """Log once that conversations go to a server that a `.env` file names: the file may be anybody's."""
+        """Warn once that conversations go to a server that a `.env` file names: the file may come from a stranger."""
         if url not in self._told:
             self._told.add(url)
             log.warning("%s in %s sends conversations to %s", variable, self._dotenv, url.partition("?")[0])
@@ -353,14 +353,14 @@ def _url_endpoint(url: str, env: Environment) -> Endpoint:
     own = is_loopback(url)
     variable = "ROOST_API_KEY"
     if variable not in env and (own or _is_openai(url, env)):
-        # An agent's definition may name any URL: the key of OpenAI goes to no stranger.
+        # An agent's definition may name any URL: the key of OpenAI goes only to OpenAI.
         variable = "OPENAI_API_KEY"
     key = env.get(variable)
     chosen = env.get("ROOST_MODEL", "").partition("#")[0]
     if key and url == chosen and "ROOST_MODEL" in env.filed and variable not in env.filed:
         if not own:
             raise _stray("ROOST_MODEL")
-        key = None  # a server of this machine mostly needs none, and it may be anybody's
+        key = None  # a server on this machine mostly needs no key, and may be a stranger's
     return Endpoint(base_url=url, key=key, idle_timeout=OWN_IDLE if own else None)
 
 

@@ -1,4 +1,4 @@
-"""`auto`: a model that picks, for every request, which models to ask."""
+"""`auto`: a model that chooses, for every request, which models to ask."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from roost.routing.router import named, route
 
 PREFIX = "auto"
 _SHOWN = 8
-"""Models that a notice names at most."""
+"""Most models named in a notice."""
 
 
 class Routed(Whole):
-    """The models of a profile as one, under the name `auto`, which is the profile in use, or `auto/PROFILE`.
+    """The models of a profile as one model, named `auto` (the profile in use) or `auto/PROFILE`.
 
-    Each request is routed anew: a notice `route` tells how it was decided, then the models of the route are asked in
-    their order, as `Degrading` does. Nobody to ask is a failure: `no_model` where no key is set, `context_overflow`
-    where the request is too long for all, `unsupported` where they cannot take it otherwise. `profile` is the largest
-    window and every kind of media among the models that can be asked here; its price is not known beforehand.
+    Each request is routed anew: a notice `route` tells the decision, then the route's models are asked in order, as in
+    `Degrading`. Without any candidate the call fails: `no_model` where no key is set, `context_overflow` where the
+    request is too long for all, `unsupported` otherwise. `profile` has the largest window and all media kinds of the
+    models usable here; its price is not known beforehand.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Routed(Whole):
         return self._union[2]
 
     def survey(self) -> list[tuple[str, Card | None, str | None]]:
-        """Every model of the profile: its name, its card where it can be asked here, and what is against it now."""
+        """List the models of the profile: name, card where it is usable here, and what is against it now."""
         entry = self._profiles.get(self._fixed or self._profiles.name)
         names = dict.fromkeys((*entry.chat, *named(entry)))
         return [(name, self._here.card(name), self._here.trouble(name)) for name in names]
 
     async def close(self) -> None:
-        """The cores belong to who made them."""
+        """Do nothing: the model stacks are closed by their creator."""
 
     async def stream(self, request: Request) -> AsyncGenerator[ModelEvent]:
         name = self._fixed or await self._profiles.current()
@@ -113,8 +113,8 @@ def connect(
     shared: Shared | None = None,
     saving: Saving | None = None,
 ) -> Profiles:
-    """Give `models` the name `auto`. `models` must make cores, with the limits and breakers of `parts`. `saving` says
-    when money is to be saved; None: never. Raises `ConfigError`."""
+    """Register the name `auto` in `models`. `models` must return model stacks with the limits and breakers of `parts`.
+    `saving` tells when to save money; None: never. Raises `ConfigError`."""
     profiles = Profiles(parts.config, shared=shared)
     here = Here(models.resolve, trouble=parts.trouble, saving=saving)
     models.register(PREFIX, lambda rest: Routed(here, profiles, rest))
@@ -122,7 +122,7 @@ def connect(
 
 
 def told(found: Route, asked: Features) -> dict[str, Any]:
-    """The trace, as small as a log wants it: models without a key are only counted."""
+    """Shorten the trace for the log: models without a key are only counted."""
     last = found.steps[-1]
     dropped = {name: why for step in found.steps[:-1] for name, why in step.dropped.items()}
     return {

@@ -32,20 +32,20 @@ URLS = {
 _MOST_BYTES = 32 * 1024 * 1024
 _SECONDS = 120.0
 _FACTOR = 10.0
-"""A price that changes by more than this is taken for a mistake of the source."""
+"""A price that changes by a larger factor is taken for a mistake of the source."""
 _LOST = 0.1
-"""The share of the known models that the sources may lack before they are taken for old or incomplete."""
+"""The share of known models that the sources may lack before they are taken for outdated or incomplete."""
 
 
 class RefreshFailed(RoostError):
-    """A source could not be had or cannot be used. The facts that counted before still count."""
+    """A source could not be read or used. The former facts stay in force."""
 
     code, status = "refresh_failed", 502
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A model whose price is another one now; None is unknown. `kept`: the new price is implausible, so the old one
-    still counts."""
+    """A model whose price changed; None is unknown. `kept`: the new price is implausible, so the old one stays in
+    force."""
 
     model: str
     old: PriceTable | None
@@ -54,7 +54,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refreshed(msgspec.Struct, frozen=True, kw_only=True):
-    """`models` counts those that are known now. `notes` name what the sources disagree about or lack."""
+    """The result of a refresh. `models`: how many are known now. `notes`: where the sources disagree or lack
+    something."""
 
     dated: str
     sources: tuple[Source, ...]
@@ -71,10 +72,10 @@ class _Document(NamedTuple):
 async def refresh(home: Path, places: Sequence[str] = (), *, dated: str | None = None) -> Refreshed:
     """Merge the two sources and put the result in force for this home.
 
-    places: files or http(s) URLs, at most one of each source; its published URL takes the place of a missing one.
-    dated: the day (YYYY-MM-DD) of the data, where neither the server nor the file's time says it right.
-    Raises `RefreshFailed`, and nothing has changed: for a source that cannot be read, is older than the facts that
-    count now, has another shape, or lacks many models. Running daemons of the home take the file up within seconds.
+    places: files or http(s) URLs, at most one of each source; a missing one is read from its published URL.
+    dated: the day (YYYY-MM-DD) of the data, where neither the server nor the file's time is right.
+    Raises `RefreshFailed`, and changes nothing: for a source that cannot be read, is older than the facts in force, has
+    another shape, or lacks many models. Running daemons of the home load the file within seconds.
     """
     documents = await _documents(places)
     day = dated or min(document.source.dated for document in documents.values())
@@ -88,7 +89,7 @@ async def refresh(home: Path, places: Sequence[str] = (), *, dated: str | None =
 
 
 def undo(home: Path) -> bool:
-    """Remove the refreshed data, so that the packaged catalog counts. Return whether there was any."""
+    """Remove the refreshed data, so that the packaged catalog is in force again. Returns whether there was any."""
     try:
         (home / FILE).unlink()
     except FileNotFoundError:
@@ -119,7 +120,7 @@ def _put(home: Path, documents: dict[str, _Document], day: str, now: Catalog) ->
 
 
 async def _documents(places: Sequence[str]) -> dict[str, _Document]:
-    """By the source's name. Raises `RefreshFailed`."""
+    """Read the documents, by the source's name. Raises `RefreshFailed`."""
     found: dict[str, _Document] = {}
     client = HttpClient(idle_timeout=30.0)
     try:
@@ -155,7 +156,7 @@ async def _read(client: HttpClient, place: str, expected: str | None) -> _Docume
 
 
 async def _fetched(client: HttpClient, url: str) -> tuple[bytes, str | None]:
-    """The body, and the day on which the server says that it changed."""
+    """Return the body, and the server's date of its last change."""
     url = checked_url(url, "the source")
     shown = url.partition("?")[0]
     try:
@@ -188,7 +189,7 @@ def _file(path: Path) -> tuple[bytes, str]:
 
 
 def _weighed(old: Data, new: Data) -> tuple[Data, list[Change]]:
-    """The new data, with the old price where the new one is implausible, and what changed."""
+    """Return the new data, with the old price where the new one is implausible, and the changes."""
     changes: list[Change] = []
     kept: dict[str, dict[str, ModelFacts]] = {}
     for account, name, facts in _models(new):
@@ -216,7 +217,7 @@ def _implausible(old: PriceTable | None, new: PriceTable | None) -> bool:
 
 
 def _amounts(price: PriceTable | None) -> dict[str, float]:
-    """Every amount of the price, by its field and its tier."""
+    """Return every amount of a price, by its field and tier."""
     steps = [] if price is None else [("", price), *((f"{tier.above}:", tier) for tier in price.tiers)]
     return {
         f"{at}{field}": amount
@@ -227,7 +228,7 @@ def _amounts(price: PriceTable | None) -> dict[str, float]:
 
 
 def _need_models(old: Data, new: Data, notes: Sequence[str], silent: Sequence[str]) -> None:
-    """Raises `RefreshFailed` where the sources lack too many of the models that are known now."""
+    """Raise `RefreshFailed` where the sources lack too many of the known models."""
     retired = {note.partition(": ")[0] for note in notes if ": retired on " in note}
     known = {f"{account}/{name}": facts for account, name, facts in _models(new)}
     before = {f"{account}/{name}": facts for account, name, facts in _models(old)}

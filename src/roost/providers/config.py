@@ -50,8 +50,8 @@ __all__ = [
 
 
 class ModelEntry(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be known of a model; what is left out stays as the catalog or the account has it. `like` takes over
-    the facts of another model, by its name, and its prices where none are known here."""
+    """Partial facts of a model; absent fields keep the catalog's or the account's value. `like` copies the facts of
+    another model, by its name, and its prices where none are known here."""
 
     like: str | None = None
     limits: tuple[Limit, ...] = ()
@@ -59,18 +59,26 @@ class ModelEntry(Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An account of one's own, or what is different about a known one of the same name. `key` is a reference
-    (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`), never the key itself; a value of
-    `headers` may be one. `{NAME}` in `base_url` stands for an environment variable. `hooks`: what the account does to a
-    call beyond its wire, `azure`, `bedrock`, `vertex`, or `module:Class` of one's own (`roost.models.hooks`). `free`:
-    what is served there costs nothing, for example on one's own machine. `limits` hold for all its models together;
-    `adaptive` also keeps to what the provider's headers say is left; `cluster` counts for all nodes; `patience` is the
-    longest wait in seconds; `tokens_per_second` the fastest that its models write, by which a call is charged whose
-    process died (400 without it); `ca` a file of certificates that are trusted there beside the system's. What headers
-    hold is in no repr.
-    `priced`: its models cost what the catalog says although `base_url` is not the provider's, as behind a gateway.
-    `report`: whose usage report it has, `openai`, `anthropic` or `openrouter`; `report_key` a reference to the key that
-    may read it, an admin key; `report_key_id` the provider's id of the API key whose usage counts."""
+    """An account of the user's own, or changes to a known one of the same name.
+
+    base_url: `{NAME}` in it stands for an environment variable.
+    key: a reference (`env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`), never the key
+        itself.
+    headers: a value may be such a reference. Values are in no repr.
+    hooks: changes to a call beyond its wire: `azure`, `bedrock`, `vertex`, or the user's `module:Class`
+        (`roost.models.hooks`).
+    free: its models cost nothing, for example on the user's own machine.
+    priced: its models cost what the catalog says although `base_url` is not the provider's, as behind a gateway.
+    limits: for all its models together.
+    adaptive: also obey what the provider's headers say is left.
+    cluster: count the limits for all nodes together.
+    patience: the longest wait in seconds.
+    tokens_per_second: the fastest that its models write (default 400); bounds the cost of a call whose process died.
+    ca: a file of certificates trusted there beside the system's.
+    report: the kind of its usage report: `openai`, `anthropic` or `openrouter`.
+    report_key: a reference to the key that may read the report, an admin key.
+    report_key_id: the provider's id of the API key whose usage counts.
+    """
 
     base_url: str | None = None
     wire: str | None = None
@@ -100,16 +108,16 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class EmbedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`default` names the model of embeddings, as in `openai/text-embedding-3-small` or `local`."""
+    """`default`: the name of the embedding model, as in `openai/text-embedding-3-small` or `local`."""
 
     default: str | None = None
     cache_mb: int = 256
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`rates` are what one unit of a currency is worth in dollars; they come before the dated ones of the catalog.
-    `profile` is the router's profile at the start. `catalog` is the home's refreshed catalog, which no file names; None
-    for the packaged one."""
+    """`rates`: the worth of one unit of a currency in dollars; they override the catalog's dated ones. `profile`: the
+    router's profile at the start. `catalog`: the home's refreshed catalog, which no file names; None for the packaged
+    one."""
 
     default: str | None = None
     profile: str = "default"
@@ -123,5 +131,5 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def known(self) -> Catalog:
-        """The catalog that counts here."""
+        """The catalog in force."""
         return self.catalog or packaged()

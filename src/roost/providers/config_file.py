@@ -1,4 +1,4 @@
-"""Reads `models.toml`: the home's, and over it the file that `ROOST_MODELS` names."""
+"""Read `models.toml`: the home's, overlaid by the file that `ROOST_MODELS` names."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ _SINGLE: dict[str, type[msgspec.Struct]] = {"budget": BudgetEntry, "embeddings":
 
 
 def load_config(home: Path | None, environ: Mapping[str, str]) -> ModelsConfig:
-    """The home's file under the one that `ROOST_MODELS` names, field by field; lists are replaced whole. Without any
-    file everything is as the catalog has it. Nothing is looked for in the present folder. Raises `ConfigError`, which
-    names the file, the line and the fix and shows no key. The home's refreshed catalog comes with it. Blocks for a
-    moment."""
+    """Read the home's file, overlaid field by field by the one that `ROOST_MODELS` names; lists are replaced whole.
+    Without any file the catalog alone counts. The present folder is never read. Also reads the home's refreshed
+    catalog. Raises `ConfigError`, which names the file, the line and the fix and shows no key. Blocks for a moment."""
     files: list[TomlFile] = []
     refreshed = None if home is None else read_home(home).catalog
     if home is not None and (home / FILE).exists():
@@ -69,7 +68,7 @@ def _copy(value: Any) -> Any:
 
 
 def _check(file: TomlFile) -> None:
-    """Raises `ConfigError` for what has not the right shape."""
+    """Check the shape of a file. Raises `ConfigError`."""
     _fields(file, (), file.data, ModelsConfig)
     for table, kind in _TABLES.items():
         for name, entry in _table(file, (table,), file.data.get(table)).items():

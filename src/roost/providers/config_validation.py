@@ -1,4 +1,4 @@
-"""What `models.toml` must not say although its shape is right: names that lead nowhere, numbers that mean nothing."""
+"""Validate `models.toml` beyond its shape: unknown names and meaningless numbers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from roost.providers.toml_file import TomlFile
 Place: TypeAlias = tuple[str, ...]
 _TAKEN = {"local": "the embedded models", "auto": "the router"}
 _MOST = 1e9
-"""Of a price, a budget and a rate: more than that is no money, and the ledger could not add it up."""
+"""Largest price, budget and rate: more is no money, and the ledger could not add it up."""
 _UNPRINTABLE = re.compile(r"[^\t\x20-\x7e]")
 
 
 def check_sense(file: TomlFile, merged: Mapping[str, Any], known: Catalog) -> None:
-    """`merged` is what all files say together, `known` the catalog that counts. Raises `ConfigError`."""
+    """Validate a file. `merged`: the content of all files together. `known`: the catalog in force. Raises
+    `ConfigError`."""
     for name in file.data.get("accounts", {}):
         _check_account(file, ("accounts", name), merged["accounts"][name])
     for name, entry in file.data.get("models", {}).items():
@@ -84,7 +85,7 @@ def _check_model(
 
 
 def _check_options(file: TomlFile, place: Place, entry: Mapping[str, Any], wire: str) -> None:
-    """`wire` is that of an entry which names none."""
+    """Check a wire's options. `wire`: used where the entry names none."""
     try:
         make_wire(entry.get("wire") or wire, entry.get("options"))
     except ConfigError as error:

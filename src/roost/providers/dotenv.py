@@ -1,4 +1,4 @@
-"""Reads a `.env` file: `KEY=VALUE` lines. Nothing is expanded and the process's environment is not changed."""
+"""Read a `.env` file: `KEY=VALUE` lines. Nothing is expanded, and the process's environment is not changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse(text: str) -> dict[str, str]:
-    """The pairs of a file; a later line wins. Lines that are not understood are left out, never shown."""
+    """Parse the pairs of a file; a later line wins. Malformed lines are skipped, never shown."""
     values: dict[str, str] = {}
     for line in text.removeprefix("\ufeff").splitlines():
         if match := _LINE.fullmatch(line):
@@ -32,7 +32,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def load(path: Path) -> dict[str, str]:
-    """The pairs of the file at `path`; empty without such a file. Raises `ConfigError` when it cannot be read."""
+    """Read the pairs of the file at `path`; empty without such a file. Raises `ConfigError` when it cannot be read."""
     try:
         if not path.is_file():
             return {}
@@ -43,14 +43,14 @@ def load(path: Path) -> dict[str, str]:
 
 
 class Environment(dict[str, str]):
-    """The environment over a `.env` file, which may be anybody's, such as that of a fresh clone. `filed` are the names
-    that have their value from the file. What is blank is not there."""
+    """The environment, laid over a `.env` file, which may be a stranger's, as in a fresh clone. `filed`: names whose
+    value is from the file. Blank values count as absent."""
 
     filed: frozenset[str] = frozenset()
 
 
 def merged(environ: Mapping[str, str], path: Path | None) -> Environment:
-    """The file's pairs under the environment's, which always win. Raises `ConfigError`."""
+    """Merge the file's pairs with the environment's, which always win. Raises `ConfigError`."""
     pairs = {**(load(path) if path else {}), **environ}
     found = Environment({name: value.strip() for name, value in pairs.items() if value.strip()})
     found.filed = frozenset(found.keys() - environ.keys())

@@ -1,4 +1,4 @@
-"""Which embedder a name means."""
+"""Resolve the name of an embedder."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ _BY_ACCOUNT = {"cohere": "cohere"}
 
 
 def cache_file() -> Path:
-    """The vectors that all processes of this user share: `$ROOST_CACHE`, else the user's cache directory."""
+    """Return the file of vectors that all processes of this user share: in `$ROOST_CACHE`, else in the user's cache
+    directory."""
     return cache_dir().parent / "embeddings-1.sqlite"
 
 
 class Embedders:
-    """Resolves names to embedders, once each. Safe to call from several threads; they belong to one event loop.
+    """Resolve names to embedders, once each. Thread-safe; the embedders belong to one event loop.
 
-    Names: `account/model` with an account of `models`, `http://host:port/v1#model`, `local`; each but the last may end
-    in `@SIZE`, the count of numbers to ask for. Prices and keys are those of `models`. What was embedded is kept in
-    the file `cache` (`cache_file` by default), up to `embeddings.cache_mb` of the configuration; with 0 nothing is.
+    Names: `account/model` with an account of `models`, `http://host:port/v1#model`, `local`; all but the last may end
+        in `@SIZE`, the number of dimensions to request. Prices and keys are those of `models`. Vectors are cached in
+        the file `cache` (`cache_file` by default), up to `embeddings.cache_mb` of the configuration; 0 turns the cache
+        off.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Embedders:
         self._store = VectorStore(cache or cache_file(), room) if room > 0 else None
 
     def resolve(self, name: str | None = None) -> Embedder:
-        """The embedder of this name; None: the configured default, else `local`. May block on a keyring. Raises
+        """Return the embedder of this name; None: the configured default, else `local`. May block on a keyring. Raises
         `ConfigError`, which names what to set."""
         full = name or self._models.config.embeddings.default or LOCAL
         with self._lock:

@@ -1,4 +1,4 @@
-"""What is known of accounts and models here: the catalog, with what the user says laid over it."""
+"""The directory of accounts and models: the catalog, overlaid by the user's entries."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from roost.providers.dotenv import Environment
 
 _VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
-"""What a variable in a URL may hold: a part of a host's name, and nothing that ends the host."""
+"""Allowed values of a variable in a URL: a part of a host's name, and nothing that ends the host."""
 OWN_IDLE = 900.0
-"""Seconds: a server on the user's own machine may load the model first."""
+"""Idle timeout in seconds: a server on the user's own machine may have to load the model first."""
 
 
 class Place(NamedTuple):
-    """An account as it counts here, with its URL, which stands at `where`, and the reference to its key. `at_home`:
-    the URL is the provider's own or a host below it. `priced`: it is the very one that the catalog's prices
-    hold for. `lacks` is the variable that its key should be in and is not, `unset` one that its URL needs.
-    `stray`: the URL is somebody else's, from a `.env` file, and a secret is not from there."""
+    """An account after overlays. `url`: set at `where`. `at_home`: the URL is the provider's own or a host below it.
+    `priced`: it is exactly the URL that the catalog's prices are for. `lacks`: the variable that should hold its key
+    and does not. `unset`: a missing variable of its URL. `stray`: the URL is another party's, from a `.env` file, and a
+    secret is not from that file."""
 
     name: str
     account: Account
@@ -49,17 +49,19 @@ class Place(NamedTuple):
 
     @property
     def foreign(self) -> bool:
-        """Somebody else's server that speaks the account's protocol: what the account's own takes does not count."""
+        """True for another party's server that speaks the account's protocol: the account's own options do not apply
+        there."""
         return self.account.common and not self.at_home
 
     @property
     def slow(self) -> bool:
-        """Whether reading the key may block."""
+        """True when reading the key may block."""
         return any(map(secret_refs.may_block, filter(None, [self.key, *self.account.headers.values()])))
 
 
 class Directory:
-    """Entries may be set at any time; the caller keeps threads apart. `env` is the environment with `.env`."""
+    """Accounts and models by name. Not thread-safe: the caller locks. Entries may be set at any time. `env` is the
+    environment with `.env`."""
 
     def __init__(self, config: ModelsConfig) -> None:
         self.accounts: dict[str, AccountEntry] = dict(config.accounts)
@@ -68,7 +70,7 @@ class Directory:
         self._config = config
 
     def lay(self, over: Directory) -> None:
-        """The entries of the other take the place of those of the same names."""
+        """Overlay the other directory's entries on those of the same names."""
         self.accounts |= over.accounts
         self.models |= over.models
         self.keys |= over.keys
@@ -84,7 +86,7 @@ class Directory:
         return self._config.rates.get(currency) or self._config.known.rate(currency)
 
     def place(self, name: str, env: Environment) -> Place | None:
-        """None where no account has this name."""
+        """Return an account's place; None for an unknown name."""
         account, entry = self.account(name), self.accounts.get(name)
         if account is None:
             return None
@@ -104,13 +106,13 @@ class Directory:
             lacks = None
         elif key is None and account.keys and at_home:
             lacks = account.keys[0]
-        # A variable in the URL says whose server it is, also at the provider's.
+        # A variable in the URL chooses whose server it is, also below the provider's host.
         trusted = at_home and url.startswith("https:") and not named
         stray = what in env.filed and not trusted and self._keeps(name, key, env)
         return Place(name, account, url, what, key, at_home, priced, lacks, stray, unset)
 
     def options(self, place: Place, wire: str, profile: Profile) -> Options:
-        """Those for a model of the account that is spoken to by this wire."""
+        """Return the wire options for a model of the account that uses this wire."""
         options: Options = {}
         if place.foreign:
             entry = self.accounts.get(place.name)
@@ -120,7 +122,7 @@ class Directory:
         return {**options, **profile.options}
 
     def endpoint(self, place: Place, env: Environment) -> Endpoint:
-        """Reads the key: where `place.slow`, it may block. Raises `ConfigError`."""
+        """Return the endpoint with its key. May block where `place.slow`. Raises `ConfigError`."""
         url = checked_url(place.url, place.where)
         key = self.keys.get(place.name)
         if key is None and place.key and secret_refs.command_of(place.key) is None:
@@ -137,16 +139,17 @@ class Directory:
         return Endpoint(base_url=url, key=key, headers=headers, idle_timeout=idle, ca=ca)
 
     def hooks(self, place: Place, env: Environment) -> AccountHooks:
-        """What the account does to a call, with its key helper. Raises `ConfigError`."""
+        """Return the account's hooks, with its key helper. Raises `ConfigError`."""
         command = secret_refs.command_of(place.key) if place.key else None
         where = f"the key of the account {place.name!r}"
-        # Without what a folder's `.env` adds, which could name another program.
+        # Without the folder's `.env`, which could name another program.
         own = {name: value for name, value in env.items() if name not in env.filed}
         helper = Helper(command, where=where, env=own) if command is not None else None
         return make_hooks(place.account.hooks, env=env, helper=helper, where=f"the account {place.name!r}")
 
     def card(self, name: str, env: Environment, seen: tuple[str, ...] = ()) -> Card | None:
-        """Of `account/model`, `account` or `URL#model`. None where no account has the name. Raises `ConfigError`."""
+        """Return the card of `account/model`, `account` or `URL#model`; None for an unknown account. Raises
+        `ConfigError`."""
         if "://" in name:
             card = _at_url(name)
         else:
@@ -175,7 +178,7 @@ class Directory:
         return found and f"env:{found}"
 
     def _keeps(self, name: str, key: str | None, env: Environment) -> bool:
-        """Whether a secret of the account is from elsewhere than the `.env` file."""
+        """Return whether a secret of the account is not from the `.env` file."""
         entry = self.accounts.get(name)
         secrets = [key or "", *(entry.headers.values() if entry else ())]
         known = {f"env:{variable}" for variable in env.filed}
@@ -216,7 +219,7 @@ class Directory:
 
 
 def _expanded(url: str, env: Environment) -> str:
-    """The URL with its variables; those that are not set, or are no part of a host's name, stay."""
+    """Expand the variables of a URL; those that are not set, or hold no part of a host's name, stay."""
     values = {name: env.get(name, "") for name in _VARIABLE.findall(url)}
     for name, value in values.items():
         if _NAME.fullmatch(value):
@@ -225,13 +228,13 @@ def _expanded(url: str, env: Environment) -> str:
 
 
 def _at_url(name: str) -> Card:
-    """Raises `ConfigError`."""
+    """Return the card of `URL#model`. Raises `ConfigError`."""
     url, _, model = name.partition("#")
     checked_url(url, "the model's URL")
     if not model:
         raise ConfigError(f"{name!r} names no model: put it after '#', as in 'http://host:port/v1#model'")
     own = is_loopback(url)
-    # A server of one's own may run the model without a parser for its calls.
+    # The user's own server may run the model without a parser for its calls.
     options = {"text_calls": True} if own else {}
     profile = Profile(family=family_of(model), price=FREE if own else None, options=options)
     return Card(account=url, model=model, profile=profile)
@@ -249,7 +252,7 @@ def _laid(name: str, known: Account | None, entry: AccountEntry) -> Account:
 
 
 def checked_url(url: str, what: str) -> str:
-    """Raises `ConfigError` without showing the URL's user part, which may be a secret."""
+    """Check a URL. Raises `ConfigError` without showing the URL's user part, which may be a secret."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -269,9 +272,9 @@ def origin(url: str) -> tuple[str, str]:
 
 
 def _distance(url: str, home: str) -> tuple[bool, bool]:
-    """Whether a URL is at home, and whether it is the very one."""
+    """Return whether a URL is at the provider's host or below, and whether it has the same origin."""
     try:
         here, there = urlsplit(url).netloc.lower(), urlsplit(home).netloc.lower()
-    except ValueError:  # it is told by whoever asks there
+    except ValueError:  # the later request reports it
         return False, False
     return here == there or here.endswith(f".{there}"), origin(url) == origin(home)

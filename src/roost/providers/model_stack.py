@@ -1,4 +1,4 @@
-"""What stands around a model: the whole of it is one core of a name."""
+"""Build the model stack: a model with its wrappers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from roost.routing.retry import Retry, Retrying
 from roost.routing.tool_repair import Repairing
 
 PATIENCE = 120.0
-"""Seconds that a call waits for its limits at most, where no account says otherwise; as long as `Retry` waits."""
+"""Longest wait of a call for its limits, in seconds, where no account says otherwise; as long as `Retry` waits."""
 _FAST = {"groq": 2_000.0, "cerebras": 4_000.0}
-"""The output tokens a second of accounts that are faster than `TOKENS_PER_SECOND`."""
+"""Output tokens per second of accounts that are faster than `TOKENS_PER_SECOND`."""
 _LATER = 2.0
-"""Seconds of waiting for a limit, or because a provider asked for it, from which another model is asked first."""
+"""Seconds of waiting, for a limit or a provider's request, from which another model is asked first."""
 
 
 class Parts:
-    """What the cores of one process have in common: the limits of each account and model, one breaker for each model,
-    the clock. `config` names them, and what it does not name has the defaults: a breaker, and a limiter that keeps to
-    what the provider's answers say.
+    """The shared parts of a process's model stacks: the limits of each account and model, one breaker per model, the
+    clock.
 
-    `shared` counts the limits that hold for the cluster; without it they hold for this process. Without a `ledger`
-    nothing is charged, and a breaker with a budget adds up what it sees; the ledger must count the models of `budgeted`
-    apart. `chance` draws the jitter within 0 and 1.
+    config: names limits and breakers. By default a model has a breaker, and a limiter that obeys the provider's
+        headers.
+    shared: counts the limits that hold for the cluster; without it they hold for this process.
+    ledger: charges every call; it must count the models of `budgeted` apart. Without it nothing is charged, and a
+        breaker with a budget adds up what it sees.
+    chance: draws the jitter within 0 and 1.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class Parts:
         self._limiters = Limiters(self._accounts(), clock=clock, shared=shared, other=self._own_limits)
 
     def change(self, config: ModelsConfig) -> None:
-        """Cores that are made from now on are as it says. Breakers and limiters of which it says the same as before
-        remember what they know; calls in flight end with those that they have."""
+        """Apply a configuration to new stacks. Breakers and limiters with unchanged rules keep their state; calls in
+        flight end with their old ones."""
         before, self.config = self.config, config
         self._budgeted, counted = budgeted(config), self._budgeted
         self._breakers = {
@@ -69,17 +71,17 @@ class Parts:
         self._limiters.change(self._accounts())
 
     def limiters(self, name: str) -> tuple[Limiter, ...]:
-        """Of the model `account/model`, its own first."""
+        """Return the limiters of the model `account/model`, its own first."""
         return self._limiters.of(*name.split("/", 1)) if "/" in name else ()
 
     def breaker(self, name: str) -> Breaker:
-        """Of the model of this name, for all who ask it."""
+        """Return the breaker of a model, shared by all its callers."""
         if (known := self._breakers.get(name)) is None:
             known = self._breakers[name] = self.new_breaker(name, counted=name in self._budgeted)
         return known
 
     def new_breaker(self, name: str, *, counted: bool = False) -> Breaker:
-        """`counted`: by the ledger, where there is one."""
+        """Create a breaker. `counted`: the ledger, if any, counts its budget."""
         ledger = self.ledger if counted else None
         spent = None if ledger is None else (lambda: ledger.spent(name))
         return Breaker(_rules(self.config, name) or Breaking(), clock=self.clock, spent=spent)
@@ -88,13 +90,13 @@ class Parts:
         return self._account(name).retry
 
     def speed(self, name: str) -> float:
-        """The output tokens that the model writes in a second at most."""
+        """Return the most output tokens per second that the model writes."""
         own = self._account(name).tokens_per_second
         return _FAST.get(name.partition("/")[0], TOKENS_PER_SECOND) if own is None else own
 
     def trouble(self, name: str) -> str | None:
-        """Why the model would not answer now, as far as is known without asking; None where nothing is against it.
-        Call it in the event loop."""
+        """Return why the model would not answer now, without sending a request; None where nothing is against it. Call
+        it in the event loop."""
         breaker = self._breakers.get(name)
         if breaker is not None and (said := breaker.trouble()) is not None:
             return said
@@ -107,7 +109,7 @@ class Parts:
 
     def _own_limits(self, name: str) -> Limits:
         account = self._account(name)
-        # Only a model's own limiter listens to the headers: what they say is of that model.
+        # Only a model's own limiter reads the headers: they are about that model.
         return self._limits(self._model(name).limits, account, adaptive=account.adaptive)
 
     def _limits(self, limits: tuple[Limit, ...], account: AccountEntry, *, adaptive: bool = False) -> Limits:
@@ -123,17 +125,17 @@ class Parts:
 
 
 def budgeted(config: ModelsConfig) -> frozenset[str]:
-    """The configured models whose breakers have a budget, which the ledger shall count apart."""
+    """Return the configured models whose breakers have a budget; the ledger counts them apart."""
     rules = {name: _rules(config, name) for name in config.models}
     return frozenset(name for name, breaking in rules.items() if breaking and breaking.budget is not None)
 
 
 def stacked(model: Model, parts: Parts | None = None, *, own: bool = False) -> Model:
-    """`model` as a core: charged, limited, guarded, tried again, made good, repaired, its media fitted, from the inside
-    out. What it has already it does not get twice, so stacking again changes nothing.
+    """Wrap `model` in a stack. From the inside out: charging, limits, breaker, retry, recovery, tool repair, media. A
+    layer that it already has is not added again, so stacking is idempotent.
 
-    A program's `own` model object has no account: it is under no limits, and its breaker is its own. Stack it once and
-    keep what you get, since the breaker remembers.
+    A program's `own` model object has no account: it has no limits, and a breaker of its own. Stack it once and keep
+    the result, since the breaker keeps state.
     """
     parts = parts or Parts()
     if isinstance(model, Whole):

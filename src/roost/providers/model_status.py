@@ -1,4 +1,4 @@
-"""How the models of this process are, for the router."""
+"""Status of this process's models, for the router."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from roost.models.catalog.card import Card
 from roost.models.request import Model
 
 FRESH = 5.0
-"""Seconds for which is believed what was found: a key may be set, and weights be fetched, at any time."""
+"""Seconds for which a result is cached: a key may be set, and weights be downloaded, at any time."""
 
 Resolve = Callable[[str], Model]
-"""The core of this name. Raises `RoostError`, which names what to set."""
+"""Returns the model stack of a name. Raises `RoostError`, which names what to set."""
 
 
 class Saving(Protocol):
-    """Says when money is to be saved. `roost.money.ledger.Ledger` is one."""
+    """Tells when to save money. `roost.money.ledger.Ledger` is one."""
 
     async def refresh(self) -> None:
-        """Read what `constrained` answers from, unless it was read just now. Never raises."""
+        """Read the data for `constrained`, unless it was read just now. Never raises."""
         ...
 
     def constrained(self) -> str | None: ...
 
 
 class Here:
-    """Keeps the contract of `Standing`. `trouble` tells what is against a model for now, `saving` when money is to be
-    saved. For one event loop."""
+    """Implements `Standing`. `trouble`: returns what is against a model now. `saving`: tells when to save money. For
+    one event loop."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Here:
         self._known: dict[str, tuple[float, Card | str]] = {}
 
     def model(self, name: str) -> Model | None:
-        """None where it cannot be made any more."""
+        """Return the model; None where it can no longer be made."""
         found = self._made(name)
         return None if isinstance(found, str) else found
 
@@ -63,12 +63,12 @@ class Here:
         return None if self._saving is None else self._saving.constrained()
 
     async def refresh(self) -> None:
-        """Before a request is routed: read what the answers of `constrained` depend on."""
+        """Read the data for `constrained`, before a request is routed."""
         if self._saving is not None:
             await self._saving.refresh()
 
     def _look(self, name: str) -> Card | str:
-        """The card, or what to set."""
+        """Return the card, or what to set."""
         now = self._now()
         if (known := self._known.get(name)) is None or now >= known[0]:
             known = self._known[name] = (now + FRESH, self._find(name))
@@ -80,7 +80,7 @@ class Here:
             return model
         if not _has_weights(model):
             return "the local model's weights are not here: fetch them with `roost pull`"
-        # Its own name, under which its breaker is known: an account alone stands for its default model.
+        # Use the model's own name, which its breaker has: an account alone means its default model.
         account, _, rest = model.name.partition("/")
         return Card(account=account, model=rest, profile=model.profile)
 
@@ -89,12 +89,13 @@ class Here:
             return self._resolve(name)
         except RoostError as error:
             return error.message
-        except Exception as error:  # a registered factory is anybody's code
+        except Exception as error:  # a registered factory is foreign code
             return f"cannot be made: {type(error).__name__}: {error}"
 
 
 def _has_weights(model: Model) -> bool:
-    """Whether the embedded model's weights are on this machine: a route shall not begin with a gigabyte to fetch."""
+    """Return whether the embedded model's weights are on this machine: a route must not begin with a download of a
+    gigabyte."""
     if not (model.profile.local and model.name.startswith("local/")):
         return True
     from roost.local.cache import cache_dir, is_verified

@@ -1,5 +1,5 @@
 """References to keys: `env:NAME`, `keyring:SERVICE/NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`. The keys themselves
-are in no error and no log."""
+appear in no error and no log."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from roost.install import install_extra
 
 KINDS = ("env", "keyring", "file", "command")
 MAX_KEY = 64 * 1024
-"""Bytes of a key file."""
+"""Most bytes of a key file."""
 
 
 def is_reference(text: str) -> bool:
-    """Whether the text says where a key is. What is none may be the key itself and must not be shown."""
+    """Return whether the text is a reference. Any other text may be the key itself and must not be shown."""
     kind, _, rest = text.partition(":")
     return kind in KINDS and bool(rest.strip()) and (kind != "keyring" or all(_parts(rest)))
 
 
 def may_block(reference: str) -> bool:
-    """Whether reading it may wait for a person or another process: a keyring may have to be unlocked."""
+    """Return whether reading the key may wait for a person or another process: a keyring may have to be unlocked."""
     return reference.startswith(("keyring:", "command:"))
 
 
 def command_of(reference: str) -> str | None:
-    """The command line of a key helper; None for any other reference."""
+    """Return the command line of a key helper; None for any other reference."""
     return reference.removeprefix("command:").strip() if reference.startswith("command:") else None
 
 
 def read(reference: str, env: Mapping[str, str], *, where: str) -> str:
-    """The key. `env` is the environment with what `.env` adds. Raises `ConfigError`, which names `where` the reference
-    stands and the fix. Reads a file or asks the keyring: where `may_block`, not on an event loop."""
+    """Read the key. `env`: the environment with `.env`. Raises `ConfigError`, which names `where` the reference stands
+    and the fix. Reads a file or a keyring: where `may_block`, not on an event loop."""
     kind, _, rest = reference.partition(":")
     if not is_reference(reference):
         raise ConfigError(f"{where}: not a reference to a key. {FORMS}")
@@ -58,7 +58,7 @@ FORMS = "Use env:NAME for an environment variable, keyring:SERVICE/NAME, file:PA
 
 
 def checked(key: str, *, where: str) -> str:
-    """The key, which fits into a header. Raises `ConfigError` without showing it."""
+    """Check that a key fits into a header, and return it. Raises `ConfigError` without showing it."""
     if not key.isascii() or any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
         raise ConfigError(f"{where}: the key holds a line break or a letter that no key has; copy it again")
     return key

@@ -1,6 +1,6 @@
 """Sign in to an account in the browser: OAuth's authorization code with PKCE (RFC 7636) and a callback on loopback.
 
-For accounts that let any program do so. What comes back is a key, which the caller keeps in a file.
+For accounts that allow this for any program. The result is a key, which the caller stores in a file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _PAGE = "<!doctype html><meta charset=utf-8><title>Roost</title><p>{}</p><p>You 
 
 
 class SignInFailed(RoostError):
-    """Nobody signed in, or the provider refused. No key was kept."""
+    """No person signed in, or the provider refused. No key was stored."""
 
     code, status = "sign_in_failed", 401
 
 
 async def sign_in(place: SignIn, *, show: Callable[[str], None], seconds: float = CALLBACK_SECONDS) -> str:
-    """Return the key that the provider gives. `show` gets the address that a person opens in a browser of this machine.
-    Raises `SignInFailed`, also after `seconds` without a person."""
+    """Sign in and return the provider's key. `show` gets the address for a person to open in a browser on this machine.
+    Raises `SignInFailed`, also after `seconds` without a callback."""
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ async def sign_in(place: SignIn, *, show: Callable[[str], None], seconds: float 
 
 
 def _took(head: str, state: str, came: asyncio.Future[str]) -> tuple[str, str]:
-    """The status and the text that answer the browser. A request without the right `state` is somebody else's."""
+    """Return the status and text for the browser. A request without the right `state` is a stranger's."""
     parts = urlsplit([*head.split(" "), "", ""][1])
     query = parse_qs(parts.query)
     if parts.path != "/callback" or not secrets.compare_digest(query.get("state", [""])[0].encode(), state.encode()):

@@ -1,4 +1,4 @@
-"""A TOML file whose faults are told with their line."""
+"""Read a TOML file and report faults with their line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class TomlFile(NamedTuple):
     data: dict[str, Any]
 
     def wrong(self, place: Sequence[str], what: str) -> ConfigError:
-        """The error that tells `what` is wrong at this place: keys, from the outside in."""
+        """Return the error that `what` is wrong at this place: keys, from the outside in."""
         line = _line(self.text, place)
         at = f"{self.path}:{line}" if line else str(self.path)
         return ConfigError(f"{at}: {dotted(place)}: {what}" if place else f"{at}: {what}")
 
 
 def read_toml(path: Path) -> TomlFile:
-    """Raises `ConfigError` for what cannot be read or is no TOML."""
+    """Read a file. Raises `ConfigError` when it cannot be read or is no TOML."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
@@ -35,7 +35,7 @@ def read_toml(path: Path) -> TomlFile:
 
 
 def parsed(path: Path, raw: bytes, most: int) -> TomlFile:
-    """What was read of the file, of which more than `most` bytes are too many. Raises `ConfigError`."""
+    """Parse the bytes read from a file; more than `most` bytes are too many. Raises `ConfigError`."""
     try:
         text = raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -59,7 +59,7 @@ def dotted(place: Sequence[str]) -> str:
 
 
 def _line(text: str, place: Sequence[str]) -> int | None:
-    """The line of the deepest part of `place` that can be found, each looked for behind the one before."""
+    """Return the line of the deepest part of `place` that is found, each part searched after the one before."""
     at, line = 0, None
     for part in place:
         name = rf"[\"']?{re.escape(part)}[\"']?"
