@@ -47,8 +47,8 @@ class Given(NamedTuple):
 
 
 class CallAgents:
-    """Implements `roost.tools.agents.OwnAgents` for one call. begun: the task that it delegated. said: its messages to
-    other sessions. Both enter the log when the call ends."""
+    """Implements `roost.tools.delegation_ports.OwnAgents` for one call. begun: the task that it delegated. said: its
+    messages to other sessions. Both enter the log when the call ends."""
 
     def __init__(self, session: LiveSession, family: FamilyMeans, key: str) -> None:
         self._session, self._family, self._key = session, family, key

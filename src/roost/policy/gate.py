@@ -38,9 +38,9 @@ _OWN = "it belongs to Roost itself; leave it alone"
 
 class GateCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as the gate sees it. arguments: JSON text, as the model wrote it. touches: what the tool derives from
-    them. inside: whether the tool stays inside the session's own files, in `root`. walled: its commands run in a
-    sandbox (isolation level 1 or more). tainted: the session has read untrusted content. grants: command prefixes that
-    a person allowed in this session."""
+    them. inside: whether the tool stays inside the session's own files, in `root`. walled: its commands run
+    behind an isolation boundary (isolation level 1 or more). tainted: the session has read untrusted content. grants:
+    command prefixes that a person allowed in this session."""
 
     session: str
     call: str

@@ -55,7 +55,7 @@ def deciding(act: Acts) -> list[str]:
     if act.words:
         said += act.simple.assigns
     elif "HOME" in act.simple.assigns:
-        said.append("HOME")  # programs inherit it anyway
+        said.append("HOME")  # HOME is exported already: programs see the new value
     return [name for name in said if name not in _SHOWING and not name.startswith("LC_")]
 
 
