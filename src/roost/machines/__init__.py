@@ -1,1 +1,1 @@
-"""Level 2: machines of their own. What they start from, the files that they are served, and who runs them."""
+"""Level 2: virtual machines. Their boot image, the files that they are served, and the programs that run them."""

@@ -1,9 +1,9 @@
-"""What a machine of our own starts from: a kernel of this machine, the few modules that it needs, and a first program
-that mounts what a sandbox sees (`served.py`) and becomes the agent. Nothing is downloaded and no disk image is made:
-programs and the workspace come over the carrier, and only what it takes to get there is in the initial memory disk.
+"""Build the boot image of a machine: a kernel of this machine, the few modules that it needs, and a first program that
+mounts the sandbox's view (`file_export.py`) and becomes the agent. Nothing is downloaded and no disk image is made:
+programs and the workspace come over the carrier, and the initial memory disk holds only what is needed to mount them.
 
-The first program stays root, and is all that is: the agent and its commands are user 1000 without any capability, in a
-PID namespace of their own, where they see nothing of what carries their files.
+The first program stays root, and is the only one: the agent and its commands are user 1000 without any capability, in
+their own PID namespace, where they do not see the processes that carry their files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from roost.sandbox.guest.relay import OVER_THE_LINK
 
 _FILES = ("9pnet_fd", "9p")
 _WITHIN = {"9pnet_fd": "9pnet"}
-"""Before Linux 5.17 the first was a part of the second."""
+"""Modules that were part of another one in some kernels: before Linux 5.17 `9pnet_fd` was part of `9pnet`."""
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox")
 _OWN_PIDS = 3
 LINK, ROOT, WORKSPACE, CLOCK = 1, 2, 3, 4
-"""Numbers of the streams into a machine: the agent's link; the two of `served.py`; seconds since 1970, as text in a
-line, which set the clock and make the machine forget what it has cached."""
+"""Numbers of the streams into a machine: the agent's link; the two of `file_export.py`; the clock. A line with seconds
+since 1970 on the last one sets the machine's clock and makes it drop its caches."""
 _INIT = """#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc; $b mount -t sysfs sys /sys; $b mount -t devtmpfs dev /dev
@@ -63,15 +63,15 @@ open() {
   eval "exec $2<>/dev/vport0p$1"
 }
 """
-"""What a carrier has to be: a shell's functions. `carry N COMMAND...` runs a command with the stream N as descriptor 3
-to read and 4 to write, which the kernel's own 9p client can use. `open N FD` opens a stream as one descriptor, which
-programs can use, or leaves it to `around`, which goes before the last command. This one is for ports of virtio-serial.
-A kernel cannot read those itself (they have no `read_iter`), so two programs stand between."""
+"""A carrier: shell functions that open streams. `carry N COMMAND...` runs a command with the stream N as descriptor 3
+to read and 4 to write, which the kernel's own 9p client can use. `open N FD` opens a stream as one descriptor for
+programs, or leaves that to `around`, a prefix of the last command. This carrier is for ports of virtio-serial. A kernel
+cannot read those itself (they have no `read_iter`), so two programs copy the bytes."""
 SERIAL = ("virtio_mmio", "virtio_console")
 
 
 class Missing(Exception):
-    """Something that this machine lacks. `fix` is the command that would help."""
+    """This machine lacks something. `fix`: the command that would help."""
 
     def __init__(self, why: str, fix: str) -> None:
         super().__init__(why)
@@ -81,12 +81,13 @@ class Missing(Exception):
 class Kernel(NamedTuple):
     image: Path
     modules: tuple[Path, ...]
-    """In the order in which they are to be loaded."""
+    """In loading order."""
     busybox: Path
 
 
 class Inside(NamedTuple):
-    """`view`: bwrap's arguments, as `served.py` is given them; `scratch`: bytes in `/tmp`; `pids`: of commands."""
+    """The content of a machine. `view`: bwrap's arguments, as for `file_export.py`. `pids`: most processes of commands.
+    `scratch`: bytes in `/tmp`."""
 
     view: Sequence[str]
     workspace: Path
@@ -94,14 +95,14 @@ class Inside(NamedTuple):
     scratch: int
     carrier: str = PORTS
     programs: Mapping[str, bytes] = {}
-    """Of the carrier, in `/bin`."""
+    """Programs of the carrier, for `/bin`."""
     hosts: bool = False
-    """Whether there is a way out, over the agent's link."""
+    """True when there is egress, over the agent's link."""
 
 
 def find_kernel(root: Path, carrier: Sequence[str] = SERIAL) -> Kernel:
-    """Below `root`, laid out as a distribution does: `boot/vmlinuz-V`, `lib/modules/V`. `carrier`: the modules that it
-    takes. Blocks. Raises `Missing`."""
+    """Find a kernel below `root`, laid out as in a distribution: `boot/vmlinuz-V`, `lib/modules/V`. `carrier`: modules
+    that the carrier needs. Blocks. Raises `Missing`."""
     busybox = next((Path(each) for each in _BUSYBOX if _is_static(Path(each))), None)
     if busybox is None:
         raise Missing("there is no static busybox", "apt-get install busybox-static")
@@ -118,7 +119,7 @@ def find_kernel(root: Path, carrier: Sequence[str] = SERIAL) -> Kernel:
 
 
 def memory_disk(kernel: Kernel, inside: Inside) -> bytes:
-    """The initial memory disk, as a cpio archive (`newc`). Blocks. Raises `OSError`."""
+    """Return the initial memory disk, as a cpio archive (`newc`). Blocks. Raises `OSError`."""
     size = inside.scratch
     steps = [f"files {ROOT} ro,cache=loose /root", "$b mount --bind /root /base"]
     steps += [f"$b mount -t tmpfs -o mode=1777,size={size} {where} {where}" for where in ("/root/tmp", "/dev/shm")]
@@ -142,14 +143,14 @@ def _start(inside: Inside) -> str:
 
 
 def _covered(view: Sequence[str]) -> Iterator[str]:
-    """What lies where the machine has a file system of its own."""
+    """Yield the targets that lie where the machine mounts a file system of its own."""
     for target in targets(view):
         if target.startswith(("/tmp/", "/dev/shm/")):
             yield target
 
 
 def targets(view: Sequence[str]) -> Iterator[str]:
-    """The places of what is bound into the view."""
+    """Yield the targets of all bind mounts of the view."""
     for word, _, target in mounts.steps(view):
         if word in ("--bind", "--ro-bind"):
             yield target
@@ -189,7 +190,7 @@ def _with_parents(entries: Sequence[tuple[str, int, bytes]], known: set[str]) ->
 
 
 def _in_order(folder: Path, wanted: Sequence[str]) -> list[Path]:
-    """The modules after those that they need, as each says in its own `.modinfo`. Raises `KeyError`."""
+    """Return the modules after their dependencies, which each names in its `.modinfo`. Raises `KeyError`."""
     there = {path.name.removesuffix(".ko").replace("-", "_"): path for path in folder.rglob("*.ko")}
     built_in = (folder / "modules.builtin").read_text() if (folder / "modules.builtin").exists() else ""
     found: dict[str, Path] = {}

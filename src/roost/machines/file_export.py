@@ -1,18 +1,20 @@
-"""The files of a machine of its own: what it sees is what a sandbox of level 1 sees (`mounts.py`), served in 9P2000.L.
+"""Serve the files of a machine in 9P2000.L. A machine sees the same as a level 1 sandbox (`mounts.py`).
 
-The server (`ninep/`) is a process in a namespace of bubblewrap's that holds just that view: no network, no capability,
-the system calls of a sandbox. What a guest makes of it, it reaches nothing else. It has two streams, each for one mount
-inside:
+The server (`ninep/`) is a process in a bubblewrap namespace that holds only that view: no network, no capability, the
+system calls of a sandbox. A guest that takes over the server reaches nothing else. It has two streams, each for one
+mount inside:
 
-- `root`: the whole view, only to be read; what the guest caches of it (`cache=loose`) may be old.
+- `root`: the whole view, read-only; the guest caches it (`cache=loose`), so its copy may be old.
 - `workspace`: the workspace alone, which the guest may write and does not cache (`cache=none`).
 
-Each is one end of a socket pair, to be given or spliced to whatever carries bytes into the machine (a port of
-virtio-serial, a socket of vsock). To write a machine out while it may have requests under way:
+Each is one end of a socket pair, to be given or spliced to the carrier of bytes into the machine (a port of
+virtio-serial, a socket of vsock). To suspend a machine while it may have requests in flight:
 
-1. stop its processors; 2. `hold`: nothing is answered any more; what was answered and is not yet in the machine's
-memory is taken back; 3. write its memory out and end it; 4. `kept`: what the next server has to know, requests without
-an answer among it. That one is started with it, and the machine does not notice.
+1. Stop its processors.
+2. Call `hold`: the server answers no more, and answers not yet in the machine's memory are taken back.
+3. Write the machine's memory out and end it.
+4. Call `kept`: the state for the next server, unanswered requests included. The next server is started with it, and the
+   machine does not notice.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ _HEAD = struct.Struct("!I")
 _LONGEST = 256 * 1024**2
 _PATIENCE = 30.0
 _PLACES = ("/proc", "/dev", "/sys", "/tmp", "/var")
-"""Where the machine mounts what is its own."""
+"""Mount points of the machine's own file systems."""
 
 
 class ServedView:
-    """`root` and `workspace` are the carrier's ends; whoever gives them to another process leaves them open here, since
-    `hold` reads them. Belongs to the loop that started it."""
+    """A running server. `root` and `workspace` are the carrier's ends; they must stay open here even when another
+    process gets them, since `hold` reads them. Belongs to the loop that started it."""
 
     def __init__(
         self,
@@ -61,21 +63,22 @@ class ServedView:
         self._unsent: list[str] = []
 
     async def hold(self) -> None:
-        """Nothing comes out of `root` and `workspace` any more. Raises `SandboxError`."""
+        """Stop all output on `root` and `workspace`. Raises `SandboxError`."""
         await self._ask(b'"hold"', b'"held"')
         self._unsent = [base64.b64encode(_rest(end)).decode() for end in (self.root, self.workspace)]
 
     async def kept(self) -> bytes:
-        """JSON. After `hold`, when nothing is written into `root` and `workspace` any more. Raises `SandboxError`."""
+        """Return the server's state as JSON. Call it after `hold`, once nothing writes into `root` and `workspace` any
+        more. Raises `SandboxError`."""
         table = await self._ask(b'"save"')
         return msgspec.json.encode({"unsent": self._unsent, "streams": msgspec.Raw(table)})
 
     async def ended(self) -> None:
-        """Waits until the server is no more, for whatever reason."""
+        """Wait until the server has ended, for any reason."""
         await self._process.wait()
 
     async def close(self) -> None:
-        """Twice is fine."""
+        """End the server. Idempotent."""
         for end in (self.root, self.workspace, self._control):
             end.close()
         with contextlib.suppress(ProcessLookupError):
@@ -118,8 +121,8 @@ class ServedView:
 
 
 async def start(body: Body, view: Sequence[str], kept: bytes | None = None) -> ServedView:
-    """`view`: bwrap's arguments, as `mounts.py` gives them; the workspace is that of `body.spec`. The process is in the
-    body's group and under its marker. `kept` is what another one has left. Raises `SandboxError`, `OSError`."""
+    """Start a server, in the body's group and under its marker. `view`: bwrap's arguments, from `mounts.py`; the
+    workspace is that of `body.spec`. `kept`: state of a former server. Raises `SandboxError`, `OSError`."""
     program = find_bwrap()
     if program is None:
         raise SandboxError("there is no bwrap on this machine, which the files of a machine are served in")
@@ -181,7 +184,7 @@ def _arguments(body: Body, view: Sequence[str], files: Sequence[int], streams: S
 
 
 def _files(view: Sequence[str]) -> list[str]:
-    """The view without what is no file: through `/proc` a guest could reach into the server."""
+    """Return the view without `/proc` and `/dev`: through `/proc` a guest could reach into the server."""
     args: list[str] = []
     for word, source, target in mounts.steps(view):
         if word not in ("--proc", "--dev") and not target.startswith("/proc/"):
@@ -190,7 +193,7 @@ def _files(view: Sequence[str]) -> list[str]:
 
 
 def _rest(end: socket.socket) -> bytes:
-    """What was sent and nobody has read."""
+    """Read all bytes that were sent and not yet read."""
     data = bytearray()
     end.setblocking(False)
     with contextlib.suppress(BlockingIOError):

@@ -1,4 +1,4 @@
-"""What a machine of ours has to itself and shows of itself, whoever runs it."""
+"""The parts of a machine that all level 2 backends share: limits, view, capabilities, guest."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from roost.sandbox.sandbox_host import Body, manner
 from roost.sandbox.suspended_image import Keeping, KeptGuest
 
 ENCLOSED = "grep -q '^CapEff:.0000000000000000$' /proc/self/status && ! test -e /etc/shadow && echo fine"
-"""What a probe runs inside."""
+"""Script that a probe runs inside."""
 _OWN_MEMORY = 128 * 1024**2
-"""Of the machine's kernel, beside what commands may use."""
+"""Memory for the machine's kernel, beside that of commands."""
 
 
 class Box(linked_guest.Body, Protocol):
-    """A machine from outside."""
+    """The host side of a machine."""
 
     @property
     def body(self) -> Body: ...
 
     async def write_out(self, folder: Path) -> None:
-        """Its memory and all that it takes to go on, into an empty folder. Raises `SandboxError`, `OSError`."""
+        """Write its memory and all other state for a resume into an empty folder. Raises `SandboxError`, `OSError`."""
         ...
 
 
 class MachineGuest(KeptGuest):
-    """`version` is of all that reads its image; what it is to do for its sleep it does within `seconds`."""
+    """A guest in a machine. `version`: of all programs that read its image. `seconds`: limit for going still."""
 
     def __init__(self, box: Box, link: Link, version: str, seconds: float) -> None:
         keeping = Keeping(version, box.body.spec.workspace, box.write_out, seconds)
         super().__init__(2, _capabilities(box.body), link, box, manner(box.body), keeping)
 
     async def usage(self) -> Usage:
-        """Of the machine as a whole, as this one sees it; the processes in it are not counted."""
+        """Return the usage of the whole machine, seen from outside; processes inside are not counted."""
         return msgspec.structs.replace(await super().usage(), pids=0)
 
 
@@ -61,17 +61,18 @@ def processors(bounds: Bounds) -> int:
 
 
 def outer_bounds(bounds: Bounds, more: int) -> Bounds:
-    """Of all that a machine takes outside. `more`: bytes for what runs it and for the server of its files."""
+    """Return the limits of all processes of a machine on the host. `more`: bytes for the program that runs it and for
+    the file server."""
     most = None if bounds.memory_bytes is None else bounds.memory_bytes + _OWN_MEMORY + more
     return msgspec.structs.replace(bounds, memory_bytes=most, pids=256)
 
 
 def view(spec: SandboxSpec) -> list[str]:
-    """The files of this machine that it sees, as bwrap's arguments."""
+    """Return the files of this machine that the guest sees, as bwrap's arguments."""
     return [*mounts.system(), *mounts.folders(spec.workspace, spec.reads, spec.hidden)]
 
 
 def check_workspace(spec: SandboxSpec) -> None:
-    """Blocks. Raises `SandboxError`."""
+    """Raise `SandboxError` unless the workspace is a folder. Blocks."""
     if not spec.workspace.is_dir():
         raise SandboxError(f"the workspace {spec.workspace} is no folder")

@@ -1,5 +1,6 @@
-"""Whether this machine can really run another one. That there is a `/dev/kvm` says nothing: where the processor has no
-such help, or keeps it for itself, guests run ten thousand times slower or not at all. So a guest is run: a loop."""
+"""Test whether this machine can really run another one. A `/dev/kvm` proves nothing: where the processor has no
+hardware support, or keeps it for itself, guests run ten thousand times slower or not at all. So the test runs a guest:
+a loop."""
 
 from __future__ import annotations
 
@@ -21,8 +22,7 @@ _SLOWEST = 0.01
 
 
 def trouble() -> str | None:
-    """What stands in the way of running a guest by KVM; None when one ran. Blocks, for at most some
-    seconds."""
+    """Return the obstacle to running a guest by KVM; None when one ran. Blocks, for at most some seconds."""
     if platform.machine() != "x86_64":
         return "KVM is tried out on x86-64 only"
     try:

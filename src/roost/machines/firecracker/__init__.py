@@ -1,1 +1,1 @@
-"""Firecracker from outside: its program, its API, its way of making a stream into a machine."""
+"""Firecracker: its process, its API, its streams into a machine."""

@@ -1,6 +1,6 @@
-"""Firecracker's API (1.12, its `src/firecracker/swagger/firecracker.yaml`) over the Unix socket that it listens on.
+"""A client of Firecracker's API (1.12, its `src/firecracker/swagger/firecracker.yaml`) over its Unix socket.
 
-One request at a time on one connection, which its server keeps open; an answer without `Content-Length` has no body.
+One request at a time on one connection, which the server keeps open; an answer without `Content-Length` has no body.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from roost.errors import SandboxError
 
 _SECONDS = 20.0
 _WRITING = 300.0
-"""A memory file is written and flushed before it answers."""
+"""Seconds; Firecracker writes and flushes a memory file before it answers."""
 _MOST = 1024**2
 _AGAIN = 0.002
 
 
 class Api:
-    """Every method raises `SandboxError` with what Firecracker says against it. Paths are as Firecracker sees them."""
+    """All methods raise `SandboxError` with Firecracker's message. Paths are as Firecracker sees them."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def connect(self, process: asyncio.subprocess.Process, seconds: float = _SECONDS) -> None:
-        """Wait until it listens, for as long as the process lives."""
+        """Connect, and retry until Firecracker listens or its process ends."""
         try:
             async with asyncio.timeout(seconds):
                 while process.returncode is None:
@@ -51,16 +51,16 @@ class Api:
         return str(said.get("firecracker_version", "unknown"))
 
     async def state(self) -> str:
-        """`Not started`, `Running` or `Paused`."""
+        """Return `Not started`, `Running` or `Paused`."""
         return str((await self._ask("GET", "/")).get("state"))
 
     async def machine(self, *, memory_mib: int, cpus: int, diffs: bool) -> None:
-        """`diffs`: which pages are written to is noted, so that a snapshot may hold these alone."""
+        """Configure the machine. `diffs`: track written pages, so that a snapshot may hold only these."""
         config = {"vcpu_count": cpus, "mem_size_mib": memory_mib, "track_dirty_pages": diffs}
         await self._ask("PUT", "/machine-config", config)
 
     async def boot_source(self, kernel: str, words: str, disk: str | None = None) -> None:
-        """`disk`: the initial memory disk."""
+        """Set the kernel, its command line (`words`), and the initial memory disk (`disk`)."""
         source = {"kernel_image_path": kernel, "boot_args": words}
         await self._ask("PUT", "/boot-source", source if disk is None else source | {"initrd_path": disk})
 
@@ -77,14 +77,14 @@ class Api:
         await self._ask("PATCH", "/vm", {"state": "Resumed"})
 
     async def snapshot(self, kind: Literal["Full", "Diff"], state: str, memory: str) -> None:
-        """Of a paused machine. `Diff` writes the pages that are new since the last snapshot, or since it was loaded;
-        into a file `memory` of the machine's size they are put where they belong, so it is whole again."""
+        """Write a snapshot of a paused machine. `Diff` writes only the pages that are new since the last snapshot or
+        load, at their offsets in an existing file `memory` of the machine's size, which is complete afterwards."""
         place = {"snapshot_path": state, "mem_file_path": memory}
         await self._ask("PUT", "/snapshot/create", {"snapshot_type": kind, **place}, seconds=_WRITING)
 
     async def load(self, state: str, memory: str, *, diffs: bool) -> None:
-        """Goes on where the snapshot was taken. `memory` is mapped and must stay as it is while the machine lives. A
-        failure ends Firecracker."""
+        """Resume from a snapshot. `memory` is mapped and must not change while the machine lives. A failure ends
+        Firecracker."""
         backend = {"backend_type": "File", "backend_path": memory}
         more = {"enable_diff_snapshots": diffs, "resume_vm": True}
         await self._ask("PUT", "/snapshot/load", {"snapshot_path": state, "mem_backend": backend, **more})
@@ -106,7 +106,7 @@ class Api:
                 status, answer = await _answer(reader)
             said = json.loads(answer or b"{}")
         except (OSError, EOFError, TimeoutError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
-            self.close()  # what comes now would be taken for the answer to another request
+            self.close()  # a late answer would be taken for that of another request
             raise SandboxError(f"Firecracker does not answer {method} {path}: {_why(error)}") from error
         except BaseException:
             self.close()

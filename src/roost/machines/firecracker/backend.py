@@ -1,11 +1,10 @@
-"""Level 2 by Firecracker: a machine of its own by KVM, with a kernel of this machine and the agent inside.
+"""Level 2 by Firecracker: a virtual machine on KVM, with a kernel of this machine and the agent inside.
 
-As root it is started by its jailer: it is nobody, and sees nothing of this machine but `/dev/kvm`. The machine has one
-device, a vsock; over it comes all that goes in and out, its files too (`served.py`) and the way to hosts. A suspended
-machine is its memory in a file, with what the server of its files had in hand; one that sleeps for the second time
-writes only what is new.
+As root, Firecracker is started by its jailer: it runs as an unused user, and sees nothing of this machine but
+`/dev/kvm`. The machine has one device, a vsock, for all of its traffic: its files (`file_export.py`) and egress too. A
+suspended machine is its memory in a file, with the state of its file server; a second suspension writes only new pages.
 
-There is no software in the place of KVM: where KVM does not really work (`kvm.py`), this backend does not.
+There is no emulation: where KVM does not really work (`kvm.py`), neither does this backend.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from roost.sandbox.sandbox_host import Body, MakeEgress, made_whole, plain_egres
 from roost.sandbox.suspended_image import Image, take
 
 _OUTSIDE = 128 * 1024**2
-"""Of Firecracker and the server of files."""
+"""Memory of Firecracker and the file server."""
 _FIX = "install Firecracker: the release at github.com/firecracker-microvm/firecracker, with its jailer beside it"
 
 
 class FirecrackerBackend:
-    """`program` is Firecracker's path, by default on PATH; `jailer` its jailer's, by default beside it. `image` is a
-    folder with `boot` and `lib/modules` to take the kernel from, by default this machine's."""
+    """Machines by Firecracker. `program`: its path, by default on PATH. `jailer`: its jailer's, by default beside it.
+    `image`: folder with `boot` and `lib/modules` to take the kernel from, by default this machine's."""
 
     name = "firecracker"
     level = 2
@@ -55,7 +54,7 @@ class FirecrackerBackend:
         self._groups = OwnGroups()
 
     async def probe(self) -> Probe:
-        """In this order: KVM, which nothing can be installed for, then what can."""
+        """Probe KVM first, since nothing can be installed for it; then the programs and the kernel."""
         if (why := await asyncio.to_thread(kvm.trouble)) is not None:
             return unable(self, why, kvm.FIX)
         try:
@@ -67,12 +66,12 @@ class FirecrackerBackend:
         return await tried(self, version, script=ENCLOSED, fix=_FIX, seconds=START, program=program)
 
     async def create(self, spec: SandboxSpec) -> MachineGuest:
-        """Raises `SandboxError`. Cancelled, it ends what it has begun before it raises."""
+        """Create a machine. Raises `SandboxError`. On cancellation, ends the half-made machine before it raises."""
         return await made_whole(self._begin(spec, None))
 
     async def resume(self, spec: SandboxSpec, image: Path) -> MachineGuest:
-        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then, and
-        when this is cancelled."""
+        """Resume a suspended machine. Raises `SandboxError` when there is no image, or one of another version or
+        workspace. The image is removed in any case, also on cancellation."""
         return await made_whole(self._resume(spec, image))
 
     async def _resume(self, spec: SandboxSpec, image: Path) -> MachineGuest:
@@ -109,7 +108,7 @@ class FirecrackerBackend:
         link = await box.launch(kernel, image)
         guest = MachineGuest(box, link, version, START)
         if image is not None:
-            guest.take_up(image.kept)  # before it says a word
+            guest.take_up(image.kept)  # before the guest sends anything
             box.wake(link)
         await box.body.greet(START)
         return guest
@@ -120,7 +119,7 @@ class FirecrackerBackend:
         return killed + await asyncio.to_thread(remove_left, self.name, marker)
 
     def _find(self) -> tuple[str, str | None]:
-        """Firecracker, and its jailer for root. Raises `Missing`."""
+        """Return the paths of Firecracker, and of its jailer for root. Raises `Missing`."""
         program = self.program or shutil.which("firecracker")
         if program is None or not os.access(program, os.X_OK):
             raise Missing(f"there is no {program or 'firecracker on PATH'}", _FIX)

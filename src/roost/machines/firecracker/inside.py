@@ -1,4 +1,4 @@
-"""A Linux machine in Firecracker: what it boots, and its streams (`boot.py` numbers them), one port each."""
+"""A Linux machine in Firecracker: its boot, and its streams (`boot_image.py` numbers them), one vsock port each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START = 30.0
 MODULES = ("virtio_mmio", "vmw_vsock_virtio_transport")
 _FILES = "files"
 _OWN_PIDS = 2
-"""What carries the agent's link and the clock."""
+"""Processes that carry the agent's link and the clock."""
 _BOOT = (
     "console=ttyS0 quiet reboot=k panic=-1 pci=off rdinit=/init random.trust_cpu=on cgroup_no_v1=all mitigations=off"
     " cryptomgr.notests i8042.noaux i8042.nomux i8042.dumbkbd"
@@ -40,11 +40,11 @@ carry() {
 }
 open() { around="$around /bin/carry $1 $2"; }
 """
-"""As `boot.py` says. What is opened as one descriptor is there for the program that the first one becomes."""
+"""A carrier as in `boot_image.py`. A stream opened as one descriptor exists once the first program becomes the last."""
 
 
 class Machine(Protocol):
-    """What a `Vmm` does here."""
+    """The methods of a `Vmm` used here."""
 
     @property
     def root(self) -> Path: ...
@@ -64,8 +64,8 @@ class Machine(Protocol):
 
 
 class Box:
-    """A machine from outside: Firecracker, which `make` makes, the server of its files, and its streams. A body of a
-    `LinkedGuest`. `carrier` and `programs` are what `boot.py` says of them; a stream begins within `seconds`."""
+    """The host side of a machine: Firecracker (made by `make`), its file server, and its streams. A body of a
+    `LinkedGuest`. `carrier` and `programs` are as in `boot_image.py`; a stream must begin within `seconds`."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Box:
         self._dialling: Dialling | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
-        """A machine that has just begun, or goes on. The body is prepared. Raises `SandboxError`, `OSError`."""
+        """Boot a machine, or resume one. The body must be prepared. Raises `SandboxError`, `OSError`."""
         spec = self.body.spec
         kept = None if image is None else await asyncio.to_thread((image.folder / _FILES).read_bytes)
         self._view = await file_export.start(self.body, view(spec), kept)
@@ -128,7 +128,7 @@ class Box:
         except BaseException:
             ours.close()
             raise
-        for stream in self._streams:  # in the order in which the machine comes to need them
+        for stream in self._streams:  # in the order in which the machine opens them
             await stream.start(self._seconds)
 
     async def _while_it_runs(self, vmm: Machine, work: Coroutine[Any, Any, None]) -> None:
@@ -153,8 +153,8 @@ class Box:
         link.wake()
 
     async def write_out(self, folder: Path) -> None:
-        """Into the folder, and it has ended. Nothing is under way between the machine and its files then: of what it
-        asked for, each request is with the server or still in its memory. Raises `SandboxError`, `OSError`."""
+        """Write the machine into the folder, and end it. Nothing is in flight between the machine and its files then:
+        each request is with the server or still in the machine's memory. Raises `SandboxError`, `OSError`."""
         assert self._view is not None
         assert self._vmm is not None
         for stream in self._streams:

@@ -1,8 +1,8 @@
-"""How Firecracker is started: by its jailer where the daemon is root, else as the daemon's own user.
+"""Start Firecracker: by its jailer where the daemon is root, else as the daemon's own user.
 
-The jailer gives it a user of its own, and a folder that it cannot leave; of devices it sees `/dev/kvm`. Firecracker's
-own filter of system calls is on in both cases. The jailer empties the environment, so the mark by which `reap` finds
-what a crash left is a number in RLIMIT_LOCKS (`marks.py`).
+The jailer gives it its own user, and a folder that it cannot leave; its only device is `/dev/kvm`. Firecracker's own
+filter of system calls is on in both cases. The jailer empties the environment, so `reap` finds orphans of a crash by a
+number in RLIMIT_LOCKS (`roost.sandbox.process_marks`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from zlib import crc32
 from roost.sandbox.process_marks import new_mark
 
 SOCKET = "api.sock"
-"""Of the API, in the folder that Firecracker lives in."""
+"""Name of the API's socket, in Firecracker's folder."""
 _NAME = "vm"
 _FIRST, _USERS = 0x70000000, 0x8000000
-"""Numbers of users that nobody else gives out: systemd's `docs/UIDS-GIDS.md`, "unused"."""
+"""Range of user numbers that systemd's `docs/UIDS-GIDS.md` lists as "unused"."""
 _LOCKS = '{ ulimit -w "$1" || ulimit -x "$1"; } 2>/dev/null; cd "$2" || exit 70; shift 2; '
 _OPEN = 'mount --bind . "$PWD" && mount -o remount,bind,dev,exec "$PWD" && cd "$PWD" && '
 
 
 class Jail(NamedTuple):
-    """`folder` is a body's; `jailer` None is none. `root` is the folder that Firecracker sees as its own, in which
-    every file has the same name for it and for us."""
+    """`folder`: a body's. `jailer`: None for none. `root`: the folder that Firecracker sees as its own; file names
+    relative to it are the same inside and outside."""
 
     program: str
     jailer: str | None
@@ -41,7 +41,7 @@ class Jail(NamedTuple):
 
     @property
     def user(self) -> int:
-        """The one that Firecracker is."""
+        """Number of the user that Firecracker runs as."""
         return _FIRST + crc32(self.folder.name.encode()) % _USERS if self.jailer is not None else os.geteuid()
 
     def argv(self, marker: str) -> Sequence[str]:
@@ -50,7 +50,7 @@ class Jail(NamedTuple):
         if self.jailer is None:
             return ["/bin/sh", "-c", f'{_LOCKS}exec "$@"', "sh", str(new_mark(marker).number), str(self.root), *start]
         where = os.statvfs(self.folder).f_flag
-        closed = where & (os.ST_NODEV | os.ST_NOEXEC)  # so `/tmp` is mounted on many machines
+        closed = where & (os.ST_NODEV | os.ST_NOEXEC)  # common mount options of `/tmp`
         around = ["unshare", "--mount", "--propagation", "private"] if closed else []
         script = f'{_LOCKS}{_OPEN if closed else ""}exec "$@"'
         return [*around, "/bin/sh", "-c", script, "sh", str(new_mark(marker).number), str(self.folder), *start]
@@ -63,7 +63,7 @@ class Jail(NamedTuple):
         ]  # fmt: skip
 
     def give(self, name: str) -> None:
-        """The file becomes Firecracker's to write. Blocks."""
+        """Give the file to Firecracker to write. Blocks."""
         place = self.root / name
         if self.jailer is not None:
             os.chown(place, self.user, self.user)
@@ -71,7 +71,7 @@ class Jail(NamedTuple):
 
 
 def find_jailer(program: str) -> str | None:
-    """Beside Firecracker, named as it is named, else on PATH."""
+    """Return the jailer beside Firecracker, with a matching name, else the one on PATH."""
     place = Path(os.path.realpath(program))
     beside = place.with_name(place.name.replace("firecracker", "jailer"))
     return str(beside) if beside != place and os.access(beside, os.X_OK) else shutil.which("jailer")

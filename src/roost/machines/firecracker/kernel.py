@@ -1,6 +1,7 @@
-"""The kernel as Firecracker takes it: the ELF file that a distribution's `vmlinuz` carries compressed.
+"""Unpack a kernel for Firecracker: the ELF file that a distribution's `vmlinuz` carries compressed.
 
-Where it lies there: Linux's `Documentation/arch/x86/boot.rst`, `setup_sects`, `payload_offset`, `payload_length`.
+Its position is documented in Linux's `Documentation/arch/x86/boot.rst`: `setup_sects`, `payload_offset`,
+`payload_length`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class _Unpacking(Protocol):
 
 
 def unpacked(image: Path) -> Path:
-    """The ELF file, made once per user and kept in the cache directory. Blocks, for a second the first time. Raises
-    `OSError`, and `Missing` for an image that cannot be unpacked."""
+    """Return the ELF file, made once per user and cached. Blocks, for a second the first time. Raises `OSError`, and
+    `Missing` for an image that cannot be unpacked."""
     status = image.stat()
     place = _folder() / f"{image.name}-{status.st_size}-{status.st_mtime_ns}"
     if not place.exists():
@@ -55,7 +56,7 @@ def unpacked(image: Path) -> Path:
 
 
 def vmlinux(image: bytes) -> bytes:
-    """Raises `Missing`."""
+    """Extract the ELF file from an image. Raises `Missing`."""
     if image.startswith(b"\x7fELF"):
         return image
     if image[_MAGIC : _MAGIC + 4] != b"HdrS":
@@ -99,7 +100,7 @@ def _expanded(data: bytes) -> bytes:
 
 
 def _whole(unpacking: _Unpacking, data: bytes) -> bytes:
-    """What comes after its end is not its own."""
+    """Decompress a complete stream; data after its end is ignored."""
     found = unpacking.decompress(data)
     if not unpacking.eof:
         raise EOFError("it is cut off")
@@ -131,7 +132,7 @@ def _folder() -> Path:
 
 
 def _forget(name: str, kept: Path) -> None:
-    """What this machine's kernel was before an update."""
+    """Remove cached kernels from before an update."""
     for place in kept.parent.glob(f"{name}-*"):
         if place != kept:
             place.unlink(missing_ok=True)

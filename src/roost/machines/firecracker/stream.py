@@ -1,5 +1,5 @@
-"""A stream into a machine that can be put to sleep: `carry` (its source beside it says how) is the machine's end, this
-is ours. Between the two connections that it is made of before and after the sleep, not a byte is lost or comes twice.
+"""A stream into a machine that can be suspended: `carry` (its source beside it documents it) is the machine's end, this
+is the host's. Between the connections before and after a suspension, no byte is lost or repeated.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SETTLING = 20.0
 
 
 class Stream:
-    """Carries between `end`, a socket of ours, and a port of the machine. `end` is shut down when the machine's side is
-    gone. Belongs to one loop."""
+    """Copies between `end`, a socket of the host, and a port of the machine. `end` is shut down when the machine's side
+    is gone. Belongs to one loop."""
 
     def __init__(self, place: Path, port: int, end: socket.socket) -> None:
         end.setblocking(False)
@@ -31,10 +31,10 @@ class Stream:
         self._tasks: list[asyncio.Task[None]] = []
         self._in, self._out = _Way(), _Way()
         self._wanted: int | None = None
-        """How much the machine has sent, once it has said so."""
+        """Number of bytes that the machine has sent, once it has said so."""
 
     async def start(self, seconds: float) -> None:
-        """Raises `SandboxError` when the machine does not take it up in time."""
+        """Connect. Raises `SandboxError` when the machine does not accept the stream in time."""
         self._now, _ = await _offered(self._place, self._port, 0, seconds)
         try:
             await asyncio.get_running_loop().sock_sendall(self._now, b"g")
@@ -43,13 +43,13 @@ class Stream:
         self._tasks = [asyncio.create_task(self._carry_in(self._now)), asyncio.create_task(self._carry_out(self._now))]
 
     async def hush(self) -> None:
-        """Nothing more goes into the machine; what was read from `end` has been sent. Raises `SandboxError`."""
+        """Stop sending into the machine; bytes already read from `end` are sent. Raises `SandboxError`."""
         self._in.stop()
         await self._over(0)
 
     async def settle(self) -> None:
-        """After `hush`: all that was sent has arrived, on both sides, and the machine's end waits for the next
-        connection. Raises `SandboxError`."""
+        """Drain the stream after `hush`: wait until all sent bytes have arrived, on both sides, and the machine's end
+        waits for the next connection. Raises `SandboxError`."""
         if not self._tasks or self._tasks[1].done():
             raise SandboxError(f"the stream on port {self._port} has ended")
         self._next, self._wanted = await _offered(self._place, self._port, self._in.count, _SETTLING)
@@ -59,7 +59,7 @@ class Stream:
             raise SandboxError(f"the stream on port {self._port} has ended")
 
     async def close(self) -> None:
-        """Twice is fine."""
+        """End the stream. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -72,7 +72,7 @@ class Stream:
             raise SandboxError(f"the machine does not settle on port {self._port}")
 
     async def _carry_in(self, now: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the other direction tells
+        with contextlib.suppress(OSError):  # `_carry_out` reports the failure
             while not self._in.stopped and (data := await self._in.read(self._end)) != b"":
                 await self._in.write(now, data)
 
@@ -96,7 +96,7 @@ class _Way:
         _done(self._ready)
 
     async def read(self, source: socket.socket) -> bytes | None:
-        """What is there; empty at the end; None when there is nothing yet, but somebody said `stop`."""
+        """Return available bytes; empty at the end; None when `stop` was called before any came."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(BlockingIOError):
             return source.recv(_CHUNK)
@@ -122,8 +122,8 @@ def _done(ready: asyncio.Future[None] | None) -> None:
 
 
 async def _offered(place: Path, port: int, sent: int, seconds: float) -> tuple[socket.socket, int]:
-    """A connection, and how much the machine has sent on the one before. One that it loses at once, as when it has
-    just woken up, is made again."""
+    """Return a connection, and how many bytes the machine has sent on the former one. A connection that the machine
+    loses at once, as right after a resume, is made again."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(seconds):

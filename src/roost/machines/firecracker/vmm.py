@@ -1,4 +1,4 @@
-"""One Firecracker: a process, the files in its folder, and the machine in it."""
+"""One Firecracker: its process, its files, and its machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from roost.machines.firecracker.jail import SOCKET, Jail
 from roost.sandbox.sandbox_host import Body
 
 VSOCK = "vsock"
-"""The socket by which the machine is reached, in Firecracker's folder."""
+"""Name of the socket to the machine, in Firecracker's folder."""
 _STATE, _MEMORY, _NEW = "state", "memory", "state.new"
 _WORDS = 4096
 
 
 class Console(asyncio.Protocol):
-    """The machine's serial port. What it says is kept in part: the last words. It hears of what comes through a pipe
-    only, not through a socket."""
+    """The machine's serial port. Only the end of its output is kept. Input must come through a pipe: Firecracker gets
+    no events from a socket."""
 
     def __init__(self) -> None:
         self.said = bytearray()
@@ -40,7 +40,7 @@ class Console(asyncio.Protocol):
         self.news.set()
 
     def write(self, data: bytes) -> None:
-        """A few bytes: a pipe holds 64 KB."""
+        """Write a few bytes: a pipe holds 64 KB."""
         os.write(self._writes, data)
 
     def close(self) -> None:
@@ -56,8 +56,8 @@ class Console(asyncio.Protocol):
 
 
 class Vmm:
-    """Begins with `spawn`, then one of `boot` and `load`, which raise `SandboxError` or `OSError`. The body has
-    been prepared."""
+    """A Firecracker process. Call `spawn`, then one of `boot` and `load`; they raise `SandboxError` or `OSError`. The
+    body must be prepared."""
 
     def __init__(self, body: Body, program: str, jailer: str | None) -> None:
         self.body = body
@@ -72,11 +72,11 @@ class Vmm:
 
     @property
     def words(self) -> str:
-        """The machine's last ones."""
+        """The end of the machine's console output."""
         return self.console.words
 
     async def spawn(self) -> str:
-        """The version of what runs."""
+        """Start Firecracker and return its version."""
         self.root.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
         try:
@@ -93,7 +93,7 @@ class Vmm:
         return await self.api.version()
 
     async def boot(self, kernel: Path, words: str, disk: bytes | None, *, memory_mib: int, cpus: int) -> None:
-        """`kernel` is an ELF file, `disk` the initial memory disk."""
+        """Boot a machine. `kernel`: an ELF file. `disk`: the initial memory disk."""
         await _provide(kernel, self.root / "kernel")
         if disk is not None:
             await asyncio.to_thread(_write, self.root / "disk", disk)
@@ -101,11 +101,11 @@ class Vmm:
         await self.api.boot_source("kernel", words, None if disk is None else "disk")
         await self.api.vsock(VSOCK)
         await self.api.start()
-        for name in ("kernel", "disk"):  # it is in the machine's memory now
+        for name in ("kernel", "disk"):  # the machine's memory holds them now
             (self.root / name).unlink(missing_ok=True)
 
     async def load(self, image: Path) -> None:
-        """Go on from what `write` wrote into the folder, which is left without it."""
+        """Resume from the files that `write` wrote into the folder; they are moved out of it."""
         for name in (_STATE, _MEMORY):
             await _move(image / name, self.root / name)
             (self.root / name).chmod(0o444)
@@ -113,11 +113,11 @@ class Vmm:
         self._loaded = True
 
     async def write(self, image: Path) -> None:
-        """Write the machine into the folder, and end it. The memory it was loaded from becomes that of now."""
+        """Write the machine into the folder, and end it. The memory file that it was loaded from is updated."""
         await self.api.pause()
         memory = self.root / _MEMORY
         if self._loaded:
-            if memory.stat().st_nlink > 1:  # others go on from it
+            if memory.stat().st_nlink > 1:  # other machines use this file
                 await _copy(memory, self.root / "own")
                 (self.root / "own").rename(memory)
             self.jail.give(_MEMORY)
@@ -127,7 +127,7 @@ class Vmm:
         await _move(memory, image / _MEMORY)
 
     async def kill(self) -> None:
-        """Its memory and its files stay until the body ends."""
+        """End Firecracker. Its memory file and other files stay until the body ends."""
         self.close()
         if (process := self.body.process) is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -149,7 +149,7 @@ def _write(place: Path, data: bytes) -> None:
 
 
 async def _provide(source: Path, place: Path) -> None:
-    """The same file, else a copy."""
+    """Hard-link the file, else copy it."""
     try:
         os.link(source, place)
     except OSError:
@@ -170,7 +170,7 @@ async def _move(source: Path, place: Path) -> None:
 
 
 async def _copy(source: Path, place: Path) -> None:
-    """Shares what can be shared, and leaves out what is empty."""
+    """Copy a file; share its blocks where possible, and keep holes."""
     argv = ["cp", "--reflink=auto", "--sparse=always", str(source), str(place)]
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -1,7 +1,7 @@
 """A stream into a machine of Firecracker: its `docs/vsock.md`, "host-initiated connections".
 
-Firecracker listens on one Unix socket. A connection says `CONNECT port`; when a program in the machine listens on that
-port it is answered with `OK` and a number, and is that program's from then on. When nobody listens there, it is ended.
+Firecracker listens on one Unix socket. A client sends `CONNECT port`. When a program in the machine listens on that
+port, the answer is `OK` and a number, and the connection is that program's from then on; else it is closed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from roost.errors import SandboxError
 
 _AGAIN = 0.01
 _ONCE = 3.0
-"""Firecracker gives a machine 2 s to answer."""
+"""Seconds for one attempt; Firecracker gives a machine 2 s to answer."""
 _LONGEST = 32
 
 
 async def dial(place: Path, port: int, seconds: float, *, once: float = _ONCE) -> socket.socket:
-    """A connection to the port, tried again until somebody listens there, `once` at the longest each time. Not a byte
-    of what follows the answer is read. Raises `SandboxError`."""
+    """Connect to the port, and retry until a program listens there; each attempt takes at most `once` seconds. Reads no
+    byte after the answer. Raises `SandboxError`."""
     why = "nobody listens there"
     try:
         async with asyncio.timeout(seconds):
@@ -52,7 +52,7 @@ async def _shake(made: socket.socket, place: Path, port: int) -> None:
     await loop.sock_sendall(made, f"CONNECT {port}\n".encode())
     said = b""
     while not said.endswith(b"\n"):
-        piece = await loop.sock_recv(made, 1)  # what comes after the line is not ours
+        piece = await loop.sock_recv(made, 1)  # bytes after the line belong to the stream
         said += piece
         if not piece:
             raise _Refused("nobody listens there")

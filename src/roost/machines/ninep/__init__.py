@@ -1,1 +1,1 @@
-"""A server of files in 9P2000.L. Runs in a namespace of its own, with nothing but Python's own library."""
+"""A file server for 9P2000.L. Runs in its own namespace, with only Python's standard library."""

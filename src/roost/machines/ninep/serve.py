@@ -1,12 +1,12 @@
-"""Serves folders to a guest over byte streams: `python -I -S serve.py CONFIG`.
+"""Serve folders to a guest over byte streams: `python -I -S serve.py CONFIG`.
 
-CONFIG is JSON: `streams`, each a descriptor, a folder, and whether it may be written. Descriptor 0 leads to whoever
-started it, in frames of `!I` bytes of JSON: at first what another server left, or null; the answer is `ready`. `hold`
-is answered when all that was begun is done, and then nothing is read or written any more. `save` after it gives what
-the next one has to know: the files in hand, what was read and not done, what was answered and not sent.
+CONFIG is JSON: `streams`, each a descriptor, a folder, and whether it may be written. Descriptor 0 leads to the parent,
+in frames of `!I` bytes of JSON. The parent first sends the state of a former server, or null; the answer is `ready`.
+`hold` is answered once all started work is done; after that nothing is read or written any more. `save` then returns
+the state for the next server: open files, requests read and not done, answers not sent.
 
-One loop does everything in turn, for there is nothing to win: Python runs one thread at a time, and what the system
-keeps in memory comes at once. Only what waits for a disk (fsync) is done by threads, and answered when it is done.
+One loop does everything in turn, as threads would gain nothing: Python runs one thread at a time, and cached data comes
+at once. Only waits for a disk (fsync) run in threads, and are answered when they are done.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ else:
 _HEAD = struct.Struct("!I")
 _CHUNK = 256 * 1024
 _AHEAD = 2 * wire.MSIZE
-"""Bytes of answers that a guest may leave unread before it is not heard any more."""
+"""Bytes of unread answers above which a guest's requests are not read any more."""
 _SLOW = 64
-"""Requests that threads may have at once."""
+"""Most requests in threads at once."""
 _MEMORY = 1024**3
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Stream:
-    """One guest's connection. What breaks the protocol's frames ends it."""
+    """One guest's connection. A malformed frame ends it."""
 
     def __init__(self, server: Server, fd: int, folder: str, *, writable: bool) -> None:
         self.server, self.fd = server, fd
@@ -78,7 +78,7 @@ class Stream:
         self.watch()
 
     def work(self) -> None:
-        """All that is whole by now, as long as somebody takes the answers."""
+        """Handle all complete requests, as long as the guest reads the answers."""
         while len(self.read) >= wire.HEAD.size and len(self.unsent) < _AHEAD:
             size, kind, tag = wire.HEAD.unpack_from(self.read)
             if not wire.HEAD.size <= size <= self.session.msize:
@@ -94,7 +94,7 @@ class Stream:
         try:
             if kind == wire.FLUSH:
                 old = fields.one(wire.U16)
-                if old in self.slow:  # answered after what it was to cut off
+                if old in self.slow:  # a flush is answered after the request that it cancels
                     self.slow[old].append(tag)
                     return
                 answer = b""
@@ -105,7 +105,7 @@ class Stream:
                 answer = self.session.answer(kind, fields)
         except OSError as error:
             self.refuse(tag, error)
-        except (ValueError, OverflowError):  # a number that the system has no room for
+        except (ValueError, OverflowError):  # a number that the system cannot represent
             self.refuse(tag, OSError(errno.EINVAL, "this cannot be"))
         else:
             self.say(kind, tag, answer)
@@ -152,7 +152,7 @@ class Stream:
         }
 
     def restore(self, kept: dict[str, Any], first: str) -> None:
-        """`first`: what was sent and did not arrive."""
+        """Restore the state of a former server. `first`: bytes that it sent and that did not arrive."""
         self.session.msize = int(kept["msize"])
         self.session.tree.restore(kept["fids"])
         self.read += base64.b64decode(kept["read"])

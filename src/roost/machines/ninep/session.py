@@ -1,4 +1,4 @@
-"""What a guest asks for, message by message, and what it is answered."""
+"""Answer a guest's requests, message by message."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ else:
 _MODE, _UID, _GID, _SIZE, _ATIME, _MTIME, _ATIME_SET, _MTIME_SET = 1, 2, 4, 8, 0x10, 0x20, 0x80, 0x100
 _REMOVE_FOLDER = 0x200
 _MADE = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
-"""What a guest may make beside folders and links: no devices."""
+"""File types that a guest may make beside folders and links: no devices."""
 _MAGIC = 0x01021997
 _UNLOCKED = 2
 _WORLD = 0o1777
-"""The bits of a mode that a guest may set. A file with the set-user-id or set-group-id bit would lend the rights of the
-daemon's user, to whom it belongs."""
+"""Mode bits that a guest may set. A file with the set-user-id or set-group-id bit would grant the rights of its owner,
+the daemon's user."""
 
 
 class Session:
-    """One connection. `answer` raises `OSError` for what the guest is told as an error. `fsync` gives a descriptor that
-    the caller is to write out and close: the only thing that may take long."""
+    """One connection. `answer` raises `OSError` for an error answer. `fsync` returns a descriptor that the caller must
+    sync and close: the only slow request."""
 
     def __init__(self, files: tree.Tree) -> None:
         self.tree = files
@@ -189,7 +189,7 @@ class Session:
             try:
                 os.ftruncate(at, size)
                 return
-            except OSError as error:  # open for reading only
+            except OSError as error:  # opened for reading only
                 if error.errno not in (errno.EINVAL, errno.EBADF) or fid.gone:
                     raise
         writing = tree.Fid(fid.path, 0)
@@ -273,7 +273,7 @@ class Session:
                 with _Folder(self.tree, source) as above:
                     os.rename(old, name, src_dir_fd=above, dst_dir_fd=folder)
                 old = source.path + b"/" + old
-        if not os.path.lexists(old):  # two names of one file both stay
+        if not os.path.lexists(old):  # a rename between two names of one file keeps both
             self.tree.moved(old, target.path + b"/" + name)
 
     def _unlinkat(self, fields: wire.Fields) -> bytes:
@@ -284,7 +284,7 @@ class Session:
         return b""
 
     def _lock(self, fields: wire.Fields) -> bytes:
-        """Always given: the guest's kernel keeps its programs apart, and nobody else here asks for locks."""
+        """Grant every lock: the guest's kernel separates its programs, and no other process here uses locks."""
         self.tree.fid(fields.take(wire.LOCKING)[0])
         return b"\0"
 

@@ -1,9 +1,9 @@
-"""The files that a guest has in hand, each by a number of its choice (fid), and where they are.
+"""The files that a guest refers to, each by a number of its choice (fid), and their paths.
 
-A fid is a path, and an open file if it was opened: so a server can take up another's table, and thousands of fids that
-a guest keeps for its cache cost no descriptors. When the guest renames or removes, the paths of its other fids follow
-or are gone. Symbolic links are never followed. What somebody else does to the folders in the same moment may lead
-elsewhere, but no further than this process sees: its namespace holds the view and nothing else.
+A fid is a path, plus an open file if it was opened: so a server can restore another's table, and thousands of fids in a
+guest's cache cost no descriptors. When the guest renames or removes files, the paths of its other fids are updated or
+marked as gone. Symbolic links are never followed. A concurrent change by another process may lead elsewhere, but never
+out of this process's namespace, which holds only the view.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ else:
     import wire
 
 _ROOM = 128 * 1024**2
-"""Bytes that all fids of one guest may take, as they are counted here."""
+"""Bytes that all fids of one guest may take, by the estimate here."""
 _EACH = 400
 OPEN = 4096
-"""Files that may be open at once."""
+"""Most files open at once."""
 _BARE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = {0o1000: os.O_TRUNC, 0o2000: os.O_APPEND, 0o10000: os.O_DSYNC, 0o4010000: os.O_SYNC}
-"""Of Linux's flags as the protocol has them, those that mean something here."""
+"""Linux's flags in the protocol, and those of this system; all others are ignored."""
 EXCLUSIVE = 0o200
 
 
 class Fid:
-    """`mark` is the file's identity; `flags` those that it is open with, None when it is not. `fd` is -1 for one that
-    was taken over, until it is needed. `twin`: an open one of the same file, for what is gone."""
+    """`mark`: the file's identity. `flags`: those that it is open with, None when it is not. `fd`: -1 for a restored
+    one until it is needed. `twin`: an open fid of the same file, for a removed one."""
 
     __slots__ = ("closing", "fd", "flags", "gone", "listing", "mark", "next", "path", "twin")
 
@@ -65,7 +65,8 @@ class Fid:
 
 
 class Tree:
-    """`root` is a folder. What is not `writable` is not written, whatever the file system would let through."""
+    """The fids of one stream. `root`: a folder. Unless `writable`, nothing is written, whatever the file system
+    allows."""
 
     def __init__(self, root: str, *, writable: bool) -> None:
         self.root = os.fsencode(root).rstrip(b"/")
@@ -81,7 +82,7 @@ class Tree:
             raise OSError(errno.EBADF, "there is no such fid") from None
 
     def put(self, number: int, fid: Fid) -> None:
-        """Raises `OSError` when the number is taken or the guest has too many."""
+        """Add a fid. Raises `OSError` when the number is in use or the guest has too many."""
         if number in self.fids or number == wire.NO_FID:
             raise OSError(errno.EINVAL, "this fid is in use")
         if self._room < 0:
@@ -104,7 +105,7 @@ class Tree:
         return Fid(self.root, wire.identity(found.st_dev, found.st_ino))
 
     def step(self, path: bytes, name: bytes) -> tuple[bytes, os.stat_result]:
-        """From a folder to one of its entries, or back; never above the root."""
+        """Go from a folder to one of its entries, or to its parent; never above the root."""
         above = path if path == self.root else path.rpartition(b"/")[0]
         path = above if name == b".." else path + b"/" + name
         return path, os.lstat(path or b"/")
@@ -119,7 +120,7 @@ class Tree:
         return os.lstat(self.where(fid)) if at is None else os.fstat(at)
 
     def handle(self, fid: Fid) -> int | None:
-        """An open file that stands for it, where there is one."""
+        """Return an open descriptor of the fid's file; None where there is none."""
         if fid.fd >= 0:
             return fid.fd
         if fid.gone and fid.twin is not None and fid.twin.fd >= 0:
@@ -127,7 +128,7 @@ class Tree:
         return None
 
     def folder(self, fid: Fid) -> int:
-        """A descriptor, to be closed. Raises `OSError` when it is no folder."""
+        """Open the fid's folder; the caller closes it. Raises `OSError` when it is no folder."""
         self.allow()
         return os.open(self.where(fid), _BARE | os.O_DIRECTORY)
 
@@ -136,7 +137,7 @@ class Tree:
             raise OSError(errno.EROFS, "it is read-only")
 
     def open(self, fid: Fid, flags: int) -> os.stat_result:
-        """Only folders and plain files: anything else is the guest's own affair, or would block."""
+        """Open a folder or plain file. The guest handles other kinds itself, or they would block."""
         if fid.flags is not None:
             raise OSError(errno.EINVAL, "it is open")
         kind = os.lstat(self.where(fid)).st_mode
@@ -157,7 +158,7 @@ class Tree:
         return found
 
     def fd(self, fid: Fid) -> int:
-        """Of an open one. Raises `OSError`: one that was taken over may be gone by now."""
+        """Return the descriptor of an open fid. Raises `OSError`: a restored one may be gone by now."""
         if fid.fd >= 0:
             return fid.fd
         if fid.flags is None:
@@ -173,7 +174,7 @@ class Tree:
         return fid.fd
 
     def moved(self, old: bytes, new: bytes) -> None:
-        """The guest has given `old` the name `new`."""
+        """Update the fids after the guest has renamed `old` to `new`."""
         self.removed(new)
         below = old + b"/"
         for fid in self.fids.values():
@@ -190,8 +191,8 @@ class Tree:
             each.gone, each.twin = True, twin
 
     def entries(self, fid: Fid, offset: int) -> Iterator[bytes]:
-        """Of an open folder, as the protocol has them, from the place `offset`. One that is not taken is for `unread`.
-        Nothing is kept but the system's own place in the folder, however large it is."""
+        """Yield the entries of an open folder in the protocol's form, from position `offset`. An entry that the caller
+        cannot use goes to `unread`. Memory does not grow with the folder: only the system's position is kept."""
         if offset == 0 or offset != fid.next:
             self._rewind(fid, offset)
         assert fid.listing is not None
@@ -254,7 +255,7 @@ def _listing(folder: int, scanned: Iterator[os.DirEntry[str]]) -> Iterator[bytes
 
 
 def _type(entry: os.DirEntry[str]) -> int:
-    """As `d_type` has it; 0 is left for the guest to ask."""
+    """Return the entry's `d_type`; 0 makes the guest ask."""
     if entry.is_symlink():
         return 10
     if entry.is_dir(follow_symlinks=False):

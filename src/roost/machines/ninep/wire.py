@@ -1,5 +1,5 @@
-"""The bytes of 9P2000.L, as Linux's `fs/9p` speaks it (`include/net/9p/9p.h`; the protocol is documented by diod's
-`protocol.md`). All that comes in is hostile: nothing is read beyond the end of a message."""
+"""The messages of 9P2000.L, as Linux's `fs/9p` speaks it (`include/net/9p/9p.h`; the protocol is documented by diod's
+`protocol.md`). All input is untrusted: nothing is read beyond the end of a message."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import stat
 import struct
 
 HEAD = struct.Struct("<IBH")
-"""Bytes of the whole message, kind, tag."""
+"""Header: bytes of the whole message, kind, tag."""
 MSIZE = 512 * 1024
-"""Bytes of the longest message."""
+"""Most bytes of a message."""
 SMALLEST = 4096
 INSIDE = 1000
 """The user of the guest's commands."""
 NO_FID = 0xFFFFFFFF
 WALK = 16
-"""Names in one walk."""
+"""Most names in one walk."""
 
 ERROR, STATFS, LOPEN, LCREATE, SYMLINK, MKNOD, RENAME, READLINK = 6, 8, 12, 14, 16, 18, 20, 22
 GETATTR, SETATTR, XATTRWALK, XATTRCREATE, READDIR, FSYNC, LOCK, GETLOCK = 24, 26, 30, 32, 40, 50, 52, 54
@@ -42,7 +42,7 @@ _ALL = (1 << 64) - 1
 
 
 class Fields:
-    """A message's fields, one after another. Raises `OSError` (EPROTO) when it ends too early."""
+    """Reads a message's fields in order. Raises `OSError` (EPROTO) when it ends too early."""
 
     __slots__ = ("at", "data")
 
@@ -73,7 +73,7 @@ class Fields:
         return found
 
     def name(self) -> bytes:
-        """Of an entry of a folder."""
+        """Read the name of a folder's entry."""
         found = self.text()
         if b"/" in found or found in (b"", b".", b".."):
             raise OSError(errno.EINVAL, "this is no name of a file")
@@ -85,7 +85,7 @@ def text(value: bytes) -> bytes:
 
 
 def identity(device: int, inode: int) -> int:
-    """One number for a file; the same whenever the same machine is asked."""
+    """Return one number for a file; stable on one machine."""
     return (inode ^ device * _MANY) & _ALL
 
 
@@ -102,7 +102,7 @@ def qid(found: os.stat_result) -> bytes:
 
 
 def owner_of(found: os.stat_result) -> tuple[int, int]:
-    """User and group, as the guest is told. Its commands are user 1000, whose files those of the server's user are."""
+    """Return user and group as the guest sees them: files of the server's user belong to the guest's user 1000."""
     if found.st_uid == os.geteuid():
         return INSIDE, INSIDE if found.st_gid == os.getegid() else found.st_gid
     return found.st_uid, found.st_gid

@@ -1,1 +1,1 @@
-"""QEMU from outside: its program, and how it is told what to do."""
+"""QEMU: its process and its control protocol."""

@@ -1,9 +1,9 @@
-"""Level 2 by QEMU: a machine of its own (`microvm`), with a kernel of this machine and the agent inside.
+"""Level 2 by QEMU: a virtual machine (`microvm`), with a kernel of this machine and the agent inside.
 
-With KVM where that really works (`kvm.py`). In software only when asked for: it takes seconds to start, and commands
-run some ten times slower. The machine has no network but the way to hosts over the agent's link. It sees of this
-machine's files what `served.py` serves, over ports of virtio-serial; QEMU itself is in a namespace that shows it none.
-A suspended machine is its memory in a file, with what the server of its files had in hand.
+With KVM where that really works (`kvm.py`). Emulated in software only on request: it takes seconds to start, and
+commands run some ten times slower. The machine's only network is egress over the agent's link. Of this machine's files
+it sees those that `file_export.py` serves, over ports of virtio-serial; QEMU itself runs in a namespace without them. A
+suspended machine is its memory in a file, with the state of its file server.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from roost.sandbox.suspended_image import Image, take
 
 _START = 60.0
 _OUTSIDE = 512 * 1024**2
-"""Of QEMU itself, most of it for translated code where there is no KVM."""
+"""Memory of QEMU itself, most of it for translated code where there is no KVM."""
 _FIX = "apt-get install qemu-system-x86"
 
 
 class QemuBackend:
-    """`emulate`: in software, whether there is KVM or not. `image` is a folder with `boot` and `lib/modules` to take
-    the kernel from, by default this machine's. `egress` makes the way out of a machine that may reach hosts."""
+    """Machines by QEMU. `emulate`: in software, even with KVM. `image`: folder with `boot` and `lib/modules` to take
+    the kernel from, by default this machine's. `egress` makes the egress of a machine that may reach hosts."""
 
     name = "qemu"
     level = 2
@@ -68,11 +68,12 @@ class QemuBackend:
         )
 
     async def create(self, spec: SandboxSpec) -> QemuGuest:
-        """Raises `SandboxError`."""
+        """Create a machine. Raises `SandboxError`."""
         return await self._begin(spec, None)
 
     async def resume(self, spec: SandboxSpec, image: Path) -> QemuGuest:
-        """Raises `SandboxError` when there is no image, or one of another version or workspace; it is gone then."""
+        """Resume a suspended machine. Raises `SandboxError` when there is no image, or one of another version or
+        workspace. The image is removed in any case."""
         kept = await asyncio.to_thread(take, image)
         try:
             return await self._begin(spec, kept)
@@ -80,7 +81,7 @@ class QemuBackend:
             await asyncio.to_thread(kept.remove)
 
     async def _begin(self, spec: SandboxSpec, image: Image | None) -> QemuGuest:
-        """Cancelled, it ends what it has begun before it raises."""
+        """Start a guest. On cancellation, ends the half-made machine before it raises."""
         guest = await made_whole(self._launched(spec, image))
         try:
             await guest.greet(image)
@@ -131,10 +132,10 @@ class QemuGuest(MachineGuest):
         self._box = box
 
     async def greet(self, image: Image | None) -> None:
-        """Wait until it has spoken. `image` is what it was begun with. Raises `SandboxError`."""
+        """Wait for the guest's hello. `image`: the one that it was resumed from. Raises `SandboxError`."""
         try:
             if image is not None:
-                self.take_up(image.kept)  # before it says a word
+                self.take_up(image.kept)  # before the guest sends anything
                 await self._box.wake(self._link)
             await self._box.body.greet(_START)
         except SandboxError as error:

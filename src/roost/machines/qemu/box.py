@@ -1,4 +1,4 @@
-"""A machine of QEMU from outside: QEMU in a namespace that shows it nothing, the server of its files, its way out."""
+"""The host side of a QEMU machine: QEMU in a namespace of its own, the file server, egress."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _BOOT = (
     "console=ttyS0 quiet panic=-1 rdinit=/init random.trust_cpu=on cgroup_no_v1=all mitigations=off cryptomgr.notests"
     " nokaslr no_timer_check tsc=reliable"
 )
-"""Without `pit`, `pic`, `rtc` and the clock's frequency a kernel in software stops when it measures its clock."""
+"""Without `pit`, `pic`, `rtc` and the clock's frequency an emulated kernel hangs when it measures its clock."""
 
 
 class Box:
-    """QEMU, the server of its files, and what they are spoken to by."""
+    """QEMU, the file server, and the connections to both."""
 
     def __init__(self, body: Body, program: str, *, accelerated: bool) -> None:
         self.body = body
@@ -46,7 +46,7 @@ class Box:
         self._dialling: Dialling | None = None
 
     async def launch(self, kernel: Kernel, image: Image | None) -> Link:
-        """Raises `OSError`, `SandboxError`."""
+        """Start the machine, or restore it. Raises `OSError`, `SandboxError`."""
         kept = await _read(image, _FILES)
         served_view = self._view = await file_export.start(self.body, view(self.body.spec), kept)
         monitor, to_monitor = socket.socketpair()
@@ -66,12 +66,12 @@ class Box:
         return link
 
     async def _watch(self, files: ServedView, link: Link) -> None:
-        """Without its files a machine would wait for ever."""
+        """Close the link when the file server ends: the machine would wait for its files forever."""
         await files.ended()
         link.close("the server of its files has ended")
 
     async def wake(self, link: Link) -> None:
-        """Raises `SandboxError`."""
+        """Resume a restored machine. Raises `SandboxError`."""
         assert self._monitor is not None
         assert self._clock is not None
         await asyncio.to_thread(self._monitor.go_on)
@@ -79,7 +79,7 @@ class Box:
         link.wake()
 
     async def write_out(self, folder: Path) -> None:
-        """Raises `SandboxError`, `OSError`."""
+        """Write the machine into the folder, and end it. Raises `SandboxError`, `OSError`."""
         assert self._monitor is not None
         assert self._view is not None
         assert self.body.process is not None
@@ -98,7 +98,7 @@ class Box:
         return await self.body.usage()
 
     async def end(self) -> None:
-        """Whoever calls it, and is cancelled: it is done once, to its end."""
+        """End the machine once, completely, even when a caller is cancelled."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
         await asyncio.shield(self._ending)
@@ -122,7 +122,7 @@ async def _read(image: Image | None, name: str) -> bytes | None:
 
 
 def write_disk(body: Body, kernel: Kernel) -> None:
-    """Blocks. Raises `SandboxError`, `OSError`."""
+    """Write the initial memory disk. Blocks. Raises `SandboxError`, `OSError`."""
     spec = body.spec
     check_workspace(spec)
     pids, hosts = spec.bounds.pids or 4096, bool(spec.network.hosts)
@@ -131,7 +131,7 @@ def write_disk(body: Body, kernel: Kernel) -> None:
 
 
 def _jail(program: str, body: Body, kernel: Kernel, *, accelerated: bool) -> list[str]:
-    """What QEMU itself is in: it sees programs, its kernel, its folder and KVM, of the daemon's other files none."""
+    """Return the arguments of QEMU's namespace: it sees programs, its kernel, its folder and KVM, and no other file."""
     args = [find_bwrap() or "bwrap", "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
     args += ["--cap-drop", "ALL", "--disable-userns", "--die-with-parent", "--as-pid-1", *mounts.system()]
     args += ["--dev-bind", "/dev/kvm", "/dev/kvm"] if accelerated else []
@@ -167,7 +167,7 @@ def _arguments(program: str, body: Body, kernel: Kernel, ports: Sequence[int], *
 
 
 def last_words(body: Body) -> str:
-    """The end of what its console said. Blocks."""
+    """Return the end of the console's output. Blocks."""
     try:
         return (body.folder / "console").read_bytes()[-1000:].decode("utf-8", "replace").strip() or "none"
     except OSError:

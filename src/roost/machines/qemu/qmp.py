@@ -1,4 +1,4 @@
-"""How QEMU is told what to do with the machine that it runs: QMP (its `docs/interop/qmp-spec.txt`), from 7.2 on."""
+"""Control QEMU's machine over QMP (its `docs/interop/qmp-spec.txt`), from version 7.2 on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FASTEST = 1 << 50
 
 
 class Monitor:
-    """Blocks, at most `seconds` for one answer; every method raises `SandboxError`. When QEMU ends, so does waiting."""
+    """Blocks, at most `seconds` for one answer. All methods raise `SandboxError`, also when QEMU ends meanwhile."""
 
     def __init__(self, end: socket.socket, *, seconds: float = 30.0) -> None:
         end.settimeout(seconds)
@@ -25,7 +25,7 @@ class Monitor:
         self._greeted = False
 
     def ask(self, what: str, fd: int | None = None, **arguments: object) -> Any:
-        """`fd` is given along."""
+        """Send a command and return its result. `fd`: descriptor passed along."""
         try:
             if not self._greeted:
                 self._greeted = True
@@ -43,7 +43,7 @@ class Monitor:
             raise SandboxError(f"QEMU does not answer {what}: {error}") from error
 
     def write_out(self, place: Path) -> None:
-        """The memory and the devices of a machine that stands still, into a new file."""
+        """Write the memory and the devices of a stopped machine into a new file."""
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             self.ask("getfd", fd, fdname="memory")
@@ -58,7 +58,7 @@ class Monitor:
             os.close(fd)
 
     def go_on(self) -> None:
-        """A machine that is being read in, when it is whole."""
+        """Resume a machine once its state is read in completely."""
         end = time.monotonic() + self._seconds
         while (status := self.ask("query-status")["status"]) == "inmigrate":
             if time.monotonic() > end:
