@@ -1,4 +1,4 @@
-"""What a call is charged to, and up to which limit."""
+"""Budgets: what a call is charged to, and up to which limit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NANO = 1_000_000_000
 
 
 class BudgetEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be spent, in `currency`; None is no bound. `month` is for everything in a calendar month (UTC), `users`
-    and `agents` for each of these names in a month (`*` for every other one). From the share `warn` of `month` on
-    people are warned, and with `downgrade` the router prefers the cheap models. A model of unknown price is refused
-    under any such bound, unless `allow_unknown`."""
+    """Spending limits in `currency`; None is no limit. `month`: all spending in a calendar month (UTC). `users`,
+    `agents`: each of these names in a month (`*` for every other one). `warn`: the share of `month` from which people
+    are warned, and from which the router prefers cheap models with `downgrade`. A model of unknown price is refused
+    under any limit, unless `allow_unknown`."""
 
     month: float | None = None
     users: dict[str, float] = {}
@@ -36,19 +36,19 @@ class BudgetEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def month_of(seconds: float) -> str:
-    """`2026-11`: the calendar month, in UTC, of a wall time."""
+    """Return the calendar month (`2026-11`), in UTC, of a wall time."""
     return time.strftime("%Y-%m", time.gmtime(seconds))
 
 
 def month_span(month: str) -> tuple[float, float]:
-    """From when to when, as wall times, a month (`2026-11`) lasts in UTC."""
+    """Return the begin and end of a month (`2026-11`, UTC), as wall times."""
     year, number = map(int, month.split("-"))
     following = (year + number // 12, number % 12 + 1)
     return calendar.timegm((year, number, 1, 0, 0, 0)), calendar.timegm((*following, 1, 0, 0, 0))
 
 
 def dollars(nano: int) -> str:
-    """For people: as many digits as it takes to tell it from nothing."""
+    """Format an amount for people, with enough digits that a small amount is not shown as zero."""
     if abs(nano) >= NANO // 10 or nano == 0:
         return f"${nano / NANO:.2f}"
     two = float(f"{nano / NANO:.2g}")
@@ -56,15 +56,14 @@ def dollars(nano: int) -> str:
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
-    """The currency of a budget. `rate`: what one of it is worth in dollars; `of`: the day of that rate, or the
-    file that says it."""
+    """The currency of a budget. `rate`: the worth of one unit in dollars. `of`: the date of that rate, or its file."""
 
     currency: str = "USD"
     rate: float = 1.0
     of: str | None = None
 
     def show(self, nano: int) -> str:
-        """An amount of nano-dollars, for people, in this currency."""
+        """Format an amount of nano-dollars in this currency, for people."""
         if self.currency == "USD" or not self.rate:
             return dollars(nano)
         return f"{self.currency} {dollars(round(nano / self.rate)).removeprefix('$')}"
@@ -74,7 +73,7 @@ DOLLARS = Unit()
 
 
 def called(budget: str) -> str:
-    """A budget's name, for people."""
+    """Return a budget's name for people."""
     kind, _, rest = budget.partition(":")
     name, _, month = rest.rpartition(":")
     match kind:
@@ -91,7 +90,7 @@ def called(budget: str) -> str:
 
 
 class Spender(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes a call of `model`. `budgets` are charged beside those that hold for everybody."""
+    """The caller of `model`. `budgets` are charged in addition to those of all calls."""
 
     session: str | None = None
     agent: str | None = None
@@ -112,8 +111,8 @@ class Spender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """What a calendar month (UTC) holds, in nano-dollars. `lost` of what is spent is an upper bound of what calls that
-    a crash cut off have cost (`lost_calls` of them). `warn` is where people are warned, `unit` the limit's currency."""
+    """A calendar month (UTC), in nano-dollars. `lost`: the part of `spent` that is an upper bound for `lost_calls`
+    calls that a crash cut off. `warn`: the amount from which people are warned. `unit`: the limit's currency."""
 
     month: str
     spent: int
@@ -126,7 +125,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What one of many has of a month."""
+    """The share of one user, agent or model in a month."""
 
     kind: Scope
     name: str
@@ -136,7 +135,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A reservation that stands: `amount` nano-dollars on each of `budgets`. `underway`: how its call is getting on."""
+    """An open reservation: `amount` nano-dollars on each of `budgets`. `underway`: the progress of its call."""
 
     id: str
     budgets: tuple[str, ...]
@@ -145,8 +144,8 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Why a call must not be made. `budget` is the one that has no room for it, None where that is not the reason;
-    `left` nano-dollars is what a smaller call may cost."""
+    """Why a call is refused. `budget`: the one that has too little left, None for another reason. `left`: the
+    nano-dollars that a smaller call may cost."""
 
     budget: str | None
     error: ErrorData
@@ -154,8 +153,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 def no_room(budget: str, left: int, amount: int, *, waits: bool, unit: Unit = DOLLARS) -> ErrorData:
-    """`waits`: there would be room but for the reservations of calls that are under way. `unit`: the currency of the
-    budgets in models.toml; those of agents are in dollars."""
+    """Make the error for a call that exceeds a budget. `waits`: it would fit without the reservations of calls in
+    flight. `unit`: the currency of the budgets in models.toml; those of agents are in dollars."""
     fixes = {"turn": "limits.money of the agent", "session": "limits.session_money of the agent"}
     fixes["tree"] = fixes["session"]
     own = fixes.get(budget.partition(":")[0])
@@ -179,14 +178,16 @@ def price_unknown(model: str | None, budget: str) -> ErrorData:
 
 
 LASTING = ("month", *SCOPES)
-"""The kinds of budgets that a correction of a lost call changes. Those of turns and sessions stay as the log has
-them."""
+"""The kinds of budgets that a correction of a lost call changes. Budgets of turns and sessions stay as logged."""
 
 
 class Terms:
-    """The limits of a `BudgetEntry`, in whole nano-dollars. `rate` is the worth of one unit of a currency in dollars,
-    None where it is not known. `models` are those that have a budget of their own, which is only counted here: their
-    breakers hold it. Raises `ConfigError` for a limit in a currency without a rate."""
+    """The limits of a `BudgetEntry`, in whole nano-dollars. Raises `ConfigError` for a limit in a currency without a
+    rate.
+
+    rate: returns the worth of one unit of a currency in dollars; None where it is unknown.
+    models: those with a budget of their own, which is only counted here: their breakers enforce it.
+    """
 
     def __init__(self, entry: BudgetEntry, rate: Callable[[str], float | None], models: Collection[str] = ()) -> None:
         self.entry = entry
@@ -204,7 +205,7 @@ class Terms:
         self.warn = None if self.month is None else round(self.month * entry.warn)
 
     def budgets(self, who: Spender, month: str) -> tuple[Budget, ...]:
-        """All that a call of `who` in `month` is charged to."""
+        """Return all budgets that a call of `who` in `month` is charged to."""
         found = [Budget(f"month:{month}", self.month)]
         if who.user is not None:
             found.append(Budget(f"user:{who.user}:{month}", self.limit("user", who.user)))
@@ -215,7 +216,7 @@ class Terms:
         return tuple({budget.name: budget for budget in (*found, *who.budgets)}.values())
 
     def limit(self, kind: Scope, name: str) -> int | None:
-        """What one of many may spend in a month."""
+        """Return a month's limit of one user, agent or model."""
         limits = {"user": self.entry.users, "agent": self.entry.agents}.get(kind, {})
         return self._nano(limits.get(name, limits.get("*")))
 

@@ -1,4 +1,4 @@
-"""One call's way through the ledger."""
+"""Meter one call in the ledger."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Purse(Protocol):
 
 
 class Meter:
-    """`reserve` before a call, `settle` after it; what is reserved and never settled stays reserved. Nothing is written
-    for what is free, and for what has no known price."""
+    """Meter a call: `reserve` before it, `settle` after it. A reservation that is never settled stays. Nothing is
+    written for a free call, or for one of unknown price."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Meter:
         heard: Callable[[], int] = lambda: 0,
         speed: float = TOKENS_PER_SECOND,
     ) -> None:
-        """`heard`: the output tokens of the call so far; `speed`: how many its model writes in a second at most."""
+        """`heard`: returns the output tokens received so far. `speed`: the most that its model writes per second."""
         self._ledger = ledger
         self._price = price
         self._who = who
@@ -50,9 +50,9 @@ class Meter:
         self._settled = False
 
     async def reserve(self, most: Usage, *, streamed: bool = True) -> Refused | None:
-        """Set aside what `most` may cost. None: the call may be made. Refused with the code `budget`, `price_unknown`,
-        or `overloaded` where the store does not answer; the caller may then ask again for less. A call without
-        `streamed` counts in full if this process dies: its provider writes the answer to the end."""
+        """Reserve the cost of `most`. Returns None when the call may be made, else a refusal with the code `budget`,
+        `price_unknown`, or `overloaded` where the store does not answer; the caller may then ask again for less. A call
+        without `streamed` counts in full if this process dies: its provider writes the answer to the end."""
         cost = None if self._price is None else dearest(self._price, most)
         if cost is None:
             limited = None if self._ledger.allows_unknown else self._ledger.limit(self._who)
@@ -70,12 +70,12 @@ class Meter:
         return None
 
     def touch(self) -> None:
-        """Something of the answer was heard."""
+        """Note that a part of the answer arrived."""
         if self._held is not None and self._held.underway is not None:
             self._held.underway.touch()
 
     def name(self, provider_id: str) -> None:
-        """Note the id that the provider gave the answer, by which it can be asked for the cost."""
+        """Note the provider's id of the answer, by which its cost can be requested."""
         if self._held is not None and self._held.underway is not None:
             self._held.underway.provider_id = provider_id
 
@@ -87,14 +87,14 @@ class Meter:
         return Plan(cost, base, token, self._speed, self._heard)
 
     def priced(self, usage: Usage) -> Usage:
-        """With its cost: the provider's word, else by the price."""
+        """Return the usage with its cost: the provider's value, else by the price."""
         if usage.cost is not None or self._price is None:
             return usage
         return msgspec.structs.replace(usage, cost=self._price.cost(usage))
 
     async def settle(self, usage: Usage | None) -> None:
-        """What was used in the end; None: nothing at all, the call was not made. Never raises but when cancelled, which
-        does not stop it. Only the first time counts."""
+        """Settle with the final usage; None: the call was not made. Raises nothing but cancellation, which does not
+        stop it. Only the first call counts."""
         if self._settled:
             return
         self._settled = True
@@ -106,14 +106,14 @@ class Meter:
 
 
 class TokenMeter:
-    """A meter that knows how many tokens go in, as `roost.local.embed.base.Meter` has it."""
+    """A meter for a known number of input tokens, as `roost.local.embed.base.Meter`."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
     async def reserve(self, tokens: int) -> None:
-        """Sets aside what `tokens` may cost. Raises `EmbedFailed` with the code `budget`, `price_unknown`, or
-        `overloaded` where the store does not answer."""
+        """Reserve the cost of `tokens`. Raises `EmbedFailed` with the code `budget`, `price_unknown`, or `overloaded`
+        where the store does not answer."""
         if (refused := await self._meter.reserve(Usage(input=tokens))) is not None:
             raise EmbedFailed(refused.error)
 
@@ -122,8 +122,8 @@ class TokenMeter:
 
 
 def dearest(price: Price, most: Usage) -> int | None:
-    """The most that so much input and output may cost, in nano-dollars: none of the input is cached, or all of it is
-    written to a cache, whichever costs more."""
+    """Return the highest cost of this usage, in nano-dollars: none of the input is cached, or all of it is written to a
+    cache, whichever costs more. None without a price in dollars."""
     rate = _rate(price)
     if rate is None:
         return None
@@ -132,14 +132,16 @@ def dearest(price: Price, most: Usage) -> int | None:
 
 
 def affordable(price: Price, tokens: int, left: int) -> int:
-    """The output tokens that `left` nano-dollars pay beside `tokens` of input; 0 where a smaller answer saves none."""
+    """Return the output tokens that `left` nano-dollars pay beside `tokens` of input; 0 where a smaller answer saves
+    nothing."""
     rate = _rate(price)
     into, out = _worst(price, tokens)
     return max(0, math.floor((left / rate - tokens * into) / out)) if rate and out else 0
 
 
 def savings(price: Price, usage: Usage) -> int | None:
-    """What the tokens read from a prompt cache would have cost more, in nano-dollars. None where that is not known."""
+    """Return what the tokens read from a prompt cache would have cost more, in nano-dollars; None where it is
+    unknown."""
     rate = _rate(price)
     if rate is None:
         return None
@@ -152,7 +154,7 @@ def _rate(price: Price) -> float | None:
 
 
 def _worst(price: Price, tokens: int) -> tuple[float, float]:
-    """(of an input token, of an output token), over all tiers that so much input may fall into."""
+    """Return the highest price of (an input token, an output token), over all tiers that this input may fall into."""
     tiers: list[Price | Tier] = [price, *(tier for tier in price.tiers if tier.above < tokens)]
     into = max(max(tier.input, tier.cached or 0.0, tier.written or 0.0) for tier in tiers)
     return into, max(tier.output for tier in tiers)

@@ -1,4 +1,4 @@
-"""A model whose every call goes through the ledger."""
+"""A model whose every call is charged to the ledger."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from roost.money.ledger import Ledger
 from roost.money.running_calls import TOKENS_PER_SECOND
 
 LEAST = 1_024
-"""Tokens of an answer for which a call is still made when the budget has no room for more."""
+"""Least tokens of an answer for which a call is made when the budget allows no more."""
 _TRIES = 4
-"""To find room beside calls that take and leave some at the same time."""
+"""Attempts to reserve while concurrent calls reserve and settle."""
 
 
 class Charging(Wrapped):
-    """Reserves before each call of `inner` what it may cost at most, and settles after it what it has cost.
+    """Reserve the highest cost before each call of `inner`, and settle with the real cost after it.
 
-    The most: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer,
-    which under a limit is also asked for in so many words: a provider may know another maximum than we do. Where only
-    a smaller answer of at least 1,024 tokens fits it is asked for, and a notice `budget` says so. A call that does not
-    fit is not made: a notice `budget` (`refused`), then the failure `budget`, retryable when only calls under way
-    stand in its way; `price_unknown` where a limit holds; `overloaded` where the store does not answer.
-    The marks of the month that a call passes are told with a notice `budget` (`percent`).
+    Highest cost: the input, estimated a third too high, at the dearest of its prices, and the largest possible answer.
+    Under a limit the request states that maximum: the provider may know another one. If only a smaller answer of at
+    least 1,024 tokens fits, the request asks for it, and a notice `budget` tells so. A call that does not fit is not
+    made: a notice `budget` (`refused`), then the failure `budget`, retryable when only calls in flight are in its way;
+    `price_unknown` where a limit holds; `overloaded` where the store does not answer. A notice `budget` (`percent`)
+    reports the marks of the month that a call passes.
 
-    What it has cost is the provider's word. Where there is none, because the call was cut off in its midst, it is an
-    estimate of what was sent and heard, a third too high, so that the ledger is not below the provider's count; of an
-    answer that comes in one document nothing is heard until its end, and it counts with the most that it may have. The
-    bill of the request gets each call that was sent once, however it ends. Goes closest to the wire: every attempt is
-    a call. `speed`: the output tokens that the model writes in a second at most, which bound what a call has cost whose
-    process dies (`roost.money.running_calls`).
+    Real cost: the provider's value. Without one, because the call was cut off, it is an estimate of the tokens sent and
+    received, a third too high, so that the ledger is not below the provider's count. An answer in one document shows
+    nothing until its end, so it counts at its maximum. The request's bill gets each sent call once, however it ends.
+    This is the innermost layer: every attempt is a call.
+    speed: most output tokens per second of the model, which bounds the cost of a call whose process dies
+        (`roost.money.running_calls`).
     """
 
     def __init__(self, inner: Model, ledger: Ledger, *, speed: float = TOKENS_PER_SECOND) -> None:
@@ -93,9 +93,9 @@ class Charging(Wrapped):
     async def _reserve(
         self, meter: Meter, request: Request, heard: _Heard, *, limited: bool
     ) -> tuple[Request | None, list[ModelEvent]]:
-        """(what to ask for, None for nothing; what is told first)."""
+        """Reserve. Returns (the request to send, None to send nothing; the notices to yield first)."""
         price = self.profile.price
-        # What costs nothing, or nobody knows what, is not worth the counting.
+        # A free model, or one of unknown price, is not worth the counting.
         tokens = heard.sent if price is not None and dearest(price, Usage(input=1, output=1)) else 0
         wanted = room = self._room(request, tokens, limited=limited)
         told: list[ModelEvent] = []
@@ -115,7 +115,7 @@ class Charging(Wrapped):
         return None, [*no, Failed(refused.error, sent=False)]
 
     def _room(self, request: Request, tokens: int, *, limited: bool) -> int:
-        """The output tokens that an answer to so many of input may have."""
+        """Return the most output tokens of an answer to an input of `tokens`."""
         most = request.max_output or self.profile.max_output
         if request.max_output or not limited:
             return most
@@ -124,7 +124,7 @@ class Charging(Wrapped):
 
 
 class _Heard:
-    """What is known of a call's cost while it runs: `sent`, the most tokens of its input, and what was heard."""
+    """What is known of a call's cost while it runs: `sent`, the most tokens of its input, and the received output."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -147,12 +147,12 @@ class _Heard:
         self._wide += wide
 
     def output(self) -> int:
-        """The output tokens that were heard so far, a third too high."""
+        """Return the output tokens received so far, a third too high."""
         return margin(self._plain // 4 + self._wide)
 
     def usage(self, end: Completed | Failed | None, unheard: int) -> tuple[Usage, bool]:
-        """(the usage, whether it is the provider's word). `unheard`: tokens that a call which was cut off may have had
-        for an answer without a word of it being heard."""
+        """Return (the usage, whether the provider reported it). `unheard`: tokens that a cut call may have written
+        without sending any."""
         said = None if end is None else end.usage
         if said is not None and (isinstance(end, Failed) or said.input or said.output):
             return said, True

@@ -1,4 +1,4 @@
-"""The ledger: nothing is spent that was not reserved before, and nothing that may have been spent is forgotten."""
+"""The ledger: every cost is reserved before it is spent, and no cost that may have been spent is lost."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from roost.money.running_calls import BEAT, Plan, Underway, bound
 from roost.routing.clock import Clock, LoopClock, sleep
 
 PAUSES = (0.2, 1.0, 5.0, 15.0, 30.0)
-"""Seconds between the tries to settle at a store that does not answer."""
+"""Seconds between attempts to settle at a store that does not answer."""
 STALE = 5.0
 """Seconds after which `refresh` reads the month's balance again."""
 _STALE = 900.0
-"""Seconds without progress from which a call is taken for one that its owner could not settle: a process notes the
-progress of all its calls once a second, whether anything of their answers is heard or not."""
+"""Seconds without progress after which a call counts as one that its owner could not settle: a process notes the
+progress of all its calls once a second, whether their answers arrive or not."""
 SETTLED_KEPT = 400 * 86_400.0
 """Seconds for which a lost call is listed after it was settled."""
 _NEAR = 60.0
-"""Seconds between the moment that chose a call's month and the one that is noted as its start, at most."""
+"""Most seconds between the moment that chose a call's month and its noted start."""
 _CLOSING = 5.0
 _MARKS = (0.9, 1.0)
 _CALL = "call:"
@@ -55,14 +55,15 @@ _log = logging.getLogger("roost.ledger")
 
 
 class Ledger:
-    """One for all calls of a process, over the store that all processes share.
+    """The ledger of all calls of a process, over the store that all processes share. Belongs to one event loop.
 
-    `owner` names this life of the process, as a node's id does. `now` is the wall time in seconds, which says the
-    month; `clock` is for waiting. `rate` and `models` are as in `Terms`. `window`: seconds after which a process that
-    cannot reach the store ends its calls, its lease. A method raises what the store raises
-    (`StoreFailed`), but for `settle`, `count`, `warnings`, `refresh` and `constrained`, which never raise. Belongs to
-    one event loop.
-    Raises `ConfigError` for a limit that cannot be computed.
+    owner: names this run of the process, as a node's id does.
+    now: the wall time in seconds, which determines the month; `clock` is for waiting.
+    rate, models: as in `Terms`. Raises `ConfigError` for a limit that cannot be computed.
+    window: seconds after which a process that cannot reach the store ends its calls: its lease.
+
+    Methods raise what the store raises (`StoreFailed`), except `settle`, `count`, `warnings`, `refresh` and
+    `constrained`, which never raise.
     """
 
     def __init__(
@@ -95,13 +96,13 @@ class Ledger:
         self._tasks: dict[asyncio.Task[None], tuple[str, ...]] = {}
 
     def change(self, budget: BudgetEntry, *, rate: Callable[[str], float | None], models: Collection[str]) -> None:
-        """What calls may cost from now on; those under way keep their reservations. Raises `ConfigError`, and nothing
-        has changed."""
+        """Change the limits for new calls; calls in flight keep their reservations. Raises `ConfigError`, and changes
+        nothing."""
         self._terms = Terms(budget, rate, models)
         self._entry = budget
 
     def meter(self, model: str, price: Price | None, job: Embedding) -> TokenMeter:
-        """For one call that is no `Request`."""
+        """Return a meter for one call that is no `Request`."""
         meta = job.meta
         who = Spender(
             session=meta.get("session"),
@@ -113,18 +114,18 @@ class Ledger:
         return TokenMeter(Meter(self, price, who))
 
     def limit(self, who: Spender) -> str | None:
-        """A budget with a limit that a call of `who` is charged to; None where all only count."""
+        """Return a budget with a limit that a call of `who` is charged to; None where all only count."""
         budgets = self._terms.budgets(who, self._month())
         return next((budget.name for budget in budgets if budget.limit is not None), None)
 
     @property
     def allows_unknown(self) -> bool:
-        """Whether a model of unknown price may be called under a limit."""
+        """True when a model of unknown price may be called under a limit."""
         return self._entry.allow_unknown
 
     async def reserve(self, amount: int, who: Spender, plan: Plan | None = None) -> Held | Refused:
-        """Sets `amount` aside in all budgets or in none. When it is cancelled or raises, nothing stays reserved. `plan`
-        bounds what the call has cost if this process dies; without it that is all of `amount`."""
+        """Reserve `amount` in all budgets or in none. After cancellation or an error nothing stays reserved. `plan`
+        bounds the cost of the call if this process dies; without it the bound is `amount`."""
         budgets = self._terms.budgets(who, self._month())
         plan = plan or Plan(amount, amount)
         names = tuple(budget.name for budget in budgets)
@@ -142,24 +143,24 @@ class Ledger:
         return held
 
     async def count(self, amount: int, who: Spender) -> None:
-        """For what was spent without a reservation, since its price was not known before; else as `settle`."""
+        """Charge an amount that was not reserved, since its price was unknown; else as `settle`."""
         budgets = tuple(budget.name for budget in self._terms.budgets(who, self._month()))
         tried = asyncio.Event()
         self._later(self._count(Held(self._new_id(who.session), budgets, amount), tried), budgets)
         await tried.wait()
 
     async def settle(self, held: Held, amount: int) -> None:
-        """Puts what was spent in the place of what was reserved. Returns after the first try; where the store does not
-        answer there are more, beside what goes on, and in the end the reservation stands: too much, never too little.
-        Cancelling it stops nothing. A reservation that was settled before stays as it was."""
+        """Replace a reservation by the amount spent. Returns after the first attempt; if the store does not answer,
+        further attempts run in the background, and at last the reservation stays: too much, never too little.
+        Cancelling it stops nothing. A reservation that was settled before does not change."""
         self._running.pop(held.id, None)
         tried = asyncio.Event()
         self._later(self._settle(held, amount, tried), held.budgets)
         await tried.wait()
 
     async def recover(self, session: str) -> Usage | None:
-        """Charge the calls of `session` that can have no end any more, because it has a new owner, with the most that
-        they may have cost. Returns what its log has not been told yet, None where there is nothing. Twice is once."""
+        """Charge the open calls of `session`, which has a new owner and so cannot end them, at their highest cost.
+        Returns the usage that its log does not have yet, None without any. Idempotent."""
         for call in await self._shared.open_calls(_ids(session)):
             await self._lose(call, told=False)
         untold = [call for call in await self._shared.lost(_ids(session)) if not call.told]
@@ -168,11 +169,11 @@ class Ledger:
 
     async def recover_dead(self, living: Callable[[], Awaitable[Collection[str]]]) -> int:
         """Charge the calls whose owner is not among the `living` nodes and whose process is gone, as `recover` does.
-        The log of their session is told when it is taken up. Returns how many there were."""
+        Their session's log learns it at the next wake. Returns their number."""
         calls = await self._shared.open_calls(_CALL)
         if not calls:
             return 0
-        # In this order: a node that begins to live meanwhile has reserved none of them.
+        # In this order: a node that starts meanwhile has reserved none of them.
         alive = {*await living(), self._owner}
         dead = [call for call in calls if call.gone and (owner := _owner(call, alive)) and owner not in alive]
         for call in dead:
@@ -182,10 +183,10 @@ class Ledger:
     async def recover_left(
         self, over: Callable[[Collection[str]], Awaitable[Collection[str]]], *, stale: float = _STALE
     ) -> int:
-        """Charge the calls that nobody will settle, as `recover` does: those whose owner has not noted their progress
-        for `stale` seconds, because it could not settle them, and those without a note of the sessions that `over`
-        picks, which are deleted or have nothing under way. Of the latter only those that were there the last time as
-        well. Returns how many there were."""
+        """Charge the calls that no process will settle, as `recover` does. These are calls whose owner has not noted
+        their progress for `stale` seconds, because it could not settle them; and calls without a note whose sessions
+        `over` picks, which are deleted or have no call in flight, if they were open at the last run, too. Returns their
+        number."""
         calls = [call for call in await self._shared.open_calls(_CALL) if call.id not in self._running]
         left = [call for call in calls if call.note is not None and call.idle > stale]
         plain = {call.id: call for call in calls if call.note is None and not call.id.startswith(f"{_CALL}-")}
@@ -205,28 +206,27 @@ class Ledger:
         return [call for call in calls if f"month:{month}" in call.lasting]
 
     async def prune(self) -> int:
-        """Remove the lost calls that were settled and are older than 400 days. What they cost stays counted."""
+        """Remove settled lost calls older than 400 days. Their costs stay counted."""
         return await self._shared.prune_lost(self._now() - SETTLED_KEPT)
 
     async def under_way(self) -> list[CallNote]:
-        """Return the notes of the calls that are not settled, of all nodes."""
+        """Return the notes of all nodes' unsettled calls."""
         return [call.note for call in await self._shared.open_calls(_CALL) if call.note is not None]
 
     async def correct(self, id: str, cost: int, by: SettledBy = "hand", *, again: bool = True) -> LostCall:
-        """Set what a lost call has cost, in nano-dollars; without `again` only if nobody has settled it. Raises
-        `NotFound`."""
+        """Set a lost call's cost, in nano-dollars; without `again` only if it is not settled yet. Raises `NotFound`."""
         if (call := await self._shared.correct(id, cost, by, again=again)) is None:
             raise NotFound(f"there is no lost call {id!r}; `roost costs lost` lists them", code="unknown_call")
         self._seen = None
         return call
 
     async def spent(self, model: str | None = None) -> int:
-        """In this month, in nano-dollars: by all, or by a model that has a budget of its own."""
+        """Return this month's spending in nano-dollars: of all, or of a model with a budget of its own."""
         name = f"month:{self._month()}" if model is None else f"model:{model}:{self._month()}"
         return (await self._shared.balance(name)).spent
 
     async def month(self, month: str | None = None) -> Month:
-        """This month, or one that is named as in `2026-11`. The limits are today's."""
+        """Return this month, or the named one (`2026-11`). The limits are today's."""
         month = month or self._month()
         balance = await self._look(month)
         terms = self._terms
@@ -243,7 +243,8 @@ class Ledger:
         )
 
     async def shares(self, month: str | None = None) -> list[Share]:
-        """What users, agents and models with a budget of their own have of a month, the dearest of each kind first."""
+        """Return the month's shares of users, agents and models with a budget of their own, the dearest of each kind
+        first."""
         month = month or self._month()
         found: list[Share] = []
         for kind in SCOPES:
@@ -255,8 +256,8 @@ class Ledger:
         return sorted(found, key=lambda share: (SCOPES.index(share.kind), -share.spent, share.name))
 
     async def warnings(self) -> list[Notice]:
-        """A notice for each mark (the warning, 90 %, 100 %) that the month's spending has passed and of which nobody
-        was told yet. Once in the whole cluster for a month and its limit."""
+        """Return a notice for each mark (the warning, 90 %, 100 %) that the month's spending has passed and that was
+        not reported yet. Once in the whole cluster for a month and its limit."""
         limit, month = self._terms.month, self._month()
         if limit is None:
             return []
@@ -275,8 +276,8 @@ class Ledger:
             return []
 
     async def refresh(self) -> None:
-        """Read this month's balance for `constrained`, where it counts and was not read within the last 5 seconds. A
-        store that fails leaves what is known."""
+        """Read this month's balance for `constrained`, if it matters and is older than 5 seconds. If the store fails,
+        the former balance stays."""
         month = self._month()
         if self._terms.warn is None or not self._entry.downgrade:
             return
@@ -288,8 +289,8 @@ class Ledger:
             _log.warning("the month's balance cannot be read: %s", error)
 
     def constrained(self) -> str | None:
-        """Return why money is to be saved: this month's spending is past the warning. Uses the balance that `refresh`
-        has read."""
+        """Return why to save money: this month's spending is past the warning. Uses the balance that `refresh` has
+        read."""
         limit, warn, month, seen = self._terms.month, self._terms.warn, self._month(), self._seen
         if limit is None or warn is None or not self._entry.downgrade:
             return None
@@ -299,8 +300,8 @@ class Ledger:
         return f"{show(seen[2].spent)} are spent in {month}, {share}the month's {show(limit)}"
 
     async def forget(self, *budgets: str) -> None:
-        """Drops budgets that are over (`turn:...`, `session:...`), as soon as what this process settles on them is
-        settled. One on which something else is reserved stays."""
+        """Delete budgets that have ended (`turn:...`, `session:...`), once this process has settled its calls on them.
+        A budget with another reservation stays."""
         late = {task for task, on in self._tasks.items() if not task.done() and not set(budgets).isdisjoint(on)}
         if late:
             self._later(self._forget_after(late, budgets))
@@ -309,10 +310,10 @@ class Ledger:
             await self._shared.forget(budget)
 
     async def close(self) -> None:
-        """Waits a few seconds for what is still to be settled. What is not stays reserved."""
+        """Wait a few seconds for open settlements. Unsettled reservations stay."""
         self._running.clear()
         self._closing.set()
-        if self._beating is not None:  # a query is not cut: its connection would be lost
+        if self._beating is not None:  # not cancelled: a cut query would lose its connection
             await asyncio.wait([self._beating], timeout=_CLOSING)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_CLOSING)
@@ -359,7 +360,7 @@ class Ledger:
                 self._beating = asyncio.create_task(self._beats())
 
     async def _beats(self) -> None:
-        """Note what the calls under way have cost so far, as long as there are any: one statement a second."""
+        """Note the cost of the calls in flight so far, while there are any: one statement a second."""
         while self._running and not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT):
@@ -369,7 +370,7 @@ class Ledger:
             try:
                 if costs:
                     await self._shared.progress(costs, named)
-            except RoostError as error:  # the bound of what they have cost grows meanwhile
+            except RoostError as error:  # meanwhile the bound of their cost grows
                 if error.code == "store_closed":
                     return
                 _log.debug("what calls have cost so far cannot be noted: %s", error)
@@ -398,7 +399,8 @@ class Ledger:
             tried.set()
 
     async def _insist(self, work: Callable[[], Awaitable[object]], what: str, tried: asyncio.Event) -> bool:
-        """Whether `work`, which may be done twice, was done in the end. `tried` is set when it failed first."""
+        """Retry `work`, which must be idempotent. Returns whether it succeeded. Sets `tried` after the first
+        failure."""
         for pause in (*PAUSES, None):
             try:
                 await work()
@@ -442,7 +444,7 @@ class Ledger:
             _log.debug("%s stay: %s", budgets, error)
 
     def _later(self, work: Coroutine[Any, Any, None], budgets: tuple[str, ...] = ()) -> None:
-        """`budgets`: those on which it is settled."""
+        """Run `work` in the background. `budgets`: those that it settles."""
         task = asyncio.create_task(work)
         self._tasks[task] = budgets
         task.add_done_callback(self._tasks.pop)
@@ -453,7 +455,7 @@ def _lasting(budgets: Iterable[str]) -> tuple[str, ...]:
 
 
 def _owner(call: OpenCall, nodes: Collection[str]) -> str | None:
-    """The node that makes a call. Without a note only the ids of calls of no session tell it."""
+    """Return the node that makes a call. Without a note it is known only from the ids of calls without a session."""
     if call.note is not None:
         return call.note.owner
     if not call.id.startswith(f"{_CALL}-"):
@@ -462,8 +464,8 @@ def _owner(call: OpenCall, nodes: Collection[str]) -> str | None:
 
 
 def _ids(owner: str) -> str:
-    """How the ids of an owner's reservations begin. An owner's own id may hold the sign that ends it here; no id holds
-    the one in its place."""
+    """Return the prefix of an owner's reservation ids. An owner's own id may contain the terminator; no id contains its
+    replacement."""
     return f"{_CALL}{owner.replace(':', '/')}:"
 
 

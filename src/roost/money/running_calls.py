@@ -1,4 +1,4 @@
-"""What a call under way may have cost so far, for the case that its process dies."""
+"""Bound the cost of a call in flight, in case its process dies."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NamedTuple
 from roost.log.shared import OpenCall
 
 TOKENS_PER_SECOND = 400.0
-"""The fastest that a model is taken to write. Hosted models write 30 to 250 tokens a second."""
+"""Assumed highest speed of a model. Hosted models write 30 to 250 tokens a second."""
 BEAT = 1.0
-"""Seconds between two notes of what the calls of a process have cost so far."""
+"""Seconds between two notes of the costs of a process's calls."""
 _SILENCE = 1.0
-"""Seconds without a word of an answer from which the model is taken to write what is not heard, such as reasoning."""
+"""Seconds without output after which the model is assumed to write hidden tokens, such as reasoning."""
 _SLACK = 1.0
-"""Seconds that a provider may go on after its client is gone."""
+"""Seconds that a provider may continue after its client is gone."""
 
 
 class Plan(NamedTuple):
-    """What a call may cost, in nano-dollars: at most `most`, before its answer `base`, then `token` for each of at most
-    `speed` output tokens a second. `heard`: how many of these were heard so far."""
+    """The cost of a call, in nano-dollars: at most `most`; `base` before its answer, then `token` for each of at most
+    `speed` output tokens a second. `heard`: returns the output tokens received so far."""
 
     most: int
     base: int
@@ -35,8 +35,8 @@ class Plan(NamedTuple):
 
 
 class Underway:
-    """A call that runs. Call `touch` whenever something of its answer is heard. `now`: a monotonic clock.
-    `provider_id`: the id that the provider gave the answer, once it is known."""
+    """A call in flight. Call `touch` whenever a part of its answer arrives. `now`: a monotonic clock. `provider_id`:
+    the provider's id of the answer, once known."""
 
     def __init__(self, plan: Plan, now: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
@@ -49,8 +49,8 @@ class Underway:
         self._silent, self._last = self._silence(), self._now()
 
     def cost(self) -> int:
-        """What it may have cost until now: its input, the output that was heard, and what the model may have written
-        while nothing was."""
+        """Return the highest cost until now: its input, the received output, and what the model may have written in
+        silence."""
         plan = self._plan
         tokens = plan.heard() + self._silence() * plan.speed
         return min(plan.most, plan.base + math.ceil(tokens * plan.token))
@@ -61,9 +61,9 @@ class Underway:
 
 
 def bound(call: OpenCall) -> int:
-    """The most that a call whose process is gone may have cost, in nano-dollars: its cost by its last progress, and
-    what its model may have written until its process must have ended it. Of a process that is there and stands still
-    the call may go on: all that is reserved."""
+    """Return the highest cost of a call whose process is gone, in nano-dollars: its cost at its last progress, and what
+    its model may have written until the process must have ended it. If the process still exists but stands still, the
+    call may continue: the whole reservation."""
     most = max(call.amounts.values(), default=0)
     if call.note is None or not call.gone:
         return most
